@@ -14,6 +14,7 @@ from .attacks_on_writes import (
     Flood,
     ForgedTokens,
     LargeCancellations,
+    LargeNumbers,
     LargeRequests,
     ManyKinds,
     WebhookUpdates,
@@ -33,6 +34,7 @@ ATTACKS: Final[Mapping[str, type[Attack]]] = {
     "2,000 watchers": Watchers,
     "large reads": LargeReads,
     "large requests": LargeRequests,
+    "large requests of numbers": LargeNumbers,
     "malformed bytes": MalformedBytes,
 }
 

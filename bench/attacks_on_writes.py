@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -174,15 +175,35 @@ class CancelledClaims(ManyKinds):
 class LargeRequests(Attack):
     """CreateJob with 1.9 MiB of input, 500 at once, over and over."""
 
-    async def go(self, owners: Sequence[Owner], until: float, score: Score) -> None:
-        """Send them."""
-        wide = Struct()
-        wide.update({"text": "x" * 62_000})
-        request = jobs_api.CreateJobRequest(
-            kind="wide-input", chunks=[ChunkSpec(input=wide, item_count=1) for _ in range(32)]
+    kind = "wide-input"
+
+    def __init__(self) -> None:
+        self.request = jobs_api.CreateJobRequest(
+            kind=self.kind, chunks=[ChunkSpec(input=self.input(), item_count=1) for _ in range(32)]
         ).SerializeToString()
 
+    def input(self) -> Struct:
+        """Return the input of a chunk: one text."""
+        made = Struct()
+        made.update({"text": "x" * 62_000})
+        return made
+
+    async def go(self, owners: Sequence[Owner], until: float, score: Score) -> None:
+        """Send them."""
+
         async def send(slot: int) -> None:
-            await score.count(owners[0].send(f"{JOBS}/CreateJob", request, slot))
+            await score.count(owners[0].send(f"{JOBS}/CreateJob", self.request, slot))
 
         await over_and_over(500, until, send)
+
+
+class LargeNumbers(LargeRequests):
+    """The same with inputs of random numbers, each of which the server has to look at."""
+
+    kind = "many-numbers"
+
+    def input(self) -> Struct:
+        """Return the input of a chunk: as many numbers as it may have bytes for."""
+        made = Struct()
+        made.update({"numbers": [random.uniform(-1e9, 1e9) for _ in range(5_600)]})  # noqa: S311  any numbers
+        return made

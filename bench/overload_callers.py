@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -25,7 +26,7 @@ TICK: Final = 0.002
 """Seconds between two looks at how many calls are due."""
 HEALTH: Final = "/grpc.health.v1.Health/Check"
 OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1),)  # else all channels share one connection
-BACKOFFS: Final = {"foreign": None, "SDK": Backoff(max_requested_wait=0.0), "waiting SDK": Backoff()}
+BACKOFFS: Final = {"foreign": None, "SDK": Backoff(max_requested_wait=timedelta(0)), "waiting SDK": Backoff()}
 """The kinds of callers: those of the SDK give a refused call up at once, or else repeat it until its deadline."""
 REFUSED: Final = "RESOURCE_EXHAUSTED"
 HELD_BACK: Final = "held back"
@@ -83,7 +84,9 @@ class Callers:
         self._clients = cycle(
             [
                 await self._stack.enter_async_context(
-                    AsyncJobClient(self._address, options=OPTIONS, timeout=DEADLINE, backoff=self._backoff)
+                    AsyncJobClient(
+                        self._address, options=OPTIONS, timeout=timedelta(seconds=DEADLINE), backoff=self._backoff
+                    )
                 )
                 for _ in range(CONNECTIONS)
             ]

@@ -10,14 +10,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from jobledger_client.testing import running_server
 
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0
+LIMIT = timedelta(seconds=PATIENCE)
 Environment: TypeAlias = Mapping[str, str] | None
 """Variables of a process beside ours; None is none."""
 
@@ -48,24 +51,11 @@ def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
             process.stdout.close()
 
 
-@contextmanager
-def server(folder: Path, *flags: str) -> Iterator[str]:
-    """Start a server on SQLite in `folder`, on a free port, and yield its address."""
-    command = [str(BIN / "jobledger-server"), "serve", "--listen", "127.0.0.1:0", *flags]
-    command += ["--database", _database(folder), "--log-level", "warning"]
-    with _announcing(command) as where:
-        yield where
-
-
 def first_key(folder: Path) -> str:
     """Make an admin's key for the server that is to start in `folder`, and return it."""
-    command = [str(BIN / "jobledger-server"), "keys", "--database", _database(folder)]
+    command = [str(BIN / "jobledger-server"), "keys", "--database", f"sqlite:///{folder / 'jobledger.db'}"]
     command += ["create", "operator", "--role", "admin"]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-
-
-def _database(folder: Path) -> str:
-    return f"sqlite:///{folder / 'example.db'}"
 
 
 @contextmanager
@@ -120,4 +110,4 @@ def stage(name: str) -> Iterator[tuple[ExitStack, Path]]:
 def play(name: str, run: Callable[[ExitStack, str, Path], None], *flags: str) -> None:
     """Run an example against a server of its own."""
     with stage(name) as (stack, folder):
-        run(stack, stack.enter_context(server(folder, *flags)), folder)
+        run(stack, stack.enter_context(running_server(*flags, directory=folder)), folder)

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 # The tests start processes beside open channels; gRPC's own handlers of forks would look at these in the child.
@@ -12,6 +13,8 @@ import grpc
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.migrate import upgrade
 
 pytest.register_assert_rewrite("tests.support")
 
@@ -119,6 +122,14 @@ def start_server(store: str, tmp_path: Path) -> Iterator[StartServer]:
     yield start
     for server in started:
         server.kill()
+
+
+@pytest.fixture
+def database(store: str, tmp_path: Path) -> Iterator[Database]:
+    """Return a new database without a server, open and with its tables."""
+    with closing(open_database(new_database(store, tmp_path))) as opened:
+        upgrade(opened)
+        yield opened
 
 
 @pytest.fixture

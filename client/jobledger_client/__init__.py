@@ -18,9 +18,31 @@ from jobledger_client._async._statistics import AsyncStatisticsCalls
 from jobledger_client._async._stream import AsyncResumingStream
 from jobledger_client._async._watch import AsyncWatch
 from jobledger_client._async._webhooks import AsyncWebhookCalls
+from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._bridge import CancelBridge, TaskToStop
 from jobledger_client._engines._dispatcher import Dispatcher
 from jobledger_client._engines._runner import EngineRunner
+from jobledger_client._enums import (
+    TERMINAL_STATES,
+    CancelOutcome,
+    ChangeType,
+    ChunkState,
+    ExportFormat,
+    FailurePolicy,
+    JobOrder,
+    JobState,
+    JobView,
+    LeaseStatus,
+    Role,
+    StatsStep,
+    SystemStatus,
+    UsageDimension,
+    WatchMessageType,
+    WatchMode,
+    WebhookDeliveryState,
+    WebhookEventType,
+    WebhookState,
+)
 from jobledger_client._errors import (
     AlreadyExistsError,
     ApiKeyEndedError,
@@ -74,6 +96,7 @@ from jobledger_client._errors import (
     UnavailableError,
     WebhookNotFoundError,
 )
+from jobledger_client._policies import ChunkSpec, RetryPolicy, Stage
 from jobledger_client._requests import JobFilterFields
 from jobledger_client._retry import Backoff
 from jobledger_client._seen_jobs import Relist
@@ -92,7 +115,6 @@ from jobledger_client._sync._statistics import StatisticsCalls
 from jobledger_client._sync._stream import ResumingStream
 from jobledger_client._sync._watch import Watch
 from jobledger_client._sync._webhooks import WebhookCalls
-from jobledger_client._values import TERMINAL_STATES
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._handlers import NotRetryable
 from jobledger_client._worker._worker import Worker
@@ -127,12 +149,17 @@ __all__ = [
     "Backoff",
     "BulkCalls",
     "CancelBridge",
+    "CancelOutcome",
+    "ChangeType",
     "ChunkContext",
     "ChunkNotClaimableError",
     "ChunkNotFoundError",
+    "ChunkSpec",
+    "ChunkState",
     "ClientClosedError",
     "Clock",
     "ConnectionNotFoundError",
+    "ConnectionOptions",
     "CursorAheadError",
     "CursorError",
     "DeadlineExceededError",
@@ -144,6 +171,8 @@ __all__ = [
     "EtagMismatchError",
     "Export",
     "ExportCalls",
+    "ExportFormat",
+    "FailurePolicy",
     "FieldViolation",
     "ForeignCursorError",
     "HistoryTrimmedError",
@@ -158,9 +187,13 @@ __all__ = [
     "JobFilterFields",
     "JobNotEndedError",
     "JobNotFoundError",
+    "JobOrder",
+    "JobState",
     "JobUnreadableError",
+    "JobView",
     "JobledgerError",
     "LeaseCalls",
+    "LeaseStatus",
     "LimitCalls",
     "LimitError",
     "MessageTooLargeError",
@@ -177,10 +210,15 @@ __all__ = [
     "Relist",
     "RequestIdReusedError",
     "ResumingStream",
+    "RetryPolicy",
+    "Role",
     "RoleMissingError",
     "ServiceNotFoundError",
+    "Stage",
     "StatisticsCalls",
+    "StatsStep",
     "StoreUnavailableError",
+    "SystemStatus",
     "TaskToStop",
     "TooManyQueuedJobsError",
     "TooManyReadsError",
@@ -188,9 +226,15 @@ __all__ = [
     "TooManyWebhooksError",
     "UnauthenticatedError",
     "UnavailableError",
+    "UsageDimension",
     "Watch",
+    "WatchMessageType",
+    "WatchMode",
     "WebhookCalls",
+    "WebhookDeliveryState",
+    "WebhookEventType",
     "WebhookNotFoundError",
+    "WebhookState",
     "Worker",
     "__version__",
 ]

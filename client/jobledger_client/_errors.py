@@ -56,6 +56,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import grpc
 
@@ -73,7 +74,7 @@ class JobledgerError(Exception):
 
     `message` is for people; match on the class or on `reason`. `code` is the gRPC status code; `reason` is the name in
     error_reason.proto without its prefix, empty when Jobledger did not send the error; `metadata` are the subjects of
-    the reason (job_id, state, …); `retry_after` is in seconds, None when the service named no time; `attempts` counts
+    the reason (job_id, state, …); `retry_after` is None when the service named no time; `attempts` counts
     how often the call was sent, 0 for one that the client held back.
     """
 
@@ -85,7 +86,7 @@ class JobledgerError(Exception):
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         field_violations: Sequence[FieldViolation] = (),
-        retry_after: float | None = None,
+        retry_after: timedelta | None = None,
         attempts: int = 1,
     ) -> None:
         super().__init__(message)
@@ -251,7 +252,7 @@ class LimitError(JobledgerError):
 
 
 class RateLimitedError(LimitError):
-    """Too many calls with this key; repeat after `retry_after` seconds."""
+    """Too many calls with this key; repeat after `retry_after`."""
 
 
 class TooManyWatchesError(LimitError):
@@ -263,7 +264,7 @@ class TooManyQueuedJobsError(LimitError):
 
 
 class TooManyReadsError(LimitError):
-    """This owner has the maximum number of waiting reads; repeat after `retry_after` seconds."""
+    """This owner has the maximum number of waiting reads; repeat after `retry_after`."""
 
 
 class ReadTooLongError(LimitError):
@@ -275,7 +276,7 @@ class MessageTooLargeError(LimitError):
 
 
 class QueueFullError(JobledgerError):
-    """Too many writes are waiting. The call had no effect; repeat after `retry_after` seconds."""
+    """Too many writes are waiting. The call had no effect; repeat after `retry_after`."""
 
 
 class UnavailableError(JobledgerError):

@@ -1,22 +1,24 @@
 """The parts of requests that take more than one step to build from keyword arguments."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from jobledger.v1.chunk_pb2 import ChunkSpec, RetryPolicy
+from jobledger.v1 import chunk_pb2, job_pb2
 from jobledger.v1.export_pb2 import ExportJobsRequest
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_pb2 import Stage
-from jobledger.v1.job_service_pb2 import JobLimit, UpdateJobRequest
-from jobledger.v1.webhook_service_pb2 import UpdateWebhookRequest
+from jobledger.v1.job_service_pb2 import JobLimit
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkRelease, LeaseReport, ProgressReport
 
 from jobledger_client import _values as values
+from jobledger_client._enums import ExportFormat, JobState
+from jobledger_client._policies import ChunkSpec, RetryPolicy, Stage
 from jobledger_client._structs import check_artifacts, struct
 
 ChunkSpecLike: TypeAlias = ChunkSpec | Mapping[str, Any]
-StagesLike: TypeAlias = Mapping[str, float] | Iterable[Stage | str]
+StageLike: TypeAlias = Stage | job_pb2.Stage | str
+StagesLike: TypeAlias = Mapping[str, float] | Iterable[StageLike]
+RetryPolicyLike: TypeAlias = RetryPolicy | chunk_pb2.RetryPolicy
 LimitsLike: TypeAlias = Mapping[str, int] | Iterable[JobLimit]
 
 
@@ -30,7 +32,7 @@ class JobFilterFields(TypedDict, total=False):
     jobs, of kinds that begin with "jobledger.", match only with `include_service_jobs` or with their kind in `kinds`.
     """
 
-    states: Iterable[values.JobStateLike]
+    states: Iterable[JobState]
     kinds: Iterable[str]
     min_priority: int | None
     max_priority: int | None
@@ -50,7 +52,7 @@ def job_filter(fields: JobFilterFields) -> JobFilter:
     """
     _check_fields(fields)
     return JobFilter(
-        states=[values.job_state(state) for state in fields.get("states", ())],
+        states=values.numbers(fields.get("states", ())),
         kinds=fields.get("kinds", ()),
         min_priority=fields.get("min_priority"),
         max_priority=fields.get("max_priority"),
@@ -73,7 +75,7 @@ def _check_fields(fields: JobFilterFields) -> None:
 
 
 def export_request(
-    format: values.ExportFormatLike,  # noqa: A002 - the contract's name for it
+    format: ExportFormat,  # noqa: A002 - the contract's name for it
     columns: Iterable[str],
     label_columns: Iterable[str],
     fields: JobFilterFields,
@@ -81,41 +83,56 @@ def export_request(
     """Return the request that starts an export."""
     return ExportJobsRequest(
         filter=job_filter(fields),
-        format=values.export_format(format),
+        format=values.number(format),
         columns=columns,
         label_columns=label_columns,
     )
 
 
-def chunk_specs(chunks: Iterable[ChunkSpecLike]) -> list[ChunkSpec]:
-    """Return chunk specs; a mapping is the input of a chunk of one item. Raises ValueError for other input."""
-    return [_chunk_spec(chunk, f"chunks[{index}].input") for index, chunk in enumerate(chunks)]
+def chunk_specs(chunks: Iterable[ChunkSpecLike]) -> list[chunk_pb2.ChunkSpec]:
+    """Return the chunks of a new job. Raises ValueError for an input that JSON cannot hold."""
+    specs = (chunk if isinstance(chunk, ChunkSpec) else ChunkSpec(input=chunk) for chunk in chunks)
+    return [
+        chunk_pb2.ChunkSpec(input=struct(spec.input, f"chunks[{index}].input"), item_count=spec.item_count)
+        for index, spec in enumerate(specs)
+    ]
 
 
-def _chunk_spec(chunk: ChunkSpecLike, field: str) -> ChunkSpec:
-    if not isinstance(chunk, ChunkSpec):
-        return ChunkSpec(input=struct(chunk, field))
-    if chunk.HasField("input"):
-        struct(chunk.input, field)
-    return chunk
-
-
-def stage_plan(stages: StagesLike) -> list[Stage]:
-    """Return a plan from names to weights, or from names alone (all of weight 1)."""
-    if isinstance(stages, Mapping):
-        plan = [Stage(name=name, weight=weight) for name, weight in stages.items()]
-    else:
-        plan = [stage if isinstance(stage, Stage) else Stage(name=stage) for stage in stages]
+def stage_plan(stages: StagesLike) -> list[job_pb2.Stage]:
+    """Return a plan from names to weights, or from stages and names (of weight 1)."""
+    named = (Stage(*item) for item in stages.items()) if isinstance(stages, Mapping) else stages
+    plan = [_stage(stage) for stage in named]
     for index, stage in enumerate(plan):
         values.finite(stage.weight, f"stages[{index}].weight")
     return plan
 
 
-def retry_policy(policy: RetryPolicy | None) -> RetryPolicy | None:
-    """Return the policy. Raises ValueError for a number that is not finite."""
-    if policy is not None:
-        values.finite(policy.multiplier, "retry_policy.multiplier")
-        values.finite(policy.jitter, "retry_policy.jitter")
+def _stage(stage: StageLike) -> job_pb2.Stage:
+    match stage:
+        case job_pb2.Stage():
+            return stage
+        case Stage():
+            return job_pb2.Stage(name=stage.name, weight=stage.weight)
+        case _:
+            return job_pb2.Stage(name=stage)
+
+
+def retry_policy(policy: RetryPolicyLike | None, max_attempts: int | None) -> chunk_pb2.RetryPolicy | None:
+    """Return the policy, or one of `max_attempts` alone. Raises ValueError for both, and for a number not finite."""
+    if policy is None:
+        return None if max_attempts is None else chunk_pb2.RetryPolicy(max_attempts=max_attempts)
+    if max_attempts is not None:
+        raise ValueError("max_attempts and retry_policy exclude each other; pass RetryPolicy(max_attempts=…)")
+    if isinstance(policy, RetryPolicy):
+        policy = chunk_pb2.RetryPolicy(
+            max_attempts=policy.max_attempts,
+            initial_backoff=values.duration(policy.initial_backoff),
+            multiplier=policy.multiplier,
+            max_backoff=values.duration(policy.max_backoff),
+            jitter=policy.jitter,
+        )
+    values.finite(policy.multiplier, "retry_policy.multiplier")
+    values.finite(policy.jitter, "retry_policy.jitter")
     return policy
 
 
@@ -135,27 +152,17 @@ def _limit_label(scope: str) -> str:
     raise ValueError(f'unknown limit {scope!r}; a limit of a job must be "kind" or "label:NAME"')
 
 
-def completions(items: Iterable[ChunkCompletion | str]) -> list[ChunkCompletion]:
-    """Return completions; a string is a lease token without a last report."""
-    messages = [ChunkCompletion(lease_token=item) if isinstance(item, str) else item for item in items]
-    for index, completion in enumerate(messages):
-        _check_report(completion.progress, f"completions[{index}].progress")
-    return messages
+Report = TypeVar("Report", ChunkCompletion, ChunkRelease, LeaseReport)
 
 
-def lease_reports(reports: Iterable[LeaseReport]) -> list[LeaseReport]:
-    """Return the reports. Raises ValueError for a number or metadata that JSON cannot hold."""
-    messages = list(reports)
-    for index, report in enumerate(messages):
-        _check_report(report.progress, f"reports[{index}].progress")
-    return messages
+def reports(message: type[Report], items: Iterable[Report | str], field: str) -> list[Report]:
+    """Return messages of this type; a string is a lease token without a last report.
 
-
-def releases(items: Iterable[ChunkRelease | str]) -> list[ChunkRelease]:
-    """Return releases; a string is a lease token without a last report."""
-    messages = [ChunkRelease(lease_token=item) if isinstance(item, str) else item for item in items]
-    for index, release in enumerate(messages):
-        _check_report(release.progress, f"releases[{index}].progress")
+    Raises ValueError for a number or metadata that JSON cannot hold.
+    """
+    messages = [message(lease_token=item) if isinstance(item, str) else item for item in items]
+    for index, one in enumerate(messages):
+        _check_report(one.progress, f"{field}[{index}].progress")
     return messages
 
 
@@ -166,65 +173,7 @@ def _check_report(report: ProgressReport, field: str) -> None:
     check_artifacts(report.job_artifacts, f"{field}.job_artifacts")
 
 
-def update_request(
-    job_id: str,
-    *,
-    priority: int | None,
-    display_name: str | None,
-    labels: Mapping[str, str] | None,
-    expire_time: values.TimestampLike | None,
-    keep_forever: bool,
-    etag: str,
-) -> UpdateJobRequest:
-    """Return the update; its mask names the fields that are not None."""
-    changed = {
-        "priority": priority is not None,
-        "display_name": display_name is not None,
-        "labels": labels is not None,
-        "expire_time": expire_time is not None or keep_forever,
-    }
-    if keep_forever and expire_time is not None:
-        raise ValueError("expire_time and keep_forever exclude each other; pass one of them")
-    return UpdateJobRequest(
-        job_id=job_id,
-        update_mask=FieldMask(paths=[path for path, is_changed in changed.items() if is_changed]),
-        priority=priority,
-        display_name=display_name or "",
-        labels=labels or {},
-        expire_time=values.timestamp(expire_time),
-        etag=etag,
-    )
-
-
-def update_webhook_request(
-    webhook_id: str,
-    *,
-    url: str | None,
-    event_types: Iterable[values.WebhookEventTypeLike] | None,
-    progress_percents: Iterable[int] | None,
-    kinds: Iterable[str] | None,
-    labels: Mapping[str, str] | None,
-    description: str | None,
-    disabled: bool | None,
-) -> UpdateWebhookRequest:
-    """Return the update; its mask names the fields that are not None."""
-    fields = {
-        "url": url,
-        "event_types": event_types,
-        "progress_percents": progress_percents,
-        "kinds": kinds,
-        "labels": labels,
-        "description": description,
-        "disabled": disabled,
-    }
-    return UpdateWebhookRequest(
-        webhook_id=webhook_id,
-        update_mask=FieldMask(paths=[path for path, value in fields.items() if value is not None]),
-        url=url or "",
-        event_types=[values.webhook_event_type(event_type) for event_type in event_types or ()],
-        progress_percents=progress_percents or (),
-        kinds=kinds or (),
-        labels=labels or {},
-        description=description or "",
-        disabled=bool(disabled),
-    )
+def changes(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - values of fields
+    """Return the fields of an update that are not None, with the mask that names them."""
+    changed = {name: value for name, value in fields.items() if value is not None}
+    return {**changed, "update_mask": FieldMask(paths=list(changed))}

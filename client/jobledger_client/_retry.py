@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from math import inf
 
 import grpc
@@ -20,17 +21,17 @@ _RESETS = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.S
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """The wait before the next attempt, in seconds.
+    """The wait before the next attempt.
 
     After n failures in a row it is `initial` · `multiplier`^(n - 1), at most `max_wait`, half of which is random. When
     the service asks for a longer wait in RetryInfo, the random half is added to that. A call for which it asks for more
-    than `max_requested_wait` is not repeated.
+    than `max_requested_wait` is not repeated; None means no limit.
     """
 
-    initial: float = 0.1
+    initial: timedelta = timedelta(milliseconds=100)
     multiplier: float = 2.0
-    max_wait: float = 5.0
-    max_requested_wait: float = inf
+    max_wait: timedelta = timedelta(seconds=5)
+    max_requested_wait: timedelta | None = None
 
     def wait(self, failures: int, error: JobledgerError | None, random: Callable[[], float]) -> float:
         """Return the seconds to wait after `failures` (1 or more) in a row, the last of which was `error`.
@@ -38,9 +39,9 @@ class Backoff:
         They are infinite when the service asks for more than `max_requested_wait`.
         """
         exponent = min(failures - 1, 64)  # beyond this any sensible multiplier reaches max_wait
-        full_wait: float = min(self.max_wait, self.initial * self.multiplier**exponent)
-        requested = error.retry_after if error is not None and error.retry_after else 0.0
-        if requested > self.max_requested_wait:
+        full_wait: float = min(self.max_wait.total_seconds(), self.initial.total_seconds() * self.multiplier**exponent)
+        requested = error.retry_after.total_seconds() if error is not None and error.retry_after else 0.0
+        if self.max_requested_wait is not None and requested > self.max_requested_wait.total_seconds():
             return inf
         return max(full_wait / 2, requested) + full_wait / 2 * random()
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+from collections.abc import Coroutine
+from typing import Any
 
 
 class Runnable:
@@ -18,6 +20,17 @@ class Runnable:
     async def serve(self) -> None:
         """Serve until `stop`."""
         raise NotImplementedError
+
+    async def _run_until_stopped(self, *work: Coroutine[Any, Any, Any]) -> None:
+        """Run coroutines until `stop`, or until one of them ends; raise its error."""
+        tasks = [asyncio.create_task(one) for one in (*work, self._stopping.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
 
     def stop(self) -> None:
         """Start to drain and stop. Any thread may call this, also before `serve`."""

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse, WatchMessageType
+from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
 
+from jobledger_client._enums import WatchMessageType
 from jobledger_client._errors import CursorError
 
 JobName: TypeAlias = tuple[str, str]
@@ -14,7 +15,7 @@ JobName: TypeAlias = tuple[str, str]
 MAX_SEEN_JOBS: Final = 100_000
 """How many jobs a watch with a cursor remembers, the most recent ones: about 30 MB."""
 
-_REMOVED = (WatchMessageType.WATCH_MESSAGE_TYPE_LEFT, WatchMessageType.WATCH_MESSAGE_TYPE_DELETED)
+_REMOVED = (WatchMessageType.LEFT, WatchMessageType.DELETED)
 
 _Version: TypeAlias = tuple[int, int, int]  # the create time, as a job_id may be used again, and the revision
 

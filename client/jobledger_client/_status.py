@@ -1,5 +1,6 @@
 """Exceptions from the status of failed calls."""
 
+from datetime import timedelta
 from typing import cast
 
 import grpc
@@ -88,7 +89,7 @@ def error_from_call(failure: grpc.RpcError, *, attempts: int = 1) -> errors.Jobl
     )
 
 
-def _details(call: grpc.Call) -> tuple[error_details_pb2.ErrorInfo, list[errors.FieldViolation], float | None]:
+def _details(call: grpc.Call) -> tuple[error_details_pb2.ErrorInfo, list[errors.FieldViolation], timedelta | None]:
     info, bad_request, retry = (
         error_details_pb2.ErrorInfo(),
         error_details_pb2.BadRequest(),
@@ -101,7 +102,7 @@ def _details(call: grpc.Call) -> tuple[error_details_pb2.ErrorInfo, list[errors.
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             detail.Unpack(bad_request)
         elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) and detail.Unpack(retry):
-            retry_after = retry.retry_delay.ToTimedelta().total_seconds()
+            retry_after = retry.retry_delay.ToTimedelta()
     if info.domain != DOMAIN:
         info.Clear()
     violations = [errors.FieldViolation(v.field, v.description) for v in bad_request.field_violations]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from math import exp, exp2
 from threading import Lock
@@ -66,7 +67,7 @@ class Throttle:
             one.called += 1
             if one.refusal is None or sample < share:
                 return None
-            return one.refusal(retry_after=one.ends_at - now if now < one.ends_at else 1.0)
+            return one.refusal(retry_after=timedelta(seconds=one.ends_at - now if now < one.ends_at else 1.0))
 
     def record(self, method: str, now: float, error: JobledgerError | None) -> None:
         """Record how a call that was sent has ended: with its response when `error` is None."""
@@ -74,7 +75,7 @@ class Throttle:
             one = self._recent(method, now)
             if isinstance(error, QueueFullError | TooManyReadsError) and error.retry_after is not None:
                 if method not in NEVER_HELD_BACK:
-                    one.refusal, one.ends_at = _held_back(method, error), now + error.retry_after
+                    one.refusal, one.ends_at = _held_back(method, error), now + error.retry_after.total_seconds()
             elif error is None or error.reason:  # without a reason, it was not the service that answered
                 one.accepted += 1
 

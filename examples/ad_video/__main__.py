@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobledger_client import JobClient
+from jobledger_client import JobClient, JobOrder, JobView
 
 from examples import processes
 from examples.bucket import Bucket, bucket, read
@@ -43,13 +43,13 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
         first = {"thumbnail": page["thumbnail"], "audio": page["audio"]}
         made = ", ".join([*(name for name, uri in first.items() if uri), *page["scenes"]]) or "nothing yet"
         say(f"  {page['percent']:5.1f} %  {page['stage']:<18} {page['scenes_completed']} scenes; there is {made}")
-    page = shown(client.get_job(job.job_id, view="BASIC"))
+    page = shown(client.get_job(job.job_id, view=JobView.BASIC))
     say(f"\nThe page shows:\n{json.dumps(page, indent=2)}\n")
     say(f"  tab {'all':<11} {tab(client, 'ada').page().total_size}")
     for name in TABS:
         say(f"  tab {name:<11} {tab(client, 'ada', name).page().total_size}")
     today = datetime.now(tz=UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    found = tab(client, "ada", "completed", "failed", search="sing city", since=today, order="END_TIME")
+    found = tab(client, "ada", "completed", "failed", search="sing city", since=today, order=JobOrder.END_TIME)
     say(f"  ended today, with the words sing… and city…: {', '.join(job.display_name for job in found)}")
     if page["video"] is None:
         raise SystemExit("the job has no video")

@@ -3,17 +3,17 @@
 from datetime import datetime
 from typing import TypedDict
 
-from jobledger.v1.job_pb2 import Job, JobState
+from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import ListJobsResponse
-from jobledger_client import JobClient, Pages
+from jobledger_client import JobClient, JobOrder, JobState, Pages
 
 from .submit import KIND
 
 TABS = {
-    "pending": ["QUEUED"],
-    "processing": ["RUNNING", "CANCELLING"],
-    "completed": ["COMPLETED"],
-    "failed": ["FAILED"],
+    "pending": [JobState.QUEUED],
+    "processing": [JobState.RUNNING, JobState.CANCELLING],
+    "completed": [JobState.COMPLETED],
+    "failed": [JobState.FAILED],
 }
 MOST = 100
 """Jobs on a page; the service itself gives up to 500."""
@@ -37,7 +37,7 @@ def shown(job: Job) -> Shown:
     done = job.chunks_summary.completed
     uris = {name: artifact.uri for name, artifact in job.artifacts.items()}
     return Shown(
-        state=JobState.Name(job.state).removeprefix("JOB_STATE_"),
+        state=JobState(job.state).name,
         percent=job.progress.percent,
         stage=f"scene_{done}_complete" if done else job.progress.stage,
         thumbnail=uris.get("thumbnail"),
@@ -61,15 +61,14 @@ def tab(
     search: str = "",
     since: datetime | None = None,
     until: datetime | None = None,
-    order: str = "CREATE_TIME",
+    order: JobOrder = JobOrder.CREATE_TIME,
     ascending: bool = False,
     page_size: int = 20,
     page_token: str = "",
 ) -> Pages[ListJobsResponse, Job]:
     """List a user's jobs in a tab, newest first, or in several tabs together; without a name in all of them.
 
-    `search` looks in the prompts, `since` and `until` are times of creation, `order` is CREATE_TIME, UPDATE_TIME,
-    END_TIME or PRIORITY, `page_size` 1 to 100.
+    `search` looks in the prompts, `since` and `until` are times of creation, `page_size` is 1 to 100.
     """
     if not 1 <= page_size <= MOST:
         raise ValueError(f"page_size: {page_size} is not from 1 to {MOST}")

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from jobledger.v1.job_pb2 import JobState
-from jobledger_client import TERMINAL_STATES, JobClient
+from jobledger_client import TERMINAL_STATES, JobClient, JobState, JobView, WatchMode
 
 from examples import processes
 from examples.bucket import Bucket, bucket
@@ -37,11 +36,11 @@ def make_stems(files: Bucket, song: str, seconds: float) -> list[str]:
 
 def in_work(client: JobClient, cursor: bytes, songs: int) -> Iterator[int]:
     """Follow all mixes until so many have ended, and yield how many are in work after each change."""
-    states: dict[str, JobState.ValueType] = {}
-    with client.watch_jobs(kinds=[KIND], cursor=cursor, mode="EVERY") as messages:
+    states: dict[str, int] = {}
+    with client.watch_jobs(kinds=[KIND], cursor=cursor, mode=WatchMode.EVERY) as messages:
         for message in messages:
             states[message.job.job_id] = message.job.state
-            yield list(states.values()).count(JobState.JOB_STATE_RUNNING)
+            yield list(states.values()).count(JobState.RUNNING)
             if sum(state in TERMINAL_STATES for state in states.values()) == songs:
                 return
 
@@ -55,7 +54,7 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
     most = max(in_work(client, cursor, len(jobs)))
     say(f"{len(jobs)} mixes; never more than {most} in work at once.")
     for job in jobs:
-        say(f"  {job.display_name}: {json.dumps(shown(client.get_job(job.job_id, view='BASIC')))}")
+        say(f"  {job.display_name}: {json.dumps(shown(client.get_job(job.job_id, view=JobView.BASIC)))}")
     if most > AT_ONCE or any(client.get_job(job.job_id).result_uri == "" for job in jobs):
         raise SystemExit("the mixes are not what was asked for")
 

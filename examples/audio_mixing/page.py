@@ -2,9 +2,10 @@
 
 from typing import TypedDict
 
-from jobledger.v1.job_pb2 import Job, JobState, Progress
+from jobledger.v1.job_pb2 import Job, Progress
+from jobledger_client import JobState
 
-IN_WORK = (JobState.JOB_STATE_RUNNING, JobState.JOB_STATE_CANCELLING)
+IN_WORK = (JobState.RUNNING, JobState.CANCELLING)
 
 
 class Shown(TypedDict):
@@ -26,7 +27,7 @@ def shown(job: Job) -> Shown:
     """Return what the page shows."""
     progress = job.progress if job.state in IN_WORK else Progress(percent=job.progress.percent)
     return Shown(
-        state=JobState.Name(job.state).removeprefix("JOB_STATE_").lower(),
+        state=JobState(job.state).name.lower(),
         stage=progress.stage,
         percent=progress.percent,
         message=progress.message,

@@ -59,7 +59,7 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
         say(f"  {progress.percent:5.1f} %, {progress.items_completed} images; {counts.processing} chunks in work")
     done = client.statistics.get_job_stats(kinds=[KIND]).total.activity
     say(f"Statistics: {done.items_completed} images in {done.chunks_completed} chunks; {done.failed_attempts} failed")
-    processes.show("GetJob answers for the urgent one", client.wait(small.job_id, timeout=processes.PATIENCE))
+    processes.show("GetJob answers for the urgent one", client.wait(small.job_id, timeout=processes.LIMIT))
     for job, limit in ((large, 2_500), (small, 250)):
         expected = sum((crawl(path) for path in tree.images(files.path("example.org"))[:limit]), Totals())
         counted = totals_of(client, job.job_id)

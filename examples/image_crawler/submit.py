@@ -1,9 +1,9 @@
 """The producer: a crawl of up to N images is one job, which the service cuts into chunks of 500."""
 
-from google.protobuf.duration_pb2 import Duration
-from jobledger.v1.chunk_pb2 import RetryPolicy
+from datetime import timedelta
+
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import JobClient
+from jobledger_client import JobClient, RetryPolicy
 
 KIND = "crawl.images"
 
@@ -16,5 +16,5 @@ def submit(client: JobClient, site: str, found: int, *, limit: int, priority: in
         priority=priority,
         input={"site": site},
         item_count=min(found, limit),
-        retry_policy=RetryPolicy(max_attempts=2, initial_backoff=Duration(nanos=100_000_000)),
+        retry_policy=RetryPolicy(max_attempts=2, initial_backoff=timedelta(milliseconds=100)),
     ).job

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.chunk_pb2 import RetryPolicy
-from jobledger.v1.job_pb2 import Job, JobState
-from jobledger_client import TERMINAL_STATES, JobClient
+from jobledger.v1.job_pb2 import Job
+from jobledger_client import TERMINAL_STATES, JobClient, JobState
 
 from examples.processes import BIN, PATIENCE, ending, say
 
@@ -99,8 +99,8 @@ def follow(client: JobClient, cursor: bytes, doomed: Replica, leaving: Replica) 
             percents[job.job_id] = job.progress.percent
             if job.state in TERMINAL_STATES:
                 ended.add(job.job_id)
-                if job.state != JobState.JOB_STATE_COMPLETED:
-                    raise SystemExit(f"{job.display_name} ended as {JobState.Name(job.state)}")
+                if job.state != JobState.COMPLETED:
+                    raise SystemExit(f"{job.display_name} ended as {JobState(job.state).name}")
             done = sum(percents.values()) / JOBS
             if due and done >= due[0][0]:
                 due.pop(0)[1]()

@@ -5,21 +5,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobledger.v1.job_service_pb2 import WatchMessageType
-from jobledger_client import TERMINAL_STATES, AsyncJobClient
+from jobledger_client import TERMINAL_STATES, AsyncJobClient, WatchMessageType, WatchMode
 
 from .targets import OPTIONS, target
 from .worker import KIND
 
 READY = "watching"
-BOOKMARK = WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
+BOOKMARK = WatchMessageType.BOOKMARK
 
 
 async def watch(where: str, jobs: int, cursor: bytes, file: Path, watching: asyncio.Event) -> None:
     """Follow all jobs until so many have ended, and write each message down: position, revision, job."""
     ended: set[str] = set()
     client = AsyncJobClient(where, options=OPTIONS)
-    messages = client.watch_jobs(kinds=[KIND], mode="EVERY", cursor=cursor, bookmarks=True)
+    messages = client.watch_jobs(kinds=[KIND], mode=WatchMode.EVERY, cursor=cursor, bookmarks=True)
     async with client, messages:
         with file.open("w") as stream:
             async for message in messages:

@@ -20,7 +20,7 @@ def serve(target: str, name: str) -> None:
         concurrency=4,
         lease_duration=timedelta(seconds=3),
         claim_wait=timedelta(seconds=5),
-        drain_timeout=2,
+        drain_timeout=timedelta(seconds=2),
     )
 
     @worker.handler(KIND)

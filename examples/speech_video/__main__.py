@@ -3,8 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from jobledger.v1.job_pb2 import JobState
-from jobledger_client import JobClient
+from jobledger_client import JobClient, JobState
 
 from examples import processes
 from examples.bucket import Bucket, bucket, read
@@ -38,7 +37,7 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
         say(f"  {message.job.progress.percent:5.1f} %: {counts.completed} completed, {counts.processing} processing")
     job = client.get_job(job.job_id)
     processes.show("GetJob answers", job)
-    if job.state != JobState.JOB_STATE_COMPLETED:
+    if job.state != JobState.COMPLETED:
         raise SystemExit("the job did not complete")
     frames = frames_in(read(job.result_uri))
     expected = len(loudness(load(speech)))

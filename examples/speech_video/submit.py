@@ -3,10 +3,8 @@
 from datetime import timedelta
 from pathlib import Path
 
-from google.protobuf.duration_pb2 import Duration
-from jobledger.v1.chunk_pb2 import RetryPolicy
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import JobClient
+from jobledger_client import JobClient, RetryPolicy
 
 from examples.bucket import Bucket
 
@@ -31,5 +29,5 @@ def submit(client: JobClient, files: Bucket, speech: Path, job_id: str) -> Job:
         display_name=speech.name,
         input={"segments": len(chunks)},
         chunks=chunks,
-        retry_policy=RetryPolicy(max_attempts=3, initial_backoff=Duration(nanos=200_000_000)),
+        retry_policy=RetryPolicy(max_attempts=3, initial_backoff=timedelta(milliseconds=200)),
     ).job

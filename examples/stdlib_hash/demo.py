@@ -8,17 +8,15 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from google.protobuf.duration_pb2 import Duration
-from jobledger.v1.chunk_pb2 import ChunkState, RetryPolicy
-from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_pb2 import Job, JobState
-from jobledger.v1.job_service_pb2 import CancelOutcome
-from jobledger_client import JobClient
+from jobledger.v1.job_pb2 import Job
+from jobledger_client import CancelOutcome, ChangeType, ChunkState, JobClient, JobState, RetryPolicy
+from jobledger_client.testing import running_server
 
-from examples.processes import ending, say, server
+from examples.processes import ending, say
 
 from . import processes
 from .sources import FILES_PER_CHUNK, KIND, Totals, count_all, sources
@@ -35,7 +33,7 @@ def create(client: JobClient, name: str, files: int) -> Job:
         display_name=name,
         item_count=files,
         chunk_size=FILES_PER_CHUNK,
-        retry_policy=RetryPolicy(initial_backoff=Duration(nanos=200_000_000)),
+        retry_policy=RetryPolicy(initial_backoff=timedelta(milliseconds=200)),
     )
     return created.job
 
@@ -44,9 +42,7 @@ def kill_midway(client: JobClient, job_id: str, victim: subprocess.Popen[str]) -
     """Wait until the job is well under way and the victim holds a chunk, and kill it there."""
     with client.watch(job_id) as messages:
         for message in messages:
-            held = [
-                c.index for c in message.chunks if c.worker == VICTIM and c.state == ChunkState.CHUNK_STATE_PROCESSING
-            ]
+            held = [c.index for c in message.chunks if c.worker == VICTIM and c.state == ChunkState.PROCESSING]
             if message.job.progress.percent >= KILL_AT and held:
                 victim.kill()
                 say(f"\n*** SIGKILL for {VICTIM}, which holds chunk {held[0]}: its leases run out in 3 s ***\n")
@@ -85,7 +81,7 @@ def tell_expiries(client: JobClient, job_id: str) -> None:
     expired = 0
     for event in client.list_job_events(job_id):
         for change in event.changes:
-            if change.type == ChangeType.CHANGE_TYPE_LEASE_EXPIRED:
+            if change.type == ChangeType.LEASE_EXPIRED:
                 expired += 1
                 say(f"  event {event.position}, chunk {change.chunk_index}: {change.reason}")
     if not expired:
@@ -102,13 +98,13 @@ def cancel_another(client: JobClient, files: int) -> None:
             job = message.job
             if job.state != shown:
                 in_work = job.chunks_summary.processing
-                say(f"  {JobState.Name(job.state)} at {job.progress.percent:.0f} %, {in_work} in work")
+                say(f"  {JobState(job.state).name} at {job.progress.percent:.0f} %, {in_work} in work")
                 shown = job.state
             if not asked and job.progress.percent >= CANCEL_AT and job.chunks_summary.processing:
                 answer = client.cancel_job(job.job_id, reason="seen enough")
-                say(f"  CancelJob answers {CancelOutcome.Name(answer.outcome)}")
+                say(f"  CancelJob answers {CancelOutcome(answer.outcome).name}")
                 asked = True
-    if job.state != JobState.JOB_STATE_CANCELLED:
+    if job.state != JobState.CANCELLED:
         raise SystemExit("the second job was not cancelled")
     summary = job.chunks_summary
     say(f"  {summary.completed} of {summary.total} chunks were completed, {summary.cancelled} cancelled")
@@ -138,7 +134,7 @@ def run(folder: Path) -> None:
     """Run the demo with its files in `folder`."""
     files = sources()
     with ExitStack() as stack:
-        target = stack.enter_context(server(folder, "--allow-file-artifacts"))
+        target = stack.enter_context(running_server("--allow-file-artifacts", directory=folder))
         client = stack.enter_context(JobClient(target))
         workers = {name: processes.worker(target, name, folder) for name in ("worker-1", VICTIM, "worker-3")}
         for process in workers.values():

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 
-from jobledger.v1.job_pb2 import Job, JobState
-from jobledger_client import JobClient, JobNotFoundError, RateLimitedError
+from jobledger.v1.job_pb2 import Job
+from jobledger_client import ExportFormat, JobClient, JobNotFoundError, JobOrder, JobState, JobView, RateLimitedError
 
 from examples import processes
 from examples.bucket import read
@@ -31,7 +31,7 @@ def line(job: Job) -> str:
 def cancel_midway(client: JobClient, job: Job, cancel: Callable[[str], object]) -> Job:
     """Follow a job and cancel it on the way; its DAG run is stopped."""
     asked = False
-    for message in client.watch(job.job_id, timeout=BOUND):
+    for message in client.watch(job.job_id, timeout=processes.LIMIT):
         job = message.job
         if job.progress.percent >= CANCEL_AT and not asked:
             asked = True
@@ -49,7 +49,7 @@ def finish_one(studio: Studio) -> Job:
         say(f"  {line(message.job)}")
     job = studio.client.get_job(job.job_id)
     show("GetJob answers", job)
-    if job.state != JobState.JOB_STATE_COMPLETED or b"720p" not in read(job.result_uri):
+    if job.state != JobState.COMPLETED or b"720p" not in read(job.result_uri):
         raise SystemExit("the job did not complete")
     studio.inbox.wait(job.job_id, "job.completed", BOUND)
     again = len(studio.inbox.attempts) - len(studio.inbox.events)
@@ -66,8 +66,8 @@ def cancel_one(studio: Studio, watch: Stopwatch) -> None:
         watch.time("cancel", lambda: studio.client.cancel_job(job_id, reason="the wrong file", grace_period=GRACE))
 
     job = cancel_midway(studio.client, submit(studio.client, studio.files, "uploads/long.y4m"), cancel)
-    say(f"  {JobState.Name(job.state)} at {job.progress.percent:.0f} %, as soon as the engine had stopped its run")
-    if job.state != JobState.JOB_STATE_CANCELLED or studio.airflow.running():
+    say(f"  {JobState(job.state).name} at {job.progress.percent:.0f} %, as soon as the engine had stopped its run")
+    if job.state != JobState.CANCELLED or studio.airflow.running():
         raise SystemExit("the job was not cancelled")
 
 
@@ -83,11 +83,13 @@ def look(studio: Studio, job: Job, watch: Stopwatch) -> None:
     """Ask what a console asks."""
     client = studio.client
     watch.time("get", lambda: client.get_job(job.job_id), TIMES)
-    page = watch.time("list", lambda: client.list_jobs(kinds=[KIND], order="UPDATE_TIME", page_size=100).page(), TIMES)
+    page = watch.time(
+        "list", lambda: client.list_jobs(kinds=[KIND], order=JobOrder.UPDATE_TIME, page_size=100).page(), TIMES
+    )
     say(f"\n{page.total_size} jobs: {asdict(watch.time('stats', lambda: console.figures(client), TIMES))}")
-    batch = client.batch_get_jobs([one.job_id for one in page.jobs], view="STATUS")
-    say(f"In one batch: {', '.join(JobState.Name(one.state) for one in batch.jobs)}")
-    say(f"\nAs CSV:\n{console.export(client, 'csv').decode()}")
+    batch = client.batch_get_jobs([one.job_id for one in page.jobs], view=JobView.STATUS)
+    say(f"In one batch: {', '.join(JobState(one.state).name for one in batch.jobs)}")
+    say(f"\nAs CSV:\n{console.export(client, ExportFormat.CSV).decode()}")
     watch.time("health", studio.operator.admin.get_system_health, TIMES)
     say(f"Health: {console.health(studio)}")
 
@@ -96,7 +98,7 @@ def keep_out(studio: Studio, job: Job) -> None:
     """Let somebody else's key look for the job, again and again."""
     for count in range(READS + 1):
         try:
-            studio.rival.get_job(job.job_id, timeout=10)
+            studio.rival.get_job(job.job_id, timeout=timedelta(seconds=10))
         except JobNotFoundError:
             continue
         except RateLimitedError as error:
@@ -108,7 +110,7 @@ def keep_out(studio: Studio, job: Job) -> None:
 def clear(studio: Studio, job: Job, watch: Stopwatch) -> None:
     """Delete the job with its files."""
     deletion = watch.time("delete", lambda: console.delete(studio.client, job.job_id))
-    studio.client.wait(deletion.job_id, timeout=BOUND)
+    studio.client.wait(deletion.job_id, timeout=processes.LIMIT)
     left = list(studio.files.path(job.job_id).iterdir())
     say(f"\nDeleted with {deletion.progress.items_total} files; {len(left)} are left.")
     if left or studio.files.path("uploads/holiday.y4m").exists():

@@ -10,8 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict
-from jobledger.v1.worker_service_pb2 import LeaseStatus
-from jobledger_client import ChunkNotClaimableError, EngineTask, JobClient
+from jobledger_client import ChunkNotClaimableError, EngineTask, JobClient, LeaseStatus
 
 from examples.bucket import Bucket
 from examples.engine import Run, serve
@@ -77,8 +76,8 @@ class DagRun:
         artifacts = TASKS[name](work, tick)
         self._go_on(task.progress(stage=name, stage_percent=100, job_artifacts=artifacts))
 
-    def _go_on(self, status: LeaseStatus.ValueType) -> None:
-        if status == LeaseStatus.LEASE_STATUS_LEASE_LOST or self._run.stopped.is_set():
+    def _go_on(self, status: LeaseStatus) -> None:
+        if status == LeaseStatus.LEASE_LOST or self._run.stopped.is_set():
             raise StoppedError
 
 

@@ -8,8 +8,7 @@ from statistics import median
 from typing import Any, TypedDict, TypeVar
 
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.system_health_pb2 import SystemStatus
-from jobledger_client import JobClient
+from jobledger_client import ExportFormat, JobClient, SystemStatus, UsageDimension
 
 from .studio import Studio
 from .submit import KIND
@@ -46,14 +45,14 @@ def figures(client: JobClient) -> Figures:
     )
 
 
-def export(client: JobClient, form: str) -> bytes:
-    """Return all jobs as a file, "csv" or "jsonl"."""
+def export(client: JobClient, form: ExportFormat) -> bytes:
+    """Return all jobs as a file."""
     return b"".join(client.exports.export_jobs(form, columns=COLUMNS, label_columns=["album"], kinds=[KIND]))
 
 
 def usage(operator: JobClient, key_id: str) -> dict[str, int]:
     """Return how often a key was used, by method. What was called in the last moments is not in it yet."""
-    sums = operator.admin.get_usage(key_id=key_id, group_by=["METHOD"])
+    sums = operator.admin.get_usage(key_id=key_id, group_by=[UsageDimension.METHOD])
     return {one.method.rpartition(".")[2]: one.calls for one in sums}
 
 
@@ -79,7 +78,7 @@ def health(studio: Studio) -> Health:
     """Ask Jobledger, the engine and the bucket."""
     found = studio.operator.admin.get_system_health()
     return Health(
-        jobledger=SystemStatus.Name(found.status).removeprefix("SYSTEM_STATUS_"),
+        jobledger=SystemStatus(found.status).name,
         database_latency_ms=found.database.latency.ToMicroseconds() / 1000,
         disk_free_bytes=found.database.disk_free_bytes,
         commits_queued=found.committer.queued,

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from jobledger_client import WebhookEventType
 from standardwebhooks import Webhook, WebhookVerificationError
 
-EVENTS = ["job.completed", "job.failed", "job.progress"]
+EVENTS = [WebhookEventType.JOB_COMPLETED, WebhookEventType.JOB_FAILED, WebhookEventType.JOB_PROGRESS]
 PERCENTS = [25, 50, 75]
 
 

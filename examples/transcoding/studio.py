@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobledger.v1.admin_service_pb2 import CreateApiKeyResponse
-from jobledger_client import JobClient
+from jobledger_client import JobClient, Role
+from jobledger_client.testing import running_server
 
 from examples import processes
 from examples.bucket import Bucket, bucket
@@ -43,22 +44,22 @@ class Studio:
     """Holds a key of somebody else."""
 
 
-def start(stack: ExitStack, folder: Path) -> Studio:
-    """Start everything."""
+def start(stack: ExitStack, folder: Path, *options: str) -> Studio:
+    """Start everything; `options` are further ones of the server."""
     everything = stack.enter_context(bucket(folder / "bucket"))
     files = everything.directory(OWNER)
     files.folder.mkdir()
     flags = [f"--{name}={value}" for name, value in FLAGS.items()]
     flags += [*ON_THIS_MACHINE, f"--artifact-roots={everything.url}/{{owner}}/=file://{everything.folder}/{{owner}}/"]
     token = processes.first_key(folder)
-    target = stack.enter_context(processes.server(folder, *flags))
+    target = stack.enter_context(running_server(*flags, *options, directory=folder))
 
     def client(key: str) -> JobClient:
         return stack.enter_context(JobClient(target, api_key=key))
 
     operator = client(token)
-    key = operator.admin.create_api_key("studio", ["CALLER"], owner=OWNER)
-    rival = operator.admin.create_api_key("rival", ["CALLER"], owner="rival")
+    key = operator.admin.create_api_key("studio", [Role.CALLER], owner=OWNER)
+    rival = operator.admin.create_api_key("rival", [Role.CALLER], owner="rival")
     inbox = stack.enter_context(receiving())
     airflow = EngineClient(start_engine(stack, operator, target, files))
     studio = Studio(target, files, inbox, airflow, key, operator, client(key.token), client(rival.token))
@@ -68,8 +69,8 @@ def start(stack: ExitStack, folder: Path) -> Studio:
 
 def start_engine(stack: ExitStack, operator: JobClient, target: str, files: Bucket) -> str:
     """Start the engine and what links it to Jobledger, each with a key of its own; return the engine's URL."""
-    at_work = operator.admin.create_api_key("airflow", ["WORKER"], owner=OWNER).token
-    link = operator.admin.create_api_key("airflow-link", ["CALLER", "WORKER"], owner=OWNER).token
+    at_work = operator.admin.create_api_key("airflow", [Role.WORKER], owner=OWNER).token
+    link = operator.admin.create_api_key("airflow-link", [Role.CALLER, Role.WORKER], owner=OWNER).token
     engine = processes.engine(
         "examples.transcoding.airflow", target, files.folder, files.url, environment={"JOBLEDGER_API_KEY": at_work}
     )

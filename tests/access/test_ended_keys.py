@@ -14,7 +14,7 @@ from jobledger_service.features.access.keyring import REFRESH_SECONDS
 
 from tests.access.conftest import As, Keyed
 from tests.access.test_keys import later
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.errors import read
 from tests.support.keys import CALLER, WORKER, KeyedApi
 from tests.support.lives import FAT
@@ -87,7 +87,7 @@ async def test_a_watcher_that_does_not_read_hears_of_the_end_when_it_does(
 
 async def test_the_sdk_ends_a_watch_and_a_worker_with_the_reason(keyed: Keyed, admin: KeyedApi, kind: str):
     made = await admin.make(CALLER)
-    async with AsyncJobClient(keyed.replicas[-1].target, api_key=made.token, timeout=BOUND) as client:
+    async with AsyncJobClient(keyed.replicas[-1].target, api_key=made.token, timeout=CALL_TIMEOUT) as client:
         watch = client.watch_jobs(kinds=[kind], bookmarks=True)
         await anext(watch)
         worker = Worker(keyed.replicas[0].target, api_key=made.token)

@@ -10,7 +10,7 @@ from jobledger.v1.job_pb2 import Job
 from jobledger_client import ApiKeyMissingError, AsyncJobClient, CancelBridge, Dispatcher, EngineRunner, TaskToStop
 
 from tests.access.conftest import Keyed
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.keys import CALLER, WORKER, KeyedApi
 from tests.support.states import CANCELLED
 
@@ -39,10 +39,10 @@ async def test_engines_work_with_a_key(keyed: Keyed, admin: KeyedApi, kind: str)
 
     def work(runner: EngineRunner, job_id: str, index: int) -> None:
         with runner.attempt(job_id, index, task_id="task") as ctx:
-            assert ctx.wait_cancelled(BOUND)
+            assert ctx.wait_cancelled(CALL_TIMEOUT)
 
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(AsyncJobClient(target, api_key=key, timeout=BOUND))
+        client = await stack.enter_async_context(AsyncJobClient(target, api_key=key, timeout=CALL_TIMEOUT))
         await stack.enter_async_context(serving(Dispatcher(target, api_key=key, kinds=[kind], push=push)))
         await stack.enter_async_context(serving(CancelBridge(target, api_key=key, kinds=[kind], stop_task=stop)))
         runner = stack.enter_context(EngineRunner(target, api_key=key))
@@ -53,7 +53,7 @@ async def test_engines_work_with_a_key(keyed: Keyed, admin: KeyedApi, kind: str)
         await client.cancel_job(job_id)
         assert await asyncio.wait_for(stopped.get(), BOUND) == "task"
         await asyncio.wait_for(working, BOUND)
-        assert (await client.wait(job_id, timeout=BOUND)).state == CANCELLED
+        assert (await client.wait(job_id, timeout=CALL_TIMEOUT)).state == CANCELLED
 
 
 def test_an_engine_without_a_key_is_refused(keyed: Keyed, kind: str):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -17,7 +18,7 @@ from tests.celery.conftest import Broker, broker_of_its_own
 from tests.conftest import QUICK, StartServer
 from tests.operate.conftest import ask_health, lines
 from tests.support.api import Api
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.databases import new_database
 from tests.support.errors import Refusal, invalid, read, refused
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
@@ -87,7 +88,7 @@ async def test_the_sdk_waits_as_long_as_the_refusal_asks_and_calls_again(admin: 
     token = (await admin.make(CALLER)).token
 
     def read_on() -> float:
-        with JobClient(admin.target, api_key=token, timeout=BOUND) as client:
+        with JobClient(admin.target, api_key=token, timeout=CALL_TIMEOUT) as client:
             begun = time.monotonic()
             for _ in range(12):
                 client.list_jobs().page()
@@ -101,13 +102,16 @@ async def test_an_error_of_the_sdk_says_when_to_come_back(admin: KeyedApi, as_ho
     assert await refusals([as_holder(admin, token).create(kind) for _ in range(30)]) == []
 
     def once_more() -> RateLimitedError:
-        with JobClient(admin.target, api_key=token, timeout=20) as client, pytest.raises(RateLimitedError) as caught:
+        with (
+            JobClient(admin.target, api_key=token, timeout=timedelta(seconds=20)) as client,
+            pytest.raises(RateLimitedError) as caught,
+        ):
             client.create_job(kind)
         return caught.value
 
     error = await asyncio.to_thread(once_more)
     assert error.retry_after is not None
-    assert 1 < error.retry_after <= 86_400
+    assert timedelta(seconds=1) < error.retry_after <= timedelta(days=1)
 
 
 async def test_open_watches_are_counted_by_key_and_by_owner(admin: KeyedApi, as_holder: As, kind: str):

@@ -15,7 +15,7 @@ from click.testing import Result
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from jobledger_client import AsyncJobClient, Backoff, JobClient, UnavailableError, Worker
+from jobledger_client import AsyncJobClient, Backoff, JobClient, Role, UnavailableError, Worker
 from jobledger_client.cli._main import run
 from jobledger_service.cli.main import cli
 from jobledger_service.cli.startup_checks import check_settings
@@ -25,7 +25,7 @@ from jobledger_service.transport.tls import CertificateError
 from typer.testing import CliRunner
 
 from tests.conftest import QUICK
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.databases import new_database
 from tests.support.keys import first_key
 from tests.support.server import Server
@@ -33,7 +33,7 @@ from tests.test_server import refused_to_start
 
 pytestmark = pytest.mark.one_store("connections know nothing of the store")
 
-ONCE = Backoff(initial=3 * BOUND, max_wait=3 * BOUND)
+ONCE = Backoff(initial=3 * CALL_TIMEOUT, max_wait=3 * CALL_TIMEOUT)
 """With which a call that has failed is not made again: there is no time left."""
 INSISTED = [{"auth": "keys", "tls": "yes"}, {"auth": "keys", "insecure": True}, {"insecure": True}]
 
@@ -124,7 +124,7 @@ async def test_the_sdk_the_worker_and_the_command_line_speak_tls(encrypted: Serv
         worker = Worker(localhost(server), credentials=pki.credentials())
         worker.handler(kind)(lambda ctx: ctx.result("s3://bucket/done"))
         serving = asyncio.create_task(worker.serve())
-        job = await client.wait(job_id, timeout=BOUND)
+        job = await client.wait(job_id, timeout=CALL_TIMEOUT)
         worker.stop()
         await serving
     assert job.result_uri == "s3://bucket/done"
@@ -134,7 +134,7 @@ async def test_the_sdk_the_worker_and_the_command_line_speak_tls(encrypted: Serv
 @pytest.mark.parametrize("trust", ["none", "another's"])
 def test_who_speaks_no_tls_or_trusts_another_authority_gets_no_answer(encrypted: Server, tmp_path: Path, trust: str):
     strange = Pki(tmp_path, trustme.CA()).credentials() if trust != "none" else None
-    client = JobClient(localhost(encrypted), credentials=strange, timeout=BOUND, backoff=ONCE)
+    client = JobClient(localhost(encrypted), credentials=strange, timeout=CALL_TIMEOUT, backoff=ONCE)
     with client, pytest.raises(UnavailableError):
         client.list_jobs().page()
 
@@ -145,14 +145,16 @@ def test_with_mtls_a_client_needs_a_certificate_of_the_authority_and_a_key(
     server, token = guarded
     cert, key = pki.issue("client", "someone")
     with JobClient(localhost(server), credentials=pki.credentials(cert, key), api_key=token) as client:
-        made = client.admin.create_api_key("sdk", ["caller"], owner="sdk")
+        made = client.admin.create_api_key("sdk", [Role.CALLER], owner="sdk")
         assert [key.key_id for key in client.admin.list_api_keys(owner="sdk")] == [made.api_key.key_id]
         rotated = client.admin.rotate_api_key(made.api_key.key_id)
         assert client.admin.revoke_api_key(rotated.replaced.key_id).HasField("revoke_time")
     other = trustme.CA().issue_cert("someone")
     pair = (other.private_key_pem.bytes(), other.cert_chain_pems[0].bytes())
     for credentials in (pki.credentials(), grpc.ssl_channel_credentials(Path(pki.ca_file).read_bytes(), *pair)):
-        client = JobClient(localhost(server), credentials=credentials, timeout=BOUND, backoff=ONCE, api_key=token)
+        client = JobClient(
+            localhost(server), credentials=credentials, timeout=CALL_TIMEOUT, backoff=ONCE, api_key=token
+        )
         with client, pytest.raises(UnavailableError):
             client.list_jobs().page()
     flags = ("--ca-file", pki.ca_file, "--cert-file", cert, "--key-file", key)
@@ -177,7 +179,7 @@ def test_only_an_admin_with_a_certificate_gets_the_health(guarded: tuple[Server,
     nobody = health(*flags)
     assert (nobody.exit_code, "authorization" in nobody.stderr) == (77, True)
     with JobClient(localhost(server), credentials=pki.credentials(cert, key), api_key=token) as client:
-        caller = client.admin.create_api_key("someone", ["caller"]).token
+        caller = client.admin.create_api_key("someone", [Role.CALLER]).token
     assert health(*flags, "--api-key", caller).exit_code == 77
     assert health("--ca-file", pki.ca_file, "--api-key", token, "--timeout", "1").exit_code == 69
     assert health("--api-key", token, "--timeout", "1").exit_code == 69

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import grpc
 import pytest
-from jobledger.v1.admin_service_pb2 import GetUsageRequest, ListApiKeysRequest, Usage, UsageDimension
+from jobledger.v1.admin_service_pb2 import GetUsageRequest, ListApiKeysRequest, Usage
 from jobledger.v1.job_service_pb2 import GetJobRequest
-from jobledger_client import JobClient
+from jobledger_client import JobClient, Role, UsageDimension
 from jobledger_client.cli._main import run
 
 from tests.access.conftest import As, Keyed
 from tests.conftest import StartServer
 from tests.support.api import Api, fresh_kind
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.databases import new_database
 from tests.support.errors import invalid, refused
 from tests.support.keys import CALLER, WORKER, KeyedApi
 from tests.support.server import COMMAND, Server
 
-DAY, KEY = UsageDimension.USAGE_DIMENSION_DAY, UsageDimension.USAGE_DIMENSION_KEY
-METHOD, OWNER = UsageDimension.USAGE_DIMENSION_METHOD, UsageDimension.USAGE_DIMENSION_OWNER
+DAY, KEY = UsageDimension.DAY, UsageDimension.KEY
+METHOD, OWNER = UsageDimension.METHOD, UsageDimension.OWNER
 
 
 async def usage(admin: KeyedApi, **fields: object) -> list[Usage]:
@@ -176,8 +176,8 @@ def test_the_command_line_shows_usage(
 ):
     monkeypatch.setenv("JOBLEDGER_TARGET", keyed.replicas[0].target)
     monkeypatch.setenv("JOBLEDGER_API_KEY", keyed.token)
-    with JobClient(keyed.replicas[0].target, api_key=keyed.token, timeout=BOUND) as client:
-        client.admin.create_api_key("shown", ["caller"])
+    with JobClient(keyed.replicas[0].target, api_key=keyed.token, timeout=CALL_TIMEOUT) as client:
+        client.admin.create_api_key("shown", [Role.CALLER])
     shown = ""
     while "AdminService.CreateApiKey" not in shown:
         assert run(["usage", "--by", "owner", "--by", "method", "--owner", "default"]) == 0

@@ -26,7 +26,7 @@ chunks = ChunkTasks(
     app,
     os.environ.get("TEST_TARGET", "127.0.0.1:7070"),
     lease_duration=timedelta(seconds=float(os.environ.get("TEST_LEASE", "6"))),
-    cancel_grace=3.0,
+    cancel_grace=timedelta(seconds=3.0),
 )
 
 
@@ -55,7 +55,7 @@ def gated(ctx: ChunkContext) -> None:
     note(ctx, "began")
     while not told(ctx, "go"):
         ctx.progress(message="waiting")
-        if ctx.wait_cancelled(0.02):
+        if ctx.wait_cancelled(timedelta(seconds=0.02)):
             note(ctx, "cancelled")
             return
     note(ctx, "ended")

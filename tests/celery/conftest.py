@@ -13,7 +13,7 @@ from jobledger_client import JobClient
 
 from examples.image_crawler.broker import MISSING, free_port, program, start
 from tests.celery.app import app
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +133,7 @@ def plant(broker: Broker, server: Server, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def caller(server: Server) -> Iterator[JobClient]:
     """Return a client."""
-    with JobClient(server.target, timeout=BOUND) as one:
+    with JobClient(server.target, timeout=CALL_TIMEOUT) as one:
         yield one
 
 

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from jobledger.v1.chunk_pb2 import RetryPolicy
-from jobledger_client import JobClient
+from jobledger_client import JobClient, RetryPolicy
 
 from tests.celery.conftest import Broker, Plant, broker_of_its_own, kill_all
 from tests.celery.test_tasks import begun, ended, failures
-from tests.support.bounds import BOUND
+from tests.support.bounds import CALL_TIMEOUT
 from tests.support.server import Server
 from tests.support.states import COMPLETED, summary
 
@@ -19,7 +18,7 @@ pytestmark = [
     pytest.mark.one_store("Celery's workers see messages, not the store"),
 ]
 
-SOON = RetryPolicy(initial_backoff=Duration(nanos=50_000_000))
+SOON = RetryPolicy(initial_backoff=timedelta(milliseconds=50))
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def test_a_broker_that_loses_everything(own_plant: Plant, own_broker: Broker, ca
     begun(caller, job_id)
     own_broker.kill()
     own_plant.say(job_id, "go")
-    with caller.watch(job_id, timeout=BOUND) as messages:
+    with caller.watch(job_id, timeout=CALL_TIMEOUT) as messages:
         assert any(message.job.chunks_summary.completed == 1 for message in messages), "it needs no broker to report"
     own_broker.start()
     job = ended(caller, job_id)

@@ -1,37 +1,36 @@
 """What becomes of a Celery task becomes of its attempt, and is in the ledger."""
 
+from datetime import timedelta
+
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from jobledger.v1.chunk_pb2 import RetryPolicy
-from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import JobClient
+from jobledger_client import ChangeType, JobClient, RetryPolicy
 
 from tests.celery.app import app
 from tests.celery.conftest import Plant
-from tests.support.bounds import BOUND
+from tests.support.bounds import CALL_TIMEOUT
 from tests.support.states import CANCELLED, COMPLETED, FAILED, summary
 
 pytestmark = pytest.mark.one_store("Celery's workers see messages, not the store")
 
-SOON = RetryPolicy(initial_backoff=Duration(nanos=50_000_000))
+SOON = RetryPolicy(initial_backoff=timedelta(milliseconds=50))
 
 
 def failures(caller: JobClient, job_id: str) -> list[str]:
     """Return the reason of each failed attempt."""
-    kinds = (ChangeType.CHANGE_TYPE_CHUNK_FAILED, ChangeType.CHANGE_TYPE_LEASE_EXPIRED)
+    kinds = (ChangeType.CHUNK_FAILED, ChangeType.LEASE_EXPIRED)
     changes = [change for event in caller.list_job_events(job_id) for change in event.changes]
     return [change.reason for change in changes if change.type in kinds]
 
 
 def ended(caller: JobClient, job_id: str) -> Job:
-    caller.wait(job_id, timeout=BOUND)
+    caller.wait(job_id, timeout=CALL_TIMEOUT)
     return caller.get_job(job_id)
 
 
 def begun(caller: JobClient, job_id: str, chunks: int = 1) -> None:
     """Return when so many chunks are in work, and one has said so."""
-    with caller.watch(job_id, timeout=BOUND) as messages:
+    with caller.watch(job_id, timeout=CALL_TIMEOUT) as messages:
         jobs = (message.job for message in messages)
         assert any(job.chunks_summary.processing == chunks and job.progress.message for job in jobs)
 

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from jobledger_client import AsyncJobClient, JobClient, Worker
 
 from tests.client.controlled import Played
-from tests.support.bounds import BOUND
+from tests.support.bounds import CALL_TIMEOUT
 from tests.support.server import Server
 
 Serving = Callable[..., AbstractAsyncContextManager[Worker]]
@@ -28,14 +29,14 @@ def service() -> Played:
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[AsyncJobClient]:
     """Return an asynchronous client of the shared server."""
-    async with AsyncJobClient(server.target, timeout=BOUND) as one:
+    async with AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as one:
         yield one
 
 
 @pytest.fixture
 def sync_client(server: Server) -> Iterator[JobClient]:
     """Return a synchronous client of the shared server."""
-    with JobClient(server.target, timeout=BOUND) as one:
+    with JobClient(server.target, timeout=CALL_TIMEOUT) as one:
         yield one
 
 
@@ -45,7 +46,9 @@ def serving(server: Server) -> Serving:
 
     @asynccontextmanager
     async def serve(handlers: dict[str, Any], target: str = server.target, **settings: Any) -> AsyncIterator[Worker]:
-        worker = Worker(target, **{"cancel_grace": 0.05, "drain_timeout": 5.0} | settings)
+        worker = Worker(
+            target, **{"cancel_grace": timedelta(seconds=0.05), "drain_timeout": timedelta(seconds=5)} | settings
+        )
         for kind, handler in handlers.items():
             worker.handler(kind)(handler)
         task = asyncio.create_task(worker.serve())

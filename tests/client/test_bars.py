@@ -4,22 +4,23 @@ from collections.abc import Callable
 from io import StringIO
 
 import pytest
-from jobledger.v1.chunk_pb2 import Chunk, ChunkProgress, ChunkRange, ChunkState
-from jobledger.v1.job_pb2 import ChunksSummary, Job, JobState, Progress
+from jobledger.v1.chunk_pb2 import Chunk, ChunkProgress, ChunkRange
+from jobledger.v1.job_pb2 import ChunksSummary, Job, Progress
 from jobledger.v1.job_service_pb2 import WatchJobResponse
+from jobledger_client import ChunkState, JobState
 from jobledger_client.cli import _tables
-from jobledger_client.cli._bars import Bars, JobView
+from jobledger_client.cli._bars import Bars, WatchedJob
 from rich.console import Console
 from rich.table import Table
 
-PROCESSING, COMPLETED = ChunkState.CHUNK_STATE_PROCESSING, ChunkState.CHUNK_STATE_COMPLETED
+PROCESSING, COMPLETED = ChunkState.PROCESSING, ChunkState.COMPLETED
 
 
 def message(*chunks: Chunk, ranges: tuple[ChunkRange, ...] = (), omitted: bool = False) -> WatchJobResponse:
     job = Job(
         job_id="one",
         display_name="[bold]cats\x1b[2J",
-        state=JobState.JOB_STATE_RUNNING,
+        state=JobState.RUNNING,
         progress=Progress(
             percent=42.5, items_completed=1_000, items_total=2_500, items_per_second=12.5, stage="resize"
         ),
@@ -28,19 +29,19 @@ def message(*chunks: Chunk, ranges: tuple[ChunkRange, ...] = (), omitted: bool =
     return WatchJobResponse(job=job, chunks=chunks, chunk_ranges=ranges, chunks_omitted=omitted)
 
 
-def chunk(index: int, state: ChunkState.ValueType = PROCESSING) -> Chunk:
+def chunk(index: int, state: ChunkState = PROCESSING) -> Chunk:
     return Chunk(index=index, state=state, worker="w1", progress=ChunkProgress(percent=50, stage="resize"))
 
 
 def show(console: Console, *messages: WatchJobResponse) -> None:
-    view = JobView()
+    view = WatchedJob()
     with Bars(console, view, lambda: None) as bars:
         for one in messages:
             view.apply(one)
             bars.show(one)
 
 
-def in_work(view: JobView) -> list[int]:
+def in_work(view: WatchedJob) -> list[int]:
     return [one.index for one in view.chunks_in_work()]
 
 
@@ -69,7 +70,7 @@ def test_a_narrow_terminal_shows_every_percent():
 def test_on_a_narrow_terminal_a_job_is_one_line(table: Callable[..., Table]):
     progress = Progress(percent=42.5, stage="transcode_720p")
     job = Job(job_id="0" * 36, kind="transcode.video", display_name="Lectures " * 9, progress=progress)
-    job.state = JobState.JOB_STATE_CANCELLING
+    job.state = JobState.CANCELLING
     printed = StringIO()
     Console(file=printed, width=80).print(table([job], width=80))
     [_, line] = printed.getvalue().splitlines()
@@ -92,7 +93,7 @@ def test_elsewhere_each_change_is_a_line():
 
 
 def test_chunks_come_and_go():
-    view = JobView()
+    view = WatchedJob()
     view.apply(message(chunk(3), chunk(1)))
     assert in_work(view) == [1, 3]
     view.apply(message(chunk(3, COMPLETED), chunk(4)))

@@ -36,7 +36,7 @@ def test_a_call_has_the_default_deadline(service: Played):
 
 
 def test_a_call_has_the_deadline_it_was_given(service: Played):
-    got = service.start(lambda client: client.get_job("one", timeout=2.5))
+    got = service.start(lambda client: client.get_job("one", timeout=timedelta(seconds=2.5)))
     service.answer("GetJob", OK)
     got.result()
     assert service.channel.timeouts == [2.5]
@@ -74,7 +74,9 @@ def test_a_read_is_repeated_with_growing_waits_inside_its_deadline(service: Play
 
 
 def test_a_read_gives_up_when_the_next_attempt_would_be_too_late():
-    service = Played(timeout=1.0, backoff=Backoff(initial=0.4, multiplier=2, max_wait=10))
+    service = Played(
+        timeout=timedelta(seconds=1.0), backoff=Backoff(initial=timedelta(seconds=0.4), max_wait=timedelta(seconds=10))
+    )
     got = service.start(lambda client: client.get_job("one"))
     for _ in range(3):
         service.refuse("GetJob", UNAVAILABLE)
@@ -128,11 +130,11 @@ def test_a_full_queue_is_come_back_to_after_the_time_it_asks_for(service: Played
 
 
 def test_a_full_queue_beyond_the_deadline_is_an_error_that_says_when(service: Played):
-    got = service.start(lambda client: client.cancel_job("one", timeout=2))
+    got = service.start(lambda client: client.cancel_job("one", timeout=timedelta(seconds=2)))
     service.refuse("CancelJob", grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=3.0)
     error = got.exception()
     assert isinstance(error, QueueFullError)
-    assert error.retry_after == 3.0
+    assert error.retry_after == timedelta(seconds=3)
 
 
 def test_a_create_is_repeated_under_one_request_id(service: Played):

@@ -7,7 +7,7 @@ import pytest
 from jobledger_client import JobClient
 
 from tests.client.test_cli import Shell
-from tests.support.bounds import BOUND
+from tests.support.bounds import CALL_TIMEOUT
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the command line sees messages, not the store")
@@ -22,7 +22,7 @@ def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 @pytest.fixture
 def job_ids(server: Server, kind: str) -> list[str]:
     """Return jobs of one kind, the last of which is CANCELLED."""
-    with JobClient(server.target, timeout=BOUND) as client:
+    with JobClient(server.target, timeout=CALL_TIMEOUT) as client:
         created = [client.create_job(kind, display_name=f"page {n}").job.job_id for n in range(4)]
         client.cancel_job(created[-1])
     return created

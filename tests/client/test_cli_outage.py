@@ -15,7 +15,7 @@ from jobledger_client import JobClient
 from tests.client.test_cli import COMMAND, complete
 from tests.client.test_cli_stats import Terminal
 from tests.conftest import StartServer
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the command line sees messages, not the store")
@@ -36,7 +36,7 @@ def own_server(start_server: StartServer) -> Server:
 
 @pytest.fixture
 def client(own_server: Server) -> Iterator[JobClient]:
-    with JobClient(own_server.target, timeout=BOUND) as opened:
+    with JobClient(own_server.target, timeout=CALL_TIMEOUT) as opened:
         yield opened
 
 

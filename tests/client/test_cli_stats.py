@@ -14,10 +14,10 @@ from threading import Condition, Thread
 from typing import Self
 
 import pytest
-from jobledger.v1.job_pb2 import Job, JobState, Progress
+from jobledger.v1.job_pb2 import Job, Progress
 from jobledger.v1.stats_pb2 import JobActivity, StatsPoint
 from jobledger.v1.worker_service_pb2 import ChunkFailure, LeaseReport
-from jobledger_client import JobClient
+from jobledger_client import JobClient, JobState
 from jobledger_client.cli import _stats_tables
 from jobledger_client.cli._dashboard import Dashboard
 from rich.console import Console
@@ -121,7 +121,7 @@ def test_stats_takes_times_and_names_what_is_wrong(shell: Shell):
     assert "time_range: end_time, by default now, must be after start_time" in shell(
         "stats", "--since", "1h", "--until", "2h", code=65
     )
-    assert "'hour', 'day'" in shell("stats", "--by", "week", code=2)
+    assert "must be one of hour, day; got 'week'" in shell("stats", "--by", "week", code=2)
     assert "must be a time" in shell("stats", "--since", "yesterday", code=2)
     assert "must make at most 2000 points" in shell("stats", "--since", "90d", "--by", "hour", code=65)
 
@@ -154,7 +154,7 @@ def test_a_course_is_whole_on_a_narrow_terminal(items: int):
 def test_top_cuts_neither_ids_nor_figures_on_a_narrow_terminal():
     board = Dashboard(0.0)
     progress = Progress(percent=50, stage="resize", items_per_second=1_234)
-    state = JobState.JOB_STATE_CANCELLING
+    state = JobState.CANCELLING
     job = Job(job_id="0" * 36, kind="k" * 40, display_name="a name " * 9, state=state, progress=progress)
     board.set_jobs([job])
     printed = StringIO()

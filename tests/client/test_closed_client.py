@@ -9,8 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from jobledger.v1.job_pb2 import JobState
-from jobledger_client import AsyncJobClient, ClientClosedError, JobClient, JobledgerError
+from jobledger_client import AsyncJobClient, ClientClosedError, ExportFormat, JobClient, JobledgerError, JobState
 
 from tests.support.bounds import BOUND
 from tests.support.server import Server
@@ -23,7 +22,7 @@ CALLS: list[Callable[[Any], Any]] = [
 STREAMS: list[Callable[[Any], Any]] = [
     lambda client: client.watch("one"),
     lambda client: client.watch_jobs(),
-    lambda client: client.exports.export_jobs("csv"),
+    lambda client: client.exports.export_jobs(ExportFormat.CSV),
     lambda client: client.leases.watch_leases(worker="w"),
 ]
 
@@ -84,7 +83,7 @@ def test_a_client_that_many_threads_share_gives_each_its_own(server: Server, kin
         client.leases.complete_chunks([claimed.lease.token])
         last = list(client.watch(job.job_id))[-1].job
         assert (last.job_id, last.display_name) == (job.job_id, f"of {number}")
-        assert last.state == JobState.JOB_STATE_COMPLETED
+        assert last.state == JobState.COMPLETED
 
     with JobClient(server.target) as client, ThreadPoolExecutor(16) as threads:
         list(threads.map(work, range(48)))

@@ -5,16 +5,15 @@ import functools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from jobledger.v1.chunk_pb2 import RetryPolicy
-from jobledger.v1.job_pb2 import JobState
-from jobledger_client import AsyncJobClient, ChunkContext, Worker
+from jobledger_client import AsyncJobClient, ChunkContext, JobState, RetryPolicy, Worker
 from jobledger_client._engines._callbacks import call
 
 from tests.client.conftest import Serving
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("handlers know nothing of the store")
@@ -90,20 +89,20 @@ async def test_completed_means_ran_whatever_form_the_handler_has(
     client: AsyncJobClient, server: Server, serving: Serving, kind: str, form: str
 ):
     may_end = threading.Event()
-    state_at_the_end: list[JobState.ValueType] = []
+    state_at_the_end: list[int] = []
     job = (await client.create_job(kind)).job
 
     async def work(ctx: ChunkContext) -> None:
         assert await asyncio.to_thread(may_end.wait, BOUND)
-        async with AsyncJobClient(server.target, timeout=BOUND) as own:
+        async with AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as own:
             state_at_the_end.append((await own.get_job(ctx.job_id)).state)
 
     handler = FORMS[form](work)
     async with serving({kind: handler}):
-        waiting = asyncio.create_task(client.wait(job.job_id, timeout=BOUND))
+        waiting = asyncio.create_task(client.wait(job.job_id, timeout=CALL_TIMEOUT))
         may_end.set()
-        assert (await waiting).state == JobState.JOB_STATE_COMPLETED
-    assert state_at_the_end == [JobState.JOB_STATE_RUNNING]
+        assert (await waiting).state == JobState.COMPLETED
+    assert state_at_the_end == [JobState.RUNNING]
 
 
 @pytest.mark.parametrize("form", ["functools.wraps", "a lambda", "a future of a pool", "an awaitable"])
@@ -116,8 +115,8 @@ async def test_what_a_hidden_async_handler_raises_fails_the_chunk(
 
     job = (await client.create_job(kind, retry_policy=ONCE)).job
     async with serving({kind: FORMS[form](work)}):
-        ended = await client.wait(job.job_id, timeout=BOUND)
-    assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "KeyError")
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert (ended.state, ended.error.code) == (JobState.FAILED, "KeyError")
 
 
 async def async_generator(ctx: ChunkContext) -> AsyncIterator[int]:
@@ -134,8 +133,8 @@ async def test_a_generator_that_is_returned_fails_the_chunk(
 ):
     job = (await client.create_job(kind, retry_policy=ONCE)).job
     async with serving({kind: FORMS["a lambda"](function)}):
-        ended = await client.wait(job.job_id, timeout=BOUND)
-    assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "TypeError")
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert (ended.state, ended.error.code) == (JobState.FAILED, "TypeError")
     assert f"returned the generator {function.__name__}, which has not run" in ended.error.message
 
 
@@ -164,11 +163,11 @@ async def test_a_hidden_async_handler_stops_like_any_other(client: AsyncJobClien
             stopped.set()
 
     job = (await client.create_job(kind)).job
-    async with serving({kind: wrapped(work)}, drain_timeout=0.01) as worker:
+    async with serving({kind: wrapped(work)}, drain_timeout=timedelta(seconds=0.01)) as worker:
         await started.wait()
         worker.stop()
         await stopped.wait()
-    assert (await client.get_job(job.job_id)).state == JobState.JOB_STATE_RUNNING
+    assert (await client.get_job(job.job_id)).state == JobState.RUNNING
     assert (await client.get_job(job.job_id)).chunks[0].attempt == 0
 
 

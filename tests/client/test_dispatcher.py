@@ -8,10 +8,9 @@ from itertools import count
 from typing import Any
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from jobledger.v1.chunk_pb2 import Chunk, RetryPolicy
+from jobledger.v1.chunk_pb2 import Chunk
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import AsyncEngineTask, AsyncJobClient, Dispatcher
+from jobledger_client import AsyncEngineTask, AsyncJobClient, Dispatcher, RetryPolicy
 from jobledger_client._engines._backlog import Backlog
 from jobledger_client._engines._server_clock import ServerClock
 
@@ -86,7 +85,7 @@ async def test_every_chunk_is_pushed_once_and_urgent_ones_first(
 
 async def test_a_failed_attempt_is_pushed_again(dispatching: Dispatching, client: AsyncJobClient, kind: str):
     async with dispatching() as queue:
-        job_id = await create(client, kind, 1, retry_policy=RetryPolicy(initial_backoff=Duration(nanos=10_000_000)))
+        job_id = await create(client, kind, 1, retry_policy=RetryPolicy(initial_backoff=timedelta(milliseconds=10)))
         first = await queue.take()
         await run_of(client, first).fail("OOM")
         second = await queue.take()

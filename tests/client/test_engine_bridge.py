@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from jobledger_client import AsyncEngineTask, AsyncJobClient, CancelBridge, TaskToStop
+from jobledger_client import AsyncEngineTask, AsyncJobClient, CancelBridge, FailurePolicy, TaskToStop
 
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 from tests.support.states import CANCELLED, CANCELLING, FAILED, RUNNING
 
@@ -57,7 +57,7 @@ async def test_what_the_engine_has_stopped_ends_the_job_at_once(bridging: Bridgi
     async with bridging(answer=True) as stopped:
         job_id = await begun(client, kind)
         await client.cancel_job(job_id, reason="wrong file", grace_period=timedelta(hours=1))
-        job = await client.wait(job_id, timeout=BOUND)
+        job = await client.wait(job_id, timeout=CALL_TIMEOUT)
         assert job.state == CANCELLED
         task = await stopped.get()
         assert (task.job_id, task.worker, task.reason) == (job_id, "argo", "wrong file")
@@ -78,7 +78,7 @@ async def test_without_its_word_the_task_itself_lets_go(bridging: Bridging, clie
 async def test_leases_that_are_taken_away_stop_their_tasks_too(
     bridging: Bridging, client: AsyncJobClient, kind: str, way: str
 ):
-    settings: dict[str, Any] = {"failure_policy": "FAIL_FAST"} if way == "fail fast" else {}
+    settings: dict[str, Any] = {"failure_policy": FailurePolicy.FAIL_FAST} if way == "fail fast" else {}
     async with bridging() as stopped:
         job_id = await begun(client, kind, **settings)
         other = await begun(client, kind)
@@ -124,5 +124,5 @@ async def test_an_engine_that_does_not_answer_is_asked_again(client: AsyncJobCli
     async with bridging(stop_task=stop_task):
         job_id = await begun(client, kind, chunks=1, working=1)
         await client.cancel_job(job_id)
-        assert (await client.wait(job_id, timeout=BOUND)).state == CANCELLED
+        assert (await client.wait(job_id, timeout=CALL_TIMEOUT)).state == CANCELLED
     assert asked.qsize() == 2

@@ -5,16 +5,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from jobledger.v1.chunk_pb2 import RetryPolicy
-from jobledger_client import ChunkNotClaimableError, EngineRunner, JobClient, NotRetryable
+from jobledger_client import ChunkNotClaimableError, EngineRunner, JobClient, NotRetryable, RetryPolicy
 
 from tests.conftest import StartServer
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 from tests.support.states import CANCELLED, CHUNK_CANCELLED, COMPLETED, FAILED, RUNNING
 
-SOON = RetryPolicy(initial_backoff=Duration(nanos=1_000_000))
+SOON = RetryPolicy(initial_backoff=timedelta(milliseconds=1))
 
 
 @pytest.fixture
@@ -74,12 +72,12 @@ def test_a_task_that_comes_twice_is_refused(runner: EngineRunner, server: Server
 def test_heartbeats_keep_the_lease_and_notice_cancellation(runner: EngineRunner, sync_client: JobClient, kind: str):
     job_id = sync_client.create_job(kind).job.job_id
     overdue = threading.Event()
-    with runner.attempt(job_id, task_id="a", on_overdue=overdue.set, cancel_grace=0.01) as ctx:
+    with runner.attempt(job_id, task_id="a", on_overdue=overdue.set, cancel_grace=timedelta(seconds=0.01)) as ctx:
         first = sync_client.get_job(job_id).chunks[0].lease_expire_time
         while sync_client.get_job(job_id).chunks[0].lease_expire_time == first:
-            assert not ctx.wait_cancelled(0.05)
+            assert not ctx.wait_cancelled(timedelta(seconds=0.05))
         sync_client.cancel_job(job_id)
-        assert ctx.wait_cancelled(BOUND)
+        assert ctx.wait_cancelled(CALL_TIMEOUT)
         assert overdue.wait(BOUND), "who does not stop is stopped"
     job = sync_client.get_job(job_id)
     assert (job.state, job.chunks[0].state, job.chunks[0].HasField("error")) == (CANCELLED, CHUNK_CANCELLED, False)
@@ -88,7 +86,7 @@ def test_heartbeats_keep_the_lease_and_notice_cancellation(runner: EngineRunner,
 @pytest.mark.long  # servers are stopped and started
 def test_a_service_that_is_away_is_reported_when_it_is_back(start_server: StartServer, kind: str):
     server = start_server()
-    with JobClient(server.target, timeout=BOUND) as client, EngineRunner(server.target) as runner:
+    with JobClient(server.target, timeout=CALL_TIMEOUT) as client, EngineRunner(server.target) as runner:
         job_id = client.create_job(kind).job.job_id
         with runner.attempt(job_id, task_id="a"):
             server.kill()

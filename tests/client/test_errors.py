@@ -2,6 +2,7 @@
 
 import base64
 import pickle
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ REASONS = [name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()[1:]
 
 
 def refused(service: Played, code: grpc.StatusCode, reason: str, **details: Any) -> BaseException | None:
-    got = service.start(lambda client: client.get_job("one", timeout=0.01))
+    got = service.start(lambda client: client.get_job("one", timeout=timedelta(seconds=0.01)))
     service.refuse("GetJob", code, reason, **details)
     return got.exception()
 

@@ -6,18 +6,27 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import pytest
-from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest, ExportJobsResponse
-from jobledger_client import AsyncJobClient, HistoryTrimmedError, InvalidFieldError, JobClient, UnavailableError
+from jobledger.v1.export_pb2 import ExportJobsRequest, ExportJobsResponse
+from jobledger_client import (
+    AsyncJobClient,
+    ExportFormat,
+    HistoryTrimmedError,
+    InvalidFieldError,
+    JobClient,
+    JobState,
+    UnavailableError,
+)
 from jobledger_client.cli._partial_file import PartialFile
 
 from tests.client import test_cli
 from tests.client.controlled import Played
 from tests.client.test_cli import Shell
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the SDK and the command line see messages, not the store")
@@ -30,7 +39,7 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 @pytest.fixture
 def jobs(server: Server, kind: str) -> list[str]:
     """Return the ids of jobs of a kind, which make some pieces."""
-    with JobClient(server.target, timeout=BOUND) as client:
+    with JobClient(server.target, timeout=CALL_TIMEOUT) as client:
         labels = {f"l{number}": "v" * 255 for number in range(20)}
         return [client.create_job(kind, labels=labels, display_name=f"={n}").job.job_id for n in range(60)]
 
@@ -41,14 +50,14 @@ def piece(data: bytes, token: str, rows: int) -> ExportJobsResponse:
 
 def test_an_export_goes_on_where_it_broke(service: Played):
     def work(client: JobClient) -> tuple[bytes, list[int], bytes]:
-        export = client.exports.export_jobs("jsonl", columns=["job_id"], states=["FAILED"])
+        export = client.exports.export_jobs(ExportFormat.JSON_LINES, columns=["job_id"], states=[JobState.FAILED])
         got = [(data, export.rows) for data in export]
         return b"".join(data for data, _ in got), [rows for _, rows in got], export.cursor
 
     got = service.start(work)
     request, stream = service.send("ExportJobs", piece(b"a\n", "t1", 1), piece(b"", "t2", 1))
     assert (request.format, request.columns, request.resume_token) == (
-        ExportFormat.EXPORT_FORMAT_JSON_LINES,
+        ExportFormat.JSON_LINES,
         ["job_id"],
         "",
     )
@@ -62,7 +71,7 @@ def test_an_export_goes_on_where_it_broke(service: Played):
 
 
 def test_an_export_that_cannot_go_on_says_why(service: Played):
-    got = service.start(lambda client: list(client.exports.export_jobs("csv")))
+    got = service.start(lambda client: list(client.exports.export_jobs(ExportFormat.CSV)))
     _, stream = service.send("ExportJobs", piece(b"a\n", "t1", 1))
     service.end(stream, "ExportJobs", grpc.StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED")
     with pytest.raises(HistoryTrimmedError):
@@ -70,7 +79,9 @@ def test_an_export_that_cannot_go_on_says_why(service: Played):
 
 
 def test_an_export_without_a_server_gives_up_after_its_patience(service: Played):
-    got = service.start(lambda client: list(client.exports.export_jobs("csv", reconnect_timeout=3)))
+    got = service.start(
+        lambda client: list(client.exports.export_jobs(ExportFormat.CSV, reconnect_timeout=timedelta(seconds=3)))
+    )
     _, stream = service.send("ExportJobs", piece(b"a\n", "t1", 1))
     stream.terminate((), UNAVAILABLE, "")
     while not got.done():
@@ -83,22 +94,24 @@ def test_an_export_without_a_server_gives_up_after_its_patience(service: Played)
 
 
 async def test_both_clients_export_the_same_and_resume_by_token(server: Server, kind: str, jobs: list[str]):
-    with JobClient(server.target, timeout=BOUND) as client:
+    with JobClient(server.target, timeout=CALL_TIMEOUT) as client:
         export = client.exports.export_jobs(
-            "csv", kinds=[kind], columns=["job_id", "display_name"], label_columns=["l0"]
+            ExportFormat.CSV, kinds=[kind], columns=["job_id", "display_name"], label_columns=["l0"]
         )
         whole = b"".join(export)
         assert (export.rows, export.percent, export.resume_token) == (60, 100, "")
         rows = list(csv.DictReader(whole.decode().splitlines()))
         assert [row["job_id"] for row in rows] == jobs
         assert rows[7]["display_name"] == "'=7"
-        with client.exports.export_jobs("jsonl", kinds=[kind]) as first:
+        with client.exports.export_jobs(ExportFormat.JSON_LINES, kinds=[kind]) as first:
             begun = next(first)
             token = first.resume_token
         assert token
-    async with AsyncJobClient(server.target, timeout=BOUND) as client:
-        rest = [data async for data in client.exports.export_jobs("jsonl", kinds=[kind], resume_token=token)]
-        again = [data async for data in client.exports.export_jobs("jsonl", kinds=[kind])]
+    async with AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as client:
+        rest = [
+            data async for data in client.exports.export_jobs(ExportFormat.JSON_LINES, kinds=[kind], resume_token=token)
+        ]
+        again = [data async for data in client.exports.export_jobs(ExportFormat.JSON_LINES, kinds=[kind])]
     assert begun + b"".join(rest) == b"".join(again)
 
 
@@ -198,5 +211,5 @@ def test_what_the_command_refuses(shell: Shell, kind: str, tmp_path: Path):
 
 
 def test_a_wrong_column_is_an_error_of_the_sdk(server: Server):
-    with JobClient(server.target, timeout=BOUND) as client, pytest.raises(InvalidFieldError):
-        next(client.exports.export_jobs("csv", columns=["stat"]))
+    with JobClient(server.target, timeout=CALL_TIMEOUT) as client, pytest.raises(InvalidFieldError):
+        next(client.exports.export_jobs(ExportFormat.CSV, columns=["stat"]))

@@ -2,6 +2,7 @@
 
 import inspect
 import traceback
+from datetime import timedelta
 
 import jobledger_client
 import pytest
@@ -39,12 +40,17 @@ OFFERED = [
     "Backoff",
     "BulkCalls",
     "CancelBridge",
+    "CancelOutcome",
+    "ChangeType",
     "ChunkContext",
     "ChunkNotClaimableError",
     "ChunkNotFoundError",
+    "ChunkSpec",
+    "ChunkState",
     "ClientClosedError",
     "Clock",
     "ConnectionNotFoundError",
+    "ConnectionOptions",
     "CursorAheadError",
     "CursorError",
     "DeadlineExceededError",
@@ -56,6 +62,8 @@ OFFERED = [
     "EtagMismatchError",
     "Export",
     "ExportCalls",
+    "ExportFormat",
+    "FailurePolicy",
     "FieldViolation",
     "ForeignCursorError",
     "HistoryTrimmedError",
@@ -70,9 +78,13 @@ OFFERED = [
     "JobFilterFields",
     "JobNotEndedError",
     "JobNotFoundError",
+    "JobOrder",
+    "JobState",
     "JobUnreadableError",
+    "JobView",
     "JobledgerError",
     "LeaseCalls",
+    "LeaseStatus",
     "LimitCalls",
     "LimitError",
     "MessageTooLargeError",
@@ -89,10 +101,15 @@ OFFERED = [
     "Relist",
     "RequestIdReusedError",
     "ResumingStream",
+    "RetryPolicy",
+    "Role",
     "RoleMissingError",
     "ServiceNotFoundError",
+    "Stage",
     "StatisticsCalls",
+    "StatsStep",
     "StoreUnavailableError",
+    "SystemStatus",
     "TaskToStop",
     "TooManyQueuedJobsError",
     "TooManyReadsError",
@@ -100,9 +117,15 @@ OFFERED = [
     "TooManyWebhooksError",
     "UnauthenticatedError",
     "UnavailableError",
+    "UsageDimension",
     "Watch",
+    "WatchMessageType",
+    "WatchMode",
     "WebhookCalls",
+    "WebhookDeliveryState",
+    "WebhookEventType",
     "WebhookNotFoundError",
+    "WebhookState",
     "Worker",
     "__version__",
 ]
@@ -114,7 +137,7 @@ def test_the_package_offers_exactly_this():
     public = {name for name in vars(jobledger_client) if not name.startswith("_")}
     assert public - modules == set(OFFERED) - {"__version__"}
     # The extras are modules of their own, seen here once another test has imported them.
-    assert not {name for name in modules if not name.startswith("_")} - {"cli", "celery"}
+    assert not {name for name in modules if not name.startswith("_")} - {"cli", "celery", "testing"}
 
 
 def test_public_names_live_in_the_public_module():
@@ -124,7 +147,7 @@ def test_public_names_live_in_the_public_module():
     with JobClient(NOWHERE) as client:
         assert repr(client.webhooks).startswith("<jobledger_client.WebhookCalls object")
         with pytest.raises(jobledger_client.UnavailableError) as error:
-            client.get_job("x", timeout=0.1)
+            client.get_job("x", timeout=timedelta(seconds=0.1))
     assert "jobledger_client.UnavailableError: " in "".join(traceback.format_exception(error.value))
 
 

@@ -6,8 +6,8 @@ import threading
 from datetime import timedelta
 
 import pytest
-from jobledger.v1.worker_service_pb2 import HeartbeatResult, LeaseReport, LeaseStatus, ProgressReport
-from jobledger_client import AsyncJobClient, ChunkContext, Worker
+from jobledger.v1.worker_service_pb2 import HeartbeatResult, LeaseReport, ProgressReport
+from jobledger_client import AsyncJobClient, ChunkContext, LeaseStatus, Worker
 from jobledger_client._worker._heartbeats import Heartbeats
 from jobledger_client._worker._leases import HeldLeases
 from jobledger_client._worker._pending import PendingReport
@@ -16,7 +16,7 @@ from jobledger_client._worker._watchdog import Watchdog
 from tests.client.conftest import Serving
 from tests.client.controlled import SetTime
 from tests.conftest import StartServer
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 
 pytestmark = pytest.mark.one_store("the worker's own clock knows nothing of the store")
 
@@ -38,8 +38,8 @@ class Holder:
     def lease_lost(self) -> None:
         self.heard.append("lost")
 
-    def lease_expired(self, silence: float) -> None:
-        self.heard.append(f"over after {silence:g} s")
+    def lease_expired(self, silence_seconds: float) -> None:
+        self.heard.append(f"over after {silence_seconds:g} s")
 
     def refused(self, error: object) -> None:
         self.heard.append(f"refused: {error}")
@@ -56,7 +56,7 @@ class Answering:
     def heartbeat(self, reports: list[LeaseReport], **_: object) -> list[HeartbeatResult]:
         self.calls.append(list(reports))
         self.time.now += self.seconds
-        return [HeartbeatResult(status=LeaseStatus.LEASE_STATUS_OK) for _ in reports]
+        return [HeartbeatResult(status=LeaseStatus.OK) for _ in reports]
 
 
 def test_a_lease_whose_handler_cannot_be_stopped_is_extended_no_longer(caplog: pytest.LogCaptureFixture):
@@ -130,11 +130,11 @@ async def test_work_stops_when_the_server_is_not_reached_for_a_lease(
 
     def plain(ctx: ChunkContext) -> None:
         loop.call_soon_threadsafe(started.release)
-        cancelled.extend(["plain"] * ctx.wait_cancelled(BOUND))
+        cancelled.extend(["plain"] * ctx.wait_cancelled(CALL_TIMEOUT))
         loop.call_soon_threadsafe(stopped.release)
 
     handlers = {f"{kind}.async": handler, f"{kind}.plain": plain}
-    async with AsyncJobClient(server.target, timeout=BOUND) as client:
+    async with AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as client:
         for one in handlers:
             await client.create_job(one)
     async with serving(handlers, target=server.target, lease_duration=SHORT):
@@ -157,10 +157,10 @@ async def test_work_stops_by_the_workers_clock_while_its_loop_is_blocked(
 
     async def blocking(ctx: ChunkContext) -> None:
         blocked.set()
-        heard.append(ctx.wait_cancelled(BOUND))  # on the loop: nothing of it runs meanwhile
+        heard.append(ctx.wait_cancelled(CALL_TIMEOUT))  # on the loop: nothing of it runs meanwhile
         ended.set()
 
-    async with AsyncJobClient(server.target, timeout=BOUND) as client:
+    async with AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as client:
         await client.create_job(kind)
     killing = threading.Thread(target=lambda: (blocked.wait(BOUND), server.kill()))
     killing.start()

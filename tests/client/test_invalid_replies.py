@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc
 import pytest
 from jobledger.v1 import worker_service_pb2 as rpc
-from jobledger_client import AsyncJobClient, ChunkContext, InvalidReplyError, JobClient, Worker
+from jobledger_client import AsyncJobClient, ChunkContext, ExportFormat, InvalidReplyError, JobClient, Worker
 from jobledger_client.cli._main import run
 
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 
 JUNK = b"\xff\xff\xff"
 Play = Callable[..., Awaitable[str]]
@@ -56,7 +56,7 @@ async def play() -> AsyncIterator[Play]:
 
 
 async def test_a_reply_that_cannot_be_decoded_is_a_typed_error(play: Play):
-    async with AsyncJobClient(await play(), timeout=BOUND) as client:
+    async with AsyncJobClient(await play(), timeout=CALL_TIMEOUT) as client:
         for call in (
             lambda: client.get_job("x"),
             lambda: client.create_job("k"),
@@ -64,7 +64,7 @@ async def test_a_reply_that_cannot_be_decoded_is_a_typed_error(play: Play):
             lambda: client.list_jobs().page(),
             lambda: client.watch("x").__anext__(),
             lambda: client.watch_jobs().__anext__(),
-            lambda: client.exports.export_jobs("csv").__anext__(),
+            lambda: client.exports.export_jobs(ExportFormat.CSV).__anext__(),
         ):
             with pytest.raises(InvalidReplyError, match="cannot be decoded") as failed:
                 await call()
@@ -76,11 +76,11 @@ async def test_so_it_is_for_the_synchronous_client_and_the_command_line(play: Pl
     target = await play()
 
     def calls() -> None:
-        with JobClient(target, timeout=BOUND) as client:
+        with JobClient(target, timeout=CALL_TIMEOUT) as client:
             for call in (
                 lambda: client.get_job("x"),
                 lambda: next(client.watch("x")),
-                lambda: next(client.exports.export_jobs("csv")),
+                lambda: next(client.exports.export_jobs(ExportFormat.CSV)),
             ):
                 with pytest.raises(InvalidReplyError, match="cannot be decoded"):
                     call()

@@ -7,16 +7,15 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from jobledger.v1.job_pb2 import JobState
 from jobledger.v1.worker_service_pb2 import WatchLeasesResponse
-from jobledger_client import AsyncJobClient, ChunkContext, EngineRunner, JobClient
+from jobledger_client import AsyncJobClient, ChunkContext, EngineRunner, JobClient, JobState
 from jobledger_client._worker._lease_watch import LeaseWatch
 from jobledger_client._worker._leases import HeldLeases
 
 from tests.client.conftest import Serving
 from tests.client.controlled import Played, SetTime
 from tests.client.test_fencing import Holder
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
 LONG = {"lease_duration": timedelta(hours=1), "heartbeat_interval": timedelta(minutes=30)}
@@ -36,17 +35,17 @@ async def test_a_cancellation_reaches_handlers_that_send_no_heartbeats(
 
     def plain(ctx: ChunkContext) -> None:
         loop.call_soon_threadsafe(started.release)
-        stopped.extend(["plain"] * ctx.wait_cancelled(BOUND))
+        stopped.extend(["plain"] * ctx.wait_cancelled(CALL_TIMEOUT))
 
     handlers = {kind: handler, f"{kind}.plain": plain}
     jobs = [(await client.create_job(one)).job.job_id for one in handlers]
-    async with serving(handlers, cancel_grace=BOUND, **LONG), asyncio.timeout(BOUND):
+    async with serving(handlers, cancel_grace=CALL_TIMEOUT, **LONG), asyncio.timeout(BOUND):
         for _ in jobs:
             await started.acquire()
         for job_id in jobs:
             await client.cancel_job(job_id)
         for job_id in jobs:
-            assert (await client.wait(job_id, timeout=BOUND)).state == JobState.JOB_STATE_CANCELLED
+            assert (await client.wait(job_id, timeout=CALL_TIMEOUT)).state == JobState.CANCELLED
     assert sorted(stopped) == ["async", "plain"]
 
 
@@ -78,7 +77,7 @@ def test_a_cancellation_reaches_the_process_of_an_engine(server: Server, sync_cl
         runner.attempt(other, task_id="b") as ctx_of_other,
     ):
         sync_client.cancel_job(job_id)
-        assert ctx.wait_cancelled(BOUND)
+        assert ctx.wait_cancelled(CALL_TIMEOUT)
         assert not ctx_of_other.cancelled
 
 

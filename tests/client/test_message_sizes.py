@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from jobledger.v1.chunk_pb2 import Artifact
-from jobledger.v1.job_pb2 import JobState
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, LeaseReport
-from jobledger_client import AsyncJobClient, ChunkContext
+from jobledger_client import AsyncJobClient, ChunkContext, JobState
 from jobledger_client._worker._batches import MAX_BATCH, MAX_BATCH_BYTES, batches
 from jobledger_client._worker._heartbeats import Heartbeats
 from jobledger_client._worker._leases import HeldLeases
@@ -16,7 +15,7 @@ from tests.client.conftest import Serving
 from tests.client.controlled import SetTime
 from tests.client.test_fencing import Answering, Holder
 from tests.conftest import StartServer
-from tests.support.bounds import BOUND
+from tests.support.bounds import CALL_TIMEOUT
 
 pytestmark = pytest.mark.one_store("messages are bounded before the store")
 
@@ -89,7 +88,7 @@ async def test_all_that_a_chunk_may_have_is_one_report_and_one_commit(client: As
     [claimed] = await client.leases.claim_chunks([kind], worker="w")
     await client.leases.complete_chunks([ChunkCompletion(lease_token=claimed.lease.token, progress=taken.report)])
     ended = await client.get_job(job.job_id)
-    assert (ended.state, ended.revision) == (JobState.JOB_STATE_COMPLETED, 3)  # created, claimed, completed
+    assert (ended.state, ended.revision) == (JobState.COMPLETED, 3)  # created, claimed, completed
     assert (len(ended.chunks[0].artifacts), len(ended.artifacts)) == (40, 80)
 
 
@@ -101,10 +100,10 @@ async def test_an_oversized_completion_loses_no_work(start_server: StartServer, 
             ctx.artifact(f"a{n}", **LARGEST)
         ctx.progress(message="the last word")
 
-    async with AsyncJobClient(server.target, timeout=BOUND) as client:
+    async with AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as client:
         job = (await client.create_job(kind, item_count=4, chunk_size=1)).job
         async with serving({kind: handler}, target=server.target):
-            assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
+            assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
         job = await client.get_job(job.job_id)
     assert [len(chunk.artifacts) for chunk in job.chunks] == [12] * 4
     assert {chunk.progress.message for chunk in job.chunks} == {"the last word"}
@@ -145,8 +144,8 @@ async def test_what_the_service_would_refuse_is_refused_where_it_is_reported(
 
     job = (await client.create_job(kind, item_count=len(REFUSED), chunk_size=1)).job
     async with serving({kind: handler}):
-        ended = await client.wait(job.job_id, timeout=BOUND)
-    assert (ended.state, len(told)) == (JobState.JOB_STATE_COMPLETED, len(REFUSED))
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert (ended.state, len(told)) == (JobState.COMPLETED, len(REFUSED))
 
 
 async def test_the_schemes_are_those_of_the_server(start_server: StartServer, serving: Serving, kind: str):
@@ -155,9 +154,9 @@ async def test_the_schemes_are_those_of_the_server(start_server: StartServer, se
     async def handler(ctx: ChunkContext) -> None:
         ctx.artifact("local", uri="file:///srv/video.mp4")
 
-    async with AsyncJobClient(server.target, timeout=BOUND) as client:
+    async with AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as client:
         job = (await client.create_job(kind)).job
         async with serving({kind: handler}, target=server.target):
-            assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
+            assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
         job = await client.get_job(job.job_id)
     assert job.chunks[0].artifacts["local"].uri == "file:///srv/video.mp4"

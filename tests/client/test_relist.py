@@ -13,7 +13,7 @@ from jobledger_client._seen_jobs import SeenJobs
 from tests.client.controlled import Played
 from tests.client.test_watch_resume import BOOKMARK, CHANGED, DELETED, LEFT, SNAPSHOT, UNAVAILABLE, many
 from tests.conftest import StartServer
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 
 OUT_OF_RANGE = grpc.StatusCode.OUT_OF_RANGE
 Line = tuple[int, str, int]
@@ -151,7 +151,7 @@ async def watch_until_refused(client: AsyncJobClient, cursor: bytes) -> None:
 
 async def test_against_a_server_that_keeps_no_history(start_server: StartServer, kind: str):
     server = start_server(event_retention="0")
-    async with AsyncJobClient(server.target, timeout=BOUND) as client:
+    async with AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as client:
         stays, goes, changed = [(await client.create_job(kind)).job.job_id for _ in range(3)]
         cursor = (await client.list_jobs(kinds=[kind]).page()).cursor
         await client.delete_job(goes, force=True)
@@ -162,7 +162,7 @@ async def test_against_a_server_that_keeps_no_history(start_server: StartServer,
         relists: list[Relist] = []
         found: dict[str, int] = {}
         async with client.watch_jobs(
-            cursor=cursor, kinds=[kind], bookmarks=True, on_relist=relists.append, timeout=BOUND
+            cursor=cursor, kinds=[kind], bookmarks=True, on_relist=relists.append, timeout=CALL_TIMEOUT
         ) as watch:
             async for message in watch:
                 if message.type == BOOKMARK:

@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from jobledger.v1.job_pb2 import JobState
-from jobledger_client import AsyncJobClient, ChunkContext, JobClient
+from jobledger_client import AsyncJobClient, ChunkContext, JobClient, JobState
 from jobledger_client._channel import channel_options, channel_target
 
 from tests.client.conftest import Serving
 from tests.conftest import QUICK
-from tests.support.bounds import BOUND
+from tests.support.bounds import CALL_TIMEOUT
 from tests.support.databases import new_database
 from tests.support.server import Server
 
@@ -57,9 +56,9 @@ async def test_calls_watches_and_workers_go_on_at_another_replica(
         ctx.progress(items_completed=1)
         await wanted.wait()
 
-    async with AsyncJobClient(targets(pair), timeout=BOUND) as client:
+    async with AsyncJobClient(targets(pair), timeout=CALL_TIMEOUT) as client:
         job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
-        async with serving({kind: handler}, targets(pair)), client.watch(job.job_id, timeout=BOUND) as messages:
+        async with serving({kind: handler}, targets(pair)), client.watch(job.job_id, timeout=CALL_TIMEOUT) as messages:
             revisions = [(await anext(messages)).job.revision]
             for one in pair:
                 await asyncio.to_thread(end, one)
@@ -71,12 +70,12 @@ async def test_calls_watches_and_workers_go_on_at_another_replica(
                 await asyncio.to_thread(one.start)
             wanted.set()
             revisions += [message.job.revision async for message in messages]
-        assert (await client.get_job(job.job_id)).state == JobState.JOB_STATE_COMPLETED
+        assert (await client.get_job(job.job_id)).state == JobState.COMPLETED
     assert revisions == sorted(set(revisions))
 
 
 def test_the_synchronous_client_goes_on_at_another_replica(pair: list[Server], kind: str):
-    with JobClient(targets(pair), timeout=BOUND) as client:
+    with JobClient(targets(pair), timeout=CALL_TIMEOUT) as client:
         jobs = [client.create_job(kind).job.job_id]
         for one in pair:
             one.kill()

@@ -7,30 +7,36 @@ from typing import Any
 
 import grpc
 import pytest
-from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_pb2 import FailurePolicy, Job, JobState
-from jobledger.v1.job_service_pb2 import CancelOutcome, WatchMessageType
+from jobledger.v1.job_pb2 import Job
 from jobledger.v1.worker_service_pb2 import ChunkRelease
 from jobledger_client import (
     AsyncJobClient,
+    CancelOutcome,
+    ChangeType,
     ChunkNotClaimableError,
+    ChunkState,
     DeadlineExceededError,
     EtagMismatchError,
+    FailurePolicy,
     ForeignCursorError,
     InvalidFieldError,
     JobClient,
     JobEndedError,
     JobNotEndedError,
     JobNotFoundError,
+    JobState,
+    JobView,
     PageTokenInvalidError,
     RequestIdReusedError,
+    WatchMessageType,
+    WatchMode,
 )
 
 from tests.conftest import StartServer
-from tests.support.bounds import BOUND
+from tests.support.bounds import CALL_TIMEOUT
 from tests.support.server import Server
 
-LEFT = WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
+LEFT = WatchMessageType.LEFT
 
 
 def test_a_life_in_the_synchronous_client(sync_client: JobClient, kind: str):
@@ -46,29 +52,29 @@ def test_a_life_in_the_synchronous_client(sync_client: JobClient, kind: str):
     assert [one.chunk.index for one in claimed] == [0, 1]
     results = client.leases.complete_chunks([one.lease.token for one in claimed])
     assert len(results) == 2
-    ended = client.wait(job_id, timeout=BOUND)
-    assert ended.state == JobState.JOB_STATE_COMPLETED
-    assert [chunk.index for chunk in client.list_chunks(job_id, states=["COMPLETED"], page_size=1)] == [0, 1]
+    ended = client.wait(job_id, timeout=CALL_TIMEOUT)
+    assert ended.state == JobState.COMPLETED
+    assert [chunk.index for chunk in client.list_chunks(job_id, states=[ChunkState.COMPLETED], page_size=1)] == [0, 1]
     first = next(iter(client.list_job_events(job_id)))
-    assert first.changes[0].type == ChangeType.CHANGE_TYPE_CREATED
+    assert first.changes[0].type == ChangeType.CREATED
     client.delete_job(job_id)
     with pytest.raises(JobNotFoundError):
         client.get_job(job_id)
 
 
 async def test_a_life_in_the_asynchronous_client(client: AsyncJobClient, kind: str):
-    created = await client.create_job(kind, stages={"decode": 1}, failure_policy="FAIL_FAST")
+    created = await client.create_job(kind, stages={"decode": 1}, failure_policy=FailurePolicy.FAIL_FAST)
     job_id = created.job.job_id
-    assert created.job.failure_policy == FailurePolicy.FAILURE_POLICY_FAIL_FAST
+    assert created.job.failure_policy == FailurePolicy.FAIL_FAST
     claimed = await client.leases.claim_chunk(job_id, 0, worker="w", task_id="celery-1")
     assert (
         await client.leases.claim_chunk(job_id, 0, worker="w", task_id="celery-1")
     ).lease.token == claimed.lease.token
     await client.leases.release_chunks([ChunkRelease(lease_token=claimed.lease.token, reason="not now")])
     answer = await client.cancel_job(job_id, reason="enough", grace_period=timedelta(seconds=1))
-    assert answer.outcome == CancelOutcome.CANCEL_OUTCOME_CANCELLED
-    assert (await client.retry_job(job_id, reason="again")).state == JobState.JOB_STATE_QUEUED
-    found = await client.batch_get_jobs([job_id, "no-such-job"], view="BASIC")
+    assert answer.outcome == CancelOutcome.CANCELLED
+    assert (await client.retry_job(job_id, reason="again")).state == JobState.QUEUED
+    found = await client.batch_get_jobs([job_id, "no-such-job"], view=JobView.BASIC)
     assert ([job.job_id for job in found.jobs], list(found.missing_job_ids)) == ([job_id], ["no-such-job"])
 
 
@@ -77,7 +83,7 @@ async def test_a_list_is_read_over_its_pages_and_watched_from_its_cursor(client:
     assert [job.job_id async for job in client.list_jobs(kinds=[kind], page_size=2, ascending=True)] == ids
     page = await client.list_jobs(kinds=[kind], page_size=2).page()
     assert (page.total_size, bool(page.next_page_token)) == (5, True)
-    watch = client.watch_jobs(cursor=page.cursor, kinds=[kind], timeout=BOUND)
+    watch = client.watch_jobs(cursor=page.cursor, kinds=[kind], timeout=CALL_TIMEOUT)
     await client.update_job(ids[2], priority=9)
     async with watch:
         message = await anext(watch)
@@ -86,7 +92,7 @@ async def test_a_list_is_read_over_its_pages_and_watched_from_its_cursor(client:
 
 async def test_a_watch_of_many_reports_which_jobs_left(client: AsyncJobClient, kind: str):
     job_id = (await client.create_job(kind)).job.job_id
-    async with client.watch_jobs(kinds=[kind], states=["QUEUED"], timeout=BOUND) as messages:
+    async with client.watch_jobs(kinds=[kind], states=[JobState.QUEUED], timeout=CALL_TIMEOUT) as messages:
         assert (await anext(messages)).job.job_id == job_id
         await client.cancel_job(job_id)
         assert (await anext(messages)).type == LEFT
@@ -94,7 +100,7 @@ async def test_a_watch_of_many_reports_which_jobs_left(client: AsyncJobClient, k
 
 async def test_a_watch_goes_on_after_a_read_was_given_up(client: AsyncJobClient, kind: str):
     job_id = (await client.create_job(kind)).job.job_id
-    async with client.watch(job_id, timeout=BOUND) as messages:
+    async with client.watch(job_id, timeout=CALL_TIMEOUT) as messages:
         assert (await anext(messages)).job.revision == 1
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
@@ -106,9 +112,9 @@ async def test_a_watch_goes_on_after_a_read_was_given_up(client: AsyncJobClient,
 @pytest.mark.long  # servers are stopped and started
 async def test_a_watch_outlives_a_restart_of_the_server(start_server: StartServer, kind: str):
     server = start_server()
-    async with AsyncJobClient(server.target, timeout=BOUND) as client:
+    async with AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as client:
         job_id = (await client.create_job(kind)).job.job_id
-        async with client.watch(job_id, mode="EVERY", timeout=BOUND) as messages:
+        async with client.watch(job_id, mode=WatchMode.EVERY, timeout=CALL_TIMEOUT) as messages:
             assert (await anext(messages)).job.revision == 1
             await client.update_job(job_id, priority=1)
             await asyncio.to_thread(server.kill)
@@ -122,22 +128,22 @@ async def test_a_watch_outlives_a_restart_of_the_server(start_server: StartServe
 @pytest.mark.long  # servers are drained
 def test_a_synchronous_watch_outlives_a_drain_of_the_server(start_server: StartServer, kind: str):
     server = start_server()
-    with JobClient(server.target, timeout=BOUND) as client:
+    with JobClient(server.target, timeout=CALL_TIMEOUT) as client:
         job_id = client.create_job(kind).job.job_id
-        with client.watch(job_id, mode="EVERY", timeout=BOUND) as messages:
+        with client.watch(job_id, mode=WatchMode.EVERY, timeout=CALL_TIMEOUT) as messages:
             assert next(messages).job.revision == 1
             assert server.stop() == 0
             server.start()
             client.cancel_job(job_id)
-            assert [message.job.state for message in messages] == [JobState.JOB_STATE_CANCELLED]
+            assert [message.job.state for message in messages] == [JobState.CANCELLED]
 
 
 async def test_wait_ends_after_its_timeout(client: AsyncJobClient, kind: str):
     job_id = (await client.create_job(kind)).job.job_id
     with pytest.raises(DeadlineExceededError):
-        await client.wait(job_id, timeout=0.05)
+        await client.wait(job_id, timeout=timedelta(seconds=0.05))
     with pytest.raises(JobNotFoundError):
-        await client.wait("no-such-job", timeout=BOUND)
+        await client.wait("no-such-job", timeout=CALL_TIMEOUT)
 
 
 async def test_errors_come_by_reason(client: AsyncJobClient, kind: str):
@@ -204,7 +210,7 @@ async def test_a_filter_that_is_spelled_wrong_means_no_jobs_at_all(client: Async
     wrong: list[dict[str, Any]] = [{"kind": kind}, {"kinds": [kind], "state": ["FAILED"]}, {"kinds": kind}]
     for fields in wrong:
         with pytest.raises(TypeError, match=r"must be one of .* got '(kind|state)'|must be a list of strings"):
-            await client.bulk.delete_jobs(states=["QUEUED"], force=True, **fields)
+            await client.bulk.delete_jobs(states=[JobState.QUEUED], force=True, **fields)
         for call in (client.list_jobs, client.watch_jobs, partial(client.exports.export_jobs, "csv")):
             with pytest.raises(TypeError):
                 call(**fields)

@@ -10,9 +10,9 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger.v1.chunk_pb2 import Artifact, ChunkSpec, RetryPolicy
+from jobledger.v1.chunk_pb2 import Artifact
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, LeaseReport, ProgressReport
-from jobledger_client import JobClient
+from jobledger_client import ChunkSpec, JobClient, RetryPolicy
 from jobledger_client._structs import MAX_DEPTH, MAX_INTEGER, plain, struct
 from jobledger_client.cli._main import run
 

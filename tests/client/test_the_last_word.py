@@ -4,12 +4,11 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from jobledger.v1.chunk_pb2 import RetryPolicy
-from jobledger.v1.job_pb2 import Job, JobState
-from jobledger_client import AsyncJobClient, ChunkContext
+from jobledger.v1.job_pb2 import Job
+from jobledger_client import AsyncJobClient, ChunkContext, JobState, RetryPolicy
 
 from tests.client.conftest import Serving
-from tests.support.bounds import BOUND
+from tests.support.bounds import CALL_TIMEOUT
 
 STAGES = ["fetch", "parse", "store"]
 
@@ -45,8 +44,8 @@ async def test_the_last_word_of_every_chunk_counts(client: AsyncJobClient, servi
         kind, item_count=16, chunk_size=1, retry_policy=RetryPolicy(max_attempts=1), stages=STAGES
     )
     async with serving({kind: handler}):
-        ended = await client.wait(created.job.job_id, timeout=BOUND)
-    assert ended.state == (JobState.JOB_STATE_COMPLETED if end == "returns" else JobState.JOB_STATE_FAILED)
+        ended = await client.wait(created.job.job_id, timeout=CALL_TIMEOUT)
+    assert ended.state == (JobState.COMPLETED if end == "returns" else JobState.FAILED)
     if end == "raises":
         assert ended.error.stage == "store"
     check_last_word(await client.get_job(created.job.job_id))
@@ -66,6 +65,6 @@ async def test_the_last_word_of_a_chunk_that_is_given_back_counts(client: AsyncJ
     async with serving({kind: handler}, heartbeat_interval=timedelta(seconds=0.1)):
         await started.wait()
         await client.cancel_job(job.job_id)
-        ended = await client.wait(job.job_id, timeout=BOUND)
-    assert ended.state == JobState.JOB_STATE_CANCELLED
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert ended.state == JobState.CANCELLED
     check_last_word(await client.get_job(job.job_id))

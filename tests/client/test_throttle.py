@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -21,7 +22,9 @@ from tests.support.server import Server
 
 CREATE = "/jobledger.v1.JobService/CreateJob"
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
-FULL = QueueFullError("full", code=EXHAUSTED, reason="QUEUE_FULL", metadata={"bound": "age"}, retry_after=3.0)
+FULL = QueueFullError(
+    "full", code=EXHAUSTED, reason="QUEUE_FULL", metadata={"bound": "age"}, retry_after=timedelta(seconds=3.0)
+)
 NEVER = 0.999
 """The sample of a call that is sent only if nearly all are."""
 
@@ -45,7 +48,7 @@ def test_a_held_back_call_fails_as_the_refused_one_with_the_delay_that_is_left()
     error = throttle.check("CreateJob", 1.0, NEVER)
     assert type(error) is QueueFullError
     assert (error.code, error.reason, error.metadata) == (EXHAUSTED, "QUEUE_FULL", {"bound": "age"})
-    assert error.retry_after == 2.0
+    assert error.retry_after == timedelta(seconds=2.0)
     assert error.message == "the client holds CreateJob back, because the service refused it for overload: full"
 
 
@@ -100,7 +103,7 @@ def test_while_it_recovers_a_held_back_call_is_to_wait_a_second():
     called(throttle, accepted=0, refused=100)
     error = throttle.check("CreateJob", 3.5, NEVER)
     assert error is not None
-    assert error.retry_after == 1.0
+    assert error.retry_after == timedelta(seconds=1.0)
 
 
 def test_accepted_calls_let_more_through():
@@ -132,9 +135,9 @@ def test_each_method_is_held_back_for_itself_and_reports_on_leases_never():
 @pytest.mark.parametrize(
     ("error", "holds_back"),
     [
-        (TooManyReadsError("reads", code=EXHAUSTED, reason="TOO_MANY_READS", retry_after=1.0), True),
+        (TooManyReadsError("reads", code=EXHAUSTED, reason="TOO_MANY_READS", retry_after=timedelta(seconds=1.0)), True),
         (QueueFullError("no delay", code=EXHAUSTED, reason="QUEUE_FULL"), False),
-        (RateLimitedError("rate", code=EXHAUSTED, reason="RATE_LIMITED", retry_after=1.0), False),
+        (RateLimitedError("rate", code=EXHAUSTED, reason="RATE_LIMITED", retry_after=timedelta(seconds=1.0)), False),
         (JobNotFoundError("none", code=grpc.StatusCode.NOT_FOUND, reason="JOB_NOT_FOUND"), False),
         (JobledgerError("gone", code=grpc.StatusCode.UNAVAILABLE), False),
     ],
@@ -148,7 +151,7 @@ def test_only_overload_with_a_delay_holds_calls_back(error: JobledgerError, *, h
 
 
 def test_a_call_that_was_held_back_is_sent_after_the_delay(service: Played):
-    refused = service.start(lambda client: client.cancel_job("one", timeout=1))
+    refused = service.start(lambda client: client.cancel_job("one", timeout=timedelta(seconds=1)))
     service.refuse("CancelJob", EXHAUSTED, "QUEUE_FULL", retry_after=3.0)
     assert isinstance(refused.exception(), QueueFullError)
     got = service.start(lambda client: client.cancel_job("one"))
@@ -158,18 +161,18 @@ def test_a_call_that_was_held_back_is_sent_after_the_delay(service: Played):
 
 
 def test_a_held_back_call_without_time_for_the_delay_fails_at_once_and_was_never_sent(service: Played):
-    refused = service.start(lambda client: client.cancel_job("one", timeout=1))
+    refused = service.start(lambda client: client.cancel_job("one", timeout=timedelta(seconds=1)))
     service.refuse("CancelJob", EXHAUSTED, "QUEUE_FULL", retry_after=3.0)
     assert isinstance(refused.exception(), QueueFullError)
-    error = service.start(lambda client: client.cancel_job("one", timeout=1)).exception()
+    error = service.start(lambda client: client.cancel_job("one", timeout=timedelta(seconds=1))).exception()
     assert isinstance(error, QueueFullError)
-    assert (error.attempts, error.retry_after) == (0, 3.0)
+    assert (error.attempts, error.retry_after) == (0, timedelta(seconds=3))
     assert len(service.channel.timeouts) == 1
     assert service.time.slept == []
 
 
 def test_a_delay_beyond_what_the_backoff_permits_is_an_error_at_once():
-    service = Played(backoff=Backoff(max_requested_wait=2.0), timeout=None)
+    service = Played(backoff=Backoff(max_requested_wait=timedelta(seconds=2.0)), timeout=None)
     got = service.start(lambda client: client.cancel_job("one"))
     service.refuse("CancelJob", EXHAUSTED, "QUEUE_FULL", retry_after=2.5)
     error = got.exception()
@@ -220,7 +223,7 @@ async def test_an_overloaded_server_sees_probes_alone_and_reports_on_leases(
     # Small messages, so that the held calls leave places to receive further requests.
     server = start_server(calls_limit="8", message_limit="65536", metrics_listen="127.0.0.1:0")
     time = SetClock()
-    at_once = Backoff(max_requested_wait=0.0)
+    at_once = Backoff(max_requested_wait=timedelta(seconds=0.0))
     async with AsyncJobClient(server.target, backoff=at_once, clock=time.clock(), throttle=throttle) as client:
         await client.create_job("throttled")
         [held] = await client.leases.claim_chunks(["throttled"], worker="w")

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import grpc
 import pytest
-from jobledger_client import AsyncJobClient, ChunkContext, JobClient, JobledgerError, NotRetryable
+from jobledger_client import AsyncJobClient, ChunkContext, ExportFormat, JobClient, JobledgerError, NotRetryable
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -16,7 +16,7 @@ from opentelemetry.trace import StatusCode
 
 from tests.client.conftest import Serving
 from tests.client.controlled import Played
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 
 WITHOUT = """
 import sys
@@ -51,7 +51,7 @@ async def test_a_handler_runs_in_a_span_under_the_one_that_created_its_job(
     with trace.get_tracer("test").start_as_current_span("caller") as caller:
         job = (await client.create_job(kind)).job
     async with serving({kind: handler}):
-        await client.wait(job.job_id, timeout=BOUND)
+        await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     [worked] = [span for span in exporter.get_finished_spans() if span.name == f"process {kind}"]
     assert inside == [caller.get_span_context().trace_id]
     assert worked.parent is not None
@@ -74,7 +74,7 @@ async def test_a_plain_handler_runs_in_it_too(
     with trace.get_tracer("test").start_as_current_span("caller") as caller:
         job = (await client.create_job(kind)).job
     async with serving({kind: handler}):
-        await client.wait(job.job_id, timeout=BOUND)
+        await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     assert inside == [caller.get_span_context().trace_id]
 
 
@@ -86,7 +86,7 @@ async def test_a_job_without_a_trace_is_worked_on_in_one_of_its_own(
 
     job = (await client.create_job(kind)).job
     async with serving({kind: handler}):
-        await client.wait(job.job_id, timeout=BOUND)
+        await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     [worked] = [span for span in exporter.get_finished_spans() if span.name == f"process {kind}"]
     assert worked.parent is None
 
@@ -101,7 +101,7 @@ def test_without_opentelemetry_nothing_is_done():
         ("GetJob", lambda client: client.get_job("one")),
         ("WatchJob", lambda client: next(client.watch("one"))),
         ("WatchJobs", lambda client: next(client.watch_jobs())),
-        ("ExportJobs", lambda client: next(client.exports.export_jobs("csv"))),
+        ("ExportJobs", lambda client: next(client.exports.export_jobs(ExportFormat.CSV))),
         ("WatchLeases", lambda client: next(client.leases.watch_leases(worker="w"))),
     ],
 )

@@ -1,13 +1,14 @@
 """Watches that go on over reconnects, each once and in order."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from queue import Queue
 from typing import Any
 
 import grpc
 import pytest
 from jobledger.v1 import job_service_pb2 as jobs
-from jobledger.v1.job_pb2 import Job, JobState
+from jobledger.v1.job_pb2 import Job
 from jobledger_client import (
     CursorAheadError,
     DeadlineExceededError,
@@ -15,19 +16,21 @@ from jobledger_client import (
     JobClient,
     JobledgerError,
     JobNotFoundError,
+    JobState,
     UnauthenticatedError,
     UnavailableError,
+    WatchMessageType,
 )
 
 from tests.client.controlled import Played
 from tests.support.bounds import BOUND
 
-SNAPSHOT = jobs.WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
-CHANGED = jobs.WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
-LEFT = jobs.WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
-DELETED = jobs.WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
-BOOKMARK = jobs.WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
-RUNNING, COMPLETED = JobState.JOB_STATE_RUNNING, JobState.JOB_STATE_COMPLETED
+SNAPSHOT = WatchMessageType.SNAPSHOT
+CHANGED = WatchMessageType.CHANGED
+LEFT = WatchMessageType.LEFT
+DELETED = WatchMessageType.DELETED
+BOOKMARK = WatchMessageType.BOOKMARK
+RUNNING, COMPLETED = JobState.RUNNING, JobState.COMPLETED
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
@@ -120,8 +123,8 @@ def test_a_watch_from_an_old_cursor_goes_on_over_an_earlier_end(service: Played)
     got = service.start(lambda client: revisions(client.watch("one", cursor=b"old")))
     request, stream = service.send(
         "WatchJob",
-        one(CHANGED, 4, b"c4", JobState.JOB_STATE_FAILED),
-        one(CHANGED, 5, b"c5", JobState.JOB_STATE_QUEUED),
+        one(CHANGED, 4, b"c4", JobState.FAILED),
+        one(CHANGED, 5, b"c5", JobState.QUEUED),
         one(CHANGED, 6, b"c6", COMPLETED),
     )
     finish(stream)
@@ -168,7 +171,7 @@ def test_a_watch_that_never_began_gives_up_as_a_call_does(service: Played):
 
 
 def test_a_watch_that_began_waits_for_a_server_to_come_back(service: Played):
-    got = service.start(lambda client: revisions(client.watch("one", reconnect_timeout=100)))
+    got = service.start(lambda client: revisions(client.watch("one", reconnect_timeout=timedelta(seconds=100))))
     _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"))
     service.end(stream, "WatchJob", UNAVAILABLE)
     for _ in range(20):
@@ -180,7 +183,7 @@ def test_a_watch_that_began_waits_for_a_server_to_come_back(service: Played):
 
 
 def test_the_timeout_limits_the_whole_watch(service: Played):
-    got = service.start(lambda client: revisions(client.watch("one", timeout=1.0)))
+    got = service.start(lambda client: revisions(client.watch("one", timeout=timedelta(seconds=1.0))))
     _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"))
     service.end(stream, "WatchJob", UNAVAILABLE)
     _, _, stream = service.take("WatchJob")
@@ -190,7 +193,7 @@ def test_the_timeout_limits_the_whole_watch(service: Played):
 
 
 def test_an_outage_that_outlasts_the_timeout_is_a_timeout(service: Played):
-    got = service.start(lambda client: revisions(client.watch("one", timeout=0.1)))
+    got = service.start(lambda client: revisions(client.watch("one", timeout=timedelta(seconds=0.1))))
     service.refuse("WatchJob", UNAVAILABLE)
     service.refuse("WatchJob", UNAVAILABLE)
     assert isinstance(got.exception(), DeadlineExceededError)
@@ -291,7 +294,7 @@ def test_wait_says_that_the_job_was_deleted(service: Played):
 
 
 def test_wait_is_over_after_its_timeout(service: Played):
-    got = service.start(lambda client: client.wait("one", timeout=5))
+    got = service.start(lambda client: client.wait("one", timeout=timedelta(seconds=5)))
     _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c"))
     assert service.channel.timeouts == [5.0]
     service.end(stream, "WatchJob", grpc.StatusCode.DEADLINE_EXCEEDED)

@@ -3,11 +3,10 @@
 import asyncio
 import threading
 
-from jobledger.v1.job_pb2 import JobState
-from jobledger_client import AsyncJobClient, ChunkContext
+from jobledger_client import AsyncJobClient, ChunkContext, JobState
 
 from tests.client.conftest import Serving
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 
 
 async def test_an_async_handler_completes_its_chunks(client: AsyncJobClient, serving: Serving, kind: str):
@@ -18,8 +17,8 @@ async def test_an_async_handler_completes_its_chunks(client: AsyncJobClient, ser
 
     job = (await client.create_job(kind, item_count=1_200, input={"site": "x", "depth": 3})).job
     async with serving({kind: handler}):
-        ended = await client.wait(job.job_id, timeout=BOUND)
-    assert ended.state == JobState.JOB_STATE_COMPLETED
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert ended.state == JobState.COMPLETED
     assert sorted(items.start for items, _, _ in seen) == [0, 500, 1_000]
     assert max(items.stop for items, _, _ in seen) == 1_200
     assert all((job_input, chunk_input) == ({"site": "x", "depth": 3}, {}) for _, job_input, chunk_input in seen)
@@ -35,8 +34,8 @@ async def test_a_plain_handler_runs_beside_the_event_loop(client: AsyncJobClient
 
     job = (await client.create_job(kind, chunks=[{"page": 1}, {"page": 2}])).job
     async with serving({kind: handler}, concurrency=2):
-        ended = await client.wait(job.job_id, timeout=BOUND)
-    assert ended.state == JobState.JOB_STATE_COMPLETED
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert ended.state == JobState.COMPLETED
     assert len(threads) == 2
     assert threading.get_ident() not in threads
 
@@ -49,7 +48,7 @@ async def test_chunks_have_their_own_input(client: AsyncJobClient, serving: Serv
 
     job = (await client.create_job(kind, chunks=[{"page": 1}, {"page": 2.5, "tags": ["a", None, True]}])).job
     async with serving({kind: handler}, concurrency=1):
-        await client.wait(job.job_id, timeout=BOUND)
+        await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     assert pages == [{"page": 1}, {"page": 2.5, "tags": ["a", None, True]}]
     assert isinstance(pages[0]["page"], int)
 
@@ -66,5 +65,5 @@ async def test_no_more_chunks_are_in_work_than_there_are_slots(client: AsyncJobC
 
     job = (await client.create_job(kind, item_count=40, chunk_size=1)).job
     async with serving({kind: handler}, concurrency=3):
-        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
+        assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
     assert 1 < limit <= 3

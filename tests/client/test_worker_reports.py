@@ -6,17 +6,14 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from jobledger.v1.chunk_pb2 import Artifact, RetryPolicy
-from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_pb2 import JobState
+from jobledger.v1.chunk_pb2 import Artifact
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ProgressReport
-from jobledger_client import AsyncJobClient, ChunkContext, NotRetryable
+from jobledger_client import AsyncJobClient, ChangeType, ChunkContext, JobState, NotRetryable, RetryPolicy
 
 from tests.client.conftest import Serving, changes
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 
-AT_ONCE = RetryPolicy(max_attempts=3, jitter=0)
-AT_ONCE.initial_backoff.FromTimedelta(timedelta(0))
+AT_ONCE = RetryPolicy(max_attempts=3, initial_backoff=timedelta(0), jitter=0)
 
 
 async def test_progress_artifacts_and_the_result_arrive(client: AsyncJobClient, serving: Serving, kind: str):
@@ -31,7 +28,7 @@ async def test_progress_artifacts_and_the_result_arrive(client: AsyncJobClient, 
         ctx.artifact("late", uri="s3://bucket/late")
 
     job = (await client.create_job(kind, stages={"decode": 1, "encode": 3})).job
-    async with serving({kind: handler}), client.watch(job.job_id, timeout=BOUND) as messages:
+    async with serving({kind: handler}), client.watch(job.job_id, timeout=CALL_TIMEOUT) as messages:
         async for message in messages:
             if message.job.progress.stage == "decode" and not seen.is_set():
                 assert message.job.progress.percent == pytest.approx(12.5)
@@ -53,7 +50,7 @@ async def test_threads_may_report_too(client: AsyncJobClient, serving: Serving, 
         assert seen.wait(BOUND)
 
     job = (await client.create_job(kind, item_count=10)).job
-    async with serving({kind: handler}), client.watch(job.job_id, timeout=BOUND) as messages:
+    async with serving({kind: handler}), client.watch(job.job_id, timeout=CALL_TIMEOUT) as messages:
         async for message in messages:
             if message.job.progress.items_completed == 3 and not seen.is_set():
                 assert message.job.progress.percent == pytest.approx(30)
@@ -72,9 +69,9 @@ async def test_an_exception_fails_the_attempt_and_it_goes_again(client: AsyncJob
 
     job = (await client.create_job(kind, retry_policy=AT_ONCE)).job
     async with serving({kind: handler}):
-        ended = await client.wait(job.job_id, timeout=BOUND)
-    assert (ended.state, attempts) == (JobState.JOB_STATE_COMPLETED, 2)
-    assert ChangeType.CHANGE_TYPE_CHUNK_FAILED in await changes(client, job.job_id)
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert (ended.state, attempts) == (JobState.COMPLETED, 2)
+    assert ChangeType.CHUNK_FAILED in await changes(client, job.job_id)
 
 
 async def test_a_failure_says_what_where_and_that_it_is_final(client: AsyncJobClient, serving: Serving, kind: str):
@@ -84,8 +81,8 @@ async def test_a_failure_says_what_where_and_that_it_is_final(client: AsyncJobCl
 
     job = (await client.create_job(kind, retry_policy=AT_ONCE)).job
     async with serving({kind: handler}):
-        ended = await client.wait(job.job_id, timeout=BOUND)
-    assert ended.state == JobState.JOB_STATE_FAILED
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert ended.state == JobState.FAILED
     assert (ended.error.code, ended.error.message, ended.error.stage) == ("DAMAGED", "the file is damaged", "decode")
     assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
 
@@ -109,7 +106,7 @@ async def test_a_report_that_cannot_be_is_an_error_where_it_is_made(
 
     job = (await client.create_job(kind, item_count=10, stages=["decode"])).job
     async with serving({kind: handler}):
-        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
+        assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
 
 
 async def job_with_full_artifacts(client: AsyncJobClient, kind: str) -> str:
@@ -131,9 +128,9 @@ async def test_a_refused_report_fails_its_own_chunk_only(client: AsyncJobClient,
         ctx.progress(items_completed=1)
 
     async with serving({kind: handler}):
-        ended = await client.wait(job_id, timeout=BOUND)
+        ended = await client.wait(job_id, timeout=CALL_TIMEOUT)
     assert (ended.state, ended.error.code, ended.error.chunk_index) == (
-        JobState.JOB_STATE_FAILED,
+        JobState.FAILED,
         "InvalidFieldError",
         1,
     )
@@ -147,5 +144,5 @@ async def test_a_refused_completion_is_a_failure(client: AsyncJobClient, serving
         ctx.artifact("one more", uri="s3://b/k", job=True)
 
     async with serving({kind: handler}):
-        ended = await client.wait(job_id, timeout=BOUND)
-    assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "InvalidFieldError")
+        ended = await client.wait(job_id, timeout=CALL_TIMEOUT)
+    assert (ended.state, ended.error.code) == (JobState.FAILED, "InvalidFieldError")

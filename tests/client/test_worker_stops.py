@@ -11,16 +11,24 @@ from math import inf
 
 import grpc
 import pytest
-from jobledger.v1.chunk_pb2 import ChunkState, RetryPolicy
-from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_pb2 import JobState
-from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseResult, LeaseStatus
-from jobledger_client import AsyncJobClient, ChunkContext, JobClient, JobledgerError, Worker
+from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseResult
+from jobledger_client import (
+    AsyncJobClient,
+    ChangeType,
+    ChunkContext,
+    ChunkState,
+    JobClient,
+    JobledgerError,
+    JobState,
+    LeaseStatus,
+    RetryPolicy,
+    Worker,
+)
 from jobledger_client._worker._attempt import Attempt
 
 from tests.client.conftest import Serving, changes
 from tests.conftest import StartServer
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
 pytestmark = pytest.mark.long  # servers are stopped and started
@@ -42,14 +50,14 @@ async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, se
             raise
 
     job = (await client.create_job(kind)).job
-    async with serving({kind: handler}, lease_duration=SHORT, cancel_grace=2):
+    async with serving({kind: handler}, lease_duration=SHORT, cancel_grace=timedelta(seconds=2)):
         await started.wait()
         await client.cancel_job(job.job_id)
-        ended = await client.wait(job.job_id, timeout=BOUND)
-    assert ended.state == JobState.JOB_STATE_CANCELLED
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert ended.state == JobState.CANCELLED
     assert told.is_set()
     assert ended_by_cancel.is_set()
-    assert ChangeType.CHANGE_TYPE_CHUNK_RELEASED in await changes(client, job.job_id)
+    assert ChangeType.CHUNK_RELEASED in await changes(client, job.job_id)
 
 
 async def test_a_cancelled_job_reaches_plain_handlers(client: AsyncJobClient, serving: Serving, kind: str):
@@ -58,14 +66,14 @@ async def test_a_cancelled_job_reaches_plain_handlers(client: AsyncJobClient, se
 
     def handler(ctx: ChunkContext) -> None:
         loop.call_soon_threadsafe(started.set)
-        assert ctx.wait_cancelled(BOUND)
+        assert ctx.wait_cancelled(CALL_TIMEOUT)
         assert ctx.cancelled
 
     job = (await client.create_job(kind)).job
     async with serving({kind: handler}, lease_duration=SHORT):
         await started.wait()
         await client.cancel_job(job.job_id)
-        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_CANCELLED
+        assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.CANCELLED
 
 
 async def test_a_lost_lease_stops_the_handler_and_reports_nothing(client: AsyncJobClient, serving: Serving, kind: str):
@@ -84,8 +92,8 @@ async def test_a_lost_lease_stops_the_handler_and_reports_nothing(client: AsyncJ
         await client.cancel_job(job.job_id, force=True)
         await stopped.wait()
     types = await changes(client, job.job_id)
-    assert ChangeType.CHANGE_TYPE_CHUNK_RELEASED not in types
-    assert ChangeType.CHANGE_TYPE_CHUNK_FAILED not in types
+    assert ChangeType.CHUNK_RELEASED not in types
+    assert ChangeType.CHUNK_FAILED not in types
 
 
 async def test_a_handler_that_runs_for_longer_than_its_timeout_fails_its_attempt(
@@ -101,7 +109,7 @@ async def test_a_handler_that_runs_for_longer_than_its_timeout_fails_its_attempt
             await asyncio.Event().wait()
 
     def obeys(ctx: ChunkContext) -> None:
-        assert ctx.wait_cancelled(BOUND)
+        assert ctx.wait_cancelled(CALL_TIMEOUT)
 
     def ignores(ctx: ChunkContext) -> None:
         assert released.wait(BOUND)
@@ -109,16 +117,16 @@ async def test_a_handler_that_runs_for_longer_than_its_timeout_fails_its_attempt
     handlers = {f"{kind}.{one.__name__}": one for one in (hangs, swallows, obeys, ignores)}
     jobs = [(await client.create_job(one, retry_policy=RetryPolicy(max_attempts=1))).job for one in handlers]
     async with serving(handlers, handler_timeout=timedelta(seconds=0.05)):
-        ended = [await client.wait(job.job_id, timeout=BOUND) for job in jobs]
+        ended = [await client.wait(job.job_id, timeout=CALL_TIMEOUT) for job in jobs]
         released.set()
-    assert [(job.state, job.error.code) for job in ended] == [(JobState.JOB_STATE_FAILED, "HANDLER_TIMEOUT")] * 4
+    assert [(job.state, job.error.code) for job in ended] == [(JobState.FAILED, "HANDLER_TIMEOUT")] * 4
 
 
 async def test_a_timeout_of_a_kind_goes_before_the_workers_and_the_attempt_is_retried(
     client: AsyncJobClient, server: Server, kind: str
 ):
     attempts: list[int] = []
-    worker = Worker(server.target, cancel_grace=0.05, handler_timeout=timedelta(hours=1))
+    worker = Worker(server.target, cancel_grace=timedelta(seconds=0.05), handler_timeout=timedelta(hours=1))
 
     @worker.handler(kind, timeout=timedelta(seconds=0.05))
     async def handler(ctx: ChunkContext) -> None:
@@ -126,13 +134,13 @@ async def test_a_timeout_of_a_kind_goes_before_the_workers_and_the_attempt_is_re
         if ctx.chunk.attempt == 1:
             await asyncio.Event().wait()
 
-    retried = RetryPolicy(max_attempts=2, initial_backoff={})
+    retried = RetryPolicy(max_attempts=2, initial_backoff=timedelta(0))
     job = (await client.create_job(kind, retry_policy=retried)).job
     serving = asyncio.create_task(worker.serve())
-    ended = await client.wait(job.job_id, timeout=BOUND)
+    ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     worker.stop()
     await serving
-    assert (ended.state, attempts) == (JobState.JOB_STATE_COMPLETED, [1, 2])
+    assert (ended.state, attempts) == (JobState.COMPLETED, [1, 2])
 
 
 def test_a_timeout_is_more_than_nothing():
@@ -145,7 +153,7 @@ def test_a_timeout_is_more_than_nothing():
 class Crossing:
     """Heartbeats and reports in one: the answer to a completion is overtaken by that to a later heartbeat."""
 
-    def __init__(self, status: LeaseStatus.ValueType) -> None:
+    def __init__(self, status: LeaseStatus) -> None:
         self.result = LeaseResult(status=status)
         self.completions = self
         self.attempt: Attempt | None = None
@@ -167,18 +175,18 @@ class Crossing:
 @pytest.mark.parametrize(
     ("status", "warnings"),
     [
-        (LeaseStatus.LEASE_STATUS_OK, []),
-        (LeaseStatus.LEASE_STATUS_LEASE_LOST, ["the lease of chunk 0 of job j was lost before its end was reported"]),
+        (LeaseStatus.OK, []),
+        (LeaseStatus.LEASE_LOST, ["the lease of chunk 0 of job j was lost before its end was reported"]),
     ],
 )
 async def test_a_heartbeat_that_crosses_the_completion_is_no_lost_lease(
-    caplog: pytest.LogCaptureFixture, status: LeaseStatus.ValueType, warnings: list[str]
+    caplog: pytest.LogCaptureFixture, status: LeaseStatus, warnings: list[str]
 ):
     async def handler(ctx: ChunkContext) -> None:
         pass
 
     crossing = Crossing(status)
-    await Attempt(ClaimedChunk(job_id="j"), handler, crossing, crossing, cancel_grace=0).run()
+    await Attempt(ClaimedChunk(job_id="j"), handler, crossing, crossing, cancel_grace_seconds=0).run()
     assert caplog.messages == warnings
 
 
@@ -196,7 +204,7 @@ async def test_heartbeats_keep_a_quiet_lease(client: AsyncJobClient, serving: Se
             if chunk.HasField("lease_expire_time"):
                 expiries.add(chunk.lease_expire_time.ToNanoseconds())
         may_end.set()
-        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
+        assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
     assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
 
 
@@ -208,11 +216,11 @@ async def test_stopping_lets_handlers_finish(client: AsyncJobClient, serving: Se
         await may_end.wait()
 
     job = (await client.create_job(kind)).job
-    async with serving({kind: handler}, drain_timeout=BOUND) as worker:
+    async with serving({kind: handler}, drain_timeout=CALL_TIMEOUT) as worker:
         await started.wait()
         worker.stop()
         may_end.set()
-    assert (await client.get_job(job.job_id)).state == JobState.JOB_STATE_COMPLETED
+    assert (await client.get_job(job.job_id)).state == JobState.COMPLETED
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -232,17 +240,17 @@ async def test_stopping_gives_back_what_does_not_finish(
         release_thread.wait(BOUND)
 
     job = (await client.create_job(kind)).job
-    async with serving({kind: stuck if plain else never}, drain_timeout=0.01) as worker:
+    async with serving({kind: stuck if plain else never}, drain_timeout=timedelta(seconds=0.01)) as worker:
         await started.wait()
         worker.stop()
     chunk = (await client.get_job(job.job_id)).chunks[0]
-    assert (chunk.state, chunk.attempt) == (ChunkState.CHUNK_STATE_PENDING, 0)
+    assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 0)
     release_thread.set()
 
 
 async def test_cancelling_serve_gives_the_chunks_back(client: AsyncJobClient, server: Server, kind: str):
     started = asyncio.Event()
-    worker = Worker(server.target, drain_timeout=BOUND)
+    worker = Worker(server.target, drain_timeout=CALL_TIMEOUT)
 
     @worker.handler(kind)
     async def handler(ctx: ChunkContext) -> None:
@@ -255,7 +263,7 @@ async def test_cancelling_serve_gives_the_chunks_back(client: AsyncJobClient, se
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (await client.get_job(job.job_id)).chunks[0].state == ChunkState.CHUNK_STATE_PENDING
+    assert (await client.get_job(job.job_id)).chunks[0].state == ChunkState.PENDING
 
 
 async def test_a_worker_outlives_a_restart_of_the_server(start_server: StartServer, serving: Serving, kind: str):
@@ -267,17 +275,17 @@ async def test_a_worker_outlives_a_restart_of_the_server(start_server: StartServ
         await may_end.wait()
 
     async with (
-        AsyncJobClient(server.target, timeout=BOUND) as client,
+        AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as client,
         serving({kind: handler}, target=server.target, concurrency=1),
     ):
         job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
-        waiting = asyncio.create_task(client.wait(job.job_id, timeout=BOUND))
+        waiting = asyncio.create_task(client.wait(job.job_id, timeout=CALL_TIMEOUT))
         await started.wait()
         await asyncio.to_thread(server.kill)
         may_end.set()  # the end of the first chunk finds no server
         await asyncio.to_thread(server.start)
         ended = await waiting
-    assert ended.state == JobState.JOB_STATE_COMPLETED
+    assert ended.state == JobState.COMPLETED
 
 
 async def test_a_worker_may_begin_before_its_server(start_server: StartServer, serving: Serving, kind: str):
@@ -290,7 +298,7 @@ async def test_a_worker_may_begin_before_its_server(start_server: StartServer, s
 
     async with serving({kind: handler}, target=server.target):
         await asyncio.to_thread(server.start)
-        async with AsyncJobClient(server.target, timeout=BOUND) as client:
+        async with AsyncJobClient(server.target, timeout=CALL_TIMEOUT) as client:
             await client.create_job(kind)
             await done.wait()
 
@@ -323,9 +331,10 @@ async def test_stopping_before_serving_serves_nothing(server: Server, kind: str)
 
 PROGRAM = """
 import asyncio, sys
+from datetime import timedelta
 from jobledger_client import Worker
 
-worker = Worker(sys.argv[1], drain_timeout=0.01, cancel_grace=1)
+worker = Worker(sys.argv[1], drain_timeout=timedelta(seconds=0.01), cancel_grace=timedelta(seconds=1))
 
 @worker.handler(sys.argv[2])
 async def handler(ctx):
@@ -350,4 +359,4 @@ def test_a_worker_process_gives_back_its_chunks_when_it_is_told_to_stop(
         output, errors = process.communicate(timeout=BOUND)
     assert (process.returncode, output, errors) == (0, "stopped\n", "")
     chunk = sync_client.get_job(job.job_id).chunks[0]
-    assert (chunk.state, chunk.attempt) == (ChunkState.CHUNK_STATE_PENDING, 0)
+    assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 0)

@@ -9,12 +9,11 @@ from datetime import timedelta
 from typing import NoReturn
 
 import pytest
-from jobledger.v1.chunk_pb2 import ChunkState, RetryPolicy
-from jobledger.v1.job_pb2 import Job, JobState
-from jobledger_client import AsyncJobClient, ChunkContext, JobClient, NotRetryable
+from jobledger.v1.job_pb2 import Job
+from jobledger_client import AsyncJobClient, ChunkContext, ChunkState, JobClient, JobState, NotRetryable, RetryPolicy
 
 from tests.client.conftest import Serving
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("handlers know nothing of the store")
@@ -74,11 +73,11 @@ async def first_fails_second_is_done(
     """Serve a job of two chunks, one after the other, whose first the handler ruins; return the job at its end."""
     job = (await client.create_job(kind, item_count=2, chunk_size=1, retry_policy=ONCE)).job
     async with serving({kind: handler}, concurrency=1, lease_duration=HOUR):
-        await client.wait(job.job_id, timeout=BOUND)
+        await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     job = await client.get_job(job.job_id)
     assert [chunk.state for chunk in job.chunks] == [
-        ChunkState.CHUNK_STATE_FAILED,
-        ChunkState.CHUNK_STATE_COMPLETED,
+        ChunkState.FAILED,
+        ChunkState.COMPLETED,
     ]
     return job
 
@@ -134,7 +133,7 @@ async def test_tasks_that_a_handler_leaves_running_are_reported_and_harm_nobody(
 
     job = (await client.create_job(kind, item_count=3, chunk_size=1)).job
     async with serving({kind: handler}, concurrency=1):
-        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
+        assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
     told = [message for message in caplog.messages if "left 1 tasks running" in message]
     assert len(told) == 1  # once for a kind
     assert kind in told[0]
@@ -177,13 +176,15 @@ async def test_handlers_that_never_stop_do_not_take_the_workers_slots(
 
     handlers = {f"{kind}.deaf": deaf if form == "async" else deaf_thread, f"{kind}.good": good}
     try:
-        async with serving(handlers, concurrency=1, heartbeat_interval=timedelta(seconds=0.1), drain_timeout=0.01):
+        async with serving(
+            handlers, concurrency=1, heartbeat_interval=timedelta(seconds=0.1), drain_timeout=timedelta(seconds=0.01)
+        ):
             ruined = (await client.create_job(f"{kind}.deaf")).job
             await started.wait()
             await client.cancel_job(ruined.job_id)
-            assert (await client.wait(ruined.job_id, timeout=BOUND)).state == JobState.JOB_STATE_CANCELLED
+            assert (await client.wait(ruined.job_id, timeout=CALL_TIMEOUT)).state == JobState.CANCELLED
             job = (await client.create_job(f"{kind}.good")).job
-            assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
+            assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
     finally:
         may_end.set()
     assert any("does not stop; it is abandoned" in message for message in caplog.messages)
@@ -220,13 +221,13 @@ async def test_a_handler_that_blocks_the_loop_is_named_and_loses_no_lease(
         attempts.append(ctx.chunk.attempt)
         assert warnings_of_blocks.warned.wait(BOUND)  # the culprit's line
         expiries: set[int] = set()
-        with JobClient(server.target, timeout=BOUND) as own:
+        with JobClient(server.target, timeout=CALL_TIMEOUT) as own:
             while len(expiries) < 5:
                 expiries.add(own.get_job(ctx.job_id).chunks[0].lease_expire_time.ToNanoseconds())
 
     job = (await client.create_job(kind)).job
     async with serving({kind: handler}, heartbeat_interval=timedelta(seconds=0.3)):
-        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
+        assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
     assert attempts == [1]
     [warning] = warnings_of_blocks.messages
     assert f"the handler of {kind} (chunk 0 of job {job.job_id}) has blocked the event loop" in warning

@@ -8,7 +8,7 @@ import pytest
 from jobledger_client import JobClient
 
 from tests.conftest import QUICK
-from tests.support.bounds import BOUND
+from tests.support.bounds import CALL_TIMEOUT
 from tests.support.databases import new_database
 from tests.support.server import Server
 
@@ -39,5 +39,5 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def caller(server: Server) -> Iterator[JobClient]:
     """Return a client."""
-    with JobClient(server.target, timeout=BOUND) as one:
+    with JobClient(server.target, timeout=CALL_TIMEOUT) as one:
         yield one

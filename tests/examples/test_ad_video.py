@@ -9,7 +9,7 @@ import pytest
 from jobledger.v1.chunk_pb2 import Artifact, WorkError
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.worker_service_pb2 import ChunkFailure
-from jobledger_client import JobClient, PageTokenInvalidError
+from jobledger_client import JobClient, JobOrder, JobState, PageTokenInvalidError
 
 from examples.ad_video.__main__ import follow, start
 from examples.ad_video.page import TABS, Shown, shown, tab
@@ -121,7 +121,7 @@ class TestTroubleToday:
         assert films
 
     def test_several_states_at_once(self, caller: JobClient, films: list[Job]):
-        both = caller.list_jobs(labels={"user": "grace"}, states=["QUEUED", "CANCELLED"], page_size=100)
+        both = caller.list_jobs(labels={"user": "grace"}, states=[JobState.QUEUED, JobState.CANCELLED], page_size=100)
         assert len(list(both)) == len(films)
         assert len(list(tab(caller, "grace", "pending", "failed", page_size=100))) == 70
 
@@ -136,16 +136,18 @@ class TestTroubleToday:
         assert names(tab(caller, "grace", search="silent")) == []
 
     @pytest.mark.parametrize("ascending", [True, False])
-    @pytest.mark.parametrize("order", ["CREATE_TIME", "UPDATE_TIME", "PRIORITY"])
-    def test_every_order(self, caller: JobClient, films: list[Job], order: str, ascending: bool):
+    @pytest.mark.parametrize("order", [JobOrder.CREATE_TIME, JobOrder.UPDATE_TIME, JobOrder.PRIORITY])
+    def test_every_order(self, caller: JobClient, films: list[Job], order: JobOrder, ascending: bool):
         found = list(tab(caller, "grace", order=order, ascending=ascending, page_size=100))
-        values = [getattr(job, order.lower()) for job in found]
+        values = [getattr(job, order.name.lower()) for job in found]
         keys = [value if isinstance(value, int) else value.ToNanoseconds() for value in values]
         assert (len(keys), keys) == (len(films), sorted(keys, reverse=not ascending))
 
     @pytest.mark.usefixtures("films")
     def test_those_that_ended_in_their_order(self, caller: JobClient):
-        ended = caller.list_jobs(labels={"user": "grace"}, states=["CANCELLED"], order="END_TIME", page_size=100)
+        ended = caller.list_jobs(
+            labels={"user": "grace"}, states=[JobState.CANCELLED], order=JobOrder.END_TIME, page_size=100
+        )
         times = [job.end_time.ToNanoseconds() for job in ended]
         assert (len(times), times) == (35, sorted(times, reverse=True))
 

@@ -14,11 +14,17 @@ from hypothesis import strategies as st
 from jobledger.v1 import job_service_pb2, worker_service_pb2
 from jobledger.v1.chunk_pb2 import WorkError
 from jobledger.v1.error_reason_pb2 import ErrorReason
-from jobledger.v1.job_pb2 import JobState
-from jobledger.v1.job_service_pb2 import WatchMessageType
 from jobledger.v1.worker_service_pb2 import ChunkFailure, HeartbeatRequest, LeaseReport, ProgressReport
 from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
-from jobledger_client import InvalidFieldError, JobClient, JobledgerError, JobNotFoundError
+from jobledger_client import (
+    InvalidFieldError,
+    JobClient,
+    JobledgerError,
+    JobNotFoundError,
+    JobState,
+    JobView,
+    WatchMessageType,
+)
 from jobledger_client._status import error_from_call
 
 from examples.audio_mixing.__main__ import in_work, make_stems, start
@@ -28,7 +34,7 @@ from examples.audio_mixing.submit import AT_ONCE, KIND, STAGES, submit
 from examples.bucket import Bucket, read
 from tests.conftest import StartServer
 from tests.examples.answers import answer_of, assert_no_local_paths
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the examples see messages, not the store")
@@ -36,7 +42,7 @@ pytestmark = pytest.mark.one_store("the examples see messages, not the store")
 SONGS = ["overture", "ballad", "march", "waltz", "fugue"]
 JOB_SERVICE = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
-DELETED = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+DELETED = WatchMessageType.DELETED
 
 
 class Claimed(NamedTuple):
@@ -91,8 +97,8 @@ class TestTroubleToday:
     def test_a_state_is_not_any_string(self, caller: JobClient, wrong: Claimed):
         assert wrong.refused(stage="ready") == ["reports[0].progress.stage"]
         assert shown(caller.get_job(wrong.job_id))["state"] == "running"
-        states = {name.removeprefix("JOB_STATE_").lower() for name in JobState.keys()}  # noqa: SIM118  an enum's
-        assert {shown(job)["state"] for job in caller.list_jobs(page_size=100)} <= states - {"unspecified"}
+        states = {state.name.lower() for state in JobState}
+        assert {shown(job)["state"] for job in caller.list_jobs(page_size=100)} <= states
 
     @pytest.mark.parametrize("percent", [float("nan"), float("inf")])
     def test_a_percent_that_is_no_number_is_not_even_sent(self, wrong: Claimed, percent: float):
@@ -130,7 +136,7 @@ class TestTroubleToday:
 
     def test_the_result_is_in_the_same_answer(self, played: tuple[list[str], int], caller: JobClient, folder: Path):
         job_id = played[0][0]
-        page = shown(caller.get_job(job_id, view="BASIC"))
+        page = shown(caller.get_job(job_id, view=JobView.BASIC))
         assert (page["state"], page["percent"], page["error"]) == ("completed", 100, None)
         assert page["result_url"] is not None
         assert read(page["result_url"])[:4] == b"RIFF"
@@ -159,7 +165,7 @@ class TestTroubleToday:
         self, played: tuple[list[str], int], caller: JobClient, files: Bucket
     ):
         files.put("stems/broken.wav", b"no sound")
-        job = caller.wait(submit(caller, "broken", ["stems/broken.wav"]).job_id, timeout=BOUND)
+        job = caller.wait(submit(caller, "broken", ["stems/broken.wav"]).job_id, timeout=CALL_TIMEOUT)
         page = shown(job)
         assert (page["state"], page["result_url"]) == ("failed", None)
         assert page["error"] is not None
@@ -182,7 +188,7 @@ class TestTroubleToday:
 
     def test_a_state_does_not_die_with_its_process(self, start_server: StartServer):
         server = start_server(completed_retention="3600", failed_retention="0.1")
-        with JobClient(server.target, timeout=BOUND) as client:
+        with JobClient(server.target, timeout=CALL_TIMEOUT) as client:
             for _ in range(2):
                 client.create_job(KIND, stages=STAGES)
             good, bad = client.leases.claim_chunks([KIND], worker="desk", max_chunks=2)
@@ -190,7 +196,7 @@ class TestTroubleToday:
             server.kill()
             server.start()
             assert shown(client.get_job(good.job_id))["state"] == "completed"
-            with client.watch_jobs(kinds=[KIND], timeout=BOUND) as changes:
+            with client.watch_jobs(kinds=[KIND], timeout=CALL_TIMEOUT) as changes:
                 next(changes)  # it has begun
                 failure = ChunkFailure(
                     lease_token=bad.lease.token, error=WorkError(code="BAD_STEM"), not_retryable=True

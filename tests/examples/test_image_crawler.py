@@ -7,10 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from jobledger.v1.chunk_pb2 import RetryPolicy, WorkError
+from jobledger.v1.chunk_pb2 import WorkError
 from jobledger.v1.worker_service_pb2 import ChunkFailure, ChunkRelease
-from jobledger_client import InvalidFieldError, JobClient, JobNotFoundError
+from jobledger_client import InvalidFieldError, JobClient, JobNotFoundError, RetryPolicy
 
 from examples.bucket import Bucket
 from examples.image_crawler import tree
@@ -18,14 +17,14 @@ from examples.image_crawler.__main__ import start, totals_of
 from examples.image_crawler.broker import MISSING, program
 from examples.image_crawler.crawl import Totals, crawl
 from examples.image_crawler.submit import submit
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 from tests.support.states import CHUNK_FAILED, CHUNK_PENDING, COMPLETED, FAILED, LEASE_LOST, OK, summary
 
 pytestmark = pytest.mark.one_store("the examples see messages, not the store")
 
 IMAGES = 1_250
-AT_ONCE = RetryPolicy(initial_backoff=Duration(nanos=1_000_000))
+AT_ONCE = RetryPolicy(initial_backoff=timedelta(milliseconds=1))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,7 @@ def test_a_crawl_is_cut_into_chunks_of_500(caller: JobClient, limit: int, cut: l
 def test_a_crawl_counts_what_a_plain_loop_counts(caller: JobClient, files: Bucket):
     found = tree.images(files.path("site"))
     job_id = submit(caller, "site", len(found), limit=1_200).job_id
-    for message in caller.watch(job_id, timeout=BOUND):
+    for message in caller.watch(job_id, timeout=CALL_TIMEOUT):
         summary(message.job)  # its counts add up, in every message
     job = caller.get_job(job_id)
     assert (job.state, job.progress.percent, job.progress.items_completed) == (COMPLETED, 100, 1_200)
@@ -98,7 +97,7 @@ class TestTroubleToday:
         stuck.unlink()
         os.mkfifo(stuck)  # whoever reads it waits
         job_id = submit(caller, "stuck", 2, limit=2).job_id
-        with caller.watch(job_id, timeout=BOUND) as messages:
+        with caller.watch(job_id, timeout=CALL_TIMEOUT) as messages:
             assert any(message.job.chunks_summary.processing for message in messages)
         [chunk] = caller.get_job(job_id).chunks
         worker = int(chunk.worker.rpartition("-")[2])
@@ -106,7 +105,7 @@ class TestTroubleToday:
         stuck.rename(stuck.with_suffix(".fifo"))
         stuck.write_bytes(good)
         os.kill(worker, signal.SIGKILL)
-        caller.wait(job_id, timeout=BOUND)
+        caller.wait(job_id, timeout=CALL_TIMEOUT)
         job = caller.get_job(job_id)
         assert (job.state, job.chunks[0].attempt) == (COMPLETED, 2)
         reasons = [change.reason for event in caller.list_job_events(job_id) for change in event.changes]
@@ -118,14 +117,14 @@ class TestTroubleToday:
         good = broken.read_bytes()
         broken.write_bytes(b"no image")
         job_id = submit(caller, "broken", 600, limit=600, priority=8).job_id
-        caller.wait(job_id, timeout=BOUND)
+        caller.wait(job_id, timeout=CALL_TIMEOUT)
         job = caller.get_job(job_id)
         assert (job.state, summary(job)) == (FAILED, {"total": 2, "completed": 1, "failed": 1})
         assert (job.chunks[1].state, job.chunks[1].attempt, job.error.chunk_index) == (CHUNK_FAILED, 2, 1)
         assert job.error.code == "UnidentifiedImageError"
         broken.write_bytes(good)
         assert caller.retry_job(job_id).retry_count == 1
-        caller.wait(job_id, timeout=BOUND)
+        caller.wait(job_id, timeout=CALL_TIMEOUT)
         job = caller.get_job(job_id)
         assert (job.state, [chunk.attempt for chunk in job.chunks]) == (COMPLETED, [1, 3])
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobledger.v1.chunk_pb2 import Artifact, WorkError
-from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkFailure
-from jobledger_client import InvalidFieldError, JobClient
+from jobledger_client import ChangeType, ChunkState, InvalidFieldError, JobClient, JobView
 
 from examples.bucket import read
 from examples.speech_video.__main__ import start
@@ -18,7 +17,7 @@ from examples.speech_video.audio import Segment, cut, load, loudness, synthesise
 from examples.speech_video.face import frames_in
 from examples.speech_video.submit import KIND, submit
 from tests.examples.answers import RFC3339, answer_of, assert_no_local_paths
-from tests.support.bounds import BOUND
+from tests.support.bounds import CALL_TIMEOUT
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the examples see messages, not the store")
@@ -37,7 +36,7 @@ def answers(caller: JobClient, server: Server, stack: ExitStack, folder: Path) -
     assert submit(caller, files, speech, "speech-a").job_id == "speech-a", "submitting again is no second job"
     before = answer_of(caller.get_job("speech-a"))
     assert len(list(caller.list_jobs(kinds=[KIND]))) == 1
-    ended = caller.wait("speech-a", timeout=BOUND)
+    ended = caller.wait("speech-a", timeout=CALL_TIMEOUT)
     return {"before": before, "ended": answer_of(ended), "after": answer_of(caller.get_job("speech-a"))}
 
 
@@ -65,9 +64,9 @@ class TestTroubleToday:
 
     def test_answers_stay_small_for_many_segments(self, caller: JobClient):
         job = caller.create_job("speech.many", chunks=[{"audio": f"many/segment-{n}.wav"} for n in range(2_000)]).job
-        assert caller.get_job(job.job_id, view="BASIC").ByteSize() < 1_000
+        assert caller.get_job(job.job_id, view=JobView.BASIC).ByteSize() < 1_000
         assert len(caller.get_job(job.job_id).chunks) == 1_000, "and the rest in pages"
-        page = caller.list_chunks(job.job_id, states=["PENDING"], page_size=50).page()
+        page = caller.list_chunks(job.job_id, states=[ChunkState.PENDING], page_size=50).page()
         assert (len(page.chunks), bool(page.next_page_token)) == (50, True)
         assert page.ByteSize() < 10_000
 
@@ -86,7 +85,7 @@ def test_a_failed_attempt_is_reported_and_went_again(answers: dict[str, Any], ca
         change.reason
         for event in caller.list_job_events("speech-a")
         for change in event.changes
-        if change.type == ChangeType.CHANGE_TYPE_CHUNK_FAILED
+        if change.type == ChangeType.CHUNK_FAILED
     ]
     assert failures == ["MemoryError: CUDA out of memory"]
 

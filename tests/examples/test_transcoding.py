@@ -12,11 +12,18 @@ import pytest
 from jobledger.v1.job_pb2 import Job
 from jobledger_client import (
     EngineTask,
+    ExportFormat,
     InvalidFieldError,
     JobClient,
     JobNotFoundError,
+    JobOrder,
+    JobState,
+    JobView,
     RateLimitedError,
+    Role,
     RoleMissingError,
+    WatchMode,
+    WebhookDeliveryState,
 )
 
 from examples.bucket import Bucket, read
@@ -26,9 +33,8 @@ from examples.transcoding.hooks import PERCENTS, Inbox
 from examples.transcoding.studio import READS, Studio, start
 from examples.transcoding.submit import KIND, PLAN, submit
 from examples.transcoding.tasks import tools
-from tests.conftest import QUICK
 from tests.examples.answers import RFC3339, answer_of, assert_no_local_paths
-from tests.support.bounds import BOUND
+from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.states import CANCELLED, COMPLETED, FAILED
 
 pytestmark = [
@@ -53,15 +59,12 @@ class Gone(NamedTuple):
 
 @pytest.fixture(scope="module")
 def studio(stack: ExitStack, folder: Path) -> Studio:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HEALTH_DATABASE_LATENCY", "HEALTH_COMMIT_STALL"):
-            patch.setenv(f"JOBLEDGER_{name}", QUICK[name.lower()])
-        one = start(stack, folder)
+    one = start(stack, folder, f"--health-database-latency={BOUND}", f"--health-commit-stall={BOUND}")
     media.make(one.files.path("uploads/clip.y4m"), SECONDS)
     return one
 
 
-def with_key(stack: ExitStack, studio: Studio, name: str, roles: list[str], owner: str = "") -> tuple[JobClient, str]:
+def with_key(stack: ExitStack, studio: Studio, name: str, roles: list[Role], owner: str = "") -> tuple[JobClient, str]:
     """Return a client with a new key, and the key's id."""
     key = studio.operator.admin.create_api_key(name, roles, owner=owner)
     return stack.enter_context(JobClient(studio.target, api_key=key.token)), key.api_key.key_id
@@ -83,7 +86,7 @@ def seen(studio: Studio) -> list[Job]:
     """Return the job of each message of a watch, to its end; the receiver of webhooks turned the first ones away."""
     studio.inbox.outages = AWAY
     job = submit(studio.client, studio.files, "uploads/clip.y4m", metadata={"album": "2026"})
-    return [message.job for message in studio.client.watch(job.job_id, mode="EVERY", timeout=BOUND)]
+    return [message.job for message in studio.client.watch(job.job_id, mode=WatchMode.EVERY, timeout=CALL_TIMEOUT)]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +146,9 @@ class TestTroubleToday:
         names = [headers["webhook-id"] for headers, body in studio.inbox.attempts if job_id.encode() in body]
         assert names[: AWAY + 1] == names[:1] * (AWAY + 1), "it came again under its name, until it was taken"
         [webhook] = studio.client.webhooks.list_webhooks()
-        [*_, first] = studio.client.webhooks.list_webhook_deliveries(webhook.webhook_id, states=["DELIVERED"])
+        [*_, first] = studio.client.webhooks.list_webhook_deliveries(
+            webhook.webhook_id, states=[WebhookDeliveryState.DELIVERED]
+        )
         assert [attempt.status_code for attempt in first.attempts] == [503] * AWAY + [204]
         count = studio.client.webhooks.redeliver_webhook(webhook.webhook_id, since_position=0)
         assert count >= len(EVENTS), "and all of them on demand"
@@ -174,11 +179,11 @@ def test_the_present_task_is_reported_in_words(seen: list[Job]):
 
 
 def test_the_expected_end_is_reported_once_a_run_is_a_second_old(stack: ExitStack, studio: Studio):
-    client, _ = with_key(stack, studio, "slow", ["CALLER", "WORKER"], studio.key.api_key.owner)
+    client, _ = with_key(stack, studio, "slow", [Role.CALLER, Role.WORKER], studio.key.api_key.owner)
     job = client.create_job("video.slow", stages=PLAN).job
     task, percent = EngineTask(client, job.job_id, task_id="dag-run-1", worker="airflow"), 0.0
     task.begin()
-    with client.watch(job.job_id, timeout=BOUND) as messages:
+    with client.watch(job.job_id, timeout=CALL_TIMEOUT) as messages:
         while not (job := next(messages).job).progress.HasField("eta"):
             percent += 0.01
             task.progress(stage="transcode_360p", stage_percent=percent)
@@ -217,7 +222,7 @@ def test_seconds_per_task_and_in_total(answer: dict[str, Any]):
 
 def test_a_wrong_file_fails_once_with_its_task(studio: Studio, files: Bucket):
     files.put("uploads/letter.y4m", b"Dear Sir or Madam,")
-    job = studio.client.wait(submit(studio.client, files, "uploads/letter.y4m").job_id, timeout=BOUND)
+    job = studio.client.wait(submit(studio.client, files, "uploads/letter.y4m").job_id, timeout=CALL_TIMEOUT)
     assert (job.state, job.error.code, job.error.stage) == (FAILED, "BadUploadError", "validate")
     assert "letter.y4m is not a Y4M video" in job.error.message
     assert studio.client.get_job(job.job_id).chunks[0].attempt == 1
@@ -229,7 +234,7 @@ def test_a_cancelled_job_may_run_again(cancelled: tuple[Job, list[str]], caller:
     job, _ = cancelled
     media.make(files.path("uploads/long.y4m"), SECONDS)
     caller.retry_job(job.job_id)
-    job = caller.wait(job.job_id, timeout=BOUND)
+    job = caller.wait(job.job_id, timeout=CALL_TIMEOUT)
     assert (job.state, job.retry_count, job.error.stage) == (FAILED, 1, "upload"), "the file is another one now"
 
 
@@ -243,31 +248,32 @@ def shelf(caller: JobClient) -> str:
 
 
 def test_lists_by_state_priority_dates_and_name(caller: JobClient, seen: list[Job], shelf: str):
-    page = caller.list_jobs(kinds=[shelf], states=["QUEUED"], page_size=100).page()
+    page = caller.list_jobs(kinds=[shelf], states=[JobState.QUEUED], page_size=100).page()
     assert (len(page.jobs), page.total_size, bool(page.next_page_token)) == (100, 120, True)
     assert len(list(caller.list_jobs(kinds=[shelf], min_priority=10))) == 10
     assert [job.display_name for job in caller.list_jobs(kinds=[shelf], search="clip 77.mp4")] == ["clip 77.mp4"]
     ended = seen[-1].end_time.ToDatetime(UTC)
     just = timedelta(microseconds=1)
     for start_time, end_time, found in ((ended, ended + just, [seen[-1].job_id]), (ended - just, ended, [])):
-        jobs = caller.list_jobs(kinds=[KIND], states=["COMPLETED"], end_time=(start_time, end_time))
+        jobs = caller.list_jobs(kinds=[KIND], states=[JobState.COMPLETED], end_time=(start_time, end_time))
         assert [job.job_id for job in jobs] == found
 
 
 @pytest.mark.parametrize("ascending", [True, False])
 @pytest.mark.parametrize(
-    ("order", "field"), [("CREATE_TIME", "create_time"), ("UPDATE_TIME", "update_time"), ("PRIORITY", "priority")]
+    ("order", "field"),
+    [(JobOrder.CREATE_TIME, "create_time"), (JobOrder.UPDATE_TIME, "update_time"), (JobOrder.PRIORITY, "priority")],
 )
-def test_lists_in_either_order(caller: JobClient, shelf: str, order: str, field: str, ascending: bool):
+def test_lists_in_either_order(caller: JobClient, shelf: str, order: JobOrder, field: str, ascending: bool):
     jobs = list(caller.list_jobs(kinds=[shelf], order=order, ascending=ascending, page_size=100))
-    values = [getattr(job, order.lower()) for job in jobs]
+    values = [getattr(job, field) for job in jobs]
     keys = [value if isinstance(value, int) else value.ToNanoseconds() for value in values]
     assert (len(keys), keys) == (120, sorted(keys, reverse=not ascending))
 
 
 def test_a_batch_reports_the_status_of_many(caller: JobClient, shelf: str):
     some = [job.job_id for job in caller.list_jobs(kinds=[shelf], page_size=3).page().jobs]
-    batch = caller.batch_get_jobs([*some, "gone"], view="STATUS")
+    batch = caller.batch_get_jobs([*some, "gone"], view=JobView.STATUS)
     assert ([job.job_id for job in batch.jobs], list(batch.missing_job_ids)) == (some, ["gone"])
 
 
@@ -283,7 +289,7 @@ def test_priority_changes_and_deletion(caller: JobClient):
 
 def rows_of(caller: JobClient) -> list[dict[str, Any]]:
     """Return all jobs of the kind, from an export as JSON Lines."""
-    return [json.loads(line) for line in console.export(caller, "jsonl").splitlines()]
+    return [json.loads(line) for line in console.export(caller, ExportFormat.JSON_LINES).splitlines()]
 
 
 def test_statistics_are_what_the_export_adds_up_to(gone: Gone):
@@ -300,7 +306,7 @@ def test_statistics_are_what_the_export_adds_up_to(gone: Gone):
 
 @pytest.mark.usefixtures("seen")
 def test_exports_as_csv_and_json_agree(caller: JobClient):
-    table = list(csv.DictReader(io.StringIO(console.export(caller, "csv").decode())))
+    table = list(csv.DictReader(io.StringIO(console.export(caller, ExportFormat.CSV).decode())))
     rows = rows_of(caller)
     assert [row["display_name"] for row in table] == [row["display_name"] for row in rows]
     assert [row["label.album"] for row in table if row["display_name"] == "clip.y4m"][:1] == ["2026"]
@@ -312,11 +318,11 @@ def gone(studio: Studio, cancelled: tuple[Job, list[str]]) -> Gone:
     """Complete a job and delete it with its files."""
     assert cancelled, "after that one"
     media.make(studio.files.path("uploads/brief.y4m"), SECONDS)
-    job = studio.client.wait(submit(studio.client, studio.files, "uploads/brief.y4m").job_id, timeout=BOUND)
+    job = studio.client.wait(submit(studio.client, studio.files, "uploads/brief.y4m").job_id, timeout=CALL_TIMEOUT)
     assert list(studio.files.path(job.job_id).iterdir())
     figures, rows = console.figures(studio.client), rows_of(studio.client)
     deletion = console.delete(studio.client, job.job_id)
-    return Gone(figures, rows, studio.client.wait(deletion.job_id, timeout=BOUND))
+    return Gone(figures, rows, studio.client.wait(deletion.job_id, timeout=CALL_TIMEOUT))
 
 
 def test_a_job_is_deleted_with_all_its_files(studio: Studio, gone: Gone):
@@ -345,12 +351,12 @@ def test_only_the_key_that_owns_a_job_may_see_it(studio: Studio, seen: list[Job]
     assert list(rival.list_jobs()) == []
     assert list(rival.webhooks.list_webhooks()) == []
     assert rival.statistics.get_job_stats(kinds=[KIND]).total.activity.completed == 0
-    assert b"".join(rival.exports.export_jobs("jsonl")) == b""
+    assert b"".join(rival.exports.export_jobs(ExportFormat.JSON_LINES)) == b""
 
 
 def test_usage_is_reported_for_each_key(stack: ExitStack, studio: Studio, seen: list[Job]):
-    page, key_id = with_key(stack, studio, "page", ["CALLER"], studio.key.api_key.owner)
-    auditor, _ = with_key(stack, studio, "auditor", ["ADMIN"])
+    page, key_id = with_key(stack, studio, "page", [Role.CALLER], studio.key.api_key.owner)
+    auditor, _ = with_key(stack, studio, "auditor", [Role.ADMIN])
     for _ in range(3):
         page.get_job(seen[-1].job_id)
     with pytest.raises(RoleMissingError):
@@ -360,11 +366,11 @@ def test_usage_is_reported_for_each_key(stack: ExitStack, studio: Studio, seen: 
 
 
 def test_a_key_reads_as_often_as_it_may(stack: ExitStack, studio: Studio):
-    eager, _ = with_key(stack, studio, "eager", ["CALLER"], "rival")
+    eager, _ = with_key(stack, studio, "eager", [Role.CALLER], "rival")
     for _ in range(READS):
-        eager.batch_get_jobs(["none"], view="STATUS")
+        eager.batch_get_jobs(["none"], view=JobView.STATUS)
     with pytest.raises(RateLimitedError) as refused:
-        eager.batch_get_jobs(["none"], timeout=20)
+        eager.batch_get_jobs(["none"], timeout=timedelta(seconds=20))
     assert refused.value.retry_after is not None
     assert studio.client.list_jobs(page_size=1).page().jobs, "others go on"
 
@@ -372,7 +378,7 @@ def test_a_key_reads_as_often_as_it_may(stack: ExitStack, studio: Studio):
 @pytest.mark.usefixtures("seen")
 def test_health_reports_all_that_a_job_depends_on(studio: Studio, files: Bucket):
     files.put("uploads/note.y4m", b"Dear Sir or Madam,")  # a job that the engine has just worked on
-    studio.client.wait(submit(studio.client, files, "uploads/note.y4m").job_id, timeout=BOUND)
+    studio.client.wait(submit(studio.client, files, "uploads/note.y4m").job_id, timeout=CALL_TIMEOUT)
     told = console.health(studio)
     assert told["jobledger"] == "HEALTHY"
     assert min(told["database_latency_ms"], told["disk_free_bytes"], told["bucket_free_bytes"]) > 0

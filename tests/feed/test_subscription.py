@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.ledger.feed.counts import FeedCounts
 from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, Page, count_of_page
-from jobledger_service.core.ledger.feed.pages import Pages
+from jobledger_service.core.ledger.feed.pages import MAX_KEPT_BYTES, Pages
 from jobledger_service.core.ledger.feed.ring import Ring
-from jobledger_service.core.ledger.feed.subscribers import FeedCounts, Subscribers
+from jobledger_service.core.ledger.feed.subscribers import Subscribers
 from jobledger_service.core.ledger.feed.subscription import MAX_JOB_QUEUE, FeedSubscription
 from jobledger_service.core.ledger.feed.wakeup import Wakeup
 from jobledger_service.core.model.errors import Draining
@@ -29,15 +30,18 @@ class History:
     def __init__(self) -> None:
         self.ring = Ring(0, max_entries=16, max_bytes=16_000)
         self.written: list[Entry] = []
+        self.loads = 0
         self.pages = Pages(self.load)
         self.closing = asyncio.Event()
-        self.subscribers = Subscribers(FeedCounts())
+        self.counts = FeedCounts()
+        self.subscribers = Subscribers(self.counts)
 
     @property
     def position(self) -> int:
         return self.ring.head
 
     async def load(self, after: int, owner: str, job_key: str | None) -> Page:
+        self.loads += 1
         found = [
             one
             for one in self.written
@@ -57,7 +61,7 @@ class History:
 
     def subscribe(self, after: int, **wanted: Any) -> FeedSubscription:
         opened = FeedSubscription(
-            self.ring, self.pages, self.closing, after, unsubscribe=self.subscribers.remove, **wanted
+            self.ring, self.pages, self.closing, self.counts, after, unsubscribe=self.subscribers.remove, **wanted
         )
         self.subscribers.add(opened)
         return opened
@@ -126,8 +130,11 @@ async def test_a_queue_is_bounded_in_bytes_too():
     ledger = History()
     subscription = ledger.watch()
     assert list(await subscription.next(0)) == []
+    queued = []
     for _ in range(3):
         ledger.commit(entry(ledger.position + 1, size=MAX_PAGE_BYTES))
+        queued.append(ledger.counts.queued_bytes)
+    assert queued == [MAX_PAGE_BYTES, 0, 0], "a full queue is dropped"
     assert [one.position for one in await subscription.next(0)] == [1], "the rest is read page by page"
 
 
@@ -157,10 +164,15 @@ async def test_a_feed_that_closes_ends_its_subscriptions():
 async def test_subscribers_that_left_leave_nothing_behind():
     ledger = History()
     filters = [JobFilter("alice"), JobFilter("alice"), JobFilter("alice", kinds=frozenset("ab"), labels={"x": "1"})]
-    opened = [ledger.subscribe(0, jobs=jobs) for jobs in filters]
+    opened = [ledger.watch(), *(ledger.subscribe(0, jobs=jobs) for jobs in filters)]
     assert set(ledger.subscribers) == set(opened)
     for one in opened:
+        await one.next(0)
+    ledger.commit(entry(1))
+    assert ledger.counts.queued_bytes == ledger.written[0].size
+    for one in opened:
         one.close()
+    assert ledger.counts.queued_bytes == 0
     assert len(ledger.subscribers) == 0
     assert list(ledger.subscribers) == []
 
@@ -175,3 +187,19 @@ async def test_a_wake_up_while_nobody_waits_is_not_kept():
     wakeup.wake()
     await waiting
     await wakeup.wait(0)
+
+
+async def test_pages_that_are_kept_are_bounded_in_bytes():
+    ledger = History()
+    count = 2 * MAX_KEPT_BYTES // MAX_PAGE_BYTES
+    for _ in range(count):
+        ledger.commit(entry(ledger.position + 1, size=MAX_PAGE_BYTES))
+    for after in range(count):
+        await ledger.pages.of_owner(after, "alice")
+    loaded, kept = ledger.loads, 0
+    for after in reversed(range(count)):
+        await ledger.pages.of_owner(after, "alice")
+        if ledger.loads > loaded:
+            break
+        kept += MAX_PAGE_BYTES
+    assert MAX_KEPT_BYTES // 2 < kept <= MAX_KEPT_BYTES

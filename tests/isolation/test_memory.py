@@ -1,5 +1,6 @@
 """What waits, and what was written, is in memory no more than is counted for it."""
 
+import asyncio
 import gc
 import sys
 import threading
@@ -68,7 +69,7 @@ def test_nothing_of_a_batch_stays_when_it_is_written_or_refused(ledger: LargeLed
 def test_what_is_received_and_what_waits_and_what_is_written_are_together_within_the_setting(
     setting: int, message: int
 ):
-    in_flight = InFlight(100, setting, message, Shares, lambda _: None, begin_call)
+    in_flight = InFlight(100, setting, message, Shares, lambda _: None, begin_call, 1.0)
     waiting = in_flight.bytes.limit + in_flight.bytes.reserve
     assert waiting > setting // 2
     assert waiting + in_flight.receiving.places * HARD * message + setting // WRITTEN <= setting
@@ -84,7 +85,14 @@ async def test_a_large_request_is_read_on_a_thread_with_the_calls_trace_and_a_sm
 
     requests = LargeRequests()
     current.set("trace")
-    assert await requests.read(read, b"x" * LARGE) == (LARGE, "trace", False)
-    assert await requests.read(read, b"x" * (LARGE - 1)) == (LARGE - 1, "trace", True)
+    assert await requests.read(ALICE, read, b"x" * LARGE) == (LARGE, "trace", False)
+    assert await requests.read(ALICE, read, b"x" * (LARGE - 1)) == (LARGE - 1, "trace", True)
     with pytest.raises(ZeroDivisionError):
-        await requests.read(lambda raw: len(raw) // 0, b"x" * LARGE)
+        await requests.read(ALICE, lambda raw: len(raw) // 0, b"x" * LARGE)
+
+
+async def test_large_requests_are_read_owners_in_turn():
+    requests, order = LargeRequests(), list[bytes]()
+    sent = [(ALICE, b"a" * LARGE)] * 4 + [(BOB, b"b" * LARGE)] * 2
+    await asyncio.gather(*(requests.read(owner, lambda raw: order.append(raw[:1]), raw) for owner, raw in sent))
+    assert b"".join(order) == b"aababa"

@@ -5,12 +5,12 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from google.protobuf.message import Message
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_pb2 import Job, JobView
 from jobledger.v1.job_service_pb2 import (
     BatchGetJobsRequest,
     GetJobRequest,
@@ -19,7 +19,7 @@ from jobledger.v1.job_service_pb2 import (
     ListJobsRequest,
 )
 from jobledger.v1.worker_service_pb2 import ClaimChunksRequest, ClaimedChunk, HeartbeatRequest, LeaseReport
-from jobledger_client import AsyncJobClient
+from jobledger_client import AsyncJobClient, JobView
 from jobledger_service.core.ledger.read_ports import View
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
@@ -33,9 +33,12 @@ from tests.support.keys import KeyedApi
 from tests.support.states import OK
 from tests.support.tenants import Shared, shared_server
 
+if TYPE_CHECKING:
+    from jobledger.v1.job_pb2 import Job
+
 pytestmark = pytest.mark.long  # many megabytes are written first
 
-FULL, BASIC = JobView.JOB_VIEW_FULL, JobView.JOB_VIEW_BASIC
+FULL, BASIC = JobView.FULL, JobView.BASIC
 OWNER = "mallory"
 URI = "https://example.com/" + "é" * 2_028
 ARTIFACTS = {f"a{number}": {"uri": URI, "metadata": {"m": "x" * 4_000}} for number in range(31)}
@@ -214,7 +217,7 @@ async def test_the_sdk_goes_on_by_itself(api: KeyedApi, large: Large):
         found = await client.batch_get_jobs([*large, "nothing"])
         assert [job.job_id for job in found.jobs] == large
         assert (found.missing_job_ids, found.unread_job_ids) == (["nothing"], [])
-        assert [job.job_id async for job in client.list_jobs(view="FULL", kinds=["large.jobs"])] == large[:0:-1]
+        assert [job.job_id async for job in client.list_jobs(view=JobView.FULL, kinds=["large.jobs"])] == large[:0:-1]
         assert len([chunk async for chunk in client.list_chunks(large[0], page_size=1_000)]) == CHUNKS
 
 

@@ -15,7 +15,6 @@ from jobledger_service.core.model.errors import Draining, StoreUnavailable
 from jobledger_service.core.model.vitals import StoreVitals
 from jobledger_service.core.model.writer_level import OUTDATED, WRITER_LEVEL, may_write
 from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.writer_level import raise_writer_level
 from jobledger_service.features.health.rules import Status, Thresholds, Vitals, findings
 from sqlalchemy import make_url, text
@@ -181,14 +180,6 @@ def test_health_says_that_a_server_is_outdated():
     [found] = findings(vitals, Thresholds(0.5, 5, 0.5, 100, 1_000))
     assert found.status == Status.UNHEALTHY
     assert f"writer level {WRITER_LEVEL + 1} or above" in found.reason
-
-
-@pytest.fixture
-def database(store: str, tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(new_database(store, tmp_path))
-    with closing(opened):
-        upgrade(opened)
-        yield opened
 
 
 def test_every_kind_of_write_is_refused(database: Database):

@@ -145,6 +145,14 @@ async def test_a_span_before_or_after_all_jobs_is_empty_and_now_is_not(api: Api,
         ({"step": 7}, ["step"]),
         ({"step": HOUR, "time_range": span(NEW_YEAR, hours=2_001)}, ["step"]),
         ({"step": DAY, "time_range": span(NEW_YEAR, days=2_000, hours=1)}, ["step"]),
+        (
+            {
+                "step": HOUR,
+                "kinds": ["a", "b", *map("k{}".format, range(9))],
+                "time_range": span(NEW_YEAR, hours=1_900),
+            },
+            ["step"],
+        ),
         ({"step": 7, "kinds": [""], "time_range": span(NEW_YEAR, hours=-1)}, ["kinds[0]", "step", "time_range"]),
     ],
 )

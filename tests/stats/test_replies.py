@@ -1,28 +1,35 @@
 """A reply stays within what a message may hold, whatever was counted."""
 
-from jobledger.v1.stats_pb2 import GetJobStatsResponse
-from jobledger_service.core.model.limits import MAX_SUM
+from jobledger_service.core.model.limits import MAX_REPLY_BYTES, MAX_SUM
 from jobledger_service.core.model.states import JobState
 from jobledger_service.features.statistics.activity import Activity
-from jobledger_service.features.statistics.replies import MAX_KINDS, reply
+from jobledger_service.features.statistics.replies import reply
+from jobledger_service.features.statistics.requests import MAX_POINTS
 from jobledger_service.features.statistics.rollup import Measure
-from jobledger_service.features.statistics.rules import Figures, KindFigures, StatsQuery
-
-GRPC_LIMIT = 4 * 1024 * 1024
+from jobledger_service.features.statistics.rules import MAX_KINDS, Figures, KindFigures, StatsQuery
 
 
-def test_kinds_beyond_the_most_are_in_the_total_and_in_their_number():
-    kinds = {f"k.{'x' * 120}{n:04}": KindFigures(jobs={JobState.QUEUED: 1}) for n in range(MAX_KINDS + 5)}
-    for one in kinds.values():
-        for measure in Measure:
-            one.activity.put(measure, 150, 10**12, 10**15)
-    kinds["gone"] = KindFigures(jobs={JobState.QUEUED: 0})
-    found = reply(StatsQuery("me", (), range(24)), Figures(kinds, {}), 0)
-    assert isinstance(found, GetJobStatsResponse)
-    assert (len(found.kinds), found.omitted_kinds) == (MAX_KINDS, 5)
-    assert [one.kind for one in found.kinds] == sorted(kinds)[1 : MAX_KINDS + 1]
-    assert found.total.now.queued == MAX_KINDS + 5
-    assert found.ByteSize() < GRPC_LIMIT
+def busy() -> Activity:
+    """Return an activity of the largest numbers."""
+    activity = Activity()
+    for measure in Measure:
+        activity.put(measure, 150, 2**50, MAX_SUM)
+    return activity
+
+
+def test_the_largest_reply_is_within_the_byte_budget():
+    jobs = dict.fromkeys(JobState, 2**62)
+    kinds = {f"k.{'x' * 122}{n:04}": KindFigures(jobs, 2**62, 2**62, 1, busy()) for n in range(MAX_KINDS)}
+    points = {n: busy() for n in range(MAX_POINTS)}
+    figures = Figures(kinds, KindFigures(jobs, activity=busy()), points, 2**31 - 1)
+    found = reply(StatsQuery("me", (), range(MAX_POINTS), 1), figures, 10**15)
+    assert (len(found.kinds), len(found.series), found.omitted_kinds) == (MAX_KINDS, MAX_POINTS, 2**31 - 1)
+    assert found.ByteSize() <= MAX_REPLY_BYTES
+
+
+def test_a_kind_of_which_there_is_nothing_is_not_shown():
+    figures = Figures({"gone": KindFigures(jobs={JobState.QUEUED: 0})}, KindFigures(), {})
+    assert not reply(StatsQuery("me", ("gone",), range(24)), figures, 0).kinds
 
 
 def test_sums_of_many_hours_stay_within_64_bits():
@@ -30,5 +37,5 @@ def test_sums_of_many_hours_stay_within_64_bits():
     for _ in range(4):
         activity.put(Measure.ARTIFACTS, 0, 1, MAX_SUM)
         activity.put(Measure.CHUNKS, 0, 1, MAX_SUM)
-    found = reply(StatsQuery("me", (), range(24)), Figures({"k": KindFigures(activity=activity)}, {}), 0)
+    found = reply(StatsQuery("me", (), range(24)), Figures({}, KindFigures(activity=activity), {}), 0)
     assert (found.total.activity.artifact_bytes, found.total.activity.items_completed) == (MAX_SUM, MAX_SUM)

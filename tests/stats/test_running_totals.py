@@ -1,15 +1,11 @@
 """Whatever is folded into running totals, and whenever, the figures of every span stay the same."""
 
 import random
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 from jobledger_service.core.model.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.service_kinds import BULK
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import counts, running_totals
 from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.statistics.activity import Activity
@@ -19,18 +15,8 @@ from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
 from sqlalchemy import select
 
-from tests.support.databases import new_database
-
 OWNERS, KINDS, HOURS = ("me", "you"), ("a", "b.c", "z", BULK), range(480_000, 480_060)
 Rollup = tuple[str, int, str, str, int]
-
-
-@pytest.fixture
-def database(store: str, tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(new_database(store, tmp_path))
-    with closing(opened):
-        upgrade(opened)
-        yield opened
 
 
 class Model:

@@ -1,14 +1,10 @@
 """Deliveries on both databases: what is kept, what dies of age, and what was missed."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 from jobledger_service.core.model.states import DeliveryState, WebhookState
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.engines import Database
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import EXPIRED_MESSAGE, SqlDeliveryStore
 from jobledger_service.features.webhooks.event_types import WebhookEventType
@@ -23,20 +19,10 @@ from jobledger_service.features.webhooks.values import (
 )
 from msgspec.structs import replace
 
-from tests.support.databases import new_database
-
 pytestmark = pytest.mark.fast
 
 ALL = frozenset(DeliveryState)
 ROOM = DeliveryCapacity(total=10, per_webhook=10, busy={})
-
-
-@pytest.fixture
-def database(store: str, tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(new_database(store, tmp_path))
-    with closing(opened):
-        upgrade(opened)
-        yield opened
 
 
 def made(webhook_id: str, state: WebhookState = WebhookState.ACTIVE, owner: str = "me") -> Webhook:

@@ -1,16 +1,20 @@
 """A page of an export, where history was trimmed, and what an export keeps in memory."""
 
+import gc
+import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 from itertools import count
 from pathlib import Path
 
 import pytest
-from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CreateJob, DeleteJob, UpdateJob
 from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.paging import PageTokens
 from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import JobSpec
@@ -19,21 +23,22 @@ from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.exports.export import job_of
+from jobledger_service.features.exports.columns import COLUMNS
+from jobledger_service.features.exports.export import Exports, job_of
+from jobledger_service.features.exports.lines import JsonLines
 from jobledger_service.features.exports.page import BEGIN, ExportPage
-from jobledger_service.features.exports.store import SqlExportStore
+from jobledger_service.features.exports.store import MAX_PAGE_BYTES, SqlExportStore
 from jobledger_service.features.retention.store import SqlHistoryStore
+from msgspec.structs import replace
 
-from tests.conftest import StartServer
-from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.families import all_families
-from tests.support.server import Server
 
 pytestmark = pytest.mark.long  # many jobs are exported
 
 EVERYTHING = JobFilter("default")
 SECOND = 1_000_000
+JOBS = 9_000
 
 
 class Ledger:
@@ -49,12 +54,12 @@ class Ledger:
             SqlWriteStore(self.database),
             ProtoCodec(),
             lambda: next(self.clock),
-            self._cursor,
+            self.cursor,
             all_families(self.database),
             quiet,
         )
 
-    def _cursor(self, position: int) -> Cursor:
+    def cursor(self, position: int) -> Cursor:
         return Cursor(self.reads.epoch.id, position)
 
     def create(self, *job_ids: str, name: str = "") -> None:
@@ -133,34 +138,51 @@ def test_what_was_not_kept_is_refused_and_never_guessed(open_ledger: Callable[..
     assert sorted(ledger.page(ledger.reads.position())) == ["changed", "first", "new"]
 
 
-def resident_bytes(server: Server) -> int:
-    """Return the most memory that a server has held so far."""
-    lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
-    [limit] = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return int(limit) * 1_024
+@contextmanager
+def traced() -> Iterator[None]:
+    """Trace allocations, so that the most memory that was held can be told."""
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        tracemalloc.stop()
 
 
-async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(
-    open_ledger: Callable[..., Ledger], start_server: StartServer, connect: Callable[[Server], Api]
-):
+async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(open_ledger: Callable[..., Ledger]):
     ledger = open_ledger(quiet=SECOND * 1_000)
-    for begin in range(0, 14_000, 500):
+    for begin in range(0, JOBS, 500):
         ledger.create(*(f"job-{number}" for number in range(begin, begin + 500)), name="n" * 1_000)
-    url = ledger.database.writer.url.render_as_string(hide_password=False)
-    ledger.database.close()
-    server = start_server(url)
-    api = connect(server)
-    request = ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES)
-    taken = before = 0
-    async for piece in api.jobs.ExportJobs(request):
-        taken += len(piece.data)
-        if not before and piece.rows > 4_000:
-            before = resident_bytes(server)
-    assert (piece.rows, piece.percent) == (14_000, 100)
-    grown = resident_bytes(server) - before
-    assert taken > 22_000_000
-    # After `before` came 17 MB, 60 MB as jobs in memory; the cache of a connection to SQLite grows to 16 MB.
-    assert grown < 20_000_000, f"{grown:,} bytes more for {taken:,} bytes of jobs"
+    exports = Exports(ledger.exports, PageTokens(ledger.reads.epoch), ledger.cursor, UnreadableRows())
+    rows = taken = 0
+    limits = []
+    with traced():
+        async with aclosing(exports.open(EVERYTHING, JsonLines(COLUMNS, ()), "")) as pieces:
+            async for piece in pieces:
+                rows, taken = piece.rows, taken + len(piece.data)
+                if rows >= JOBS * (len(limits) + 1) // 3:
+                    gc.collect()
+                    limits.append(tracemalloc.get_traced_memory()[1])
+                    tracemalloc.reset_peak()
+    await exports.close()
+    assert rows == JOBS
+    assert taken > JOBS * 1_500
+    first, *later = limits
+    assert max(later) < first + 1_000_000, f"{limits} bytes at most in each third of {taken:,} bytes of jobs"
+
+
+def test_a_page_of_large_jobs_ends_early(open_ledger: Callable[..., Ledger]):
+    ledger = open_ledger(quiet=0)
+    labels = {f"label-{number:02}": "x" * 255 for number in range(64)}
+    for begin in range(0, 200, 50):
+        jobs = (replace(new(f"job-{n:03}", "n"), labels=labels) for n in range(begin, begin + 50))
+        ledger.run(*(CreateJob(job, "caller", inputs=Inputs()) for job in jobs))
+    after, sizes = BEGIN, []
+    while after is not None:
+        page = ledger.exports.export_page(EVERYTHING, ledger.reads.position(), after, 1_000)
+        sizes.append(len(page.shown))
+        after = page.through
+    assert sum(sizes) == 200
+    assert max(sizes) <= MAX_PAGE_BYTES // (64 * 255) + 1
 
 
 def test_pages_follow_each_other_by_place(open_ledger: Callable[..., Ledger]):

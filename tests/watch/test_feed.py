@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.ledger.feed.counts import FeedCounts
 from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, NoProgressError, Page
 from jobledger_service.core.ledger.feed.pages import Pages
 from jobledger_service.core.ledger.feed.ring import Ring
@@ -168,7 +169,9 @@ class GoesBack(Pages):
 
 async def test_a_position_that_would_fall_is_an_error_and_not_a_loop():
     pages, closing_event = GoesBack(lambda *_: pytest.fail("it is not read")), asyncio.Event()
-    subscription = FeedSubscription(Ring(9), pages, closing_event, 5, job_key="alice/one", unsubscribe=lambda _: None)
+    subscription = FeedSubscription(
+        Ring(9), pages, closing_event, FeedCounts(), 5, job_key="alice/one", unsubscribe=lambda _: None
+    )
     with pytest.raises(NoProgressError, match="a watch is at position 5, and a read took it to 4"):
         await subscription.next(0)
     assert subscription.position == 5

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable
 
-import psutil
 import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
+from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES
 
 from tests.conftest import StartServer
+from tests.operate.conftest import scrape
 from tests.support.api import Api, fresh_kind
 from tests.support.bounds import BOUND
 from tests.support.lives import FATTER, assert_gapless, assert_ordered, ended, live, report_all
@@ -18,6 +19,7 @@ from tests.support.watching import BOOKMARK, CHANGED, DELETED, LEFT, SNAPSHOT, E
 from tests.watch.conftest import Watching
 
 LATEST, EVERY = WatchMode.WATCH_MODE_LATEST, WatchMode.WATCH_MODE_EVERY
+SENT, WATCH_JOBS = "grpc_server_stream_messages_sent_total", "jobledger.v1.JobService/WatchJobs"
 Connect = Callable[..., Api]
 modes = pytest.mark.parametrize("mode", [LATEST, EVERY], ids=["LATEST", "EVERY"])
 
@@ -204,34 +206,44 @@ async def test_09_ends_well(api: Api, other: Api, kind: str, mode: int, end: int
 
 @pytest.mark.long  # 200 MB are written past watchers that do not read
 async def test_10_bounded(start_server: StartServer, connect: Connect, kind: str):
-    server = start_server()
-    api, process = connect(server), psutil.Process(server.pid)
-    jobs = 5
+    """What waits for watchers is counted: in their queues, and in the messages that gRPC took and could not send."""
+    server = start_server(metrics_listen="127.0.0.1:0")
+    api, jobs, rounds, stuck = connect(server), 5, 100, 10
     await asyncio.gather(*(api.create(kind) for _ in range(jobs)))
     claimed = await api.claim(kind, jobs)
     for one in claimed:
         report = LeaseReport(lease_token=one.lease.token, progress={"job_artifacts": FATTER})
         await api.work.Heartbeat(HeartbeatRequest(reports=[report]))
+    queued = []
 
-    async def follow(rounds: int, last: str) -> None:
-        async with connect(server).watch_jobs(kind, mode=EVERY) as watch:
-            await watch.bookmark()
-            writing = asyncio.create_task(write(rounds, last))
-            messages = await watch.through(lambda message: message.job.progress.message == last)
-            messages += await watch.changes(jobs * rounds - len(messages))
-            await writing
-        assert_gapless(messages, {m.job.job_id: m.job.revision - 1 for m in reversed(messages)})
-
-    async def write(rounds: int, last: str) -> None:
+    async def write() -> None:
+        for one in claimed:
+            await report_all(api, [one], "the first, one by one")
+            queued.append(scrape(server).value("jobledger_watch_queue_bytes"))
         for n in range(1, rounds):
-            await report_all(api, claimed, f"{n} before {last}")
-        await report_all(api, claimed, last)
+            await report_all(api, claimed, f"round {n}")
+            queued.append(scrape(server).value("jobledger_watch_queue_bytes"))
 
-    await follow(60, "alone")
-    alone = process.memory_info().rss
-    stuck = [connect(server, **{"grpc.http2.bdp_probe": 0}).watch_jobs(kind, mode=mode) for mode in [LATEST, EVERY] * 5]
-    for watch in stuck:
+    async def follow(job_id: str) -> None:
+        async with connect(server).watch_job(job_id, mode=EVERY) as watch:
+            snapshot = await watch.message()
+            following.release()
+            assert_gapless(await watch.changes(rounds), {job_id: snapshot.job.revision})
+
+    not_reading = [
+        connect(server, **{"grpc.http2.bdp_probe": 0}).watch_jobs(kind, mode=mode)
+        for mode in [LATEST, EVERY] * (stuck // 2)
+    ]
+    for watch in not_reading:
         await watch.bookmark()
-    await follow(100, "beside ten that do not read")  # 500 events of 400 kB: 200 MB
-    grown = process.memory_info().rss - alone
-    assert grown < 64_000_000, f"{grown:,} bytes for ten watchers that do not read"
+    before = scrape(server).value(SENT, grpc_method=WATCH_JOBS)
+    following = asyncio.Semaphore(0)
+    async with asyncio.TaskGroup() as group:
+        for one in claimed:
+            group.create_task(follow(one.job_id))
+        for _ in claimed:
+            await following.acquire()
+        await group.create_task(write())  # 500 events of 400 kB: 200 MB
+    taken = scrape(server).value(SENT, grpc_method=WATCH_JOBS) - before
+    assert taken <= stuck * 8, "of 500 for each, as many as its connection takes: 32 MB"
+    assert 0 < max(queued) <= stuck * (MAX_PAGE_BYTES + 500_000)

@@ -5,6 +5,7 @@ import asyncio
 import grpc
 from jobledger.v1 import webhook_pb2 as hooks
 from jobledger.v1 import webhook_service_pb2 as rpc
+from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 
 from tests.support.errors import invalid, refused
 from tests.support.receiver import Receiver
@@ -103,6 +104,26 @@ async def test_there_may_be_a_hundred_and_they_are_listed_in_pages(hook: Hooks):
     assert listed == ids
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
         await hook.calls.ListWebhooks(rpc.ListWebhooksRequest(page_token="x"))
+
+
+async def test_a_page_of_the_largest_webhooks_fits_into_a_reply(hook: Hooks):
+    """Their labels have as many characters of four bytes as they may, and as many kinds are named."""
+    labels = {f"{n:02}{'n' * 61}": "\U0001f99c" * 255 for n in range(64)}
+    kinds = [f"k{n:02}.{'x' * 124}" for n in range(100)]
+    url = f"https://example.com/{'u' * 2_000}"
+    ids = []
+    for _ in range(36):
+        made = await hook.create_at(url, labels=labels, kinds=kinds, description="\U0001f99c" * 1_024)
+        ids.append(made.webhook.webhook_id)
+    listed, sizes, token = [], [], ""
+    while not sizes or token:
+        page = await hook.calls.ListWebhooks(rpc.ListWebhooksRequest(page_token=token))
+        listed += [webhook.webhook_id for webhook in page.webhooks]
+        sizes.append(page.ByteSize())
+        token = page.next_page_token
+    assert listed == ids
+    assert len(sizes) == 2
+    assert max(sizes) < MAX_REPLY_BYTES + 1_024
 
 
 async def test_deliveries_are_listed_in_pages_newest_first(hook: Hooks, receiver: Receiver, kind: str):

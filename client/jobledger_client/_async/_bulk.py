@@ -1,6 +1,7 @@
 """The calls of JobService that act on many jobs at once."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Unpack
 from uuid import uuid4
 
@@ -39,7 +40,7 @@ class AsyncBulkCalls:
         force: bool = False,
         dry_run: bool = False,
         request_id: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
     ) -> bulk.CancelJobsResponse:
         """Stop many jobs, each as cancel_job does."""
@@ -61,7 +62,7 @@ class AsyncBulkCalls:
         reason: str = "",
         dry_run: bool = False,
         request_id: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
     ) -> bulk.RetryJobsResponse:
         """Run the failed and cancelled chunks of many jobs again, each as retry_job does."""
@@ -82,7 +83,7 @@ class AsyncBulkCalls:
         delete_artifacts: bool = False,
         dry_run: bool = False,
         request_id: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
     ) -> bulk.DeleteJobsResponse:
         """Delete many jobs, each as delete_job does."""
@@ -103,7 +104,7 @@ class AsyncBulkCalls:
         job_ids: Iterable[str] = (),
         dry_run: bool = False,
         request_id: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
     ) -> bulk.UpdateJobPrioritiesResponse:
         """Set the priority of many jobs, 0 to 10. A job that has ended refuses it."""

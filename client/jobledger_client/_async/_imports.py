@@ -1,6 +1,7 @@
 """The call of ImportService: jobs of another system, with their times and states."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from jobledger.v1 import import_service_pb2 as rpc
@@ -16,7 +17,7 @@ MAX_MESSAGE_JOBS: Final = 500
 FULL_MESSAGE_BYTES: Final = 1024 * 1024
 """A message of this size takes no further job."""
 MAX_CALL_MESSAGES: Final = 8
-CALL_TIMEOUT_SECONDS: Final = 60.0
+CALL_TIMEOUT: Final = timedelta(minutes=1)
 MAX_REFUSALS: Final = 100
 
 
@@ -32,13 +33,13 @@ class AsyncImportCalls:
         jobs: Iterable[rpc.ImportedJob],
         *,
         on_progress: Callable[[rpc.ImportJobsResponse], object] | None = None,
-        timeout: float = CALL_TIMEOUT_SECONDS,
+        timeout: timedelta = CALL_TIMEOUT,
     ) -> rpc.ImportJobsResponse:
         """Import jobs with their times and states; return the counts and the first 100 refusals.
 
         The jobs are sent in several calls, each of at most 4,000 jobs and repeated after a transient failure: a job
         that a failed attempt had imported then counts as unchanged. While one call runs, the jobs of the next are read
-        from `jobs`. `on_progress` is called with the counts so far. `timeout` limits each call, in seconds.
+        from `jobs`. `on_progress` is called with the counts so far. `timeout` limits each call.
         """
         calls, requests = AsyncImport(on_progress), list[rpc.ImportJobsRequest]()
         try:
@@ -58,7 +59,7 @@ class AsyncImportCalls:
             calls.abandon()
         return calls.counts
 
-    def _call(self, requests: Sequence[rpc.ImportJobsRequest], timeout: float) -> "Call[rpc.ImportJobsResponse]":
+    def _call(self, requests: Sequence[rpc.ImportJobsRequest], timeout: timedelta) -> "Call[rpc.ImportJobsResponse]":
         method: Any = self._stream
         return lambda: self._caller.call(method, requests, timeout=timeout)
 

@@ -1,6 +1,7 @@
 """Lists: item by item over all pages, or page by page."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from jobledger_client._async._caller import AsyncCaller
@@ -34,7 +35,7 @@ class AsyncPages(Generic[AnyPage, Item]):
         method: "UnaryCall[Any, AnyPage]",
         request: Any,  # noqa: ANN401 - a message with a page_token
         items: Callable[[AnyPage], Iterable[Item]],
-        timeout: float | None,
+        timeout: timedelta | None,
     ) -> None:
         self._caller = caller
         self._method: UnaryCall[Any, AnyPage] = method

@@ -1,13 +1,15 @@
 """The call for statistics of many jobs."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
-from jobledger.v1.stats_pb2 import GetJobStatsRequest, GetJobStatsResponse, StatsStep
+from jobledger.v1.stats_pb2 import GetJobStatsRequest, GetJobStatsResponse
 
 from jobledger_client import _values as values
 from jobledger_client._async._caller import AsyncCaller
+from jobledger_client._enums import StatsStep
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import Channel
@@ -25,10 +27,10 @@ class AsyncStatisticsCalls:
         *,
         kinds: Iterable[str] = (),
         time_range: values.TimeRangeLike | None = None,
-        step: values.StatsStepLike = StatsStep.STATS_STEP_UNSPECIFIED,
+        step: StatsStep | None = None,
         owner: str = "",
         include_service_jobs: bool = False,
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> GetJobStatsResponse:
         """Return how many jobs there are now, and what happened in a time range: in total and by kind.
 
@@ -40,7 +42,7 @@ class AsyncStatisticsCalls:
         request = GetJobStatsRequest(
             kinds=kinds,
             time_range=values.time_range(time_range),
-            step=values.stats_step(step),
+            step=values.number(step),
             owner=owner,
             include_service_jobs=include_service_jobs,
         )

@@ -1,6 +1,7 @@
 """A stream that resumes: over as many connections as it takes, its reader sees one sequence of messages."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import grpc
@@ -10,6 +11,7 @@ from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._errors import DeadlineExceededError, JobledgerError, UnavailableError
 from jobledger_client._retry import Outage, may_resume
 from jobledger_client._status import error_from_call
+from jobledger_client._values import seconds
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import Stream, StreamCall
@@ -22,8 +24,8 @@ class AsyncResumingStream(Generic[Message]):
 
     `next_request` returns that request. `is_complete` returns whether nothing is left to come when a connection ends;
     its argument is whether the status was OK. `recover` returns whether the stream may restart after an error that
-    would end it. `timeout` limits the whole stream, None not at all; `reconnect_timeout` limits one outage. Both are in
-    seconds. Raises DeadlineExceededError after `timeout`, and the error of the last connection when it gives up.
+    would end it. `timeout` limits the whole stream, `reconnect_timeout` one outage; None means no limit.
+    Raises DeadlineExceededError after `timeout`, and the error of the last connection when it gives up.
     """
 
     def __init__(
@@ -32,8 +34,8 @@ class AsyncResumingStream(Generic[Message]):
         method: "StreamCall[Any, Message]",
         next_request: Callable[[], Any],
         *,
-        timeout: float | None,
-        reconnect_timeout: float,
+        timeout: timedelta | None,
+        reconnect_timeout: timedelta | None,
         is_complete: Callable[[bool], bool] = lambda _: False,
         recover: Callable[[JobledgerError], bool] = lambda _: False,
     ) -> None:
@@ -41,7 +43,7 @@ class AsyncResumingStream(Generic[Message]):
         self._method: StreamCall[Any, Message] = method
         self._next_request = next_request
         self._deadline = caller.deadline(timeout)
-        self._outage = Outage(caller.backoff, first_timeout=caller.timeout, timeout=reconnect_timeout)
+        self._outage = Outage(caller.backoff, first_timeout=seconds(caller.timeout), timeout=seconds(reconnect_timeout))
         self._is_complete = is_complete
         self._recover = recover
         self._connection: Stream[Message] | None = None

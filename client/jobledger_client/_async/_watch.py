@@ -3,21 +3,17 @@
 import logging
 from collections import deque
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from jobledger.v1.job_service_pb2 import (
-    WatchJobRequest,
-    WatchJobResponse,
-    WatchJobsRequest,
-    WatchJobsResponse,
-    WatchMessageType,
-)
+from jobledger.v1.job_service_pb2 import WatchJobRequest, WatchJobResponse, WatchJobsRequest, WatchJobsResponse
 
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._stream import AsyncResumingStream
+from jobledger_client._enums import TERMINAL_STATES, WatchMessageType
 from jobledger_client._errors import CursorAheadError, CursorError, HistoryTrimmedError, JobledgerError
 from jobledger_client._seen_jobs import Relist, SeenJobs
-from jobledger_client._values import TERMINAL_STATES
+from jobledger_client._values import number
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import StreamCall
@@ -46,8 +42,8 @@ class AsyncWatch(Generic[Request, Message]):
         *,
         one_job: bool,
         bookmarks: bool,
-        timeout: float | None,
-        reconnect_timeout: float,
+        timeout: timedelta | None,
+        reconnect_timeout: timedelta | None,
         relist: bool = False,
         on_relist: Callable[[Relist], object] | None = None,
     ) -> None:
@@ -129,7 +125,7 @@ class AsyncWatch(Generic[Request, Message]):
 
     def _receive(self, message: Message) -> None:
         """Move the cursor, and queue what the caller is to see of the message."""
-        is_bookmark = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
+        is_bookmark = message.type == WatchMessageType.BOOKMARK
         self._received_job = bool(self._received_job) or not is_bookmark
         is_shown = self._bookmarks if is_bookmark else self._seen.add(message)
         if message.cursor:
@@ -139,13 +135,13 @@ class AsyncWatch(Generic[Request, Message]):
         if is_shown:
             self._ready.append(message)
         if self._one_job and not is_bookmark:
-            is_deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+            is_deleted = message.type == WatchMessageType.DELETED
             self._is_terminal = is_deleted or message.job.state in TERMINAL_STATES
 
     def _end_snapshots(self, message_type: type[Message]) -> None:
         """Queue LEFT for the jobs that disappeared before a restart, and call `on_relist` after one."""
         removed, present = self._seen.end_snapshots()
-        left = WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
+        left = number(WatchMessageType.LEFT)
         self._ready.extend(message_type(type=left, job=job) for job in removed)
         error, self._relist_error = self._relist_error, None
         if error is not None and self._on_relist is not None:

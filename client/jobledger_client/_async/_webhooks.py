@@ -1,6 +1,7 @@
 """The calls of WebhookService: events over HTTP."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._pages import AsyncPages
+from jobledger_client._enums import WebhookDeliveryState, WebhookEventType
 from jobledger_client._errors import WebhookNotFoundError
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class AsyncWebhookCalls:
-    """Webhooks and their deliveries. An event type is "job.completed" or JOB_COMPLETED."""
+    """Webhooks and their deliveries."""
 
     def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:
         self._stub = WebhookServiceStub(channel)
@@ -29,14 +31,14 @@ class AsyncWebhookCalls:
         self,
         url: str,
         *,
-        event_types: Iterable[values.WebhookEventTypeLike] = (),
+        event_types: Iterable[WebhookEventType] = (),
         progress_percents: Iterable[int] = (),
         kinds: Iterable[str] = (),
         labels: Mapping[str, str] | None = None,
         description: str = "",
         disabled: bool = False,
         request_id: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> rpc.CreateWebhookResponse:
         """Create a webhook; the response has its `secret`, which no later response shows.
 
@@ -48,7 +50,7 @@ class AsyncWebhookCalls:
         request = rpc.CreateWebhookRequest(
             request_id=request_id or str(uuid4()),
             url=url,
-            event_types=[values.webhook_event_type(event_type) for event_type in event_types],
+            event_types=values.numbers(event_types),
             progress_percents=progress_percents,
             kinds=kinds,
             labels=labels or {},
@@ -57,13 +59,13 @@ class AsyncWebhookCalls:
         )
         return await self._caller.call(self._stub.CreateWebhook, request, timeout=timeout)
 
-    async def get_webhook(self, webhook_id: str, *, timeout: float | None = None) -> Webhook:
+    async def get_webhook(self, webhook_id: str, *, timeout: timedelta | None = None) -> Webhook:
         """Return the webhook, without its secrets. Raises InvalidFieldError, WebhookNotFoundError."""
         request = rpc.GetWebhookRequest(webhook_id=webhook_id)
         return (await self._caller.call(self._stub.GetWebhook, request, timeout=timeout)).webhook
 
     def list_webhooks(
-        self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None
+        self, *, page_size: int = 0, page_token: str = "", timeout: timedelta | None = None
     ) -> AsyncPages[rpc.ListWebhooksResponse, Webhook]:
         """List the caller's webhooks, oldest first. `page_size` is 1 to 100, 100 when 0."""
         request = rpc.ListWebhooksRequest(page_size=page_size, page_token=page_token)
@@ -74,31 +76,31 @@ class AsyncWebhookCalls:
         webhook_id: str,
         *,
         url: str | None = None,
-        event_types: Iterable[values.WebhookEventTypeLike] | None = None,
+        event_types: Iterable[WebhookEventType] | None = None,
         progress_percents: Iterable[int] | None = None,
         kinds: Iterable[str] | None = None,
         labels: Mapping[str, str] | None = None,
         description: str | None = None,
         disabled: bool | None = None,
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Webhook:
         """Change the fields that are not None; return the webhook. `disabled=False` resumes a paused one.
 
         Raises InvalidFieldError (also when all fields are None), WebhookNotFoundError.
         """
-        request = requests.update_webhook_request(
-            webhook_id,
+        changes = requests.changes(
             url=url,
-            event_types=event_types,
+            event_types=None if event_types is None else values.numbers(event_types),
             progress_percents=progress_percents,
             kinds=kinds,
             labels=labels,
             description=description,
             disabled=disabled,
         )
+        request = rpc.UpdateWebhookRequest(webhook_id=webhook_id, **changes)
         return (await self._caller.call(self._stub.UpdateWebhook, request, timeout=timeout)).webhook
 
-    async def delete_webhook(self, webhook_id: str, *, timeout: float | None = None) -> None:
+    async def delete_webhook(self, webhook_id: str, *, timeout: timedelta | None = None) -> None:
         """Delete a webhook and its deliveries. Raises InvalidFieldError, WebhookNotFoundError."""
         request = rpc.DeleteWebhookRequest(webhook_id=webhook_id)
         try:
@@ -108,7 +110,7 @@ class AsyncWebhookCalls:
                 raise
 
     async def rotate_webhook_secret(
-        self, webhook_id: str, *, overlap: values.DurationLike | None = None, timeout: float | None = None
+        self, webhook_id: str, *, overlap: values.DurationLike | None = None, timeout: timedelta | None = None
     ) -> rpc.RotateWebhookSecretResponse:
         """Create a new secret, which no later response shows; the old ones still sign for `overlap` (None: 24 h).
 
@@ -121,15 +123,15 @@ class AsyncWebhookCalls:
         self,
         webhook_id: str,
         *,
-        states: Iterable[values.WebhookDeliveryStateLike] = (),
+        states: Iterable[WebhookDeliveryState] = (),
         page_size: int = 0,
         page_token: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> AsyncPages[rpc.ListWebhookDeliveriesResponse, WebhookDelivery]:
         """List a webhook's deliveries with their attempts, newest first. `page_size` is 1 to 500, 50 when 0."""
         request = rpc.ListWebhookDeliveriesRequest(
             webhook_id=webhook_id,
-            states=[values.webhook_delivery_state(state) for state in states],
+            states=values.numbers(states),
             page_size=page_size,
             page_token=page_token,
         )
@@ -143,8 +145,8 @@ class AsyncWebhookCalls:
         *,
         delivery_id: str = "",
         since_position: int | None = None,
-        states: Iterable[values.WebhookDeliveryStateLike] = (),
-        timeout: float | None = None,
+        states: Iterable[WebhookDeliveryState] = (),
+        timeout: timedelta | None = None,
     ) -> int:
         """Repeat one delivery, or all since a position that are in `states`; return how many.
 
@@ -154,11 +156,13 @@ class AsyncWebhookCalls:
             webhook_id=webhook_id,
             delivery_id=delivery_id,
             since_position=since_position,
-            states=[values.webhook_delivery_state(state) for state in states],
+            states=values.numbers(states),
         )
         return (await self._caller.call(self._stub.RedeliverWebhook, request, timeout=timeout)).redelivered
 
-    async def ping_webhook(self, webhook_id: str, *, timeout: float | None = 30.0) -> rpc.PingWebhookResponse:
+    async def ping_webhook(
+        self, webhook_id: str, *, timeout: timedelta | None = timedelta(seconds=30)
+    ) -> rpc.PingWebhookResponse:
         """Post a test event and return the outcome. The operator limits how long the receiver may take.
 
         Raises InvalidFieldError, WebhookNotFoundError.

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
-from jobledger.v1.chunk_pb2 import Chunk, ChunkState
-from jobledger.v1.job_pb2 import Job, JobState
-from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
+from jobledger.v1.chunk_pb2 import Chunk
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import WatchJobsResponse
 
-_REMOVED = (WatchMessageType.WATCH_MESSAGE_TYPE_DELETED, WatchMessageType.WATCH_MESSAGE_TYPE_LEFT)
-_CLAIMABLE = (JobState.JOB_STATE_QUEUED, JobState.JOB_STATE_RUNNING)
-_PENDING = ChunkState.CHUNK_STATE_PENDING
+from jobledger_client._enums import ChunkState, JobState, WatchMessageType
+
+_REMOVED = (WatchMessageType.DELETED, WatchMessageType.LEFT)
+_CLAIMABLE = (JobState.QUEUED, JobState.RUNNING)
+_PENDING = ChunkState.PENDING
 
 
 @dataclass(slots=True)
@@ -91,7 +93,7 @@ class Backlog:
         self._entries.pop(job_id, None)
 
 
-def _chunk_states(message: WatchJobsResponse) -> Iterator[tuple[int, ChunkState.ValueType]]:
+def _chunk_states(message: WatchJobsResponse) -> Iterator[tuple[int, int]]:
     for chunk_range in message.chunk_ranges:
         for index in range(chunk_range.first_index, chunk_range.last_index + 1):
             yield index, chunk_range.state

@@ -4,22 +4,21 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
-from math import inf
 from random import random
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
-import grpc
-from jobledger.v1.chunk_pb2 import Chunk, ChunkState
-from jobledger.v1.job_pb2 import Job, JobState
-from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
+from jobledger.v1.chunk_pb2 import Chunk
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import WatchJobsResponse
 
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._async._engine_task import AsyncEngineTask
-from jobledger_client._channel import ChannelOptions
+from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._callbacks import call
+from jobledger_client._enums import ChunkState, JobState, WatchMessageType, WatchMode
 from jobledger_client._errors import JobNotFoundError
-from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
 from jobledger_client._runnable import Runnable
 from jobledger_client._worker._outbox import TRANSIENT_ERRORS
@@ -27,12 +26,12 @@ from jobledger_client._worker._outbox import TRANSIENT_ERRORS
 logger = logging.getLogger("jobledger_client.engine")
 
 _MAX_ATTEMPTS = 5
-_PROCESSING = ChunkState.CHUNK_STATE_PROCESSING
-_CANCELLED = ChunkState.CHUNK_STATE_CANCELLED
-_SNAPSHOT = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
-_DELETED = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
-_LEFT = WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
-_ENDED_EARLY = (JobState.JOB_STATE_CANCELLED, JobState.JOB_STATE_FAILED)
+_PROCESSING = ChunkState.PROCESSING
+_CANCELLED = ChunkState.CANCELLED
+_SNAPSHOT = WatchMessageType.SNAPSHOT
+_DELETED = WatchMessageType.DELETED
+_LEFT = WatchMessageType.LEFT
+_ENDED_EARLY = (JobState.CANCELLED, JobState.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +69,15 @@ class CancelBridge(Runnable):
         kinds: Iterable[str] = (),
         cursor: bytes = b"",
         on_cursor: Callable[[bytes], object] | None = None,
-        api_key: str | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
-        metadata: MetadataSource = None,
-        options: ChannelOptions = (),
+        **connection: Unpack[ConnectionOptions],
     ) -> None:
         super().__init__()
-        self._open_client = partial(
-            AsyncJobClient, target, api_key=api_key, credentials=credentials, metadata=metadata, options=options
-        )
+        self._open_client = partial(AsyncJobClient, target, **connection)
         self._stop_task = stop_task
         self._kinds = tuple(kinds)
         self._cursor = cursor
         self._on_cursor = on_cursor
-        self._backoff = Backoff(initial=0.2, max_wait=5.0)
+        self._backoff = Backoff(initial=timedelta(milliseconds=200))
         self._working: dict[str, dict[int, Chunk]] = {}
         self._stopped: dict[str, set[tuple[int, str]]] = {}  # so that further messages do not stop them again
 
@@ -91,23 +85,20 @@ class CancelBridge(Runnable):
         """Propagate cancellations until `stop`. Raises the JobledgerError of a watch that is not transient."""
         self._loop = asyncio.get_running_loop()
         async with self._open_client() as client:
-            watching = asyncio.create_task(self._watch(client), name="cancel bridge")
-            stop = asyncio.create_task(self._stopping.wait(), name="stop")
-            await asyncio.wait({watching, stop}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (watching, stop):
-                task.cancel()
-            await asyncio.gather(watching, stop, return_exceptions=True)
-            if not watching.cancelled() and (error := watching.exception()) is not None:
-                raise error
+            await self._run_until_stopped(self._watch(client))
 
     async def _watch(self, client: AsyncJobClient) -> None:
         messages = client.watch_jobs(
             kinds=self._kinds,
-            states=["QUEUED", "RUNNING", "CANCELLING"],  # the snapshots need no jobs that have ended
+            states=[
+                JobState.QUEUED,
+                JobState.RUNNING,
+                JobState.CANCELLING,
+            ],  # the snapshots need no jobs that have ended
             cursor=self._cursor,
-            mode="EVERY",
+            mode=WatchMode.EVERY,
             bookmarks=True,
-            reconnect_timeout=inf,
+            reconnect_timeout=None,
         )
         async with messages:
             async for message in messages:
@@ -130,7 +121,7 @@ class CancelBridge(Runnable):
     async def _handle(self, client: AsyncJobClient, message: WatchJobsResponse) -> None:
         job_id = message.job.job_id
         working = self._working.setdefault(job_id, {})
-        if message.type == _SNAPSHOT and message.job.state == JobState.JOB_STATE_RUNNING:
+        if message.type == _SNAPSHOT and message.job.state == JobState.RUNNING:
             working.update({chunk.index: chunk async for chunk in _with_task(client, job_id, _PROCESSING)})
         for chunk in message.chunks:
             if chunk.state == _PROCESSING and chunk.task_id:
@@ -149,7 +140,7 @@ class CancelBridge(Runnable):
         known = self._working.get(job.job_id, {})
         if message.type == _DELETED or not job.state:  # deleted with its chunks
             return list(known.values())
-        if job.state == JobState.JOB_STATE_CANCELLING:
+        if job.state == JobState.CANCELLING:
             state = _PROCESSING
         elif job.state in _ENDED_EARLY and job.chunks_summary.cancelled:
             state = _CANCELLED
@@ -164,7 +155,7 @@ class CancelBridge(Runnable):
             return
         stopped.add((chunk.index, chunk.task_id))
         task = TaskToStop(job.job_id, chunk.index, chunk.task_id, chunk.worker, job.cancel_reason)
-        if await self._call_stop_task(task) and job.state == JobState.JOB_STATE_CANCELLING:
+        if await self._call_stop_task(task) and job.state == JobState.CANCELLING:
             ended = AsyncEngineTask(client, job.job_id, chunk.index, task_id=chunk.task_id, worker=chunk.worker)
             await ended.release("the engine has stopped its task")
 
@@ -183,7 +174,7 @@ class CancelBridge(Runnable):
         return False
 
 
-async def _with_task(client: AsyncJobClient, job_id: str, state: ChunkState.ValueType) -> AsyncIterator[Chunk]:
+async def _with_task(client: AsyncJobClient, job_id: str, state: ChunkState) -> AsyncIterator[Chunk]:
     """Yield the job's chunks in this state that have a task of an engine; none for a job that does not exist."""
     try:
         async for chunk in client.list_chunks(job_id, states=[state], page_size=1_000):

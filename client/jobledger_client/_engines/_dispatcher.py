@@ -7,21 +7,19 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from math import inf
 from random import random
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
-import grpc
 from jobledger.v1.chunk_pb2 import Chunk
 from jobledger.v1.job_pb2 import Job
 
 from jobledger_client._async._client import AsyncJobClient
-from jobledger_client._channel import ChannelOptions
+from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._backlog import Backlog, Pushed
 from jobledger_client._engines._callbacks import call
 from jobledger_client._engines._server_clock import ServerClock
+from jobledger_client._enums import ChunkState, JobState, WatchMode
 from jobledger_client._errors import JobNotFoundError
-from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
 from jobledger_client._runnable import Runnable
 from jobledger_client._worker._outbox import TRANSIENT_ERRORS
@@ -59,21 +57,16 @@ class Dispatcher(Runnable):
         withdraw: Withdraw | None = None,
         max_queued: int = 100,
         push_timeout: timedelta = timedelta(seconds=60),
-        api_key: str | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
-        metadata: MetadataSource = None,
-        options: ChannelOptions = (),
+        **connection: Unpack[ConnectionOptions],
     ) -> None:
         super().__init__()
         if max_queued < 1:
             raise ValueError(f"max_queued must be 1 or more; got {max_queued}")
-        self._open_client = partial(
-            AsyncJobClient, target, api_key=api_key, credentials=credentials, metadata=metadata, options=options
-        )
+        self._open_client = partial(AsyncJobClient, target, **connection)
         self._kinds = tuple(kinds)
         self._push, self._withdraw = push, withdraw
         self._max_queued = max_queued
-        self._backoff = Backoff(initial=0.2, max_wait=30.0)
+        self._backoff = Backoff(initial=timedelta(milliseconds=200), max_wait=timedelta(seconds=30))
         self._backlog = Backlog(push_timeout.total_seconds())
         self._clock = ServerClock()
         self._wake = asyncio.Event()
@@ -83,21 +76,13 @@ class Dispatcher(Runnable):
         """Push until `stop`. Raises the JobledgerError of a watch that is not transient."""
         self._loop = asyncio.get_running_loop()
         async with self._open_client() as client:
-            coroutines = [self._watch(client), self._dispatch(client), self._stopping.wait()]
-            tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for task in tasks:
-                if not task.cancelled() and (error := task.exception()) is not None:
-                    raise error
+            await self._run_until_stopped(self._watch(client), self._dispatch(client))
 
     async def _watch(self, client: AsyncJobClient) -> None:
         """Follow all jobs. The first push waits for the end of the snapshots."""
-        states = ["QUEUED", "RUNNING"]
+        states = [JobState.QUEUED, JobState.RUNNING]
         async with client.watch_jobs(
-            kinds=self._kinds, states=states, mode="EVERY", reconnect_timeout=inf, bookmarks=True
+            kinds=self._kinds, states=states, mode=WatchMode.EVERY, reconnect_timeout=None, bookmarks=True
         ) as messages:
             async for message in messages:
                 if message.HasField("event"):
@@ -133,7 +118,9 @@ class Dispatcher(Runnable):
         free = self._max_queued - self._backlog.count_unclaimed(time.monotonic())
         for job in self._backlog.jobs():
             try:
-                async for chunk in client.list_chunks(job.job_id, states=["PENDING"], page_size=self._max_queued):
+                async for chunk in client.list_chunks(
+                    job.job_id, states=[ChunkState.PENDING], page_size=self._max_queued
+                ):
                     previous = self._backlog.pushed(job.job_id, chunk)
                     if previous is None and free <= 0:
                         return

@@ -78,7 +78,7 @@ class LoopThread:
                 self._open_sync_client, self._lease_duration, self._heartbeat_interval, worker=self._worker
             )
             self.keeper.start()
-            self.reports = Reports(client, Backoff(initial=0.2, max_wait=5.0), self._lease_duration)
+            self.reports = Reports(client, Backoff(initial=timedelta(milliseconds=200)), self._lease_duration)
             tasks = [asyncio.create_task(run, name=name) for name, run in self.reports.runs().items()]
             for task in tasks:
                 task.add_done_callback(_log_end)

@@ -9,17 +9,17 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Any, Self
+from typing import Self, Unpack
 
 import grpc
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
 
 from jobledger_client._async._client import AsyncJobClient
-from jobledger_client._channel import ChannelOptions
+from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._loop_thread import LoopThread
 from jobledger_client._errors import ChunkNotClaimableError
-from jobledger_client._metadata import MetadataSource
 from jobledger_client._sync._client import JobClient
+from jobledger_client._values import seconds
 from jobledger_client._worker._attempt import Attempt
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._lease_keeper import checked_interval
@@ -40,17 +40,11 @@ class EngineRunner:
         name: str | None = None,
         lease_duration: timedelta = timedelta(seconds=30),
         heartbeat_interval: timedelta | None = None,
-        api_key: str | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
-        metadata: MetadataSource = None,
-        options: ChannelOptions = (),
+        **connection: Unpack[ConnectionOptions],
     ) -> None:
         self._name = name
         self._lease_duration = lease_duration
         self._heartbeat_interval = checked_interval(lease_duration, heartbeat_interval)
-        connection: dict[str, Any] = {
-            "api_key": api_key, "credentials": credentials, "metadata": metadata, "options": options
-        }  # fmt: skip
         self._open_client: Callable[[], AsyncJobClient] = partial(AsyncJobClient, target, **connection)
         self._open_sync_client: Callable[[], JobClient] = partial(JobClient, target, **connection)
         self._lock = threading.Lock()
@@ -70,13 +64,13 @@ class EngineRunner:
         *,
         task_id: str,
         on_overdue: Callable[[], object] | None = None,
-        cancel_grace: float = 5.0,
+        cancel_grace: timedelta = timedelta(seconds=5),
     ) -> Iterator[ChunkContext]:
         """Lease the chunk under the engine's `task_id`, and report the end of the block.
 
         The chunk is completed when the block ends, failed when it raises (the engine gets the error, too), and released
         when it ends after `cancelled`, or with SystemExit or KeyboardInterrupt. Another thread calls `on_overdue` when
-        the block still runs `cancel_grace` seconds after `cancelled`.
+        the block still runs `cancel_grace` after `cancelled`.
 
         Raises ChunkNotClaimableError when there is nothing to do: the chunk is completed, cancelled, not yet due, or
         another process works on it, even under the same `task_id`. Also raises JobNotFoundError, ChunkNotFoundError.
@@ -85,7 +79,9 @@ class EngineRunner:
         ended: Future[None] = Future()
         started: Future[tuple[Attempt, ChunkContext]] = Future()
         loop_thread = self._get_loop_thread()
-        reported = loop_thread.start(_run_attempt(loop_thread, claimed, started, ended, cancel_grace, on_overdue))
+        reported = loop_thread.start(
+            _run_attempt(loop_thread, claimed, started, ended, seconds(cancel_grace), on_overdue)
+        )
         attempt, context = started.result()
         try:
             yield context
@@ -159,7 +155,7 @@ async def _run_attempt(
     claimed: ClaimedChunk,
     started: Future[tuple[Attempt, ChunkContext]],
     ended: Future[None],
-    cancel_grace: float,
+    cancel_grace_seconds: float,
     on_overdue: Callable[[], object] | None,
 ) -> None:
     """Keep the lease until the block has ended, and report its end."""
@@ -168,8 +164,8 @@ async def _run_attempt(
         started.set_result((attempt, context))
         ended.result()
 
-    attempt = Attempt(claimed, block, loop_thread.keeper, loop_thread.reports, cancel_grace)
-    overdue = asyncio.create_task(_call_when_overdue(started, cancel_grace, on_overdue))
+    attempt = Attempt(claimed, block, loop_thread.keeper, loop_thread.reports, cancel_grace_seconds)
+    overdue = asyncio.create_task(_call_when_overdue(started, cancel_grace_seconds, on_overdue))
     try:
         await attempt.run()
     finally:
@@ -177,10 +173,10 @@ async def _run_attempt(
 
 
 async def _call_when_overdue(
-    started: Future[tuple[Attempt, ChunkContext]], cancel_grace: float, on_overdue: Callable[[], object] | None
+    started: Future[tuple[Attempt, ChunkContext]], cancel_grace_seconds: float, on_overdue: Callable[[], object] | None
 ) -> None:
     _, context = await asyncio.wrap_future(started)
     await context.until_cancelled()
-    await asyncio.sleep(cancel_grace)
+    await asyncio.sleep(cancel_grace_seconds)
     if on_overdue is not None:
         on_overdue()

@@ -2,6 +2,7 @@
 """The calls of AdminService, for operators."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from jobledger.v1 import admin_service_pb2 as rpc
@@ -9,6 +10,7 @@ from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 from jobledger.v1.system_health_pb2 import GetSystemHealthRequest, SystemHealth
 
 from jobledger_client import _values as values
+from jobledger_client._enums import Role, UsageDimension
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._pages import Pages
 
@@ -26,11 +28,11 @@ class AdminCalls:
     def create_api_key(
         self,
         name: str,
-        roles: Iterable[values.RoleLike],
+        roles: Iterable[Role],
         *,
         owner: str = "",
         expire_time: values.TimestampLike | None = None,
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> rpc.CreateApiKeyResponse:
         """Create a key; the response has its token, which no later response shows.
 
@@ -40,7 +42,7 @@ class AdminCalls:
         request = rpc.CreateApiKeyRequest(
             name=name,
             owner=owner,
-            roles=[values.role(role) for role in roles],
+            roles=values.numbers(roles),
             expire_time=values.timestamp(expire_time),
         )
         return self._caller.call(self._stub.CreateApiKey, request, idempotent=False, timeout=timeout)
@@ -52,13 +54,13 @@ class AdminCalls:
         show_ended: bool = False,
         page_size: int = 0,
         page_token: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Pages[rpc.ListApiKeysResponse, rpc.ApiKey]:
         """List the keys of an owner, or of all, oldest first; with `show_ended` also revoked and expired ones."""
         request = rpc.ListApiKeysRequest(owner=owner, show_ended=show_ended, page_size=page_size, page_token=page_token)
         return Pages(self._caller, self._stub.ListApiKeys, request, lambda page: page.api_keys, timeout)
 
-    def revoke_api_key(self, key_id: str, *, timeout: float | None = None) -> rpc.ApiKey:
+    def revoke_api_key(self, key_id: str, *, timeout: timedelta | None = None) -> rpc.ApiKey:
         """Revoke a key; every replica refuses it within a second. Raises ApiKeyNotFoundError."""
         request = rpc.RevokeApiKeyRequest(key_id=key_id)
         return (self._caller.call(self._stub.RevokeApiKey, request, timeout=timeout)).api_key
@@ -69,7 +71,7 @@ class AdminCalls:
         *,
         grace_period: values.DurationLike | None = None,
         expire_time: values.TimestampLike | None = None,
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> rpc.RotateApiKeyResponse:
         """Replace a key by a new one; the old one works for `grace_period` (at most 30 days, 24 h when None).
 
@@ -90,10 +92,10 @@ class AdminCalls:
         end_day: values.DayLike = "",
         owner: str = "",
         key_id: str = "",
-        group_by: Iterable[values.UsageDimensionLike] = (),
+        group_by: Iterable[UsageDimension] = (),
         page_size: int = 0,
         page_token: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Pages[rpc.GetUsageResponse, rpc.Usage]:
         """List the calls, summed by DAY, OWNER, KEY and METHOD, or by those in `group_by`.
 
@@ -104,13 +106,13 @@ class AdminCalls:
             end_day=str(end_day),
             owner=owner,
             key_id=key_id,
-            group_by=[values.usage_dimension(dimension) for dimension in group_by],
+            group_by=values.numbers(group_by),
             page_size=page_size,
             page_token=page_token,
         )
         return Pages(self._caller, self._stub.GetUsage, request, lambda page: page.usage, timeout)
 
-    def get_system_health(self, *, timeout: float | None = None) -> SystemHealth:
+    def get_system_health(self, *, timeout: timedelta | None = None) -> SystemHealth:
         """Return the health of the server that answers: database, disk, commits, feed, workers and webhooks.
 
         `reasons` has a sentence for each threshold that is exceeded; it is empty when the status is HEALTHY.

@@ -2,6 +2,7 @@
 """One call: its deadline, its metadata, and its repetition when that is safe."""
 
 import os
+from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +15,7 @@ from jobledger_client._status import error_from_call, invalid_reply
 from jobledger_client._sync._backend import Clock, result_of
 from jobledger_client._throttle import Throttle
 from jobledger_client._tracing import traced
+from jobledger_client._values import seconds
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -25,14 +27,14 @@ Response = TypeVar("Response")
 
 
 class Caller:
-    """The settings that all calls of one client share. Times are in seconds."""
+    """The settings that all calls of one client share."""
 
     def __init__(
         self,
         *,
         api_key: str | None = None,
         metadata: MetadataSource = None,
-        timeout: float = 10.0,
+        timeout: timedelta = timedelta(seconds=10),
         backoff: Backoff | None = None,
         throttle: bool = True,
         clock: Clock | None = None,
@@ -65,7 +67,7 @@ class Caller:
         request: Request,
         *,
         idempotent: bool = True,
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Response:
         """Send the request, and repeat it after failures that allow this, until `timeout` (None: the client's) passes.
 
@@ -114,9 +116,9 @@ class Caller:
             raise invalid_reply()
         return response
 
-    def deadline(self, timeout: float | None) -> float:
+    def deadline(self, timeout: timedelta | None) -> float:
         """Return the monotonic time that is `timeout` from now; infinity for None."""
-        return inf if timeout is None else self.clock.monotonic() + timeout
+        return self.clock.monotonic() + seconds(timeout)
 
     def remaining(self, deadline: float) -> float | None:
         """Return the seconds until the deadline; None, as gRPC wants it, for no deadline."""

@@ -2,6 +2,7 @@
 """The client: one connection, and the calls of each service on it."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
@@ -48,7 +49,7 @@ class JobClient:
     `api_key` is the API key; None means JOBLEDGER_API_KEY of the environment, an empty string no key. `credentials`
     make the connection TLS; without them it is plain. `metadata` is sent with every call: pairs, or a function that
     returns them for each attempt. `options` are gRPC channel options that override the client's own. `timeout` is the
-    default for each call in seconds, retries included. `throttle` is whether the client holds most calls of a method
+    default for each call, retries included. `throttle` is whether the client holds most calls of a method
     back for as long as a refusal for overload asks for. `channel` is an open channel to use instead of `target`; the
     client does not close it.
     """
@@ -61,7 +62,7 @@ class JobClient:
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
         options: ChannelOptions = (),
-        timeout: float = 10.0,
+        timeout: timedelta = timedelta(seconds=10),
         backoff: Backoff | None = None,
         throttle: bool = True,
         channel: Channel | None = None,

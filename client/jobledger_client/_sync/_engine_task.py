@@ -11,11 +11,11 @@ from jobledger.v1.worker_service_pb2 import (
     ChunkRelease,
     ClaimedChunk,
     LeaseReport,
-    LeaseStatus,
     ProgressReport,
 )
 
 from jobledger_client import _values as values
+from jobledger_client._enums import LeaseStatus
 from jobledger_client._errors import ChunkNotClaimableError, NotFoundError
 from jobledger_client._sync._client import JobClient
 
@@ -76,13 +76,13 @@ class EngineTask:
         items_completed: int | None = None,
         artifacts: Mapping[str, Artifact] | None = None,
         job_artifacts: Mapping[str, Artifact] | None = None,
-    ) -> LeaseStatus.ValueType:
+    ) -> LeaseStatus:
         """Report progress and extend the lease; None leaves a value unchanged.
 
         Without arguments it only extends the lease. Raises InvalidFieldError.
         """
         if not self._join():
-            return LeaseStatus.LEASE_STATUS_LEASE_LOST
+            return LeaseStatus.LEASE_LOST
         progress = ProgressReport(
             percent=percent,
             stage=stage,
@@ -93,7 +93,7 @@ class EngineTask:
             job_artifacts=job_artifacts,
         )
         report = LeaseReport(lease_token=self._token, progress=progress)
-        return (self._client.leases.heartbeat([report], lease_duration=self._lease_duration))[0].status
+        return LeaseStatus((self._client.leases.heartbeat([report], lease_duration=self._lease_duration))[0].status)
 
     def complete(
         self,
@@ -102,16 +102,16 @@ class EngineTask:
         message: str | None = None,
         artifacts: Mapping[str, Artifact] | None = None,
         job_artifacts: Mapping[str, Artifact] | None = None,
-    ) -> LeaseStatus.ValueType:
+    ) -> LeaseStatus:
         """Complete the chunk, with a last report. Raises InvalidFieldError."""
         if not self._join():
-            return LeaseStatus.LEASE_STATUS_LEASE_LOST
+            return LeaseStatus.LEASE_LOST
         completion = ChunkCompletion(
             lease_token=self._token,
             progress=ProgressReport(message=message, artifacts=artifacts, job_artifacts=job_artifacts),
             result_uri=result_uri,
         )
-        return (self._client.leases.complete_chunks([completion]))[0].status
+        return LeaseStatus((self._client.leases.complete_chunks([completion]))[0].status)
 
     def fail(
         self,
@@ -122,14 +122,14 @@ class EngineTask:
         retryable: bool = True,
         retry_delay: timedelta | None = None,
         artifacts: Mapping[str, Artifact] | None = None,
-    ) -> LeaseStatus.ValueType:
+    ) -> LeaseStatus:
         """Fail the attempt; the chunk is tried again if it is `retryable` and attempts are left.
 
         `code` is 1 to 128 characters, for programs; `message` up to 4,096, for people. `retry_delay`, up to 7 days,
         replaces the delay of the job's retry policy. Raises InvalidFieldError.
         """
         if not self._join():
-            return LeaseStatus.LEASE_STATUS_LEASE_LOST
+            return LeaseStatus.LEASE_LOST
         failure = ChunkFailure(
             lease_token=self._token,
             error=WorkError(code=code, message=message, stage=stage),
@@ -137,17 +137,17 @@ class EngineTask:
             progress=ProgressReport(artifacts=artifacts),
             retry_delay=values.duration(retry_delay),
         )
-        return (self._client.leases.fail_chunks([failure]))[0].status
+        return LeaseStatus((self._client.leases.fail_chunks([failure]))[0].status)
 
-    def release(self, reason: str = "", *, delay: timedelta | None = None) -> LeaseStatus.ValueType:
+    def release(self, reason: str = "", *, delay: timedelta | None = None) -> LeaseStatus:
         """Release the chunk without counting the attempt; a chunk of a job that is to stop is then CANCELLED.
 
         `delay`, up to 7 days, is the time until it may be claimed again.
         """
         if not self._join():
-            return LeaseStatus.LEASE_STATUS_LEASE_LOST
+            return LeaseStatus.LEASE_LOST
         release = ChunkRelease(lease_token=self._token, delay=values.duration(delay), reason=reason)
-        return (self._client.leases.release_chunks([release]))[0].status
+        return LeaseStatus((self._client.leases.release_chunks([release]))[0].status)
 
     def _join(self) -> bool:
         if self._token:

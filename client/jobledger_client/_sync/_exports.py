@@ -2,13 +2,14 @@
 """Exports of many jobs as a file: the calls, and the stream that resumes from its last token."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self, Unpack
 
 from jobledger.v1.export_pb2 import ExportJobsRequest, ExportJobsResponse
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 
 from jobledger_client import _requests as requests
-from jobledger_client import _values as values
+from jobledger_client._enums import ExportFormat
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._stream import ResumingStream
 
@@ -31,8 +32,8 @@ class Export:
         method: "StreamCall[ExportJobsRequest, ExportJobsResponse]",
         request: ExportJobsRequest,
         *,
-        timeout: float | None,
-        reconnect_timeout: float,
+        timeout: timedelta | None,
+        reconnect_timeout: timedelta | None,
     ) -> None:
         self._request = request
         self._last = ExportJobsResponse(resume_token=request.resume_token)
@@ -102,28 +103,32 @@ class ExportCalls:
 
     def export_jobs(
         self,
-        format: values.ExportFormatLike,  # noqa: A002 - the contract's name for it
+        format: ExportFormat,  # noqa: A002 - the contract's name for it
         *,
         columns: Iterable[str] = (),
         label_columns: Iterable[str] = (),
         resume_token: str = "",
-        timeout: float | None = None,
-        reconnect_timeout: float = 300.0,
+        timeout: timedelta | None = None,
+        reconnect_timeout: timedelta | None = timedelta(minutes=5),
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
     ) -> Export:
         """Export every job that matches the filter, oldest first, all as they were at one position of the ledger.
 
-        `format` is "csv" or "jsonl". `columns` are those to write, all when empty; `label_columns` are labels to write
+        `columns` are those to write, all when empty; `label_columns` are labels to write
         as columns. With the `resume_token` of an earlier export with the same request, it resumes there. `timeout`
-        limits the whole export, None not at all; `reconnect_timeout` limits how long it looks for a server once it has
-        begun. Both are in seconds.
+        limits the whole export, `reconnect_timeout` how long it looks for a server once it has begun; None means no
+        limit.
         """
         request = requests.export_request(format, columns, label_columns, filter)
         request.resume_token = resume_token
         return self.resume_export(request, timeout=timeout, reconnect_timeout=reconnect_timeout)
 
     def resume_export(
-        self, request: ExportJobsRequest, *, timeout: float | None = None, reconnect_timeout: float = 300.0
+        self,
+        request: ExportJobsRequest,
+        *,
+        timeout: timedelta | None = None,
+        reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> Export:
         """Resume an export: `request` is the one that it began with, with its last `resume_token`."""
         return Export(

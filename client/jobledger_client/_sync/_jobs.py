@@ -2,18 +2,28 @@
 """The calls of JobService on jobs: create, read, watch and change."""
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Unpack
 from uuid import uuid4
 
 import grpc
 from jobledger.v1 import job_service_pb2 as rpc
-from jobledger.v1.chunk_pb2 import Chunk, RetryPolicy
+from jobledger.v1.chunk_pb2 import Chunk
 from jobledger.v1.event_pb2 import JobEvent
-from jobledger.v1.job_pb2 import FailurePolicy, Job, JobView
+from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
+from jobledger_client._enums import (
+    TERMINAL_STATES,
+    ChunkState,
+    FailurePolicy,
+    JobOrder,
+    JobView,
+    WatchMessageType,
+    WatchMode,
+)
 from jobledger_client._errors import JobNotFoundError
 from jobledger_client._seen_jobs import Relist
 from jobledger_client._structs import struct
@@ -24,14 +34,12 @@ from jobledger_client._sync._watch import Watch
 if TYPE_CHECKING:
     from jobledger_client._sync._backend import Channel
 
-_DELETED = rpc.WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
-
 
 class JobCalls:
     """Jobs.
 
-    A method returns the one message that the response carries, or the response when it carries more. `timeout` is in
-    seconds, retries included; None means the client's default. Beside the errors that a method names, each may raise
+    A method returns the one message that the response carries, or the response when it carries more. `timeout`
+    includes retries; None means the client's default. Beside the errors that a method names, each may raise
     UnavailableError, DeadlineExceededError, InternalError, and for a write QueueFullError.
     """
 
@@ -51,19 +59,21 @@ class JobCalls:
         item_count: int | None = None,
         chunk_size: int | None = None,
         chunks: Iterable[requests.ChunkSpecLike] = (),
-        retry_policy: RetryPolicy | None = None,
-        failure_policy: values.FailurePolicyLike = FailurePolicy.FAILURE_POLICY_UNSPECIFIED,
+        max_attempts: int | None = None,
+        retry_policy: requests.RetryPolicyLike | None = None,
+        failure_policy: FailurePolicy | None = None,
         stages: requests.StagesLike = (),
         expire_time: values.TimestampLike | None = None,
         limits: requests.LimitsLike = (),
         request_id: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> rpc.CreateJobResponse:
         """Create a job and its chunks; `created` of the response is True for a new job.
 
         Pass `item_count` (and `chunk_size`, 500 when None), or `chunks`, or neither for a job of one chunk. A mapping
-        in `chunks` is the input of a chunk of one item. `priority` is 0 to 10, 5 when None. `stages` are names, or
-        names with weights. `limits` are concurrency limits that the job sets: {"kind": 2} for all jobs of its kind,
+        in `chunks` is the input of a chunk of one item. `priority` is 0 to 10, 5 when None. `max_attempts` is short for
+        `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages` may be
+        those of another job. `limits` are concurrency limits that the job sets: {"kind": 2} for all jobs of its kind,
         {"label:gpu": 1} for all jobs with its value of that label. Without a `request_id` the client makes one, so that
         a repeated attempt creates no second job.
 
@@ -83,8 +93,8 @@ class JobCalls:
             item_count=item_count,
             chunk_size=chunk_size,
             chunks=requests.chunk_specs(chunks),
-            retry_policy=requests.retry_policy(retry_policy),
-            failure_policy=values.failure_policy(failure_policy),
+            retry_policy=requests.retry_policy(retry_policy, max_attempts),
+            failure_policy=values.number(failure_policy),
             stages=requests.stage_plan(stages),
             expire_time=values.timestamp(expire_time),
             limits=requests.job_limits(limits),
@@ -95,8 +105,8 @@ class JobCalls:
         self,
         job_id: str,
         *,
-        view: values.JobViewLike = JobView.JOB_VIEW_FULL,
-        timeout: float | None = None,
+        view: JobView = JobView.FULL,
+        timeout: timedelta | None = None,
     ) -> Job:
         """Return the job with its input and first 1,000 chunks; view BASIC has neither, STATUS has even less.
 
@@ -104,22 +114,22 @@ class JobCalls:
 
         Raises InvalidFieldError, JobNotFoundError.
         """
-        request = rpc.GetJobRequest(job_id=job_id, view=values.job_view(view))
+        request = rpc.GetJobRequest(job_id=job_id, view=values.number(view))
         return (self._caller.call(self._stub.GetJob, request, timeout=timeout)).job
 
     def batch_get_jobs(
         self,
         job_ids: Iterable[str],
         *,
-        view: values.JobViewLike = JobView.JOB_VIEW_FULL,
-        timeout: float | None = None,
+        view: JobView = JobView.FULL,
+        timeout: timedelta | None = None,
     ) -> rpc.BatchGetJobsResponse:
         """Return 1 to 500 jobs, and the ids that were not found. Raises InvalidFieldError.
 
         The jobs are of one moment, unless they exceed 3 MiB together, which takes several calls. View STATUS suits
         repeated reads of hundreds: it has state, percent, stage, eta and little else.
         """
-        request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.job_view(view))
+        request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.number(view))
         response = self._caller.call(self._stub.BatchGetJobs, request, timeout=timeout)
         while response.unread_job_ids:
             rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view)
@@ -130,12 +140,12 @@ class JobCalls:
     def list_jobs(
         self,
         *,
-        order: values.JobOrderLike = rpc.JobOrder.JOB_ORDER_CREATE_TIME,
+        order: JobOrder = JobOrder.CREATE_TIME,
         ascending: bool = False,
         page_size: int = 0,
         page_token: str = "",
-        view: values.JobViewLike = JobView.JOB_VIEW_BASIC,
-        timeout: float | None = None,
+        view: JobView = JobView.BASIC,
+        timeout: timedelta | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
     ) -> Pages[rpc.ListJobsResponse, Job]:
         """List the jobs that match the filter, newest (or highest) first unless `ascending`.
@@ -145,11 +155,11 @@ class JobCalls:
         """
         request = rpc.ListJobsRequest(
             filter=requests.job_filter(filter),
-            order=values.job_order(order),
+            order=values.number(order),
             ascending=ascending,
             page_size=page_size,
             page_token=page_token,
-            view=values.job_view(view),
+            view=values.number(view),
         )
         return Pages(self._caller, self._stub.ListJobs, request, lambda page: page.jobs, timeout)
 
@@ -157,15 +167,15 @@ class JobCalls:
         self,
         job_id: str,
         *,
-        states: Iterable[values.ChunkStateLike] = (),
+        states: Iterable[ChunkState] = (),
         page_size: int = 0,
         page_token: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Pages[rpc.ListChunksResponse, Chunk]:
         """List a job's chunks by index; empty `states` mean all. `page_size` is 1 to 1,000, 100 when 0."""
         request = rpc.ListChunksRequest(
             job_id=job_id,
-            states=[values.chunk_state(state) for state in states],
+            states=values.numbers(states),
             page_size=page_size,
             page_token=page_token,
         )
@@ -177,7 +187,7 @@ class JobCalls:
         *,
         page_size: int = 0,
         page_token: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Pages[rpc.ListJobEventsResponse, JobEvent]:
         """List a job's history, oldest first, also of a deleted job. `page_size` is 1 to 500, 100 when 0."""
         request = rpc.ListJobEventsRequest(job_id=job_id, page_size=page_size, page_token=page_token)
@@ -188,19 +198,19 @@ class JobCalls:
         job_id: str,
         *,
         cursor: bytes = b"",
-        mode: values.WatchModeLike = rpc.WatchMode.WATCH_MODE_LATEST,
+        mode: WatchMode = WatchMode.LATEST,
         bookmarks: bool = False,
-        timeout: float | None = None,
-        reconnect_timeout: float = 300.0,
+        timeout: timedelta | None = None,
+        reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> Watch[rpc.WatchJobRequest, rpc.WatchJobResponse]:
         """Watch one job: its state now, or what followed `cursor`, and every change until it has ended.
 
         Iteration ends after the message with the terminal state, or with DELETED; it yields nothing when that message
         was at or before `cursor`. Mode EVERY never merges revisions. `bookmarks` adds messages with a cursor alone.
-        `timeout` limits the whole watch, None not at all; `reconnect_timeout` limits how long it looks for a server
-        once it has begun. Both are in seconds.
+        `timeout` limits the whole watch, `reconnect_timeout` how long it looks for a server once it has begun; None
+        means no limit.
         """
-        request = rpc.WatchJobRequest(job_id=job_id, cursor=cursor, mode=values.watch_mode(mode))
+        request = rpc.WatchJobRequest(job_id=job_id, cursor=cursor, mode=values.number(mode))
         return Watch(
             self._caller,
             self._stub.WatchJob,
@@ -215,10 +225,10 @@ class JobCalls:
         self,
         *,
         cursor: bytes = b"",
-        mode: values.WatchModeLike = rpc.WatchMode.WATCH_MODE_LATEST,
+        mode: WatchMode = WatchMode.LATEST,
         bookmarks: bool = False,
-        timeout: float | None = None,
-        reconnect_timeout: float = 300.0,
+        timeout: timedelta | None = None,
+        reconnect_timeout: timedelta | None = timedelta(minutes=5),
         relist: bool = True,
         on_relist: Callable[[Relist], object] | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
@@ -232,7 +242,7 @@ class JobCalls:
         alone, for jobs of this watch that are gone. The events in between are missing, and jobs that the caller knew
         before this watch may be gone. With `relist=False` it raises HistoryTrimmedError or CursorAheadError instead.
         """
-        request = rpc.WatchJobsRequest(filter=requests.job_filter(filter), cursor=cursor, mode=values.watch_mode(mode))
+        request = rpc.WatchJobsRequest(filter=requests.job_filter(filter), cursor=cursor, mode=values.number(mode))
         return Watch(
             self._caller,
             self._stub.WatchJobs,
@@ -245,24 +255,30 @@ class JobCalls:
             on_relist=on_relist,
         )
 
-    def wait(self, job_id: str, *, timeout: float | None = None, reconnect_timeout: float = 300.0) -> Job:
+    def wait(
+        self,
+        job_id: str,
+        *,
+        timeout: timedelta | None = None,
+        reconnect_timeout: timedelta | None = timedelta(minutes=5),
+    ) -> Job:
         """Return the job once it is COMPLETED, FAILED or CANCELLED, without its input and chunks.
 
-        `timeout` is in seconds, None for no limit. Raises DeadlineExceededError (a TimeoutError) after it, and
-        JobNotFoundError for a job that does not exist or is deleted meanwhile.
+        `timeout` None means no limit. Raises DeadlineExceededError (a TimeoutError) after it, and JobNotFoundError for
+        a job that does not exist or is deleted meanwhile.
         """
         last = Job(job_id=job_id)
         with self.watch(job_id, timeout=timeout, reconnect_timeout=reconnect_timeout) as messages:
             for message in messages:
                 last = message.job
-                if message.type == _DELETED:
+                if message.type == WatchMessageType.DELETED:
                     raise JobNotFoundError(
                         f"job {job_id} was deleted before it ended",
                         code=grpc.StatusCode.NOT_FOUND,
                         reason="JOB_NOT_FOUND",
                         metadata={"job_id": job_id},
                     )
-                if last.state in values.TERMINAL_STATES:
+                if last.state in TERMINAL_STATES:
                     break
         last.ClearField("input")
         last.ClearField("chunks")
@@ -275,7 +291,7 @@ class JobCalls:
         reason: str = "",
         grace_period: values.DurationLike | None = None,
         force: bool = False,
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> rpc.CancelJobResponse:
         """Stop a job; the response has the `outcome`.
 
@@ -296,7 +312,7 @@ class JobCalls:
         chunk_indexes: Iterable[int] = (),
         reason: str = "",
         request_id: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Job:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
 
@@ -318,7 +334,7 @@ class JobCalls:
         expire_time: values.TimestampLike | None = None,
         keep_forever: bool = False,
         etag: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Job:
         """Change the fields that are not None; return the job in view BASIC.
 
@@ -327,15 +343,14 @@ class JobCalls:
 
         Raises InvalidFieldError (also when all fields are None), JobNotFoundError, EtagMismatchError, JobEndedError.
         """
-        request = requests.update_request(
-            job_id,
-            priority=priority,
-            display_name=display_name,
-            labels=labels,
-            expire_time=expire_time,
-            keep_forever=keep_forever,
-            etag=etag,
+        if keep_forever and expire_time is not None:
+            raise ValueError("expire_time and keep_forever exclude each other; pass one of them")
+        changes = requests.changes(
+            priority=priority, display_name=display_name, labels=labels, expire_time=values.timestamp(expire_time)
         )
+        request = rpc.UpdateJobRequest(job_id=job_id, etag=etag, **changes)
+        if keep_forever:
+            request.update_mask.paths.append("expire_time")  # without a value: none from now on
         return (self._caller.call(self._stub.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
 
     def delete_job(
@@ -346,7 +361,7 @@ class JobCalls:
         reason: str = "",
         etag: str = "",
         delete_artifacts: bool = False,
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> rpc.DeleteJobResponse:
         """Delete a job that has ended, or any job with `force`; the audit trail records `reason`.
 

@@ -3,7 +3,6 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from math import inf
 from typing import TYPE_CHECKING
 
 from jobledger.v1 import worker_service_pb2 as rpc
@@ -37,11 +36,11 @@ class LeaseCalls:
         max_chunks: int = 1,
         lease_duration: values.DurationLike | None = None,
         wait: timedelta = timedelta(0),
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Sequence[rpc.ClaimedChunk]:
         """Lease up to `max_chunks` (1 to 1,000) chunks, the most urgent first; return none after `wait` (≤ 5 min).
 
-        `lease_duration` is 1 s to 24 h, 60 s when None. `timeout` is in seconds and is added to `wait`. An attempt
+        `lease_duration` is 1 s to 24 h, 60 s when None. `timeout` is added to `wait`. An attempt
         whose response was lost is not repeated: its chunks become claimable again when the leases expire.
         """
         request = rpc.ClaimChunksRequest(
@@ -51,7 +50,7 @@ class LeaseCalls:
             lease_duration=values.duration(lease_duration),
             wait=values.duration(wait),
         )
-        total = wait.total_seconds() + (self._caller.timeout if timeout is None else timeout)
+        total = wait + (self._caller.timeout if timeout is None else timeout)
         return (self._caller.call(self._stub.ClaimChunks, request, idempotent=False, timeout=total)).chunks
 
     def claim_chunk(
@@ -62,7 +61,7 @@ class LeaseCalls:
         worker: str,
         task_id: str = "",
         lease_duration: values.DurationLike | None = None,
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> rpc.ClaimedChunk:
         """Lease one chunk by name; with the `task_id` that holds it, return the lease in force.
 
@@ -83,36 +82,39 @@ class LeaseCalls:
         reports: Iterable[rpc.LeaseReport],
         *,
         lease_duration: values.DurationLike | None = None,
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Sequence[rpc.HeartbeatResult]:
         """Extend 1 to 1,000 leases to `lease_duration` (60 s when None) from now and report progress."""
         request = rpc.HeartbeatRequest(
-            reports=requests.lease_reports(reports), lease_duration=values.duration(lease_duration)
+            reports=requests.reports(rpc.LeaseReport, reports, "reports"),
+            lease_duration=values.duration(lease_duration),
         )
         return (self._caller.call(self._stub.Heartbeat, request, timeout=timeout)).results
 
     def complete_chunks(
-        self, completions: Iterable[rpc.ChunkCompletion | str], *, timeout: float | None = None
+        self, completions: Iterable[rpc.ChunkCompletion | str], *, timeout: timedelta | None = None
     ) -> Sequence[rpc.LeaseResult]:
         """Complete 1 to 1,000 chunks; a string is a lease token without a last report."""
-        request = rpc.CompleteChunksRequest(completions=requests.completions(completions))
+        request = rpc.CompleteChunksRequest(
+            completions=requests.reports(rpc.ChunkCompletion, completions, "completions")
+        )
         return (self._caller.call(self._stub.CompleteChunks, request, timeout=timeout)).results
 
     def fail_chunks(
-        self, failures: Iterable[rpc.ChunkFailure], *, timeout: float | None = None
+        self, failures: Iterable[rpc.ChunkFailure], *, timeout: timedelta | None = None
     ) -> Sequence[rpc.LeaseResult]:
         """Fail 1 to 1,000 attempts; the retry policy, or `retry_delay`, decides when each chunk is tried again."""
         request = rpc.FailChunksRequest(failures=failures)
         return (self._caller.call(self._stub.FailChunks, request, timeout=timeout)).results
 
     def release_chunks(
-        self, releases: Iterable[rpc.ChunkRelease | str], *, timeout: float | None = None
+        self, releases: Iterable[rpc.ChunkRelease | str], *, timeout: timedelta | None = None
     ) -> Sequence[rpc.LeaseResult]:
         """Release 1 to 1,000 chunks without counting the attempt; a string is a lease token without a last report.
 
         A chunk is claimable again at once, or after the `delay` of its release.
         """
-        request = rpc.ReleaseChunksRequest(releases=requests.releases(releases))
+        request = rpc.ReleaseChunksRequest(releases=requests.reports(rpc.ChunkRelease, releases, "releases"))
         return (self._caller.call(self._stub.ReleaseChunks, request, timeout=timeout)).results
 
     def watch_leases(self, *, worker: str, kinds: Iterable[str] = ()) -> ResumingStream[rpc.WatchLeasesResponse]:
@@ -123,5 +125,5 @@ class LeaseCalls:
         """
         request = rpc.WatchLeasesRequest(worker=worker, kinds=kinds)
         return ResumingStream(
-            self._caller, self._stub.WatchLeases, lambda: request, timeout=None, reconnect_timeout=inf
+            self._caller, self._stub.WatchLeases, lambda: request, timeout=None, reconnect_timeout=None
         )

@@ -1,6 +1,7 @@
 # Generated from _async/_limits.py by client/generate_sync.py: edit that module, then run `make gen`.
 """The calls of LimitService: how many jobs may run at once."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from jobledger.v1 import limit_service_pb2 as rpc
@@ -20,19 +21,19 @@ class LimitCalls:
         self._stub = LimitServiceStub(channel)
         self._caller = caller
 
-    def set_limit(self, scope: str, max_running: int, *, timeout: float | None = None) -> rpc.Limit:
+    def set_limit(self, scope: str, max_running: int, *, timeout: timedelta | None = None) -> rpc.Limit:
         """Let at most `max_running` jobs of a scope, 1 to 1,000,000, run at once. Raises InvalidFieldError."""
         request = rpc.SetLimitRequest(scope=scope, max_running=max_running)
         return (self._caller.call(self._stub.SetLimit, request, timeout=timeout)).limit
 
-    def list_limits(self, *, timeout: float | None = None) -> list[rpc.Limit]:
+    def list_limits(self, *, timeout: timedelta | None = None) -> list[rpc.Limit]:
         """Return all limits by scope, each with its running and waiting jobs."""
         pages = Pages(
             self._caller, self._stub.ListLimits, rpc.ListLimitsRequest(page_size=500), lambda page: page.limits, timeout
         )
         return [limit for limit in pages]
 
-    def delete_limit(self, scope: str, *, timeout: float | None = None) -> None:
+    def delete_limit(self, scope: str, *, timeout: timedelta | None = None) -> None:
         """Remove a limit; jobs waiting for it become claimable. Raises InvalidFieldError."""
         request = rpc.DeleteLimitRequest(scope=scope)
         self._caller.call(self._stub.DeleteLimit, request, timeout=timeout)

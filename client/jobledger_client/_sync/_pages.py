@@ -2,6 +2,7 @@
 """Lists: item by item over all pages, or page by page."""
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from jobledger_client._sync._caller import Caller
@@ -35,7 +36,7 @@ class Pages(Generic[AnyPage, Item]):
         method: "UnaryCall[Any, AnyPage]",
         request: Any,  # noqa: ANN401 - a message with a page_token
         items: Callable[[AnyPage], Iterable[Item]],
-        timeout: float | None,
+        timeout: timedelta | None,
     ) -> None:
         self._caller = caller
         self._method: UnaryCall[Any, AnyPage] = method

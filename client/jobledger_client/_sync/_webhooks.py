@@ -2,6 +2,7 @@
 """The calls of WebhookService: events over HTTP."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
+from jobledger_client._enums import WebhookDeliveryState, WebhookEventType
 from jobledger_client._errors import WebhookNotFoundError
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._pages import Pages
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class WebhookCalls:
-    """Webhooks and their deliveries. An event type is "job.completed" or JOB_COMPLETED."""
+    """Webhooks and their deliveries."""
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
         self._stub = WebhookServiceStub(channel)
@@ -30,14 +32,14 @@ class WebhookCalls:
         self,
         url: str,
         *,
-        event_types: Iterable[values.WebhookEventTypeLike] = (),
+        event_types: Iterable[WebhookEventType] = (),
         progress_percents: Iterable[int] = (),
         kinds: Iterable[str] = (),
         labels: Mapping[str, str] | None = None,
         description: str = "",
         disabled: bool = False,
         request_id: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> rpc.CreateWebhookResponse:
         """Create a webhook; the response has its `secret`, which no later response shows.
 
@@ -49,7 +51,7 @@ class WebhookCalls:
         request = rpc.CreateWebhookRequest(
             request_id=request_id or str(uuid4()),
             url=url,
-            event_types=[values.webhook_event_type(event_type) for event_type in event_types],
+            event_types=values.numbers(event_types),
             progress_percents=progress_percents,
             kinds=kinds,
             labels=labels or {},
@@ -58,13 +60,13 @@ class WebhookCalls:
         )
         return self._caller.call(self._stub.CreateWebhook, request, timeout=timeout)
 
-    def get_webhook(self, webhook_id: str, *, timeout: float | None = None) -> Webhook:
+    def get_webhook(self, webhook_id: str, *, timeout: timedelta | None = None) -> Webhook:
         """Return the webhook, without its secrets. Raises InvalidFieldError, WebhookNotFoundError."""
         request = rpc.GetWebhookRequest(webhook_id=webhook_id)
         return (self._caller.call(self._stub.GetWebhook, request, timeout=timeout)).webhook
 
     def list_webhooks(
-        self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None
+        self, *, page_size: int = 0, page_token: str = "", timeout: timedelta | None = None
     ) -> Pages[rpc.ListWebhooksResponse, Webhook]:
         """List the caller's webhooks, oldest first. `page_size` is 1 to 100, 100 when 0."""
         request = rpc.ListWebhooksRequest(page_size=page_size, page_token=page_token)
@@ -75,31 +77,31 @@ class WebhookCalls:
         webhook_id: str,
         *,
         url: str | None = None,
-        event_types: Iterable[values.WebhookEventTypeLike] | None = None,
+        event_types: Iterable[WebhookEventType] | None = None,
         progress_percents: Iterable[int] | None = None,
         kinds: Iterable[str] | None = None,
         labels: Mapping[str, str] | None = None,
         description: str | None = None,
         disabled: bool | None = None,
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Webhook:
         """Change the fields that are not None; return the webhook. `disabled=False` resumes a paused one.
 
         Raises InvalidFieldError (also when all fields are None), WebhookNotFoundError.
         """
-        request = requests.update_webhook_request(
-            webhook_id,
+        changes = requests.changes(
             url=url,
-            event_types=event_types,
+            event_types=None if event_types is None else values.numbers(event_types),
             progress_percents=progress_percents,
             kinds=kinds,
             labels=labels,
             description=description,
             disabled=disabled,
         )
+        request = rpc.UpdateWebhookRequest(webhook_id=webhook_id, **changes)
         return (self._caller.call(self._stub.UpdateWebhook, request, timeout=timeout)).webhook
 
-    def delete_webhook(self, webhook_id: str, *, timeout: float | None = None) -> None:
+    def delete_webhook(self, webhook_id: str, *, timeout: timedelta | None = None) -> None:
         """Delete a webhook and its deliveries. Raises InvalidFieldError, WebhookNotFoundError."""
         request = rpc.DeleteWebhookRequest(webhook_id=webhook_id)
         try:
@@ -109,7 +111,7 @@ class WebhookCalls:
                 raise
 
     def rotate_webhook_secret(
-        self, webhook_id: str, *, overlap: values.DurationLike | None = None, timeout: float | None = None
+        self, webhook_id: str, *, overlap: values.DurationLike | None = None, timeout: timedelta | None = None
     ) -> rpc.RotateWebhookSecretResponse:
         """Create a new secret, which no later response shows; the old ones still sign for `overlap` (None: 24 h).
 
@@ -122,15 +124,15 @@ class WebhookCalls:
         self,
         webhook_id: str,
         *,
-        states: Iterable[values.WebhookDeliveryStateLike] = (),
+        states: Iterable[WebhookDeliveryState] = (),
         page_size: int = 0,
         page_token: str = "",
-        timeout: float | None = None,
+        timeout: timedelta | None = None,
     ) -> Pages[rpc.ListWebhookDeliveriesResponse, WebhookDelivery]:
         """List a webhook's deliveries with their attempts, newest first. `page_size` is 1 to 500, 50 when 0."""
         request = rpc.ListWebhookDeliveriesRequest(
             webhook_id=webhook_id,
-            states=[values.webhook_delivery_state(state) for state in states],
+            states=values.numbers(states),
             page_size=page_size,
             page_token=page_token,
         )
@@ -142,8 +144,8 @@ class WebhookCalls:
         *,
         delivery_id: str = "",
         since_position: int | None = None,
-        states: Iterable[values.WebhookDeliveryStateLike] = (),
-        timeout: float | None = None,
+        states: Iterable[WebhookDeliveryState] = (),
+        timeout: timedelta | None = None,
     ) -> int:
         """Repeat one delivery, or all since a position that are in `states`; return how many.
 
@@ -153,11 +155,13 @@ class WebhookCalls:
             webhook_id=webhook_id,
             delivery_id=delivery_id,
             since_position=since_position,
-            states=[values.webhook_delivery_state(state) for state in states],
+            states=values.numbers(states),
         )
         return (self._caller.call(self._stub.RedeliverWebhook, request, timeout=timeout)).redelivered
 
-    def ping_webhook(self, webhook_id: str, *, timeout: float | None = 30.0) -> rpc.PingWebhookResponse:
+    def ping_webhook(
+        self, webhook_id: str, *, timeout: timedelta | None = timedelta(seconds=30)
+    ) -> rpc.PingWebhookResponse:
         """Post a test event and return the outcome. The operator limits how long the receiver may take.
 
         Raises InvalidFieldError, WebhookNotFoundError.

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from enum import Enum
 from math import inf
 from typing import Any, Protocol
@@ -14,10 +15,10 @@ from jobledger.v1.worker_service_pb2 import (
     ClaimedChunk,
     LeaseReport,
     LeaseResult,
-    LeaseStatus,
     ProgressReport,
 )
 
+from jobledger_client._enums import LeaseStatus
 from jobledger_client._errors import JobledgerError
 from jobledger_client._tracing import span_of
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
@@ -61,9 +62,9 @@ class LeaseRegistry(Protocol):
 class Attempt:
     """Calls the handler and reports: completed when it returns, failed when it raises, released after a stop.
 
-    `cancel_grace` is how many seconds an asynchronous handler has after a stop before it is cancelled. A handler that
-    still runs `abandon_after` seconds after the stop is abandoned; None: never. A handler that runs for `timeout`
-    seconds is stopped, and the attempt fails; None: no limit. When the handler blocks the event loop, so that it cannot
+    An asynchronous handler is cancelled `cancel_grace_seconds` after a stop. A handler that still runs
+    `abandon_after_seconds` after the stop is abandoned. A handler that runs for `timeout` is stopped, and the attempt
+    fails; None: no limit. When the handler blocks the event loop, so that it cannot
     be stopped, the lease is extended no longer.
     """
 
@@ -73,9 +74,9 @@ class Attempt:
         handler: Handler,
         leases: LeaseRegistry,
         reports: Reports,
-        cancel_grace: float,
-        abandon_after: float | None = None,
-        timeout: float | None = None,
+        cancel_grace_seconds: float,
+        abandon_after_seconds: float = inf,
+        timeout: timedelta | None = None,
     ) -> None:
         self.lease_token = claimed.lease.token
         self.job_id = claimed.job_id
@@ -85,8 +86,8 @@ class Attempt:
         self._call = HandlerCall(handler, self._context)
         self._leases = leases
         self._reports = reports
-        self._cancel_grace = cancel_grace
-        self._abandon_after = abandon_after
+        self._cancel_grace_seconds = cancel_grace_seconds
+        self._abandon_after_seconds = abandon_after_seconds
         self._timeout = timeout
         self._timed_out: HandlerTimeout | None = None
         self._loop = asyncio.get_running_loop()
@@ -107,8 +108,9 @@ class Attempt:
         if self._timeout is None:
             self._leases.add(self)
         else:
-            self._leases.add(self, self._timeout + (self._abandon_after or 0.0) + _UNSTOPPABLE_SECONDS)
-            timer = self._loop.call_later(self._timeout, self._time_out, self._timeout)
+            timeout = self._timeout.total_seconds()
+            self._leases.add(self, timeout + self._abandon_after_seconds + _UNSTOPPABLE_SECONDS)
+            timer = self._loop.call_later(timeout, self._time_out, self._timeout)
         OWNER.set(self.tasks)
         try:
             self._task = asyncio.create_task(self._work(), name=f"handler of {self}")
@@ -141,7 +143,7 @@ class Attempt:
 
     def cancel_requested(self) -> None:
         """Stop because the job is cancelled: asynchronous handlers are cancelled after the grace period."""
-        self._on_loop(self._stop_for, StopReason.CANCEL_REQUESTED, self._cancel_grace)
+        self._on_loop(self._stop_for, StopReason.CANCEL_REQUESTED, self._cancel_grace_seconds)
 
     def lease_lost(self) -> None:
         """Stop at once and report nothing: another worker may have the chunk.
@@ -150,10 +152,10 @@ class Attempt:
         """
         self._on_loop(self._lose_lease, "the lease of %s is lost; its work stops", self)
 
-    def lease_expired(self, silence: float) -> None:
+    def lease_expired(self, silence_seconds: float) -> None:
         """Stop at once and report nothing: another worker may have the chunk."""
         message = "the lease of %s has expired: the service was unreachable for %.1f s; its work stops"
-        self._on_loop(self._lose_lease, message, self, silence)
+        self._on_loop(self._lose_lease, message, self, silence_seconds)
 
     def refused(self, error: JobledgerError) -> None:
         """Stop because the service refuses what the handler reported: the chunk fails."""
@@ -195,15 +197,17 @@ class Attempt:
             self._refusal = error
         self._stop_for(StopReason.REFUSED, 0.0)
 
-    def _time_out(self, seconds: float) -> None:
+    def _time_out(self, timeout: timedelta) -> None:
         if self._task is None or self._task.done():
             return
-        logger.warning("the handler of %s has exceeded its timeout of %g s; it is stopped", self, seconds)
+        logger.warning(
+            "the handler of %s has exceeded its timeout of %g s; it is stopped", self, timeout.total_seconds()
+        )
         if self._stop is None:
-            self._timed_out = HandlerTimeout(seconds)
-        self._stop_for(StopReason.TIMED_OUT, self._cancel_grace)
+            self._timed_out = HandlerTimeout(timeout)
+        self._stop_for(StopReason.TIMED_OUT, self._cancel_grace_seconds)
 
-    def _stop_for(self, stop: StopReason, grace: float) -> None:
+    def _stop_for(self, stop: StopReason, grace_seconds: float) -> None:
         """Stop the handler; of several reasons the first one counts."""
         if stop in self._stops:
             return
@@ -211,12 +215,12 @@ class Attempt:
         first = self._stop is None
         self._stop = self._stop or stop
         self._context.cancel()
-        if grace <= 0:
+        if grace_seconds <= 0:
             self._cancel_handler()
         elif first:
-            self._loop.call_later(grace, self._cancel_handler)
-        if first and self._abandon_after is not None and stop is not StopReason.DRAINING:
-            self._loop.call_later(self._abandon_after, self.abandon)
+            self._loop.call_later(grace_seconds, self._cancel_handler)
+        if first and self._abandon_after_seconds < inf and stop is not StopReason.DRAINING:
+            self._loop.call_later(self._abandon_after_seconds, self.abandon)
 
     def _cancel_handler(self) -> None:
         if self._task is not None and self._call.can_be_cancelled:
@@ -298,7 +302,7 @@ class Attempt:
                 return
 
     def _log_if_lost(self, result: LeaseResult) -> None:
-        if result.status == LeaseStatus.LEASE_STATUS_LEASE_LOST:
+        if result.status == LeaseStatus.LEASE_LOST:
             logger.warning("the lease of %s was lost before its end was reported", self)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
@@ -26,9 +27,8 @@ class ChunkContext:
     def __init__(self, claimed: ClaimedChunk, pending: PendingReport) -> None:
         self._claimed = claimed
         self._pending = pending
-        self._loop = asyncio.get_running_loop()
         self._cancelled = threading.Event()
-        self._cancelled_on_loop = asyncio.Event()
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._artifact_sizes = {name: rules.artifact_bytes(name, one) for name, one in claimed.chunk.artifacts.items()}
         self._job_artifact_sizes: dict[str, int] = {}
         self._result_uri = ""
@@ -89,13 +89,16 @@ class ChunkContext:
         """
         return self._cancelled.is_set()
 
-    def wait_cancelled(self, seconds: float | None = None) -> bool:
-        """Block until `cancelled`, or for `seconds`; return `cancelled`. It replaces time.sleep in plain handlers."""
-        return self._cancelled.wait(seconds)
+    def wait_cancelled(self, timeout: timedelta | None = None) -> bool:
+        """Block until `cancelled`, or for `timeout`; return `cancelled`. It replaces time.sleep in plain handlers."""
+        return self._cancelled.wait(None if timeout is None else timeout.total_seconds())
 
     async def until_cancelled(self) -> None:
         """Return once `cancelled`. Asynchronous handlers use it; they are also cancelled a grace period later."""
-        await self._cancelled_on_loop.wait()
+        event = asyncio.Event()
+        self._waiters.append((asyncio.get_running_loop(), event))
+        if not self._cancelled.is_set():  # `cancel` sets this first, and reads the waiters afterwards
+            await event.wait()
 
     def progress(
         self,
@@ -163,8 +166,9 @@ class ChunkContext:
     def cancel(self) -> None:
         """Set `cancelled`. The worker calls this; tests of handlers may, too."""
         self._cancelled.set()
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._cancelled_on_loop.set)
+        for loop, event in tuple(self._waiters):
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
 
     def _check_percent(self, name: str, value: float | None) -> None:
         if value is not None and not 0 <= value <= 100:  # noqa: PLR2004 - what percent means

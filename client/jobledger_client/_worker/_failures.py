@@ -3,6 +3,7 @@
 import asyncio
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 
 from jobledger.v1.chunk_pb2 import WorkError
 
@@ -18,8 +19,10 @@ _TRACEBACK_LENGTH = 32 * 1024
 class HandlerTimeout(Exception):  # noqa: N818 - internal, never raised
     """The error of an attempt whose handler exceeded its timeout."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the handler was stopped: it ran for longer than its timeout of {seconds:g} s")
+    def __init__(self, timeout: timedelta) -> None:
+        super().__init__(
+            f"the handler was stopped: it ran for longer than its timeout of {timeout.total_seconds():g} s"
+        )
 
 
 def work_error(error: BaseException, stage: str) -> WorkError:

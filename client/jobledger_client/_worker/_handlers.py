@@ -7,6 +7,7 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 from jobledger_client._worker._context import ChunkContext
@@ -16,10 +17,10 @@ Handler: TypeAlias = Callable[[ChunkContext], Awaitable[None] | None]
 
 @dataclass(frozen=True, slots=True)
 class RegisteredHandler:
-    """The handler of a kind. `timeout` is the maximum number of seconds of one call, None for no limit."""
+    """The handler of a kind. `timeout` is the maximum time of one call, None for no limit."""
 
     handler: Handler
-    timeout: float | None
+    timeout: timedelta | None
 
 
 class NotRetryable(Exception):  # noqa: N818 - reads well: raise NotRetryable(...)

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from jobledger.v1.worker_service_pb2 import HeartbeatResult, LeaseReport, LeaseStatus
+from jobledger.v1.worker_service_pb2 import HeartbeatResult, LeaseReport
 
+from jobledger_client._enums import LeaseStatus
 from jobledger_client._errors import JobledgerError
 from jobledger_client._sync._leases import LeaseCalls
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, batches, is_refusal, is_too_large
@@ -28,12 +29,14 @@ class Heartbeats:
     def __init__(self, calls: LeaseCalls, leases: HeldLeases) -> None:
         self._calls = calls
         self._leases = leases
-        self._lease_duration = timedelta(seconds=leases.duration)
-        self._timeout = max(leases.interval, min(leases.duration / 3, _MAX_TIMEOUT_SECONDS))
+        self._lease_duration = timedelta(seconds=leases.duration_seconds)
+        self._timeout = timedelta(
+            seconds=max(leases.interval_seconds, min(leases.duration_seconds / 3, _MAX_TIMEOUT_SECONDS))
+        )
 
     def run(self) -> None:
         """Extend leases until they are closed."""
-        round_seconds = min(_ROUND_SECONDS, self._leases.interval / 2)
+        round_seconds = min(_ROUND_SECONDS, self._leases.interval_seconds / 2)
         while self._leases.wait_for_due():
             if self._leases.wait_closed(min(_GATHER_SECONDS, round_seconds)):
                 return
@@ -88,12 +91,12 @@ class Heartbeats:
         for (lease, sent), result in zip(batch, results, strict=True):
             if not self._leases.mark_extended(lease, sent_at):
                 continue  # it ended during the call
-            if result.status == LeaseStatus.LEASE_STATUS_LEASE_LOST:
+            if result.status == LeaseStatus.LEASE_LOST:
                 self._leases.remove(lease.holder)
                 lease.holder.lease_lost()
                 continue
             lease.holder.pending.confirm(sent)
             if not sent.is_all:
                 self._leases.wake()
-            if result.status == LeaseStatus.LEASE_STATUS_CANCEL_REQUESTED:
+            if result.status == LeaseStatus.CANCEL_REQUESTED:
                 lease.holder.cancel_requested()

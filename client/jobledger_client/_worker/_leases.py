@@ -35,8 +35,8 @@ class Leaseholder(Protocol):
     def lease_lost(self) -> None:
         """Stop: another worker may have the chunk."""
 
-    def lease_expired(self, silence: float) -> None:
-        """Stop: the service was unreachable for `silence` seconds, and the lease has expired."""
+    def lease_expired(self, silence_seconds: float) -> None:
+        """Stop: the service was unreachable for `silence_seconds`, and the lease has expired."""
 
     def refused(self, error: JobledgerError) -> None:
         """Stop: the service refuses the report."""
@@ -64,9 +64,11 @@ class HeldLeases:
     that no other worker has the chunk before that.
     """
 
-    def __init__(self, duration: float, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.duration = duration
-        self.interval = interval
+    def __init__(
+        self, duration_seconds: float, interval_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.duration_seconds = duration_seconds
+        self.interval_seconds = interval_seconds
         self.clock = clock
         self._changed = threading.Condition()
         self._held: dict[str, HeldLease] = {}
@@ -84,7 +86,9 @@ class HeldLeases:
         """Extend this lease from now on, for at most `max_seconds`."""
         now = self.clock()
         with self._changed:
-            lease = self._held[holder.lease_token] = HeldLease(holder, now, now + self.interval, now + max_seconds)
+            lease = self._held[holder.lease_token] = HeldLease(
+                holder, now, now + self.interval_seconds, now + max_seconds
+            )
             if max(self._all_check_requested_at, self._job_checks.get(holder.job_id, -inf)) + _REMEMBER_SECONDS > now:
                 lease.due = lease.check_requested_at = now
             self._changed.notify_all()
@@ -141,14 +145,16 @@ class HeldLeases:
         with self._changed:
             lease.extended_at = sent_at
             if lease.check_requested_at <= sent_at:
-                lease.due = sent_at + self.interval
+                lease.due = sent_at + self.interval_seconds
             return lease.holder.lease_token in self._held
 
     def remove_expired(self) -> list[HeldLease]:
         """Remove and return the leases that have expired."""
         with self._changed:
             now = self.clock()
-            return self._remove([lease for lease in self._held.values() if now >= lease.extended_at + self.duration])
+            return self._remove(
+                [lease for lease in self._held.values() if now >= lease.extended_at + self.duration_seconds]
+            )
 
     def remove_overdue(self) -> list[HeldLease]:
         """Remove and return the leases that have reached their maximum time."""
@@ -165,7 +171,7 @@ class HeldLeases:
         """Return in how many seconds the first lease expires, at most `max_seconds`."""
         with self._changed:
             now = self.clock()
-            seconds = [lease.extended_at + self.duration - now for lease in self._held.values()]
+            seconds = [lease.extended_at + self.duration_seconds - now for lease in self._held.values()]
         return max(0.0, min([max_seconds, *seconds]))
 
     def wait_for_due(self) -> bool:

@@ -7,15 +7,13 @@ import socket
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
-
-import grpc
+from typing import TypeVar, Unpack
 
 from jobledger_client._async._client import AsyncJobClient
-from jobledger_client._channel import ChannelOptions
-from jobledger_client._metadata import MetadataSource
+from jobledger_client._connection import ConnectionOptions
 from jobledger_client._runnable import Runnable
 from jobledger_client._sync._client import JobClient
+from jobledger_client._values import seconds
 from jobledger_client._worker._handlers import Handler, RegisteredHandler, check_handler
 from jobledger_client._worker._lease_keeper import checked_interval
 from jobledger_client._worker._worker_loop import WorkerLoop, WorkerSettings
@@ -31,9 +29,9 @@ class Worker(Runnable):
     `name` is for people and the audit trail; None means host and process id. `lease_duration`, 1 s to 24 h, is how long
     a silent worker keeps its chunks. `heartbeat_interval` is how often it extends the leases; None means a third of
     `lease_duration`. A stream reports cancelled jobs at once; without the stream the next heartbeat does. `claim_wait`
-    is how long one claim waits at the server, up to 5 min. `cancel_grace` is how many seconds an async handler has
-    after `ctx.cancelled` before it is cancelled, and as many again before a handler that does not stop is abandoned.
-    `drain_timeout` is how many seconds handlers have to finish when the worker stops. `handler_timeout` is the maximum
+    is how long one claim waits at the server, up to 5 min. `cancel_grace` is how long an async handler has
+    after `ctx.cancelled` before it is cancelled, and as long again before a handler that does not stop is abandoned.
+    `drain_timeout` is how long handlers have to finish when the worker stops. `handler_timeout` is the maximum
     time of one call of a handler, after which it is stopped and its attempt fails with the code HANDLER_TIMEOUT; None
     means no limit. For the other parameters see AsyncJobClient.
 
@@ -51,13 +49,10 @@ class Worker(Runnable):
         lease_duration: timedelta = timedelta(seconds=30),
         heartbeat_interval: timedelta | None = None,
         claim_wait: timedelta = timedelta(seconds=20),
-        cancel_grace: float = 5.0,
-        drain_timeout: float = 10.0,
+        cancel_grace: timedelta = timedelta(seconds=5),
+        drain_timeout: timedelta = timedelta(seconds=10),
         handler_timeout: timedelta | None = None,
-        api_key: str | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
-        metadata: MetadataSource = None,
-        options: ChannelOptions = (),
+        **connection: Unpack[ConnectionOptions],
     ) -> None:
         super().__init__()
         if concurrency < 1:
@@ -68,12 +63,9 @@ class Worker(Runnable):
             lease_duration=lease_duration,
             heartbeat_interval=checked_interval(lease_duration, heartbeat_interval),
             claim_wait=claim_wait,
-            cancel_grace=cancel_grace,
-            drain_timeout=drain_timeout,
+            cancel_grace_seconds=seconds(cancel_grace),
+            drain_timeout_seconds=seconds(drain_timeout),
         )
-        connection: dict[str, Any] = {
-            "api_key": api_key, "credentials": credentials, "metadata": metadata, "options": options
-        }  # fmt: skip
         self._open_client: Callable[[], AsyncJobClient] = partial(AsyncJobClient, target, **connection)
         self._open_sync_client: Callable[[], JobClient] = partial(JobClient, target, **connection)
         self._handler_timeout = _checked_timeout("handler_timeout", handler_timeout)
@@ -92,13 +84,13 @@ class Worker(Runnable):
         `timeout` None means the worker's `handler_timeout`. Raises ValueError for a kind that has a handler and for a
         timeout of 0 s or less, and TypeError for a generator function.
         """
-        seconds = self._handler_timeout if timeout is None else _checked_timeout("timeout", timeout)
+        limit = self._handler_timeout if timeout is None else _checked_timeout("timeout", timeout)
 
         def register(handler: AnyHandler) -> AnyHandler:
             if kind in self._handlers:
                 raise ValueError(f"kind must have one handler; {kind!r} has one already")
             check_handler(handler)
-            self._handlers[kind] = RegisteredHandler(handler, seconds)
+            self._handlers[kind] = RegisteredHandler(handler, limit)
             return handler
 
         return register
@@ -117,9 +109,7 @@ class Worker(Runnable):
             logger.info("%s has stopped", self.name)
 
 
-def _checked_timeout(name: str, timeout: timedelta | None) -> float | None:
-    if timeout is None:
-        return None
-    if timeout <= timedelta(0):
+def _checked_timeout(name: str, timeout: timedelta | None) -> timedelta | None:
+    if timeout is not None and timeout <= timedelta(0):
         raise ValueError(f"{name} must be more than 0 s; got {timeout.total_seconds():g} s")
-    return timeout.total_seconds()
+    return timeout

@@ -30,15 +30,15 @@ _LAST_REPORTS_SECONDS = 5.0  # for the last reports to reach the service
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """The settings of a worker; see Worker. Floats are in seconds."""
+    """The settings of a worker; see Worker."""
 
     name: str
     concurrency: int
     lease_duration: timedelta
     heartbeat_interval: timedelta
     claim_wait: timedelta
-    cancel_grace: float
-    drain_timeout: float
+    cancel_grace_seconds: float
+    drain_timeout_seconds: float
 
 
 class WorkerLoop:
@@ -55,7 +55,7 @@ class WorkerLoop:
         self._loop = asyncio.get_running_loop()
         self._handlers = handlers
         self._settings = settings
-        self._backoff = Backoff(initial=0.2, max_wait=5.0)
+        self._backoff = Backoff(initial=timedelta(milliseconds=200))
         self._keeper = LeaseKeeper(
             open_sync_client,
             settings.lease_duration,
@@ -83,14 +83,14 @@ class WorkerLoop:
         background = [self._start(name, sending) for name, sending in self._reports.runs().items()]
         claims = self._start("claims", self._claim())
         stop = self._start("stop", stopping.wait())
-        drain_timeout = 0.0  # of a cancellation from outside
+        drain_seconds = 0.0  # of a cancellation from outside
         try:
             await asyncio.wait({stop, claims, *background}, return_when=asyncio.FIRST_COMPLETED)
-            drain_timeout = self._settings.drain_timeout
+            drain_seconds = self._settings.drain_timeout_seconds
         finally:
             # A claim that is cancelled here may have leased chunks: they are claimable again when their leases expire.
             await _end([claims, stop])
-            await self._drain(drain_timeout)
+            await self._drain(drain_seconds)
             await _end(background)
         for task in (claims, *background):
             if not task.cancelled() and (error := task.exception()) is not None:
@@ -138,14 +138,14 @@ class WorkerLoop:
 
     def _start_attempt(self, chunk: ClaimedChunk) -> None:
         registered = self._handlers[chunk.kind]
-        grace = self._settings.cancel_grace
+        grace = self._settings.cancel_grace_seconds
         attempt = Attempt(
             chunk,
             registered.handler,
             self._keeper,
             self._reports,
             grace,
-            abandon_after=2 * grace,
+            abandon_after_seconds=2 * grace,
             timeout=registered.timeout,
         )
         task = self._start(str(attempt), attempt.run())
@@ -170,12 +170,12 @@ class WorkerLoop:
         """Return the tasks of the handler that a task belongs to. The watchdog's thread calls this."""
         return next((one.tasks for one in list(self._attempts.values()) if task in one.tasks), None)
 
-    async def _drain(self, drain_timeout: float) -> None:
+    async def _drain(self, drain_seconds: float) -> None:
         """Wait for the handlers, then stop them, then abandon those that do not stop; report all."""
-        await self._wait_for_attempts(drain_timeout)
+        await self._wait_for_attempts(drain_seconds)
         for attempt in self._attempts.values():
             attempt.drain()
-        await self._wait_for_attempts(self._settings.cancel_grace)
+        await self._wait_for_attempts(self._settings.cancel_grace_seconds)
         for attempt in self._attempts.values():
             attempt.abandon()
         await self._wait_for_attempts(_LAST_REPORTS_SECONDS)

@@ -7,9 +7,8 @@ import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
-import grpc
 from celery import Celery, Task
 from celery.events import EventReceiver
 from jobledger.v1.chunk_pb2 import Chunk, WorkError
@@ -17,10 +16,9 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.worker_service_pb2 import ChunkFailure
 
 from jobledger_client._async._client import AsyncJobClient
-from jobledger_client._channel import ChannelOptions
+from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._dispatcher import Dispatcher
 from jobledger_client._errors import ChunkNotClaimableError, JobledgerError, NotFoundError
-from jobledger_client._metadata import MetadataSource
 from jobledger_client._runnable import Runnable
 from jobledger_client.celery._names import chunk_of, task_id_for
 
@@ -45,19 +43,14 @@ class CeleryDispatcher(Runnable):
         tasks: Mapping[str, Task],
         max_queued: int,
         push_timeout: timedelta,
-        api_key: str | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
-        metadata: MetadataSource = None,
-        options: ChannelOptions = (),
+        **connection: Unpack[ConnectionOptions],
     ) -> None:
         super().__init__()
         if not tasks:
             raise ValueError("a dispatcher must have a task; bind one with @chunks.task(kind), and import its module")
         self._app = app
         self._tasks = tasks
-        self._open_client = partial(
-            AsyncJobClient, target, api_key=api_key, credentials=credentials, metadata=metadata, options=options
-        )
+        self._open_client = partial(AsyncJobClient, target, **connection)
         self._dispatcher = Dispatcher(
             target,
             kinds=tasks,
@@ -65,10 +58,7 @@ class CeleryDispatcher(Runnable):
             withdraw=app.control.revoke,
             max_queued=max_queued,
             push_timeout=push_timeout,
-            api_key=api_key,
-            credentials=credentials,
-            metadata=metadata,
-            options=options,
+            **connection,
         )
         self._ended = threading.Event()
         self._receiver: EventReceiver | None = None

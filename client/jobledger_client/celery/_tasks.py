@@ -7,18 +7,16 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, Unpack
 
-import grpc
 from billiard.exceptions import Terminated, TimeLimitExceeded
 from billiard.pool import soft_timeout_sighandler
 from celery import Celery, Task
 from celery.exceptions import Ignore, Retry
 
-from jobledger_client._channel import ChannelOptions
+from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._runner import EngineRunner
 from jobledger_client._errors import ChunkNotClaimableError, NotFoundError
-from jobledger_client._metadata import MetadataSource
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._handlers import check_has_run, check_plain
 from jobledger_client.celery._dispatching import CeleryDispatcher
@@ -36,7 +34,7 @@ class ChunkTasks:
 
     `lease_duration`, 1 s to 24 h, is how long a worker that died keeps its chunk; a running task sends heartbeats each
     `heartbeat_interval`, None means a third of `lease_duration`. A stream reports cancellations at once. `cancel_grace`
-    is how many seconds a task has after `ctx.cancelled` before SoftTimeLimitExceeded is raised in it. For the other
+    is how long a task has after `ctx.cancelled` before SoftTimeLimitExceeded is raised in it. For the other
     parameters see AsyncJobClient.
 
     It opens no connection before the first task runs, so that a module may be imported before Celery forks.
@@ -49,32 +47,15 @@ class ChunkTasks:
         *,
         lease_duration: timedelta = timedelta(seconds=30),
         heartbeat_interval: timedelta | None = None,
-        cancel_grace: float = 5.0,
-        api_key: str | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
-        metadata: MetadataSource = None,
-        options: ChannelOptions = (),
+        cancel_grace: timedelta = timedelta(seconds=5),
+        **connection: Unpack[ConnectionOptions],
     ) -> None:
         self._app = app
         self._cancel_grace = cancel_grace
         self._runner = EngineRunner(
-            target,
-            lease_duration=lease_duration,
-            heartbeat_interval=heartbeat_interval,
-            api_key=api_key,
-            credentials=credentials,
-            metadata=metadata,
-            options=options,
+            target, lease_duration=lease_duration, heartbeat_interval=heartbeat_interval, **connection
         )
-        self._open_dispatcher = partial(
-            CeleryDispatcher,
-            app,
-            target,
-            api_key=api_key,
-            credentials=credentials,
-            metadata=metadata,
-            options=options,
-        )
+        self._open_dispatcher = partial(CeleryDispatcher, app, target, **connection)
         self._tasks: dict[str, Task] = {}
         app.add_defaults({"worker_send_task_events": True})  # report lost workers to the dispatcher
 

@@ -5,7 +5,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from jobledger.v1.chunk_pb2 import Chunk, ChunkState
+from jobledger.v1.chunk_pb2 import Chunk
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from rich.console import Console, Group, RenderableType
@@ -14,15 +14,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jobledger_client._enums import ChunkState, JobState
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._connection import Notice
 from jobledger_client.cli._queue_wait import QueueWait
 
 _MAX_BARS = 12
-_IN_WORK = ChunkState.CHUNK_STATE_PROCESSING
+_IN_WORK = ChunkState.PROCESSING
 
 
-class JobView:
+class WatchedJob:
     """The state of a watched job: the job, and its chunks in PROCESSING. Any thread may read it."""
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class Bars:
     On a terminal it is redrawn eight times a second, so that a notice is up to date.
     """
 
-    def __init__(self, console: Console, view: JobView, notice: Callable[[], Notice | None]) -> None:
+    def __init__(self, console: Console, view: WatchedJob, notice: Callable[[], Notice | None]) -> None:
         self._console = console
         self._view = view
         self._notice = notice
@@ -94,14 +95,14 @@ def one_line(message: WatchJobResponse) -> str:
     job = message.job
     parts = [
         formatting.local_time(job.update_time),
-        formatting.job_state(job.state),
+        JobState(job.state).name,
         formatting.percent(job.progress.percent),
     ]
     parts += [formatting.counts(job), formatting.items(job), job.progress.stage, job.progress.message]
     return "  ".join(filter(None, parts))
 
 
-def render(view: JobView) -> RenderableType:
+def render(view: WatchedJob) -> RenderableType:
     """Return the job's bar, the bars of its chunks in PROCESSING, and a summary line."""
     job = view.job
     bars = Table.grid(padding=(0, 1))
@@ -109,7 +110,7 @@ def render(view: JobView) -> RenderableType:
     bars.add_column(width=32)
     bars.add_column(justify="right", no_wrap=True)
     bars.add_column()
-    state = formatting.coloured(formatting.job_state(job.state))
+    state = formatting.coloured(JobState(job.state))
     bars.add_row(
         formatting.one_line(job.display_name or job.job_id, "bold"), _bar(job.progress.percent), _percent(job), state
     )

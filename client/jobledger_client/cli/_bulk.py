@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from jobledger.v1 import bulk_pb2 as bulk
-from jobledger.v1.job_pb2 import Job, JobView
+from jobledger.v1.job_pb2 import Job
 
+from jobledger_client._enums import JobView
 from jobledger_client._structs import plain
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _completion as completion
@@ -130,7 +131,7 @@ def _follow(session: Session, client: JobClient, job: Job, selection: JobSelecti
         commands = f"`jobledger watch {job.job_id}` follows it, `jobledger cancel {job.job_id}` stops it"
         session.print_notice(Notice("RUN_CONTINUES", f"the run continues: {commands}"))
         return INTERRUPTED
-    ended = client.get_job(job.job_id, view=JobView.JOB_VIEW_BASIC)
+    ended = client.get_job(job.job_id, view=JobView.BASIC)
     report = plain(ended.artifacts["report"].metadata) if "report" in ended.artifacts else {}
     if not session.as_json:
         if report.get("refusals"):

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import CancelOutcome, DeleteJobResponse
+from jobledger.v1.job_service_pb2 import DeleteJobResponse
 
-from jobledger_client.cli import _format as formatting
+from jobledger_client._enums import CancelOutcome, JobState
 from jobledger_client.cli import _json, _parse
 from jobledger_client.cli._bulk import Detach, DryRun, JobIds, JobSelection, Yes, run
 from jobledger_client.cli._filter import add_filter_options
@@ -22,10 +22,10 @@ Etag = Annotated[
     str, typer.Option(metavar="ETAG", help="Only if the job is still at this revision, as `get` shows it.")
 ]
 
-_OUTCOMES = {
-    CancelOutcome.CANCEL_OUTCOME_CANCELLED: "cancelled",
-    CancelOutcome.CANCEL_OUTCOME_REQUESTED: "cancellation requested; it is CANCELLING until its workers stop",
-    CancelOutcome.CANCEL_OUTCOME_ALREADY_ENDED: "had already ended",
+_OUTCOMES: dict[int, str] = {
+    CancelOutcome.CANCELLED: "cancelled",
+    CancelOutcome.REQUESTED: "cancellation requested; it is CANCELLING until its workers stop",
+    CancelOutcome.ALREADY_ENDED: "had already ended",
 }
 
 
@@ -239,5 +239,5 @@ def _print_job(session: Session, job: Job, outcome: str) -> int:
 
 
 def _print_outcome(session: Session, job: Job, outcome: str) -> None:
-    state = f" ({formatting.job_state(job.state)})" if job.state else ""
+    state = f" ({JobState(job.state).name})" if job.state else ""
     session.console.print(f"{job.job_id}: {outcome}{state}", markup=False, highlight=False, soft_wrap=True)

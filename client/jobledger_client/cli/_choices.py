@@ -1,81 +1,49 @@
 """The values of options: states, orders and the like, shown in the help and completed by the shell."""
 
-from enum import StrEnum
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
+from jobledger_client._enums import ContractEnum, ExportFormat, JobState, WebhookEventType
 from jobledger_client.cli import _completion as completion
+from jobledger_client.cli import _format as formatting
+
+Member = TypeVar("Member", bound=ContractEnum)
 
 
-def choice(choices: type[StrEnum], text: str, *names: str, panel: str | None = None) -> Any:  # noqa: ANN401 - typer's
+def names(enum: type[Member]) -> dict[str, Member]:
+    """Return the members of an enum by their names."""
+    return {member.name: member for member in enum}
+
+
+JOB_STATES: Final = names(JobState)
+EVENT_TYPES: Final = {formatting.event_type(member): member for member in WebhookEventType}
+FORMATS: Final = {"csv": ExportFormat.CSV, "jsonl": ExportFormat.JSON_LINES}
+
+
+def member(choices: Mapping[str, Member], word: str, prefix: str = "") -> Member:
+    """Return the member with this name, in upper or lower case; `prefix` begins the error's message."""
+    for name, one in choices.items():
+        if name.lower() == word.lower():
+            return one
+    raise typer.BadParameter(f"{prefix}must be one of {', '.join(choices)}; got {word!r}")
+
+
+def choice(choices: Mapping[str, Member], text: str, *flags: str, panel: str | None = None) -> Any:  # noqa: ANN401 - typer's
     """Return an option whose value is one of `choices`, in upper or lower case."""
-    return typer.Option(*names, case_sensitive=False, metavar="|".join(choices), help=text, rich_help_panel=panel)
 
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in choices if name.lower().startswith(incomplete.lower())]
 
-class JobStateName(StrEnum):
-    """The states of a job."""
-
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    CANCELLING = "CANCELLING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-
-class ChunkStateName(StrEnum):
-    """The states of a chunk."""
-
-    PENDING = "PENDING"
-    PROCESSING = "PROCESSING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-
-class DeliveryStateName(StrEnum):
-    """The states of a webhook's delivery."""
-
-    PENDING = "PENDING"
-    DELIVERED = "DELIVERED"
-    DEAD = "DEAD"
-
-
-class EventName(StrEnum):
-    """The event types of a webhook."""
-
-    JOB_CREATED = "job.created"
-    JOB_STARTED = "job.started"
-    JOB_PROGRESS = "job.progress"
-    JOB_COMPLETED = "job.completed"
-    JOB_FAILED = "job.failed"
-    JOB_CANCELLED = "job.cancelled"
-    JOB_RETRIED = "job.retried"
-    JOB_DELETED = "job.deleted"
-
-
-class OrderName(StrEnum):
-    """The orders of a list."""
-
-    CREATE_TIME = "CREATE_TIME"
-    UPDATE_TIME = "UPDATE_TIME"
-    END_TIME = "END_TIME"
-    PRIORITY = "PRIORITY"
-
-
-class Format(StrEnum):
-    """The formats of an export."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-
-
-class Step(StrEnum):
-    """The steps of a series."""
-
-    HOUR = "hour"
-    DAY = "day"
+    return typer.Option(
+        *flags,
+        parser=lambda word: member(choices, word),
+        autocompletion=complete,
+        metavar="|".join(choices),
+        help=text,
+        rich_help_panel=panel,
+    )
 
 
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.", autocompletion=completion.job_ids)]

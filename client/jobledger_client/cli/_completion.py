@@ -3,15 +3,17 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
+from datetime import timedelta
 from typing import Any
 
 import typer
 
+from jobledger_client._enums import JobView
 from jobledger_client._errors import JobledgerError
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli._session import Options, Session
 
-_TIMEOUT_SECONDS = 0.5
+_TIMEOUT = timedelta(seconds=0.5)
 _MAX_COMPLETIONS = 50
 
 
@@ -26,7 +28,7 @@ def kinds(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 
 
 def _job_ids(client: JobClient, incomplete: str) -> Iterator[tuple[str, str]]:
-    page = next(client.list_jobs(view="STATUS", page_size=_MAX_COMPLETIONS).pages())
+    page = next(client.list_jobs(view=JobView.STATUS, page_size=_MAX_COMPLETIONS).pages())
     for job in page.jobs:
         if job.job_id.startswith(incomplete):
             yield job.job_id, job.display_name or job.kind
@@ -41,7 +43,7 @@ def _kinds(client: JobClient, incomplete: str) -> Iterator[tuple[str, str]]:
 def _complete(context: typer.Context, read: Callable[[JobClient], Iterator[tuple[str, str]]]) -> list[tuple[str, str]]:
     """Return the completions from the server, or none: a shell cannot show errors of a completion."""
     options = _options(context.params).over(_options(context.parent.params if context.parent else {}))
-    session = Session(replace(options, timeout=_TIMEOUT_SECONDS))
+    session = Session(replace(options, timeout=_TIMEOUT))
     with contextlib.suppress(JobledgerError, ValueError, OSError, typer.BadParameter), session.client() as client:
         return list(read(client))
     return []

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 import typer
-from jobledger.v1.chunk_pb2 import RetryPolicy
 from jobledger.v1.job_service_pb2 import CreateJobResponse
 
+from jobledger_client._enums import FailurePolicy
+from jobledger_client._policies import RetryPolicy
 from jobledger_client._sync._client import JobClient
-from jobledger_client._values import duration
 from jobledger_client.cli import _json, _parse
 from jobledger_client.cli._session import Session, command
 from jobledger_client.cli._watch import wait as wait_for
@@ -68,7 +68,7 @@ def create(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job; exit as `watch` does.")] = False,
 ) -> int:
     """Create a job and print its id."""
-    policy = RetryPolicy(max_attempts=max_attempts, initial_backoff=duration(_parse.duration("--backoff", backoff)))
+    policy = RetryPolicy(max_attempts=max_attempts, initial_backoff=_parse.duration("--backoff", backoff))
     with session.client() as client:
         response = client.create_job(
             kind,
@@ -81,7 +81,7 @@ def create(
             chunk_size=chunk_size,
             chunks=_parse.json_objects("--chunks", chunks),
             retry_policy=policy,
-            failure_policy="FAIL_FAST" if fail_fast else "RUN_ALL",
+            failure_policy=FailurePolicy.FAIL_FAST if fail_fast else FailurePolicy.RUN_ALL,
             stages=_parse.weights("--stage", stage or ()),
             expire_time=_parse.future_time("--expire", expire),
             limits=_parse.numbers("--limit", limit or ()),

@@ -4,14 +4,14 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_pb2 import Job, JobState
-from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger.v1.stats_pb2 import GetJobStatsResponse
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobledger_client._enums import ChangeType, JobState, WatchMessageType
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._stats_tables import WIDE, numbers
 
@@ -21,11 +21,11 @@ _WORKER_SECONDS = 60.0
 """A worker is shown for this time after its last event."""
 _MAX_NAMES = 8
 _MAX_ENTRIES = 100_000
-_IN_WORK = (JobState.JOB_STATE_RUNNING, JobState.JOB_STATE_CANCELLING)
-_SHOWN = (JobState.JOB_STATE_QUEUED, *_IN_WORK)
-_REMOVED = (WatchMessageType.WATCH_MESSAGE_TYPE_DELETED, WatchMessageType.WATCH_MESSAGE_TYPE_LEFT)
-_COMPLETED = ChangeType.CHANGE_TYPE_CHUNK_COMPLETED
-_BY_WORKERS = (ChangeType.CHANGE_TYPE_CLAIMED, ChangeType.CHANGE_TYPE_PROGRESSED, _COMPLETED)
+_IN_WORK = (JobState.RUNNING, JobState.CANCELLING)
+_SHOWN = (JobState.QUEUED, *_IN_WORK)
+_REMOVED = (WatchMessageType.DELETED, WatchMessageType.LEFT)
+_COMPLETED = ChangeType.CHUNK_COMPLETED
+_BY_WORKERS = (ChangeType.CLAIMED, ChangeType.PROGRESSED, _COMPLETED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Dashboard:
 
     def __init__(self, started_at: float) -> None:
         self._started_at = started_at
-        self._queues: dict[str, Counter[JobState.ValueType]] = {}
+        self._queues: dict[str, Counter[int]] = {}
         self._jobs: dict[str, Job] = {}
         self._completed: deque[_Completed] = deque(maxlen=_MAX_ENTRIES)
         self._workers: dict[str, float] = {}
@@ -107,7 +107,7 @@ class Dashboard:
 
     def _summary(self, at: float) -> Text:
         rates = self._rates(at).values()
-        queued = sum(queue[JobState.JOB_STATE_QUEUED] for queue in self._queues.values())
+        queued = sum(queue[JobState.QUEUED] for queue in self._queues.values())
         parts = [
             f"{sum(queue[state] for queue in self._queues.values() for state in _IN_WORK):,} running",
             f"{queued:,} queued",
@@ -148,7 +148,7 @@ class Dashboard:
             rate = formatting.rate(progress.items_per_second) if progress.HasField("items_per_second") else ""
             table.add_row(
                 formatting.literal(job.job_id),
-                formatting.coloured(formatting.job_state(job.state)),
+                formatting.coloured(JobState(job.state)),
                 formatting.percent(progress.percent),
                 formatting.eta(progress.eta, clock=wide) if progress.HasField("eta") else "",
                 *((rate, formatting.one_line(job.kind), formatting.one_line(progress.stage)) if wide else ()),

@@ -1,8 +1,8 @@
 """The exit codes of both command lines. 64 and above are those of sysexits.h; 2 is a convention of shells."""
 
 import grpc
-from jobledger.v1.job_pb2 import JobState
 
+from jobledger_client._enums import JobState
 from jobledger_client._errors import JobledgerError
 
 DONE = 0
@@ -17,10 +17,10 @@ INPUT_OUTPUT = 74
 MISSING_EXTRA = 78
 INTERRUPTED = 130
 
-BY_STATE = {
-    JobState.JOB_STATE_COMPLETED: 0,
-    JobState.JOB_STATE_FAILED: 1,
-    JobState.JOB_STATE_CANCELLED: CANCELLED,
+BY_STATE: dict[int, int] = {
+    JobState.COMPLETED: 0,
+    JobState.FAILED: 1,
+    JobState.CANCELLED: CANCELLED,
 }
 
 _BY_CODE = {

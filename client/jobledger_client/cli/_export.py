@@ -12,10 +12,11 @@ from jobledger.v1.export_pb2 import ExportJobsRequest
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from jobledger_client._enums import ExportFormat
 from jobledger_client._requests import export_request
 from jobledger_client._sync._exports import Export
 from jobledger_client.cli import _json
-from jobledger_client.cli._choices import Format, choice
+from jobledger_client.cli._choices import FORMATS, choice
 from jobledger_client.cli._connection import Notice
 from jobledger_client.cli._exit_codes import DONE, INTERRUPTED
 from jobledger_client.cli._filter import add_filter_options
@@ -43,7 +44,7 @@ def export(
     *,
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where to write; - for standard output.")],
     format: Annotated[  # noqa: A002 - the contract's name for it
-        Format | None, choice(Format, "How to write. [default: as FILE ends]", "--format")
+        ExportFormat | None, choice(FORMATS, "How to write. [default: as FILE ends]", "--format")
     ] = None,
     column: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A column to write; repeat it. [default: all]")
@@ -79,11 +80,11 @@ def _resume(session: Session, out: str, extra_options: Sequence[str]) -> int:
     return _save(session, PartialFile.resume(Path(out)), out)
 
 
-def _format_of(out: str) -> str:
+def _format_of(out: str) -> ExportFormat:
     ending = Path(out).suffix.lower().removeprefix(".")
     if ending not in ("csv", "jsonl", "ndjson"):
         raise typer.BadParameter(f"--format must be csv or jsonl where FILE has no such ending; got {out!r}")
-    return "csv" if ending == "csv" else "jsonl"
+    return ExportFormat.CSV if ending == "csv" else ExportFormat.JSON_LINES
 
 
 def _save(session: Session, part: PartialFile, out: str) -> int:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from jobledger_client._enums import JobState
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _parse
-from jobledger_client.cli._choices import JobStateName, choice
+from jobledger_client.cli._choices import JOB_STATES, choice, member
 
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
@@ -44,7 +45,7 @@ def _declared(label: str) -> dict[str, Any]:
     span = "TIME|DURATION"
     return {
         "filter": _option(list[str], "NAME=VALUE", _FILTER),
-        "state": Annotated[list[JobStateName] | None, choice(JobStateName, "May be repeated.", panel=_PANEL)],
+        "state": Annotated[list[JobState] | None, choice(JOB_STATES, "May be repeated.", panel=_PANEL)],
         "kind": _option(list[str], "KIND", "May be repeated.", autocompletion=completion.kinds),
         "where_label": _option(list[str], "NAME=VALUE", "May be repeated; all must match.", label),
         "search": _option(str, "WORDS", "Words that begin words of its name, kind, labels or error."),
@@ -87,7 +88,8 @@ def _add_filters(filters: Iterable[str], options: dict[str, Any]) -> None:
         if name == "service_jobs":
             options[name] = _parse.boolean("--filter", value)
         elif name in _LISTS:
-            options[name] = [*(options[name] or ()), value]
+            added = member(JOB_STATES, value, "--filter: state ") if name == "state" else value
+            options[name] = [*(options[name] or ()), added]
         elif options[name] is not None:
             raise typer.BadParameter(f"--filter: {name.replace('_', '-')} must be given once")
         else:

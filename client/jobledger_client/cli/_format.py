@@ -3,12 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1.chunk_pb2 import ChunkState
-from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_pb2 import Job, JobState
-from jobledger.v1.job_service_pb2 import WatchMessageType
-from jobledger.v1.webhook_pb2 import WebhookAttempt, WebhookDeliveryState, WebhookEventType, WebhookState
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.webhook_pb2 import WebhookAttempt
 from rich.text import Text
+
+from jobledger_client._enums import ContractEnum, WebhookEventType
 
 _COLOURS = {
     "QUEUED": "cyan",
@@ -31,39 +30,9 @@ _MAX_SECONDS = 1e12
 """More than the years 1 to 9999 have."""
 
 
-def job_state(state: JobState.ValueType) -> str:
-    """Return the state without its prefix."""
-    return JobState.Name(state).removeprefix("JOB_STATE_")
-
-
-def chunk_state(state: ChunkState.ValueType) -> str:
-    """Return the state without its prefix."""
-    return ChunkState.Name(state).removeprefix("CHUNK_STATE_")
-
-
-def change_type(change: ChangeType.ValueType) -> str:
-    """Return the type without its prefix."""
-    return ChangeType.Name(change).removeprefix("CHANGE_TYPE_")
-
-
-def message_type(message: WatchMessageType.ValueType) -> str:
-    """Return the type without its prefix."""
-    return WatchMessageType.Name(message).removeprefix("WATCH_MESSAGE_TYPE_")
-
-
-def webhook_state(state: WebhookState.ValueType) -> str:
-    """Return the state without its prefix."""
-    return WebhookState.Name(state).removeprefix("WEBHOOK_STATE_")
-
-
-def delivery_state(state: WebhookDeliveryState.ValueType) -> str:
-    """Return the state without its prefix."""
-    return WebhookDeliveryState.Name(state).removeprefix("WEBHOOK_DELIVERY_STATE_")
-
-
-def event_type(event_type: WebhookEventType.ValueType) -> str:
+def event_type(number: int) -> str:
     """Return the type in the form of a delivery's body: job.completed."""
-    return WebhookEventType.Name(event_type).removeprefix("WEBHOOK_EVENT_TYPE_").lower().replace("_", ".")
+    return WebhookEventType(number).name.lower().replace("_", ".")
 
 
 def attempt(one: WebhookAttempt) -> str:
@@ -71,9 +40,9 @@ def attempt(one: WebhookAttempt) -> str:
     return f"{one.error or f'answered {one.status_code}'} ({one.duration.ToMilliseconds():,} ms)"
 
 
-def coloured(state: str) -> Text:
+def coloured(state: ContractEnum) -> Text:
     """Return the name of a state in its colour."""
-    return Text(state, style=_COLOURS.get(state, ""))
+    return Text(state.name, style=_COLOURS.get(state.name, ""))
 
 
 def literal(text: str) -> Text:

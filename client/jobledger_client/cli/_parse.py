@@ -95,14 +95,14 @@ def duration(option: str, word: str | None) -> timedelta | None:
         raise typer.BadParameter(_prefixed(option, f"must be at most {max_days:,} days; got {word!r}")) from None
 
 
-def seconds(word: str | float) -> float:
-    """Return a duration above 0 in seconds; a default is a number already."""
-    if isinstance(word, float):
+def timeout(word: str | timedelta) -> timedelta:
+    """Return a duration above 0; a default is one already."""
+    if isinstance(word, timedelta):
         return word
     found = duration("", word)
     if not found:
         raise typer.BadParameter(f"must be above 0; got {word!r}")
-    return found.total_seconds()
+    return found
 
 
 def past_time(option: str, word: str | None) -> datetime | None:

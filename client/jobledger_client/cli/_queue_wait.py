@@ -3,15 +3,16 @@
 from datetime import UTC, datetime
 from time import monotonic
 
-from jobledger.v1.job_pb2 import Job, JobState
+from jobledger.v1.job_pb2 import Job
 
+from jobledger_client._enums import JobState
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._connection import Notice
 
 UNCLAIMED, FULL = "UNCLAIMED", "WAITS_FOR_SLOT"
 _NOTICE_SECONDS = 10.0
 """A notice names a job that has waited for this time."""
-_WAITING_STATES = (JobState.JOB_STATE_QUEUED, JobState.JOB_STATE_RUNNING)
+_WAITING_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 
 class QueueWait:
@@ -52,7 +53,7 @@ def seconds_waited(job: Job) -> float:
 
 def unclaimed(job: Job, seconds: float) -> str:
     """Return for how long no worker has worked on a waiting job."""
-    if job.state == JobState.JOB_STATE_QUEUED:
+    if job.state == JobState.QUEUED:
         return f"no worker has claimed it for {formatting.spoken(seconds)}"
     pending = job.chunks_summary.pending
     chunks = "1 chunk waits" if pending == 1 else f"{pending:,} chunks wait"

@@ -6,9 +6,10 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
+from jobledger_client._enums import ChunkState, JobOrder, JobView
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _json, _tables
-from jobledger_client.cli._choices import ChunkStateName, JobId, OrderName, choice
+from jobledger_client.cli._choices import JobId, choice, names
 from jobledger_client.cli._exit_codes import NOT_FOUND
 from jobledger_client.cli._filter import add_filter_options
 from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
@@ -50,7 +51,7 @@ def get(
 ) -> None:
     """Show one job and its chunks."""
     with session.client() as client:
-        job = client.get_job(job_id, view="BASIC" if basic else "FULL")
+        job = client.get_job(job_id, view=JobView.BASIC if basic else JobView.FULL)
     if session.as_json:
         _json.print_message(job)
     elif job.chunks:
@@ -65,7 +66,7 @@ def status(
 ) -> None:
     """Show the state of up to 500 jobs, in the order given; the cheapest way to read many."""
     with session.client() as client:
-        found = client.batch_get_jobs(job_ids, view="STATUS")
+        found = client.batch_get_jobs(job_ids, view=JobView.STATUS)
     if session.as_json:
         _json.print_message(found)
     else:
@@ -79,7 +80,7 @@ def status(
 def list_jobs(
     session: Session,
     *,
-    order: Annotated[OrderName, choice(OrderName, "The field to sort by.")] = OrderName.CREATE_TIME,
+    order: Annotated[JobOrder | None, choice(names(JobOrder), "The field to sort by. [default: CREATE_TIME]")] = None,
     ascending: Annotated[bool, typer.Option("--ascending", help="Oldest, or lowest, first.")] = False,
     page_size: PageSize = 20,
     page_token: PageToken = "",
@@ -89,7 +90,11 @@ def list_jobs(
     """List jobs, newest first."""
     with session.client() as client:
         pages = client.list_jobs(
-            order=order, ascending=ascending, page_size=page_size, page_token=page_token, **filter_fields
+            order=order or JobOrder.CREATE_TIME,
+            ascending=ascending,
+            page_size=page_size,
+            page_token=page_token,
+            **filter_fields,
         )
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
@@ -105,7 +110,7 @@ def list_chunks(
     session: Session,
     job_id: JobId,
     *,
-    state: Annotated[list[ChunkStateName] | None, choice(ChunkStateName, "May be repeated.")] = None,
+    state: Annotated[list[ChunkState] | None, choice(names(ChunkState), "May be repeated.")] = None,
     page_size: PageSize = 100,
     page_token: PageToken = "",
     all_pages: AllPages = False,

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
@@ -25,7 +26,7 @@ from jobledger_client.cli._connection_options import (
     Tls,
     credentials_of,
 )
-from jobledger_client.cli._parse import pairs, seconds
+from jobledger_client.cli._parse import pairs, timeout
 
 _PIPE_WIDTH = 1_000  # columns, where no terminal limits the width
 
@@ -41,7 +42,7 @@ class Options:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
-    timeout: float | None = None
+    timeout: timedelta | None = None
     output: Output | None = None
 
     def over(self, others: "Options") -> "Options":
@@ -69,9 +70,9 @@ _DECLARED: dict[str, Any] = {
     "cert_file": CertFile,
     "key_file": KeyFile,
     "timeout": Annotated[
-        float | None,
+        timedelta | None,
         typer.Option(
-            parser=seconds,
+            parser=timeout,
             metavar="DURATION",
             help="The timeout of a call, such as 30s; with `watch` and --wait, how long to follow the job. "
             "[default: 10s; no limit]",
@@ -95,9 +96,11 @@ class Session:
         self.as_json = options.output is Output.JSON
         self.console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
 
-    def remaining(self) -> float | None:
-        """Return the seconds that remain of --timeout for the whole command; None without a limit."""
-        return None if self.timeout is None else max(self._started_at + self.timeout - monotonic(), 0.001)
+    def remaining(self) -> timedelta | None:
+        """Return what remains of --timeout for the whole command; None without a limit."""
+        if self.timeout is None:
+            return None
+        return max(self.timeout - timedelta(seconds=monotonic() - self._started_at), timedelta(milliseconds=1))
 
     def print_note(self, sentence: str) -> None:
         """Print a note for people on standard error; the JSON output has its content."""
@@ -119,7 +122,7 @@ class Session:
             api_key=options.api_key,
             credentials=credentials_of(options.ca_file, options.cert_file, options.key_file, tls=options.tls),
             metadata=pairs("--metadata", options.metadata or ()),
-            timeout=options.timeout or 10.0,
+            timeout=options.timeout or timedelta(seconds=10),
         )
 
 

@@ -3,10 +3,10 @@
 from typing import Annotated
 
 import typer
-from jobledger.v1.stats_pb2 import StatsStep
 
+from jobledger_client._enums import StatsStep
 from jobledger_client.cli import _json, _parse, _stats_tables
-from jobledger_client.cli._choices import Kinds, ServiceJobs, Step, choice
+from jobledger_client.cli._choices import Kinds, ServiceJobs, choice
 from jobledger_client.cli._filter import OWNER
 from jobledger_client.cli._session import Session, command
 
@@ -32,7 +32,10 @@ def stats(
         typer.Option(metavar="TIME|DURATION", help="The start, or how long ago (7d). [default: 24h]"),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME|DURATION", help="The end. [default: now]")] = None,
-    by: Annotated[Step | None, choice(Step, "Also show a series, by hour or by day.")] = None,
+    by: Annotated[
+        StatsStep | None,
+        choice({"hour": StatsStep.HOUR, "day": StatsStep.DAY}, "Also show a series, by hour or by day."),
+    ] = None,
     owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
     service_jobs: ServiceJobs = None,
 ) -> None:
@@ -41,12 +44,11 @@ def stats(
     The range is widened to whole hours. Percentiles are within 4.5 %; all other numbers are exact.
     """
     time_range = (_parse.past_time("--since", since), _parse.past_time("--until", until))
-    step = StatsStep.STATS_STEP_UNSPECIFIED if by is None else by
     with session.client() as client:
         found = client.statistics.get_job_stats(
             kinds=kind or (),
             time_range=time_range if any(time_range) else None,
-            step=step,
+            step=by,
             owner=owner,
             include_service_jobs=bool(service_jobs),
         )

@@ -12,6 +12,7 @@ from jobledger.v1.webhook_pb2 import Webhook, WebhookDelivery
 from rich.table import Table
 from rich.text import Text
 
+from jobledger_client._enums import ChangeType, ChunkState, JobState, WebhookDeliveryState, WebhookState
 from jobledger_client._structs import plain
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json
@@ -29,7 +30,7 @@ def jobs(found: Iterable[Job], *, width: int) -> Table:
     for job in found:
         texts = formatting.one_line(job.kind), formatting.one_line(job.display_name)
         summary = job.chunks_summary
-        state = formatting.coloured(formatting.job_state(job.state))
+        state = formatting.coloured(JobState(job.state))
         chunks_done = f"{summary.completed:,}/{summary.total:,}"
         more = (chunks_done, str(job.priority), formatting.age(job.create_time)) if wide else ()
         _row(table, job.job_id, state, formatting.percent(job.progress.percent), *more, *texts)
@@ -70,7 +71,7 @@ def statuses(found: Iterable[Job], *, width: int) -> Table:
         _row(
             table,
             job.job_id,
-            formatting.coloured(formatting.job_state(job.state)),
+            formatting.coloured(JobState(job.state)),
             formatting.percent(progress.percent),
             formatting.eta(progress.eta, clock=wide) if progress.HasField("eta") else "",
             formatting.one_line(progress.stage),
@@ -90,7 +91,7 @@ def chunks(found: Collection[Chunk]) -> Table:
         _row(
             table,
             str(chunk.index),
-            formatting.coloured(formatting.chunk_state(chunk.state)),
+            formatting.coloured(ChunkState(chunk.state)),
             f"{chunk.first_item}–{chunk.last_item}" if chunk.HasField("first_item") else "",  # noqa: RUF001 - a range
             formatting.percent(chunk.progress.percent),
             f"{chunk.attempt}/{chunk.max_attempts}",
@@ -118,7 +119,7 @@ def events(found: Iterable[JobEvent]) -> Table:
                 table,
                 formatting.local_time(event.commit_time),
                 str(event.revision),
-                formatting.change_type(change.type),
+                ChangeType(change.type).name,
                 str(change.chunk_index) if change.HasField("chunk_index") else "",
                 change.actor,
                 _state_change(change),
@@ -130,7 +131,7 @@ def events(found: Iterable[JobEvent]) -> Table:
 def _state_change(change: Change) -> Text:
     """Return the states before and after a change, or the one state that did not change."""
     states = [change.from_state, change.to_state] if change.from_state != change.to_state else [change.to_state]
-    return Text(" → ").join(formatting.coloured(formatting.job_state(state)) for state in states if state)
+    return Text(" → ").join(formatting.coloured(JobState(state)) for state in states if state)
 
 
 def usage(found: Iterable[Usage]) -> Table:
@@ -159,7 +160,7 @@ def webhooks(found: Iterable[Webhook]) -> Table:
     table = _table("WEBHOOK", "STATE", "URL", "EVENTS", "REASON", folding=("URL", "EVENTS", "REASON"))
     for webhook in found:
         event_types = ", ".join(map(formatting.event_type, webhook.event_types))
-        state = formatting.coloured(formatting.webhook_state(webhook.state))
+        state = formatting.coloured(WebhookState(webhook.state))
         _row(table, webhook.webhook_id, state, webhook.url, event_types, webhook.state_reason)
     return table
 
@@ -174,7 +175,7 @@ def deliveries(found: Iterable[WebhookDelivery]) -> Table:
             one.delivery_id,
             formatting.event_type(one.event_type),
             one.job_id,
-            formatting.coloured(formatting.delivery_state(one.state)),
+            formatting.coloured(WebhookDeliveryState(one.state)),
             str(one.attempt_count),
             formatting.attempt(one.attempts[-1]) if one.attempts else "",
             formatting.local_time(one.next_attempt_time) if one.HasField("next_attempt_time") else "",
@@ -210,7 +211,7 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "name", one.display_name
     yield "kind", one.kind
     yield "owner", one.owner
-    yield "state", formatting.coloured(formatting.job_state(one.state))
+    yield "state", formatting.coloured(JobState(one.state))
     yield "waits for", _slot_wait(one)
     yield "progress", ", ".join(filter(None, [formatting.percent(progress.percent), formatting.items(one)]))
     yield "eta", formatting.eta(progress.eta) if progress.HasField("eta") else ""

@@ -5,6 +5,7 @@ import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Self
@@ -15,6 +16,7 @@ from rich.live import Live
 from rich.styled import Styled
 from rich.text import Text
 
+from jobledger_client._enums import JobState
 from jobledger_client._errors import DeadlineExceededError, JobledgerError
 from jobledger_client._retry import may_resume
 from jobledger_client._sync._client import JobClient
@@ -23,7 +25,7 @@ from jobledger_client.cli._choices import Kinds, ServiceJobs
 from jobledger_client.cli._connection import Connection
 from jobledger_client.cli._dashboard import Dashboard
 from jobledger_client.cli._filter import OWNER
-from jobledger_client.cli._parse import seconds
+from jobledger_client.cli._parse import timeout
 from jobledger_client.cli._session import Session, command
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 _RECOUNT_SECONDS = 10.0
 """The queues are counted again after this time: merged changes make them inexact."""
 _MAX_JOBS = 500
-_MAX_INTERVAL_SECONDS = 60.0
+_MAX_INTERVAL = timedelta(seconds=60)
 _TITLE = "jobledger top · q quits"
 
 
@@ -48,11 +50,11 @@ def top(
     owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
     service_jobs: ServiceJobs = None,
     interval: Annotated[
-        float,
+        timedelta,
         typer.Option(
-            parser=seconds, metavar="DURATION", help="The interval between two updates, at most 60s.", show_default="1s"
+            parser=timeout, metavar="DURATION", help="The interval between two updates, at most 60s.", show_default="1s"
         ),
-    ] = 1.0,
+    ] = timedelta(seconds=1),
     once: Annotated[bool, typer.Option("--once", help="Print once, after one interval, and exit.")] = False,
 ) -> None:
     """Show the queues by kind, the running jobs, rates and workers, live. Quit with q.
@@ -64,23 +66,24 @@ def top(
         raise typer.BadParameter("top has no JSON output; use stats --output json")
     if not once and not (session.console.is_terminal and sys.stdin.isatty()):
         raise typer.BadParameter("top requires a terminal; use --once to print once and exit")
-    if interval > _MAX_INTERVAL_SECONDS:
-        raise typer.BadParameter(f"--interval: must be at most {_MAX_INTERVAL_SECONDS:.0f}s; got {interval:g}s")
+    if interval > _MAX_INTERVAL:
+        rule = f"must be at most {_MAX_INTERVAL.total_seconds():.0f}s"
+        raise typer.BadParameter(f"--interval: {rule}; got {interval.total_seconds():g}s")
     filter_fields: JobFilterFields = {"kinds": kind or (), "owner": owner, "include_service_jobs": bool(service_jobs)}
     with session.client() as client, _Stream(client, filter_fields) as stream:
         if once:
-            stream.follow(interval)
+            stream.follow(interval.total_seconds())
             session.console.print(stream.render(width=session.console.width), highlight=False)
         else:
-            _show(session.console, stream, interval)
+            _show(session.console, stream, interval.total_seconds())
 
 
-def _show(console: Console, stream: "_Stream", interval: float) -> None:
+def _show(console: Console, stream: "_Stream", interval_seconds: float) -> None:
     try:
         with _keys(), Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
                 live.update(stream.render(width=console.width, rows=console.height - 1, title=_TITLE), refresh=True)
-                if _pressed(interval) in (b"q", b"Q"):
+                if _pressed(interval_seconds) in (b"q", b"Q"):
                     return
                 stream.raise_error()
     except KeyboardInterrupt:
@@ -98,7 +101,7 @@ class _Stream:
         self._error: Exception | None = None
         self._recount_due = Event()
         self._stopping = False
-        in_work: JobFilterFields = {**filter_fields, "states": ["RUNNING", "CANCELLING"]}
+        in_work: JobFilterFields = {**filter_fields, "states": [JobState.RUNNING, JobState.CANCELLING]}
         page = next(client.list_jobs(page_size=_MAX_JOBS, **in_work).pages())
         self._dashboard.set_jobs(page.jobs)
         self._recount()

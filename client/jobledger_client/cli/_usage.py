@@ -1,22 +1,16 @@
 """The command that shows usage: calls, errors and bytes."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from jobledger_client._enums import UsageDimension
 from jobledger_client.cli import _json, _tables
+from jobledger_client.cli._choices import choice
 from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
 from jobledger_client.cli._session import Session, command
 
-
-class By(StrEnum):
-    """The dimensions of usage."""
-
-    DAY = "day"
-    OWNER = "owner"
-    KEY = "key"
-    METHOD = "method"
+_DIMENSIONS = {dimension.name.lower(): dimension for dimension in UsageDimension}
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +28,8 @@ def usage(
     session: Session,
     *,
     by: Annotated[
-        list[By] | None, typer.Option(help="The dimension to sum by; may be repeated. [default: all four]")
+        list[UsageDimension] | None,
+        choice(_DIMENSIONS, "The dimension to sum by; may be repeated. [default: all four]"),
     ] = None,
     start: Annotated[str, typer.Option(metavar="DAY", help="The first day (UTC), as 2026-01-31.")] = "",
     end: Annotated[str, typer.Option(metavar="DAY", help="The last day (UTC), included.")] = "",

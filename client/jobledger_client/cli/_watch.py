@@ -7,22 +7,22 @@ from typing import Annotated
 
 import grpc
 import typer
-from jobledger.v1 import job_pb2
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType, WatchMode
+from jobledger.v1.job_service_pb2 import WatchJobResponse
 
+from jobledger_client._enums import JobState, JobView, WatchMessageType, WatchMode
 from jobledger_client._errors import DeadlineExceededError, JobNotFoundError
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _tables
-from jobledger_client.cli._bars import Bars, JobView
+from jobledger_client.cli._bars import Bars, WatchedJob
 from jobledger_client.cli._choices import JobId
 from jobledger_client.cli._connection import Connection, Notice, NoticePrinter
 from jobledger_client.cli._exit_codes import BY_STATE
 from jobledger_client.cli._session import Session, command
 
-_BOOKMARK = WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
-_DELETED = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+_BOOKMARK = WatchMessageType.BOOKMARK
+_DELETED = WatchMessageType.DELETED
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def watch(
     --timeout has passed before. Notices about the connection are part of the display, or on standard error without a
     terminal.
     """
-    mode = WatchMode.WATCH_MODE_EVERY if every else WatchMode.WATCH_MODE_LATEST
+    mode = WatchMode.EVERY if every else WatchMode.LATEST
     start_cursor = _cursor(cursor)
     with session.client() as client:
         if not session.as_json:
@@ -79,7 +79,7 @@ def _show(
     client: JobClient,
     job_id: str,
     *,
-    mode: WatchMode.ValueType = WatchMode.WATCH_MODE_LATEST,
+    mode: WatchMode = WatchMode.LATEST,
     cursor: bytes = b"",
 ) -> int:
     last = _follow(session, client, job_id, None, mode=mode, cursor=cursor)
@@ -94,7 +94,7 @@ def _follow(
     job_id: str,
     show: Callable[[WatchJobResponse], None] | None,
     *,
-    mode: WatchMode.ValueType = WatchMode.WATCH_MODE_LATEST,
+    mode: WatchMode = WatchMode.LATEST,
     cursor: bytes = b"",
     bookmarks: bool = False,
 ) -> WatchJobResponse:
@@ -102,7 +102,7 @@ def _follow(
 
     Raises JobNotFoundError when the job is deleted, and DeadlineExceededError after the session's timeout.
     """
-    last, view = WatchJobResponse(), JobView()
+    last, view = WatchJobResponse(), WatchedJob()
     # Bookmarks prove that the server is healthy.
     with client.watch(job_id, mode=mode, cursor=cursor, bookmarks=True, timeout=session.remaining()) as messages:
         connection = Connection(messages)
@@ -135,8 +135,8 @@ def _timeout_error(session: Session, job: Job, error: DeadlineExceededError) -> 
     """Return the error for a job that has not ended before --timeout."""
     if session.timeout is None:
         return error
-    timeout = f"--timeout {formatting.duration(session.timeout)}"
-    state = f"{formatting.job_state(job.state)}, {formatting.percent(job.progress.percent)}"
+    timeout = f"--timeout {formatting.duration(session.timeout.total_seconds())}"
+    state = f"{JobState(job.state).name}, {formatting.percent(job.progress.percent)}"
     not_ended = f"the job had not ended after {timeout} ({state}); it continues"
     return DeadlineExceededError(
         not_ended if job.job_id else f"the server did not answer within {timeout}",
@@ -156,7 +156,7 @@ def _deleted(job_id: str) -> JobNotFoundError:
 
 def _exit_code(client: JobClient, job_id: str, last: WatchJobResponse) -> int:
     if not last.HasField("job"):  # the job had ended before the cursor
-        return BY_STATE[client.get_job(job_id, view=job_pb2.JobView.JOB_VIEW_BASIC).state]
+        return BY_STATE[client.get_job(job_id, view=JobView.BASIC).state]
     return BY_STATE[last.job.state]
 
 

@@ -6,9 +6,10 @@ import typer
 from jobledger.v1.webhook_pb2 import Webhook
 from jobledger.v1.webhook_service_pb2 import DeleteWebhookResponse, RedeliverWebhookResponse
 
+from jobledger_client._enums import WebhookDeliveryState, WebhookEventType, WebhookState
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _parse, _tables
-from jobledger_client.cli._choices import DeliveryStateName, EventName, choice
+from jobledger_client.cli._choices import EVENT_TYPES, choice, names
 from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
 from jobledger_client.cli._session import Session, command, new_app
 
@@ -17,8 +18,8 @@ FAILED = 1
 
 WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK_ID", help="The webhook.")]
 Events = Annotated[
-    list[EventName] | None,
-    choice(EventName, "An event type to deliver; may be repeated."),
+    list[WebhookEventType] | None,
+    choice(EVENT_TYPES, "An event type to deliver; may be repeated."),
 ]
 Percents = Annotated[
     list[int] | None, typer.Option(metavar="N", help="A percent that causes job.progress; may be repeated.")
@@ -27,7 +28,7 @@ Kinds = Annotated[list[str] | None, typer.Option(metavar="KIND", help="Only jobs
 Labels = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only jobs with this label; may be repeated.")
 ]
-States = Annotated[list[DeliveryStateName] | None, choice(DeliveryStateName, "May be repeated.")]
+States = Annotated[list[WebhookDeliveryState] | None, choice(names(WebhookDeliveryState), "May be repeated.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -141,7 +142,7 @@ def update(
     if session.as_json:
         _json.print_message(webhook)
     else:
-        _print_line(session, f"{webhook_id}: updated ({formatting.webhook_state(webhook.state)})")
+        _print_line(session, f"{webhook_id}: updated ({WebhookState(webhook.state).name})")
 
 
 def rotate(

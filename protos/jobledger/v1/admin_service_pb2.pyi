@@ -255,7 +255,9 @@ class ListApiKeysResponse(_message.Message):
     """next_page_token continues the list. Empty on the last page."""
     @_builtins.property
     def api_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiKey]:
-        """api_keys are the keys, oldest first."""
+        """api_keys are the keys, oldest first. A page may have fewer than page_size, or none, and more may follow it: a page looks
+        at no more than 20,000 keys.
+        """
 
     def __init__(
         self,

@@ -57,7 +57,9 @@ class GetJobStatsRequest(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     INCLUDE_SERVICE_JOBS_FIELD_NUMBER: _builtins.int
     step: Global___StatsStep.ValueType
-    """step asks for a series too, at most 2,000 points. UNSPECIFIED: none."""
+    """step asks for a series too, at most 2,000 points; with kinds named, at most 20,000 points and kinds multiplied.
+    UNSPECIFIED: none.
+    """
     owner: _builtins.str
     """owner is whose jobs to count, 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first. Another than the key's own
     takes a key with the role ADMIN, else the call is PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.

@@ -223,7 +223,7 @@ class ListWebhooksResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def webhooks(self) -> _containers.RepeatedCompositeFieldContainer[_webhook_pb2.Webhook]:
-        """webhooks are the page, oldest first."""
+        """webhooks are the page, oldest first, as many of page_size as fit into 3 MiB."""
 
     def __init__(
         self,

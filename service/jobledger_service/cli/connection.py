@@ -1,10 +1,12 @@
 """A client of a running server, for commands that ask one."""
 
+from datetime import timedelta
+
 import grpc
 from jobledger_client import Backoff, JobClient
 
-CALL_TIMEOUT_SECONDS = 10.0
-"""Seconds that a server has to answer."""
+CALL_TIMEOUT = timedelta(seconds=10)
+"""How long a server has to answer."""
 
 
 def open_client(
@@ -13,7 +15,7 @@ def open_client(
     credentials: grpc.ChannelCredentials | None,
     *,
     name: str = "",
-    timeout: float = CALL_TIMEOUT_SECONDS,
+    timeout: timedelta = CALL_TIMEOUT,
 ) -> JobClient:
     """Return a client that sends each call once; `name` is that of the server's certificate, unless it is the host's.
 

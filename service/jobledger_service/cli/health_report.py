@@ -3,8 +3,9 @@
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToJson
 from jobledger.v1 import system_health_pb2 as api
+from jobledger_client import SystemStatus
 
-HEALTHY = api.SYSTEM_STATUS_HEALTHY
+HEALTHY = SystemStatus.HEALTHY
 
 
 def as_json(health: api.SystemHealth) -> str:
@@ -15,7 +16,7 @@ def as_json(health: api.SystemHealth) -> str:
 def as_text(health: api.SystemHealth) -> str:
     """Return the findings as lines for people."""
     database, committer, feed = health.database, health.committer, health.feed
-    status = api.SystemStatus.Name(health.status).removeprefix("SYSTEM_STATUS_").lower()
+    status = SystemStatus(health.status).name.lower()
     lines = [status, *(f"  {reason}" for reason in health.reasons), ""]
     up = (health.check_time.ToMicroseconds() - health.start_time.ToMicroseconds()) / 1e6
     rows = [("version", f"{health.version}, up for {up:,.0f} s")]

@@ -4,14 +4,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
 from jobledger.v1 import admin_service_pb2 as api
-from jobledger_client import AdminCalls, JobClient
+from jobledger_client import AdminCalls, JobClient, Role
 from jobledger_client.cli import _json as json_output
 from jobledger_client.cli import _parse as parse
+from jobledger_client.cli._choices import choice
 from jobledger_client.cli._connection_options import (
     PANEL,
     ApiKey,
@@ -37,15 +37,8 @@ keys = typer.Typer(
     no_args_is_help=True,
 )
 
+_ROLES: Final = {role.name.lower(): role for role in Role}
 _FORM: Final = "%-13s %-16s %-20s %-24s %-24s %-24s %-24s %s"
-
-
-class RoleName(StrEnum):
-    """The role of a key."""
-
-    CALLER = "caller"
-    WORKER = "worker"
-    ADMIN = "admin"
 
 
 def _duration(word: str) -> timedelta | None:
@@ -87,7 +80,7 @@ def _connect(
 def create(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A name for people and the audit trail.")],
-    role: Annotated[list[RoleName], typer.Option(help="A role of the key; may be repeated.")],
+    role: Annotated[list[Role], choice(_ROLES, "A role of the key; may be repeated.")],
     owner: Annotated[str, typer.Option(help="The tenant whose jobs the key can access.")] = DEFAULT_OWNER,
     expires_in: Expires = None,
     output: OutputOption = Output.TEXT,
@@ -185,7 +178,7 @@ def _print_table(found: Iterable[api.ApiKey]) -> None:
 
 
 def _roles(key: api.ApiKey) -> str:
-    return ",".join(api.Role.Name(role).removeprefix("ROLE_").lower() for role in key.roles)
+    return ",".join(Role(role).name.lower() for role in key.roles)
 
 
 def _time(key: api.ApiKey, name: str) -> str:

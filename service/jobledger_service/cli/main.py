@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -211,8 +212,8 @@ def health_command(
         str | None, typer.Option(metavar="HOST:PORT", help="The server. [default: where `serve` would listen]")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(parser=parse.seconds, metavar="SPAN", help="How long to wait for an answer.")
-    ] = 5.0,
+        timedelta, typer.Option(parser=parse.timeout, metavar="SPAN", help="How long to wait for an answer.")
+    ] = timedelta(seconds=5),
     api_key: ApiKey = None,
     *,
     tls: Tls = None,
@@ -242,7 +243,7 @@ def _client_of_own_server(
     settings: Settings,
     api_key: str | None,
     files: tuple[Path | None, Path | None, Path | None],
-    timeout: float,
+    timeout: timedelta,
     *,
     tls: bool | None,
 ) -> JobClient:

@@ -103,6 +103,7 @@ def open_kernel(
                 Shares,
                 committer.check_owner,
                 begin_call,
+                settings.queue_wait,
             ),
             OpenCalls(watches, settings.watches_per_owner),
             rate_limiter,

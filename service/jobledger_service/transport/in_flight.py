@@ -55,7 +55,8 @@ class InFlight:
     Watches and claims that wait are no calls in flight; only the bytes of their requests count. `shares` makes shares
     of a limit and a reserve. `check_writer` refuses an owner whose writes would be refused anyway. `begin_call` is
     called in the task of each call with its owner, the size of its request and the seconds that are left for it, and
-    refuses a call whose deadline has passed.
+    refuses a call whose deadline has passed. `max_wait_seconds` is how long an owner's oldest call may wait until its
+    request is received, before others are refused.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class InFlight:
         shares: Callable[[int, int], OwnerShares],
         check_writer: Callable[[str], None],
         begin_call: Callable[[str, int, float | None], None],
+        max_wait_seconds: float,
     ) -> None:
         self._reads = shares(max_calls, max_calls // RESERVE_DIVISOR)
         self._writes = shares(max_calls, max_calls // RESERVE_DIVISOR)
@@ -74,7 +76,8 @@ class InFlight:
         self.bytes = shares(waiting - waiting // RESERVE_DIVISOR, waiting // RESERVE_DIVISOR)
         self._check_writer = check_writer
         self.begin_call = begin_call
-        self.receiving = RequestReceiver(max(max_bytes // (RECEIVED * HARD * message_limit), 2))
+        places = max(max_bytes // (RECEIVED * HARD * message_limit), 2)
+        self.receiving = RequestReceiver(places, max_wait_seconds=max_wait_seconds)
         self.large_requests = LargeRequests()
 
     @property
@@ -123,11 +126,11 @@ class CallInFlight:
         """Return what is read of the request, and note that what follows is done for it.
 
         `check` is called with its size, and may refuse it; `read` perhaps on another thread. Raises MalformedRequest
-        when there is none; InFlightFull when its bytes are too many; RequestTimedOut; and what `begin_call`, `check`
-        and `read` raise.
+        when there is none; InFlightFull when its bytes are too many, or the owner's requests wait too long;
+        RequestTimedOut; and what `begin_call`, `check` and `read` raise.
         """
         receiving = self._in_flight.receiving
-        unread = 0 if receiving.has_slot(self._owner) else UNREAD_BYTES
+        unread = 0 if receiving.has_place(self._owner) else UNREAD_BYTES
         self._reserve(unread)
 
         async def arrived(raw: Any) -> T:  # noqa: ANN401  bytes, or gRPC's EOF
@@ -136,9 +139,9 @@ class CallInFlight:
                 raise MalformedRequest("is missing")
             check(len(raw))
             self._accept(raw, len(raw), context)
-            return await self._in_flight.large_requests.read(read, raw)
+            return await self._in_flight.large_requests.read(self._owner, read, raw)
 
-        return await receiving.receive(self._owner, context, arrived)
+        return await receiving.receive(self._owner, context, arrived, reserved=self._reserved)
 
     async def receive_each(self, context: Context) -> AsyncIterator[bytes]:
         """Yield the requests of a stream, as the caller sends them; two are counted: one is written, one is read."""

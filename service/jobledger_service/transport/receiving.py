@@ -1,12 +1,13 @@
 """Receives few requests at a time: HTTP/2's flow control leaves unread requests at the sender."""
 
 import asyncio
-from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any, Final, TypeVar
 
 from .call import Context
 from .refusals import RequestTimedOut
+from .turns import Turns
 
 T = TypeVar("T")
 
@@ -29,33 +30,39 @@ class _Slot:
 class RequestReceiver:
     """Places for requests that are being received; a call without a place waits for one, owners in turn."""
 
-    def __init__(self, slots: int, timeout_seconds: float = RECEIVE_TIMEOUT_SECONDS) -> None:
-        self.places = slots
+    def __init__(
+        self,
+        places: int,
+        timeout_seconds: float = RECEIVE_TIMEOUT_SECONDS,
+        max_wait_seconds: float = inf,
+    ) -> None:
+        self.places = places
         self._timeout_seconds = timeout_seconds
-        self._free = slots
-        self._max_of_owner = max(slots - max(slots // OTHERS_SHARE_DIVISOR, 1), 1)
-        self._held: dict[str, int] = {}
+        self._turns = Turns(places, max(places - max(places // OTHERS_SHARE_DIVISOR, 1), 1), max_wait_seconds)
         self._slots: dict[_Slot, None] = {}
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def receive(self, owner: str, context: Context, read: Callable[[Any], Awaitable[T]]) -> T:
-        """Return what is read of a call's request, EOF when there is none; raises RequestTimedOut.
+    async def receive(
+        self, owner: str, context: Context, read: Callable[[Any], Awaitable[T]], *, reserved: bool = False
+    ) -> T:
+        """Return what is read of a call's request, EOF when there is none; raises RequestTimedOut, InFlightFull.
 
         The place is held until the request is read: till then it may be in memory several times.
         """
-        task = asyncio.current_task()
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None  # noqa: S101  a handler is always within one
-        if self.has_slot(owner):
-            self._occupy(owner)
-        else:
-            await self._wait(owner)
-        slot = _Slot(task, asyncio.get_running_loop().time())
+        if self._timer is None and not self.has_place(owner):
+            self._timer = loop.call_later(CHECK_SECONDS, self._cancel_slow)
+        await self._turns.take(owner, reserved=reserved)
         try:
-            raw = await self._arrive(slot, context)
+            raw = await self._arrive(_Slot(task, loop.time()), context)
             return await read(raw)
         finally:
-            self._release(owner)
+            self._turns.release(owner)
+
+    def has_place(self, owner: str) -> bool:
+        """Whether a request of an owner would be received at once."""
+        return self._turns.has_place(owner)
 
     async def _arrive(self, place: _Slot, context: Context) -> Any:  # noqa: ANN401  bytes, or gRPC's EOF
         self._slots[place] = None
@@ -68,54 +75,11 @@ class RequestReceiver:
         finally:
             del self._slots[place]
 
-    def has_slot(self, owner: str) -> bool:
-        """Whether a request of an owner would be received at once."""
-        return self._free > 0 and self._held.get(owner, 0) < self._max_of_owner
-
-    def _occupy(self, owner: str) -> None:
-        self._free -= 1
-        self._held[owner] = self._held.get(owner, 0) + 1
-
-    async def _wait(self, owner: str) -> None:
-        loop = asyncio.get_running_loop()
-        granted: asyncio.Future[None] = loop.create_future()
-        self._waiting.setdefault(owner, deque()).append(granted)
-        if self._timer is None:
-            self._timer = loop.call_later(CHECK_SECONDS, self._cancel_slow)
-        try:
-            await granted
-        except asyncio.CancelledError:
-            if granted.done() and not granted.cancelled():
-                self._release(owner)
-            raise
-
-    def _release(self, owner: str) -> None:
-        self._free += 1
-        left = self._held.pop(owner) - 1
-        if left:
-            self._held[owner] = left
-        if self._waiting:
-            self._grant_next()
-
-    def _grant_next(self) -> None:
-        """Give the free place to the next owner who waits and may have it."""
-        for owner, waiting in list(self._waiting.items()):
-            while waiting and waiting[0].done():
-                waiting.popleft()  # its call has ended
-            if waiting and self.has_slot(owner):
-                self._occupy(owner)
-                waiting.popleft().set_result(None)
-                self._waiting.move_to_end(owner)
-            if not waiting:
-                del self._waiting[owner]
-            if not self._free:
-                return
-
     def _cancel_slow(self) -> None:
         """Give up requests that have not arrived in time, as long as others wait for their places."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(CHECK_SECONDS, self._cancel_slow) if self._waiting else None
-        for slot in self._slots if self._waiting else ():
+        self._timer = loop.call_later(CHECK_SECONDS, self._cancel_slow) if self._turns else None
+        for slot in self._slots if self._turns else ():
             if not slot.timed_out and loop.time() - slot.since > self._timeout_seconds:
                 slot.timed_out = True
                 slot.task.cancel()

@@ -140,6 +140,7 @@ class InFlightFull(CallRefused):
 _BOUNDS: Final = {
     "bytes": "this owner's requests in flight have too many bytes",
     "calls": "too many calls of this owner are in flight",
+    "receiving": "this owner's requests wait too long before they are received",
     "public_calls": "this connection has too many calls without a key in flight",
 }
 IN_FLIGHT_BOUNDS: Final = tuple(_BOUNDS)

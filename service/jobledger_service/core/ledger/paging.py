@@ -1,6 +1,8 @@
 """Page tokens: opaque, and bound to the request that they continue."""
 
 import hashlib
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Final
 
 from msgspec import Struct as MsgStruct
@@ -9,6 +11,7 @@ from msgspec.structs import asdict
 
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.errors import PageTokenInvalid
+from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 
 _MARK: Final = 12
 _PURPOSE: Final = b"page"
@@ -28,6 +31,11 @@ def _plain(part: object) -> object:
     if isinstance(part, MsgStruct):
         return [(name, _plain(value)) for name, value in asdict(part).items()]
     return part
+
+
+def fitting(sizes: Iterable[int]) -> int:
+    """Return how many of the first rows, which have these bytes, fit into a reply: at least one."""
+    return max(1, sum(size <= MAX_REPLY_BYTES for size in accumulate(sizes)))
 
 
 class PageTokens:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import accumulate
 from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
 
 from msgspec import Struct as MsgStruct
@@ -10,12 +9,11 @@ from msgspec.structs import replace
 
 from jobledger_service.core.model.errors import JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import job_id_of, job_key, owner_of
-from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.states import ChunkState
 
 from .cursor import Cursor
 from .loader import Loader, NotReadError
-from .paging import PageTokens, request_mark
+from .paging import PageTokens, fitting, request_mark
 from .read_ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore, StatusesRead
 from .readers import OWNER_THREADS, READS_PER_OWNER, Reader, SharedReaders
 
@@ -241,7 +239,7 @@ class Queries:
             read = self._store.job_events(key, after, limit + 1)
             if not read.rows and place is None and not self._store.read_statuses([key]).exist:
                 raise JobNotFound(job_id)
-            rows = _fitting(read.rows[:limit])
+            rows = read.rows[: fitting(len(row.message) for row in read.rows[:limit])]
             more = len(read.rows) > len(rows) or not read.complete
             return show(EventPage(rows, self.tokens.encode(mark, rows[-1].position) if more else ""))
 
@@ -253,12 +251,6 @@ _ListPlace = tuple[int, int, str, int, int, int]
 
 def _chunks_mark(key: str, states: frozenset[ChunkState]) -> str:
     return request_mark("chunks", key, states)
-
-
-def _fitting(rows: Sequence[EventRow]) -> Sequence[EventRow]:
-    """Return the first rows, at least one, that fit into a reply."""
-    sizes = accumulate(len(row.message) for row in rows)
-    return rows[: max(1, sum(size <= MAX_REPLY_BYTES for size in sizes))]
 
 
 OPERATORS = ""

@@ -17,7 +17,7 @@ from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
 from .rules import ID_BYTES, SECRET_BYTES, ApiKey, NewKey, digest_of, token_of
-from .store import Decide, KeyListing, SqlKeyStore
+from .store import Decide, KeyListing, Place, SqlKeyStore
 
 log = structlog.get_logger(__name__)
 
@@ -72,12 +72,10 @@ class KeyCalls:
         limit = checked_page_size(request.page_size, default=100, max_size=500)
         owner = read.listed_owner(request.owner)
         mark = request_mark("keys", owner, request.show_ended)
-        after = cast("tuple[int, str] | None", self.tokens.parse(request.page_token, mark, int, str))
-        listing = KeyListing(owner, request.show_ended, self.clock(), after, limit + 1)
-        found = await self.run_read(lambda: self.store.list_keys(listing))
-        page, token = found[:limit], ""
-        if len(found) > limit:
-            token = self.tokens.encode(mark, page[-1].create_time, page[-1].key_id)
+        after = cast("Place | None", self.tokens.parse(request.page_token, mark, int, str))
+        listing = KeyListing(owner, request.show_ended, self.clock(), after, limit)
+        page, last = await self.run_read(lambda: self.store.list_keys(listing))
+        token = "" if last is None else self.tokens.encode(mark, *last)
         return api.ListApiKeysResponse(api_keys=map(read.api_key, page), next_page_token=token)
 
     async def RevokeApiKey(self, request: api.RevokeApiKeyRequest, caller: Caller) -> api.RevokeApiKeyResponse:

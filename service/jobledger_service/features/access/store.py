@@ -1,7 +1,7 @@
 """API keys in the database: each change of one has a number, without a gap, in the order of the commits."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, tuple_, update
@@ -16,23 +16,28 @@ from .rules import ApiKey
 COLUMNS = [column for column in api_keys.c if column.name != "change"]
 Decide = Callable[[ApiKey | None], Sequence[ApiKey]]
 """The decision about a key: the rows to write. It may raise a Refusal, and then nothing is written."""
+Place = tuple[int, str]
+"""A key's place in lists: its creation and key_id."""
+MAX_LOOK: Final = 20_000
+"""The number of keys that a page looks at."""
 
 
 class KeyListing(MsgStruct, frozen=True):
-    """A query for keys: their owner (all when empty), the last key before (its creation and key_id), and the limit."""
+    """A query for keys: their owner (all when empty), the place after which they begin, and the limit."""
 
     owner: str
     ended: bool
     now: int
-    after: tuple[int, str] | None
+    after: Place | None
     limit: int
 
 
 class SqlKeyStore:
     """The store of keys. Every method is one transaction, and raises StoreUnavailable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, max_look: int = MAX_LOOK) -> None:
         self._database = database
+        self._max_look = max_look
 
     def write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
         """Decide over a key, None when there is none, with no other writer of keys; write and return the outcome."""
@@ -46,19 +51,29 @@ class SqlKeyStore:
                     _save(connection, key, is_new=key.key_id != key_id)
             return written
 
-    def list_keys(self, listing: KeyListing) -> list[ApiKey]:
-        """Return keys, oldest first."""
+    def list_keys(self, listing: KeyListing) -> tuple[list[ApiKey], Place | None]:
+        """Return keys, oldest first, and the last place that was looked at, None after the last key.
+
+        A page looks at no more than MAX_LOOK keys.
+        """
         place = (api_keys.c.create_time, api_keys.c.key_id)
-        wanted = select(*COLUMNS).order_by(*place).limit(listing.limit)
+        after = [tuple_(*place) > tuple_(*listing.after)] if listing.after else []
+        in_order = select(*COLUMNS).where(*after).order_by(*place)
+        wanted = in_order.limit(listing.limit + 1)
         if listing.owner:
             wanted = wanted.where(api_keys.c.owner == listing.owner)
         if not listing.ended:
             lives = api_keys.c.expire_time.is_(None) | (api_keys.c.expire_time > listing.now)
             wanted = wanted.where(api_keys.c.revoke_time.is_(None), lives)
-        if listing.after:
-            wanted = wanted.where(tuple_(*place) > tuple_(*listing.after))
         with self._database.read() as connection:
-            return [_key_of(row) for row in connection.execute(wanted)]
+            last = connection.execute(in_order.with_only_columns(*place).offset(self._max_look - 1).limit(1)).first()
+            if last is not None:
+                wanted = wanted.where(tuple_(*place) <= tuple_(*last))
+            found = [_key_of(row) for row in connection.execute(wanted)]
+        if len(found) > listing.limit:
+            del found[listing.limit :]
+            return found, (found[-1].create_time, found[-1].key_id)
+        return found, None if last is None else (last.create_time, last.key_id)
 
     def changes(self, after: int) -> KeyChanges:
         """Return the keys created or changed after a number; all for 0."""

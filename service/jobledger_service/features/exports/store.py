@@ -33,8 +33,8 @@ from jobledger_service.core.store.walks import condition
 
 from .page import ExportedJob, ExportKey, ExportPage, ExportStart
 
-MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
-"""A page ends with the job that makes it this large, so that large jobs are not many at once."""
+MAX_PAGE_BYTES: Final = 1024 * 1024
+"""A page ends with the job that makes it this large: an export that is not read keeps a page in memory."""
 
 MAX_COUNTED: Final = 100_000
 """Jobs of a span of time that are counted for the progress of an export."""
@@ -195,7 +195,11 @@ def _walk(
 ) -> Select[Any]:
     """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
     since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
-    size = func.coalesce(func.length(artifact_versions.c.encoded), 0) + func.length(jobs.c.current)
+    size = (
+        func.length(jobs.c.fixed)
+        + func.length(jobs.c.moving)
+        + func.coalesce(func.length(artifact_versions.c.encoded), 0)
+    )
     return (
         select(
             jobs.c.create_time,

@@ -15,6 +15,13 @@ from .rules import LAST_SCOPE, Limit, limit_key
 _COLUMNS: Final = [column for column in limits.c if column.name != "limit_key"]
 _KEY: Final = limits.c.limit_key
 _PARKED_ORDER: Final = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)
+_URGENCY: Final = (-jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
+_WAITED_FOR: Final = (
+    select(_KEY, limits.c.max_running - limits.c.running)
+    .where(slots_free, bindparam("after") < _KEY)
+    .order_by(_KEY)
+    .limit(bindparam("most"))
+)
 
 
 class LimitStatements:
@@ -80,6 +87,7 @@ class LimitStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._place = ""
 
     def page(self, owner: str, after: str, limit: int) -> tuple[list[Limit], str | None]:
         """Return the limits in force, by scope, after one, among as many as `limit` that are known.
@@ -94,16 +102,24 @@ class LimitStore:
         return [one for one in page if one.max_running is not None], page[-1].scope if len(found) > limit else None
 
     def free_slots(self, limit: int) -> list[str]:
-        """Return parked jobs that can get a slot, the most urgent and oldest of each limit."""
-        waited_for = select(_KEY, limits.c.max_running - limits.c.running).where(slots_free)
-        order = (-jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
-        found: list[tuple[int, int, str]] = []
+        """Return at most `limit` parked jobs that can get a slot, the most urgent and oldest of each limit.
+
+        It looks at no more than `limit` limits, in turn: a call continues where the last one ended.
+        """
         with self._database.read() as connection:
-            for key, free in connection.execute(waited_for).all():
-                first = select(*order).where(jobs.c.parked_for == key, parked)
-                count = limit if free is None else min(free, limit)
-                found += connection.execute(first.order_by(*_PARKED_ORDER).limit(count)).tuples()
-        return [key for _, _, key in sorted(found)[:limit]]
+            waited_for = list(connection.execute(_WAITED_FOR, {"after": self._place, "most": limit}))
+            if len(waited_for) < limit and self._place:
+                waited_for += connection.execute(_WAITED_FOR, {"after": "", "most": limit - len(waited_for)})
+            found: dict[str, tuple[int, int]] = {}
+            for key, free in waited_for:
+                first = select(*_URGENCY).where(jobs.c.parked_for == key, parked).order_by(*_PARKED_ORDER)
+                left = limit - len(found)
+                for *urgency, job in connection.execute(first.limit(left if free is None else min(free, left))):
+                    found[job] = tuple(urgency)
+                self._place = key
+                if len(found) >= limit:
+                    break
+        return sorted(found, key=lambda job: (found[job], job))
 
     def trim(self, before: int, limit: int) -> int:
         """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time.

@@ -87,6 +87,7 @@ class WorkMetrics:
         self._gauge("calls_in_flight", "Reads and writes that are in flight.", lambda: calls.calls)
         self._gauge("request_bytes", "Bytes counted for the requests in flight.", lambda: calls.size)
         self._gauge("watchers", "Watches that are open.", lambda: feed.watchers)
+        self._gauge("watch_queue_bytes", "Bytes of entries that wait for watches.", lambda: feed.counts.queued_bytes)
         self._count("watch_filter_evaluations", "Filters applied to new entries.", lambda: feed.counts.evaluations)
         self._count("watch_wakeups", "New entries handed to watches.", lambda: feed.counts.wakeups)
         self._count("watch_history_events", "Stored events read for watches that lag.", lambda: feed.counts.history)

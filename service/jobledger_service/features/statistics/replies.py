@@ -1,7 +1,5 @@
 """Figures as messages of the contract."""
 
-from typing import Final
-
 from jobledger.v1 import stats_pb2
 from jobledger.v1.filter_pb2 import TimeRange
 
@@ -14,25 +12,20 @@ from .requests import numbers
 from .rollup import Measure, clamped
 from .rules import Figures, KindFigures, StatsQuery
 
-MAX_KINDS: Final = 1_000
-
 
 def reply(query: StatsQuery, figures: Figures, now: int) -> stats_pb2.GetJobStatsResponse:
     """Return the reply to a query at the time `now`, in microseconds."""
-    total = KindFigures()
-    for one in figures.kinds.values():
-        total.add(one)
-    kinds = sorted(kind for kind, one in figures.kinds.items() if one)
     return stats_pb2.GetJobStatsResponse(
         time_range=TimeRange(
             start_time=timestamp(query.hours.start * HOUR), end_time=timestamp(query.hours.stop * HOUR)
         ),
-        total=_stats(total, query.hours, now),
+        total=_stats(figures.total, query.hours, now),
         kinds=[
-            stats_pb2.KindStats(kind=kind, stats=_stats(figures.kinds[kind], query.hours, now))
-            for kind in kinds[:MAX_KINDS]
+            stats_pb2.KindStats(kind=kind, stats=_stats(one, query.hours, now))
+            for kind, one in sorted(figures.kinds.items())
+            if one
         ],
-        omitted_kinds=len(kinds[MAX_KINDS:]),
+        omitted_kinds=figures.omitted_kinds,
         series=_series(query, figures, now),
     )
 

@@ -13,6 +13,8 @@ from .rules import StatsQuery
 
 DAY_HOURS: Final = 24
 MAX_POINTS: Final = 2_000
+MAX_KIND_POINTS: Final = 20_000
+"""The most points of a series times kinds that are named: a running total is read for each."""
 _LAST_HOUR: Final = 253_402_297_200 * 1_000_000
 _STEPS: Final = {stats_pb2.STATS_STEP_UNSPECIFIED: 0, stats_pb2.STATS_STEP_HOUR: 1, stats_pb2.STATS_STEP_DAY: DAY_HOURS}
 
@@ -24,14 +26,17 @@ def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> St
     for index, kind in enumerate(request.kinds):
         checks.kind(f"kinds[{index}]", kind)
     owner = owner_of(checks, "owner", request.owner, caller, "GetJobStats")
+    kinds = tuple(dict.fromkeys(request.kinds))
     step = _STEPS.get(request.step)
     if step is None:
         checks.fault("step", f"value {request.step} must be HOUR, DAY, or UNSPECIFIED for no series")
     hours = _hours(checks, request.time_range, now)
     if step and (points := len(numbers(hours, step))) > MAX_POINTS:
         checks.fault("step", f"must make at most {MAX_POINTS} points of this time_range; got {points}")
+    elif step and points * len(kinds) > MAX_KIND_POINTS:
+        checks.fault("step", f"must make at most {MAX_KIND_POINTS} points times kinds; got {points} times {len(kinds)}")
     checks.done()
-    return StatsQuery(owner, tuple(dict.fromkeys(request.kinds)), hours, step or 0, request.include_service_jobs)
+    return StatsQuery(owner, kinds, hours, step or 0, request.include_service_jobs)
 
 
 def numbers(hours: range, step: int) -> range:

@@ -1,6 +1,6 @@
 """Statistics: the query and its result."""
 
-from collections.abc import Mapping
+from typing import Final
 
 from msgspec import Struct as MsgStruct
 from msgspec import field
@@ -8,6 +8,9 @@ from msgspec import field
 from jobledger_service.core.model.states import JobState
 
 from .activity import Activity
+
+MAX_KINDS: Final = 1_000
+"""The most kinds that are shown one by one."""
 
 
 class StatsQuery(MsgStruct, frozen=True):
@@ -40,22 +43,20 @@ class KindFigures(MsgStruct):
     def __bool__(self) -> bool:
         return any(self.jobs.values()) or bool(self.activity)
 
-    def add(self, other: "KindFigures") -> None:
-        """Add another kind's figures."""
-        for state, count in other.jobs.items():
-            self.jobs[state] = self.jobs.get(state, 0) + count
-        self.chunks_pending += other.chunks_pending
-        self.chunks_processing += other.chunks_processing
-        waiting = [time for time in (self.oldest_queued, other.oldest_queued) if time is not None]
-        self.oldest_queued = min(waiting, default=None)
-        self.activity.add(other.activity)
+    def put(self, state: JobState, jobs: int, chunks_pending: int, chunks_processing: int) -> None:
+        """Add the counts of a state."""
+        self.jobs[state] = jobs
+        self.chunks_pending += chunks_pending
+        self.chunks_processing += chunks_processing
 
 
 class Figures(MsgStruct, frozen=True):
-    """All kinds' figures by kind, and the activity of each non-empty point of the series, by number.
+    """The figures of the kinds that are shown, by kind; those of all, and how many kinds are not shown.
 
-    A point's number is its first hour divided by the step.
+    `points` has the activity of each non-empty point of the series, by number: its first hour divided by the step.
     """
 
-    kinds: Mapping[str, KindFigures]
-    points: Mapping[int, Activity]
+    kinds: dict[str, KindFigures]
+    total: KindFigures
+    points: dict[int, Activity]
+    omitted_kinds: int = 0

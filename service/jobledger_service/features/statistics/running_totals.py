@@ -5,8 +5,7 @@ it, as that hour's running total, and deleted. A rollup is either in its table o
 comes late, from a server whose clock is behind, waits in its table and is folded into the totals from its hour on.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from msgspec import json
@@ -133,32 +132,20 @@ class RunningTotals:
         self._row_sets.insert(connection, running_totals, new)
 
     def walk(
-        self, connection: Connection, owner: str, kinds: Sequence[str], hours: range, step: int
-    ) -> list[tuple[int, Activity]]:
-        """Return what was folded in each point of a span that has any: the point's number (hour // step) and activity.
+        self, connection: Connection, owner: str, kind: str, hours: range, step: int, earlier: Activity
+    ) -> Iterator[tuple[int, Activity]]:
+        """Yield what was folded in each point of a span that has any: the point's number (hour // step) and activity.
 
-        `hours` is the span, `step` the hours of a point, aligned to 1970; of several kinds, together.
+        `hours` is the span, `step` the hours of a point, aligned to 1970; `earlier` is the total before the span.
         """
-        found = connection.execute(_ends(owner, kinds, hours, step))
-        start = self.before(connection, owner, kinds, hours.start)
-        points = []
-        for kind, rows in groupby(found, key=lambda row: row[0]):
-            earlier = start[kind]
-            for _, hour, text in rows:
-                until = activity_of(text)
-                points.append((hour // step, until.since(earlier)))
-                earlier = until
-        return points
+        for hour, text in connection.execute(_ends(owner, kind, hours, step)):
+            until = activity_of(text)
+            yield hour // step, until.since(earlier)
+            earlier = until
 
 
-def _ends(owner: str, kinds: Sequence[str], hours: range, step: int) -> Select[Any]:
-    """Return the statement of the last total in each point of a span that has one: kind, hour, activity, in order."""
-    kind, hour = running_totals.c.kind, running_totals.c.hour
-    span = and_(running_totals.c.owner == owner, kind.in_(kinds), hour >= hours.start, hour < hours.stop)
-    if step == 1:
-        return select(kind, hour, running_totals.c.activity).where(span).order_by(kind, hour)
-    ends = select(kind, func.max(hour).label("hour")).where(span).group_by(kind, hour.op("/")(step)).subquery("ends")
-    total = running_totals.alias("total")
-    at_end = and_(total.c.owner == owner, total.c.kind == ends.c.kind, total.c.hour == ends.c.hour)
-    activity = select(total.c.activity).where(at_end).correlate(ends).scalar_subquery()
-    return select(ends.c.kind, ends.c.hour, activity).order_by(ends.c.kind, ends.c.hour)
+def _ends(owner: str, kind: str, hours: range, step: int) -> Select[Any]:
+    """Return the statement of the last total in each point of a span that has one: hour and activity, in order."""
+    hour, of_kind = running_totals.c.hour, (running_totals.c.owner == owner, running_totals.c.kind == kind)
+    ends = select(func.max(hour)).where(*of_kind, hour >= hours.start, hour < hours.stop).group_by(hour.op("/")(step))
+    return select(hour, running_totals.c.activity).where(*of_kind, hour.in_(ends)).order_by(hour)

@@ -12,7 +12,7 @@ from jobledger.v1 import webhook_service_pb2 as api
 from jobledger_service.core.api.job_requests import fingerprint
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.paging import request_mark
+from jobledger_service.core.ledger.paging import fitting, request_mark
 from jobledger_service.core.model.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.transport.identity import Caller, Role
@@ -114,10 +114,15 @@ class WebhookService:
         queries, now, mark = self.kernel.queries, self.kernel.clock(), request_mark("webhooks", caller.owner)
         place = queries.tokens.parse(request.page_token, mark, str)
         after = cast("str", place[0]) if place else ""
-        found = await queries.run_for(caller.owner, self.store.of_owner, caller.owner, after, limit + 1)
-        page = found[:limit]
-        token = queries.tokens.encode(mark, page[-1].webhook_id) if len(found) > limit else ""
-        return api.ListWebhooksResponse(webhooks=[webhook_message(one, now) for one in page], next_page_token=token)
+
+        def read_and_show() -> api.ListWebhooksResponse:
+            found = self.store.of_owner(caller.owner, after, limit + 1)
+            shown = [webhook_message(one, now) for one in found[:limit]]
+            count = fitting(one.ByteSize() for one in shown)
+            token = queries.tokens.encode(mark, found[count - 1].webhook_id) if found[count:] else ""
+            return api.ListWebhooksResponse(webhooks=shown[:count], next_page_token=token)
+
+        return await queries.run_for(caller.owner, read_and_show)
 
     async def UpdateWebhook(self, request: api.UpdateWebhookRequest, caller: Caller) -> api.UpdateWebhookResponse:
         new, now = read.update_webhook(request, allow_http=self.kernel.settings.webhook_allow_http), self.kernel.clock()

@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.ledger.committer import UPKEEP_ROWS
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.limits import SECOND
@@ -26,6 +27,9 @@ from .values import Draft, FanoutBatch, WebhookEvent
 log = structlog.get_logger(__name__)
 
 PAGE_SIZE: Final = 512
+MAX_DELIVERIES: Final = 1_000
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+"""The deliveries and their bytes at which a transaction that records them ends, with the event that is reached then."""
 GATHER_SECONDS: Final = 0.02
 """Seconds from a commit to its reading, so that the events of several commits are recorded together."""
 MAX_UNRECORDED_EVENTS: Final = 5_000
@@ -73,9 +77,8 @@ class WebhookFanout:
             missed = None
             if batch.trimmed is not None:
                 missed = Missed(batch.since + 1, batch.trimmed, self.kernel.clock())
-            if not await self.kernel.committer.run_on_writer(
-                partial(self.webhooks.record_batch, batch, missed, self.kernel.clock())
-            ):
+            record, rows = partial(self.webhooks.record_batch, batch, missed, self.kernel.clock()), len(batch.drafts)
+            if not await self.kernel.committer.run_on_writer(record, max(UPKEEP_ROWS, rows)):
                 self._has_webhooks = False
                 return False
             self._written = self.kernel.clock()
@@ -97,12 +100,14 @@ class WebhookFanout:
         watching: dict[str, list[Webhook]] = {}
         for webhook in self.webhooks.recording({_owner(row) for row in read.rows}):
             watching.setdefault(webhook.owner, []).append(webhook)
-        drafts: list[Draft] = []
-        for row in read.rows:
-            mine = watching.get(_owner(row))
-            if mine:
-                drafts += self._drafts_of(row, mine)
+        drafts, size = list[Draft](), 0
         trimmed = read.trimmed if read.trimmed > start else None
+        for row in read.rows:
+            more = self._drafts_of(row, watching.get(_owner(row), ()))
+            drafts += more
+            size += sum(len(draft.body) for draft in more)
+            if len(drafts) >= MAX_DELIVERIES or size >= MAX_BODY_BYTES:
+                return FanoutBatch(since, row.position, trimmed, drafts), False
         return FanoutBatch(since, max(read.through, trimmed or 0), trimmed, drafts), read.complete
 
     def _drafts_of(self, row: EventRow, webhooks: Sequence[Webhook]) -> list[Draft]:

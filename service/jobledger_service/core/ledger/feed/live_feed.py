@@ -12,11 +12,12 @@ from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.filter import JobFilter
 
+from .counts import FeedCounts
 from .page import MAX_PAGE_ENTRIES, NoProgressError, Page
 from .pages import Pages
 from .ring import Ring
 from .stops import StopSubscribers, StopSubscription
-from .subscribers import FeedCounts, Subscribers
+from .subscribers import Subscribers
 from .subscription import FeedSubscription
 
 log = structlog.get_logger(__name__)
@@ -149,6 +150,7 @@ class LiveFeed:
             self._ring,
             self._pages,
             self._closing,
+            self.counts,
             after,
             job_key=job_key,
             jobs=jobs,

@@ -11,7 +11,7 @@ from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.job import job_id_of, owner_of
 from jobledger_service.core.model.states import JobState
 
-from .subscribers import FeedCounts
+from .counts import FeedCounts
 from .wakeup import Wakeup
 
 MAX_JOBS: Final = 1_000

@@ -8,6 +8,7 @@ from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
 
+from .counts import FeedCounts
 from .subscription import FeedSubscription
 
 Label = tuple[str, str]
@@ -15,18 +16,6 @@ Route = tuple[str | None, Label | None]
 """A kind and a label that an entry must have for a filter to match it; None is any."""
 
 ANY: Final = None
-
-
-@dataclass(slots=True)
-class FeedCounts:
-    """What the feed did since the process started."""
-
-    evaluations: int = 0
-    """How often a filter was applied to an entry."""
-    wakeups: int = 0
-    """How often a watch received an entry that was just committed."""
-    history: int = 0
-    """The number of stored events read for lagging watches."""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
 
+from .counts import FeedCounts
 from .page import MAX_PAGE_BYTES, NoProgressError
 from .pages import Pages
 from .ring import Ring
@@ -29,6 +30,7 @@ class FeedSubscription:
         ring: Ring,
         pages: Pages,
         closing: asyncio.Event,
+        counts: FeedCounts,
         after: int,
         *,
         job_key: str = "",
@@ -41,6 +43,7 @@ class FeedSubscription:
         self._ring = ring
         self._pages = pages
         self._closing = closing
+        self._counts = counts
         self._unsubscribe = unsubscribe
         self._position = after
         self._queue: deque[Entry] = deque()
@@ -69,14 +72,19 @@ class FeedSubscription:
         else:
             self._queue.append(entry)
             self._bytes += entry.size
+            self._counts.queued_bytes += entry.size
         self.wake()
 
     def fall_behind(self) -> None:
         """Drop the queue: the watcher then reads from the history, at its position."""
         self._advance(self.position)
-        self._queue.clear()
-        self._bytes = 0
+        self._clear_queue()
         self._behind = True
+
+    def _clear_queue(self) -> None:
+        self._queue.clear()
+        self._counts.queued_bytes -= self._bytes
+        self._bytes = 0
 
     def wake(self) -> None:
         """Wake the watcher."""
@@ -96,8 +104,7 @@ class FeedSubscription:
         if not self._queue:
             return ()
         entries = list(self._queue)
-        self._queue.clear()
-        self._bytes = 0
+        self._clear_queue()
         self._advance(entries[-1].position)
         return entries
 
@@ -125,4 +132,5 @@ class FeedSubscription:
 
     def close(self) -> None:
         """Leave the feed."""
+        self._clear_queue()
         self._unsubscribe(self)

@@ -1,0 +1,40 @@
+"""A page of keys looks at a bounded number of them, however many it leaves out."""
+
+from contextlib import closing
+from pathlib import Path
+
+from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.features.access.rules import ApiKey
+from jobledger_service.features.access.store import KeyListing, Place, SqlKeyStore
+from msgspec.structs import replace as with_changes
+
+from tests.support.databases import new_database
+
+NOW = 1_000
+
+
+def made(number: int) -> ApiKey:
+    """Return a key: the first six have ended, every other is alice's."""
+    owner, ends = "bob" if number % 2 else "alice", NOW if number < 6 else None
+    return ApiKey(f"{number:016}", owner, "n", frozenset(), bytes([number]), number, ends)
+
+
+def test_a_page_of_keys_looks_at_so_many_and_says_where_it_ended(store: str, tmp_path: Path):
+    with closing(open_database(new_database(store, tmp_path))) as database:
+        upgrade(database)
+        keys = SqlKeyStore(database, max_look=3)
+        for number in range(10):
+            keys.write("", lambda _, number=number: [made(number)])
+
+        def pages(listing: KeyListing) -> list[list[int]]:
+            found = []
+            place: Place | None = None
+            while not found or place:
+                page, place = keys.list_keys(with_changes(listing, after=place))
+                found.append([key.create_time for key in page])
+            return found
+
+        assert pages(KeyListing("", ended=False, now=NOW, after=None, limit=2)) == [[], [], [6, 7], [8, 9]]
+        assert pages(KeyListing("bob", ended=False, now=NOW, after=None, limit=2)) == [[], [], [7], [9]]
+        assert pages(KeyListing("bob", ended=True, now=NOW, after=None, limit=1)) == [[1], [3], [5], [7], [9]]

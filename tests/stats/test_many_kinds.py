@@ -1,0 +1,87 @@
+"""GetJobStats of an owner with many kinds reads as many rows, with as many statements, as with a thousand."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jobledger_service.core.model.limits import HOUR, MAX_SUM
+from jobledger_service.core.model.service_kinds import BULK
+from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.features.statistics.family import add_statistics
+from jobledger_service.features.statistics.rollup import Measure, StatisticsDelta
+from jobledger_service.features.statistics.rules import MAX_KINDS, Figures, StatsQuery
+from jobledger_service.features.statistics.store import SqlStatisticsStore
+from sqlalchemy import event
+
+HOURS = range(480_000, 480_004)
+QUERY = StatsQuery("me", (), HOURS, 1)
+MORE = 1_100
+
+
+def add_kinds(database: Database, numbers: range) -> None:
+    """Add kinds with jobs, of which something happened in each hour, and a bulk run; fold the first hour."""
+    delta = StatisticsDelta()
+    delta.add_count(("me", BULK, "QUEUED"), 1, 1, 0)
+    for kind in (BULK, *(f"k{n:05}" for n in numbers)):
+        delta.add_count(("me", kind, "COMPLETED"), 2, 0, 0)
+        delta.add_rollup(("me", HOURS.start, kind, "CREATED", 0), 1, 0)
+        for hour in HOURS[1:]:
+            delta.add_rollup(("me", hour, kind, "ARTIFACTS", 0), 1, MAX_SUM - 1)
+    with SqlWriteStore(database).transaction() as transaction:
+        add_statistics(transaction.connection, database.dialect, delta)
+    statistics = SqlStatisticsStore(database)
+    while due := statistics.unfolded(HOURS.start + 1):
+        statistics.fold(*due)
+
+
+@contextmanager
+def rows_read(database: Database) -> Iterator[list[int]]:
+    """Yield a list that gets the number of rows of each statement that is read meanwhile."""
+    rows: list[int] = []
+
+    def count(_connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if not statement.startswith("SELECT"):
+            return
+        other = cursor.connection.cursor()
+        other.execute(statement, parameters)
+        rows.append(len(other.fetchall()))
+
+    event.listen(database.reader, "before_cursor_execute", count)
+    try:
+        yield rows
+    finally:
+        event.remove(database.reader, "before_cursor_execute", count)
+
+
+def check(figures: Figures, kinds: int) -> None:
+    assert figures.omitted_kinds == kinds - MAX_KINDS
+    assert list(figures.kinds) == [f"k{n:05}" for n in range(MAX_KINDS)]
+    for one, number in ((figures.total, kinds), (figures.kinds["k00007"], 1)):
+        assert one.jobs[JobState.COMPLETED] == 2 * number
+        assert one.activity.count(Measure.CREATED) == number
+        assert one.activity.total(Measure.ARTIFACTS) == 3 * (MAX_SUM - 1) * number
+    created = [figures.points[hour].count(Measure.CREATED) for hour in HOURS]
+    assert created == [kinds, 0, 0, 0]
+    assert figures.points[HOURS[-1]].total(Measure.ARTIFACTS) == (MAX_SUM - 1) * kinds
+
+
+def test_the_rows_and_statements_of_statistics_do_not_grow_with_the_kinds(database: Database):
+    read = []
+    for times in (1, 2):
+        add_kinds(database, range(MORE * (times - 1), MORE * times))
+        with rows_read(database) as rows:
+            check(SqlStatisticsStore(database).figures(QUERY), MORE * times)
+        read.append(rows)
+    assert read[0] == read[1]
+    assert max(read[0]) == MAX_KINDS + 3, "running totals: of each kind, of all, and of the two of the service"
+
+
+def test_a_span_from_the_first_hour_of_all_counts_only_the_hours_that_are_kept(database: Database):
+    add_kinds(database, range(3))
+    SqlStatisticsStore(database).trim((HOURS.start + 1) * HOUR, 100)
+    figures = SqlStatisticsStore(database).figures(StatsQuery("me", (), range(HOURS.stop), 24))
+    counts = [figures.total.activity, figures.kinds["k00000"].activity, *figures.points.values()]
+    assert [one.count(Measure.CREATED) for one in counts] == [0] * len(counts)
+    assert [one.count(Measure.ARTIFACTS) for one in counts] == [9, 3, 9]
