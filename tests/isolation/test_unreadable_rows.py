@@ -160,7 +160,9 @@ def _damage(database: str) -> None:
         change("UPDATE jobs SET settled = :to, fixed = :to WHERE job_key = 'alice/kept'", **junk)
         # All events are recorded for webhooks anew.
         connection.execute(text("DELETE FROM deliveries"))
-        connection.execute(text("UPDATE webhooks SET after_position = 0"))
+        for key, raw in connection.execute(text("SELECT webhook_key, webhook FROM webhooks")).all():
+            anew = json.dumps(json.loads(raw) | {"after": 0})
+            change("UPDATE webhooks SET webhook = :to WHERE webhook_key = :key", to=anew, key=key)
         change("UPDATE webhook_checkpoint SET position = 0")
     opened.close()
 

@@ -1,4 +1,4 @@
-"""The reading port of the store: jobs, lists, events and due work."""
+"""The reading port of the store: jobs, lists and events."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -184,13 +184,6 @@ class EventsRead(MsgStruct, frozen=True):
     through: int
     trimmed: int
     complete: bool
-
-
-class DueStore(Protocol):
-    """Finds what is due. Methods raise StoreUnavailable."""
-
-    def due(self, now: int) -> list[str]:
-        """Return the names of the duties that have something to do; cheap enough for several times a second."""
 
 
 class ReadStore(Protocol):

@@ -43,7 +43,7 @@ from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVit
 
 from .artifact_versions import with_artifacts
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
-from .core_families import RUN_COLUMNS, run_of
+from .core_families import RUN
 from .engines import Database
 from .epochs import read_epoch
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
@@ -325,9 +325,8 @@ class SqlReadStore:
     def read_run(self, job_key: str) -> RunState | None:
         """Return the run of one of the service's own jobs, None when there is no such job."""
         with self._database.read() as connection:
-            wanted = select(*RUN_COLUMNS).where(runs.c.job_key == job_key)
-            row = connection.execute(wanted).first()
-        return None if row is None else run_of(row)
+            run = connection.execute(select(runs.c.run).where(runs.c.job_key == job_key)).scalar()
+        return None if run is None else RUN.decode(run)
 
 
 def _apart(keys: Sequence[str], found: Mapping[str, R]) -> tuple[list[R], list[str]]:

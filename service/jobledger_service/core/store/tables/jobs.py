@@ -135,9 +135,7 @@ runs = Table(
     "runs",
     metadata,
     Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
-    Column("cursors", Text, nullable=False),
-    Column("counts", Text, nullable=False),
-    Column("reported", Text, nullable=False),
+    Column("run", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 
