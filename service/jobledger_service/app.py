@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uuid_utils
@@ -48,7 +48,9 @@ from .settings import Settings
 from .transport import server
 from .transport.call import AccessLog
 from .transport.rpc_server import RpcServer
-from .transport.trace_context import Tracer
+
+if TYPE_CHECKING:
+    from .transport.tracing import CallTracer
 
 log = structlog.get_logger(__name__)
 
@@ -211,7 +213,7 @@ class App:
         log.info("stopped")
 
 
-def tracer_of(settings: Settings) -> Tracer | None:
+def tracer_of(settings: Settings) -> "CallTracer | None":
     """Return what makes spans of calls, None when that is off."""
     if not settings.tracing:
         return None

@@ -17,12 +17,13 @@ from .identity import PUBLIC_CALLER, Caller
 from .methods import Method
 from .metrics import MethodMetrics
 from .refusals import MessageTooLarge
-from .trace_context import Span, Tracer
 from .units import MICROS_PER_SECOND
 from .usage import UsageCounts
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+    from .tracing import CallTracer, OpenSpan
 
     Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
 else:
@@ -90,7 +91,9 @@ class Call:
         "usage",
     )
 
-    def __init__(self, handler: MethodHandler, context: Context, access: AccessLog, tracer: Tracer | None) -> None:
+    def __init__(
+        self, handler: MethodHandler, context: Context, access: AccessLog, tracer: "CallTracer | None"
+    ) -> None:
         self.handler = handler
         self.context = context
         self.job_id = ""
@@ -100,8 +103,8 @@ class Call:
         self.usage = UsageCounts()
         self._access = access
         self._tracer = tracer
-        self._open: AbstractContextManager[Span] | None = None
-        self._span: Span | None = None
+        self._open: AbstractContextManager[OpenSpan] | None = None
+        self._span: OpenSpan | None = None
         self._began = 0.0
 
     def __enter__(self) -> Self:

@@ -28,13 +28,13 @@ from .open_calls import OpenCalls
 from .public_calls import MAX_BYTES, PublicRequests, PublicStreams
 from .refusal_log import RefusalLog
 from .refusals import ApiKeyMissing, MalformedRequest, RoleMissing, ServerDraining
-from .trace_context import Tracer
 from .usage import Usage
 
 log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
     from .rate_limiter import RateLimiter
+    from .tracing import CallTracer
 
     Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its stubs only
 else:
@@ -106,7 +106,7 @@ class RpcServer:
         refused_by_service: Callable[[Exception], Refused | None],
         metrics: CallMetrics,
         access_log: AccessLog,
-        tracer: Tracer | None,
+        tracer: "CallTracer | None",
         on_overload: Callable[[str], None],
     ) -> None:
         self._authenticate = authenticate
