@@ -2,17 +2,14 @@
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 
 import grpc
 
 from .call import Call
 from .methods import Kind, Method
-from .receiving import LARGE, LargeRequests, RequestReceiver
+from .receiving import LargeRequests, Places, RequestReceiver
 from .refusals import InFlightFull, MalformedRequest
-
-if TYPE_CHECKING:
-    from .turns import Places
 
 T = TypeVar("T")
 
@@ -107,32 +104,31 @@ class InFlight:
 class CallInFlight:
     """One call in flight; the end of the block gives its place free, and the bytes of its request.
 
-    Raises InFlightFull when there is no room for it, before anything of its request is read.
+    To enter raises InFlightFull when there is no room for it, before anything of its request is read.
     """
 
     __slots__ = ("_bytes", "_call", "_calls", "_in_flight", "_owner", "_place", "_reserved")
 
     def __init__(self, in_flight: InFlight, call: Call) -> None:
-        method, owner = call.handler.method, call.caller.owner
-        if method.kind is Kind.WRITE and not method.reserved:
-            in_flight.check_writer(owner)
-        self._calls = in_flight.shares_of(method)
-        if self._calls is not None and not self._calls.admits(owner, 1, reserved=method.reserved):
-            raise InFlightFull("calls")
         self._in_flight = in_flight
         self._call = call
-        self._owner = owner
-        self._reserved = method.reserved
+        self._owner = call.caller.owner
+        self._reserved = call.handler.method.reserved
+        self._calls = in_flight.shares_of(call.handler.method)
         self._bytes = 0
         self._place: Places | None = None
 
     def __enter__(self) -> Self:
+        if self._call.handler.method.kind is Kind.WRITE and not self._reserved:
+            self._in_flight.check_writer(self._owner)
         if self._calls is not None:
+            if not self._calls.admits(self._owner, 1, reserved=self._reserved):
+                raise InFlightFull("calls")
             self._calls.add(self._owner, 1)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._leave_place()
+        self.leave_place()
         if self._calls is not None:
             self._calls.remove(self._owner, 1)
         self._in_flight.bytes.remove(self._owner, self._bytes)
@@ -140,9 +136,9 @@ class CallInFlight:
     async def receive(self) -> bytes:
         """Return the request, and note that what follows is done for it.
 
-        A place is held until `read` returns. Raises MalformedRequest when there is no request; InFlightFull when its
-        bytes are too many, or the owner's requests wait too long; MessageTooLarge; RequestTimedOut; and what
-        `begin_call` raises.
+        A place is held until `leave_place`, or the end of the block: till then a request may be in memory several
+        times. Raises MalformedRequest when there is no request; InFlightFull when its bytes are too many, or the
+        owner's requests wait too long; MessageTooLarge; RequestTimedOut; and what `begin_call` raises.
         """
         receiver = self._in_flight.receiver
         unread = UNREAD_BYTES if receiver.turns.find(self._owner, reserved=self._reserved) is None else 0
@@ -155,15 +151,15 @@ class CallInFlight:
         self._accept(raw, len(raw))
         return bytes(raw)
 
-    async def read(self, raw: bytes, read: Callable[[bytes], T]) -> T:
-        """Return what `read` makes of a request: a large one on a thread, one at a time, owners in turn."""
-        request = (
-            read(raw)
-            if len(raw) < LARGE
-            else await self._in_flight.large_requests.read(self._owner, read, raw, reserved=self._reserved)
-        )
-        self._leave_place()
-        return request
+    async def read_on_thread(self, read: Callable[[bytes], T], raw: bytes) -> T:
+        """Return what `read` makes of a large request, in the owner's turn; raises its errors."""
+        return await self._in_flight.large_requests.read(self._owner, read, raw, reserved=self._reserved)
+
+    def leave_place(self) -> None:
+        """Give the place free where the request was received."""
+        if self._place is not None:
+            self._in_flight.receiver.turns.release(self._owner, self._place)
+            self._place = None
 
     async def receive_each(self) -> AsyncIterator[bytes]:
         """Yield the requests of a stream, as the caller sends them; two are counted: one is written, one is read."""
@@ -188,8 +184,3 @@ class CallInFlight:
     def _release(self, amount: int) -> None:
         self._bytes -= amount
         self._in_flight.bytes.remove(self._owner, amount)
-
-    def _leave_place(self) -> None:
-        if self._place is not None:
-            self._in_flight.receiver.turns.release(self._owner, self._place)
-            self._place = None

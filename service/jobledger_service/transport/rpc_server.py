@@ -26,6 +26,7 @@ from .methods import Calls, Kind, Method
 from .metrics import CallMetrics
 from .open_calls import OpenCalls
 from .public_calls import MAX_BYTES, PublicRequests, PublicStreams
+from .receiving import LARGE
 from .refusal_log import RefusalLog
 from .refusals import ApiKeyMissing, MalformedRequest, RoleMissing, ServerDraining
 from .usage import Usage
@@ -186,11 +187,16 @@ class RpcServer:
         return behaviour
 
     async def _answer(self, call: Call) -> Any:  # noqa: ANN401  a message, or bytes
-        """Receive and read a request when there is room for it, and answer it."""
+        """Answer a request, which is received and read when there is room for it."""
         with CallInFlight(self._controls.in_flight, call) as in_flight, self._held(call):
-            return await call.handler.answer(
-                await in_flight.read(await in_flight.receive(), partial(_read, call)), call.caller
-            )
+            return await call.handler.answer(await self._receive(call, in_flight), call.caller)
+
+    async def _receive(self, call: Call, in_flight: CallInFlight) -> Any:  # noqa: ANN401  any message
+        raw = await in_flight.receive()
+        large = len(raw) >= LARGE
+        request = await in_flight.read_on_thread(partial(_read, call), raw) if large else _read(call, raw)
+        in_flight.leave_place()
+        return request
 
     async def _answer_stream(self, call: Call) -> Any:  # noqa: ANN401  a message, or bytes
         """Answer a stream of requests, which are received as they are asked for."""
