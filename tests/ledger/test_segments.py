@@ -25,10 +25,10 @@ from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.api.job_service import JobService
 from jobledger_service.core.ledger.commands import CancelJob, UpdateJob
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.lifecycle import Cancellation, CancelOutcome, JobUpdate
 from jobledger_service.core.store import job_rows
 from jobledger_service.core.store.tables import jobs
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
 from sqlalchemy import event, select
 

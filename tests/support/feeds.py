@@ -7,14 +7,14 @@ from typing import Self
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.ledger.feed.live_feed import LiveFeed
 from jobledger_service.core.ledger.feed.subscription import FeedSubscription
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.reads import EventRow
 from jobledger_service.core.store.tables import events, ledger
 from sqlalchemy import delete, insert, update
 
@@ -47,7 +47,7 @@ class FeedLedger:
     def __init__(self, store: str, directory: Path) -> None:
         self.database = open_database(new_database(store, directory))
         upgrade(self.database)
-        self.reads = SqlReadStore(self.database)
+        self.reads = ReadStore(self.database)
         self.queries = Queries(self.reads)
         self.found: list[Entry] = []
         self.feed = self.open_feed()

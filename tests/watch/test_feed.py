@@ -15,11 +15,11 @@ from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, MAX_PAGE_ENT
 from jobledger_service.core.ledger.feed.pages import Pages
 from jobledger_service.core.ledger.feed.ring import Ring
 from jobledger_service.core.ledger.feed.subscription import FeedSubscription
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.ledger.watch import Mode, Watch
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.reads import EventRow
 from jobledger_service.features.retention.store import SqlHistoryStore
 from structlog.testing import capture_logs
 

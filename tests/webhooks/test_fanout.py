@@ -12,10 +12,10 @@ import pytest
 from jobledger_service.core.ledger.commands import CreateJob
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.store.tables import deliveries
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.fanout import MAX_BODY_BYTES, MAX_DELIVERIES, WebhookFanout
 from jobledger_service.features.webhooks.rules import MAX_WEBHOOKS, Secret, Webhook

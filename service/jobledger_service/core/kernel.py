@@ -19,12 +19,12 @@ from .ledger.commands import ClaimedChunk, OnDeletion
 from .ledger.committer import Committer
 from .ledger.duty import Duty
 from .ledger.feed.live_feed import LiveFeed
-from .ledger.ports import Clock
 from .ledger.queries import Queries
-from .ledger.read_ports import ReadStore
-from .ledger.unreadable_rows import UnreadableRows
 from .ledger.watch import Watch
+from .store.clock import Clock
 from .store.engines import Database
+from .store.reading import ReadStore
+from .store.unreadable_rows import UnreadableRows
 
 ChunkHandler = Callable[[ClaimedChunk], Awaitable[None]]
 """Works a chunk of one of the service's own jobs to its end."""

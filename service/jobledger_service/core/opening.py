@@ -18,21 +18,21 @@ from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
 from .ledger.commands import OnDeletion
 from .ledger.committer import Batch, Committer, QueueBounds
+from .ledger.core_families import core_families
 from .ledger.current_call import begin_call
-from .ledger.entry import Entry
 from .ledger.feed.live_feed import LiveFeed
-from .ledger.ports import Clock
 from .ledger.queries import Queries
 from .ledger.row_families import OpenFamily
 from .ledger.shares import Shares
-from .ledger.unreadable_rows import UnreadableRows
 from .ledger.watch import Watch
 from .model.limits import SECOND
-from .store.core_families import core_families
+from .store.clock import Clock
 from .store.engines import Database
-from .store.reading import SqlReadStore
+from .store.entry import Entry
+from .store.reading import ReadStore
 from .store.time_limits import TimeLimits
-from .store.writing import SqlWriteStore
+from .store.unreadable_rows import UnreadableRows
+from .store.writing import WriteStore
 
 if TYPE_CHECKING:
     from jobledger_service.transport.rate_limiter import RateLimiter
@@ -60,8 +60,8 @@ def open_kernel(
 ) -> Kernel:
     """Return the core over a database whose schema is up to date."""
     unreadable = UnreadableRows(on_unreadable)
-    codec, writes = ProtoCodec(unreadable), SqlWriteStore(database, unreadable)
-    store = SqlReadStore(database, unreadable=unreadable)
+    codec, writes = ProtoCodec(unreadable), WriteStore(database, unreadable)
+    store = ReadStore(database, unreadable=unreadable)
     queries = Queries(store, settings.reads_per_owner)
     quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
     executor = Executor(

@@ -19,8 +19,7 @@ from jobledger_service.core.ledger.commands import (
     ReleaseChunks,
 )
 from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.ledger.ports import Queue
-from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.chunk import Queue, WorkError
 from jobledger_service.core.model.errors import Draining, Refusal, StoreUnavailable
 from jobledger_service.core.model.limit_errors import QueueFull
 from jobledger_service.core.model.limits import SECOND

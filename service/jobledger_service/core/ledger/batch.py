@@ -8,16 +8,18 @@ import structlog
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.change import ChangeType
+from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.errors import Refusal, StoreUnavailable
+from jobledger_service.core.store.clock import Clock
+from jobledger_service.core.store.entry import Entry, Record
+from jobledger_service.core.store.writes import ConflictError
+from jobledger_service.core.store.writing import Transaction, WriteStore
 
+from .codec import Codec
 from .commands import Command, PartialResult
 from .cursor import Cursor
-from .entry import Entry, Record
-from .feed_ports import Codec
-from .ports import Clock, Queue
 from .row_families import OpenFamily, RowFamily
 from .working_set import MAX_BATCH_ROWS, PostponedError, WorkingSet
-from .write_ports import ConflictError, Transaction, WriteStore
 
 log = structlog.get_logger(__name__)
 

@@ -10,12 +10,23 @@ from msgspec.structs import replace
 from jobledger_service.core.model.errors import JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import job_id_of, job_key, owner_of
 from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.store.engines import OWNER_THREADS
+from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.reads import (
+    ChunksRead,
+    EventRow,
+    JobRead,
+    JobsRead,
+    JobStatus,
+    Listing,
+    PageKey,
+    StatusesRead,
+)
 
 from .cursor import Cursor
 from .loader import Loader, NotReadError
 from .paging import PageTokens, fitting, request_mark
-from .read_ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore, StatusesRead
-from .readers import OWNER_THREADS, READS_PER_OWNER, Reader, SharedReaders
+from .readers import READS_PER_OWNER, Reader, SharedReaders
 
 P = ParamSpec("P")
 R = TypeVar("R")

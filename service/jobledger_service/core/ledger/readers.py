@@ -3,11 +3,11 @@
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import monotonic
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct as MsgStruct
@@ -17,13 +17,18 @@ from jobledger_service.core.model.limit_errors import TooManyReads
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OWNER_THREADS: Final = 3
-"""Threads on which owners take turns. One is always free for other owners, whatever one owner requests."""
 READS_PER_OWNER: Final = 1_000
 READ_COST: Final = 0.0005
 """The cost of a read beside its time, in seconds, so that owners of quick reads take turns one by one."""
 FORGET_FROM: Final = 64
 """The number of remembered owners at which those without a lead are forgotten."""
+
+
+class StoreRunner(Protocol):
+    """Runs work of the store: a write on the writer's thread, a read on a reader's."""
+
+    def __call__(self, work: Callable[[], R], /) -> Awaitable[R]:
+        """Return the result of the work."""
 
 
 class Reader:

@@ -10,12 +10,13 @@ from typing import ClassVar
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.change import JobDelta
+from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.store.writing import Transaction
 
-from .ports import ChunkKey
+from .picking import ClaimQuery
 from .undo import Undo
-from .write_ports import ClaimQuery, Transaction
 
 
 class Needs(MsgStruct, frozen=True):

@@ -8,14 +8,13 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.model.change import Change, ChangeType, JobDelta
 from jobledger_service.core.model.chunk import Artifacts, Chunk
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.job import Inputs, Job
 from jobledger_service.core.model.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.store.entry import ChunkRange, JobSegments, Record
+from jobledger_service.core.store.writes import SweptRows, Writes
 
-from .entry import ChunkRange, JobSegments, Record
-from .ports import Inputs
 from .undo import Undo
-from .write_ports import SweptRows, Writes
 
 MAX_EVENT_BYTES: Final = 1024 * 1024
 """The maximum encoded size of what one commit changes on one job."""

@@ -14,13 +14,14 @@ from jobledger_service.core.model.errors import CursorAhead, Draining, JobNotFou
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.states import ENDED
+from jobledger_service.core.store.entry import Entry
+from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.reads import JobRead, Listed, Listing, PageKey
 
-from .entry import Entry
+from .codec import Codec
 from .feed.live_feed import LiveFeed
 from .feed.subscription import FeedSubscription
-from .feed_ports import Codec
 from .queries import Queries
-from .read_ports import JobRead, Listed, Listing, PageKey, ReadStore
 
 SNAPSHOT_PAGE_SIZE = 500
 

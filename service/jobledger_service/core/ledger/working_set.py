@@ -7,20 +7,20 @@ from typing import Final, TypeVar, cast
 from msgspec.structs import replace
 
 from jobledger_service.core.model.change import Change, ChangeType, Step
-from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk
+from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk, ChunkKey, Queue
 from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobUnreadable
-from jobledger_service.core.model.job import Job, job_id_of, job_key
+from jobledger_service.core.model.job import Inputs, Job, job_id_of, job_key
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
 from jobledger_service.core.model.sweep import Sweep
+from jobledger_service.core.store.entry import JobSegments, Record
+from jobledger_service.core.store.writes import SweptRows, Writes
+from jobledger_service.core.store.writing import Transaction
 
-from .entry import JobSegments, Record
-from .picking import Picked, pick
-from .ports import ChunkKey, Inputs, Queue
+from .picking import ClaimQuery, Picked, pick
 from .row_families import Needs, OpenFamily, RowFamily, open_families
 from .stored_chunks import StoredChunks
 from .touched import Touched
 from .undo import Undo
-from .write_ports import ClaimQuery, SweptRows, Transaction, Writes
 
 Family = TypeVar("Family", bound=RowFamily)
 Holder = TypeVar("Holder", Job, Chunk)

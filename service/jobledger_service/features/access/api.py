@@ -10,8 +10,9 @@ from jobledger.v1 import admin_service_pb2 as api
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
-from jobledger_service.core.ledger.ports import Clock, StoreRunner
+from jobledger_service.core.ledger.readers import StoreRunner
 from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound, AuthDisabled
+from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 

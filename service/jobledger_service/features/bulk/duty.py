@@ -11,11 +11,11 @@ from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.duties.service_jobs import LEASE
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
-from jobledger_service.core.ledger.read_ports import JobRead, Listing, PageKey
 from jobledger_service.core.model.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
+from jobledger_service.core.store.reads import JobRead, Listing, PageKey
 
 from .commands import BulkStep
 from .requests import BulkOrder, order_of

@@ -13,10 +13,10 @@ from jobledger_service.core.api.parse import filter_fields
 from jobledger_service.core.ledger.cursor import Cursor
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.ledger.readers import SharedReaders
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.errors import CursorAhead, Draining
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.search import match_prefixes
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 
 from .lines import Lines
 from .page import BEGIN, ExportedJob, ExportKey

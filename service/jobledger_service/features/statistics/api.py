@@ -6,8 +6,8 @@ from typing import Final
 from jobledger.v1 import stats_pb2
 
 from jobledger_service.core.api.services import JOB_SERVICE
-from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 

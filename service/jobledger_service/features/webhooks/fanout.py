@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.committer import UPKEEP_ROWS
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.states import DeliveryState
+from jobledger_service.core.store.reads import EventRow
 
 from .bodies import WebhookCodec
 from .deliveries import Attempt, Delivery

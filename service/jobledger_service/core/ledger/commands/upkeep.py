@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.ports import ChunkKey
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.change import SERVICE_ACTOR, Step
+from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.states import UNFINISHED, ChunkState
 

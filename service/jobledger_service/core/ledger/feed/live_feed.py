@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from jobledger_service.core.ledger.entry import Entry
-from jobledger_service.core.ledger.feed_ports import Codec
+from jobledger_service.core.ledger.codec import Codec
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.store.entry import Entry
+from jobledger_service.core.store.reading import ReadStore
 
 from .counts import FeedCounts
 from .page import MAX_PAGE_ENTRIES, NoProgressError, Page
