@@ -7,7 +7,7 @@ from typing import Any, Final
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Commit, Executor, Postponed
 from jobledger_service.core.ledger.commands import ClaimChunk, ClaimChunks, ClaimedChunk, CreateJob
-from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.job import FailurePolicy, Job, JobSpec, job_key
@@ -43,7 +43,7 @@ class LargeLedger:
             WriteStore(database),
             ProtoCodec(),
             lambda: self.now,
-            lambda position: Cursor(self.reads.epoch.id, position),
+            Cursors(self.reads.epoch.id),
             all_families(database),
             quiet=0,
         )

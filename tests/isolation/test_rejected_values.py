@@ -10,8 +10,9 @@ import pytest
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CompleteChunks, CreateJob, LeaseStatus
-from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.leases import Lease
@@ -42,8 +43,8 @@ def database(store: str, tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def executor(database: Database) -> Executor:
     clock, reads = count(1_000_000), ReadStore(database)
-    cursor = lambda position: Cursor(reads.epoch.id, position)  # noqa: E731
-    return Executor(WriteStore(database), ProtoCodec(), lambda: next(clock), cursor, all_families(database), quiet=0)
+    cursors = Cursors(reads.epoch.id)
+    return Executor(WriteStore(database), ProtoCodec(), lambda: next(clock), cursors, all_families(database), quiet=0)
 
 
 def create(owner: str, job_id: str, display_name: str = "") -> CreateJob:
@@ -82,7 +83,8 @@ async def test_a_poisoned_read_fails_alone_among_those_that_it_shares_a_statemen
     database: Database, executor: Executor
 ):
     executor.run([create(BYSTANDER, f"job-{n}") for n in range(20)])
-    with closing(Queries(ReadStore(database))) as queries:
+    with closing(Readers()) as readers:
+        queries = Queries(ReadStore(database), readers)
         keys = [job_key(BYSTANDER, f"job-{n}") for n in range(20)]
         asked = [*keys[:7], UNFIT_KEYS[0], *keys[7:13], UNFIT_KEYS[1], *keys[13:]]
 

@@ -11,7 +11,7 @@ import pytest
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CreateJob, DeleteJob, UpdateJob
-from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.ledger.paging import PageTokens
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
@@ -53,13 +53,10 @@ class Ledger:
             WriteStore(self.database),
             ProtoCodec(),
             lambda: next(self.clock),
-            self.cursor,
+            Cursors(self.reads.epoch.id),
             all_families(self.database),
             quiet,
         )
-
-    def cursor(self, position: int) -> Cursor:
-        return Cursor(self.reads.epoch.id, position)
 
     def create(self, *job_ids: str, name: str = "") -> None:
         self.run(*(CreateJob(new(job_id, name), "caller", inputs=Inputs()) for job_id in job_ids))

@@ -8,7 +8,7 @@ from jobledger_service.core.ledger.batch import Commit, Executor
 from jobledger_service.core.ledger.codec import Codec
 from jobledger_service.core.ledger.commands import CreateJob
 from jobledger_service.core.ledger.committer import QueueBounds
-from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.store.engines import open_database
@@ -35,7 +35,7 @@ class Ledger:
             WriteStore(self.database),
             codec or ProtoCodec(),
             lambda: next(clock),
-            lambda position: Cursor(self.reads.epoch.id, position),
+            Cursors(self.reads.epoch.id),
             all_families(self.database),
             quiet=0,
         )

@@ -149,7 +149,7 @@ class JobService:
             next_page_token=page.next_page_token,
             total_size=page.total,
             total_is_lower_bound=page.total_is_lower_bound,
-            cursor=page.cursor.encode(),
+            cursor=page.cursor,
             unreadable_job_ids=[*map(job_id_of, page.unreadable), *bad],
         )
         return b"".join((*jobs, *map(_status_field, page.statuses), rest.SerializeToString()))

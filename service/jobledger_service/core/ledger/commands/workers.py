@@ -67,11 +67,11 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
         """Lease these chunks until the event of a job would become too large; the first is always leased."""
         taken = 0
         for key in chunks:
-            savepoint = work.savepoint
+            savepoint = work.undo.savepoint
             if not _claim(work, key, self.by):
                 continue
             if taken and work.exceeded:
-                work.rollback(savepoint)
+                work.undo.rollback(savepoint)
                 return
             taken += 1
             yield key
