@@ -5,18 +5,11 @@ from collections import Counter
 import pytest
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.core.store.engines import Database
-from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
+from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryCapacity
 from jobledger_service.features.webhooks.delivery_store import EXPIRED_MESSAGE, SqlDeliveryStore
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook
-from jobledger_service.features.webhooks.store import SqlWebhookStore
-from jobledger_service.features.webhooks.values import (
-    ClaimedDelivery,
-    DeliveryCapacity,
-    Draft,
-    FanoutBatch,
-    FinishedAttempt,
-)
+from jobledger_service.features.webhooks.store import FanoutBatch, SqlWebhookStore
 from msgspec.structs import replace
 
 pytestmark = pytest.mark.fast
@@ -30,15 +23,13 @@ def made(webhook_id: str, state: WebhookState = WebhookState.ACTIVE, owner: str 
     return Webhook(owner, webhook_id, "https://example.org/", secrets, 1, 1, state=state, state_time=1)
 
 
-def draft(webhook: Webhook, position: int, job: str, create_time: int = 1) -> Draft:
+def draft(webhook: Webhook, position: int, job: str, create_time: int = 1) -> Delivery:
     event_type = WebhookEventType.JOB_CREATED
-    return Draft(Delivery(webhook.key, position, 0, f"me/{job}", event_type, create_time), b"{}")
+    return Delivery(webhook.key, position, 0, f"me/{job}", event_type, create_time, body=b"{}")
 
 
-def claim(
-    delivery_store: SqlDeliveryStore, now: int, *finished: FinishedAttempt, lease: int = 100
-) -> list[ClaimedDelivery]:
-    return delivery_store.settle_and_claim(finished, lambda same, _: same, ROOM, now, lease)
+def claim(delivery_store: SqlDeliveryStore, now: int, *finished: Delivery, lease: int = 100) -> list[Delivery]:
+    return [one for _, one in delivery_store.settle_and_claim(finished, lambda same, _: same, ROOM, now, lease)]
 
 
 def test_what_is_too_old_dies_or_is_forgotten_and_the_next_of_its_job_goes(database: Database):
@@ -48,8 +39,8 @@ def test_what_is_too_old_dies_or_is_forgotten_and_the_next_of_its_job_goes(datab
     assert store.record_batch(FanoutBatch(0, 4, None, drafts), None, 5)
     running, done, broken = sorted(claim(delivery_store, 5), key=lambda one: one.position)
     assert [one.position for one in (running, done, broken)] == [1, 3, 4]
-    delivered = FinishedAttempt(done, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None)
-    failed = FinishedAttempt(broken, Attempt(5, 1, 500, "answered 500"), DeliveryState.PENDING, 1_000)
+    delivered = done.attempted(Attempt(5, 1, 200, ""), None)
+    failed = broken.attempted(Attempt(5, 1, 500, "answered 500"), 1_000)
     assert claim(delivery_store, 6, delivered, failed) == []
 
     assert delivery_store.trim_deliveries(before=10, limit=100, now=20) == 2
@@ -73,11 +64,11 @@ def test_an_attempt_that_comes_too_late_changes_nothing(database: Database):
     [first] = claim(delivery_store, 5, lease=10)
     assert claim(delivery_store, 14) == []
     [second] = claim(delivery_store, 15)
-    assert (first.fence, second.fence) == (1, 2)
-    late = FinishedAttempt(first, Attempt(5, 1, 410, "answered 410"), DeliveryState.DEAD, None)
+    assert (first.attempt_count, second.attempt_count) == (1, 2)
+    late = first.attempted(Attempt(5, 1, 410, "answered 410"), None)
     claim(delivery_store, 16, late)
     assert delivery_store.deliveries(webhook.key, ALL, None, 10)[0][0].state is DeliveryState.PENDING
-    claim(delivery_store, 17, FinishedAttempt(second, Attempt(15, 1, 200, ""), DeliveryState.DELIVERED, None))
+    claim(delivery_store, 17, second.attempted(Attempt(15, 1, 200, ""), None))
     assert delivery_store.deliveries(webhook.key, ALL, None, 10)[0][0].state is DeliveryState.DELIVERED
 
 
@@ -86,7 +77,7 @@ def test_what_was_broken_off_can_be_claimed_at_once(database: Database):
     webhook = store.create(made("w"), 1)
     assert store.record_batch(FanoutBatch(0, 1, None, [draft(webhook, 1, "a")]), None, 5)
     delivery_store.release(claim(delivery_store, 5))
-    assert [one.fence for one in claim(delivery_store, 6)] == [2]
+    assert [one.attempt_count for one in claim(delivery_store, 6)] == [2]
 
 
 def test_an_owner_of_many_webhooks_leaves_the_others_their_share(database: Database):
@@ -101,18 +92,18 @@ def test_an_owner_of_many_webhooks_leaves_the_others_their_share(database: Datab
 
     few = store.create(made("w", owner="few"), 9)
     assert store.record_batch(FanoutBatch(8, 12, None, [draft(few, position, "x") for position in (9, 10)]), None, 6)
-    busy = Counter(one.webhook_key for one in alone)
+    busy = Counter(one.webhook_key for _, one in alone)
     assert (
         delivery_store.settle_and_claim(
             [], lambda same, _: same, DeliveryCapacity(total=0, per_webhook=4, busy=busy), 7, 1_000
         )
         == []
     )
-    busy.subtract({alone[0].webhook_key: 1})
-    [next_] = delivery_store.settle_and_claim(
+    busy.subtract({alone[0][1].webhook_key: 1})
+    [(next_, _)] = delivery_store.settle_and_claim(
         [], lambda same, _: same, DeliveryCapacity(total=1, per_webhook=4, busy=busy), 7, 1_000
     )
-    assert next_.webhook_key == few.key
+    assert next_.key == few.key
 
 
 def test_a_place_counts_once_and_a_disabled_webhook_records_nothing(database: Database):
@@ -140,7 +131,7 @@ def test_a_page_of_some_states_looks_at_so_many_deliveries_and_says_where_it_end
     webhook = store.create(made("w"), 1)
     assert store.record_batch(FanoutBatch(0, 8, None, [draft(webhook, n, f"job-{n}") for n in range(1, 9)]), None, 5)
     [first, *_] = sorted(claim(delivery_store, 5), key=lambda one: one.position)
-    claim(delivery_store, 6, FinishedAttempt(first, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None))
+    claim(delivery_store, 6, first.attempted(Attempt(5, 1, 200, ""), None))
     pages, place = list[list[int]](), None
     while not pages or place:
         page, place = delivery_store.deliveries(webhook.key, frozenset({DeliveryState.DELIVERED}), place, 2)
@@ -156,7 +147,7 @@ def test_a_page_of_deliveries_fits_into_a_reply(database: Database):
     webhook = store.create(made("w"), 1)
     event_type = (Attempt(5, 1, 500, "x" * 100_000),) * 20  # far more than the service itself notes
     drafts = [draft(webhook, n, f"job-{n}") for n in range(1, 5)]
-    drafts = [Draft(replace(one.delivery, attempts=event_type), one.body) for one in drafts]
+    drafts = [replace(one, attempts=event_type) for one in drafts]
     assert store.record_batch(FanoutBatch(0, 4, None, drafts), None, 5)
     page, last = delivery_store.deliveries(webhook.key, frozenset(), None, 10)
     assert [one.position for one in page] == [4]
