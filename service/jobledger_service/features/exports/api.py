@@ -82,11 +82,4 @@ class ExportCalls:
         wanted, lines = export(request, caller)
         async with aclosing(self.exports.open(wanted, lines, request.resume_token)) as opened:
             async for piece in opened:
-                yield export_pb2.ExportJobsResponse(
-                    data=piece.data,
-                    resume_token=piece.token,
-                    cursor=piece.cursor,
-                    rows=piece.rows,
-                    percent=piece.percent,
-                    unreadable_rows=piece.unreadable,
-                ).SerializeToString()
+                yield piece.SerializeToString()
