@@ -211,7 +211,7 @@ def test_deliveries_that_are_due_and_the_next_of_a_job_walk_their_indexes(databa
     webhook = store.create(WEBHOOK, 1)
     made = [Delivery(webhook.key, position, 0, "me/x", WebhookEventType.JOB_CREATED, 1) for position in (1, 2)]
     plans = Plans(database)
-    assert store.record_batch(FanoutBatch(0, 2, None, made), None, 5)
+    assert store.record_batch(FanoutBatch(0, 2, None, made), 5)
     assert delivery_store.is_due(5)
     plans.hold("deliveries_scheduled")
     [(_, first)] = delivery_store.settle_and_claim([], lambda same, _: same, ROOM, 5, 10)

@@ -23,7 +23,7 @@ from jobledger_service.core.model.limits import SECOND
 from . import bodies
 from .deliveries import Attempt, Delivery
 from .event_types import WebhookEventType, event_types, reached
-from .rules import Missed, Webhook
+from .rules import Webhook
 from .store import FanoutBatch, SqlWebhookStore
 
 log = structlog.get_logger(__name__)
@@ -75,10 +75,7 @@ class WebhookFanout:
         if batch.trimmed is not None:
             log.error("history was trimmed before webhooks had read it", first=batch.since + 1, last=batch.trimmed)
         if self._should_write(batch):
-            missed = None
-            if batch.trimmed is not None:
-                missed = Missed(batch.since + 1, batch.trimmed, self.kernel.clock())
-            record = partial(self.webhooks.record_batch, batch, missed, self.kernel.clock())
+            record = partial(self.webhooks.record_batch, batch, self.kernel.clock())
             if not await self.kernel.committer.run_on_writer(record, max(UPKEEP_ROWS, len(batch.deliveries))):
                 self._has_webhooks = False
                 return False

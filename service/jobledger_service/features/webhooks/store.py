@@ -136,7 +136,7 @@ class SqlWebhookStore:
             message: bytes | None = connection.execute(last).scalar_one_or_none()
             return message
 
-    def record_batch(self, batch: FanoutBatch, missed: Missed | None, now: int) -> bool:
+    def record_batch(self, batch: FanoutBatch, now: int) -> bool:
         """Record deliveries and the reached place; False when another process was faster."""
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "webhooks"):
@@ -144,7 +144,7 @@ class SqlWebhookStore:
             if connection.execute(_CHECKPOINT.with_for_update()).scalar_one() != batch.since:
                 return False
             concerned = {one.webhook_key for one in batch.deliveries}
-            if missed is not None:
+            if batch.trimmed is not None:
                 concerned |= set(connection.execute(select(webhooks.c.webhook_key).where(_records_events)).scalars())
             locked = waiting.lock(connection, concerned)
             recording = {key for key, one in locked.items() if one.state is not WebhookState.DISABLED}
@@ -153,9 +153,9 @@ class SqlWebhookStore:
             new = deliveries.c.position.between(batch.since + 1, batch.through)
             for webhook in locked.values():
                 waiting.schedule(connection, webhook, now, new)
-                if missed is not None and webhook.after < missed.last:
-                    first = max(missed.first, webhook.after + 1)
-                    save(connection, webhook, replace(webhook, missed=replace(missed, first=first)), now)
+                if batch.trimmed is not None and webhook.after < batch.trimmed:
+                    missed = Missed(max(batch.since, webhook.after) + 1, batch.trimmed, now)
+                    save(connection, webhook, replace(webhook, missed=missed), now)
             connection.execute(update(webhook_checkpoint).values(position=batch.through))
             return True
 
