@@ -10,9 +10,9 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from msgspec import json
 
 from jobledger_service.core.api import convert
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.change import Change
 from jobledger_service.core.model.job import job_id_of
+from jobledger_service.core.store.reads import EventRow
 
 from .event_types import WebhookEventType
 from .rules import Webhook

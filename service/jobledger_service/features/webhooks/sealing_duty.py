@@ -30,7 +30,7 @@ class WebhookSealing:
         """Seal the secrets of all webhooks."""
         sealed = unreadable = 0
         after = ""
-        while page := await self.kernel.queries.run(self.store.all_after, after, WEBHOOKS_PER_STEP):
+        while page := await self.kernel.readers.for_server(self.store.all_after, after, WEBHOOKS_PER_STEP):
             after = page[-1].key
             for webhook in page:
                 if not all(self.cipher.is_current(one.value) for one in webhook.secrets):
