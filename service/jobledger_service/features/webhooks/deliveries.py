@@ -1,5 +1,6 @@
 """A delivery: one event for one webhook, and its retries."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
@@ -17,6 +18,7 @@ from .rules import owner_of
 ATTEMPTS_KEPT: Final = 20
 OK: Final = range(200, 300)
 GONE: Final = 410
+_ID: Final = re.compile(r"([^_]*)_([0-9]{1,18})_([0-9]{1,18})")
 
 
 class Attempt(MsgStruct, frozen=True, array_like=True):
@@ -114,12 +116,8 @@ def delivery_id(webhook_id: str, position: int, ordinal: int) -> str:
 
 def parse_delivery_id(given: str, webhook_id: str) -> tuple[int, int] | None:
     """Return the position and ordinal of a webhook's delivery id; None for any other text."""
-    webhook, _, rest = given.partition("_")
-    position, _, ordinal = rest.partition("_")
-    numbers = (position, ordinal)
-    if webhook != webhook_id or not all(n.isascii() and n.isdecimal() and len(n) <= 18 for n in numbers):  # noqa: PLR2004  of 64 bits
-        return None
-    return int(position), int(ordinal)
+    found = _ID.fullmatch(given)
+    return (int(found[2]), int(found[3])) if found and found[1] == webhook_id else None
 
 
 class Schedule(MsgStruct, frozen=True):
