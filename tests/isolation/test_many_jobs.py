@@ -22,6 +22,7 @@ from jobledger_service.core.ledger.commands import (
     UpdateJob,
 )
 from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.read_ports import View
 from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec, job_key
@@ -71,7 +72,7 @@ def test_retention_deletes_as_many_jobs_at_once_as_have_few_rows(ledger: LargeLe
         ledger.do(UpdateJob(ALICE, f"job-{n}", update, "caller"))
     kept = ledger.create("kept", [1] * SIZE, BOB)
     assert steps(ledger, RemoveExpired, [*keys(5), kept.key]) == [2, 2, 2]
-    assert ledger.reads.read_jobs(keys(5), full=False).jobs == {}
+    assert ledger.reads.read_jobs(keys(5), View.BASIC).jobs == {}
     assert ledger.job("kept", BOB) == kept
 
 

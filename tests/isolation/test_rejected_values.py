@@ -12,6 +12,7 @@ from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CompleteChunks, CreateJob, LeaseStatus
 from jobledger_service.core.ledger.cursor import Cursor
 from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.ledger.read_ports import View
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.leases import Lease
@@ -74,7 +75,7 @@ def test_a_poisoned_command_fails_alone_in_its_batch(database: Database, executo
         assert isinstance(outcome, Exception) or outcome[0].status is LeaseStatus.LEASE_LOST
         assert not isinstance(outcome, Refusal), "the batch was told that the database is away"
     keys = [job_key(BYSTANDER, f"job-{n}") for n in range(48) if n % 8 != 3]
-    assert SqlReadStore(database).read_jobs(keys, full=False).jobs.keys() == set(keys)
+    assert SqlReadStore(database).read_jobs(keys, View.BASIC).jobs.keys() == set(keys)
     assert sum(len(commit.entries) for commit in commits) == len(keys)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jobledger_service.core.ledger.loader import Loader
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import JobRead, Listing
+from jobledger_service.core.ledger.read_ports import JobRead, Listing, View
 from jobledger_service.core.ledger.readers import OWNER_THREADS
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_key, owner_of
@@ -136,7 +136,7 @@ async def test_a_reply_of_many_is_made_on_the_thread_that_read_it(ledger: LargeL
         case "ListJobs":
             name = await queries.list_jobs(Listing(JobFilter(ALICE)), "", thread)
         case "BatchGetJobs":
-            name = await queries.jobs(ALICE, ["job"], thread, full=True)
+            name = await queries.jobs(ALICE, ["job"], thread, View.FULL)
         case _:
             name = await queries.list_chunks(ALICE, "job", frozenset(), 10, "", thread)
     assert name.startswith("owners")

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from msgspec import Struct as MsgStruct
 
@@ -61,22 +61,6 @@ class JobsRead(MsgStruct, frozen=True):
     unread: Sequence[str] = ()
 
 
-class JobStatus(NamedTuple):
-    """The part of a job that screens show of many; times in microseconds since 1970."""
-
-    job_key: str
-    job_id: str
-    kind: str
-    display_name: str
-    state: JobState
-    revision: int
-    update_time: int
-    percent: float
-    stage: str
-    stage_percent: float | None
-    eta: int | None
-
-
 class View(StrEnum):
     """How much of a job is read."""
 
@@ -122,8 +106,8 @@ class Listing(MsgStruct, frozen=True):
 class Listed(MsgStruct, frozen=True):
     """A page, possibly short before the last; `next` is where the following page begins, None after the last.
 
-    In view STATUS the page is in `statuses`, else in `jobs`; `unreadable` are the keys of jobs of the page that cannot
-    be read. `count` is the number of matching jobs, up to the requested maximum; with `more` there may be more.
+    `unreadable` are the keys of jobs of the page that cannot be read. `count` is the number of matching jobs, up to the
+    requested maximum; with `more` there may be more.
     """
 
     position: int
@@ -131,20 +115,7 @@ class Listed(MsgStruct, frozen=True):
     next: PageKey | None
     count: int
     more: bool = False
-    statuses: Sequence[JobStatus] = ()
     unreadable: Sequence[str] = ()
-
-
-class StatusesRead(MsgStruct, frozen=True):
-    """Statuses of jobs, in no order; `unreadable` are the keys of existing jobs that cannot be read."""
-
-    statuses: Sequence[JobStatus]
-    unreadable: Collection[str] = ()
-
-    @property
-    def exist(self) -> int:
-        """The number of existing jobs."""
-        return len(self.statuses) + len(self.unreadable)
 
 
 class ChunksRead(MsgStruct, frozen=True):
@@ -195,14 +166,14 @@ class ReadStore(Protocol):
     def position(self) -> int:
         """Return the position of the newest event."""
 
-    def read_jobs(self, keys: Sequence[str], *, full: bool, bounded: bool = True) -> JobsRead:
+    def read_jobs(self, keys: Sequence[str], view: View, *, bounded: bool = True) -> JobsRead:
         """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
 
     def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
         """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
 
-    def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
-        """Return the statuses of the jobs that exist."""
+    def existing(self, keys: Iterable[str]) -> list[str]:
+        """Return those of these keys that jobs have."""
 
     def list_jobs(self, listing: Listing) -> Listed:
         """Return a page of jobs, as many as fit into a reply."""

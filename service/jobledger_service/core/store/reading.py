@@ -2,8 +2,8 @@
 
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from msgspec.structs import replace
 from sqlalchemy import (
@@ -30,7 +30,6 @@ from jobledger_service.core.ledger.read_ports import (
     JobsRead,
     Listed,
     Listing,
-    StatusesRead,
     View,
 )
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
@@ -47,9 +46,7 @@ from .core_families import RUN
 from .engines import Database
 from .epochs import read_epoch
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
-from .job_rows import STATUS_COLUMNS, status_of
 from .listing import BUDGET, Budget, list_keys
-from .row_reader import RowReader
 from .small_jobs import SmallJobReads
 from .tables import (
     audit,
@@ -71,8 +68,6 @@ from .tables import (
     schema_version,
 )
 from .writer_level import read_writer_level
-
-R = TypeVar("R")
 
 _POSITION = select(ledger.c.position)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
@@ -134,11 +129,10 @@ class SqlReadStore:
     def __init__(self, database: Database, budget: Budget = BUDGET, unreadable: UnreadableRows | None = None) -> None:
         self._database = database
         self._budget = budget
-        self._reader = RowReader(unreadable or UnreadableRows())
-        keys = database.dialect.keys()
-        self._jobs = JobReads(database.dialect, self._reader)
-        self._small_jobs = SmallJobReads(database.dialect, self._reader)
-        self._statuses = select(*STATUS_COLUMNS).where(jobs.c.job_key.in_(keys))
+        self._unreadable = unreadable or UnreadableRows()
+        self._jobs = JobReads(database.dialect, self._unreadable)
+        self._small_jobs = SmallJobReads(database.dialect, self._unreadable)
+        self._existing = select(jobs.c.job_key).where(jobs.c.job_key.in_(database.dialect.keys()))
         with database.read() as connection:
             self._epoch = read_epoch(connection)
 
@@ -152,12 +146,10 @@ class SqlReadStore:
         with self._database.read() as connection:
             return _position(connection)
 
-    def read_jobs(self, keys: Sequence[str], *, full: bool, bounded: bool = True) -> JobsRead:
+    def read_jobs(self, keys: Sequence[str], view: View, *, bounded: bool = True) -> JobsRead:
         """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
         with self._database.read() as connection:
-            read = self._jobs_of(
-                connection, keys, full=full, byte_budget=ByteBudget(_REPLY_BYTES if bounded else sys.maxsize)
-            )
+            read = self._jobs_of(connection, keys, view, ByteBudget(_REPLY_BYTES if bounded else sys.maxsize))
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
     def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
@@ -166,12 +158,10 @@ class SqlReadStore:
             read = self._small_jobs.read(connection, keys, full=full)
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
-    def _jobs_of(
-        self, connection: Connection, keys: Sequence[str], *, full: bool, byte_budget: ByteBudget
-    ) -> JobsWithin:
-        read = self._jobs.read(connection, keys, byte_budget, full=full)
+    def _jobs_of(self, connection: Connection, keys: Sequence[str], view: View, byte_budget: ByteBudget) -> JobsWithin:
+        read = self._jobs.read(connection, keys, byte_budget, view)
         counted = 0
-        for key, one in list(read.jobs.items()) if full else ():
+        for key, one in list(read.jobs.items()) if view is View.FULL else ():
             if not one.parked_for:
                 continue
             if counted >= MAX_PLACES:
@@ -181,17 +171,10 @@ class SqlReadStore:
             counted += place
         return read
 
-    def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
-        """Return the statuses of the jobs that exist."""
+    def existing(self, keys: Iterable[str]) -> list[str]:
+        """Return those of these keys that jobs have."""
         with self._database.read() as connection:
-            return self._statuses_of(connection, keys)
-
-    def _statuses_of(self, connection: Connection, keys: Iterable[str]) -> StatusesRead:
-        wanted = {"keys": self._database.dialect.key_values(keys)}
-        bad: set[str] = set()
-        rows = connection.execute(self._statuses, wanted).all()
-        found = [one for row in rows if (one := self._reader.read("status", status_of, row, row[0], bad)) is not None]
-        return StatusesRead(found, bad)
+            return list(connection.execute(self._existing, {"keys": self._database.dialect.key_values(keys)}).scalars())
 
     def list_jobs(self, listing: Listing) -> Listed:
         """Return a page of jobs, as many as fit into a reply."""
@@ -199,18 +182,12 @@ class SqlReadStore:
             position = _position(connection)
             found = list_keys(connection, self._database.dialect, listing, self._budget)
             keys = [key.job_key for key in found.keys]
-            if listing.view is View.STATUS:
-                read = self._statuses_of(connection, keys)
-                by_key = {one.job_key: one for one in read.statuses}
-                shown, bad = _apart(keys, by_key)
-                return Listed(position, (), found.next, found.count, found.more, shown, bad)
-            within = self._jobs_of(
-                connection, keys, full=listing.view is View.FULL, byte_budget=ByteBudget(_REPLY_BYTES // listing.copies)
-            )
+            within = self._jobs_of(connection, keys, listing.view, ByteBudget(_REPLY_BYTES // listing.copies))
             looked = keys[: len(keys) - len(within.unread)]
-            jobs, bad = _apart(looked, within.jobs)
+            shown = [within.jobs[key] for key in looked if key in within.jobs]
+            bad = [key for key in looked if key not in within.jobs]
             follows = found.keys[len(looked) - 1] if within.unread else found.next
-            return Listed(position, jobs, follows, found.count, found.more, (), bad)
+            return Listed(position, shown, follows, found.count, found.more, bad)
 
     def queued_jobs(self, owners: Iterable[str], limit: int) -> dict[str, int]:
         """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
@@ -235,7 +212,7 @@ class SqlReadStore:
             if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == job_key)).first() is None:
                 return None
             page = bounded(self._database.dialect, wanted.order_by(chunks.c.chunk_index).limit(limit + 1))
-            read = read_chunks(connection, page, {}, ByteBudget(_REPLY_BYTES), self._reader)
+            read = read_chunks(connection, page, {}, ByteBudget(_REPLY_BYTES), self._unreadable)
         found, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
         looked = sorted(bad.union(chunk.index for chunk in found))
         last = looked[:limit][-1] if looked else after
@@ -327,11 +304,6 @@ class SqlReadStore:
         with self._database.read() as connection:
             run = connection.execute(select(runs.c.run).where(runs.c.job_key == job_key)).scalar()
         return None if run is None else RUN.decode(run)
-
-
-def _apart(keys: Sequence[str], found: Mapping[str, R]) -> tuple[list[R], list[str]]:
-    """Return what was found, in the order of the keys, and the keys for which nothing was."""
-    return [found[key] for key in keys if key in found], [key for key in keys if key not in found]
 
 
 _JOBS_BY_STATE = select(counts.c.state, cast(func.sum(counts.c.jobs), BigInteger)).group_by(counts.c.state)

@@ -17,15 +17,14 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.ledger.entry import ChunkRange, Entry, JobSegments, Positions, Record
+from jobledger_service.core.ledger.entry import Entry, JobSegments, Positions, Record
 from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.ledger.write_ports import Transaction, WaitingChunk, Writes
-from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
+from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.filter import FilterFields, changed_fields
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.states import ChunkState
-from jobledger_service.core.model.sweep import Sweep, Totals
 
 from .artifact_versions import references_row, version_rows
 from .cells import Row, json_text
@@ -34,7 +33,6 @@ from .dialects import Dialect, Rows
 from .engines import Database
 from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row
 from .new_chunks import insert_chunks
-from .row_reader import RowReader
 from .row_sets import RowSets
 from .set_aside import SetAside
 from .sweeping import JobSweeps, SweepStatements
@@ -101,7 +99,7 @@ class Statements:
         self.waiting = WaitingChunks(dialect)
 
 
-class SqlTransaction:
+class SqlTransaction(JobSweeps):
     """The transaction of one batch."""
 
     def __init__(
@@ -109,17 +107,14 @@ class SqlTransaction:
         connection: Connection,
         dialect: Dialect,
         statements: Statements,
-        reader: RowReader,
+        unreadable: UnreadableRows,
         set_aside: SetAside,
     ) -> None:
-        self.connection = connection
-        self._dialect = dialect
+        super().__init__(connection, dialect, statements.sweeps, unreadable)
         self._statements = statements
-        self._reader = reader
         self._set_aside = set_aside
         self._bad: set[str | ChunkKey] = set()
         self._row_sets = RowSets(dialect)
-        self._sweeps = JobSweeps(connection, dialect, statements.sweeps, reader)
 
     @property
     def shared(self) -> bool:
@@ -150,7 +145,7 @@ class SqlTransaction:
         rows = {job_key(row.owner, row.job_id): row for row in found}
         artifacts = self._artifacts([key for key, row in rows.items() if row.artifacts_revision is not None])
         bad: set[str] = set()
-        read = (self._reader.read("job", job_of, (*row, artifacts.get(key)), key, bad) for key, row in rows.items())
+        read = (self._unreadable.read("job", job_of, (*row, artifacts.get(key)), key, bad) for key, row in rows.items())
         jobs = {job.key: job for job in read if job is not None}
         self._put_aside(bad)
         return jobs
@@ -169,7 +164,7 @@ class SqlTransaction:
         """Return those that exist, of jobs that are locked."""
         found = self.connection.execute(self._statements.chunks, self._dialect.chunk_key_values(sorted(keys)))
         bad: set[ChunkKey] = set()
-        read = (self._reader.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in found)
+        read = (self._unreadable.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in found)
         chunks = {(chunk.job_key, chunk.index): chunk for chunk in read if chunk is not None}
         self._put_aside(bad)
         return chunks
@@ -183,30 +178,6 @@ class SqlTransaction:
     def unreadable(self) -> Collection[str | ChunkKey]:
         """The jobs and chunks that were asked for, exist, and cannot be read."""
         return self._bad
-
-    def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
-        """Return the chunks of a locked job that a sweep covers."""
-        return self._sweeps.covered(job_key, sweep)
-
-    def ranges(self, job_key: str, sweep: Sweep, excluded: Collection[int]) -> list[ChunkRange]:
-        """Return which chunks of a locked job a sweep covers, except some, as they are after it, by index."""
-        return self._sweeps.ranges(job_key, sweep, excluded)
-
-    def totals(self, job_key: str, excluded: Collection[int], now: int) -> Totals:
-        """Return the sums over the chunks of a locked job in PROCESSING, except some."""
-        return self._sweeps.totals(job_key, excluded, now)
-
-    def chunk_states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
-        """Return the states of those of these chunks that exist."""
-        return self._sweeps.states(job_key, indexes)
-
-    def first_error(self, job_key: str, excluded: Collection[int]) -> tuple[int, WorkError | None] | None:
-        """Return the index and the error of a locked job's first FAILED chunk, except some; None for none."""
-        return self._sweeps.first_error(job_key, excluded)
-
-    def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
-        """Return the artifacts of the chunks of a locked job, by index."""
-        return self._sweeps.artifacts(job_key)
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return the inputs of these chunks and of their jobs, by job."""
@@ -230,7 +201,7 @@ class SqlTransaction:
         self._insert(jobs, [_new_row(*new) for new in new_jobs])
         self._update(jobs, [job_row(job) | {"moving": segments.moving} for job, segments in writes.jobs])
         insert_chunks(self.connection, self._row_sets, writes.new_chunks)
-        self._sweeps.save(writes.swept)
+        self.save_swept(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
         if writes.reprioritised:
             run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
@@ -304,7 +275,7 @@ class SqlWriteStore:
     def __init__(self, database: Database, unreadable: UnreadableRows | None = None) -> None:
         self._database = database
         self._statements = Statements(database.dialect)
-        self._reader = RowReader(unreadable or UnreadableRows())
+        self._unreadable = unreadable or UnreadableRows()
         self._set_aside = SetAside()
 
     @property
@@ -316,4 +287,6 @@ class SqlWriteStore:
     def transaction(self) -> Iterator[Transaction]:
         """Open a transaction that commits, durably, when the block ends without an error."""
         with self._database.write() as connection:
-            yield SqlTransaction(connection, self._database.dialect, self._statements, self._reader, self._set_aside)
+            yield SqlTransaction(
+                connection, self._database.dialect, self._statements, self._unreadable, self._set_aside
+            )
