@@ -22,7 +22,6 @@ from jobledger_service.core.ledger.commands import (
     UpdateJob,
 )
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.read_ports import View
 from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec, job_key
@@ -30,6 +29,7 @@ from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJ
 from jobledger_service.core.model.slots import kind_scope
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NOTHING_NEW, Failure
+from jobledger_service.core.store.reads import View
 from jobledger_service.features.imports.api import ImportService
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
 from jobledger_service.transport.identity import Caller, Role

@@ -11,10 +11,10 @@ from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.claims import ClaimQueue
 from jobledger_service.core.ledger.commands import ClaimChunks, ClaimedChunk, CreateJob
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.read_ports import View
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.work import Claim
+from jobledger_service.core.store.reads import View
 
 from tests.support.bounds import BOUND
 from tests.support.ledger import PATIENT, Ledger, create

@@ -10,7 +10,6 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 
-from jobledger_service.core.ledger.entry import JobSegments
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, WorkError
 from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Kept
@@ -18,6 +17,7 @@ from jobledger_service.core.model.job import Job, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.limits import MAX_DURATION, MAX_TIME
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import ChunkState, JobState
+from jobledger_service.core.store.entry import JobSegments
 
 from .message_functions import message_filler, message_maker
 

@@ -8,17 +8,17 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Select, bindparam, func, select
 
-from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.read_ports import JobRead, View
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.job import Inputs
 from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of
 from .dialects import Dialect
 from .job_rows import WHOLE_JOBS
+from .reads import JobRead, View
 from .shown_jobs import SHOWN_COLUMNS, job_read
 from .tables import artifact_versions, chunks, jobs
+from .unreadable_rows import UnreadableRows
 
 FIRST_JOBS: Final = 20
 """Jobs of the first statement at most, a page by default. The next statements read as many as seem to fit."""

@@ -4,11 +4,11 @@ from typing import Final
 
 from sqlalchemy import and_
 
-from jobledger_service.core.ledger.entry import JOB_ITSELF
 from jobledger_service.core.model.fields import JOB_FIELDS, Kept
 from jobledger_service.core.model.job import Job
 
 from .cells import Row
+from .entry import JOB_ITSELF
 from .row_functions import body_reader, row_reader, row_writer
 from .tables import artifact_versions, incarnation, jobs
 

@@ -6,16 +6,16 @@ from typing import Final
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 
-from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.read_ports import JobRead
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.job import Inputs
 
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
 from .job_rows import WHOLE_JOBS
+from .reads import JobRead
 from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, whole_job_read
 from .tables import chunks, jobs, parked
+from .unreadable_rows import UnreadableRows
 
 MAX_JOB_BYTES: Final = 16 * 1024
 """Bytes of a small job's segments and input together."""

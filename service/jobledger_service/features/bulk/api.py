@@ -13,9 +13,9 @@ from jobledger_service.core.api.unreadable import encode_each
 from jobledger_service.core.ledger.commands import FindCreated
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import JobRead, Listing, View
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.store.reads import JobRead, Listing, View
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
