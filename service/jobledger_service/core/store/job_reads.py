@@ -14,9 +14,8 @@ from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of
 from .dialects import Dialect
-from .job_rows import WHOLE_JOBS
+from .job_rows import SHOWN_COLUMNS, WHOLE_JOBS, job_read
 from .reads import JobRead, View
-from .shown_jobs import SHOWN_COLUMNS, job_read
 from .tables import artifact_versions, chunks, jobs
 from .unreadable_rows import UnreadableRows
 

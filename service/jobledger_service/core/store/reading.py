@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    Table,
     and_,
     bindparam,
     cast,
@@ -67,52 +68,45 @@ MAX_EVENT_BYTES = 1024 * 1024
 """A read of events ends with the event that makes it this large: at least one, if there is one."""
 
 
-_EVENT = (events.c.position, events.c.job_key, events.c.message, events.c.before)
-
-
-def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """Return the query for events after a position: those that are left out are measured, and not read."""
-    size = func.length(events.c.message) + events.c.artifacts_bytes
+def _oldest(
+    table: Table, shown: Sequence[Any], size: ColumnElement[int], *conditions: ColumnElement[bool]
+) -> Select[Any]:
+    """Return the query for the first rows after a position: those that are left out are measured, and not read."""
     measured = (
-        select(events.c.position, (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"))
-        .where(events.c.position > bindparam("after"), *conditions)
-        .order_by(events.c.position)
+        select(
+            table.c.job_key,
+            table.c.position,
+            (func.sum(size).over(order_by=table.c.position) - size).label("bytes_before"),
+        )
+        .where(table.c.position > bindparam("after"), *conditions)
+        .order_by(table.c.position)
         .limit(bindparam("most"))
         .subquery()
     )
+    same = and_(table.c.job_key == measured.c.job_key, table.c.position == measured.c.position)
     return (
-        select(*_EVENT, events.c.artifacts, events.c.artifacts_bytes)
-        .join_from(measured, events, events.c.position == measured.c.position)
+        select(*shown)
+        .join_from(measured, table, same)
         .where(measured.c.bytes_before < MAX_EVENT_BYTES)
         .order_by(measured.c.position)
     )
 
 
-def _audit() -> Select[Any]:
-    """Return the query for the audit trail of a job after a position, as far as that for events reads."""
-    size = func.length(audit.c.message)
-    measured = (
-        select(
-            audit.c.job_key, audit.c.position, (func.sum(size).over(order_by=audit.c.position) - size).label("before")
-        )
-        .where(audit.c.job_key == bindparam("key"), audit.c.position > bindparam("after"))
-        .order_by(audit.c.position)
-        .limit(bindparam("most"))
-        .subquery()
-    )
-    same = and_(audit.c.job_key == measured.c.job_key, audit.c.position == measured.c.position)
-    return (
-        select(audit.c.position, audit.c.job_key, audit.c.message)
-        .join_from(measured, audit, same)
-        .where(measured.c.before < MAX_EVENT_BYTES)
-        .order_by(measured.c.position)
-    )
+def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
+    names = ("position", "job_key", "message", "before", "artifacts", "artifacts_bytes")
+    size = func.length(events.c.message) + events.c.artifacts_bytes
+    return _oldest(events, [events.c[name] for name in names], size, *conditions)
 
 
 _EVENTS = _events()
 _EVENTS_OF_OWNER = _events(event_owner == bindparam("owner"))
 _EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
-_AUDIT = _audit()
+_AUDIT = _oldest(
+    audit,
+    (audit.c.position, audit.c.job_key, audit.c.message),
+    func.length(audit.c.message),
+    audit.c.job_key == bindparam("key"),
+)
 
 
 class ReadStore:

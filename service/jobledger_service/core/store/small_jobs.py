@@ -11,9 +11,8 @@ from jobledger_service.core.model.job import Inputs
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
-from .job_rows import WHOLE_JOBS
+from .job_rows import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, WHOLE_JOBS, whole_job_read
 from .reads import JobRead
-from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, whole_job_read
 from .tables import chunks, jobs, parked
 from .unreadable_rows import UnreadableRows
 
