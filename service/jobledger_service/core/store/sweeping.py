@@ -158,8 +158,8 @@ class JobSweeps:
         for job, rows in swept:
             sweep, values = rows.sweep, self._values(job.key, rows.sweep, rows.loaded)
             if sweep.to is ChunkState.PENDING:
-                waits = {"to_priority": job.priority, "to_parked": int(bool(job.parked_for))}
-                self.connection.execute(self._of(sweep).requeue, values | waits | {"attempts": sweep.attempts})
+                values |= waiting_values(job) | {"attempts": sweep.attempts}
+                self.connection.execute(self._of(sweep).requeue, values)
             else:
                 self.connection.execute(self._of(sweep).stop, values | {"time": sweep.time})
 
@@ -170,3 +170,8 @@ class JobSweeps:
         states = [state.value for state in sweep.moved]
         values = {"key": job_key, "states": states, "but": self._dialect.key_values(excluded)}
         return values | ({"indexes": self._dialect.key_values(sweep.indexes)} if sweep.indexes else {})
+
+
+def waiting_values(job: Job) -> dict[str, int]:
+    """Return the parameters of what waiting chunks have from their job."""
+    return {"to_priority": job.priority, "to_parked": int(bool(job.parked_for))}

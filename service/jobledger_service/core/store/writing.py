@@ -32,7 +32,7 @@ from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row
 from .new_chunks import insert_chunks
 from .row_sets import RowSets
 from .set_aside import SetAside
-from .sweeping import JobSweeps, SweepStatements
+from .sweeping import JobSweeps, SweepStatements, waiting_values
 from .tables import artifact_versions, chunks, job_words, jobs, ledger, tombstones
 from .tables import events as event_table
 from .unreadable_rows import UnreadableRows
@@ -73,10 +73,10 @@ class Statements:
         )
         self.delete_chunks = delete(chunks).where(chunks.c.job_key.in_(dialect.keys()))
         self.delete_jobs = delete(jobs).where(jobs.c.job_key.in_(dialect.keys()))
-        self.reprioritise = (
+        self.follow = (
             update(chunks)
             .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
-            .values(priority=bindparam("to"))
+            .values(priority=bindparam("to_priority"), parked=bindparam("to_parked"))
         )
         self.take_positions = (
             update(ledger)
@@ -89,11 +89,6 @@ class Statements:
             .where(jobs.c.job_key.in_(dialect.keys()))
             .order_by(jobs.c.job_key)
             .with_for_update(skip_locked=True)
-        )
-        self.park = (
-            update(chunks)
-            .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
-            .values(parked=bindparam("to"))
         )
         self.waiting = WaitingChunks(dialect)
 
@@ -202,11 +197,8 @@ class Transaction(JobSweeps):
         insert_chunks(self.connection, self._row_sets, writes.new_chunks)
         self.save_swept(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
-        if writes.reprioritised:
-            run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
-        if writes.parked:
-            parked = [{"of": job.key, "to": int(bool(job.parked_for))} for job in writes.parked]
-            run(statements.park, parked)
+        if writes.followed:
+            run(statements.follow, [{"of": job.key, **waiting_values(job)} for job in writes.followed])
         self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
         self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
 
