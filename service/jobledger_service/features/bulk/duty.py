@@ -14,7 +14,7 @@ from jobledger_service.core.model.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
-from jobledger_service.core.store.reads import JobRead, Listing, PageKey
+from jobledger_service.core.store.reads import JobRead, Listing, PageKey, View
 
 from .commands import BulkStep, StepBatch
 from .requests import BulkOrder, order_of
@@ -70,7 +70,7 @@ class BulkRuns:
         """Return the next of the named jobs; the cursor is the number of done ones."""
         begin = cast("int", cursor[0]) if cursor else 0
         keys = [job_key(run.spec.owner, job_id) for job_id in order.job_ids[begin : begin + self._max_jobs]]
-        read = await self._readers.for_owner(run.spec.owner, self._store.read_jobs, keys, full=False, bounded=False)
+        read = await self._readers.for_owner(run.spec.owner, self._store.read_jobs, keys, View.BASIC, bounded=False)
         keys = keys[: _within(read.jobs.get(key) for key in keys)]
         end = begin + len(keys)
         readable = [key for key in keys if key not in read.unreadable]
