@@ -269,11 +269,6 @@ class WriteStore:
         self._unreadable = unreadable or UnreadableRows()
         self._set_aside = SetAside()
 
-    @property
-    def single_writer(self) -> bool:
-        """Whether no other process can write to this database."""
-        return self._database.single_writer
-
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Open a transaction that commits, durably, when the block ends without an error."""
