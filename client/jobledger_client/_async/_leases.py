@@ -83,7 +83,10 @@ class AsyncLeaseCalls:
         lease_duration: values.DurationLike | None = None,
         timeout: timedelta | None = None,
     ) -> Sequence[rpc.HeartbeatResult]:
-        """Extend 1 to 1,000 leases to `lease_duration` (60 s when None) from now and report progress."""
+        """Extend 1 to 1,000 leases to `lease_duration` from now and report progress.
+
+        None keeps the duration of each lease.
+        """
         request = rpc.HeartbeatRequest(
             reports=requests.reports(rpc.LeaseReport, reports, "reports"),
             lease_duration=values.duration(lease_duration),

@@ -509,7 +509,9 @@ class HeartbeatRequest(_message.Message):
 
     @_builtins.property
     def lease_duration(self) -> _duration_pb2.Duration:
-        """lease_duration is how long each lease lasts from now, 1 s to 24 h. Absent: 60 s."""
+        """lease_duration is how long each lease lasts from now and from later heartbeats, 1 s to 24 h. Absent: each lease keeps
+        the duration of its claim, or of its last heartbeat with one.
+        """
 
     def __init__(
         self,

@@ -77,12 +77,12 @@ def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.Clai
 
 def _claim(checks: Checks, request: Any, task_id: str = "") -> Claim:  # noqa: ANN401  both claims
     checks.at_most("worker", request.worker, 256, min_length=1)
-    return Claim(request.worker, _lease_duration(checks, request), task_id)
+    return Claim(request.worker, _lease_duration(checks, request) or limits.DEFAULT_LEASE, task_id)
 
 
-def _lease_duration(checks: Checks, request: Any) -> int:  # noqa: ANN401  claims and heartbeats
+def _lease_duration(checks: Checks, request: Any) -> int | None:  # noqa: ANN401  claims and heartbeats
     if not request.HasField("lease_duration"):
-        return limits.DEFAULT_LEASE
+        return None
     return checks.micros("lease_duration", request.lease_duration, SECOND, DAY)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
+from .limits import DEFAULT_LEASE
 from .states import ChunkState
 
 WHOLE: Final = 1_000_000
@@ -89,6 +90,8 @@ class Chunk(MsgStruct, frozen=True):
     end_time: int | None = None
     lease_expire_time: int | None = None
     not_before: int | None = None
+    lease_duration: int = DEFAULT_LEASE
+    """How long the latest lease lasts from each heartbeat on, in microseconds."""
 
     @property
     def items(self) -> int:

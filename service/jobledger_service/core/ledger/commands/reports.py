@@ -146,11 +146,11 @@ ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
 
 
 class Heartbeat(LeaseReports[HeartbeatItem], MsgStruct, frozen=True):
-    """Extend leases and apply their reports."""
+    """Extend leases and apply their reports; each lease keeps its duration when `lease_duration` is None."""
 
     owner: str
     items: Sequence[HeartbeatItem]
-    lease_duration: int
+    lease_duration: int | None
     by_service: bool = False
     received: int | None = None
     answered: tuple[LeaseAnswer, ...] = ()
