@@ -29,9 +29,10 @@ class AsyncLeaseCalls:
 
     async def claim_chunks(
         self,
-        kinds: Iterable[str],
+        kinds: Iterable[str] = (),
         *,
         worker: str,
+        job_ids: Iterable[str] = (),
         max_chunks: int = 1,
         lease_duration: values.DurationLike | None = None,
         wait: timedelta = timedelta(0),
@@ -39,11 +40,13 @@ class AsyncLeaseCalls:
     ) -> Sequence[rpc.ClaimedChunk]:
         """Lease up to `max_chunks` (1 to 1,000) chunks, the most urgent first; return none after `wait` (≤ 5 min).
 
+        The chunks are those of 1 to 100 `kinds`, or in place of kinds of up to 100 jobs by id.
         `lease_duration` is 1 s to 24 h, 60 s when None. `timeout` is added to `wait`. An attempt
         whose response was lost is not repeated: its chunks become claimable again when the leases expire.
         """
         request = rpc.ClaimChunksRequest(
             kinds=kinds,
+            job_ids=job_ids,
             max_chunks=max_chunks,
             worker=worker,
             lease_duration=values.duration(lease_duration),

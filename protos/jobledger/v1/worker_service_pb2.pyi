@@ -185,13 +185,16 @@ class ClaimChunksRequest(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     LEASE_DURATION_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
+    JOB_IDS_FIELD_NUMBER: _builtins.int
     max_chunks: _builtins.int
     """max_chunks is how many chunks to lease at the most, 0 to 1,000. 0: 1."""
     worker: _builtins.str
     """worker names the worker, for people and the audit trail: 1 to 256 characters. Required."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds that the worker can do, 1 to 100, none of the service's own ("jobledger.…"). Required."""
+        """kinds are the kinds that the worker can do, 1 to 100, none of the service's own ("jobledger.…"). Required without
+        job_ids.
+        """
 
     @_builtins.property
     def lease_duration(self) -> _duration_pb2.Duration:
@@ -201,6 +204,12 @@ class ClaimChunksRequest(_message.Message):
     def wait(self) -> _duration_pb2.Duration:
         """wait is how long to wait for work when there is none, 0 s to 5 min. Absent: 0 s."""
 
+    @_builtins.property
+    def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """job_ids are the jobs whose chunks to lease, at most 100, in place of kinds. A job that has no chunk for a worker, has
+        ended or does not exist has none to lease. Empty: the jobs of kinds.
+        """
+
     def __init__(
         self,
         *,
@@ -209,10 +218,11 @@ class ClaimChunksRequest(_message.Message):
         worker: _builtins.str = ...,
         lease_duration: _duration_pb2.Duration | None = ...,
         wait: _duration_pb2.Duration | None = ...,
+        job_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease_duration", b"lease_duration", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "lease_duration", b"lease_duration", "max_chunks", b"max_chunks", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ids", b"job_ids", "kinds", b"kinds", "lease_duration", b"lease_duration", "max_chunks", b"max_chunks", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

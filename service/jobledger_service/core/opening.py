@@ -21,7 +21,7 @@ from .ledger.committer import Batch, Committer, QueueBounds
 from .ledger.current_call import begin_call
 from .ledger.entry import Entry
 from .ledger.feed.live_feed import LiveFeed
-from .ledger.ports import Clock
+from .ledger.ports import NO_KIND, Clock
 from .ledger.queries import Queries
 from .ledger.row_families import OpenFamily
 from .ledger.shares import Shares
@@ -73,7 +73,8 @@ def open_kernel(
 
     def on_remote_entry(entry: Entry) -> None:
         if entry.ready and entry.after is not None:
-            claims.wake({(entry.after.owner, entry.after.kind): entry.ready})
+            queues = (entry.after.owner, entry.after.kind), (entry.job_key, NO_KIND)
+            claims.wake(dict.fromkeys(queues, entry.ready))
 
     feed = LiveFeed(store, queries, codec, on_remote_entry, sole_writer=database.single_writer)
     schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES

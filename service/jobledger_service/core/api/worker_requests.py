@@ -13,6 +13,7 @@ from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
 from jobledger_service.core.model.epoch import Epoch
+from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.leases import NO_LEASE, Lease
 from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
@@ -40,16 +41,22 @@ class RequestContext:
 def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[commands.ClaimChunks, float]:
     """Return the command of ClaimChunks, and the maximum wait in seconds."""
     checks = Checks()
-    checks.count("kinds", len(request.kinds), 100, min_count=1)
+    checks.count("kinds", len(request.kinds), 100, min_count=0 if request.job_ids else 1)
     for index, kind in enumerate(request.kinds):
         checks.kind(f"kinds[{index}]", kind)
         checks.not_reserved(f"kinds[{index}]", kind)
+    checks.count("job_ids", len(request.job_ids), 100)
+    if request.kinds and request.job_ids:
+        checks.fault("job_ids", "must be empty with kinds")
+    for index, job_id in enumerate(request.job_ids):
+        checks.job_id(f"job_ids[{index}]", job_id)
     checks.within("max_chunks", request.max_chunks, 0, MAX_LEASES)
     wait = checks.micros("wait", request.wait, 0, MAX_CLAIM_WAIT)
     by = _claim(checks, request)
     checks.done()
     kinds = tuple(sorted(set(request.kinds)))
-    return commands.ClaimChunks(caller.owner, kinds, request.max_chunks or 1, by), wait / SECOND
+    job_keys = tuple(sorted({job_key(caller.owner, job_id) for job_id in request.job_ids}))
+    return commands.ClaimChunks(caller.owner, kinds, request.max_chunks or 1, by, job_keys), wait / SECOND
 
 
 def watch_leases(request: api.WatchLeasesRequest) -> frozenset[str]:

@@ -30,8 +30,8 @@ RELEASE = Release("the caller left before the claim was answered")
 class ClaimQueue:
     """The claims of workers, of which some wait for work.
 
-    A claim is in the queues of its kinds from before its first query until it ends. So chunks that become ready during
-    a query wake it too, and a wake-up that it did not need goes to the next claim.
+    A claim is in the queues of its kinds or jobs from before its first query until it ends. So chunks that become ready
+    during a query wake it too, and a wake-up that it did not need goes to the next claim.
     """
 
     def __init__(self, committer: Committer) -> None:
@@ -44,7 +44,7 @@ class ClaimQueue:
         """Return leased chunks, waiting up to `wait` seconds for some; none when there are none by then."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
-        with self._registered([(command.owner, kind) for kind in command.kinds]) as waiter:
+        with self._registered(command.query.queues) as waiter:
             while True:
                 waiter.begin_attempt()
                 claimed = await self._try_claim(command)
@@ -166,7 +166,8 @@ class _Waiter:
 
     def end_attempt(self, claimed: Sequence[ClaimedChunk], *, full: bool) -> None:
         """Drop the wake-ups that the query used: all, unless other queues gave it all that it wanted."""
-        self._used_by_attempt -= {one.job.queue for one in claimed} if full else self._used_by_attempt
+        full_queues = {queue for one in claimed for queue in one.job.queues}
+        self._used_by_attempt -= full_queues if full else self._used_by_attempt
 
     @property
     def unused(self) -> set[Queue]:

@@ -1,13 +1,14 @@
 """Shared types of the ledger: keys of rows, the clock, and ports of the outside world."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct as MsgStruct
 
 ChunkKey = tuple[str, int]
 Queue = tuple[str, str]
-"""An owner and a kind: the queue in which chunks wait for workers."""
+"""Where chunks wait for workers: an owner and a kind; or a job's key and NO_KIND, for those of one job alone."""
+NO_KIND: Final = ""
 
 Clock = Callable[[], int]
 """Returns the time in microseconds since 1970."""

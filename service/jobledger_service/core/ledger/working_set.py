@@ -348,7 +348,8 @@ class WorkingSet:
         for key in keys:
             job = self._jobs[key]
             if count := self._touched[key].ready(job):
-                ready[job.queue] = ready.get(job.queue, 0) + count
+                for queue in job.queues:
+                    ready[queue] = ready.get(queue, 0) + count
         return ready
 
 

@@ -12,7 +12,7 @@ from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
 from .entry import ChunkRange, Entry, JobSegments, Positions, Record
-from .ports import ChunkKey, Inputs, Queue
+from .ports import NO_KIND, ChunkKey, Inputs, Queue
 
 
 class RejectedStatementError(Exception):
@@ -24,16 +24,17 @@ class ConflictError(Exception):
 
 
 class ClaimQuery(MsgStruct, frozen=True):
-    """A query for waiting chunks: of one owner, of any of the kinds."""
+    """A query for waiting chunks of one owner: of any of the kinds, or of any of the jobs, by key."""
 
     owner: str
     kinds: tuple[str, ...]
     limit: int
+    job_keys: tuple[str, ...] = ()
 
     @property
     def queues(self) -> list[Queue]:
         """The queues of these chunks."""
-        return [(self.owner, kind) for kind in self.kinds]
+        return [*((self.owner, kind) for kind in self.kinds), *((key, NO_KIND) for key in self.job_keys)]
 
 
 class WaitingChunk(NamedTuple):

@@ -37,7 +37,7 @@ def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[ClaimedChunk]:
 
 
 class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], MsgStruct, frozen=True):
-    """Lease up to `limit` chunks of the given kinds; answers with those that were available.
+    """Lease up to `limit` chunks of the given kinds, or jobs by key; answers with those that were available.
 
     None, instead of an empty list, means that other replicas hold the waiting chunks: some may be available in a
     moment.
@@ -47,19 +47,22 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
     kinds: tuple[str, ...]
     limit: int
     by: rules.Claim
+    job_keys: tuple[str, ...] = ()
 
-    def _query(self) -> ClaimQuery:
-        return ClaimQuery(self.owner, self.kinds, self.limit)
+    @property
+    def query(self) -> ClaimQuery:
+        """The chunks that it may lease."""
+        return ClaimQuery(self.owner, self.kinds, self.limit, self.job_keys)
 
     @property
     def weight(self) -> int:
         return self.limit
 
     def needs(self) -> Needs:
-        return Needs(claim_query=self._query())
+        return Needs(claim_query=self.query)
 
     def decide(self, work: WorkingSet) -> list[ChunkKey] | None:
-        picked = work.picked(self._query())
+        picked = work.picked(self.query)
         taken = [*self._taken(work, picked.chunks)]
         missed = picked.contended or len(taken) < len(picked.chunks)
         return None if missed and not taken else taken
