@@ -121,7 +121,7 @@ class App:
             kernel.calls,
             partial(
                 refused_by_core,
-                cursor=lambda position: kernel.queries.cursor(position).encode(),
+                cursor=kernel.cursors.encode,
                 is_database_away=lambda: kernel.committer.is_stopped or kernel.database.availability.is_away,
             ),
             self._metrics.calls,
@@ -210,7 +210,7 @@ class App:
                     log.warning("the last counts of a feature were lost", why=str(refusal))
         kernel.committer.close()
         await asyncio.gather(writer, return_exceptions=True)
-        kernel.queries.close()
+        kernel.readers.close()
         self._database.close()
         log.info("stopped")
 

@@ -12,10 +12,9 @@ import pytest
 from jobledger_service.core.ledger.commands import CancelJob, CreateJob
 from jobledger_service.core.ledger.committer import BATCH_BOUNDS
 from jobledger_service.core.ledger.current_call import begin_call
-from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.shares import Shares
 from jobledger_service.core.ledger.working_set import WorkingSet
-from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob
 from jobledger_service.transport.in_flight import HARD, WRITTEN, InFlight
 from jobledger_service.transport.large_requests import LARGE, LargeRequests

@@ -6,11 +6,11 @@ import pytest
 from jobledger.v1.job_pb2 import Job
 from jobledger_service.core.ledger.commands import CreateJob
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.write_ports import RejectedStatementError
 from jobledger_service.core.model.errors import Draining, JobAlreadyExists
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.limit_errors import QueueFull
+from jobledger_service.core.store.writes import RejectedStatementError
 from msgspec.structs import replace
 
 from tests.support.ledger import PATIENT, Ledger, create

@@ -15,7 +15,7 @@ from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.slots import JobLimit
 from jobledger_service.core.model.work import Claim, Failure, WorkReport
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
 from jobledger_service.features.limits.rules import Limit
 from jobledger_service.features.limits.store import LimitStore
@@ -86,7 +86,7 @@ def test_a_batch_locks_jobs_then_families_by_rank_and_the_counter_last(ledger: L
 
 def test_every_family_has_a_rank_of_its_own(ledger: Ledger):
     families = all_families(ledger.database)
-    with SqlWriteStore(ledger.database).transaction() as transaction:
+    with WriteStore(ledger.database).transaction() as transaction:
         ranks = [family.rank for family in open_families(reversed(families), transaction, Undo())]
         assert all(one < next_ for one, next_ in pairwise(ranks))
         with pytest.raises(AssertionError, match="the same rank"):

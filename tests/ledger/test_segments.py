@@ -25,10 +25,11 @@ from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.api.job_service import JobService
 from jobledger_service.core.ledger.commands import CancelJob, UpdateJob
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.model.lifecycle import Cancellation, CancelOutcome, JobUpdate
 from jobledger_service.core.store import job_rows
 from jobledger_service.core.store.tables import jobs
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
 from sqlalchemy import event, select
 
@@ -105,10 +106,10 @@ def test_what_never_changes_is_written_once_and_not_read_by_who_changes_the_job(
 async def test_reads_of_jobs_join_segments_and_read_no_other_columns_of_them(ledger: Ledger):
     ledger.executor.run([create(f"job-{n}") for n in range(5)])
     caller, ids = Caller("me", "caller", frozenset(Role)), [f"job-{n}" for n in range(5)]
-    queries, nothing, statements = Queries(ledger.reads), cast("Any", None), list[str]()
+    readers, nothing, statements = Readers(), cast("Any", None), list[str]()
     event.listen(ledger.database.reader, "before_cursor_execute", lambda *given: statements.append(given[2]))
-    with closing(queries), calls() as counted:
-        service = JobService(nothing, queries, nothing, nothing, nothing, UnreadableRows())
+    with closing(readers), calls() as counted:
+        service = JobService(nothing, Queries(ledger.reads, readers), nothing, nothing, nothing, UnreadableRows())
         for view in (JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
             one = await service.GetJob(GetJobRequest(job_id="job-0", view=view), caller)
             some = await service.BatchGetJobs(BatchGetJobsRequest(job_ids=ids, view=view), caller)

@@ -8,7 +8,6 @@ import pytest
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec, whole
 from jobledger_service.core.ledger.commands import ClaimedChunk, CompleteChunks, DeleteJob, Heartbeat
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.chunk import Artifact
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import JobSpec
@@ -17,6 +16,7 @@ from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import WorkReport
 from jobledger_service.core.store import artifact_versions as versions
+from jobledger_service.core.store.reads import EventRow
 from jobledger_service.core.store.tables import artifact_versions, events
 from jobledger_service.features.exports.export import job_of
 from jobledger_service.features.exports.lines import JsonLines

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.core.ledger.ports import NO_KIND
+from jobledger_service.core.model.chunk import NO_KIND
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import DeliveryState, JobState
 from jobledger_service.core.store.due import LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import chunks, job_words, jobs
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.exports.page import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
 from jobledger_service.features.limits.store import SLOTS_DUE, LimitStore
@@ -71,14 +71,14 @@ class Plans:
 
 def test_a_claim_of_one_kind_walks_the_index_of_what_waits(database: Database):
     plans = Plans(database)
-    with SqlWriteStore(database).transaction() as transaction:
+    with WriteStore(database).transaction() as transaction:
         transaction.waiting_chunks({("me", "k"): 5})
     plans.hold("chunks_waiting")
 
 
 def test_a_claim_of_one_job_walks_its_chunks_in_the_index_of_what_waits(database: Database):
     plans = Plans(database)
-    with SqlWriteStore(database).transaction() as transaction:
+    with WriteStore(database).transaction() as transaction:
         transaction.waiting_chunks({("me/a", NO_KIND): 5})
     plans.hold("chunks_waiting (owner=? AND kind=? AND priority=? AND create_time=? AND (job_key,chunk_index)>")
 
@@ -94,7 +94,7 @@ def test_a_claim_of_one_job_walks_its_chunks_in_the_index_of_what_waits(database
 )
 def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str, index: str):
     plans = Plans(database)
-    assert getattr(SqlReadStore(database), duty)(1, 10) == []
+    assert getattr(ReadStore(database), duty)(1, 10) == []
     plans.hold(index)
 
 
@@ -129,19 +129,19 @@ def test_running_totals_that_are_too_old_are_found_by_their_hour(database: Datab
 
 def test_the_service_finds_its_own_jobs_by_an_index_of_them_alone(database: Database):
     plans = Plans(database)
-    assert SqlReadStore(database).service_queues() == []
+    assert ReadStore(database).service_queues() == []
     assert "SCAN chunks USING INDEX chunks_of_service" in plans.steps, plans.steps
 
 
 def test_the_history_of_a_job_walks_its_index(database: Database):
     plans = Plans(database)
-    SqlReadStore(database).events(0, 10, job_key="me/x")
+    ReadStore(database).events(0, 10, job_key="me/x")
     assert any("SEARCH events USING INDEX events_by_job" in step for step in plans.steps), plans.steps
 
 
 def test_the_history_of_an_owner_walks_its_index(database: Database):
     plans = Plans(database)
-    SqlReadStore(database).events(0, 10, owner="me")
+    ReadStore(database).events(0, 10, owner="me")
     found = "SEARCH events USING INDEX events_by_owner (<expr>=? AND position>?)"
     assert found in plans.steps, plans.steps
 
@@ -158,7 +158,7 @@ def test_a_page_of_an_export_walks_its_indexes(database: Database, after: Export
 
 def test_jobs_and_chunks_are_found_by_their_keys(database: Database):
     plans = Plans(database)
-    with SqlWriteStore(database).transaction() as transaction:
+    with WriteStore(database).transaction() as transaction:
         transaction.jobs(["me/a", "me/b"])
         transaction.chunks([("me/a", 0), ("me/b", 1)])
     assert any("SEARCH jobs" in step for step in plans.steps), plans.steps
@@ -189,7 +189,7 @@ def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
     for kind in ("a", "b"):
         tally.add_count(("me", kind, "QUEUED"), 1, 1, 0)
         tally.add_rollup(("me", 30, kind, "CREATED", 0), 1, 0)
-    with SqlWriteStore(database).transaction() as transaction:
+    with WriteStore(database).transaction() as transaction:
         add_statistics(transaction.connection, database.dialect, tally)
     plans = Plans(database)
     figures = SqlStatisticsStore(database).figures(StatsQuery("me", kinds, range(5, 50), step))

@@ -10,16 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.ledger.feed.counts import FeedCounts
 from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, NoProgressError, Page
 from jobledger_service.core.ledger.feed.pages import Pages
 from jobledger_service.core.ledger.feed.ring import Ring
 from jobledger_service.core.ledger.feed.subscription import FeedSubscription
-from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.watch import Mode, Watch
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.reads import EventRow
 from jobledger_service.features.retention.store import SqlHistoryStore
 from structlog.testing import capture_logs
 
@@ -222,10 +224,11 @@ async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(ledger: F
 
 async def test_a_long_way_on_which_nothing_matches_is_reported_by_bookmarks_that_rise(ledger: FeedLedger):
     ledger.append(rows([("alice", 10)] * (3 * MAX_PAGE_ENTRIES + 5)))
-    watch = Watch(ledger.reads, ledger.queries, ledger.open_feed(), codec, bookmark_every=1e-9)
+    queries, cursors = Queries(ledger.reads, ledger.readers), Cursors(ledger.reads.epoch.id)
+    watch = Watch(ledger.reads, queries, ledger.readers, cursors, ledger.open_feed(), codec, bookmark_every=1e-9)
     others = JobFilter("alice", kinds=frozenset({"other"}))
-    async with aclosing(watch.jobs(others, ledger.queries.cursor(0).encode(), Mode.EVERY)) as messages:
+    async with aclosing(watch.jobs(others, cursors.encode(0), Mode.EVERY)) as messages:
         told = [WatchJobsResponse.FromString(await anext(messages)) for _ in range(4)]
     assert [message.type for message in told] == [BOOKMARK] * 4
-    places = [ledger.queries.parse_cursor(message.cursor) for message in told]
+    places = [cursors.parse(message.cursor) for message in told]
     assert places == [MAX_PAGE_ENTRIES, 2 * MAX_PAGE_ENTRIES, 3 * MAX_PAGE_ENTRIES, 3 * MAX_PAGE_ENTRIES + 5]

@@ -17,14 +17,17 @@ from .ledger.batch import Commit
 from .ledger.claims import ClaimQueue
 from .ledger.commands import ClaimedChunk, OnDeletion
 from .ledger.committer import Committer
+from .ledger.cursor import Cursors
 from .ledger.duty import Duty
 from .ledger.feed.live_feed import LiveFeed
-from .ledger.ports import Clock
+from .ledger.paging import PageTokens
 from .ledger.queries import Queries
-from .ledger.read_ports import ReadStore
-from .ledger.unreadable_rows import UnreadableRows
+from .ledger.readers import Readers
 from .ledger.watch import Watch
+from .store.clock import Clock
 from .store.engines import Database
+from .store.reading import ReadStore
+from .store.unreadable_rows import UnreadableRows
 
 ChunkHandler = Callable[[ClaimedChunk], Awaitable[None]]
 """Works a chunk of one of the service's own jobs to its end."""
@@ -43,7 +46,10 @@ class Kernel:
     on_deletion: OnDeletion
     unreadable: UnreadableRows
     store: ReadStore
+    readers: Readers
     queries: Queries
+    tokens: PageTokens
+    cursors: Cursors
     committer: Committer
     claims: ClaimQueue
     feed: LiveFeed

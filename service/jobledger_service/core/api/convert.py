@@ -10,8 +10,6 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 
-from jobledger_service.core.ledger.entry import JobSegments
-from jobledger_service.core.ledger.read_ports import JobStatus
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, WorkError
 from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Kept
@@ -19,6 +17,8 @@ from jobledger_service.core.model.job import Job, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.limits import MAX_DURATION, MAX_TIME
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import ChunkState, JobState
+from jobledger_service.core.store.entry import JobSegments
+from jobledger_service.core.store.reads import JobStatus
 
 from .message_functions import message_filler, message_maker
 

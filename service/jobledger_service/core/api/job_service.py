@@ -13,13 +13,13 @@ from jobledger_service.core.ledger.backlog import Backlog
 from jobledger_service.core.ledger.commands import OnDeletion
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import ChunkPage, EventPage, JobPage, Queries
-from jobledger_service.core.ledger.read_ports import EventRow, JobRead, JobsRead, JobStatus, StatusesRead, View
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.ledger.watch import Watch
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import CancelOutcome
+from jobledger_service.core.store.reads import EventRow, JobRead, JobsRead, JobStatus, StatusesRead, View
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import trace_context as traces
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.joined import field
@@ -149,7 +149,7 @@ class JobService:
             next_page_token=page.next_page_token,
             total_size=page.total,
             total_is_lower_bound=page.total_is_lower_bound,
-            cursor=page.cursor.encode(),
+            cursor=page.cursor,
             unreadable_job_ids=[*map(job_id_of, page.unreadable), *bad],
         )
         return b"".join((*jobs, *map(_status_field, page.statuses), rest.SerializeToString()))

@@ -14,6 +14,13 @@ WHOLE: Final = 1_000_000
 """Units of a chunk: fractions are counted in millionths, so that their sums are exact."""
 
 
+ChunkKey = tuple[str, int]
+"""The key of its job, and its index."""
+Queue = tuple[str, str]
+"""Where chunks wait for workers: an owner and a kind; or a job's key and NO_KIND, for those of one job alone."""
+NO_KIND: Final = ""
+
+
 class Artifact(MsgStruct, frozen=True):
     """A named output or preview: where it is, never what it contains; `metadata` is an encoded Struct."""
 

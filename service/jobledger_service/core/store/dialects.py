@@ -12,7 +12,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from jobledger_service.core.ledger.ports import ChunkKey, Queue
+from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.limits import MAX_SUM
 from jobledger_service.core.model.vitals import Replica
 

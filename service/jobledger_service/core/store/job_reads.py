@@ -8,14 +8,14 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Select, bindparam, func, select
 
-from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.read_ports import JobRead
 from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.job import Inputs
 from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of
 from .dialects import Dialect
 from .job_rows import WHOLE_JOBS
+from .reads import JobRead
 from .row_reader import RowReader
 from .shown_jobs import SHOWN_COLUMNS, job_read
 from .tables import artifact_versions, chunks, jobs

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from sqlalchemy import and_
 
-from jobledger_service.core.ledger.entry import JOB_ITSELF
-from jobledger_service.core.ledger.read_ports import JobStatus
 from jobledger_service.core.model.fields import JOB_FIELDS, Kept
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import JobState
 
 from .cells import Row
+from .entry import JOB_ITSELF
+from .reads import JobStatus
 from .row_functions import body_reader, row_reader, row_writer
 from .tables import artifact_versions, incarnation, jobs
 

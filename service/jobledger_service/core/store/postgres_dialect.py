@@ -23,14 +23,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
-from jobledger_service.core.ledger.ports import ChunkKey, Queue
-from jobledger_service.core.ledger.write_ports import ConflictError, RejectedStatementError
+from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.errors import StoreUnavailable
 from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row
 from .dialects import Columns, Rows, added, listed
 from .tables import job_words, search_vector
+from .writes import ConflictError, RejectedStatementError
 
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
 

@@ -21,20 +21,9 @@ from sqlalchemy import (
     select,
 )
 
-from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
-from jobledger_service.core.ledger.read_ports import (
-    ChunksRead,
-    EventRow,
-    EventsRead,
-    JobRead,
-    JobsRead,
-    Listed,
-    Listing,
-    StatusesRead,
-    View,
-)
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.epoch import Epoch
+from jobledger_service.core.model.job import Inputs
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.slots import MAX_COUNTED_PLACE
@@ -42,13 +31,14 @@ from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
 from .artifact_versions import with_artifacts
+from .batch_rows import RUN
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
-from .core_families import RUN
 from .engines import Database
 from .epochs import read_epoch
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
 from .job_rows import STATUS_COLUMNS, status_of
 from .listing import BUDGET, Budget, list_keys
+from .reads import ChunksRead, EventRow, EventsRead, JobRead, JobsRead, Listed, Listing, StatusesRead, View
 from .row_reader import RowReader
 from .small_jobs import SmallJobReads
 from .tables import (
@@ -70,6 +60,7 @@ from .tables import (
     runs,
     schema_version,
 )
+from .unreadable_rows import UnreadableRows
 from .writer_level import read_writer_level
 
 R = TypeVar("R")
@@ -128,7 +119,7 @@ _EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
 _AUDIT = _audit()
 
 
-class SqlReadStore:
+class ReadStore:
     """The reading half of the store."""
 
     def __init__(self, database: Database, budget: Budget = BUDGET, unreadable: UnreadableRows | None = None) -> None:

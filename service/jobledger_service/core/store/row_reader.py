@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from .unreadable_rows import UnreadableRows
 
 R = TypeVar("R")
 K = TypeVar("K", str, tuple[str, int])

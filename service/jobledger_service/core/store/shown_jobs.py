@@ -6,9 +6,9 @@ from typing import Any, Final
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, func
 
-from jobledger_service.core.ledger.read_ports import JobRead
 from jobledger_service.core.model.states import JobState
 
+from .reads import JobRead
 from .tables import artifact_versions, jobs
 
 CHUNK_COUNT: Final[ColumnElement[int]] = (

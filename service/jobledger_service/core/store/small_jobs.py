@@ -6,13 +6,13 @@ from typing import Final
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 
-from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.read_ports import JobRead
+from jobledger_service.core.model.job import Inputs
 
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
 from .job_rows import WHOLE_JOBS
+from .reads import JobRead
 from .row_reader import RowReader
 from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, whole_job_read
 from .tables import chunks, jobs, parked

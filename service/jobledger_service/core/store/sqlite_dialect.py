@@ -24,14 +24,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 
-from jobledger_service.core.ledger.ports import ChunkKey, Queue
-from jobledger_service.core.ledger.write_ports import RejectedStatementError
+from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.errors import StoreUnavailable
 from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row, json_text
 from .dialects import Columns, Rows, added, listed
 from .tables import job_words
+from .writes import RejectedStatementError
 
 T = TypeVar("T")
 

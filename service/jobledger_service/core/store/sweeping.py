@@ -18,8 +18,6 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.ledger.entry import ChunkRange
-from jobledger_service.core.ledger.write_ports import SweptRows
 from jobledger_service.core.model.chunk import Artifacts, Chunk, LeaseEnd, WorkError
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState
@@ -28,8 +26,10 @@ from jobledger_service.core.model.sweep import Sweep, Totals
 from .cells import artifacts_of
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of, read_current
 from .dialects import Dialect
+from .entry import ChunkRange
 from .row_reader import RowReader
 from .tables import artifact_versions, chunks
+from .writes import SweptRows
 
 _KEY: Final = chunks.c.job_key == bindparam("key")
 _IN_WORK: Final = chunks.c.state == ChunkState.PROCESSING.value

@@ -17,12 +17,12 @@ from sqlalchemy import (
     union_all,
 )
 
-from jobledger_service.core.ledger.ports import NO_KIND, Queue
-from jobledger_service.core.ledger.write_ports import WaitingChunk
+from jobledger_service.core.model.chunk import NO_KIND, Queue
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 
 from .dialects import Dialect
 from .tables import chunks, jobs, waiting
+from .writes import WaitingChunk
 
 MAX_QUEUES: Final = 32
 """Queues that one statement walks. The number is rounded up to a power of two, so that few statements are compiled."""

@@ -17,13 +17,9 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.ledger.entry import ChunkRange, Entry, JobSegments, Positions, Record
-from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
-from jobledger_service.core.ledger.write_ports import Transaction, WaitingChunk, Writes
-from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
+from jobledger_service.core.model.chunk import Artifacts, Chunk, ChunkKey, Queue, WorkError
 from jobledger_service.core.model.filter import FilterFields, changed_fields
-from jobledger_service.core.model.job import Job, job_key
+from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
@@ -32,6 +28,7 @@ from .cells import Row, json_text
 from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, with_artifacts
 from .dialects import Dialect, Rows
 from .engines import Database
+from .entry import ChunkRange, Entry, JobSegments, Positions, Record
 from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row
 from .new_chunks import insert_chunks
 from .row_reader import RowReader
@@ -40,7 +37,9 @@ from .set_aside import SetAside
 from .sweeping import JobSweeps, SweepStatements
 from .tables import artifact_versions, chunks, job_words, jobs, ledger, tombstones
 from .tables import events as event_table
+from .unreadable_rows import UnreadableRows
 from .waiting_chunks import WaitingChunks
+from .writes import WaitingChunk, Writes
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _later: Final = case((ledger.c.commit_time > _NOW, ledger.c.commit_time), else_=_NOW)
@@ -101,7 +100,7 @@ class Statements:
         self.waiting = WaitingChunks(dialect)
 
 
-class SqlTransaction:
+class Transaction:
     """The transaction of one batch."""
 
     def __init__(
@@ -298,7 +297,7 @@ def _tombstone_row(job: Job, entry: Entry, commit_time: int) -> Row:
     }
 
 
-class SqlWriteStore:
+class WriteStore:
     """The writing half of the store."""
 
     def __init__(self, database: Database, unreadable: UnreadableRows | None = None) -> None:
@@ -316,4 +315,4 @@ class SqlWriteStore:
     def transaction(self) -> Iterator[Transaction]:
         """Open a transaction that commits, durably, when the block ends without an error."""
         with self._database.write() as connection:
-            yield SqlTransaction(connection, self._database.dialect, self._statements, self._reader, self._set_aside)
+            yield Transaction(connection, self._database.dialect, self._statements, self._reader, self._set_aside)

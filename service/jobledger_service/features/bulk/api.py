@@ -14,8 +14,8 @@ from jobledger_service.core.api.shown_jobs import reply_with
 from jobledger_service.core.ledger.commands import FindCreated
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import JobStatus, Listing, View
 from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.store.reads import JobStatus, Listing, View
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from jobledger_service.core.ledger.commands.callers import CancelJob, DeleteJob, RetryJob, UpdateJob
 from jobledger_service.core.ledger.commands.deletion import DeletedJob, OnDeletion, with_artifacts
 from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
+from jobledger_service.core.ledger.core_families import Runs
 from jobledger_service.core.ledger.row_families import Needs
-from jobledger_service.core.ledger.runs import Runs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
 from jobledger_service.core.model.filter import FilterFields, JobFilter

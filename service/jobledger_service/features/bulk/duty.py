@@ -11,11 +11,11 @@ from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.duties.service_jobs import LEASE
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
-from jobledger_service.core.ledger.read_ports import JobRead, Listing, PageKey
 from jobledger_service.core.model.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
+from jobledger_service.core.store.reads import JobRead, Listing, PageKey
 
 from .commands import BulkStep
 from .requests import BulkOrder, order_of
@@ -46,7 +46,7 @@ class BulkRuns:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._store = kernel.store
-        self._queries = kernel.queries
+        self._readers = kernel.readers
         self._rate = kernel.settings.bulk_rate
         self._max_jobs = max(1, min(JOBS_PER_STEP, self._rate // STEPS_PER_SECOND))
         self._step_lock = asyncio.Lock()
@@ -54,7 +54,7 @@ class BulkRuns:
     async def work(self, claimed: ClaimedChunk) -> None:
         """Do the verb with the chunk's jobs, from the cursor of the last attempt."""
         order = order_of(claimed)
-        run = await self._queries.run(self._store.read_run, claimed.job.key)
+        run = await self._readers.for_server(self._store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
         outcome = StepOutcome.GOING
         while outcome is StepOutcome.GOING:
@@ -91,7 +91,7 @@ class BulkRuns:
         """Return the next of the named jobs; the cursor is the number of done ones."""
         begin = cast("int", cursor[0]) if cursor else 0
         keys = [job_key(run.spec.owner, job_id) for job_id in order.job_ids[begin : begin + self._max_jobs]]
-        read = await self._queries.run_for(run.spec.owner, self._store.read_jobs, keys, full=False, bounded=False)
+        read = await self._readers.for_owner(run.spec.owner, self._store.read_jobs, keys, full=False, bounded=False)
         keys = keys[: _within(read.jobs.get(key) for key in keys)]
         end = begin + len(keys)
         readable = [key for key in keys if key not in read.unreadable]
@@ -106,7 +106,7 @@ class BulkRuns:
         create_time, key, looked, first = cast("tuple[int, str, int, int]", cursor or (0, "", 0, 0))
         after = PageKey(create_time, create_time, key) if cursor else None
         listing = _listing(order, run, after, self._max_jobs)
-        listed = await self._queries.run_for(run.spec.owner, self._store.list_jobs, listing)
+        listed = await self._readers.for_owner(run.spec.owner, self._store.list_jobs, listing)
         jobs = listed.jobs[: _within(listed.jobs)]
         cut = len(jobs) < len(listed.jobs)
         if jobs and (cut or listed.next is None):

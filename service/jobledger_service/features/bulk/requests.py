@@ -16,9 +16,8 @@ from jobledger_service.core.api.job_requests import cancellation, fingerprint, r
 from jobledger_service.core.api.list_requests import filter_of
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import ClaimedChunk
-from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 
 from jobledger_service.core.api.codec import whole
 from jobledger_service.core.api.parse import filter_fields
-from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.ledger.readers import SharedReaders
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.errors import CursorAhead, Draining
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.search import match_prefixes
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 
 from .lines import Lines
 from .page import BEGIN, ExportedJob, ExportKey
@@ -76,13 +76,11 @@ class _ExportProgress(MsgStruct, frozen=True):
 class Exports:
     """Opens exports. Owners take turns, page by page, on a thread of its own, so that other reads do not wait."""
 
-    def __init__(
-        self, store: SqlExportStore, tokens: PageTokens, cursor: Callable[[int], Cursor], unreadable: UnreadableRows
-    ) -> None:
+    def __init__(self, store: SqlExportStore, tokens: PageTokens, cursors: Cursors, unreadable: UnreadableRows) -> None:
         self._store = store
         self._tokens = tokens
         self._unreadable = unreadable
-        self._cursor = cursor
+        self._cursors = cursors
         self._readers = SharedReaders("exporter", 1)
         self._closed = False
 
@@ -107,7 +105,7 @@ class Exports:
             reached, head = _ExportProgress(start.position, start.jobs), lines.head
         more = True
         while more:
-            cursor = self._cursor(reached.position).encode()
+            cursor = self._cursors.encode(reached.position)
             page = _Page(wanted, lines, self._tokens, mark, cursor, reached, head, self._unreadable)
             pieces = await self._run(wanted.owner, page.read, self._store)
             for piece in pieces:

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.store.reads import EventRow
 
 
 class ExportKey(NamedTuple):

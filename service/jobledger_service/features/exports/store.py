@@ -20,13 +20,13 @@ from sqlalchemy import (
     tuple_,
 )
 
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.store.artifact_versions import previous_bytes, with_artifacts
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.job_rows import WHOLE_JOBS
+from jobledger_service.core.store.reads import EventRow
 from jobledger_service.core.store.routes import all_tests, parameters
 from jobledger_service.core.store.tables import artifact_versions, counts, events, jobs, ledger, tombstones
 from jobledger_service.core.store.walks import condition

@@ -11,10 +11,10 @@ from jobledger.v1 import chunk_pb2, job_pb2
 from jobledger_service.core.api.checks import JOB_ID, Checks
 from jobledger_service.core.api.list_requests import page_size
 from jobledger_service.core.api.shown_jobs import shown_job
-from jobledger_service.core.ledger.read_ports import JobRead, Listing
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.states import ENDED, JobState
+from jobledger_service.core.store.reads import JobRead, Listing
 from jobledger_service.transport.identity import Caller
 
 COLLECTION: Final = "operations"

@@ -12,9 +12,9 @@ from msgspec import json
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.codec import whole
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.change import Change
 from jobledger_service.core.model.job import job_id_of
+from jobledger_service.core.store.reads import EventRow
 
 from .event_types import WebhookEventType
 from .rules import Webhook

@@ -68,7 +68,7 @@ class WebhookDispatcher:
         return False
 
     async def _is_due(self) -> bool:
-        return await self.kernel.queries.run(self.deliveries.is_due, self.kernel.clock())
+        return await self.kernel.readers.for_server(self.deliveries.is_due, self.kernel.clock())
 
     async def _settle(self, finished: list[FinishedAttempt], capacity: DeliveryCapacity) -> list[ClaimedDelivery]:
         """Record attempts, and claim what is due as far as there is room."""

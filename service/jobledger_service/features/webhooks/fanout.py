@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.committer import UPKEEP_ROWS
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.states import DeliveryState
+from jobledger_service.core.store.reads import EventRow
 
 from .bodies import WebhookCodec
 from .deliveries import Attempt, Delivery
@@ -66,11 +66,11 @@ class WebhookFanout:
     async def once(self) -> bool:
         """Record the next events; return whether there are more."""
         await asyncio.sleep(GATHER_SECONDS if self._has_webhooks else 0)
-        recorded = await self.kernel.queries.run(self.webhooks.fanout_position)
+        recorded = await self.kernel.readers.for_server(self.webhooks.fanout_position)
         self._has_webhooks = recorded is not None
         if recorded is None:
             return False
-        batch, complete = await self.kernel.queries.run(self._read, recorded, max(recorded, self._seen))
+        batch, complete = await self.kernel.readers.for_server(self._read, recorded, max(recorded, self._seen))
         if batch.trimmed is not None:
             log.error("history was trimmed before webhooks had read it", first=batch.since + 1, last=batch.trimmed)
         if self._should_write(batch):

@@ -13,8 +13,8 @@ import httpcore
 import structlog
 from standardwebhooks import Webhook
 
-from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.store.clock import Clock
 from jobledger_service.settings import Settings
 
 from .addresses import RefusedAddressError, UnknownHostError, addresses_of

@@ -31,7 +31,7 @@ class WebhookSealing:
 
     async def once(self) -> bool:
         """Seal the secrets of a page; return whether there are more."""
-        page = await self.kernel.queries.run(self.store.all_after, self._after, WEBHOOKS_PER_STEP)
+        page = await self.kernel.readers.for_server(self.store.all_after, self._after, WEBHOOKS_PER_STEP)
         for webhook in page:
             if not all(self.cipher.is_current(one.value) for one in webhook.secrets):
                 await self._seal(webhook)

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.request_ids import Request, RequestIds
+from jobledger_service.core.ledger.core_families import RequestIds
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, RequestIdReused
-from jobledger_service.core.model.job import job_id_of, job_key
+from jobledger_service.core.model.job import Inputs, job_id_of, job_key
 from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
+from jobledger_service.core.store.batch_rows import Request
 
 from .base import Command, chunks_in
 from .deletion import ArtifactsResult, OnDeletion, with_artifacts

@@ -1,21 +1,17 @@
-"""The reading port of the store: jobs, lists and events."""
+"""What is read from the store: jobs, lists and events."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import job_id_of
-from jobledger_service.core.model.run import RunState
-from jobledger_service.core.model.states import ChunkState, JobState
-from jobledger_service.core.model.vitals import StoreVitals
+from jobledger_service.core.model.job import Inputs, job_id_of
+from jobledger_service.core.model.states import JobState
 
 from .entry import ArtifactsKey
-from .ports import ChunkKey, Inputs, Queue
 
 
 class JobRead(MsgStruct, frozen=True):
@@ -183,62 +179,3 @@ class EventsRead(MsgStruct, frozen=True):
     through: int
     trimmed: int
     complete: bool
-
-
-class ReadStore(Protocol):
-    """The reading half of the store. Every method is one snapshot, and raises StoreUnavailable."""
-
-    @property
-    def epoch(self) -> Epoch:
-        """The epoch of the ledger."""
-
-    def position(self) -> int:
-        """Return the position of the newest event."""
-
-    def read_jobs(self, keys: Sequence[str], *, full: bool, bounded: bool = True) -> JobsRead:
-        """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
-
-    def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
-        """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
-
-    def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
-        """Return the statuses of the jobs that exist."""
-
-    def list_jobs(self, listing: Listing) -> Listed:
-        """Return a page of jobs, as many as fit into a reply."""
-
-    def queued_jobs(self, owners: Iterable[str], limit: int) -> dict[str, int]:
-        """Return the number of QUEUED jobs of each owner, counted up to `limit`."""
-
-    def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
-        """Return a job's chunks with an index above `after`, as many as fit into a reply; None for no job."""
-
-    def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
-        """Return the events after a position, of one job, of one owner or of all, oldest first.
-
-        There are fewer than `limit` when they are large, but at least one if there is one.
-        """
-
-    def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
-        """Return a job's events after a position, oldest first: first from the audit trail, then without artifacts."""
-
-    def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
-        """Return chunks whose lease has expired."""
-
-    def due_retries(self, now: int, limit: int) -> list[ChunkKey]:
-        """Return chunks whose wait after a failed attempt is over."""
-
-    def overdue_cancels(self, now: int, limit: int) -> list[str]:
-        """Return CANCELLING jobs whose grace period is over."""
-
-    def expired_jobs(self, now: int, limit: int) -> list[str]:
-        """Return ended jobs whose expire_time has come."""
-
-    def service_queues(self) -> list[Queue]:
-        """Return the queues of waiting chunks of the service's own jobs, the longest waiting first."""
-
-    def read_run(self, job_key: str) -> RunState | None:
-        """Return the run of one of the service's own jobs, None when there is no such job."""
-
-    def vitals(self) -> StoreVitals:
-        """Return the health of the database; cheap enough for every few seconds."""
