@@ -23,6 +23,7 @@ from jobledger_client.testing import FakeContext
 from tests.client.conftest import Serving, changes
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 
+ENDS = {ChangeType.CHUNK_COMPLETED, ChangeType.CHUNK_FAILED}
 AT_ONCE = RetryPolicy(max_attempts=3, initial_backoff=timedelta(0), jitter=0)
 
 
@@ -95,6 +96,23 @@ async def test_a_failure_says_what_where_and_that_it_is_final(client: AsyncJobCl
     assert ended.state == JobState.FAILED
     assert (ended.error.code, ended.error.message, ended.error.stage) == ("DAMAGED", "the file is damaged", "decode")
     assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
+
+
+async def test_a_busy_worker_ends_a_chunk_and_claims_the_next_in_one_commit(
+    client: AsyncJobClient, serving: Serving, kind: str
+):
+    async def handler(ctx: ChunkContext) -> None:
+        if ctx.chunk.index == 5 and ctx.chunk.attempt == 1:
+            raise RetryLater(timedelta(days=1))
+
+    job = (await client.create_job(kind, item_count=10, chunk_size=1)).job
+    async with serving({kind: handler}, concurrency=1), client.watch(job.job_id) as messages:
+        async for message in messages:
+            if message.job.chunks_summary.completed == 9:
+                break
+    events = [event async for event in client.list_job_events(job.job_id)]
+    both = [event for event in events if {change.type for change in event.changes} & ENDS and len(event.changes) > 1]
+    assert len(both) == 9, "each but the last end is in one commit with a claim"
 
 
 async def test_a_handler_says_when_to_try_again(client: AsyncJobClient, serving: Serving, kind: str):

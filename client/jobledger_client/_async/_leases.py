@@ -112,6 +112,29 @@ class AsyncLeaseCalls:
         request = rpc.FailChunksRequest(failures=failures)
         return (await self._caller.call(self._stub.FailChunks, request, timeout=timeout)).results
 
+    async def complete_and_claim(
+        self,
+        completions: Iterable[rpc.ChunkCompletion | str],
+        claim: rpc.ClaimChunksRequest,
+        *,
+        timeout: timedelta | None = None,
+    ) -> rpc.CompleteChunksResponse:
+        """Complete chunks as `complete_chunks`, and lease the next ones in the same commit: `claimed`.
+
+        `claim` must not wait. Chunks whose response was lost become claimable again when their leases expire.
+        """
+        request = rpc.CompleteChunksRequest(
+            completions=requests.reports(rpc.ChunkCompletion, completions, "completions"), claim=claim
+        )
+        return await self._caller.call(self._stub.CompleteChunks, request, timeout=timeout)
+
+    async def fail_and_claim(
+        self, failures: Iterable[rpc.ChunkFailure], claim: rpc.ClaimChunksRequest, *, timeout: timedelta | None = None
+    ) -> rpc.FailChunksResponse:
+        """Fail attempts as `fail_chunks`, and lease the next chunks in the same commit, as `complete_and_claim`."""
+        request = rpc.FailChunksRequest(failures=failures, claim=claim)
+        return await self._caller.call(self._stub.FailChunks, request, timeout=timeout)
+
     async def release_chunks(
         self, releases: Iterable[rpc.ChunkRelease | str], *, timeout: timedelta | None = None
     ) -> Sequence[rpc.LeaseResult]:

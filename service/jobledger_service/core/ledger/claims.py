@@ -12,7 +12,7 @@ from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.work import NOTHING_NEW, Release
 
-from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, ReleaseChunks
+from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, LeaseAnswer, ReleaseChunks, ReportAndClaim
 from .committer import Committer
 
 log = structlog.get_logger(__name__)
@@ -66,6 +66,14 @@ class ClaimQueue:
 
         def on_abandoned(claimed: list[ClaimedChunk] | None) -> None:
             self.release(command.owner, claimed or (), RELEASE)
+
+        return await self._committer.submit(command, on_abandoned)
+
+    async def report_and_claim(self, command: ReportAndClaim) -> tuple[list[LeaseAnswer], list[ClaimedChunk]]:
+        """End leases and return the outcomes, and the next chunks, none when there are none now."""
+
+        def on_abandoned(answer: tuple[list[LeaseAnswer], list[ClaimedChunk]]) -> None:
+            self.release(command.owner, answer[1], RELEASE)
 
         return await self._committer.submit(command, on_abandoned)
 

@@ -203,3 +203,7 @@ class ReleaseChunks(LeaseReports[ReleaseItem], MsgStruct, frozen=True):
         return self._end(
             work, lease, LeaseEnd.RELEASED, lambda job, chunk: rules.release(job, chunk, report, release, work.now)
         )
+
+
+EndReports = CompleteChunks | FailChunks
+"""The reports with which a worker may ask for the next chunks."""

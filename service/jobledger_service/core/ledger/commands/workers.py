@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 
 from jobledger_service.core.ledger.picking import ClaimQuery
 from jobledger_service.core.ledger.row_families import Needs
@@ -15,6 +16,8 @@ from jobledger_service.core.model.leases import Lease, holds, lease_of
 from jobledger_service.core.model.service_kinds import is_reserved
 
 from .base import Command
+from .partial_commands import PartialResult
+from .reports import EndReports, LeaseAnswer
 
 
 class ClaimedChunk(MsgStruct, frozen=True):
@@ -93,6 +96,44 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
     except (ChunkNotClaimable, JobUnreadable):
         return False
     return True
+
+
+class ReportAndClaim(
+    Command[tuple[list[LeaseAnswer], list[ChunkKey]] | PartialResult, tuple[list[LeaseAnswer], list[ClaimedChunk]]],
+    MsgStruct,
+    frozen=True,
+):
+    """End leases, then lease the next chunks, in one commit; a report of several commits claims in the last of them."""
+
+    reserved = True
+    report: EndReports
+    claim: ClaimChunks
+
+    @property
+    def owner(self) -> str:
+        return self.report.owner
+
+    @property
+    def weight(self) -> int:
+        return self.report.weight + self.claim.weight
+
+    def rows(self, work: WorkingSet) -> int:
+        return self.report.rows(work) + self.claim.weight
+
+    def needs(self) -> Needs:
+        return replace(self.report.needs(), claim_query=self.claim.query)
+
+    def decide(self, work: WorkingSet) -> tuple[list[LeaseAnswer], list[ChunkKey]] | PartialResult:
+        answers = self.report.decide(work)
+        if isinstance(answers, PartialResult):
+            return PartialResult(replace(self, report=answers.rest))
+        return answers, [] if work.exceeded else self.claim.decide(work) or []
+
+    def answer(
+        self, decided: tuple[list[LeaseAnswer], list[ChunkKey]] | PartialResult, work: WorkingSet
+    ) -> tuple[list[LeaseAnswer], list[ClaimedChunk]]:
+        assert not isinstance(decided, PartialResult)  # noqa: S101  a batch answers none of these
+        return decided[0], _claimed(decided[1], work)
 
 
 class ClaimChunk(Command[ChunkKey, ClaimedChunk], MsgStruct, frozen=True):
