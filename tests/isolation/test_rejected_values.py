@@ -21,6 +21,7 @@ from jobledger_service.core.model.work import WorkReport
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.reads import View
 from jobledger_service.core.store.writing import WriteStore
 
 from tests.support.databases import new_database
@@ -75,7 +76,7 @@ def test_a_poisoned_command_fails_alone_in_its_batch(database: Database, executo
         assert isinstance(outcome, Exception) or outcome[0].status is LeaseStatus.LEASE_LOST
         assert not isinstance(outcome, Refusal), "the batch was told that the database is away"
     keys = [job_key(BYSTANDER, f"job-{n}") for n in range(48) if n % 8 != 3]
-    assert ReadStore(database).read_jobs(keys, full=False).jobs.keys() == set(keys)
+    assert ReadStore(database).read_jobs(keys, View.BASIC).jobs.keys() == set(keys)
     assert sum(len(commit.entries) for commit in commits) == len(keys)
 
 

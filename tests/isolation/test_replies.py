@@ -271,7 +271,7 @@ def test_no_more_is_read_than_is_sent(large: Large, tmp_path: Path, view: View):
     with closing(open_beside(large, tmp_path)) as database:
         fetched, keys = Fetched(database), [job_key(OWNER, job_id) for job_id in large]
         reads = ReadStore(database)
-        read = reads.read_jobs(keys, full=view is View.FULL)
+        read = reads.read_jobs(keys, view)
         assert read.unread
         assert list(read.jobs) == keys[: -len(read.unread)]
         answers = 2 if view is View.FULL else 1  # rows of jobs, and then chunks of the first

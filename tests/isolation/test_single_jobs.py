@@ -13,7 +13,7 @@ from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_key, owner_of
 from jobledger_service.core.store.engines import OWNER_THREADS
-from jobledger_service.core.store.reads import JobRead, Listing
+from jobledger_service.core.store.reads import JobRead, Listing, View
 from jobledger_service.core.store.small_jobs import MAX_CHUNKS, MAX_JOB_CHUNKS
 
 from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, large_ledger
@@ -137,7 +137,7 @@ async def test_a_reply_of_many_is_made_on_the_thread_that_read_it(ledger: LargeL
         case "ListJobs":
             name = await queries.list_jobs(Listing(JobFilter(ALICE)), "", thread)
         case "BatchGetJobs":
-            name = await queries.jobs(ALICE, ["job"], thread, full=True)
+            name = await queries.jobs(ALICE, ["job"], thread, View.FULL)
         case _:
             name = await queries.list_chunks(ALICE, "job", frozenset(), 10, "", thread)
     assert name.startswith("owners")

@@ -28,6 +28,7 @@ from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.model.lifecycle import Cancellation, CancelOutcome, JobUpdate
 from jobledger_service.core.store import job_rows
+from jobledger_service.core.store.reads import View
 from jobledger_service.core.store.tables import jobs
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
@@ -119,7 +120,7 @@ async def test_reads_of_jobs_join_segments_and_read_no_other_columns_of_them(led
             assert [job.job_id for job in ListJobsResponse.FromString(page).jobs] == ids[::-1]
             of_page = {job.job_id: job for job in ListJobsResponse.FromString(page).jobs}
             assert of_page["job-0"] == GetJobResponse.FromString(one).job
-        read = ledger.reads.read_jobs(["me/job-0"], full=True)
+        read = ledger.reads.read_jobs(["me/job-0"], View.FULL)
         assert WatchJobResponse.FromString(ProtoCodec().snapshot(read.jobs["me/job-0"], b"")).job == of_page["job-0"]
     assert not counted
     of_jobs = [one for one in statements if "jobs.fixed" in one]

@@ -48,7 +48,7 @@ def artifacts(count: int, prefix: str = "out", size: int = 585) -> dict[str, Art
 
 
 def report(ledger: LargeLedger, claimed: ClaimedChunk, **fields: object) -> None:
-    [answer] = ledger.do(Heartbeat(ALICE, [(claimed.lease, WorkReport("r", **fields))], LEASE))
+    [answer] = ledger.do(Heartbeat(ALICE, [(claimed.lease, WorkReport("r", **fields))], lease_duration=LEASE))
     assert answer.status == "OK"
 
 
@@ -134,7 +134,9 @@ def test_a_report_and_the_deletion_of_its_job_are_one_event_with_the_artifacts(l
     ledger.create("big", [1])
     [claimed] = ledger.claim("big", [0])
     last = WorkReport("r", artifacts=artifacts(1, "chunk"), job_artifacts=artifacts(1, "job"))
-    ledger.batch(Heartbeat(ALICE, [(claimed.lease, last)], LEASE), DeleteJob(ALICE, "big", "caller", force=True))
+    ledger.batch(
+        Heartbeat(ALICE, [(claimed.lease, last)], lease_duration=LEASE), DeleteJob(ALICE, "big", "caller", force=True)
+    )
     message = WatchJobResponse.FromString(whole(stored(ledger)[-1]))
     assert (list(message.job.artifacts), list(message.chunks[0].artifacts)) == (["job-0"], ["chunk-0"])
     trim(ledger, 10)

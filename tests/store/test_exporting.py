@@ -148,7 +148,7 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(open_ledger: 
     ledger = open_ledger(quiet=SECOND * 1_000)
     for begin in range(0, JOBS, 500):
         ledger.create(*(f"job-{number}" for number in range(begin, begin + 500)), name="n" * 1_000)
-    exports = Exports(ledger.exports, PageTokens(ledger.reads.epoch), ledger.cursor, UnreadableRows())
+    exports = Exports(ledger.exports, PageTokens(ledger.reads.epoch), Cursors(ledger.reads.epoch.id), UnreadableRows())
     rows = taken = 0
     limits = []
     with traced():

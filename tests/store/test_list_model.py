@@ -80,7 +80,7 @@ def listed(database: Database, listing: Listing, budget: Budget) -> list[str]:
     reads, keys = ReadStore(database, budget), []
     while True:
         page = reads.list_jobs(listing)
-        keys += [one.job_key for one in page.statuses]
+        keys += [one.key for one in page.jobs]
         if page.next is None:
             return keys
         listing = replace(listing, after=page.next)

@@ -9,7 +9,7 @@ import pytest
 from jobledger_service.core.model.chunk import NO_KIND
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
-from jobledger_service.core.model.states import DeliveryState, JobState
+from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.due import LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
@@ -24,12 +24,11 @@ from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
-from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
+from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryCapacity
 from jobledger_service.features.webhooks.delivery_store import DELIVERIES_DUE, SqlDeliveryStore
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.rules import Secret, Webhook
-from jobledger_service.features.webhooks.store import EVENTS_DUE, SqlWebhookStore
-from jobledger_service.features.webhooks.values import DeliveryCapacity, Draft, FanoutBatch, FinishedAttempt
+from jobledger_service.features.webhooks.store import EVENTS_DUE, FanoutBatch, SqlWebhookStore
 from sqlalchemy import event
 
 DUE = {
@@ -220,13 +219,13 @@ def test_deliveries_that_are_due_and_the_next_of_a_job_walk_their_indexes(databa
     webhook = store.create(WEBHOOK, 1)
     made = [Delivery(webhook.key, position, 0, "me/x", WebhookEventType.JOB_CREATED, 1) for position in (1, 2)]
     plans = Plans(database)
-    assert store.record_batch(FanoutBatch(0, 2, None, [Draft(one, b"{}") for one in made]), None, 5)
+    assert store.record_batch(FanoutBatch(0, 2, None, made), 5)
     assert delivery_store.is_due(5)
     plans.hold("deliveries_scheduled")
-    [first] = delivery_store.settle_and_claim([], lambda same, _: same, ROOM, 5, 10)
-    done = FinishedAttempt(first, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None)
+    [(_, first)] = delivery_store.settle_and_claim([], lambda same, _: same, ROOM, 5, 10)
+    done = first.attempted(Attempt(5, 1, 200, ""), None)
     plans.steps.clear()
-    [second] = delivery_store.settle_and_claim([done], lambda same, _: same, ROOM, 6, 10)
+    [(_, second)] = delivery_store.settle_and_claim([done], lambda same, _: same, ROOM, 6, 10)
     assert (first.position, second.position) == (1, 2)
     plans.hold("deliveries_pending_of_job (webhook_key=? AND job_key=?")
     assert "SCAN deliveries" not in plans.steps

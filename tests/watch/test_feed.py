@@ -74,9 +74,9 @@ def test_the_index_of_subscribers_delivers_what_applying_each_filter_would(
     async def run() -> None:
         feed = reused.open_feed()
         with ExitStack() as stack:
-            by_filter = [stack.enter_context(closing(feed.subscribe_to_jobs(0, jobs))) for jobs in watched]
+            by_filter = [stack.enter_context(closing(feed.subscribe(0, jobs=jobs))) for jobs in watched]
             by_job = {
-                key: stack.enter_context(closing(feed.subscribe_to_job(0, key))) for key in ("alice/one", "bob/two")
+                key: stack.enter_context(closing(feed.subscribe(0, job_key=key))) for key in ("alice/one", "bob/two")
             }
             for one in (*by_filter, *by_job.values()):
                 assert list(await one.next(0)) == []  # it goes with the feed from here on
@@ -122,12 +122,12 @@ def test_a_reader_gets_each_of_its_own_events_once_and_its_position_never_falls(
         end = written[-1].position
 
         async def read(owner: str, start: int) -> None:
-            with closing(feed.subscribe_to_jobs(start, JobFilter(owner))) as subscription:
+            with closing(feed.subscribe(start, jobs=JobFilter(owner))) as subscription:
                 got = await read_to(subscription, end)
             assert got == [row.position for row in written if row.position > start and row.job_key.startswith(owner)]
 
         async def read_job(key: str, start: int) -> None:
-            with closing(feed.subscribe_to_job(start, key)) as subscription:
+            with closing(feed.subscribe(start, job_key=key)) as subscription:
                 got = await read_to(subscription, end)
             assert got == [row.position for row in written if row.position > start and row.job_key == key]
 
@@ -182,7 +182,7 @@ async def test_a_position_that_would_fall_is_an_error_and_not_a_loop():
 async def test_history_that_others_trimmed_first_ends_the_watches_that_missed_it_and_no_others(ledger: FeedLedger):
     feed = ledger.feed
     running = asyncio.create_task(feed.run())
-    with closing(feed.subscribe_to_jobs(0, JobFilter("alice"))) as subscription:
+    with closing(feed.subscribe(0, jobs=JobFilter("alice"))) as subscription:
         assert list(await subscription.next(0)) == []
         ledger.append(rows([("bob", 10)] * 5))
         ledger.trim(4)
@@ -190,7 +190,7 @@ async def test_history_that_others_trimmed_first_ends_the_watches_that_missed_it
         assert list(await subscription.next(BOUND)) == []  # woken, with nothing that it could be handed
         with pytest.raises(HistoryTrimmed):
             await subscription.next(0)
-    with closing(feed.subscribe_to_jobs(4, JobFilter("bob"))) as later:
+    with closing(feed.subscribe(4, jobs=JobFilter("bob"))) as later:
         assert await read_to(later, 5) == [5]
     assert [entry.position for entry in ledger.found] == [5]
     running.cancel()
@@ -202,9 +202,9 @@ async def test_an_event_that_cannot_be_read_reaches_its_owners_watches_and_stops
     good = rows([("alice", 10), ("bob", 10), ("alice", 10)])
     ledger.append([good[0], EventRow(2, "bob/broken", b"\xff", None), good[2]])
     feed = ledger.open_feed()
-    with closing(feed.subscribe_to_jobs(0, JobFilter("alice"))) as alice:
+    with closing(feed.subscribe(0, jobs=JobFilter("alice"))) as alice:
         assert await read_to(alice, 3) == [1, 3]
-    with closing(feed.subscribe_to_jobs(0, JobFilter("bob", kinds=frozenset({"other"})))) as bob:
+    with closing(feed.subscribe(0, jobs=JobFilter("bob", kinds=frozenset({"other"})))) as bob:
         [damaged] = await bob.next(0)
     assert (damaged.position, damaged.is_readable) == (2, False)
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from prometheus_client.registry import Collector
 
 from jobledger_service.settings import Settings
-from jobledger_service.transport.authenticator import Keys
 from jobledger_service.transport.methods import Calls
-from jobledger_service.transport.rpc_server import CallControls
+from jobledger_service.transport.rpc_server import Authenticate, CallControls
 
 from .api.job_requests import NewId
 from .api.worker_requests import RequestContext
@@ -64,8 +63,8 @@ class Feature:
     """What a feature adds; all of it is optional.
 
     `on_commit` gets each commit of this process, before its callers get their answers. `chunk_handlers` work the
-    chunks of the service's own jobs, by kind. `collectors` show its metrics. `keys` names callers by their API keys.
-    `drain` is called when the server begins to drain, and `close` when no call and no duty runs any more.
+    chunks of the service's own jobs, by kind. `collectors` show its metrics. `authenticate` names callers by their API
+    keys. `drain` is called when the server begins to drain, and `close` when no call and no duty runs any more.
     """
 
     calls: Sequence[Calls] = ()
@@ -73,6 +72,6 @@ class Feature:
     on_commit: Callable[[Commit], None] | None = None
     chunk_handlers: Mapping[str, ChunkHandler] = field(default_factory=dict)
     collectors: Sequence[Collector] = ()
-    keys: Keys | None = None
+    authenticate: Authenticate | None = None
     drain: Callable[[], None] | None = None
     close: Callable[[], Awaitable[object]] | None = None

@@ -13,11 +13,12 @@ from jobledger_service.transport.structs import check_shown
 
 Name = TypeVar("Name", str, int)
 Value = TypeVar("Value")
+Part = TypeVar("Part", bytes, job_pb2.Job)
 
 
 def encode_each(
-    values: Iterable[tuple[Name, Value]], encode: Callable[[Value], bytes], rows: UnreadableRows, place: str
-) -> tuple[list[bytes], list[Name]]:
+    values: Iterable[tuple[Name, Value]], encode: Callable[[Value], Part], rows: UnreadableRows, place: str
+) -> tuple[list[Part], list[Name]]:
     """Return the named values as parts of a reply, and the names of those that cannot be shown."""
     parts, bad = [], []
     for name, value in values:

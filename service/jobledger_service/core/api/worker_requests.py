@@ -119,7 +119,9 @@ def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestCon
     ]
     duration = _lease_duration(checks, request)
     checks.done()
-    return commands.Heartbeat(caller.owner, list(zip(leases, reports, strict=True)), duration, received=context.clock())
+    return commands.Heartbeat(
+        caller.owner, list(zip(leases, reports, strict=True)), lease_duration=duration, received=context.clock()
+    )
 
 
 def _leases(checks: Checks, context: RequestContext, field: str, tokens: Sequence[str]) -> list[Lease]:

@@ -105,9 +105,8 @@ class ServiceJobs:
         """Extend the lease; return whether it is still held, as far as is known."""
         report = (claimed.lease, NOTHING_NEW)
         try:
-            heartbeat = Heartbeat(
-                claimed.job.spec.owner, [report], LEASE, by_service=True, received=self._kernel.clock()
-            )
+            owner, now = claimed.job.spec.owner, self._kernel.clock()
+            heartbeat = Heartbeat(owner, [report], by_service=True, received=now, lease_duration=LEASE)
             [answer] = await self._committer.submit(heartbeat)
         except Refusal as refusal:
             log.warning("a lease of a service job was not extended", why=str(refusal), **_named(claimed))

@@ -16,10 +16,9 @@ from jobledger_service.core.store.reads import (
     EventRow,
     JobRead,
     JobsRead,
-    JobStatus,
     Listing,
     PageKey,
-    StatusesRead,
+    View,
 )
 
 from .cursor import Cursors
@@ -38,10 +37,9 @@ COUNT_TO: Final = 1_000
 
 
 class JobPage(MsgStruct, frozen=True):
-    """A page of jobs, or of their statuses; `total` counts all that match, up to the maximum."""
+    """A page of jobs; `total` counts all that match, up to the maximum."""
 
     jobs: Sequence[JobRead]
-    statuses: Sequence[JobStatus]
     next_page_token: str
     total: int
     total_is_lower_bound: bool
@@ -84,7 +82,6 @@ class Queries:
         self._readers = readers
         self._tokens = PageTokens(store.epoch)
         self._cursors = Cursors(store.epoch.id)
-        self._statuses = Loader(self._fetch_statuses, owner_of=owner_of)
         self._small_jobs = {
             full: Loader(partial(self._fetch_small_jobs, full), owner_of=owner_of) for full in (False, True)
         }
@@ -114,7 +111,7 @@ class Queries:
         return await run(owner_of(key), self._read_and_show, key, show, full)
 
     def _read_and_show(self, key: str, show: ShowJob[R], full: bool) -> R:  # noqa: FBT001  given by position to a thread
-        read = self._store.read_jobs([key], full=full)
+        read = self._store.read_jobs([key], View.FULL if full else View.BASIC)
         if key in read.unreadable:
             raise JobUnreadable(job_id_of(key))
         return show(self._with_next(read.jobs.get(key)), read.position)
@@ -129,31 +126,17 @@ class Queries:
 
         return await self.show_job(job_key(owner, job_id), shown, full=full)
 
-    async def _fetch_statuses(self, keys: Sequence[str]) -> Callable[[str], JobStatus | JobUnreadable | None]:
-        read = await self._readers.for_single_jobs(self._store.read_statuses, keys)
-        by_key = {one.job_key: one for one in read.statuses}
-        return lambda key: JobUnreadable(job_id_of(key)) if key in read.unreadable else by_key.get(key)
-
-    async def status(self, owner: str, job_id: str) -> JobStatus:
-        """Return the status of a job, as it is after every acknowledged write; raises JobNotFound, JobUnreadable."""
-        found = await self._statuses.load(job_key(owner, job_id))
-        if found is None:
-            raise JobNotFound(job_id)
-        if isinstance(found, JobUnreadable):
-            raise found
-        return found
-
-    async def statuses(self, owner: str, job_ids: Sequence[str], show: Callable[[StatusesRead], R]) -> R:
-        """Return `show` of the statuses of the jobs that exist, all from one snapshot."""
+    async def existing(self, owner: str, job_ids: Sequence[str]) -> list[str]:
+        """Return those of these ids that jobs have."""
         keys = [job_key(owner, job_id) for job_id in job_ids]
-        return await self._readers.for_owner(owner, lambda: show(self._store.read_statuses(keys)))
+        return [job_id_of(key) for key in await self._readers.for_owner(owner, self._store.existing, keys)]
 
-    async def jobs(self, owner: str, job_ids: Sequence[str], show: Callable[[JobsRead], R], *, full: bool) -> R:
+    async def jobs(self, owner: str, job_ids: Sequence[str], show: Callable[[JobsRead], R], view: View) -> R:
         """Return `show` of the jobs that exist, as many as fit into a reply, all from one snapshot."""
         keys = [job_key(owner, job_id) for job_id in job_ids]
 
         def read_and_show() -> R:
-            read = self._store.read_jobs(keys, full=full)
+            read = self._store.read_jobs(keys, view)
             return show(replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()}))
 
         return await self._readers.for_owner(owner, read_and_show)
@@ -188,7 +171,7 @@ class Queries:
             page = listed.next
             token = self._tokens.encode(mark, page.value, page.create_time, page.job_key, count, more, position)
         jobs, cursor = [self._with_next(one) for one in listed.jobs], self._cursors.encode(position)
-        return JobPage(jobs, listed.statuses, token, count, bool(more), cursor, listed.unreadable)
+        return JobPage(jobs, token, count, bool(more), cursor, listed.unreadable)
 
     async def list_chunks(
         self,
@@ -224,7 +207,7 @@ class Queries:
 
         def read_and_show() -> R:
             read = self._store.job_events(key, after, limit + 1)
-            if not read.rows and place is None and not self._store.read_statuses([key]).exist:
+            if not read.rows and place is None and not self._store.existing([key]):
                 raise JobNotFound(job_id)
             rows = read.rows[: fitting(len(row.message) for row in read.rows[:limit])]
             more = len(read.rows) > len(rows) or not read.complete

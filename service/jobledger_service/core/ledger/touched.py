@@ -114,10 +114,9 @@ class Touched(MsgStruct):
         else:
             writes.jobs.append((job, segments))
             writes.words.extend(_new_words(self.before, job))
-            if job.priority != self.before.priority:
-                writes.reprioritised.append(job)
-            if bool(job.parked_for) != bool(self.before.parked_for):
-                writes.parked.append(job)
+            before = self.before
+            if (job.priority, bool(job.parked_for)) != (before.priority, bool(before.parked_for)):
+                writes.followed.append(job)
 
     def write_chunks(self, job: Job, writes: Writes) -> None:
         """Add the rows of chunks that change, unless their job is new or deleted."""

@@ -83,7 +83,7 @@ class Watch:
             yield found.snapshot
             if found.ended:
                 return
-        with closing(self._feed.subscribe_to_job(found.position if after is None else after, key)) as subscription:
+        with closing(self._feed.subscribe(found.position if after is None else after, job_key=key)) as subscription:
             if after is not None:
                 entries = await self._missed(subscription, found.position)
                 if not entries and not found.exists:
@@ -145,7 +145,7 @@ class Watch:
             async for message in self._snapshots(jobs, seen):
                 yield message
             after, owed_from = seen.first, seen.last
-        with closing(self._feed.subscribe_to_jobs(after, jobs)) as subscription:
+        with closing(self._feed.subscribe(after, jobs=jobs)) as subscription:
             timer, owed = _BookmarkTimer(self._bookmark_every), True
             while True:
                 try:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
 
 from msgspec import Struct as MsgStruct
 
@@ -57,22 +56,6 @@ class JobsRead(MsgStruct, frozen=True):
     unread: Sequence[str] = ()
 
 
-class JobStatus(NamedTuple):
-    """The part of a job that screens show of many; times in microseconds since 1970."""
-
-    job_key: str
-    job_id: str
-    kind: str
-    display_name: str
-    state: JobState
-    revision: int
-    update_time: int
-    percent: float
-    stage: str
-    stage_percent: float | None
-    eta: int | None
-
-
 class View(StrEnum):
     """How much of a job is read."""
 
@@ -118,8 +101,8 @@ class Listing(MsgStruct, frozen=True):
 class Listed(MsgStruct, frozen=True):
     """A page, possibly short before the last; `next` is where the following page begins, None after the last.
 
-    In view STATUS the page is in `statuses`, else in `jobs`; `unreadable` are the keys of jobs of the page that cannot
-    be read. `count` is the number of matching jobs, up to the requested maximum; with `more` there may be more.
+    `unreadable` are the keys of jobs of the page that cannot be read. `count` is the number of matching jobs, up to the
+    requested maximum; with `more` there may be more.
     """
 
     position: int
@@ -127,20 +110,7 @@ class Listed(MsgStruct, frozen=True):
     next: PageKey | None
     count: int
     more: bool = False
-    statuses: Sequence[JobStatus] = ()
     unreadable: Sequence[str] = ()
-
-
-class StatusesRead(MsgStruct, frozen=True):
-    """Statuses of jobs, in no order; `unreadable` are the keys of existing jobs that cannot be read."""
-
-    statuses: Sequence[JobStatus]
-    unreadable: Collection[str] = ()
-
-    @property
-    def exist(self) -> int:
-        """The number of existing jobs."""
-        return len(self.statuses) + len(self.unreadable)
 
 
 class ChunksRead(MsgStruct, frozen=True):

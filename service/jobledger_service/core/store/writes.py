@@ -58,10 +58,9 @@ class Writes(MsgStruct):
     """The chunks of new jobs, and the inputs of those that have one."""
     chunks: list[tuple[Job, Chunk]] = []
     swept: list[tuple[Job, SweptRows]] = []
-    reprioritised: list[Job] = []
     new_words: list[tuple[str, str]] = []
     """The full text of new jobs, by key."""
     words: list[tuple[str, str]] = []
     """The changed full text of existing jobs."""
-    parked: list[Job] = []
-    """Jobs whose waiting chunks must follow the job: parked, or not."""
+    followed: list[Job] = []
+    """Jobs whose waiting chunks must follow the job: its priority, and whether it is parked."""

@@ -54,6 +54,6 @@ def access(kernel: Kernel) -> Feature:
             Duty("key use", record_use, kernel.settings.usage_interval),
             retention,
         ],
-        keys=keyring,
+        authenticate=keyring.caller,
         close=record_use,
     )

@@ -30,13 +30,6 @@ class ExportedJob(MsgStruct, frozen=True):
     error: Exception | None = None
 
 
-class ExportStart(MsgStruct, frozen=True):
-    """The start of an export: the ledger's position, and the number of jobs to read."""
-
-    position: int
-    jobs: int
-
-
 class ExportPage(MsgStruct, frozen=True):
     """Jobs that are, or may be, meant, oldest first; `through` is the last place looked at, None after the last job.
 

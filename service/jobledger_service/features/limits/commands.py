@@ -12,7 +12,7 @@ from jobledger_service.core.model.change import SERVICE_ACTOR, Change, ChangeTyp
 from jobledger_service.core.model.states import WAITING
 
 from .family import Limits
-from .rules import Limit, granted, limit_key
+from .rules import Limit, admitted, limit_key
 
 
 class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
@@ -62,7 +62,7 @@ class GrantSlots(
         job = work.find(item)
         if job is None or not job.parked_for:
             return False
-        after = granted(job, work.family(Limits).over(job))
+        after = admitted(job, work.family(Limits).over(job))
         if after.parked_for:
             work.apply(Step(after))
             return False

@@ -106,7 +106,6 @@ def _wait_seconds(request: lro.WaitOperationRequest) -> float:
     """Return the seconds to wait: those that were asked for, at most MAX_WAIT, which also is what absence means."""
     if not request.HasField("timeout"):
         return MAX_WAIT / SECOND
-    checks = Checks()
-    micros = checks.micros("timeout", request.timeout, 0, DAY)
-    checks.done()
+    with Checks() as checks:
+        micros = checks.micros("timeout", request.timeout, 0, DAY)
     return min(micros, MAX_WAIT) / SECOND

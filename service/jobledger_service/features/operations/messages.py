@@ -38,14 +38,13 @@ def job_id_of(name: str) -> str:
 
 def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
     """Return what ListOperations asks for: the newest first."""
-    checks = Checks()
-    if request.name not in ("", COLLECTION):
-        checks.fault("name", f"value {request.name[:200]!r} must be {COLLECTION!r}")
-    limit = page_size(checks, request.page_size, default=20, max_size=500)
-    states = _states(request.filter.strip())
-    if states is None:
-        checks.fault("filter", f"value {request.filter[:200]!r} {RULE}")
-    checks.done()
+    with Checks() as checks:
+        if request.name not in ("", COLLECTION):
+            checks.fault("name", f"value {request.name[:200]!r} must be {COLLECTION!r}")
+        limit = page_size(checks, request.page_size, default=20, max_size=500)
+        states = _states(request.filter.strip())
+        if states is None:
+            checks.fault("filter", f"value {request.filter[:200]!r} {RULE}")
     wanted = JobFilter(owner=caller.owner, states=states or frozenset())
     return Listing(wanted, limit=limit, copies=COPIES)
 

@@ -19,7 +19,7 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
-from .bodies import WebhookCodec
+from .bodies import ping
 from .deliveries import parse_delivery_id
 from .delivery_store import SqlDeliveryStore
 from .http_post import HttpPost
@@ -200,5 +200,5 @@ class WebhookService:
         """Post a test event once, and return what happened."""
         webhook, now = await self._find(caller.owner, read.webhook_id(request)), self.kernel.clock()
         message_id = f"{webhook.webhook_id}_ping_{self.kernel.new_id()}"
-        attempt = await self.post(webhook.url, webhook.signing(now), message_id, WebhookCodec().ping(webhook, now))
+        attempt = await self.post(webhook.url, webhook.signing(now), message_id, ping(webhook, now))
         return api.PingWebhookResponse(delivered=attempt.succeeded, attempt=attempt_message(attempt))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import StrEnum
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
@@ -44,7 +44,12 @@ class LeaseAnswer(MsgStruct, frozen=True):
 Rule = Callable[[Job, Chunk], Step]
 
 
-class LeaseReports(PartialCommand[list[LeaseAnswer] | PartialResult, list[LeaseAnswer], Item, LeaseAnswer]):
+class LeaseReports(
+    PartialCommand[list[LeaseAnswer] | PartialResult, list[LeaseAnswer], Item, LeaseAnswer],
+    MsgStruct,
+    Generic[Item],
+    frozen=True,
+):
     """A command about leases that are held, which answers with how each fared.
 
     `items` are the leases with their reports. `received` is their time of arrival, by the ledger's clock: a report that
@@ -52,13 +57,13 @@ class LeaseReports(PartialCommand[list[LeaseAnswer] | PartialResult, list[LeaseA
     the next one, with the outcomes so far in `answered`.
     """
 
-    __slots__ = ()
-
     reserved = True
+
     owner: str
-    received: int | None
-    answered: tuple[LeaseAnswer, ...]
-    by_service: bool
+    items: Sequence[Item]
+    by_service: bool = False
+    received: int | None = None
+    answered: tuple[LeaseAnswer, ...] = ()
 
     def needs(self) -> Needs:
         """Return the chunks that belong to the owner."""
@@ -118,15 +123,10 @@ FailureItem = tuple[Lease, rules.WorkReport, rules.Failure, str]
 ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
 
 
-class Heartbeat(LeaseReports[HeartbeatItem], MsgStruct, frozen=True):
+class Heartbeat(LeaseReports[HeartbeatItem], frozen=True, kw_only=True):
     """Extend leases and apply their reports; each lease keeps its duration when `lease_duration` is None."""
 
-    owner: str
-    items: Sequence[HeartbeatItem]
     lease_duration: int | None
-    by_service: bool = False
-    received: int | None = None
-    answered: tuple[LeaseAnswer, ...] = ()
 
     def do(self, work: WorkingSet, item: HeartbeatItem) -> LeaseAnswer:
         lease, report = item
@@ -139,14 +139,8 @@ class Heartbeat(LeaseReports[HeartbeatItem], MsgStruct, frozen=True):
         return LeaseAnswer(lease, LeaseStatus.CANCEL_REQUESTED if stopping else LeaseStatus.OK, step.chunks[0])
 
 
-class CompleteChunks(LeaseReports[CompletionItem], MsgStruct, frozen=True):
+class CompleteChunks(LeaseReports[CompletionItem], frozen=True):
     """End leases with success; each with its report and the job's result, empty when none is declared."""
-
-    owner: str
-    items: Sequence[CompletionItem]
-    received: int | None = None
-    answered: tuple[LeaseAnswer, ...] = ()
-    by_service: bool = False
 
     def do(self, work: WorkingSet, item: CompletionItem) -> LeaseAnswer:
         lease, report, result_uri = item
@@ -155,14 +149,8 @@ class CompleteChunks(LeaseReports[CompletionItem], MsgStruct, frozen=True):
         )
 
 
-class FailChunks(LeaseReports[FailureItem], MsgStruct, frozen=True):
+class FailChunks(LeaseReports[FailureItem], frozen=True):
     """End leases with failed attempts; each with its field in the request, for refusals."""
-
-    owner: str
-    items: Sequence[FailureItem]
-    by_service: bool = False
-    received: int | None = None
-    answered: tuple[LeaseAnswer, ...] = ()
 
     def rows_of(self, work: WorkingSet, item: FailureItem) -> int:
         return ended_rows(work, item[0].job_key)
@@ -189,14 +177,8 @@ def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
         raise InvalidField((f"{field}.error.stage", f"value {failure.error.stage!r} must be a stage of the job's plan"))
 
 
-class ReleaseChunks(LeaseReports[ReleaseItem], MsgStruct, frozen=True):
+class ReleaseChunks(LeaseReports[ReleaseItem], frozen=True):
     """Release chunks."""
-
-    owner: str
-    items: Sequence[ReleaseItem]
-    by_service: bool = False
-    received: int | None = None
-    answered: tuple[LeaseAnswer, ...] = ()
 
     def do(self, work: WorkingSet, item: ReleaseItem) -> LeaseAnswer:
         lease, report, release = item

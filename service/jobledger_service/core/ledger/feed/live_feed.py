@@ -110,7 +110,8 @@ class LiveFeed:
     async def _catch_up(self) -> None:
         """Read from the head to the end of the ledger."""
         while True:
-            page = await self._load(self._ring.head)
+            # decoded on the reader's thread, so that large events do not hold up the event loop
+            page = await self._readers.for_feed(self._read, self._ring.head, None, None)
             if page.trimmed > self._ring.head:
                 self._skip(page.trimmed)
             self._dispatch(page.entries)
@@ -131,21 +132,14 @@ class LiveFeed:
         self._stops.check_all()
         self._ring.reset_to(trimmed)
 
-    def subscribe_to_job(self, after: int, job_key: str) -> FeedSubscription:
-        """Follow one job after a position."""
-        return self._subscribe(after, job_key=job_key)
-
-    def subscribe_to_jobs(self, after: int, jobs: JobFilter) -> FeedSubscription:
-        """Follow the jobs that match after a position."""
-        return self._subscribe(after, jobs=jobs)
-
     def subscribe_to_stops(self, owner: str, kinds: frozenset[str]) -> StopSubscription:
         """Follow the stops of an owner's jobs of these kinds, of all when empty, from now on."""
         subscription = StopSubscription(owner, kinds, self._closing, unsubscribe=self._stops.remove)
         self._stops.add(subscription)
         return subscription
 
-    def _subscribe(self, after: int, *, job_key: str = "", jobs: JobFilter | None = None) -> FeedSubscription:
+    def subscribe(self, after: int, *, job_key: str = "", jobs: JobFilter | None = None) -> FeedSubscription:
+        """Follow one job, or the jobs that match, after a position."""
         subscription = FeedSubscription(
             self._ring,
             self._pages,
@@ -165,10 +159,6 @@ class LiveFeed:
         for subscription in self._subscribers:
             subscription.wake()
         self._stops.wake()
-
-    async def _load(self, after: int) -> Page:
-        """Read and decode what follows on a reader's thread, so that large events do not hold up the event loop."""
-        return await self._readers.for_feed(self._read, after, None, None)
 
     async def _load_history(self, after: int, owner: str, job_key: str | None) -> Page:
         """Read for lagging watches of one owner or one job, in the owner's turn."""
