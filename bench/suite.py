@@ -13,7 +13,17 @@ from typing import Any, Final
 from .databases import fresh
 from .processes import Generator, Served, TaskError, floor, generator, jobledger, rss_kib
 
-CASES: Final = ("GetJob", "ListJobs", "Heartbeat-1", "Heartbeat-50", "ClaimComplete-1", "ClaimComplete-50", "CreateJob")
+CASES: Final = (
+    "GetJob",
+    "ListJobs",
+    "Heartbeat-1",
+    "Heartbeat-50",
+    "ClaimComplete-1",
+    "ClaimComplete-50",
+    "CompleteClaim-1",
+    "CompleteClaim-50",
+    "CreateJob",
+)
 WATCHES: Final = ("WatchJob", "WatchJobs")
 SIDES: Final = ("floor", "jobledger")
 SETTLE: Final = 1.0

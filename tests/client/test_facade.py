@@ -101,6 +101,7 @@ OFFERED = [
     "Relist",
     "RequestIdReusedError",
     "ResumingStream",
+    "RetryLater",
     "RetryPolicy",
     "Role",
     "RoleMissingError",
