@@ -83,8 +83,7 @@ def _arm(shape: Shape, dialect: Dialect, number: int) -> Select[Any]:
     if shape.by is By.KIND:
         arm = arm.where(jobs.c.kind == bindparam(f"kind_{number}"))
     arm = arm.where(*(_bound(shape, bound) for bound in (shape.start, shape.stop) if bound))
-    arm = arm.where(*(condition(name, dialect) for name in shape.tests))
-    return arm.with_hint(jobs, f"INDEXED BY {_index(shape)}", "sqlite")
+    return arm.where(*(condition(name, dialect) for name in shape.tests))
 
 
 def _key(place: ColumnElement[int]) -> Select[Any]:
@@ -92,12 +91,6 @@ def _key(place: ColumnElement[int]) -> Select[Any]:
 
 
 _KEYS: Final = {order: _key(COLUMNS[order]) for order in Order}
-
-
-def _index(shape: Shape) -> str:
-    if shape.order is Order.CREATE_TIME and shape.by is not By.OWNER:
-        return f"jobs_by_{shape.by}"
-    return f"jobs_by_{shape.order}"
 
 
 def _bound(shape: Shape, bound: str) -> ColumnElement[bool]:
