@@ -99,6 +99,7 @@ BROKEN_JOBS = {
     "job.job_id": {"job_id": ""},
     "job.request_id": {"job": {"request_id": "r"}},
     "job.limits": {"job": {"limits": [JobLimit(max_running=1)]}},
+    "job.validate_only": {"job": {"validate_only": True}},
     "priority": {"job": {"priority": 11}},
     "state": {"state": RUNNING},
     "create_time": {"create_time": datetime.now(UTC) + timedelta(days=1)},

@@ -66,6 +66,7 @@ class JobCalls:
         expire_time: values.TimestampLike | None = None,
         limits: requests.LimitsLike = (),
         request_id: str = "",
+        validate_only: bool = False,
         timeout: timedelta | None = None,
     ) -> rpc.CreateJobResponse:
         """Create a job and its chunks; `created` of the response is True for a new job.
@@ -75,7 +76,8 @@ class JobCalls:
         `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages` may be
         those of another job. `limits` are concurrency limits that the job sets: {"kind": 2} for all jobs of its kind,
         {"label:gpu": 1} for all jobs with its value of that label. Without a `request_id` the client makes one, so that
-        a repeated attempt creates no second job.
+        a repeated attempt creates no second job. With `validate_only` the service checks everything and creates
+        nothing: the response has the job as it would be.
 
         Inputs are what JSON can hold without loss. A ValueError names the path of a value that it cannot hold, such as
         NaN, an integer beyond ±2**53 (send a string), a date, a set or bytes, or more than 24 levels of nesting.
@@ -98,6 +100,7 @@ class JobCalls:
             stages=requests.stage_plan(stages),
             expire_time=values.timestamp(expire_time),
             limits=requests.job_limits(limits),
+            validate_only=validate_only,
         )
         return self._caller.call(self._stub.CreateJob, request, timeout=timeout)
 

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
         """jobledger create crawl.images --items 2500 --input '{"site": "example.org"}' --label team=search""",
         """jobledger create video.transcode --chunks '[{"part": 1}, {"part": 2}]' --stage decode=1 --stage encode=4""",
         """jobledger create report.nightly --job-id nightly-2026-01-31 --wait""",
+        """jobledger create crawl.images --items 2500 --validate-only""",
     )(create)
 
 
@@ -65,9 +66,14 @@ def create(
     request_id: Annotated[
         str, typer.Option(metavar="ID", help="An id that makes it safe to repeat the command. [default: a new UUID]")
     ] = "",
+    validate_only: Annotated[
+        bool, typer.Option("--validate-only", help="Check everything and create nothing.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job; exit as `watch` does.")] = False,
 ) -> int:
     """Create a job and print its id."""
+    if validate_only and wait:
+        raise typer.BadParameter("--validate-only: must not be combined with --wait")
     policy = RetryPolicy(max_attempts=max_attempts, initial_backoff=_parse.duration("--backoff", backoff))
     with session.client() as client:
         response = client.create_job(
@@ -86,6 +92,7 @@ def create(
             expire_time=_parse.future_time("--expire", expire),
             limits=_parse.numbers("--limit", limit or ()),
             request_id=request_id,
+            validate_only=validate_only,
         )
         return _print_created(session, client, response, wait=wait)
 

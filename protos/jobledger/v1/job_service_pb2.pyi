@@ -220,6 +220,7 @@ class CreateJobRequest(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered for at least 24 h while the job exists. The same
     request_id with the same content, field by field as it was sent, answers with the same job. Empty: no protection.
@@ -242,6 +243,10 @@ class CreateJobRequest(_message.Message):
     """chunk_size is how many items make a chunk, 1 to 1,000,000,000. Absent: 500. Only with item_count; at most 10,000 chunks."""
     failure_policy: _job_pb2.FailurePolicy.ValueType
     """failure_policy says what a failed chunk means for the others. UNSPECIFIED: RUN_ALL."""
+    validate_only: _builtins.bool
+    """validate_only checks the request as if it were carried out, and writes nothing: the answer, or the refusal, is the one that
+    the request would have got at this moment. A job_id that the service would make is another one each time.
+    """
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
         """input is the source and the parameters for the workers, at most 64 KiB encoded. As in every Struct here, numbers are
@@ -295,10 +300,11 @@ class CreateJobRequest(_message.Message):
         stages: _abc.Iterable[_job_pb2.Stage] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         limits: _abc.Iterable[Global___JobLimit] | None = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "stages", b"stages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "stages", b"stages", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_size: _TypeAlias = _typing.Literal["chunk_size"]  # noqa: Y015
     _WhichOneofArgType__chunk_size: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size"]  # noqa: Y015
@@ -324,10 +330,12 @@ class CreateJobResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """created is false when an earlier, equal request had created the job."""
+    """created is false when an earlier, equal request had created the job. With validate_only, whether the job would be new."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the job as it is now, in view BASIC: the new one, or the one that an earlier, equal request created."""
+        """job is the job as it is now, in view BASIC: the new one, or the one that an earlier, equal request created. With
+        validate_only, the job as it would be.
+        """
 
     def __init__(
         self,

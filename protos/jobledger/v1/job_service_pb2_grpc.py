@@ -149,7 +149,7 @@ class JobServiceServicer:
     """
 
     def CreateJob(self, request, context):
-        """CreateJob creates a job and its chunks.
+        """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
         (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.

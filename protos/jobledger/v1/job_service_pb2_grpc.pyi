@@ -45,7 +45,7 @@ class JobServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> JobServiceAsyncStub: ...
     CreateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CreateJobRequest, _job_service_pb2.CreateJobResponse]
-    """CreateJob creates a job and its chunks.
+    """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
     (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
@@ -175,7 +175,7 @@ class JobServiceAsyncStub(JobServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CreateJobRequest, _job_service_pb2.CreateJobResponse]  # type: ignore[assignment]
-    """CreateJob creates a job and its chunks.
+    """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
     (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
@@ -308,7 +308,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.CreateJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.CreateJobResponse, _abc.Awaitable[_job_service_pb2.CreateJobResponse]]:
-        """CreateJob creates a job and its chunks.
+        """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
         (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.

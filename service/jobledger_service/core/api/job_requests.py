@@ -46,11 +46,11 @@ def create_job(
 ) -> commands.CreateJob:
     """Return the command of CreateJob; `traceparent` is the trace of the call."""
     checks = Checks()
-    mark = fingerprint(request, excluded=["request_id"])
+    mark = fingerprint(request, excluded=["request_id", "validate_only"])
     new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), mark, traceparent)
     new = replace(new, limits=limits_of_job(checks, request))
     checks.done()
-    return commands.CreateJob(new, caller.name, request.request_id, inputs)
+    return commands.CreateJob(new, caller.name, request.request_id, inputs, request.validate_only)
 
 
 def new_job(

@@ -1,7 +1,7 @@
 """JobService: read the request, submit or query, map, return."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -68,9 +68,15 @@ class JobService:
         return read.create_job(request, caller, self.new_id, traces.current.get())
 
     async def CreateJob(self, command: commands.CreateJob, caller: Caller) -> bytes:
-        async with self.backlog.admit(caller.owner) if self.backlog else nullcontext():
+        async with self._admit(caller.owner, 1, validate_only=command.validate_only):
             job, created = await self.committer.submit(command)
         return reply_with(api.CreateJobResponse(created=created), job)
+
+    def _admit(self, owner: str, count: int, *, validate_only: bool) -> AbstractAsyncContextManager[int]:
+        """Return a context that yields how many of `count` new jobs the owner may have; raises TooManyQueuedJobs."""
+        if self.backlog is None:
+            return nullcontext(count)
+        return self.backlog.admit(owner, count, validate_only=validate_only)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
         job_id = read.job_id(request)

@@ -172,6 +172,10 @@ class WorkingSet:
         """Return the chunks for the next claim with this query."""
         return self._picked[query].popleft()
 
+    def encoded(self, key: str) -> bytes:
+        """Return a job as the commands so far left it, encoded."""
+        return self._encode(self._jobs[key]).joined
+
     def family(self, family: type[Family]) -> Family:
         """Return the rows of a family."""
         return cast("Family", self._families[family])

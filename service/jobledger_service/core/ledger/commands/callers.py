@@ -36,13 +36,26 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
     return known.job_key
 
 
-class CreateJob(Command[tuple[str, bool], tuple[bytes, bool]], MsgStruct, frozen=True):
-    """Create a job; answers with the encoded job and whether it is new."""
+class Creation(MsgStruct, frozen=True):
+    """The job that a request is answered with, and whether it is new; `preview` is an encoded job that is not kept."""
+
+    key: str
+    is_new: bool
+    preview: bytes = b""
+
+    def answer(self, work: WorkingSet) -> tuple[bytes, bool]:
+        """Return the encoded job, and whether it is new."""
+        return self.preview or work.segments(self.key).joined, self.is_new
+
+
+class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
+    """Create a job; answers with the encoded job and whether it is new. With `validate_only` nothing is kept."""
 
     new: lifecycle.NewJob
     actor: str
     request_id: str = ""
     inputs: Inputs = Inputs()
+    validate_only: bool = False
 
     @property
     def owner(self) -> str:
@@ -60,24 +73,28 @@ class CreateJob(Command[tuple[str, bool], tuple[bytes, bool]], MsgStruct, frozen
         keys = request_key(spec.owner, self.request_id)
         return Needs(jobs=(spec.key,), rows={RequestIds: keys}, new_jobs=(self.new,))
 
-    def decide(self, work: WorkingSet) -> tuple[str, bool]:
+    def decide(self, work: WorkingSet) -> Creation:
         spec = self.new.spec
         keys = request_key(spec.owner, self.request_id)
         if known := _repeated(work, keys, self.request_id, spec.fingerprint):
-            return known, False
+            return Creation(known, is_new=False)
         existing = work.find(spec.key)
         if existing is not None:
             if existing.spec.fingerprint != spec.fingerprint:
                 raise JobAlreadyExists(spec.job_id)
-            return spec.key, False
+            return Creation(spec.key, is_new=False)
+        savepoint = work.savepoint
         work.create(lifecycle.create(self.new, self.actor, work.now), self.inputs)
+        if self.validate_only:
+            preview = work.encoded(spec.key)
+            work.rollback(savepoint)
+            return Creation(spec.key, is_new=True, preview=preview)
         for key in keys:
             work.family(RequestIds).record(key, Request(spec.fingerprint, spec.key))
-        return spec.key, True
+        return Creation(spec.key, is_new=True)
 
-    def answer(self, decided: tuple[str, bool], work: WorkingSet) -> tuple[bytes, bool]:
-        key, created = decided
-        return work.segments(key).joined, created
+    def answer(self, decided: Creation, work: WorkingSet) -> tuple[bytes, bool]:
+        return decided.answer(work)
 
 
 class FindCreated(Command[str | None, bytes | None], MsgStruct, frozen=True):
