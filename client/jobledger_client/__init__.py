@@ -96,6 +96,7 @@ from jobledger_client._errors import (
     UnavailableError,
     WebhookNotFoundError,
 )
+from jobledger_client._new_jobs import JobOutcome, NewJob
 from jobledger_client._policies import ChunkSpec, RetryPolicy, Stage
 from jobledger_client._requests import JobFilterFields
 from jobledger_client._retry import Backoff
@@ -188,6 +189,7 @@ __all__ = [
     "JobNotEndedError",
     "JobNotFoundError",
     "JobOrder",
+    "JobOutcome",
     "JobState",
     "JobUnreadableError",
     "JobView",
@@ -197,6 +199,7 @@ __all__ = [
     "LimitCalls",
     "LimitError",
     "MessageTooLargeError",
+    "NewJob",
     "NotFoundError",
     "NotRetryable",
     "NothingToRetryError",

@@ -1,7 +1,7 @@
 # Generated from _async/_jobs.py by client/generate_sync.py: edit that module, then run `make gen`.
 """The calls of JobService on jobs: create, read, watch and change."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Unpack
 from uuid import uuid4
@@ -25,8 +25,8 @@ from jobledger_client._enums import (
     WatchMode,
 )
 from jobledger_client._errors import JobNotFoundError
+from jobledger_client._new_jobs import JobOutcome, NewJob, batches, create_request, outcomes
 from jobledger_client._seen_jobs import Relist
-from jobledger_client._structs import struct
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._pages import Pages
 from jobledger_client._sync._watch import Watch
@@ -84,25 +84,43 @@ class JobCalls:
 
         Raises ValueError, InvalidFieldError, JobAlreadyExistsError, RequestIdReusedError.
         """
-        request = rpc.CreateJobRequest(
-            request_id=request_id or str(uuid4()),
+        new = NewJob(
+            kind,
             job_id=job_id,
-            kind=kind,
             display_name=display_name,
             priority=priority,
-            input=struct(input, "input"),
-            labels=labels or {},
+            input=input,
+            labels=labels,
             item_count=item_count,
             chunk_size=chunk_size,
-            chunks=requests.chunk_specs(chunks),
-            retry_policy=requests.retry_policy(retry_policy, max_attempts),
-            failure_policy=values.number(failure_policy),
-            stages=requests.stage_plan(stages),
-            expire_time=values.timestamp(expire_time),
-            limits=requests.job_limits(limits),
-            validate_only=validate_only,
+            chunks=chunks,
+            max_attempts=max_attempts,
+            retry_policy=retry_policy,
+            failure_policy=failure_policy,
+            stages=stages,
+            expire_time=expire_time,
+            limits=limits,
+            request_id=request_id or str(uuid4()),
         )
+        request = create_request(new, validate_only=validate_only)
         return self._caller.call(self._stub.CreateJob, request, timeout=timeout)
+
+    def create_jobs(
+        self, jobs: Iterable[NewJob], *, validate_only: bool = False, timeout: timedelta | None = None
+    ) -> Iterator[JobOutcome]:
+        """Create many jobs, and yield the outcome of each, in the order of `jobs`.
+
+        Jobs are read and sent as the outcomes are taken, in calls of up to 500 jobs, 10,000 chunks and 1 MiB;
+        `timeout` is for each call. A job that is refused has an `error` and does not stop the others. With
+        `validate_only` the service checks everything and creates nothing. A ValueError names a value that JSON cannot
+        hold; jobs of the same call are then not sent.
+
+        Raises ValueError, TooManyQueuedJobsError.
+        """
+        for batch, request in batches(jobs, validate_only=validate_only):
+            response = self._caller.call(self._stub.BatchCreateJobs, request, timeout=timeout)
+            for outcome in outcomes(batch, response):
+                yield outcome
 
     def get_job(
         self,

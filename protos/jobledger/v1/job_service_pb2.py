@@ -28,6 +28,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from jobledger.v1 import bulk_pb2 as jobledger_dot_v1_dot_bulk__pb2
 from jobledger.v1 import chunk_pb2 as jobledger_dot_v1_dot_chunk__pb2
+from jobledger.v1 import error_reason_pb2 as jobledger_dot_v1_dot_error__reason__pb2
 from jobledger.v1 import event_pb2 as jobledger_dot_v1_dot_event__pb2
 from jobledger.v1 import export_pb2 as jobledger_dot_v1_dot_export__pb2
 from jobledger.v1 import filter_pb2 as jobledger_dot_v1_dot_filter__pb2
@@ -35,7 +36,7 @@ from jobledger.v1 import job_pb2 as jobledger_dot_v1_dot_job__pb2
 from jobledger.v1 import stats_pb2 as jobledger_dot_v1_dot_stats__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ejobledger/v1/job_service.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17jobledger/v1/bulk.proto\x1a\x18jobledger/v1/chunk.proto\x1a\x18jobledger/v1/event.proto\x1a\x19jobledger/v1/export.proto\x1a\x19jobledger/v1/filter.proto\x1a\x16jobledger/v1/job.proto\x1a\x18jobledger/v1/stats.proto\".\n\x08JobLimit\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\"\x85\x05\n\x10\x43reateJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12&\n\x05input\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12:\n\x06labels\x18\x07 \x03(\x0b\x32*.jobledger.v1.CreateJobRequest.LabelsEntry\x12\x17\n\nitem_count\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x17\n\nchunk_size\x18\t \x01(\x03H\x02\x88\x01\x01\x12\'\n\x06\x63hunks\x18\n \x03(\x0b\x32\x17.jobledger.v1.ChunkSpec\x12/\n\x0cretry_policy\x18\x0b \x01(\x0b\x32\x19.jobledger.v1.RetryPolicy\x12\x33\n\x0e\x66\x61ilure_policy\x18\x0c \x01(\x0e\x32\x1b.jobledger.v1.FailurePolicy\x12#\n\x06stages\x18\r \x03(\x0b\x32\x13.jobledger.v1.Stage\x12/\n\x0b\x65xpire_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06limits\x18\x0f \x03(\x0b\x32\x16.jobledger.v1.JobLimit\x12\x15\n\rvalidate_only\x18\x16 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priorityB\r\n\x0b_item_countB\r\n\x0b_chunk_size\"D\n\x11\x43reateJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"D\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x04view\x18\x02 \x01(\x0e\x32\x15.jobledger.v1.JobView\"0\n\x0eGetJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"K\n\x13\x42\x61tchGetJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12#\n\x04view\x18\x02 \x01(\x0e\x32\x15.jobledger.v1.JobView\"\x84\x01\n\x14\x42\x61tchGetJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.jobledger.v1.Job\x12\x17\n\x0fmissing_job_ids\x18\x02 \x03(\t\x12\x1a\n\x12unreadable_job_ids\x18\x03 \x03(\t\x12\x16\n\x0eunread_job_ids\x18\x04 \x03(\t\"\xc0\x01\n\x0fListJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12%\n\x05order\x18\x02 \x01(\x0e\x32\x16.jobledger.v1.JobOrder\x12\x11\n\tascending\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12#\n\x04view\x18\x06 \x01(\x0e\x32\x15.jobledger.v1.JobView\"\xaa\x01\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.jobledger.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x1c\n\x14total_is_lower_bound\x18\x04 \x01(\x08\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x0c\x12\x1a\n\x12unreadable_job_ids\x18\x06 \x03(\t\"t\n\x11ListChunksRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12(\n\x06states\x18\x02 \x03(\x0e\x32\x18.jobledger.v1.ChunkState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"t\n\x12ListChunksResponse\x12#\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12 \n\x18unreadable_chunk_indexes\x18\x03 \x03(\x05\"M\n\x14ListJobEventsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"v\n\x15ListJobEventsResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1c\n\x14unreadable_positions\x18\x03 \x03(\x03\"X\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12%\n\x04mode\x18\x03 \x01(\x0e\x32\x17.jobledger.v1.WatchMode\"\x9e\x02\n\x10WatchJobResponse\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x1e.jobledger.v1.WatchMessageType\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x1e\n\x03job\x18\x03 \x01(\x0b\x32\x11.jobledger.v1.Job\x12#\n\x06\x63hunks\x18\x04 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12.\n\x0c\x63hunk_ranges\x18\x05 \x03(\x0b\x32\x18.jobledger.v1.ChunkRange\x12%\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x18\n\x10merged_revisions\x18\x07 \x01(\x05\x12\x16\n\x0e\x63hunks_omitted\x18\x08 \x01(\x08\"r\n\x10WatchJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12%\n\x04mode\x18\x03 \x01(\x0e\x32\x17.jobledger.v1.WatchMode\"\xbb\x02\n\x11WatchJobsResponse\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x1e.jobledger.v1.WatchMessageType\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x1e\n\x03job\x18\x03 \x01(\x0b\x32\x11.jobledger.v1.Job\x12#\n\x06\x63hunks\x18\x04 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12.\n\x0c\x63hunk_ranges\x18\x05 \x03(\x0b\x32\x18.jobledger.v1.ChunkRange\x12%\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x18\n\x10merged_revisions\x18\x07 \x01(\x05\x12\x16\n\x0e\x63hunks_omitted\x18\x08 \x01(\x08\x12\x1a\n\x12unreadable_job_ids\x18\t \x03(\t\"r\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12/\n\x0cgrace_period\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"a\n\x11\x43\x61ncelJobResponse\x12,\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.jobledger.v1.CancelOutcome\x12\x1e\n\x03job\x18\x02 \x01(\x0b\x32\x11.jobledger.v1.Job\"\\\n\x0fRetryJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x15\n\rchunk_indexes\x18\x02 \x03(\x05\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"2\n\x10RetryJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"\xb7\x02\n\x10UpdateJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x08priority\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12:\n\x06labels\x18\x05 \x03(\x0b\x32*.jobledger.v1.UpdateJobRequest.LabelsEntry\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priority\"3\n\x11UpdateJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"i\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65lete_artifacts\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"]\n\x11\x44\x65leteJobResponse\x12\'\n\x0c\x61rtifact_job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x1f\n\x17\x61rtifacts_outside_roots\x18\x02 \x01(\x05*\x8b\x01\n\x08JobOrder\x12\x19\n\x15JOB_ORDER_UNSPECIFIED\x10\x00\x12\x19\n\x15JOB_ORDER_CREATE_TIME\x10\x01\x12\x19\n\x15JOB_ORDER_UPDATE_TIME\x10\x02\x12\x16\n\x12JOB_ORDER_END_TIME\x10\x03\x12\x16\n\x12JOB_ORDER_PRIORITY\x10\x04*T\n\tWatchMode\x12\x1a\n\x16WATCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11WATCH_MODE_LATEST\x10\x01\x12\x14\n\x10WATCH_MODE_EVERY\x10\x02*\xd5\x01\n\x10WatchMessageType\x12\"\n\x1eWATCH_MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bWATCH_MESSAGE_TYPE_SNAPSHOT\x10\x01\x12\x1e\n\x1aWATCH_MESSAGE_TYPE_CHANGED\x10\x02\x12\x1b\n\x17WATCH_MESSAGE_TYPE_LEFT\x10\x03\x12\x1e\n\x1aWATCH_MESSAGE_TYPE_DELETED\x10\x04\x12\x1f\n\x1bWATCH_MESSAGE_TYPE_BOOKMARK\x10\x05*\x8d\x01\n\rCancelOutcome\x12\x1e\n\x1a\x43\x41NCEL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_CANCELLED\x10\x01\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_REQUESTED\x10\x02\x12 \n\x1c\x43\x41NCEL_OUTCOME_ALREADY_ENDED\x10\x03\x32\xc1\x0b\n\nJobService\x12L\n\tCreateJob\x12\x1e.jobledger.v1.CreateJobRequest\x1a\x1f.jobledger.v1.CreateJobResponse\x12\x43\n\x06GetJob\x12\x1b.jobledger.v1.GetJobRequest\x1a\x1c.jobledger.v1.GetJobResponse\x12U\n\x0c\x42\x61tchGetJobs\x12!.jobledger.v1.BatchGetJobsRequest\x1a\".jobledger.v1.BatchGetJobsResponse\x12I\n\x08ListJobs\x12\x1d.jobledger.v1.ListJobsRequest\x1a\x1e.jobledger.v1.ListJobsResponse\x12O\n\nListChunks\x12\x1f.jobledger.v1.ListChunksRequest\x1a .jobledger.v1.ListChunksResponse\x12X\n\rListJobEvents\x12\".jobledger.v1.ListJobEventsRequest\x1a#.jobledger.v1.ListJobEventsResponse\x12K\n\x08WatchJob\x12\x1d.jobledger.v1.WatchJobRequest\x1a\x1e.jobledger.v1.WatchJobResponse0\x01\x12N\n\tWatchJobs\x12\x1e.jobledger.v1.WatchJobsRequest\x1a\x1f.jobledger.v1.WatchJobsResponse0\x01\x12L\n\tCancelJob\x12\x1e.jobledger.v1.CancelJobRequest\x1a\x1f.jobledger.v1.CancelJobResponse\x12I\n\x08RetryJob\x12\x1d.jobledger.v1.RetryJobRequest\x1a\x1e.jobledger.v1.RetryJobResponse\x12L\n\tUpdateJob\x12\x1e.jobledger.v1.UpdateJobRequest\x1a\x1f.jobledger.v1.UpdateJobResponse\x12L\n\tDeleteJob\x12\x1e.jobledger.v1.DeleteJobRequest\x1a\x1f.jobledger.v1.DeleteJobResponse\x12R\n\x0bGetJobStats\x12 .jobledger.v1.GetJobStatsRequest\x1a!.jobledger.v1.GetJobStatsResponse\x12Q\n\nExportJobs\x12\x1f.jobledger.v1.ExportJobsRequest\x1a .jobledger.v1.ExportJobsResponse0\x01\x12O\n\nCancelJobs\x12\x1f.jobledger.v1.CancelJobsRequest\x1a .jobledger.v1.CancelJobsResponse\x12L\n\tRetryJobs\x12\x1e.jobledger.v1.RetryJobsRequest\x1a\x1f.jobledger.v1.RetryJobsResponse\x12O\n\nDeleteJobs\x12\x1f.jobledger.v1.DeleteJobsRequest\x1a .jobledger.v1.DeleteJobsResponse\x12j\n\x13UpdateJobPriorities\x12(.jobledger.v1.UpdateJobPrioritiesRequest\x1a).jobledger.v1.UpdateJobPrioritiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ejobledger/v1/job_service.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17jobledger/v1/bulk.proto\x1a\x18jobledger/v1/chunk.proto\x1a\x1fjobledger/v1/error_reason.proto\x1a\x18jobledger/v1/event.proto\x1a\x19jobledger/v1/export.proto\x1a\x19jobledger/v1/filter.proto\x1a\x16jobledger/v1/job.proto\x1a\x18jobledger/v1/stats.proto\".\n\x08JobLimit\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\"\x85\x05\n\x10\x43reateJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12&\n\x05input\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12:\n\x06labels\x18\x07 \x03(\x0b\x32*.jobledger.v1.CreateJobRequest.LabelsEntry\x12\x17\n\nitem_count\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x17\n\nchunk_size\x18\t \x01(\x03H\x02\x88\x01\x01\x12\'\n\x06\x63hunks\x18\n \x03(\x0b\x32\x17.jobledger.v1.ChunkSpec\x12/\n\x0cretry_policy\x18\x0b \x01(\x0b\x32\x19.jobledger.v1.RetryPolicy\x12\x33\n\x0e\x66\x61ilure_policy\x18\x0c \x01(\x0e\x32\x1b.jobledger.v1.FailurePolicy\x12#\n\x06stages\x18\r \x03(\x0b\x32\x13.jobledger.v1.Stage\x12/\n\x0b\x65xpire_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06limits\x18\x0f \x03(\x0b\x32\x16.jobledger.v1.JobLimit\x12\x15\n\rvalidate_only\x18\x16 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priorityB\r\n\x0b_item_countB\r\n\x0b_chunk_size\"D\n\x11\x43reateJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"a\n\x16\x42\x61tchCreateJobsRequest\x12\x30\n\x08requests\x18\x01 \x03(\x0b\x32\x1e.jobledger.v1.CreateJobRequest\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"I\n\x17\x42\x61tchCreateJobsResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.jobledger.v1.CreateJobResult\"~\n\x0f\x43reateJobResult\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.JobH\x00\x12-\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1c.jobledger.v1.CreateJobErrorH\x00\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x08\x42\t\n\x07outcome\"\x81\x02\n\x0e\x43reateJobError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12)\n\x06reason\x18\x03 \x01(\x0e\x32\x19.jobledger.v1.ErrorReason\x12\x36\n\x10\x66ield_violations\x18\x04 \x03(\x0b\x32\x1c.jobledger.v1.FieldViolation\x12<\n\x08metadata\x18\x05 \x03(\x0b\x32*.jobledger.v1.CreateJobError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"D\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x04view\x18\x02 \x01(\x0e\x32\x15.jobledger.v1.JobView\"0\n\x0eGetJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"K\n\x13\x42\x61tchGetJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12#\n\x04view\x18\x02 \x01(\x0e\x32\x15.jobledger.v1.JobView\"\x84\x01\n\x14\x42\x61tchGetJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.jobledger.v1.Job\x12\x17\n\x0fmissing_job_ids\x18\x02 \x03(\t\x12\x1a\n\x12unreadable_job_ids\x18\x03 \x03(\t\x12\x16\n\x0eunread_job_ids\x18\x04 \x03(\t\"\xc0\x01\n\x0fListJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12%\n\x05order\x18\x02 \x01(\x0e\x32\x16.jobledger.v1.JobOrder\x12\x11\n\tascending\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12#\n\x04view\x18\x06 \x01(\x0e\x32\x15.jobledger.v1.JobView\"\xaa\x01\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.jobledger.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x1c\n\x14total_is_lower_bound\x18\x04 \x01(\x08\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x0c\x12\x1a\n\x12unreadable_job_ids\x18\x06 \x03(\t\"t\n\x11ListChunksRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12(\n\x06states\x18\x02 \x03(\x0e\x32\x18.jobledger.v1.ChunkState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"t\n\x12ListChunksResponse\x12#\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12 \n\x18unreadable_chunk_indexes\x18\x03 \x03(\x05\"M\n\x14ListJobEventsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"v\n\x15ListJobEventsResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1c\n\x14unreadable_positions\x18\x03 \x03(\x03\"X\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12%\n\x04mode\x18\x03 \x01(\x0e\x32\x17.jobledger.v1.WatchMode\"\x9e\x02\n\x10WatchJobResponse\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x1e.jobledger.v1.WatchMessageType\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x1e\n\x03job\x18\x03 \x01(\x0b\x32\x11.jobledger.v1.Job\x12#\n\x06\x63hunks\x18\x04 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12.\n\x0c\x63hunk_ranges\x18\x05 \x03(\x0b\x32\x18.jobledger.v1.ChunkRange\x12%\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x18\n\x10merged_revisions\x18\x07 \x01(\x05\x12\x16\n\x0e\x63hunks_omitted\x18\x08 \x01(\x08\"r\n\x10WatchJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12%\n\x04mode\x18\x03 \x01(\x0e\x32\x17.jobledger.v1.WatchMode\"\xbb\x02\n\x11WatchJobsResponse\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x1e.jobledger.v1.WatchMessageType\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x1e\n\x03job\x18\x03 \x01(\x0b\x32\x11.jobledger.v1.Job\x12#\n\x06\x63hunks\x18\x04 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12.\n\x0c\x63hunk_ranges\x18\x05 \x03(\x0b\x32\x18.jobledger.v1.ChunkRange\x12%\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x18\n\x10merged_revisions\x18\x07 \x01(\x05\x12\x16\n\x0e\x63hunks_omitted\x18\x08 \x01(\x08\x12\x1a\n\x12unreadable_job_ids\x18\t \x03(\t\"r\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12/\n\x0cgrace_period\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"a\n\x11\x43\x61ncelJobResponse\x12,\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.jobledger.v1.CancelOutcome\x12\x1e\n\x03job\x18\x02 \x01(\x0b\x32\x11.jobledger.v1.Job\"\\\n\x0fRetryJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x15\n\rchunk_indexes\x18\x02 \x03(\x05\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"2\n\x10RetryJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"\xb7\x02\n\x10UpdateJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x08priority\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12:\n\x06labels\x18\x05 \x03(\x0b\x32*.jobledger.v1.UpdateJobRequest.LabelsEntry\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priority\"3\n\x11UpdateJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"i\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65lete_artifacts\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"]\n\x11\x44\x65leteJobResponse\x12\'\n\x0c\x61rtifact_job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x1f\n\x17\x61rtifacts_outside_roots\x18\x02 \x01(\x05*\x8b\x01\n\x08JobOrder\x12\x19\n\x15JOB_ORDER_UNSPECIFIED\x10\x00\x12\x19\n\x15JOB_ORDER_CREATE_TIME\x10\x01\x12\x19\n\x15JOB_ORDER_UPDATE_TIME\x10\x02\x12\x16\n\x12JOB_ORDER_END_TIME\x10\x03\x12\x16\n\x12JOB_ORDER_PRIORITY\x10\x04*T\n\tWatchMode\x12\x1a\n\x16WATCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11WATCH_MODE_LATEST\x10\x01\x12\x14\n\x10WATCH_MODE_EVERY\x10\x02*\xd5\x01\n\x10WatchMessageType\x12\"\n\x1eWATCH_MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bWATCH_MESSAGE_TYPE_SNAPSHOT\x10\x01\x12\x1e\n\x1aWATCH_MESSAGE_TYPE_CHANGED\x10\x02\x12\x1b\n\x17WATCH_MESSAGE_TYPE_LEFT\x10\x03\x12\x1e\n\x1aWATCH_MESSAGE_TYPE_DELETED\x10\x04\x12\x1f\n\x1bWATCH_MESSAGE_TYPE_BOOKMARK\x10\x05*\x8d\x01\n\rCancelOutcome\x12\x1e\n\x1a\x43\x41NCEL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_CANCELLED\x10\x01\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_REQUESTED\x10\x02\x12 \n\x1c\x43\x41NCEL_OUTCOME_ALREADY_ENDED\x10\x03\x32\xa1\x0c\n\nJobService\x12L\n\tCreateJob\x12\x1e.jobledger.v1.CreateJobRequest\x1a\x1f.jobledger.v1.CreateJobResponse\x12^\n\x0f\x42\x61tchCreateJobs\x12$.jobledger.v1.BatchCreateJobsRequest\x1a%.jobledger.v1.BatchCreateJobsResponse\x12\x43\n\x06GetJob\x12\x1b.jobledger.v1.GetJobRequest\x1a\x1c.jobledger.v1.GetJobResponse\x12U\n\x0c\x42\x61tchGetJobs\x12!.jobledger.v1.BatchGetJobsRequest\x1a\".jobledger.v1.BatchGetJobsResponse\x12I\n\x08ListJobs\x12\x1d.jobledger.v1.ListJobsRequest\x1a\x1e.jobledger.v1.ListJobsResponse\x12O\n\nListChunks\x12\x1f.jobledger.v1.ListChunksRequest\x1a .jobledger.v1.ListChunksResponse\x12X\n\rListJobEvents\x12\".jobledger.v1.ListJobEventsRequest\x1a#.jobledger.v1.ListJobEventsResponse\x12K\n\x08WatchJob\x12\x1d.jobledger.v1.WatchJobRequest\x1a\x1e.jobledger.v1.WatchJobResponse0\x01\x12N\n\tWatchJobs\x12\x1e.jobledger.v1.WatchJobsRequest\x1a\x1f.jobledger.v1.WatchJobsResponse0\x01\x12L\n\tCancelJob\x12\x1e.jobledger.v1.CancelJobRequest\x1a\x1f.jobledger.v1.CancelJobResponse\x12I\n\x08RetryJob\x12\x1d.jobledger.v1.RetryJobRequest\x1a\x1e.jobledger.v1.RetryJobResponse\x12L\n\tUpdateJob\x12\x1e.jobledger.v1.UpdateJobRequest\x1a\x1f.jobledger.v1.UpdateJobResponse\x12L\n\tDeleteJob\x12\x1e.jobledger.v1.DeleteJobRequest\x1a\x1f.jobledger.v1.DeleteJobResponse\x12R\n\x0bGetJobStats\x12 .jobledger.v1.GetJobStatsRequest\x1a!.jobledger.v1.GetJobStatsResponse\x12Q\n\nExportJobs\x12\x1f.jobledger.v1.ExportJobsRequest\x1a .jobledger.v1.ExportJobsResponse0\x01\x12O\n\nCancelJobs\x12\x1f.jobledger.v1.CancelJobsRequest\x1a .jobledger.v1.CancelJobsResponse\x12L\n\tRetryJobs\x12\x1e.jobledger.v1.RetryJobsRequest\x1a\x1f.jobledger.v1.RetryJobsResponse\x12O\n\nDeleteJobs\x12\x1f.jobledger.v1.DeleteJobsRequest\x1a .jobledger.v1.DeleteJobsResponse\x12j\n\x13UpdateJobPriorities\x12(.jobledger.v1.UpdateJobPrioritiesRequest\x1a).jobledger.v1.UpdateJobPrioritiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,70 +45,84 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATEJOBREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_CREATEJOBREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_CREATEJOBERROR_METADATAENTRY']._loaded_options = None
+  _globals['_CREATEJOBERROR_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_UPDATEJOBREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_UPDATEJOBREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBORDER']._serialized_start=4003
-  _globals['_JOBORDER']._serialized_end=4142
-  _globals['_WATCHMODE']._serialized_start=4144
-  _globals['_WATCHMODE']._serialized_end=4228
-  _globals['_WATCHMESSAGETYPE']._serialized_start=4231
-  _globals['_WATCHMESSAGETYPE']._serialized_end=4444
-  _globals['_CANCELOUTCOME']._serialized_start=4447
-  _globals['_CANCELOUTCOME']._serialized_end=4588
-  _globals['_JOBLIMIT']._serialized_start=358
-  _globals['_JOBLIMIT']._serialized_end=404
-  _globals['_CREATEJOBREQUEST']._serialized_start=407
-  _globals['_CREATEJOBREQUEST']._serialized_end=1052
-  _globals['_CREATEJOBREQUEST_LABELSENTRY']._serialized_start=964
-  _globals['_CREATEJOBREQUEST_LABELSENTRY']._serialized_end=1009
-  _globals['_CREATEJOBRESPONSE']._serialized_start=1054
-  _globals['_CREATEJOBRESPONSE']._serialized_end=1122
-  _globals['_GETJOBREQUEST']._serialized_start=1124
-  _globals['_GETJOBREQUEST']._serialized_end=1192
-  _globals['_GETJOBRESPONSE']._serialized_start=1194
-  _globals['_GETJOBRESPONSE']._serialized_end=1242
-  _globals['_BATCHGETJOBSREQUEST']._serialized_start=1244
-  _globals['_BATCHGETJOBSREQUEST']._serialized_end=1319
-  _globals['_BATCHGETJOBSRESPONSE']._serialized_start=1322
-  _globals['_BATCHGETJOBSRESPONSE']._serialized_end=1454
-  _globals['_LISTJOBSREQUEST']._serialized_start=1457
-  _globals['_LISTJOBSREQUEST']._serialized_end=1649
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1652
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1822
-  _globals['_LISTCHUNKSREQUEST']._serialized_start=1824
-  _globals['_LISTCHUNKSREQUEST']._serialized_end=1940
-  _globals['_LISTCHUNKSRESPONSE']._serialized_start=1942
-  _globals['_LISTCHUNKSRESPONSE']._serialized_end=2058
-  _globals['_LISTJOBEVENTSREQUEST']._serialized_start=2060
-  _globals['_LISTJOBEVENTSREQUEST']._serialized_end=2137
-  _globals['_LISTJOBEVENTSRESPONSE']._serialized_start=2139
-  _globals['_LISTJOBEVENTSRESPONSE']._serialized_end=2257
-  _globals['_WATCHJOBREQUEST']._serialized_start=2259
-  _globals['_WATCHJOBREQUEST']._serialized_end=2347
-  _globals['_WATCHJOBRESPONSE']._serialized_start=2350
-  _globals['_WATCHJOBRESPONSE']._serialized_end=2636
-  _globals['_WATCHJOBSREQUEST']._serialized_start=2638
-  _globals['_WATCHJOBSREQUEST']._serialized_end=2752
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=2755
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=3070
-  _globals['_CANCELJOBREQUEST']._serialized_start=3072
-  _globals['_CANCELJOBREQUEST']._serialized_end=3186
-  _globals['_CANCELJOBRESPONSE']._serialized_start=3188
-  _globals['_CANCELJOBRESPONSE']._serialized_end=3285
-  _globals['_RETRYJOBREQUEST']._serialized_start=3287
-  _globals['_RETRYJOBREQUEST']._serialized_end=3379
-  _globals['_RETRYJOBRESPONSE']._serialized_start=3381
-  _globals['_RETRYJOBRESPONSE']._serialized_end=3431
-  _globals['_UPDATEJOBREQUEST']._serialized_start=3434
-  _globals['_UPDATEJOBREQUEST']._serialized_end=3745
-  _globals['_UPDATEJOBREQUEST_LABELSENTRY']._serialized_start=964
-  _globals['_UPDATEJOBREQUEST_LABELSENTRY']._serialized_end=1009
-  _globals['_UPDATEJOBRESPONSE']._serialized_start=3747
-  _globals['_UPDATEJOBRESPONSE']._serialized_end=3798
-  _globals['_DELETEJOBREQUEST']._serialized_start=3800
-  _globals['_DELETEJOBREQUEST']._serialized_end=3905
-  _globals['_DELETEJOBRESPONSE']._serialized_start=3907
-  _globals['_DELETEJOBRESPONSE']._serialized_end=4000
-  _globals['_JOBSERVICE']._serialized_start=4591
-  _globals['_JOBSERVICE']._serialized_end=6064
+  _globals['_JOBORDER']._serialized_start=4652
+  _globals['_JOBORDER']._serialized_end=4791
+  _globals['_WATCHMODE']._serialized_start=4793
+  _globals['_WATCHMODE']._serialized_end=4877
+  _globals['_WATCHMESSAGETYPE']._serialized_start=4880
+  _globals['_WATCHMESSAGETYPE']._serialized_end=5093
+  _globals['_CANCELOUTCOME']._serialized_start=5096
+  _globals['_CANCELOUTCOME']._serialized_end=5237
+  _globals['_JOBLIMIT']._serialized_start=391
+  _globals['_JOBLIMIT']._serialized_end=437
+  _globals['_CREATEJOBREQUEST']._serialized_start=440
+  _globals['_CREATEJOBREQUEST']._serialized_end=1085
+  _globals['_CREATEJOBREQUEST_LABELSENTRY']._serialized_start=997
+  _globals['_CREATEJOBREQUEST_LABELSENTRY']._serialized_end=1042
+  _globals['_CREATEJOBRESPONSE']._serialized_start=1087
+  _globals['_CREATEJOBRESPONSE']._serialized_end=1155
+  _globals['_BATCHCREATEJOBSREQUEST']._serialized_start=1157
+  _globals['_BATCHCREATEJOBSREQUEST']._serialized_end=1254
+  _globals['_BATCHCREATEJOBSRESPONSE']._serialized_start=1256
+  _globals['_BATCHCREATEJOBSRESPONSE']._serialized_end=1329
+  _globals['_CREATEJOBRESULT']._serialized_start=1331
+  _globals['_CREATEJOBRESULT']._serialized_end=1457
+  _globals['_CREATEJOBERROR']._serialized_start=1460
+  _globals['_CREATEJOBERROR']._serialized_end=1717
+  _globals['_CREATEJOBERROR_METADATAENTRY']._serialized_start=1670
+  _globals['_CREATEJOBERROR_METADATAENTRY']._serialized_end=1717
+  _globals['_FIELDVIOLATION']._serialized_start=1719
+  _globals['_FIELDVIOLATION']._serialized_end=1771
+  _globals['_GETJOBREQUEST']._serialized_start=1773
+  _globals['_GETJOBREQUEST']._serialized_end=1841
+  _globals['_GETJOBRESPONSE']._serialized_start=1843
+  _globals['_GETJOBRESPONSE']._serialized_end=1891
+  _globals['_BATCHGETJOBSREQUEST']._serialized_start=1893
+  _globals['_BATCHGETJOBSREQUEST']._serialized_end=1968
+  _globals['_BATCHGETJOBSRESPONSE']._serialized_start=1971
+  _globals['_BATCHGETJOBSRESPONSE']._serialized_end=2103
+  _globals['_LISTJOBSREQUEST']._serialized_start=2106
+  _globals['_LISTJOBSREQUEST']._serialized_end=2298
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2301
+  _globals['_LISTJOBSRESPONSE']._serialized_end=2471
+  _globals['_LISTCHUNKSREQUEST']._serialized_start=2473
+  _globals['_LISTCHUNKSREQUEST']._serialized_end=2589
+  _globals['_LISTCHUNKSRESPONSE']._serialized_start=2591
+  _globals['_LISTCHUNKSRESPONSE']._serialized_end=2707
+  _globals['_LISTJOBEVENTSREQUEST']._serialized_start=2709
+  _globals['_LISTJOBEVENTSREQUEST']._serialized_end=2786
+  _globals['_LISTJOBEVENTSRESPONSE']._serialized_start=2788
+  _globals['_LISTJOBEVENTSRESPONSE']._serialized_end=2906
+  _globals['_WATCHJOBREQUEST']._serialized_start=2908
+  _globals['_WATCHJOBREQUEST']._serialized_end=2996
+  _globals['_WATCHJOBRESPONSE']._serialized_start=2999
+  _globals['_WATCHJOBRESPONSE']._serialized_end=3285
+  _globals['_WATCHJOBSREQUEST']._serialized_start=3287
+  _globals['_WATCHJOBSREQUEST']._serialized_end=3401
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=3404
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=3719
+  _globals['_CANCELJOBREQUEST']._serialized_start=3721
+  _globals['_CANCELJOBREQUEST']._serialized_end=3835
+  _globals['_CANCELJOBRESPONSE']._serialized_start=3837
+  _globals['_CANCELJOBRESPONSE']._serialized_end=3934
+  _globals['_RETRYJOBREQUEST']._serialized_start=3936
+  _globals['_RETRYJOBREQUEST']._serialized_end=4028
+  _globals['_RETRYJOBRESPONSE']._serialized_start=4030
+  _globals['_RETRYJOBRESPONSE']._serialized_end=4080
+  _globals['_UPDATEJOBREQUEST']._serialized_start=4083
+  _globals['_UPDATEJOBREQUEST']._serialized_end=4394
+  _globals['_UPDATEJOBREQUEST_LABELSENTRY']._serialized_start=997
+  _globals['_UPDATEJOBREQUEST_LABELSENTRY']._serialized_end=1042
+  _globals['_UPDATEJOBRESPONSE']._serialized_start=4396
+  _globals['_UPDATEJOBRESPONSE']._serialized_end=4447
+  _globals['_DELETEJOBREQUEST']._serialized_start=4449
+  _globals['_DELETEJOBREQUEST']._serialized_end=4554
+  _globals['_DELETEJOBRESPONSE']._serialized_start=4556
+  _globals['_DELETEJOBRESPONSE']._serialized_end=4649
+  _globals['_JOBSERVICE']._serialized_start=5240
+  _globals['_JOBSERVICE']._serialized_end=6809
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,15 @@ class JobServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
     (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
     """
+    BatchCreateJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]
+    """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
+    outcomes in the order of the request. One commit creates all of them as long as they are at most 2,000 rows, 1 for each job
+    and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
+    with DEADLINE_EXCEEDED, may have created some of the jobs.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
+    (TOO_MANY_QUEUED_JOBS), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
     """GetJob returns one job, as it is after every acknowledged write.
 
@@ -179,6 +188,15 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
     (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+    """
+    BatchCreateJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]  # type: ignore[assignment]
+    """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
+    outcomes in the order of the request. One commit creates all of them as long as they are at most 2,000 rows, 1 for each job
+    and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
+    with DEADLINE_EXCEEDED, may have created some of the jobs.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
+    (TOO_MANY_QUEUED_JOBS), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob returns one job, as it is after every acknowledged write.
@@ -312,6 +330,21 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
         (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCreateJobs(
+        self,
+        request: _job_service_pb2.BatchCreateJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.BatchCreateJobsResponse, _abc.Awaitable[_job_service_pb2.BatchCreateJobsResponse]]:
+        """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
+        outcomes in the order of the request. One commit creates all of them as long as they are at most 2,000 rows, 1 for each job
+        and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
+        with DEADLINE_EXCEEDED, may have created some of the jobs.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
+        (TOO_MANY_QUEUED_JOBS), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
         """
 
     @_abc_1.abstractmethod

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.model import limits
+from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
 from jobledger_service.core.model.limits import DAY
@@ -23,6 +24,7 @@ from jobledger_service.transport.identity import Caller
 from .checks import JOB_ID, Checks
 from .list_requests import labels
 
+MAX_BATCH_JOBS: Final = 500
 MAX_JOB_INPUT_BYTES: Final = 2 * 1024 * 1024
 _DEFAULT: Final = RetryPolicy()
 
@@ -51,6 +53,34 @@ def create_job(
     new = replace(new, limits=limits_of_job(checks, request))
     checks.done()
     return commands.CreateJob(new, caller.name, request.request_id, inputs, request.validate_only)
+
+
+def create_jobs(
+    request: api.BatchCreateJobsRequest, caller: Caller, new_id: NewId, traceparent: str = ""
+) -> list[commands.CreateJob | InvalidField]:
+    """Return for each job of BatchCreateJobs its command, or what is wrong with it."""
+    checks = Checks()
+    checks.count("requests", len(request.requests), MAX_BATCH_JOBS, min_count=1)
+    chunks = sum(map(_chunk_count, request.requests))
+    if chunks > limits.MAX_CHUNKS:
+        checks.fault("requests", f"must have at most {limits.MAX_CHUNKS} chunks together; got {chunks}")
+    checks.done()
+    found: list[commands.CreateJob | InvalidField] = []
+    for one in request.requests:
+        one.validate_only |= request.validate_only
+        try:
+            found.append(create_job(one, caller, new_id, traceparent))
+        except InvalidField as error:
+            found.append(error.with_traceback(None))
+    return found
+
+
+def _chunk_count(request: api.CreateJobRequest) -> int:
+    """Return the number of chunks of a valid request."""
+    if request.chunks or not request.HasField("item_count"):
+        return max(len(request.chunks), 1)
+    size = request.chunk_size if request.HasField("chunk_size") else limits.ITEMS_PER_CHUNK
+    return max(min(-(-request.item_count // max(size, 1)), limits.MAX_CHUNKS), 1)
 
 
 def new_job(

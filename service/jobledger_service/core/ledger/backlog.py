@@ -28,7 +28,7 @@ class Backlog:
 
     def __init__(self, count: Callable[[Sequence[str]], Awaitable[Mapping[str, int]]], limit: int) -> None:
         self._count = count
-        self._limit = limit
+        self.limit = limit
         self._counts: dict[str, _Count] = {}
         self._admitted: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
@@ -41,7 +41,7 @@ class Backlog:
         With `validate_only` the block creates none.
         """
         known = await self._current(owner)
-        admitted = min(count, self._limit - known.queued)
+        admitted = min(count, self.limit - known.queued)
         created = 0 if validate_only else admitted
         known.queued += created
         self._admitted[owner] += created
@@ -54,10 +54,10 @@ class Backlog:
         """Return a valid count that is below the limit; raises TooManyQueuedJobs."""
         known = self._counts.get(owner)
         age = asyncio.get_running_loop().time() - known.at if known else COUNT_SECONDS
-        if known is None or age >= (COUNT_SECONDS if known.queued < self._limit else FULL_COUNT_SECONDS):
+        if known is None or age >= (COUNT_SECONDS if known.queued < self.limit else FULL_COUNT_SECONDS):
             known = await self._loader.load(owner)
-        if known.queued >= self._limit:
-            raise TooManyQueuedJobs(owner, self._limit)
+        if known.queued >= self.limit:
+            raise TooManyQueuedJobs(owner, self.limit)
         return known
 
     async def _fetch(self, owners: Sequence[str]) -> Callable[[str], _Count]:

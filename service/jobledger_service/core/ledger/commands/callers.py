@@ -1,20 +1,24 @@
 """The commands of JobService."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import cast
 
 from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.request_ids import Request, RequestIds
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
-from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, RequestIdReused
+from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, Refusal, RequestIdReused
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
 
 from .base import Command, chunks_in
 from .deletion import ArtifactsResult, OnDeletion, with_artifacts
+from .partial_commands import PartialResult, run_within_budget
 
 
 def request_key(owner: str, request_id: str) -> tuple[str, ...]:
@@ -37,15 +41,18 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
 
 
 class Creation(MsgStruct, frozen=True):
-    """The job that a request is answered with, and whether it is new; `preview` is an encoded job that is not kept."""
+    """The job that a request is answered with, and whether it is new.
+
+    `encoded` is the job when the batch does not keep it, or was committed before.
+    """
 
     key: str
     is_new: bool
-    preview: bytes = b""
+    encoded: bytes = b""
 
     def answer(self, work: WorkingSet) -> tuple[bytes, bool]:
         """Return the encoded job, and whether it is new."""
-        return self.preview or work.segments(self.key).joined, self.is_new
+        return self.encoded or work.segments(self.key).joined, self.is_new
 
 
 class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
@@ -86,15 +93,64 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
         savepoint = work.savepoint
         work.create(lifecycle.create(self.new, self.actor, work.now), self.inputs)
         if self.validate_only:
-            preview = work.encoded(spec.key)
+            encoded = work.encoded(spec.key)
             work.rollback(savepoint)
-            return Creation(spec.key, is_new=True, preview=preview)
+            return Creation(spec.key, is_new=True, encoded=encoded)
         for key in keys:
             work.family(RequestIds).record(key, Request(spec.fingerprint, spec.key))
         return Creation(spec.key, is_new=True)
 
     def answer(self, decided: Creation, work: WorkingSet) -> tuple[bytes, bool]:
         return decided.answer(work)
+
+
+class CreateJobs(
+    Command[Sequence[Creation | Refusal] | PartialResult, list[tuple[bytes, bool] | Refusal]], MsgStruct, frozen=True
+):
+    """Create jobs of one owner; answers for each as CreateJob does, or with its refusal.
+
+    Jobs beyond the bound of one commit are left to the next one, with the outcomes so far in `decided`.
+    """
+
+    jobs: Sequence[CreateJob]
+    decided: Sequence[Creation | Refusal] = ()
+
+    @property
+    def owner(self) -> str:
+        return self.jobs[0].owner
+
+    @property
+    def weight(self) -> int:
+        return sum(one.weight for one in self.jobs)
+
+    def rows(self, work: WorkingSet) -> int:
+        return self.jobs[0].rows(work)
+
+    def needs(self) -> Needs:
+        return Needs.of_all([one.needs() for one in self.jobs])
+
+    def decide(self, work: WorkingSet) -> Sequence[Creation | Refusal] | PartialResult:
+        found = run_within_budget(work, self.jobs, partial(_creation, work), lambda one: one.rows(work))
+        rest = self.jobs[len(found) :]
+        if not rest:
+            return [*self.decided, *found]
+        done = (replace(one, encoded=work.encoded(one.key)) if isinstance(one, Creation) else one for one in found)
+        return PartialResult(CreateJobs(rest, [*self.decided, *done]))
+
+    def answer(
+        self, decided: Sequence[Creation | Refusal] | PartialResult, work: WorkingSet
+    ) -> list[tuple[bytes, bool] | Refusal]:
+        creations = cast("Sequence[Creation | Refusal]", decided)
+        return [one if isinstance(one, Refusal) else one.answer(work) for one in creations]
+
+
+def _creation(work: WorkingSet, command: CreateJob) -> Creation | Refusal:
+    savepoint = work.savepoint
+    try:
+        return command.decide(work)
+    except Refusal as refusal:
+        work.rollback(savepoint)
+        return refusal.with_traceback(None)
 
 
 class FindCreated(Command[str | None, bytes | None], MsgStruct, frozen=True):
