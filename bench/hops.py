@@ -28,9 +28,7 @@ from jobledger_service.app import App
 from jobledger_service.settings import Settings
 
 ROOT: Final = f"{Path(jobledger_service.__file__).parent}/"
-OBSERVERS: Final = tuple(
-    ROOT + place for place in ("transport/observers.py", "transport/metrics.py", "features/metrics/")
-)
+OBSERVERS: Final = tuple(ROOT + place for place in ("transport/metrics.py", "features/metrics/"))
 NOT_FUNCTIONS: Final = frozenset({"<module>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 AT_REST: Final[dict[str, Any]] = {
     "duty_interval": 3_600, "retention_interval": 3_600, "usage_interval": 3_600, "health_interval": 3_600,

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uuid_utils
@@ -48,9 +48,10 @@ from .settings import Settings
 from .transport import server
 from .transport.authenticator import Authenticator
 from .transport.call import AccessLog
-from .transport.observers import NullObserver
 from .transport.rpc_server import RpcServer
-from .transport.trace_context import Tracer
+
+if TYPE_CHECKING:
+    from .transport.tracing import CallTracer
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +124,7 @@ class App:
                 cursor=lambda position: kernel.queries.cursor(position).encode(),
                 is_database_away=lambda: kernel.committer.is_stopped or kernel.database.availability.is_away,
             ),
-            self._metrics.calls if settings.metrics_listen else NullObserver(),
+            self._metrics.calls,
             AccessLog(settings.access_log),
             tracer_of(settings),
             refused=self._metrics.work.refused,
@@ -214,7 +215,7 @@ class App:
         log.info("stopped")
 
 
-def tracer_of(settings: Settings) -> Tracer | None:
+def tracer_of(settings: Settings) -> "CallTracer | None":
     """Return what makes spans of calls, None when that is off."""
     if not settings.tracing:
         return None

@@ -1,12 +1,15 @@
 """Jobs, chunks and changes of every shape, as the ledger may have to tell of them."""
 
 from hypothesis import strategies as st
+from jobledger.v1 import job_pb2
+from jobledger_service.core.api import convert
 from jobledger_service.core.ledger.entry import Record
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, ChunkProgress, WorkError
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Counts, Job, JobProgress, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.states import ChunkState, JobState
+from msgspec.structs import replace
 
 SECOND = 1_000_000
 NOW = 1_700_000_000 * SECOND
@@ -51,7 +54,7 @@ chunks = st.builds(
     end_time=st.none() | times,
     lease_expire_time=st.none() | times,
     not_before=st.none() | times,
-)
+).map(lambda chunk: replace(chunk, artifacts_revision=3 if chunk.artifacts else None))
 changes = st.builds(
     Change,
     type=st.sampled_from([one for one in ChangeType if one is not ChangeType.IMPORTED]),
@@ -74,6 +77,7 @@ def jobs(draw: st.DrawFn, job_id: str = "j") -> Job:
         )
     )
     count = st.integers(0, 50)
+    own = draw(artifacts)
     return Job(
         JobSpec("alice", job_id, draw(names), b"", draw(times), stages=tuple(stages)),
         JobProgress(SECOND, draw(st.integers(0, SECOND)), message=draw(texts), stage=draw(texts)),
@@ -85,7 +89,8 @@ def jobs(draw: st.DrawFn, job_id: str = "j") -> Job:
         state=draw(st.sampled_from(JobState)),
         revision=draw(st.integers(1, 99)),
         stage_timings=tuple(timings),
-        artifacts=draw(artifacts),
+        artifacts=own,
+        artifacts_revision=draw(st.integers(1, 99)) if own else None,
         declared_result=draw(texts),
         first_failure=draw(st.none() | errors),
         cancel_reason=draw(texts),
@@ -109,3 +114,11 @@ def records(draw: st.DrawFn, most_chunks: int = 4) -> Record:
         changes=draw(st.lists(changes, min_size=1, max_size=3)),
         deleted=draw(st.booleans()),
     )
+
+
+def fill_job(message: job_pb2.Job, value: Job) -> None:
+    """Fill an empty message with a job in view BASIC, field by field."""
+    convert.fill_fixed(message, value.spec)
+    for name, artifact in value.artifacts.items():
+        message.artifacts[name].CopyFrom(convert.artifact(artifact))
+    convert.fill_moving(message, value)

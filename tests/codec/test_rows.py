@@ -1,11 +1,15 @@
 """Jobs and chunks as rows, and back; what earlier versions wrote can be read."""
 
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+from jobledger.v1 import chunk_pb2, job_pb2
+from jobledger_service.core.api.message_functions import target_of
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Kept
+from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Field, Kept
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.rate import Rate
+from jobledger_service.core.store.cells import artifacts_text
 from jobledger_service.core.store.chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, new_chunk_row
 from jobledger_service.core.store.job_rows import JOB_COLUMNS, job_of, job_row, new_job_row, read_current
 from msgspec import msgpack
@@ -20,13 +24,13 @@ rates = st.none() | st.builds(Rate, since=st.integers(0, 9), at=st.integers(0, 9
 def test_a_job_is_read_as_it_was_written(job: Job, rate: Rate | None, slots: list[str], fingerprint: bytes):
     progress = replace(job.progress, rate=rate)
     job = replace(job, progress=progress, slots=tuple(slots), spec=replace(job.spec, fingerprint=fingerprint))
-    row = new_job_row(job, None)
+    row = new_job_row(job, None) | {"content": artifacts_text(job.artifacts)}
     assert job_of([row[column.name] for column in JOB_COLUMNS]) == job
 
 
 @given(jobs(), chunks)
 def test_a_chunk_is_read_as_it_was_written(job: Job, chunk: Chunk):
-    row = new_chunk_row(job, chunk, None)
+    row = new_chunk_row(job, chunk, None) | {"content": artifacts_text(chunk.artifacts)}
     assert chunk_of([row[column.name] for column in CHUNK_COLUMNS]) == chunk
 
 
@@ -45,21 +49,34 @@ def test_a_body_without_its_last_fields_has_their_defaults(job: Job):
     names = [field.name for field in JOB_FIELDS if field.kept is Kept.CURRENT]
     assert len(values) == len(names)
     short, empty = read_current(msgpack.encode(values[:2])), read_current(msgpack.encode([]))
-    assert [getattr(short, name) for name in names[:2]] == [job.display_name, dict(job.labels)]
+    assert [getattr(short, name) for name in names[:2]] == [job.display_name, job.progress.stage]
     assert [getattr(short, name) for name in names[2:]] == [getattr(empty, name) for name in names[2:]]
 
 
 def test_the_places_of_a_body_stay():
     """Stored rows have these fields at these places: new ones come last."""
 
-    def kept(fields: tuple, how: Kept) -> list[str]:
+    def kept(fields: tuple[Field, ...], how: Kept) -> list[str]:
         return [field.name for field in fields if field.kept is how]
 
     settled = "fingerprint retry_policy failure_policy stages traceparent"
     current = (
-        "display_name labels stage message rate stage_timings declared_result first_failure cancel_reason start_time"
+        "display_name stage message rate labels start_time stage_timings cancel_reason declared_result first_failure"
         " expires_by_rule retry_time slots"
     )
     assert kept(JOB_FIELDS, Kept.SETTLED)[:5] == settled.split()
     assert kept(JOB_FIELDS, Kept.CURRENT)[:13] == current.split()
     assert kept(CHUNK_FIELDS, Kept.CURRENT)[:5] == ["task_id", "worker", "message", "error", "start_time"]
+
+
+def test_each_field_of_the_contract_is_one_of_the_tables():
+    def shown(message: type[Message], fields: tuple[Field, ...]) -> set[str]:
+        return {target[0] for field in fields if (target := target_of(message.DESCRIPTOR, field))}
+
+    of_job, of_chunk = shown(job_pb2.Job, JOB_FIELDS), shown(chunk_pb2.Chunk, CHUNK_FIELDS)
+    for message, prefix in ((job_pb2.Progress, "progress."), (job_pb2.ChunksSummary, "chunks_summary.")):
+        assert of_job >= {prefix + name for name in message.DESCRIPTOR.fields_by_name}
+    assert of_chunk >= {f"progress.{name}" for name in chunk_pb2.ChunkProgress.DESCRIPTOR.fields_by_name}
+    read_apart = {"input", "chunks", "next_chunks_page_token"}
+    assert {name.partition(".")[0] for name in of_job} | read_apart == set(job_pb2.Job.DESCRIPTOR.fields_by_name)
+    assert {name.partition(".")[0] for name in of_chunk} | {"input"} == set(chunk_pb2.Chunk.DESCRIPTOR.fields_by_name)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import GetJobResponse, WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.api.convert import fill_chunk, fill_job, segments
-from jobledger_service.core.api.shown_jobs import decoded_job, job_field, shown_job_field
+from jobledger_service.core.api.convert import fill_chunk, segments
+from jobledger_service.core.api.shown_jobs import job_field, shown_job, shown_job_field
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
 from jobledger_service.core.model.chunk import Chunk
@@ -17,7 +17,7 @@ from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.job import Job
 from msgspec.structs import replace
 
-from tests.codec.jobs import chunks, jobs
+from tests.codec.jobs import chunks, fill_job, jobs
 
 INPUT = Struct()
 INPUT.update({"film": "été.mp4", "frames": [1, 2.5, None, True]})
@@ -37,8 +37,7 @@ def read_of(job: Job) -> JobRead:
         priority=job.priority,
         parked_for=job.parked_for,
         chunk_count=job.counts.total,
-        message=fixed + moving,
-        artifacts=job.artifacts,
+        message=fixed + moving + artifacts,
         size=len(fixed + artifacts + moving),
     )
 
@@ -63,7 +62,7 @@ def test_a_reply_says_what_one_says_that_is_filled_in(
     read = replace(read_of(job), inputs=inputs, chunks=some, place=place, next_chunks=token)
     assert GetJobResponse.FromString(job_field(read)) == whole
     assert GetJobResponse.FromString(shown_job_field(read)) == whole
-    assert decoded_job(read)[0] == whole.job
+    assert shown_job(read)[0] == whole.job
     snapshot = WatchJobResponse.FromString(codec.snapshot(replace(read, next_chunks=""), b""))
     whole.job.next_chunks_page_token = ""
     assert snapshot.job == whole.job
@@ -84,7 +83,7 @@ def test_a_damaged_segment_is_found_before_it_goes_out(job: Job, other: Job, dat
     ]
     for message in damaged:
         read = replace(read_of(job), message=message)
-        for show in (job_field, shown_job_field, decoded_job):
+        for show in (job_field, shown_job_field, shown_job):
             with pytest.raises((ValueError, DecodeError)):
                 show(read)
         with pytest.raises(JobUnreadable):

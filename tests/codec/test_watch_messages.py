@@ -7,20 +7,21 @@ from hypothesis import strategies as st
 from jobledger.v1 import job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
 from jobledger_service.core.api import convert
-from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec, filter_fields
-from jobledger_service.core.api.convert import fill_change, fill_chunk, fill_job
+from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec
+from jobledger_service.core.api.convert import fill_change, fill_chunk
+from jobledger_service.core.api.parse import filter_fields
 from jobledger_service.core.ledger.entry import Entry, Record
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.change import ChangeType
-from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.filter import FilterFields, changed_fields
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.sizes import bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.transport import joined
 from msgspec import json
 from msgspec.structs import replace
 
-from tests.codec.jobs import NOW, changes, chunks, jobs, records
+from tests.codec.jobs import NOW, changes, chunks, fill_job, jobs, records
 from tests.support.watching import BOOKMARK, CHANGED, DELETED, LEFT
 
 CURSOR = b"c" * 25
@@ -30,9 +31,14 @@ few = settings(max_examples=30)  # a record has many parts to draw
 
 def committed(record: Record, position: int = 7) -> Entry:
     """Return the entry of a record as another process reads it from the store."""
-    event = codec.seal(codec.encode(record, codec.segments(record.job)), position, NOW, CURSOR)
-    before = None if event.before is None else json.decode(json.encode(event.before))
-    return codec.open(EventRow(event.position, event.job_key, event.message, before))
+    entry = codec.seal(codec.encode(record, codec.segments(record.job)), position, NOW, CURSOR)
+    fields = record.before and changed_fields(record.before, FilterFields.of(record.job))
+    before = fields and json.decode(json.encode(fields))
+    read = codec.open(EventRow(position, entry.job_key, entry.stored, before, entry.artifacts))
+    assert WatchJobResponse.FromString(read.message) == WatchJobResponse.FromString(entry.message), (
+        "what is read is what is fed"
+    )
+    return read
 
 
 @few
@@ -98,8 +104,8 @@ def test_merged_messages_say_all_that_the_last_says_and_how_many_they_are(of_one
 @given(records(), st.integers(1, 3))
 def test_a_message_that_would_be_too_large_leaves_out_the_chunks_of_earlier_ones(record: Record, count: int):
     latest = committed(record)
-    large = replace(latest, chunks=b"x" * MAX_MERGED_BYTES, chunk_count=1)
-    many = replace(latest, chunks=b"", chunk_count=TOO_MANY)
+    large = replace(latest, chunks=[b"x" * MAX_MERGED_BYTES], chunk_count=1)
+    many = replace(latest, chunks=(), chunk_count=TOO_MANY)
     for earlier in ([large] * count, [many] * count):
         merged = WatchJobResponse.FromString(codec.merge(latest, earlier, CURSOR))
         assert merged.chunks_omitted

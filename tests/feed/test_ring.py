@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.ledger.entry import JOB_ITSELF, ArtifactsKey, Entry
 from jobledger_service.core.ledger.feed.entry_log import EntryLog
 from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, count_of_page
 from jobledger_service.core.ledger.feed.ring import Ring
+from msgspec.structs import replace
 
 OWNERS = ("alice", "bob", "carol")
 MAX_ENTRIES, MAX_BYTES = 32, 3_200
@@ -17,7 +18,7 @@ def entry(position: int, owner: str = "alice", job: int = 0, size: int = 10) -> 
     """Return an entry of so many bytes; what it tells is nothing to the ring."""
     message = b"x" * size
     key = f"{owner}/{job}"
-    return Entry(position, key, 1, None, None, ended=False, message=message, chunks=b"", chunk_count=0)
+    return Entry(position, key, 1, None, None, ended=False, stored=message)
 
 
 appended = st.tuples(st.just("append"), st.sampled_from(OWNERS), st.integers(0, 2), st.sampled_from((1, 100, 900)))
@@ -78,6 +79,32 @@ def test_a_ring_that_is_full_keeps_the_newest():
         assert ring.covers("alice", position - 1), "the newest entry is always there"
     assert ring.covers("alice", 1_000 - MAX_ENTRIES // 2)
     assert not ring.covers("alice", 1_000 - MAX_ENTRIES - 1)
+
+
+def with_artifacts(position: int, revision: int) -> Entry:
+    """Return an entry with artifacts of 1,000 bytes of its own, equal to those of others of the version."""
+    raw = bytes(bytearray(1_000))
+    stored = b"x" * 10
+    return replace(
+        entry(position),
+        stored=stored,
+        parts=[b"head", raw, stored],
+        artifacts={ArtifactsKey("alice/j0", 1, JOB_ITSELF, revision): raw},
+    )
+
+
+def test_entries_of_one_version_keep_its_artifacts_once():
+    ring = Ring(0, max_entries=1_000, max_bytes=8_000)
+    added = [ring.append(with_artifacts(position, revision=1 + position // 5)) for position in range(1, 30)]
+    assert len({id(raw) for one in added for raw in one.artifacts.values()}) == 6
+    assert len({id(one.parts[1]) for one in added}) == 6
+    assert ring.covers("alice", 0), "all are kept: six versions and 29 entries are less than 8,000 bytes"
+    for position in range(30, 61):
+        ring.append(with_artifacts(position, revision=1 + position // 5))
+    kept = ring.after(next(position for position in range(61) if ring.covers("alice", position)), "alice", None)
+    assert 25 <= len(kept.entries) < 40
+    ring.forget(60)
+    assert ring.append(with_artifacts(61, revision=13)).artifacts
 
 
 def test_an_owner_whose_entries_are_gone_is_not_covered_where_they_were():

@@ -94,7 +94,7 @@ async def test_more_jobs_than_one_message_names_become_all_leases(streams: Strea
 async def test_an_entry_that_cannot_be_read_makes_its_owners_workers_check_all_leases(streams: Streams):
     alice, bob = streams.open("alice", "a", "b"), streams.open("bob")
     assert [await one.next(0) for one in (alice, bob)] == [Stops(check_all=True)] * 2
-    streams.all.publish(replace(changed(None, None), message=b""))
+    streams.all.publish(replace(changed(None, None), stored=b""))
     assert await alice.next(0) == Stops(check_all=True)
     assert await bob.next(0) == NOTHING
     assert streams.counts.wakeups == 1, "a stream of several kinds is woken once"

@@ -15,7 +15,7 @@ from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.work import Claim
 from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.job_rows import JOB_COLUMNS, job_of
+from jobledger_service.core.store.job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.tables import jobs
@@ -96,7 +96,7 @@ class LargeLedger:
 
     def job(self, job_id: str, owner: str = ALICE) -> Job:
         """Return a job as it is."""
-        wanted = select(*JOB_COLUMNS).where(jobs.c.job_key == job_key(owner, job_id))
+        wanted = select(*JOB_COLUMNS).select_from(WHOLE_JOBS).where(jobs.c.job_key == job_key(owner, job_id))
         with self.database.read() as connection:
             return job_of(connection.execute(wanted).one())
 

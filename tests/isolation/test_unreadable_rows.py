@@ -104,6 +104,13 @@ def _artifacts(number: float) -> str:
     return json.dumps({"model": ["s3://b/k", "", None, raw, 1]})
 
 
+def _told_artifacts(number: float) -> bytes:
+    told = Job()
+    told.artifacts["model"].uri = "s3://b/k"
+    told.artifacts["model"].metadata.fields["loss"].number_value = number
+    return told.SerializeToString()
+
+
 def _deep() -> bytes:
     outer = inner = Struct()
     for _ in range(32):
@@ -119,15 +126,21 @@ def _damage(database: str) -> None:
         def change(sql: str, **values: object) -> None:
             assert connection.execute(text(sql), values).rowcount == 1, sql
 
-        change("UPDATE jobs SET artifacts = :to WHERE job_key = 'alice/nan'", to=_artifacts(nan))
+        change(
+            "INSERT INTO artifact_versions SELECT job_key, create_time, -1, revision, :content, :encoded FROM jobs"
+            " WHERE job_key = 'alice/nan'",
+            content=_artifacts(nan),
+            encoded=_told_artifacts(nan),
+        )
+        change("UPDATE jobs SET artifacts_revision = revision WHERE job_key = 'alice/nan'")
         junk = {"to": b"\xff\xff\xff"}
         # Who reads a job has its segments, and who changes it the columns and bodies beside them.
         change("UPDATE jobs SET settled = :to, fixed = :to WHERE job_key = 'alice/policy'", **junk)
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deep'", to=_deep())
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deeper'", to=_deep())
-        change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/chunk'")
+        change("UPDATE chunks SET artifacts_revision = 99 WHERE job_key = 'alice/chunk'")
         change("UPDATE jobs SET settled = :to WHERE job_key = 'alice/no-job'", **junk)
-        change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/no-chunk' AND chunk_index = 0")
+        change("UPDATE chunks SET artifacts_revision = 99 WHERE job_key = 'alice/no-chunk' AND chunk_index = 0")
         # Whole, but for labels that are no labels, and a text that is no text.
         body = connection.execute(text("SELECT current FROM jobs WHERE job_key = 'alice/labelled'")).scalar_one()
         labels = msgpack.encode({"a": "b"})
@@ -147,7 +160,9 @@ def _damage(database: str) -> None:
         change("UPDATE jobs SET settled = :to, fixed = :to WHERE job_key = 'alice/kept'", **junk)
         # All events are recorded for webhooks anew.
         connection.execute(text("DELETE FROM deliveries"))
-        connection.execute(text("UPDATE webhooks SET after_position = 0"))
+        for key, raw in connection.execute(text("SELECT webhook_key, webhook FROM webhooks")).all():
+            anew = json.dumps(json.loads(raw) | {"after": 0})
+            change("UPDATE webhooks SET webhook = :to WHERE webhook_key = :key", to=anew, key=key)
         change("UPDATE webhook_checkpoint SET position = 0")
     opened.close()
 
@@ -221,7 +236,9 @@ async def test_labels_that_are_no_labels_keep_no_other_row_from_being_fetched(al
     filtered = {"kinds": ["labelled"]}
     for api, bad in ((alice, ["labelled"]), (bob, [])):
         good = [job_id for job_id in ("labelled", "plain") if job_id not in bad]
-        for view in (JobView.JOB_VIEW_STATUS, JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
+        page = await api.jobs.ListJobs(ListJobsRequest(filter=filtered, view=JobView.JOB_VIEW_STATUS))
+        assert sorted(job.job_id for job in page.jobs) == ["labelled", "plain"], "a status has no labels"
+        for view in (JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
             page = await api.jobs.ListJobs(ListJobsRequest(filter=filtered, view=view))
             assert sorted(job.job_id for job in page.jobs) == good
             assert list(page.unreadable_job_ids) == bad
@@ -371,6 +388,8 @@ async def test_a_verb_on_a_job_that_cannot_be_read_says_so(alice: KeyedApi, bob:
 
 async def test_what_is_set_aside_is_counted_and_logged_with_its_place(damaged: Damaged, alice: KeyedApi):
     await listed(alice, JobView.JOB_VIEW_FULL, 100)
+    with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE"):
+        await alice.cancel("policy")
     lines = [json.loads(line) for line in damaged.server.log.read_text().splitlines()]
     address = [line["address"] for line in lines if line["event"] == "metrics"][-1]
     aside = [line for line in lines if line["event"] == "a row cannot be read and is set aside"]

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.entry import JobSegments, Record
-from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.ledger.entry import Entry, JobSegments, Record
 from sqlalchemy import event
 
 from tests.support.ledger import Ledger, create
@@ -19,7 +18,7 @@ class NotedCodec(ProtoCodec):
         super().__init__()
         self._steps = steps
 
-    def encode(self, record: Record, segments: JobSegments) -> EventRow:
+    def encode(self, record: Record, segments: JobSegments) -> Entry:
         """Note it, and encode it."""
         self._steps.append("encode")
         return super().encode(record, segments)

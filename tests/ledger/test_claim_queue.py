@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from jobledger_service.core.api.shown_jobs import decoded_job
+from jobledger_service.core.api.shown_jobs import shown_job
 from jobledger_service.core.ledger import claims
 from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.claims import ClaimQueue
@@ -119,7 +119,7 @@ async def test_chunks_that_were_claimed_for_a_caller_who_left_are_given_back_and
         staying = await opened.begin(claim(limit=3))
         assert [(one.chunk.index, one.chunk.attempt) for one in staying] == [(0, 1), (1, 1), (2, 1)]
     read = ledger.reads.read_jobs(["me/k-3"], full=False).jobs["me/k-3"]
-    assert decoded_job(read)[0].chunks_summary.processing == 3
+    assert shown_job(read)[0].chunks_summary.processing == 3
 
 
 async def test_claims_that_leave_at_any_time_keep_nothing(ledger: Ledger):

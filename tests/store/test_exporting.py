@@ -8,7 +8,6 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CreateJob, DeleteJob, UpdateJob
@@ -25,7 +24,7 @@ from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.exports.columns import COLUMNS
-from jobledger_service.features.exports.export import Exports
+from jobledger_service.features.exports.export import Exports, job_of
 from jobledger_service.features.exports.lines import JsonLines
 from jobledger_service.features.exports.page import BEGIN, ExportPage
 from jobledger_service.features.exports.store import MAX_PAGE_BYTES, SqlExportStore
@@ -87,12 +86,9 @@ class Ledger:
         assert page.through is None
         shown = []
         for one in page.shown:
-            if one.job is not None:
-                shown.append(one.job.display_name)
-            else:
-                job = WatchJobResponse.FromString(one.message).job
-                if job.create_time.ToMicroseconds() == one.place.create_time:
-                    shown.append(job.display_name)
+            job = job_of(one)
+            if job is not None and job.create_time.ToMicroseconds() == one.place.create_time:
+                shown.append(job.display_name)
         return shown
 
 

@@ -9,7 +9,7 @@ import pytest
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import DeliveryState, JobState
-from jobledger_service.core.store.due import LEASES_DUE, SERVICE_JOBS_DUE, SLOTS_DUE, SqlDueStore
+from jobledger_service.core.store.due import LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
@@ -18,7 +18,7 @@ from jobledger_service.core.store.tables import chunks, job_words, jobs
 from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.exports.page import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
-from jobledger_service.features.limits.store import LimitStore
+from jobledger_service.features.limits.store import SLOTS_DUE, LimitStore
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from jobledger_service.features.statistics.rules import StatsQuery

@@ -66,7 +66,14 @@ class FeedLedger:
     def append(self, rows: Sequence[EventRow]) -> None:
         """Write events, as another process does."""
         values = [
-            {"position": row.position, "job_key": row.job_key, "commit_time": 0, "message": row.message, "before": None}
+            {
+                "position": row.position,
+                "job_key": row.job_key,
+                "commit_time": 0,
+                "message": row.message,
+                "before": None,
+                "artifacts_bytes": 0,
+            }
             for row in rows
         ]
         with self.database.write() as connection:

@@ -32,8 +32,8 @@ def server(database: str, directory: Path, keys: str = "") -> Server:
 def kept(database: str) -> list[str]:
     """Return what a stopped server's database holds of all secrets."""
     with closing(open_database(database)) as opened, opened.read() as connection:
-        rows = connection.execute(select(webhooks.c.secrets)).scalars()
-        return [value for row in rows for value, *_ in json.loads(row)]
+        rows = connection.execute(select(webhooks.c.webhook)).scalars()
+        return [secret["value"] for row in rows for secret in json.loads(row)["secrets"]]
 
 
 async def delivered(hooks: Hooks, receiver: Receiver, secret: str, kind: str) -> bool:

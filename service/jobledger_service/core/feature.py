@@ -1,9 +1,6 @@
 """What the core itself adds to a server: JobService, WorkerService, and the duties of the ledger."""
 
-import os
-import socket
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 from jobledger_service.transport.methods import Calls
 
@@ -11,17 +8,15 @@ from .api import job_service, worker_service
 from .api.job_service import JobService
 from .api.reply_cache import ReplyCache
 from .api.worker_service import WorkerService
+from .duties.leases import leases
+from .duties.service_jobs import ServiceJobs
 from .kernel import Feature, Kernel
 from .ledger.backlog import Backlog
 from .ledger.batch import Commit
-from .ledger.due_scanner import DueScanner
 from .ledger.duty import Duty
-from .ledger.lease_duty import LeaseDuty
-from .ledger.lease_watch import LeaseWatch
-from .ledger.service_jobs import ServiceJobs
 from .model.limits import SECOND
 from .store.database_clock import DatabaseClock
-from .store.due import LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
+from .store.due import SqlDueStore
 
 CLOCK_RENEW_SECONDS = 5.0
 """Seconds after which the database is asked for the time again; two good clocks part by less than a millisecond."""
@@ -31,10 +26,7 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
     """Return what the core adds; it works the service's own jobs with `features`, and wakes their duties."""
     replies = ReplyCache() if kernel.database.single_writer else None
     handlers = {kind: work for one in features for kind, work in one.chunk_handlers.items()}
-    worker = f"jobledger {socket.gethostname()}:{os.getpid()}"
-    service_jobs = ServiceJobs(
-        kernel.store, kernel.queries, kernel.committer, kernel.claims, handlers, worker, kernel.clock, SERVICE_JOBS_DUE
-    )
+    service_jobs, delay = ServiceJobs(kernel, handlers), round(kernel.settings.expiry_delay * SECOND)
 
     def on_commit(commit: Commit) -> None:
         if replies is not None:
@@ -47,10 +39,12 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
         kernel.feed.close()
         kernel.claims.close()
 
-    duties = [service_jobs.duty, *_duties(kernel)]
+    duties = [service_jobs.duty, leases(kernel, delay)]
+    if isinstance(kernel.clock, DatabaseClock):
+        duties.append(_clock(kernel, kernel.clock))
     return Feature(
         calls=_calls(kernel, replies),
-        duties=[*duties, _due_scanner(kernel, (*duties, *(duty for one in features for duty in one.duties)))],
+        duties=[*duties, _due_scanner(kernel, delay, (*duties, *(duty for one in features for duty in one.duties)))],
         on_commit=on_commit,
         drain=drain,
         close=kernel.claims.settle,
@@ -74,7 +68,8 @@ def _calls(kernel: Kernel, replies: ReplyCache | None) -> list[Calls]:
         kernel.request_context,
         kernel.active_workers,
         kernel.unreadable,
-        LeaseWatch(kernel.feed, kernel.settings.bookmark_interval),
+        kernel.feed,
+        kernel.settings.bookmark_interval,
     )
     return [Calls(job_service.METHODS, jobs), Calls(worker_service.METHODS, workers)]
 
@@ -90,34 +85,22 @@ def _backlog(kernel: Kernel) -> Backlog | None:
     return Backlog(count, limit)
 
 
-def _duties(kernel: Kernel) -> list[Duty]:
-    leases = LeaseDuty(
-        kernel.store,
-        kernel.queries,
-        kernel.committer,
-        kernel.clock,
-        kernel.sample_jitter,
-        kernel.unreadable,
-        _expiry_delay(kernel),
-    )
-    duties = [Duty("leases", leases.once, due=LEASES_DUE)]
-    if isinstance(kernel.clock, DatabaseClock):
-        duties.append(Duty("clock", partial(_renew, kernel, kernel.clock), CLOCK_RENEW_SECONDS))
-    return duties
+def _clock(kernel: Kernel, clock: DatabaseClock) -> Duty:
+    async def renew() -> bool:
+        await kernel.queries.run(clock.renew)
+        return False
+
+    return Duty("clock", renew, CLOCK_RENEW_SECONDS)
 
 
-async def _renew(kernel: Kernel, clock: DatabaseClock) -> bool:
-    await kernel.queries.run(clock.renew)
-    return False
-
-
-def _due_scanner(kernel: Kernel, duties: Iterable[Duty]) -> Duty:
+def _due_scanner(kernel: Kernel, delay: int, duties: Iterable[Duty]) -> Duty:
+    """Return the duty that finds all due work with one read. What a duty leaves undone is found again."""
     by_name = {duty.name: duty for duty in duties if duty.due is not None}
-    conditions = {name: duty.due for name, duty in by_name.items()}
-    store = SqlDueStore(kernel.database, _expiry_delay(kernel), conditions)
-    scanner = DueScanner(store, kernel.queries, kernel.clock, by_name)
-    return Duty("due scanner", scanner.once, kernel.settings.duty_interval)
+    store = SqlDueStore(kernel.database, delay, {name: duty.due for name, duty in by_name.items()})
 
+    async def wake_due() -> bool:
+        for name in await kernel.queries.run(store.due, kernel.clock()):
+            by_name[name].wake_event.set()
+        return False
 
-def _expiry_delay(kernel: Kernel) -> int:
-    return round(kernel.settings.expiry_delay * SECOND)
+    return Duty("due scanner", wake_due, kernel.settings.duty_interval)

@@ -15,17 +15,19 @@ from .api.worker_requests import RequestContext
 from .ledger.active_workers import ActiveWorkers
 from .ledger.batch import Commit
 from .ledger.claims import ClaimQueue
-from .ledger.commands import OnDeletion
+from .ledger.commands import ClaimedChunk, OnDeletion
 from .ledger.committer import Committer
 from .ledger.duty import Duty
 from .ledger.feed.live_feed import LiveFeed
 from .ledger.ports import Clock
 from .ledger.queries import Queries
 from .ledger.read_ports import ReadStore
-from .ledger.service_jobs import ChunkHandler
 from .ledger.unreadable_rows import UnreadableRows
 from .ledger.watch import Watch
 from .store.engines import Database
+
+ChunkHandler = Callable[[ClaimedChunk], Awaitable[None]]
+"""Works a chunk of one of the service's own jobs to its end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ import structlog
 
 from . import trace_context as traces
 from .methods import Method
-from .observers import MethodObserver
-from .trace_context import Span, Tracer
+from .metrics import MethodMetrics
 from .units import MICROS_PER_SECOND
 from .usage import UsageCounts
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from .identity import Caller
+    from .tracing import CallTracer, OpenSpan
 
     Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
 else:
@@ -38,10 +38,10 @@ MAX_ID_LENGTH: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class MethodHandler:
-    """A method as it is served: what it requires of callers, who observes its calls, whether it uses the trace."""
+    """A method as it is served: what it requires of callers, what counts its calls, whether it uses the trace."""
 
     method: Method
-    observer: MethodObserver
+    metrics: MethodMetrics
     keeps_trace: bool = False
 
 
@@ -80,7 +80,9 @@ class Call:
         "usage",
     )
 
-    def __init__(self, handler: MethodHandler, context: Context, access: AccessLog, tracer: Tracer | None) -> None:
+    def __init__(
+        self, handler: MethodHandler, context: Context, access: AccessLog, tracer: "CallTracer | None"
+    ) -> None:
         self.handler = handler
         self.context = context
         self.job_id = ""
@@ -90,12 +92,12 @@ class Call:
         self.usage = UsageCounts()
         self._access = access
         self._tracer = tracer
-        self._open: AbstractContextManager[Span] | None = None
-        self._span: Span | None = None
+        self._open: AbstractContextManager[OpenSpan] | None = None
+        self._span: OpenSpan | None = None
         self._began = 0.0
 
     def __enter__(self) -> Self:
-        self.handler.observer.began()
+        self.handler.metrics.began()
         self._began = time.perf_counter()
         if self._tracer is not None:
             self._open = self._tracer.span(self.handler.method.service, self.handler.method.name, self._metadata())
@@ -109,7 +111,7 @@ class Call:
         if self._open is not None and self._span is not None:
             self._span.end(self.code)
             self._open.__exit__(None, None, None)
-        self.handler.observer.ended(self.code, seconds)
+        self.handler.metrics.ended(self.code, seconds)
         if self.code in ("OK", CALLER_LEFT) and (level := self._access.level()) is not None:
             log.log(level, "served", code=self.code, seconds=round(seconds, 6), **self.log_fields())
 

@@ -10,7 +10,12 @@ def field(descriptor: FieldDescriptor, raw: bytes) -> bytes:
 
     What is given several times is merged for a field of one message, and added to a repeated field.
     """
-    return encode_varint(descriptor.number << 3 | _LENGTH_DELIMITED) + encode_varint(len(raw)) + raw
+    return head(descriptor, len(raw)) + raw
+
+
+def head(descriptor: FieldDescriptor, size: int) -> bytes:
+    """Return what comes before so many bytes of such a field."""
+    return encode_varint(descriptor.number << 3 | _LENGTH_DELIMITED) + encode_varint(size)
 
 
 def encode_varint(value: int) -> bytes:

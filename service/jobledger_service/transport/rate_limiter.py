@@ -13,7 +13,7 @@ from limits.storage import storage_from_string
 from .identity import Caller
 from .methods import Kind
 from .refusals import RateLimited
-from .token_buckets import MemoryBuckets, TokenBucketRateLimiter
+from .token_buckets import Buckets, MemoryBuckets, RedisBuckets, take
 from .units import NANOS_PER_MICROSECOND, NANOS_PER_SECOND
 
 log = structlog.get_logger(__name__)
@@ -45,8 +45,8 @@ class RateLimiter:
     ) -> None:
         self._limits = {kind: _parsed(rate) for kind, rate in rates.items()}
         self._clock = clock
-        self._local = TokenBucketRateLimiter(MemoryBuckets(clock))
-        self._shared = self._local if store == MEMORY else _in_redis(store)
+        self._local = MemoryBuckets(clock)
+        self._shared: Buckets = self._local if store == MEMORY else _in_redis(store)
         self._retry_at = 0
         self._is_down = False
 
@@ -76,7 +76,7 @@ class RateLimiter:
         """Check whether the store answers; memory always does."""
         try:
             async with asyncio.timeout(MAX_STORE_SECONDS):
-                answers = await self._shared.storage.check()
+                answers = await self._shared.check()
         except TimeoutError:
             answers = False
         if answers:
@@ -104,11 +104,9 @@ class RateLimiter:
             log.info("the rate limit store answers again: calls are counted across servers")
 
 
-async def _refusal(
-    limiter: TokenBucketRateLimiter, items: Sequence[RateLimitItem], caller: Caller, kind: Kind
-) -> RateLimited | None:
+async def _refusal(buckets: Buckets, items: Sequence[RateLimitItem], caller: Caller, kind: Kind) -> RateLimited | None:
     """Take the tokens of a call; return the refusal when there are too few, else None."""
-    shortage = await limiter.take(items, f"{{{kind}/{caller.key_id}}}")  # in braces: one slot of a Redis cluster
+    shortage = await take(buckets, items, f"{{{kind}/{caller.key_id}}}")  # in braces: one slot of a Redis cluster
     if shortage is None:
         return None
     return RateLimited(caller.key_id, kind, _rate_text(shortage.item), -(-shortage.wait // NANOS_PER_MICROSECOND))
@@ -126,7 +124,7 @@ def _parsed(rate: str) -> list[RateLimitItem]:
     return items
 
 
-def _in_redis(store: str) -> TokenBucketRateLimiter:
+def _in_redis(store: str) -> RedisBuckets:
     try:
         storage: Any = storage_from_string(
             f"async+{store}",
@@ -136,7 +134,7 @@ def _in_redis(store: str) -> TokenBucketRateLimiter:
             socket_timeout=STORE_TIMEOUT_SECONDS,
             socket_connect_timeout=STORE_TIMEOUT_SECONDS,
         )
-        return TokenBucketRateLimiter(storage)
+        return RedisBuckets(storage)
     except (ConfigurationError, NotImplementedError) as error:
         why = f"{store.partition('://')[0]!r} is not redis, or the extra is missing: jobledger-service[redis]"
         raise InvalidRateError(f"calls cannot be counted there: {why}") from error

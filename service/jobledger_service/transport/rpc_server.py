@@ -20,13 +20,12 @@ from .health_service import HealthService
 from .identity import PUBLIC_CALLER, Caller
 from .in_flight import CallInFlight, InFlight
 from .methods import Calls, Kind, Method
-from .observers import CallsObserver
+from .metrics import CallMetrics
 from .open_calls import OpenCalls
 from .overload_log import OverloadLog
 from .public_requests import PublicRequests
 from .public_streams import PublicStreams
 from .refusals import MalformedRequest, ServerDraining
-from .trace_context import Tracer
 from .unauthenticated_log import AnonymousRefusalLog
 from .usage import Usage
 
@@ -34,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
     from .rate_limiter import RateLimiter
+    from .tracing import CallTracer
 
     Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its stubs only
 else:
@@ -120,9 +120,9 @@ class RpcServer:
         authenticator: Authenticator,
         controls: CallControls,
         refused_by_service: Callable[[Exception], Refused | None],
-        observer: CallsObserver,
+        metrics: CallMetrics,
         log_of_calls: AccessLog,
-        tracer: Tracer | None = None,
+        tracer: "CallTracer | None" = None,
         *,
         refused: Callable[[str], None],
     ) -> None:
@@ -131,7 +131,7 @@ class RpcServer:
         self._open_calls = controls.open_calls
         self._usage = controls.usage
         self._refused_by_service = refused_by_service
-        self._observer = observer
+        self._metrics = metrics
         self._log_of_calls = log_of_calls
         self._tracer = tracer
         self._overload_log = OverloadLog(refused)
@@ -162,8 +162,8 @@ class RpcServer:
         answer: Callable[..., Any] = getattr(answers, descriptor.name)
         make: Make | None = getattr(answers, f"read_{descriptor.name}", None)
         read, streams = partial(_read, GetMessageClass(descriptor.input_type)), descriptor.server_streaming
-        observer = self._observer.method(f"{rpc_method.service}/{rpc_method.name}", streams=streams)
-        handler = MethodHandler(rpc_method, observer, keeps_trace=rpc_method.name in KEEP_TRACE)
+        metrics = self._metrics.method(f"{rpc_method.service}/{rpc_method.name}", streams=streams)
+        handler = MethodHandler(rpc_method, metrics, keeps_trace=rpc_method.name in KEEP_TRACE)
         if rpc_method.role is None:
             return self._public_method(handler, read, answer, descriptor)
         if streams:
@@ -299,7 +299,7 @@ class RpcServer:
                                 async for message in messages:
                                     await _send(context, message)
                                     call.usage.sent += len(message)
-                                    handler.observer.sent()
+                                    handler.metrics.sent()
                 except CallerLeftError:
                     return
                 except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status

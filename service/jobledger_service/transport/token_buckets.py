@@ -1,4 +1,4 @@
-"""Token buckets as a strategy of the library limits, in its memory or its Redis: how often something may be done.
+"""Token buckets for rates of the library limits, in memory or in its Redis: how often something may be done.
 
 The bucket of "100/second" holds 100 tokens, is full at first, and gets a token each 10 ms. All that is kept of a bucket
 is when it will be full again: a token that is taken puts this off by the time that a token takes to come, and there is
@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from limits import RateLimitItem, WindowStats
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits import RateLimitItem
+from limits.aio.storage import RedisStorage, Storage
 from limits.aio.storage.redis.redispy import RedispyBridge
-from limits.aio.strategies import RateLimiter
 from limits.errors import StorageError
 
 from .units import NANOS_PER_SECOND
@@ -36,7 +35,7 @@ for i, key in ipairs(KEYS) do
   short_by[i] = full_in[i] - capacity
   enough = enough and short_by[i] <= 0
 end
-if enough and cost > 0 then
+if enough then
   for i, key in ipairs(KEYS) do
     local at = nanosecond + full_in[i]
     local full_at = string.format('%d.%09d', second + math.floor(at / 1e9), at % 1e9)
@@ -71,12 +70,14 @@ class Buckets(Protocol):
         Returns how long each bucket is short of them; 0 or less is what it had beyond them. Raises StorageError.
         """
 
+    async def check(self) -> bool:
+        """Check whether the buckets can be reached."""
 
-class MemoryBuckets(MemoryStorage):
-    """The memory of limits with buckets in it; `clock` is in nanoseconds, and never goes back."""
+
+class MemoryBuckets:
+    """Buckets in memory; `clock` is in nanoseconds, and never goes back."""
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        super().__init__()
         self._clock = clock
         self._full_at: dict[str, int] = {}
         self._clean_up_at = clock() + CLEANUP_NANOS
@@ -88,7 +89,7 @@ class MemoryBuckets(MemoryStorage):
             self._clean_up(now)
         full_at = {key: max(self._full_at.get(key, now), now) + cost * token for key, token, _ in buckets}
         short_by = [full_at[key] - now - capacity for key, _, capacity in buckets]
-        if cost and max(short_by) <= 0:
+        if max(short_by) <= 0:
             self._full_at.update(full_at)
         return short_by
 
@@ -96,81 +97,48 @@ class MemoryBuckets(MemoryStorage):
         self._clean_up_at = now + CLEANUP_NANOS
         self._full_at = {key: at for key, at in self._full_at.items() if at > now}
 
-    async def clear(self, key: str) -> None:
-        """Fill a bucket."""
-        self._full_at.pop(key, None)
-        await super().clear(key)
-
-    async def reset(self) -> int | None:
-        """Fill all buckets; returns how many there were."""
-        count = len(self._full_at) + (await super().reset() or 0)
-        self._full_at.clear()
-        return count
+    async def check(self) -> bool:
+        """Return True: memory is always there."""
+        return True
 
 
-class _RedisBuckets:
-    """Buckets in the Redis of a storage of limits, by its server's clock; they expire when they are full."""
-
-    def __init__(self, storage: RedisStorage, bridge: RedispyBridge) -> None:
-        self._storage = storage
-        self._bridge = bridge
-        self._script = bridge.get_connection().register_script(TAKE)
-        errors = bridge.dependency.exceptions
-        # The error of a cluster that cannot be reached is not a RedisError.
-        self._away = (errors.RedisError, errors.RedisClusterException)
-
-    async def take_tokens(self, buckets: Sequence[Bucket], cost: int) -> list[int]:
-        keys = [self._bridge.prefixed_key(bucket.key) for bucket in buckets]
-        numbers = [cost, *(number for _, *spans in buckets for number in spans)]
-        try:
-            short_by: list[int] = await self._script(keys, numbers)
-        except self._away as error:
-            if not self._storage.wrap_exceptions:
-                raise
-            raise StorageError(error) from error
-        return short_by
-
-
-class TokenBucketRateLimiter(RateLimiter):
-    """A bucket for each rate and what it is counted for, in a MemoryBuckets or a RedisStorage with redis-py.
+class RedisBuckets:
+    """Buckets in the Redis of a storage of limits, by its server's clock; they expire when they are full.
 
     As all strategies of limits it raises NotImplementedError for a storage that has not what it takes.
     """
 
     def __init__(self, storage: Storage) -> None:
-        super().__init__(storage)
-        self._buckets = _buckets_in(storage)
+        if not isinstance(storage, RedisStorage) or not isinstance(storage.bridge, RedispyBridge):
+            raise NotImplementedError(
+                f"token buckets are not implemented for a storage of type {type(storage).__name__}"
+            )
+        self.check = storage.check
+        self._bridge = storage.bridge
+        self._script = self._bridge.get_connection().register_script(TAKE)
+        errors = self._bridge.dependency.exceptions
+        # The error of a cluster that cannot be reached is not a RedisError.
+        self._away = (errors.RedisError, errors.RedisClusterException)
 
-    async def take(self, items: Sequence[RateLimitItem], *identifiers: str, cost: int = 1) -> Shortage | None:
-        """Take `cost` tokens of each rate when all have as many, else none; returns what is missing, if anything.
-
-        In a cluster the keys of all items must have one slot: a part of the identifiers in braces sees to that.
-        """
-        short_by = await self._buckets.take_tokens([_bucket(item, identifiers) for item in items], cost)
-        wait = max(short_by)
-        return None if wait <= 0 else Shortage(items[short_by.index(wait)], wait)
-
-    async def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
-        """Take `cost` tokens; returns whether there were as many, else none is taken."""
-        return await self.take([item], *identifiers, cost=cost) is None
-
-    async def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
-        """Whether there are `cost` tokens; none is taken."""
-        return (await self.get_window_stats(item, *identifiers)).remaining >= cost
-
-    async def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
-        """Return when the bucket will be full, in seconds since 1970, and how many tokens it has."""
-        bucket = _bucket(item, identifiers)
-        (short_by,) = await self._buckets.take_tokens([bucket], 0)
-        return WindowStats(time.time() + (bucket.capacity + short_by) / NANOS_PER_SECOND, -short_by // bucket.token)
+    async def take_tokens(self, buckets: Sequence[Bucket], cost: int) -> list[int]:
+        """As Buckets says."""
+        keys = [self._bridge.prefixed_key(bucket.key) for bucket in buckets]
+        numbers = [cost, *(number for _, *spans in buckets for number in spans)]
+        try:
+            short_by: list[int] = await self._script(keys, numbers)
+        except self._away as error:
+            raise StorageError(error) from error
+        return short_by
 
 
-def _buckets_in(storage: Storage) -> Buckets:
-    if isinstance(storage, MemoryBuckets):
-        return storage
-    if isinstance(storage, RedisStorage) and isinstance(storage.bridge, RedispyBridge):
-        return _RedisBuckets(storage, storage.bridge)
-    raise NotImplementedError(f"token buckets are not implemented for a storage of type {type(storage).__name__}")
+async def take(buckets: Buckets, items: Sequence[RateLimitItem], *identifiers: str, cost: int = 1) -> Shortage | None:
+    """Take `cost` tokens of each rate when all have as many, else none; return what is missing, if anything.
+
+    In a cluster the keys of all items must have one slot: a part of the identifiers in braces sees to that.
+    """
+    short_by = await buckets.take_tokens([_bucket(item, identifiers) for item in items], cost)
+    wait = max(short_by)
+    return None if wait <= 0 else Shortage(items[short_by.index(wait)], wait)
 
 
 def _bucket(item: RateLimitItem, identifiers: Sequence[str]) -> Bucket:

@@ -5,38 +5,38 @@ together without decoding them: appended fields replace single values, add to re
 (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from google.protobuf.message import DecodeError
-from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
+from jobledger.v1 import chunk_pb2, event_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.entry import Entry, JobSegments, Record
+from jobledger_service.core.ledger.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
 from jobledger_service.core.ledger.read_ports import EventRow, JobRead
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
-from jobledger_service.core.model.filter import FilterFields, changed_fields
+from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
-from jobledger_service.core.model.states import ENDED, ChunkState, JobState
-from jobledger_service.transport.joined import field
+from jobledger_service.core.model.states import ENDED, ChunkState
+from jobledger_service.transport import joined
 
 from . import convert
-from .shown_jobs import decoded_job
-from .unreadable import check_job
+from .parse import filter_fields
+from .shown_jobs import shown_job
+from .unreadable import check_chunks
 
 # looking a value up in its enum takes a call each time
 _CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()
 _CHUNKS_OMITTED: Final = Message(chunks_omitted=True).SerializeToString()
-_JOB: Final = Message.DESCRIPTOR.fields_by_name["job"]
 _NO_CURSOR: Final = b"\x12\x00"
 """Field 2, of length 0: removes the cursor of a message."""
 
@@ -45,6 +45,8 @@ MAX_MESSAGE_BYTES: Final = 3 * 1024 * 1024
 MAX_MERGED_BYTES: Final = 2 * 1024 * 1024
 """The size at which merging leaves chunks out; the target of the merge may have as much again."""
 
+_JOB: Final = Message.DESCRIPTOR.fields_by_name["job"]
+_CHUNKS: Final = Message.DESCRIPTOR.fields_by_name["chunks"]
 TOO_MANY: Final = CHUNKS_IN_VIEW + 1
 """The chunk_count of chunks that cannot be merged into another message."""
 
@@ -59,29 +61,39 @@ class ProtoCodec:
         """Return a job in view BASIC as encoded messages."""
         return convert.segments(job)
 
-    def encode(self, record: Record, segments: JobSegments) -> EventRow:
-        """Return the event of a record and its encoded job, without its position and the time of its commit."""
-        ranged, single = _ranges(record)
+    def encode(self, record: Record, segments: JobSegments) -> Entry:
+        """Return the entry of a record and its encoded job, without its position and the time of its commit."""
+        job, (ranged, single) = record.job, _ranges(record)
         head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
         _fill_event(head.event, record)
-        chunks = _chunks_message(single) if single else b""
-        return EventRow(
+        body = head.SerializeToString() + joined.field(_JOB, segments.fixed + segments.moving)
+        encoded = [(chunk.index, _without_artifacts(chunk)) for chunk in single]
+        changed = b"".join(joined.field(_CHUNKS, chunk) for _, chunk in encoded)
+        artifacts = _artifacts_of(record, segments.artifacts, single)
+        chunks, parts = _parts(encoded, body, artifacts) if artifacts else ([changed], [])
+        return Entry(
             position=0,
-            job_key=record.job.key,
-            message=head.SerializeToString() + field(_JOB, segments.joined) + chunks,
-            before=changed_fields(record.before, FilterFields.of(record.job)) if record.before else None,
-            previous=None if record.previous is None else _job_message(record.previous),
+            job_key=job.key,
+            revision=job.revision,
+            before=record.before,
+            after=None if record.deleted else FilterFields.of(job),
+            ended=job.ended,
+            stored=changed + body,
+            parts=parts,
+            artifacts=artifacts,
             chunks=chunks,
             chunk_count=TOO_MANY if ranged else len(single),
+            previous=None if record.previous is None else _previous(record.previous),
         )
 
-    def seal(self, event: EventRow, position: int, commit_time: int, cursor: bytes) -> EventRow:
-        """Return the event that `encode` returned with its position and time, which its message ends with."""
-        end = Message(cursor=cursor)
-        end.event.position = position
-        convert.fill_time(end.event.commit_time, commit_time)
-        message = event.message + end.SerializeToString()
-        return replace(event, position=position, commit_time=commit_time, message=message)
+    def seal(self, entry: Entry, position: int, commit_time: int, cursor: bytes) -> Entry:
+        """Return the entry that `encode` returned with its position and time, which its message ends with."""
+        message = Message(cursor=cursor)
+        message.event.position = position
+        convert.fill_time(message.event.commit_time, commit_time)
+        end = message.SerializeToString()
+        parts = (*entry.parts, end) if entry.parts else ()
+        return replace(entry, position=position, stored=entry.stored + end, parts=parts)
 
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event; one that cannot be read has an empty message, and no filter fields."""
@@ -89,25 +101,30 @@ class ProtoCodec:
             return self._entry(row)
         except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
             self._unreadable.add("feed", f"the event at position {row.position}", error)
-            return Entry(row.position, row.job_key, 0, None, None, ended=False, message=b"", chunks=b"", chunk_count=0)
+            return Entry(row.position, row.job_key, 0, None, None, ended=False, stored=b"")
 
     def _entry(self, row: EventRow) -> Entry:
         message = Message.FromString(row.message)
         last = filter_fields(message.job)
         deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
-        count = TOO_MANY if message.chunk_ranges else len(message.chunks)
-        return Entry(
+        entry = Entry(
             position=row.position,
             job_key=row.job_key,
             revision=message.job.revision,
             before=None if row.before is None else filter_fields(message.job, row.before),
             after=None if deleted else last,
             ended=last.state in ENDED,
-            message=row.message,
-            chunks=Message(chunks=message.chunks).SerializeToString() if message.chunks else b"",
-            chunk_count=count,
+            stored=row.message,
+            chunks=[Message(chunks=message.chunks).SerializeToString()],
+            chunk_count=TOO_MANY if message.chunk_ranges else len(message.chunks),
             ready=_ready(message),
         )
+        if not row.artifacts:
+            return entry
+        artifacts = _found(row)
+        chunks, parts = _parts_of(message, artifacts)
+        Message.FromString(b"".join(parts))  # artifacts that cannot be read are found here
+        return replace(entry, artifacts=artifacts, chunks=chunks, parts=parts)
 
     def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
         """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable.
@@ -115,7 +132,6 @@ class ProtoCodec:
         The last chunks are left out when it would be too large.
         """
         try:
-            check_job(read)
             return _snapshot(read, cursor)
         except Exception as error:
             self._unreadable.add("watch", read.key, error)
@@ -131,9 +147,9 @@ class ProtoCodec:
         message = latest.message
         if earlier:
             count = latest.chunk_count + sum(entry.chunk_count for entry in earlier)
-            size = sum(len(entry.chunks) for entry in earlier)
-            omitted = count >= TOO_MANY or size + len(message) > MAX_MERGED_BYTES
-            chunks = b"" if omitted else b"".join(entry.chunks for entry in earlier)
+            parts = [part for entry in earlier for part in entry.chunks]
+            omitted = count >= TOO_MANY or sum(map(len, parts)) + len(message) > MAX_MERGED_BYTES
+            chunks = b"" if omitted else b"".join(parts)
             message = (
                 chunks + message + Message(merged_revisions=len(earlier), chunks_omitted=omitted).SerializeToString()
             )
@@ -172,7 +188,9 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
 
 def _snapshot(read: JobRead, cursor: bytes) -> bytes:
     head = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor).SerializeToString()
-    parts = [head, field(_JOB, decoded_job(replace(read, chunks=(), next_chunks=""))[1])]
+    check_chunks(read.chunks, read.inputs)
+    _, job = shown_job(replace(read, chunks=(), next_chunks=""))
+    parts = [head, joined.field(_JOB, job)]
     left = MAX_MESSAGE_BYTES - sum(map(len, parts))
     omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
     for chunk in read.chunks:
@@ -194,17 +212,62 @@ def _snapshot_chunk(chunk: Chunk, raw: bytes | None) -> bytes:
     return message.SerializeToString()
 
 
-def _chunks_message(chunks: Sequence[Chunk]) -> bytes:
-    message = Message()
-    for chunk in chunks:
-        convert.fill_chunk(message.chunks.add(), chunk)
+def whole(row: EventRow) -> bytes:
+    """Return the message of a stored event with its artifacts; raises ValueError when the store lacks some."""
+    if not row.artifacts:
+        return row.message
+    _, parts = _parts_of(Message.FromString(row.message), _found(row))
+    return b"".join(parts)
+
+
+def _found(row: EventRow) -> dict[ArtifactsKey, bytes]:
+    if None in row.artifacts.values():
+        raise ValueError("the store lacks artifacts of the event")
+    return cast("dict[ArtifactsKey, bytes]", row.artifacts)
+
+
+def _artifacts_of(record: Record, of_job: bytes, listed: Sequence[Chunk]) -> dict[ArtifactsKey, bytes]:
+    """Return the artifacts that the message of a record shows, and those that it changed."""
+    job, found = record.job, {}
+    if job.artifacts_revision is not None:
+        found[ArtifactsKey(job.key, job.spec.incarnation, JOB_ITSELF, job.artifacts_revision)] = of_job
+    changed = [chunk for chunk in record.chunks if chunk.artifacts_revision == job.revision]
+    for chunk in chain(listed, changed):
+        if chunk.artifacts_revision is not None:
+            key = ArtifactsKey(job.key, job.spec.incarnation, chunk.index, chunk.artifacts_revision)
+            found[key] = convert.encoded_artifacts(chunk_pb2.Chunk(), chunk.artifacts)
+    return found
+
+
+def _parts_of(message: Message, artifacts: Mapping[ArtifactsKey, bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Return the parts of a stored message, which loses its chunks, and those of them that show the chunks."""
+    chunks = [(chunk.index, chunk.SerializeToString()) for chunk in message.chunks]
+    message.ClearField("chunks")
+    return _parts(chunks, message.SerializeToString(), artifacts)
+
+
+def _parts(
+    chunks: Iterable[tuple[int, bytes]], body: bytes, artifacts: Mapping[ArtifactsKey, bytes]
+) -> tuple[list[bytes], list[bytes]]:
+    """Return the parts that show the chunks, and all parts of a message: the body is the last."""
+    by_index = {key.chunk_index: raw for key, raw in artifacts.items()}
+    of_chunks: list[bytes] = []
+    for index, chunk in chunks:
+        raw = by_index.get(index, b"")
+        of_chunks += (joined.head(_CHUNKS, len(chunk) + len(raw)) + chunk, raw)
+    of_job = by_index.get(JOB_ITSELF, b"")
+    return of_chunks, [*of_chunks, joined.head(_JOB, len(of_job)), of_job, body]
+
+
+def _without_artifacts(chunk: Chunk) -> bytes:
+    message = chunk_pb2.Chunk()
+    convert.fill_bare_chunk(message, chunk)
     return message.SerializeToString()
 
 
-def _job_message(job: Job) -> bytes:
-    message = Message()
-    convert.fill_job(message.job, job)
-    return message.SerializeToString()
+def _previous(job: Job) -> bytes:
+    segments = convert.segments(job)
+    return joined.field(_JOB, segments.fixed + segments.moving)
 
 
 def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
@@ -250,25 +313,3 @@ def _ready(message: Message) -> int:
     pending = chunk_pb2.ChunkState.CHUNK_STATE_PENDING
     ranges = sum(run.last_index - run.first_index + 1 for run in message.chunk_ranges if run.state == pending)
     return ranges + sum(chunk.state == pending and not chunk.HasField("not_before") for chunk in message.chunks)
-
-
-def _micros(message: Any, name: str) -> int | None:  # noqa: ANN401  any message with times
-    return getattr(message, name).ToMicroseconds() if message.HasField(name) else None
-
-
-def filter_fields(job: job_pb2.Job, overrides: Any = None) -> FilterFields:  # noqa: ANN401  a mapping from JSON
-    """Return the filter fields of a job, with the values in `overrides` in place of the job's."""
-    values = {
-        "state": convert.JOB_STATES_BY_NUMBER[job.state],
-        "priority": job.priority,
-        "display_name": job.display_name,
-        "error": job.error.message,
-        "labels": dict(job.labels),
-        "update_time": job.update_time.ToMicroseconds(),
-        "end_time": _micros(job, "end_time"),
-        **(overrides or {}),
-    }
-    values["state"] = JobState(cast("str", values["state"]))
-    return FilterFields(
-        owner=job.owner, kind=job.kind, create_time=job.create_time.ToMicroseconds(), **cast("Any", values)
-    )

@@ -1,84 +1,58 @@
 """Messages of the contract as values of the model."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
-from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, job_pb2
+from msgspec import Struct as MsgStruct
+from msgspec.structs import fields as fields_of
+from msgspec.structs import replace
 
 from jobledger_service.core.model.chunk import Artifact, WorkError
-from jobledger_service.core.model.job import Counts, Job, JobProgress, JobSpec, StageTiming
+from jobledger_service.core.model.fields import Field, Kept
+from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.job import Stage, StageTiming
+from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.states import JobState
 
-from .convert import JOB_STATES_BY_NUMBER, MICROS
+from .convert import MICROS
+from .message_functions import value_maker
+
+V = TypeVar("V", bound=MsgStruct)
 
 
 def _micros(time: Timestamp | Duration) -> int:
     return time.seconds * MICROS + time.nanos // 1_000
 
 
-def _time(message: job_pb2.Job | job_pb2.StageTiming, name: str) -> int | None:
-    return _micros(getattr(message, name)) if message.HasField(name) else None  # type: ignore[arg-type] # a literal
+_SIMPLE: Final = {"Timestamp_of": _micros, "Duration_of": _micros, "Struct_of": Struct.SerializeToString}
 
 
-def shown_job(message: job_pb2.Job) -> Job:
-    """Return the job of a message in view BASIC, without what the view omits: sums of work, the rate.
-
-    Policies and the plan are left out too.
-    """
-    progress, counts = message.progress, message.chunks_summary
-    return Job(
-        spec=JobSpec(message.owner, message.job_id, message.kind, b"", _micros(message.create_time)),
-        progress=JobProgress(
-            work_total=0,
-            items_total=progress.items_total,
-            items_completed=progress.items_completed,
-            percent=progress.percent,
-            stage=progress.stage,
-            stage_percent=progress.stage_percent if progress.HasField("stage_percent") else None,
-            message=progress.message,
-        ),
-        counts=Counts(counts.pending, counts.processing, counts.completed, counts.failed, counts.cancelled),
-        update_time=_micros(message.update_time),
-        display_name=message.display_name,
-        priority=message.priority,
-        labels=dict(message.labels),
-        state=JOB_STATES_BY_NUMBER[message.state],
-        revision=message.revision,
-        retry_count=message.retry_count,
-        stage_timings=tuple(map(_timing, message.stage_timings)),
-        artifacts={name: _artifact(message.artifacts[name]) for name in message.artifacts},
-        declared_result=message.result_uri,
-        first_failure=_error(message.error) if message.HasField("error") else None,
-        cancel_reason=message.cancel_reason,
-        start_time=_time(message, "start_time"),
-        end_time=_time(message, "end_time"),
-        expire_time=_time(message, "expire_time"),
-    )
+def _alike(type_: type[V], message: Any, **given: str) -> Callable[[Any], V]:  # noqa: ANN401  any of the contract
+    """Return the function from a message to a value whose fields have the same names, but for some that are given."""
+    fields = [Field(one.name, Kept.COMPUTED) for one in fields_of(type_)]
+    return value_maker(type_, fields, message.DESCRIPTOR, _SIMPLE, given)
 
 
-def _timing(message: job_pb2.StageTiming) -> StageTiming:
-    return StageTiming(
-        message.stage, _micros(message.duration), _micros(message.start_time), _time(message, "end_time")
-    )
+READERS: Final = {
+    **_SIMPLE,
+    "Artifact_of": _alike(Artifact, chunk_pb2.Artifact),
+    "RetryPolicy_of": _alike(RetryPolicy, chunk_pb2.RetryPolicy),
+    "Stage_of": _alike(Stage, job_pb2.Stage),
+    "StageTiming_of": _alike(StageTiming, job_pb2.StageTiming),
+    "WorkError_of": _alike(WorkError, chunk_pb2.WorkError),
+}
+"""The functions from messages to values, by name."""
+
+_filter_fields: Final = _alike(FilterFields, job_pb2.Job, error="message.error.message")
 
 
-def _artifact(message: chunk_pb2.Artifact) -> Artifact:
-    return Artifact(
-        uri=message.uri,
-        content_type=message.content_type,
-        size_bytes=message.size_bytes if message.HasField("size_bytes") else None,
-        metadata=message.metadata.SerializeToString() if message.HasField("metadata") else None,
-        create_time=_micros(message.create_time),
-    )
-
-
-def _error(message: chunk_pb2.WorkError) -> WorkError:
-    index = message.chunk_index if message.HasField("chunk_index") else None
-    return WorkError(message.code, message.message, message.stage, index)
-
-
-def struct_content(raw: bytes | None) -> dict[str, Any]:
-    """Return the names and JSON values of an encoded Struct."""
-    return json_format.MessageToDict(Struct.FromString(raw or b""))
+def filter_fields(job: job_pb2.Job, overrides: Any = None) -> FilterFields:  # noqa: ANN401  a mapping from JSON
+    """Return the filter fields of a job, with the values in `overrides` in place of the job's."""
+    found = _filter_fields(job)
+    if overrides and "state" in overrides:
+        overrides = {**overrides, "state": JobState(overrides["state"])}
+    return replace(found, **overrides) if overrides else found

@@ -28,20 +28,21 @@ def job_field(read: JobRead) -> bytes:
 
 def shown_job_field(read: JobRead) -> bytes:
     """Return a job, that JSON can represent too, as field 1 of a reply; raises ValueError, DecodeError for another."""
-    check_job(read)
-    return job_field(read)
+    part = field(_JOB, _joined(read))
+    check_job(_decoded(part, read), read)
+    return part
 
 
-def decoded_job(read: JobRead) -> tuple[job_pb2.Job, bytes]:
-    """Return a job with what was read of it, decoded and encoded; raises ValueError, DecodeError for a damaged one."""
+def shown_job(read: JobRead) -> tuple[job_pb2.Job, bytes]:
+    """Return a job, that JSON can represent too, decoded and encoded; raises ValueError, DecodeError for another."""
     raw = _joined(read)
-    return _decoded(field(_JOB, raw), read), raw
+    job = _decoded(field(_JOB, raw), read)
+    check_job(job, read)
+    return job, raw
 
 
 def _joined(read: JobRead) -> bytes:
     raw = read.message
-    if read.artifacts:
-        raw += convert.encoded_artifacts(read.artifacts)
     if read.inputs.job is not None:
         raw += field(_INPUT, read.inputs.job)
     if read.chunks or read.next_chunks or read.place is not None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+from jobledger.v1 import job_pb2
+
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
@@ -27,9 +29,11 @@ def encode_each(
     return parts, bad
 
 
-def check_job(read: JobRead) -> None:
-    """Raise ValueError for a job that JSON or gRPC cannot represent."""
-    _check_artifacts("artifacts", read.artifacts)
+def check_job(job: job_pb2.Job, read: JobRead) -> None:
+    """Raise ValueError for a job that JSON or gRPC cannot represent, decoded and as it was read."""
+    for name, artifact in job.artifacts.items():
+        if artifact.HasField("metadata"):
+            check_shown(f"artifacts[{name!r}].metadata", artifact.metadata.SerializeToString())
     check_shown("input", read.inputs.job)
     check_chunks(read.chunks, read.inputs)
 

@@ -1,7 +1,7 @@
 """WorkerService: read the request, submit, map, return."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +12,7 @@ from jobledger_service.core.ledger.active_workers import ActiveWorkers
 from jobledger_service.core.ledger.claims import ClaimQueue
 from jobledger_service.core.ledger.commands import ClaimedChunk, Command, FailChunks, LeaseAnswer, LeaseStatus
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.lease_watch import LeaseWatch
+from jobledger_service.core.ledger.feed.live_feed import LiveFeed
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.errors import JobUnreadable, Refusal
@@ -58,7 +58,9 @@ class WorkerService:
     request_context: read.RequestContext
     active_workers: ActiveWorkers
     unreadable: UnreadableRows
-    lease_watch: LeaseWatch
+    feed: LiveFeed
+    quiet_seconds: float
+    """The time without a stop after which a stream of WatchLeases shows that it is alive."""
 
     async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> bytes:
         command, wait = read.claim_chunks(request, caller)
@@ -146,14 +148,13 @@ class WorkerService:
         answers = await self.committer.submit(reports.command)
         return api.ReleaseChunksResponse(results=_results(reports.tokens, answers))
 
-    def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[bytes]:
+    async def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[bytes]:
+        """Yield at once that the worker must check all leases, then each stop; an empty message when it was quiet."""
         kinds = read.watch_leases(request)
         self.active_workers.record(caller.owner, request.worker)
-        return self._stops(caller.owner, kinds)
-
-    async def _stops(self, owner: str, kinds: frozenset[str]) -> AsyncGenerator[bytes]:
-        async with aclosing(self.lease_watch.follow(owner, kinds)) as stops:
-            async for one in stops:
+        with closing(self.feed.subscribe_to_stops(caller.owner, kinds)) as subscription:
+            while True:
+                one = await subscription.next(self.quiet_seconds)
                 yield api.WatchLeasesResponse(job_ids=one.job_ids, check_all=one.check_all).SerializeToString()
 
 

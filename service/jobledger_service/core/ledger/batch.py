@@ -9,14 +9,12 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.errors import Refusal, StoreUnavailable
-from jobledger_service.core.model.filter import FilterFields
 
 from .commands import Command, PartialResult
 from .cursor import Cursor
 from .entry import Entry, Record
 from .feed_ports import Codec
 from .ports import Clock, Queue
-from .read_ports import EventRow
 from .row_families import OpenFamily, RowFamily
 from .working_set import MAX_BATCH_ROWS, PostponedError, WorkingSet
 from .write_ports import ConflictError, Transaction, WriteStore
@@ -119,38 +117,23 @@ class Executor:
             due = work.save()
             if unannounced := work.ready_without_event():
                 transaction.announce_ready(unannounced)
-            events = self._append(transaction, records, encoded, work.now)
-        entries = [_entry(record, event) for record, event in zip(records, events, strict=True)]
+            entries = self._append(transaction, records, encoded, work.now)
         changes = Counter(change.type for record in records for change in record.changes)
         return outcomes, Commit(entries, work.touched(), work.ready(), due, changes, work.rows)
 
     def _append(
-        self, transaction: Transaction, records: Sequence[Record], encoded: Sequence[EventRow], now: int
-    ) -> list[EventRow]:
+        self, transaction: Transaction, records: Sequence[Record], encoded: Sequence[Entry], now: int
+    ) -> Sequence[Entry]:
         if not encoded:
             return []
+        transaction.insert_artifacts(records, encoded)
         first, commit_time = transaction.take_positions(len(encoded), now)
-        events = [
-            self._codec.seal(event, position, commit_time, self._cursor(position).encode())
-            for position, event in enumerate(encoded, first)
+        entries = [
+            self._codec.seal(entry, position, commit_time, self._cursor(position).encode())
+            for position, entry in enumerate(encoded, first)
         ]
-        deleted = {position: record.job for position, record in enumerate(records, first) if record.deleted}
-        transaction.insert_events(events, deleted)
-        return events
-
-
-def _entry(record: Record, event: EventRow) -> Entry:
-    return Entry(
-        position=event.position,
-        job_key=event.job_key,
-        revision=record.job.revision,
-        before=record.before,
-        after=None if record.deleted else FilterFields.of(record.job),
-        ended=record.job.ended,
-        message=event.message,
-        chunks=event.chunks,
-        chunk_count=event.chunk_count,
-    )
+        transaction.insert_events(records, entries, commit_time)
+        return entries
 
 
 class _BatchBudget:

@@ -1,7 +1,7 @@
 """One entry of the ledger: all that one commit changed on one job."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
 
@@ -59,12 +59,28 @@ class Positions(NamedTuple):
     commit_time: int
 
 
-class Entry(MsgStruct, frozen=True):
-    """An entry with its place and its finished message; fields are None before its creation and after its deletion.
+JOB_ITSELF: Final = -1
+"""Stands for the index of a chunk where artifacts are those of the job itself."""
 
-    `chunks` is the part of the message with the changed chunks, so that messages can be merged without decoding them.
-    The message is empty for a stored event that cannot be read, which has no filter fields either. `ready` counts the
-    chunks that now wait for workers; it is known for entries of other processes.
+
+class ArtifactsKey(NamedTuple):
+    """A version of the artifacts of a job, or of one of its chunks: from the job's revision on that brought it."""
+
+    job_key: str
+    incarnation: int
+    chunk_index: int
+    revision: int
+
+
+class Entry(MsgStruct, frozen=True):
+    """An entry with its place and its encoded message; fields are None before its creation and after its deletion.
+
+    `stored` is the message as it is stored, which refers to its artifacts; `parts` make it whole, none when it is.
+    `artifacts` are those among the parts, by version, so that entries which have a version in common keep it once.
+    `chunks` are the parts with the changed chunks, so that messages can be merged without decoding them.
+    A stored event that cannot be read is empty and has no filter fields. `ready` counts the chunks that now wait for
+    workers; it is known for entries of other processes. `previous` shows the whole job before, without its artifacts,
+    when the event with that state may soon be trimmed; it is not read back.
     """
 
     position: int
@@ -73,15 +89,23 @@ class Entry(MsgStruct, frozen=True):
     before: FilterFields | None
     after: FilterFields | None
     ended: bool
-    message: bytes
-    chunks: bytes
-    chunk_count: int
+    stored: bytes
+    parts: Sequence[bytes] = ()
+    artifacts: Mapping[ArtifactsKey, bytes] = {}
+    chunks: Sequence[bytes] = ()
+    chunk_count: int = 0
+    previous: bytes | None = None
     ready: int = 0
+
+    @property
+    def message(self) -> bytes:
+        """The whole watch message."""
+        return b"".join(self.parts) if self.parts else self.stored
 
     @property
     def is_readable(self) -> bool:
         """Whether the stored event could be read."""
-        return bool(self.message)
+        return bool(self.stored)
 
     def concerns(self, jobs: JobFilter) -> bool:
         """Whether the job matched before the change, or matches after it. An unreadable event may be of any job."""
@@ -93,5 +117,11 @@ class Entry(MsgStruct, frozen=True):
 
     @property
     def size(self) -> int:
-        """The bytes that the entry holds in memory, except its filter fields."""
-        return len(self.message) + len(self.chunks)
+        """The bytes of the entry, except its filter fields."""
+        return (sum(map(len, self.parts)) or len(self.stored)) + sum(map(len, self.chunks))
+
+    @property
+    def own_size(self) -> int:
+        """The bytes of the entry without its artifacts."""
+        shared = set(map(id, self.artifacts.values()))
+        return len(self.stored) + sum(len(part) for part in self.chunks if id(part) not in shared)

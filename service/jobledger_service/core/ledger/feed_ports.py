@@ -15,11 +15,11 @@ class Codec(Protocol):
     def segments(self, job: Job) -> JobSegments:
         """Return a job in view BASIC as encoded messages."""
 
-    def encode(self, record: Record, segments: JobSegments) -> EventRow:
-        """Return the event of a record and its encoded job, without its position and the time of its commit."""
+    def encode(self, record: Record, segments: JobSegments) -> Entry:
+        """Return the entry of a record and its encoded job, without its position and the time of its commit."""
 
-    def seal(self, event: EventRow, position: int, commit_time: int, cursor: bytes) -> EventRow:
-        """Return the event that `encode` returned with its position and time, which its message ends with."""
+    def seal(self, entry: Entry, position: int, commit_time: int, cursor: bytes) -> Entry:
+        """Return the entry that `encode` returned with its position and time, which its message ends with."""
 
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event."""

@@ -1,4 +1,4 @@
-"""The reading port of the store: jobs, lists, events and due work."""
+"""The reading port of the store: jobs, lists and events."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifacts, Chunk
+from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of
@@ -14,6 +14,7 @@ from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.model.vitals import StoreVitals
 
+from .entry import ArtifactsKey
 from .ports import ChunkKey, Inputs, Queue
 
 
@@ -31,8 +32,7 @@ class JobRead(MsgStruct, frozen=True):
     message: bytes
     """The encoded job in view BASIC, without its place."""
     size: int
-    """Its bytes, with those of artifacts that were not read."""
-    artifacts: Artifacts = NO_ARTIFACTS
+    """The bytes of its segments, whether its artifacts were read or not."""
     inputs: Inputs = Inputs()
     chunks: Sequence[Chunk] = ()
     place: int | None = None
@@ -161,21 +161,16 @@ class ChunksRead(MsgStruct, frozen=True):
 
 
 class EventRow(MsgStruct, frozen=True):
-    """An event as it is stored: the finished message, and what a filter needs to know beside it.
+    """An event as it is stored: the message, what a filter needs to know beside it, and the artifacts it refers to.
 
-    Before its commit has positions it has none either, and the message lacks its end: `Codec.seal` adds them.
-    `previous` is a message that shows the whole job before, `chunks` the part of the message with the `chunk_count`
-    chunks that changed; these are not read back.
+    Of a version that the store lacks there is None.
     """
 
     position: int
     job_key: str
     message: bytes
     before: Mapping[str, object] | None
-    commit_time: int = 0
-    previous: bytes | None = None
-    chunks: bytes = b""
-    chunk_count: int = 0
+    artifacts: Mapping[ArtifactsKey, bytes | None] = {}
 
 
 class EventsRead(MsgStruct, frozen=True):
@@ -188,13 +183,6 @@ class EventsRead(MsgStruct, frozen=True):
     through: int
     trimmed: int
     complete: bool
-
-
-class DueStore(Protocol):
-    """Finds what is due. Methods raise StoreUnavailable."""
-
-    def due(self, now: int) -> list[str]:
-        """Return the names of the duties that have something to do; cheap enough for several times a second."""
 
 
 class ReadStore(Protocol):
@@ -232,7 +220,7 @@ class ReadStore(Protocol):
         """
 
     def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
-        """Return a job's events after a position, oldest first: first from the audit trail, then whole ones."""
+        """Return a job's events after a position, oldest first: first from the audit trail, then without artifacts."""
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has expired."""

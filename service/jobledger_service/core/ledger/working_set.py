@@ -7,7 +7,7 @@ from typing import Final, TypeVar, cast
 from msgspec.structs import replace
 
 from jobledger_service.core.model.change import Change, ChangeType, Step
-from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk
 from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import Job, job_id_of, job_key
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
@@ -23,6 +23,8 @@ from .undo import Undo
 from .write_ports import ClaimQuery, SweptRows, Transaction, Writes
 
 Family = TypeVar("Family", bound=RowFamily)
+Holder = TypeVar("Holder", Job, Chunk)
+"""What has artifacts."""
 
 MAX_BATCH_ROWS: Final = 2_000
 """Rows after which a batch ends: a transaction of them takes 0.05 to 0.1 s."""
@@ -221,6 +223,7 @@ class WorkingSet:
             if not touched.changes:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             touched.record_change(step.change, self._undo)
+        job = _with_version(before, job, job.revision)
         self._count(len(step.chunks) + _moved_in_queue(before, job))
         self._undo.put(self._jobs, key, job)
         if job.revision == 1 and touched.before is None and not touched.chunks:
@@ -237,6 +240,7 @@ class WorkingSet:
 
     def _put(self, touched: Touched, chunk: Chunk) -> None:
         known = self._chunks.setdefault(chunk.job_key, {})
+        chunk = _with_version(known.get(chunk.index), chunk, self._jobs[chunk.job_key].revision)
         touched.put(chunk, known.get(chunk.index), self._undo)
         self._undo.put(known, chunk.index, chunk)
 
@@ -350,6 +354,13 @@ class WorkingSet:
             if count := self._touched[key].ready(job):
                 ready[job.queue] = ready.get(job.queue, 0) + count
         return ready
+
+
+def _with_version(before: Holder | None, holder: Holder, revision: int) -> Holder:
+    """Return a job or a chunk with the revision that last changed its artifacts."""
+    if holder.artifacts is (before.artifacts if before else NO_ARTIFACTS):
+        return holder
+    return replace(holder, artifacts_revision=revision if holder.artifacts else None)
 
 
 def _moved_in_queue(before: Job | None, job: Job) -> int:

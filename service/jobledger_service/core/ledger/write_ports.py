@@ -11,9 +11,8 @@ from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
-from .entry import ChunkRange, JobSegments, Positions
+from .entry import ChunkRange, Entry, JobSegments, Positions, Record
 from .ports import ChunkKey, Inputs, Queue
-from .read_ports import EventRow
 
 
 class RejectedStatementError(Exception):
@@ -147,8 +146,11 @@ class Transaction(Protocol):
         Their commit_time is `now`, or that of the previous event when it is later.
         """
 
-    def insert_events(self, events: Sequence[EventRow], deleted: Mapping[int, Job]) -> None:
-        """Insert events at positions that were taken; `deleted` are the jobs that some of them delete, by position."""
+    def insert_artifacts(self, records: Sequence[Record], entries: Sequence[Entry]) -> None:
+        """Insert the artifacts that these records changed, as the entries encode them."""
+
+    def insert_events(self, records: Sequence[Record], entries: Sequence[Entry], commit_time: int) -> None:
+        """Insert the entries of records at positions that were taken."""
 
 
 class WriteStore(Protocol):

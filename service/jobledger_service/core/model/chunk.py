@@ -55,6 +55,11 @@ class ChunkProgress(MsgStruct, frozen=True):
     message: str = ""
     items_completed: int = 0
 
+    @property
+    def percent(self) -> float:
+        """How much is done."""
+        return self.done * 100 / WHOLE
+
 
 NO_PROGRESS: Final = ChunkProgress()
 
@@ -77,6 +82,8 @@ class Chunk(MsgStruct, frozen=True):
     progress: ChunkProgress = NO_PROGRESS
     stage_time: int | None = None
     artifacts: Artifacts = NO_ARTIFACTS
+    artifacts_revision: int | None = None
+    """The revision of the job that last changed the artifacts; None when there are none."""
     error: WorkError | None = None
     start_time: int | None = None
     end_time: int | None = None

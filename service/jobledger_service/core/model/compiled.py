@@ -8,6 +8,8 @@ are the names of fields and of classes of this service, never anything that came
 from collections.abc import Mapping
 from typing import Any
 
+from .fields import field_of, type_of
+
 
 def compiled(name: str, arguments: str, lines: list[str], scope: Mapping[str, Any]) -> Any:  # noqa: ANN401  a function
     """Return the function of these lines, which may use the names in `scope`."""
@@ -15,3 +17,23 @@ def compiled(name: str, arguments: str, lines: list[str], scope: Mapping[str, An
     values = dict(scope)
     exec(compile(source, f"<{name}, made from the fields>", "exec"), values)  # noqa: S102  see above
     return values[name]
+
+
+def construction(type_: Any, places: Mapping[str, str], scope: dict[str, Any], within: str = "") -> str:  # noqa: ANN401
+    """Return the expression that makes a value and the values in it, from those of its fields, by their paths.
+
+    A field that has none is a value of fields, or has its default. What the expression needs is added to `scope`.
+    """
+    scope[type_.__name__] = type_
+    given = []
+    for name in type_.__struct_fields__:
+        path = within + name
+        if path in places:
+            given.append(places[path])
+        elif any(place.startswith(f"{path}.") for place in places):
+            given.append(construction(type_of(type_, name), places, scope, f"{path}."))
+        else:
+            default = "default_" + path.replace(".", "_")
+            scope[default] = field_of(type_, name).default
+            given.append(default)
+    return f"{type_.__name__}({', '.join(given)})"

@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_type_hints
 
 from msgspec import Struct as MsgStruct
+from msgspec.structs import FieldInfo, fields
 
 
 class Kept(Enum):
@@ -23,15 +24,26 @@ class Kept(Enum):
     """In the body of what never changes. New ones come last, and have a default."""
     CURRENT = auto()
     """In the body of what changes. New ones come last, and have a default."""
+    VERSION = auto()
+    """In a table of versions, by the revision that brought it."""
+    COMPUTED = auto()
+    """Nowhere: it is a property."""
 
 
 class Field(MsgStruct, frozen=True):
-    """A field, by its attribute, such as "progress.percent". Its column or place in a body has the attribute's name."""
+    """A field, by its attribute, such as "progress.percent". Its column or place in a body has the attribute's name.
+
+    Messages of the contract show the fields that they have by the same name.
+    """
 
     path: str
     kept: Kept
     named: str = ""
     """Another name of the column."""
+    message: str = ""
+    """Another place in the message."""
+    export: str = ""
+    """The column of exports; each field of an error has one of its own."""
 
     @property
     def name(self) -> str:
@@ -41,50 +53,60 @@ class Field(MsgStruct, frozen=True):
 
 JOB_FIELDS: Final = (
     Field("key", Kept.KEY, "job_key"),
-    Field("spec.owner", Kept.FIXED),
-    Field("spec.job_id", Kept.FIXED),
-    Field("spec.kind", Kept.FIXED),
-    Field("spec.create_time", Kept.FIXED),
-    Field("progress.work_total", Kept.FIXED),
-    Field("progress.items_total", Kept.FIXED),
+    Field("spec.job_id", Kept.FIXED, export="job_id"),
+    Field("spec.owner", Kept.FIXED, export="owner"),
+    Field("spec.kind", Kept.FIXED, export="kind"),
+    Field("display_name", Kept.CURRENT, export="display_name"),
+    Field("state", Kept.COLUMN, export="state"),
+    Field("priority", Kept.COLUMN, export="priority"),
+    Field("progress.percent", Kept.COLUMN, export="percent"),
+    Field("progress.stage", Kept.CURRENT, export="stage"),
+    Field("progress.stage_percent", Kept.COLUMN, export="stage_percent"),
+    Field("progress.message", Kept.CURRENT, export="message"),
+    Field("progress.rate", Kept.CURRENT),
+    Field("progress.items_completed", Kept.COLUMN, export="items_completed"),
+    Field("progress.items_total", Kept.FIXED, export="items_total"),
+    Field("counts.total", Kept.COMPUTED, export="chunks_total"),
+    Field("counts.pending", Kept.COLUMN, "chunks_pending", export="chunks_pending"),
+    Field("counts.processing", Kept.COLUMN, "chunks_processing", export="chunks_processing"),
+    Field("counts.completed", Kept.COLUMN, "chunks_completed", export="chunks_completed"),
+    Field("counts.failed", Kept.COLUMN, "chunks_failed", export="chunks_failed"),
+    Field("counts.cancelled", Kept.COLUMN, "chunks_cancelled", export="chunks_cancelled"),
+    Field("labels", Kept.CURRENT, export="labels"),
+    Field("spec.create_time", Kept.FIXED, export="create_time"),
+    Field("start_time", Kept.CURRENT, export="start_time"),
+    Field("update_time", Kept.COLUMN, export="update_time"),
+    Field("end_time", Kept.COLUMN, export="end_time"),
+    Field("expire_time", Kept.COLUMN, export="expire_time"),
+    Field("stage_timings", Kept.CURRENT, export="stage_timings"),
+    Field("retry_count", Kept.COLUMN, export="retry_count"),
+    Field("result_uri", Kept.COMPUTED, export="result_uri"),
+    Field("artifacts", Kept.VERSION, export="artifacts"),
+    Field("error", Kept.COMPUTED, export="error"),
+    Field("cancel_reason", Kept.CURRENT, export="cancel_reason"),
+    Field("revision", Kept.COLUMN, export="revision"),
+    Field("etag", Kept.COMPUTED),
+    Field("eta", Kept.COMPUTED, message="progress.eta"),
+    Field("items_per_second", Kept.COMPUTED, message="progress.items_per_second"),
+    Field("slot_scope", Kept.COMPUTED, message="slot_wait.scope"),
     Field("spec.fingerprint", Kept.SETTLED),
     Field("spec.retry_policy", Kept.SETTLED),
     Field("spec.failure_policy", Kept.SETTLED),
     Field("spec.stages", Kept.SETTLED),
     Field("spec.traceparent", Kept.SETTLED),
-    Field("priority", Kept.COLUMN),
-    Field("state", Kept.COLUMN),
-    Field("revision", Kept.COLUMN),
-    Field("retry_count", Kept.COLUMN),
-    Field("counts.pending", Kept.COLUMN, "chunks_pending"),
-    Field("counts.processing", Kept.COLUMN, "chunks_processing"),
-    Field("counts.completed", Kept.COLUMN, "chunks_completed"),
-    Field("counts.failed", Kept.COLUMN, "chunks_failed"),
-    Field("counts.cancelled", Kept.COLUMN, "chunks_cancelled"),
+    Field("spec.import_time", Kept.FIXED),
+    Field("progress.work_total", Kept.FIXED),
     Field("progress.work_done", Kept.COLUMN),
-    Field("progress.items_completed", Kept.COLUMN),
-    Field("progress.percent", Kept.COLUMN),
-    Field("progress.stage_percent", Kept.COLUMN),
-    Field("artifacts", Kept.COLUMN),
-    Field("cancel_deadline", Kept.COLUMN),
-    Field("update_time", Kept.COLUMN),
-    Field("end_time", Kept.COLUMN),
-    Field("expire_time", Kept.COLUMN),
-    Field("parked_for", Kept.COLUMN),
-    Field("display_name", Kept.CURRENT),
-    Field("labels", Kept.CURRENT),
-    Field("progress.stage", Kept.CURRENT),
-    Field("progress.message", Kept.CURRENT),
-    Field("progress.rate", Kept.CURRENT),
-    Field("stage_timings", Kept.CURRENT),
+    Field("artifacts_revision", Kept.COLUMN),
     Field("declared_result", Kept.CURRENT),
     Field("first_failure", Kept.CURRENT),
-    Field("cancel_reason", Kept.CURRENT),
-    Field("start_time", Kept.CURRENT),
+    Field("cancel_deadline", Kept.COLUMN),
     Field("expires_by_rule", Kept.CURRENT),
     Field("retry_time", Kept.CURRENT),
     Field("slots", Kept.CURRENT),
+    Field("parked_for", Kept.COLUMN),
 )
+"""In the order of the columns of an export."""
 
 CHUNK_FIELDS: Final = (
     Field("job_key", Kept.KEY),
@@ -98,11 +120,13 @@ CHUNK_FIELDS: Final = (
     Field("fence", Kept.COLUMN),
     Field("lease_end", Kept.COLUMN),
     Field("progress.done", Kept.COLUMN),
+    Field("progress.percent", Kept.COMPUTED),
     Field("progress.stage", Kept.COLUMN),
     Field("progress.stage_percent", Kept.COLUMN),
     Field("progress.items_completed", Kept.COLUMN),
     Field("stage_time", Kept.COLUMN),
-    Field("artifacts", Kept.COLUMN),
+    Field("artifacts", Kept.VERSION),
+    Field("artifacts_revision", Kept.COLUMN),
     Field("end_time", Kept.COLUMN),
     Field("lease_expire_time", Kept.COLUMN),
     Field("not_before", Kept.COLUMN),
@@ -112,6 +136,11 @@ CHUNK_FIELDS: Final = (
     Field("error", Kept.CURRENT),
     Field("start_time", Kept.CURRENT),
 )
+
+
+def field_of(type_: Any, name: str) -> FieldInfo:  # noqa: ANN401  a type
+    """Return what a type says of an attribute: its type and its default."""
+    return next(one for one in fields(type_) if one.name == name)
 
 
 def type_of(root: Any, path: str) -> Any:  # noqa: ANN401  types

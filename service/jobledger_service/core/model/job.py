@@ -12,6 +12,7 @@ from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
 from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
+from .slots import scope_of
 from .states import ENDED, ChunkState, JobState, check_job_transition
 from .sweep import Sweep, Totals
 
@@ -72,6 +73,13 @@ class JobSpec(MsgStruct, frozen=True):
     stages: tuple[Stage, ...] = ()
     traceparent: str = ""
     """The trace in which it was created, for its workers; empty for none."""
+    import_time: int | None = None
+    """When a job with a history came into the ledger; None for a job that was created in it."""
+
+    @property
+    def incarnation(self) -> int:
+        """When the ledger got the job: it tells the job from an earlier one with the same key."""
+        return self.create_time if self.import_time is None else self.import_time
 
     @property
     def key(self) -> str:
@@ -160,6 +168,8 @@ class Job(MsgStruct, frozen=True):
     retry_count: int = 0
     stage_timings: tuple[StageTiming, ...] = ()
     artifacts: Artifacts = NO_ARTIFACTS
+    artifacts_revision: int | None = None
+    """The revision that last changed the artifacts; None when there are none."""
     declared_result: str = ""
     first_failure: WorkError | None = None
     cancel_reason: str = ""
@@ -209,7 +219,7 @@ class Job(MsgStruct, frozen=True):
     @property
     def etag(self) -> str:
         """The tag of this revision of this job; a job created again under the same id has other etags."""
-        return f"{self.spec.create_time:x}-{self.revision:x}"
+        return f"{self.spec.incarnation:x}-{self.revision:x}"
 
     @property
     def eta(self) -> int | None:
@@ -224,6 +234,11 @@ class Job(MsgStruct, frozen=True):
         """The recent rate; None when unknown."""
         rate = self.progress.rate
         return rate.items_per_second if rate and self.state is JobState.RUNNING else None
+
+    @property
+    def slot_scope(self) -> str | None:
+        """The scope of the concurrency limit that the job waits for; None when it does not wait."""
+        return scope_of(self.parked_for) if self.parked_for else None
 
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent of that state."""

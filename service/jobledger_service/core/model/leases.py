@@ -15,16 +15,16 @@ _PURPOSE: Final = b"lease"
 
 
 class Lease(MsgStruct, frozen=True):
-    """The content of a token. `job_time`, the job's creation, tells a job from a later one under the same id."""
+    """The content of a token. `incarnation` tells a job from a later one under the same id."""
 
     job_key: str
-    job_time: int
+    incarnation: int
     index: int
     fence: int
 
     def token(self, epoch: Epoch) -> str:
         """Return the token as workers carry it; only the ledger can create one."""
-        return epoch.sign(_PURPOSE, _HEADER.pack(self.job_time, self.index, self.fence) + self.job_key.encode())
+        return epoch.sign(_PURPOSE, _HEADER.pack(self.incarnation, self.index, self.fence) + self.job_key.encode())
 
     @classmethod
     def parse(cls, token: str, epoch: Epoch) -> Self | None:
@@ -47,12 +47,12 @@ NO_LEASE: Final = Lease("", 0, 0, 0)
 
 def lease_of(job: Job, chunk: Chunk) -> Lease:
     """Return the chunk's latest lease."""
-    return Lease(job.key, job.spec.create_time, chunk.index, chunk.fence)
+    return Lease(job.key, job.spec.incarnation, chunk.index, chunk.fence)
 
 
 def is_latest(lease: Lease, job: Job, chunk: Chunk) -> bool:
     """Whether the chunk has no newer lease."""
-    return chunk.fence == lease.fence and job.spec.create_time == lease.job_time
+    return chunk.fence == lease.fence and job.spec.incarnation == lease.incarnation
 
 
 def holds(lease: Lease, job: Job, chunk: Chunk, now: int) -> bool:

@@ -1,11 +1,9 @@
 """The progress of one of the service's own jobs: its cursors and its report."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct as MsgStruct
-from msgspec import field
 from msgspec.structs import replace
 
 MAX_REPORTED: Final = 100
@@ -20,9 +18,9 @@ class RunState(MsgStruct, frozen=True):
     `cursors` are by chunk; `reported` are the first refusals or failures, each as names and values for the report.
     """
 
-    cursors: Mapping[int, RunCursor] = field(default_factory=lambda: MappingProxyType({}))
-    counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    reported: Sequence[Mapping[str, str]] = ()
+    cursors: dict[int, RunCursor] = {}
+    counts: dict[str, int] = {}
+    reported: tuple[Mapping[str, str], ...] = ()
 
     def with_cursor(self, index: int, cursor: RunCursor) -> "RunState":
         """Return the run with a chunk's new cursor."""

@@ -1,10 +1,12 @@
 """The encoded size of a change, estimated from above and closely."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final
 
 from .change import Change
 from .chunk import Artifacts, Chunk, WorkError
+from .fields import CHUNK_FIELDS, JOB_FIELDS, Field, Kept, type_of
 from .job import Job
 
 _TAGS: Final = 4
@@ -19,6 +21,16 @@ RANGE: Final = 16
 
 def _text(text: str) -> int:
     return _TAGS + (len(text) if text.isascii() else len(text.encode()))
+
+
+def _texts_of(type_: type, fields: Sequence[Field]) -> Callable[[Any], tuple[str, ...]]:
+    """Return the function that returns all texts of a value, but for its key."""
+    kept = [field.path for field in fields if field.kept not in (Kept.KEY, Kept.COMPUTED)]
+    return attrgetter(*(path for path in kept if type_of(type_, path) is str))
+
+
+_job_texts: Final = _texts_of(Job, JOB_FIELDS)
+_chunk_texts: Final = _texts_of(Chunk, CHUNK_FIELDS)
 
 
 def bytes_of_artifacts(artifacts: Artifacts) -> int:
@@ -37,9 +49,7 @@ def _error(error: WorkError | None) -> int:
 
 def bytes_of_chunk(chunk: Chunk) -> int:
     """Return the bytes of a chunk."""
-    progress = chunk.progress
-    texts = _text(chunk.worker) + _text(chunk.task_id) + _text(progress.stage) + _text(progress.message)
-    return _CHUNK + texts + _error(chunk.error) + bytes_of_artifacts(chunk.artifacts)
+    return _CHUNK + sum(map(_text, _chunk_texts(chunk))) + _error(chunk.error) + bytes_of_artifacts(chunk.artifacts)
 
 
 def bytes_of_change(change: Change) -> int:
@@ -49,10 +59,8 @@ def bytes_of_change(change: Change) -> int:
 
 def bytes_of_job(job: Job) -> int:
     """Return the bytes of a job in view BASIC, with those of its event."""
-    spec, progress = job.spec, job.progress
-    size = _JOB + 2 * (_text(spec.job_id) + _text(spec.owner)) + _text(spec.kind) + _text(job.parked_for)
-    size += _text(job.display_name) + _text(job.cancel_reason) + _text(job.declared_result)
-    size += _text(progress.stage) + _text(progress.message) + _error(job.error)
+    spec = job.spec
+    size = _JOB + sum(map(_text, _job_texts(job))) + _text(spec.job_id) + _text(spec.owner) + _error(job.error)
     size += _labels(job.labels) + bytes_of_artifacts(job.artifacts)
     size += sum(_text(stage.name) + _TIME for stage in spec.stages)
     return size + sum(_text(timing.stage) + 4 * _TIME for timing in job.stage_timings)

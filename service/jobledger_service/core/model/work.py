@@ -125,7 +125,8 @@ def _with_report(job: Job, chunk: Chunk) -> Job:
 def _with_artifacts(chunk: Chunk, job: Job, report: WorkReport) -> tuple[Chunk, Job]:
     if report.artifacts:
         merged = _merged(chunk.artifacts, report.artifacts, _OF_CHUNK, f"{report.path}.artifacts")
-        chunk = replace(chunk, artifacts=merged)
+        if merged != chunk.artifacts:
+            chunk = replace(chunk, artifacts=merged)
     if report.job_artifacts:
         merged = _merged(job.artifacts, report.job_artifacts, _OF_JOB, f"{report.path}.job_artifacts")
         if merged != job.artifacts:

@@ -27,20 +27,20 @@ def json_text(value: object) -> str:
     return json.encode(value).decode()
 
 
-def artifacts_of(text: str | None) -> Artifacts:
-    """Return the artifacts of a cell, by name, none for NULL."""
-    if not text:
+def artifacts_of(text: str | None, revision: int | None) -> Artifacts:
+    """Return the artifacts of a version, by name, none for no revision; raises ValueError for one that is missing."""
+    if revision is None:
         return NO_ARTIFACTS
+    if text is None:
+        raise ValueError("the artifacts are missing")
     return {
         name: Artifact(uri, content_type, size, None if raw is None else base64.b64decode(raw), create_time)
         for name, (uri, content_type, size, raw, create_time) in json.decode(text).items()
     }
 
 
-def artifacts_text(artifacts: Artifacts) -> str | None:
-    """Return the cell of artifacts, NULL for none."""
-    if not artifacts:
-        return None
+def artifacts_text(artifacts: Artifacts) -> str:
+    """Return the cell of artifacts."""
     return json_text({name: _artifact_values(artifact) for name, artifact in artifacts.items()})
 
 

@@ -1,15 +1,34 @@
 """Rows of chunks to chunks, and back."""
 
+from typing import Final
+
+from sqlalchemy import FromClause, and_, select
+
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.fields import CHUNK_FIELDS, Kept
 from jobledger_service.core.model.job import Job
 
 from .cells import Row
 from .row_functions import body_reader, row_reader, row_writer
-from .tables import chunks
+from .tables import artifact_versions, chunks, incarnation, jobs
 
 CHUNK_COLUMNS, chunk_of = row_reader(Chunk, CHUNK_FIELDS, chunks)
-"""The columns of a chunk, and the function from a row of them to the chunk."""
+"""The columns of a chunk and of its artifacts, and the function from a row of them to the chunk."""
+
+
+def with_artifacts(some: FromClause) -> FromClause:
+    """Return chunks of existing jobs joined with their artifacts."""
+    of_job = select(incarnation).where(jobs.c.job_key == chunks.c.job_key).scalar_subquery()
+    version = and_(
+        artifact_versions.c.job_key == chunks.c.job_key,
+        artifact_versions.c.incarnation == of_job,
+        artifact_versions.c.chunk_index == chunks.c.chunk_index,
+        artifact_versions.c.revision == chunks.c.artifacts_revision,
+    )
+    return some.outerjoin(artifact_versions, version)
+
+
+WHOLE_CHUNKS: Final = with_artifacts(chunks)
 
 read_current = body_reader(Chunk, CHUNK_FIELDS, Kept.CURRENT)
 _row = row_writer(Chunk, CHUNK_FIELDS, Kept.KEY, Kept.COLUMN, Kept.CURRENT)

@@ -16,14 +16,15 @@ from .dialects import Dialect
 from .row_sets import RowSets
 from .tables import requests, runs
 
-RUN_COLUMNS: Final = (runs.c.cursors, runs.c.counts, runs.c.reported)
+RUN: Final = json.Decoder(RunState)
+"""Reads the column of a run."""
 
 
 def core_families(dialect: Dialect) -> list[OpenFamily]:
     """Return the families of the core."""
     key, columns = requests.c.request_key, (requests.c.fingerprint, requests.c.job_key)
     find_requests = select(key, *columns).where(key.in_(dialect.keys()))
-    find_runs = select(runs.c.job_key, *RUN_COLUMNS).where(runs.c.job_key.in_(dialect.keys()))
+    find_runs = select(runs.c.job_key, runs.c.run).where(runs.c.job_key.in_(dialect.keys()))
     return [
         lambda transaction, undo: RequestIds(_RequestRows(transaction.connection, dialect, find_requests), undo),
         lambda transaction, undo: Runs(_RunRows(transaction.connection, dialect, find_runs), undo),
@@ -57,7 +58,7 @@ class _RequestRows(_Rows):
 
 class _RunRows(_Rows):
     def find(self, keys: Iterable[str]) -> dict[str, RunState]:
-        return {key: run_of(row) for key, *row in self._read(keys)}
+        return {key: RUN.decode(run) for key, run in self._read(keys)}
 
     def insert(self, keys: Iterable[str]) -> None:
         self._row_sets.insert(self._connection, runs, [_run_row(key, NEW_RUN) for key in sorted(keys)])
@@ -67,16 +68,5 @@ class _RunRows(_Rows):
         self._row_sets.update(self._connection, runs, rows)
 
 
-def run_of(row: Any) -> RunState:  # noqa: ANN401  a row of RUN_COLUMNS
-    """Return the run of a row of RUN_COLUMNS."""
-    cursors, counts, reported = map(json.decode, row)
-    return RunState({int(index): tuple(cursor) for index, cursor in cursors.items()}, counts, tuple(reported))
-
-
 def _run_row(job_key: str, run: RunState) -> Row:
-    return {
-        "job_key": job_key,
-        "cursors": json_text(dict(run.cursors)),
-        "counts": json_text(dict(run.counts)),
-        "reported": json_text([dict(one) for one in run.reported]),
-    }
+    return {"job_key": job_key, "run": json_text(run)}

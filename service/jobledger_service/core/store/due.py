@@ -12,9 +12,7 @@ from .tables import (
     delayed,
     jobs,
     leased,
-    limits,
     of_service,
-    slots_free,
 )
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
@@ -25,7 +23,6 @@ LEASES_DUE: Final = or_(
     exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),
     exists().select_from(jobs).where(cancelling, jobs.c.cancel_deadline <= _NOW),
 )
-SLOTS_DUE: Final = exists().select_from(limits).where(slots_free)
 SERVICE_JOBS_DUE: Final = exists().select_from(chunks).where(of_service)
 
 

@@ -13,11 +13,12 @@ from jobledger_service.core.ledger.read_ports import JobRead
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 
-from .chunk_rows import CHUNK_COLUMNS, chunk_of
+from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of
 from .dialects import Dialect
+from .job_rows import WHOLE_JOBS
 from .row_reader import RowReader
-from .shown_jobs import SHOWN_COLUMNS, job_read, with_artifacts
-from .tables import chunks, jobs
+from .shown_jobs import SHOWN_COLUMNS, job_read
+from .tables import artifact_versions, chunks, jobs
 
 FIRST_JOBS: Final = 20
 """Jobs of the first statement at most, a page by default. The next statements read as many as seem to fit."""
@@ -26,7 +27,7 @@ CHUNKS_PER_GROUP: Final = 200
 CHUNK_OVERHEAD_BYTES: Final = 400
 """Bytes of a chunk, encoded, beside its texts; what its parts have in JSON is about as long as they are encoded."""
 
-_WIDE: Final = frozenset(["current", "artifacts", "stage"])
+_WIDE: Final = frozenset(["current", "content", "stage"])
 """Columns of chunks with texts and bodies that may be long."""
 _WIDE_PLACES: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _WIDE]
 
@@ -82,7 +83,7 @@ def bounded(dialect: Dialect, wanted: Select[Any]) -> Select[Any]:
         return wanted
     one = wanted.subquery()
     order = (one.c.job_key, one.c.chunk_index)
-    size = func.coalesce(func.octet_length(one.c.input), 0) + func.coalesce(func.octet_length(one.c.artifacts), 0)
+    size = func.coalesce(func.octet_length(one.c.input), 0) + func.coalesce(func.octet_length(one.c.content), 0)
     read = select(one, (func.sum(size).over(order_by=order) - size).label("bytes_before")).subquery()
     shown = [column for column in read.c if column.name != "bytes_before"]
     return select(*shown).where(read.c.bytes_before <= bindparam("room")).order_by(read.c.job_key, read.c.chunk_index)
@@ -117,12 +118,14 @@ class JobReads:
         keys = dialect.keys()
         self._reader = reader
         self._dialect = dialect
-        self._jobs = select(*SHOWN_COLUMNS).where(jobs.c.job_key.in_(keys))
-        self._artifacts = select(jobs.c.job_key, jobs.c.artifacts).where(jobs.c.job_key.in_(keys))
+        of_jobs = jobs.c.job_key.in_(keys)
+        self._jobs = select(*SHOWN_COLUMNS).select_from(WHOLE_JOBS).where(of_jobs)
+        self._artifacts = select(jobs.c.job_key, artifact_versions.c.encoded).select_from(WHOLE_JOBS).where(of_jobs)
         self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
         self._chunks = bounded(
             dialect,
             select(*CHUNK_COLUMNS, chunks.c.input)
+            .select_from(WHOLE_CHUNKS)
             .where(chunks.c.job_key.in_(keys), chunks.c.chunk_index < CHUNKS_IN_VIEW)
             .order_by(chunks.c.job_key, chunks.c.chunk_index),
         )
@@ -136,7 +139,7 @@ class JobReads:
             rows = connection.execute(self._jobs, {"keys": self._dialect.key_values(part)}).all()
             there = {one.key: one for row in rows if (one := self._job(row, within.bad)) is not None}
             ordered = [there[key] for key in part if key in there]
-            fit = self._with_artifacts(connection, _fitting(ordered, byte_budget.left), within.bad)
+            fit = self._with_artifacts(connection, _fitting(ordered, byte_budget.left))
             for shown in self._full(connection, fit, byte_budget, within) if full else _basic(fit, byte_budget, within):
                 within.jobs[shown.key] = shown
             left_out = (job.key for job in ordered if job.key not in within.jobs and job.key not in within.bad)
@@ -147,15 +150,14 @@ class JobReads:
             size = max(1, min(4 * size, byte_budget.left // average))
         return within
 
-    def _with_artifacts(self, connection: Connection, ordered: Sequence[JobRead], bad: set[str]) -> list[JobRead]:
+    def _with_artifacts(self, connection: Connection, ordered: Sequence[JobRead]) -> Sequence[JobRead]:
+        """Return jobs whose artifacts were left out with them."""
         wanted = [job.key for job in ordered if job.size > len(job.message)]
         if not wanted:
-            return [*ordered]
+            return ordered
         rows = connection.execute(self._artifacts, {"keys": self._dialect.key_values(wanted)})
-        found = {key: text for key, text in rows}  # noqa: C416  rows are no pairs to mypy
-        pairs = ((job, found.get(job.key)) for job in ordered)
-        whole = (self._reader.read("job", _with_artifacts, pair, pair[0].key, bad) for pair in pairs)
-        return [job for job in whole if job is not None]
+        found: dict[str, bytes] = {key: encoded for key, encoded in rows}  # noqa: C416  rows are no pairs to mypy
+        return [replace(job, message=job.message + found.get(job.key, b"")) for job in ordered]
 
     def _job(self, row: Sequence[Any], bad: set[str]) -> JobRead | None:
         return self._reader.read("job", job_read, row, row[0], bad)
@@ -196,10 +198,6 @@ class JobReads:
         return read_chunks(
             connection, self._chunks, {"keys": self._dialect.key_values(keys)}, byte_budget, self._reader
         )
-
-
-def _with_artifacts(pair: Sequence[Any]) -> JobRead:
-    return with_artifacts(*pair)
 
 
 def _fitting(ordered: Sequence[JobRead], room: int) -> Sequence[JobRead]:

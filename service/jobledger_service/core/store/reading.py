@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Row,
     Select,
     and_,
     bindparam,
@@ -40,8 +41,9 @@ from jobledger_service.core.model.slots import MAX_COUNTED_PLACE
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
-from .chunk_rows import CHUNK_COLUMNS
-from .core_families import RUN_COLUMNS, run_of
+from .artifact_versions import with_artifacts
+from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
+from .core_families import RUN
 from .engines import Database
 from .epochs import read_epoch
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
@@ -78,9 +80,12 @@ MAX_EVENT_BYTES = 1024 * 1024
 """A read of events ends with the event that makes it this large: at least one, if there is one."""
 
 
+_EVENT = (events.c.position, events.c.job_key, events.c.message, events.c.before)
+
+
 def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
     """Return the query for events after a position: those that are left out are measured, and not read."""
-    size = func.length(events.c.message)
+    size = func.length(events.c.message) + events.c.artifacts_bytes
     measured = (
         select(events.c.position, (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"))
         .where(events.c.position > bindparam("after"), *conditions)
@@ -89,7 +94,7 @@ def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
         .subquery()
     )
     return (
-        select(events.c.position, events.c.job_key, events.c.message, events.c.before)
+        select(*_EVENT, events.c.artifacts, events.c.artifacts_bytes)
         .join_from(measured, events, events.c.position == measured.c.position)
         .where(measured.c.bytes_before < MAX_EVENT_BYTES)
         .order_by(measured.c.position)
@@ -219,7 +224,11 @@ class SqlReadStore:
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`, as many as fit into a reply."""
-        wanted = select(*CHUNK_COLUMNS, chunks.c.input).where(chunks.c.job_key == job_key, chunks.c.chunk_index > after)
+        wanted = (
+            select(*CHUNK_COLUMNS, chunks.c.input)
+            .select_from(WHOLE_CHUNKS)
+            .where(chunks.c.job_key == job_key, chunks.c.chunk_index > after)
+        )
         if states:
             wanted = wanted.where(chunks.c.state.in_(sorted(states)))
         with self._database.read() as connection:
@@ -245,21 +254,25 @@ class SqlReadStore:
             statement, wanted["owner"] = _EVENTS_OF_OWNER, owner
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
-            rows = [EventRow(*row) for row in connection.execute(statement, wanted)]
-        return _events_read(rows, after, limit, position, trimmed)
+            found = connection.execute(statement, wanted).all()
+            rows = with_artifacts(connection, [row[:-1] for row in found])
+        return _events_read(rows, sum(map(_size, found)), after, limit, position, trimmed)
 
     def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
-        """Return a job's events after a position, oldest first: first from the audit trail, then whole ones."""
+        """Return a job's events after a position, oldest first: first from the audit trail, then without artifacts."""
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
             wanted: dict[str, object] = {"after": after, "key": job_key, "most": limit}
             kept = connection.execute(_AUDIT, wanted)
             rows = [EventRow(position, key, message, None) for position, key, message in kept]
             left = limit - len(rows)
-            if left and sum(len(row.message) for row in rows) < MAX_EVENT_BYTES:
+            size = sum(len(row.message) for row in rows)
+            if left and size < MAX_EVENT_BYTES:
                 wanted["most"] = left
-                rows += [EventRow(*row) for row in connection.execute(_EVENTS_OF_JOB, wanted)]
-        return _events_read(rows, after, limit, position, trimmed)
+                found = connection.execute(_EVENTS_OF_JOB, wanted).all()
+                rows += [EventRow(*row[:4]) for row in found]
+                size += sum(map(_size, found))
+        return _events_read(rows, size, after, limit, position, trimmed)
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has expired."""
@@ -312,9 +325,8 @@ class SqlReadStore:
     def read_run(self, job_key: str) -> RunState | None:
         """Return the run of one of the service's own jobs, None when there is no such job."""
         with self._database.read() as connection:
-            wanted = select(*RUN_COLUMNS).where(runs.c.job_key == job_key)
-            row = connection.execute(wanted).first()
-        return None if row is None else run_of(row)
+            run = connection.execute(select(runs.c.run).where(runs.c.job_key == job_key)).scalar()
+        return None if run is None else RUN.decode(run)
 
 
 def _apart(keys: Sequence[str], found: Mapping[str, R]) -> tuple[list[R], list[str]]:
@@ -342,8 +354,16 @@ def _place(connection: Connection, job: JobRead) -> int:
     return connection.execute(select(func.count()).select_from(counted.subquery())).scalar_one() + 1
 
 
-def _events_read(rows: Sequence[EventRow], after: int, limit: int, position: int, trimmed: int) -> EventsRead:
-    complete = len(rows) < limit and sum(len(row.message) for row in rows) < MAX_EVENT_BYTES
+def _size(row: Row[Any]) -> int:
+    """Return the bytes of an event with its artifacts, as its query measures it."""
+    size: int = len(row.message) + row.artifacts_bytes
+    return size
+
+
+def _events_read(
+    rows: Sequence[EventRow], size: int, after: int, limit: int, position: int, trimmed: int
+) -> EventsRead:
+    complete = len(rows) < limit and size < MAX_EVENT_BYTES
     through = max(position, after) if complete else rows[-1].position
     return EventsRead(rows, through, trimmed, complete)
 

@@ -49,8 +49,9 @@ NOT_DERIVED: Final = (
 JOBS_PER_PAGE: Final = 500
 """Jobs whose words are compared in one transaction, which locks them."""
 
+_ARTIFACTS: Final = ("artifacts_revision", "content")
 _JOBS: Final = (
-    select(jobs.c.job_key, *(null() if column is jobs.c.artifacts else column for column in JOB_COLUMNS))
+    select(jobs.c.job_key, *(null() if column.name in _ARTIFACTS else column for column in JOB_COLUMNS))
     .where(jobs.c.job_key > bindparam("after"))
     .order_by(jobs.c.job_key)
     .limit(JOBS_PER_PAGE)

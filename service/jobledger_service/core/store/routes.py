@@ -72,7 +72,7 @@ def route(wanted: JobFilter, order: Order, states: frozenset[JobState]) -> Route
     by, arms = _arms(wanted, order, states)
     tests = tests_of(wanted, excluded=order)
     if wanted.kinds and by is not By.KIND:
-        tests["kinds"] = sorted(wanted.kinds)
+        tests["kind_among"] = sorted(wanted.kinds)
     return Route(wanted.owner, order, by, arms, spans_of(wanted)[order], tests)
 
 
@@ -127,8 +127,8 @@ def tests_of(wanted: JobFilter, *, excluded: Order | None) -> dict[str, object]:
 
 def all_tests(wanted: JobFilter) -> dict[str, object]:
     """Return every condition of a filter, as parameters."""
-    tests = {**tests_of(wanted, excluded=None), "states": [state.value for state in states_of(wanted)]}
-    return {**tests, "kinds": sorted(wanted.kinds)} if wanted.kinds else tests
+    tests = {**tests_of(wanted, excluded=None), "state_among": [state.value for state in states_of(wanted)]}
+    return {**tests, "kind_among": sorted(wanted.kinds)} if wanted.kinds else tests
 
 
 def word_tests(wanted: JobFilter) -> dict[str, object]:

@@ -5,15 +5,14 @@ from enum import Enum
 from typing import Any, Final, TypeVar
 
 from msgspec import defstruct, msgpack
-from msgspec.structs import fields as fields_of
 from sqlalchemy import Table
 
-from jobledger_service.core.model.chunk import Artifacts
-from jobledger_service.core.model.compiled import compiled
-from jobledger_service.core.model.fields import Field, Kept, plain_type, type_of
+from jobledger_service.core.model.compiled import compiled, construction
+from jobledger_service.core.model.fields import Field, Kept, field_of, plain_type, type_of
 
-from .cells import Row, artifacts_of, artifacts_text
-from .tables.schema import BODIES
+from .cells import Row, artifacts_of
+from .tables import artifact_versions
+from .tables.schema import BODIES, COLUMNS
 
 V = TypeVar("V")
 
@@ -29,55 +28,50 @@ def body_reader(type_: type, fields: Sequence[Field], kept: Kept) -> Callable[[b
 def _member(type_: type, field: Field) -> tuple[str, type, Any]:
     """Return a field of a body, with the default that it has in the model."""
     inside, _, name = field.path.rpartition(".")
-    [info] = (one for one in fields_of(type_of(type_, inside) if inside else type_) if one.name == name)
+    info = field_of(type_of(type_, inside) if inside else type_, name)
     return field.name, info.type, info.default
 
 
 def row_reader(type_: type[V], fields: Sequence[Field], table: Table) -> tuple[list[Any], Callable[[Sequence[Any]], V]]:
-    """Return the columns of a table that a value is made from, and the function from a row of these to the value."""
+    """Return the columns of a table that a value is made from, and the function from a row of these to the value.
+
+    The last column is the content of the value's version of artifacts.
+    """
     scope: dict[str, Any] = {"artifacts_of": artifacts_of}
     places, lines = {}, []
+    names = []
     for field in fields:
         if field.kept in BODIES:
             places[field.path] = f"{BODIES[field.kept]}.{field.name}"
-        else:
+        elif field.kept is Kept.VERSION:
+            places[field.path] = "artifacts_of(content, artifacts_revision)"
+        elif not _is_computed(type_, field.path):
             places[field.path] = _from_column(type_, field, scope)
-    names = [field.name for field in fields if field.kept not in BODIES and _is_attribute(type_, field.path)]
+            names.append(field.name)
     for kept, name in BODIES.items():
         if any(field.kept is kept for field in fields):
             names.append(name)
             scope[f"read_{name}"] = body_reader(type_, fields, kept)
             lines.append(f"{name} = read_{name}({name})")
-    made = _construction(type_, "", places, scope)
-    read = compiled("read", "row", [f"{', '.join(names)} = row", *lines, f"return {made}"], scope)
-    return [table.c[name] for name in names], read
+    made = construction(type_, places, scope)
+    read = compiled("read", "row", [f"{', '.join(names)}, content = row", *lines, f"return {made}"], scope)
+    return [*(table.c[name] for name in names), artifact_versions.c.content], read
 
 
-def _is_attribute(type_: type, path: str) -> bool:
-    """Whether an attribute is one of those that a value is made from."""
-    return not isinstance(getattr(type_, path, None), property)
+def _is_computed(type_: type, path: str) -> bool:
+    """Whether an attribute is a property, of a value or of a value in it."""
+    inside, _, name = path.rpartition(".")
+    return isinstance(getattr(type_of(type_, inside) if inside else type_, name), property)
 
 
 def _from_column(type_: type, field: Field, scope: dict[str, Any]) -> str:
     """Return the expression of what a column holds."""
     plain, optional = plain_type(type_, field.path)
-    if plain == Artifacts:
-        return f"artifacts_of({field.name})"
     if not issubclass(plain, Enum):
         return field.name
     scope[plain.__name__] = plain
     made = f"{plain.__name__}({field.name})"
     return f"None if {field.name} is None else {made}" if optional else made
-
-
-def _construction(type_: Any, prefix: str, places: Mapping[str, str], scope: dict[str, Any]) -> str:  # noqa: ANN401
-    """Return the expression that makes a value, and those in it, from the expressions of its fields."""
-    scope[type_.__name__] = type_
-    given = [
-        places.get(path) or _construction(type_of(type_, path.rpartition(".")[2]), f"{path}.", places, scope)
-        for path in (prefix + name for name in type_.__struct_fields__)
-    ]
-    return f"{type_.__name__}({', '.join(given)})"
 
 
 def row_writer(type_: type[V], fields: Sequence[Field], *written: Kept) -> Callable[[V], Row]:
@@ -86,14 +80,14 @@ def row_writer(type_: type[V], fields: Sequence[Field], *written: Kept) -> Calla
     lines = [f"{part} = value.{part}" for part in parts]
     values = {}
     for field in fields:
-        if field.kept in written and field.kept not in BODIES:
+        if field.kept in written and field.kept in COLUMNS:
             values[field.name] = _to_column(type_, field)
     for kept, name in BODIES.items():
         inside = [_to_body(type_, field) for field in fields if field.kept is kept]
         if kept in written and inside:
             values[name] = f"encode(({', '.join(inside)},))"
     pairs = ", ".join(f"{name!r}: {value}" for name, value in values.items())
-    scope = {"encode": _encode, "artifacts_text": artifacts_text}
+    scope = {"encode": _encode}
     made: Callable[[V], Row] = compiled("row", "value", [*lines, f"return {{{pairs}}}"], scope)
     return made
 
@@ -106,8 +100,6 @@ def _to_column(type_: type, field: Field) -> str:
     """Return the expression of what a column is to hold."""
     plain, optional = plain_type(type_, field.path)
     value = _attribute(field)
-    if plain == Artifacts:
-        return f"artifacts_text({value})"
     if not issubclass(plain, Enum):
         return value
     return f"{value} and {value}.value" if optional else f"{value}.value"

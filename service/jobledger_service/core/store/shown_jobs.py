@@ -9,8 +9,7 @@ from sqlalchemy import ColumnElement, func
 from jobledger_service.core.ledger.read_ports import JobRead
 from jobledger_service.core.model.states import JobState
 
-from .cells import artifacts_of
-from .tables import jobs
+from .tables import artifact_versions, jobs
 
 CHUNK_COUNT: Final[ColumnElement[int]] = (
     jobs.c.chunks_pending
@@ -19,7 +18,7 @@ CHUNK_COUNT: Final[ColumnElement[int]] = (
     + jobs.c.chunks_failed
     + jobs.c.chunks_cancelled
 )
-_artifact_bytes: Final[ColumnElement[int]] = func.coalesce(func.length(jobs.c.artifacts), 0)
+_artifact_bytes: Final = func.length(artifact_versions.c.encoded)
 SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     jobs.c.job_key,
     jobs.c.state,
@@ -30,15 +29,23 @@ SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     CHUNK_COUNT,
     jobs.c.fixed,
     jobs.c.moving,
+    jobs.c.artifacts_revision,
     _artifact_bytes,
 )
-SHOWN_BYTES: Final[ColumnElement[int]] = func.length(jobs.c.fixed) + func.length(jobs.c.moving) + _artifact_bytes
+"""The columns of a job that are read from WHOLE_JOBS, without its artifacts."""
+WHOLE_COLUMNS: Final = (*SHOWN_COLUMNS, artifact_versions.c.encoded)
+"""The same with its artifacts."""
+SHOWN_BYTES: Final[ColumnElement[int]] = (
+    func.length(jobs.c.fixed) + func.length(jobs.c.moving) + func.coalesce(_artifact_bytes, 0)
+)
 """The bytes of a row's segments."""
 
 
 def job_read(row: Sequence[Any]) -> JobRead:
-    """Return the job of a row of SHOWN_COLUMNS, without its artifacts."""
-    key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, artifact_bytes = row
+    """Return the job of a row of SHOWN_COLUMNS, without its artifacts; raises ValueError when these are missing."""
+    key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, version, artifact_bytes = row
+    if version is not None and artifact_bytes is None:
+        raise ValueError("the artifacts are missing")
     return JobRead(
         key=key,
         state=JobState(state),
@@ -48,10 +55,12 @@ def job_read(row: Sequence[Any]) -> JobRead:
         parked_for=parked_for,
         chunk_count=chunk_count,
         message=fixed + moving,
-        size=len(fixed) + len(moving) + artifact_bytes,
+        size=len(fixed) + len(moving) + (artifact_bytes or 0),
     )
 
 
-def with_artifacts(job: JobRead, text: str | None) -> JobRead:
-    """Return a job with its artifacts."""
-    return replace(job, artifacts=artifacts_of(text)) if text else job
+def whole_job_read(row: Sequence[Any]) -> JobRead:
+    """Return the job of a row of WHOLE_COLUMNS; raises ValueError when its artifacts are missing."""
+    *shown, artifacts = row
+    job = job_read(shown)
+    return replace(job, message=job.message + artifacts) if artifacts else job

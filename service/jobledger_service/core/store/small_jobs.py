@@ -1,7 +1,7 @@
 """Small jobs, of any owners, read together: at most so many rows and bytes, whatever the keys are those of."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
@@ -9,11 +9,12 @@ from sqlalchemy import Connection, func, select
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
 
-from .chunk_rows import CHUNK_COLUMNS
+from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
+from .job_rows import WHOLE_JOBS
 from .row_reader import RowReader
-from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, SHOWN_COLUMNS, job_read, with_artifacts
+from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, whole_job_read
 from .tables import chunks, jobs, parked
 
 MAX_JOB_BYTES: Final = 16 * 1024
@@ -34,14 +35,15 @@ class SmallJobReads:
         self._reader = reader
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
-        self._basic = select(*SHOWN_COLUMNS, jobs.c.artifacts).where(named, SHOWN_BYTES <= MAX_JOB_BYTES)
-        self._full = select(*SHOWN_COLUMNS, jobs.c.artifacts, jobs.c.input).where(
+        self._basic = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(named, SHOWN_BYTES <= MAX_JOB_BYTES)
+        full = select(*WHOLE_COLUMNS, jobs.c.input).select_from(WHOLE_JOBS)
+        self._full = full.where(
             named,
             SHOWN_BYTES + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES,
             CHUNK_COUNT <= MAX_JOB_CHUNKS,
             ~parked,  # the place of one that waits for a slot is counted
         )
-        of_jobs = select(*CHUNK_COLUMNS, chunks.c.input).where(chunks.c.job_key.in_(keys))
+        of_jobs = select(*CHUNK_COLUMNS, chunks.c.input).select_from(WHOLE_CHUNKS).where(chunks.c.job_key.in_(keys))
         self._chunks = bounded(dialect, of_jobs.order_by(chunks.c.job_key, chunks.c.chunk_index))
 
     def read(self, connection: Connection, keys: Sequence[str], *, full: bool) -> JobsWithin:
@@ -50,7 +52,7 @@ class SmallJobReads:
         found: dict[str, JobRead] = {}
         inputs: dict[str, bytes | None] = {}
         for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
-            job = self._reader.read("job", _whole_job, row, row[0], bad)
+            job = self._reader.read("job", whole_job_read, row[: len(WHOLE_COLUMNS)], row[0], bad)
             if job is not None:
                 found[job.key], inputs[job.key] = job, row[-1] if full else None
         if not full:
@@ -65,11 +67,6 @@ class SmallJobReads:
 
     def _keys(self, keys: Sequence[str]) -> dict[str, object]:
         return {"keys": self._dialect.key_values(keys)}
-
-
-def _whole_job(row: Sequence[Any]) -> JobRead:
-    shown = len(SHOWN_COLUMNS)
-    return with_artifacts(job_read(row[:shown]), row[shown])
 
 
 def _within(ordered: Sequence[JobRead]) -> tuple[list[str], list[str]]:

@@ -26,10 +26,10 @@ from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
 from .cells import artifacts_of
-from .chunk_rows import CHUNK_COLUMNS, chunk_of, read_current
+from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of, read_current
 from .dialects import Dialect
 from .row_reader import RowReader
-from .tables import chunks
+from .tables import artifact_versions, chunks
 
 _KEY: Final = chunks.c.job_key == bindparam("key")
 _IN_WORK: Final = chunks.c.state == ChunkState.PROCESSING.value
@@ -61,7 +61,7 @@ class _Covered:
     def __init__(self, condition: ColumnElement[bool]) -> None:
         run = chunks.c.chunk_index - func.row_number().over(order_by=chunks.c.chunk_index)
         found = select(chunks.c.chunk_index.label("n"), run.label("run")).where(condition).subquery()
-        self.rows = select(*CHUNK_COLUMNS).where(condition)
+        self.rows = select(*CHUNK_COLUMNS).select_from(WHOLE_CHUNKS).where(condition)
         # In a run of indexes without a gap, an index less its place is the same for all.
         self.ends = (
             select(func.min(found.c.n).label("first"), func.max(found.c.n)).group_by(found.c.run).order_by("first")
@@ -97,7 +97,9 @@ class SweepStatements:
             .order_by(chunks.c.chunk_index)
             .limit(1)
         )
-        self.artifacts = select(chunks.c.chunk_index, chunks.c.artifacts).where(_KEY, chunks.c.artifacts.is_not(None))
+        version = (chunks.c.chunk_index, artifact_versions.c.content, chunks.c.artifacts_revision)
+        has_some = chunks.c.artifacts_revision.is_not(None)
+        self.artifacts = select(*version).select_from(WHOLE_CHUNKS).where(_KEY, has_some)
 
 
 class JobSweeps:
@@ -151,7 +153,7 @@ class JobSweeps:
     def artifacts(self, job_key: str) -> dict[int, Artifacts]:
         """Return the artifacts of the chunks of a job that have some, by index."""
         found = self._connection.execute(self._statements.artifacts, {"key": job_key})
-        return {index: artifacts_of(text) for index, text in found}
+        return {index: artifacts_of(*version) for index, *version in found}
 
     def save(self, swept: Sequence[tuple[Job, SweptRows]]) -> None:
         """Write sweeps."""

@@ -136,11 +136,9 @@ def condition(name: str, dialect: Dialect) -> ColumnElement[bool]:
         return _words_hold(name, dialect)
     if name == "not_kind":
         return jobs.c.kind.concat(_NOTHING).not_like(bindparam(name))
-    if name == "kinds":
-        return dialect.is_one_of(jobs.c.kind.concat(_NOTHING), name)
-    if name == "states":
-        return dialect.is_one_of(jobs.c.state.concat(_NOTHING), name)
     column, _, side = name.rpartition("_")
+    if side == "among":
+        return dialect.is_one_of(jobs.c[column].concat(_NOTHING), name)
     value, given = COLUMNS[column] + literal_column("0"), bindparam(name, type_=BigInteger)
     return value >= given if side == "low" else value < given
 

@@ -17,27 +17,28 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.ledger.entry import ChunkRange, JobSegments, Positions
+from jobledger_service.core.ledger.entry import ChunkRange, Entry, JobSegments, Positions, Record
 from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.ledger.write_ports import Transaction, WaitingChunk, Writes
 from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
+from jobledger_service.core.model.filter import FilterFields, changed_fields
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
+from .artifact_versions import references_row, version_rows
 from .cells import Row, json_text
-from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row
+from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, with_artifacts
 from .dialects import Dialect, Rows
 from .engines import Database
-from .job_rows import JOB_COLUMNS, job_of, job_row, new_job_row
+from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row
 from .new_chunks import insert_chunks
 from .row_reader import RowReader
 from .row_sets import RowSets
 from .set_aside import SetAside
 from .sweeping import JobSweeps, SweepStatements
-from .tables import chunks, job_words, jobs, ledger, tombstones
+from .tables import artifact_versions, chunks, job_words, jobs, ledger, tombstones
 from .tables import events as event_table
 from .waiting_chunks import WaitingChunks
 
@@ -54,9 +55,17 @@ class Statements:
         is_wanted = and_(chunks.c.job_key == wanted.c.job_key, chunks.c.chunk_index == wanted.c.chunk_index)
         self.sweeps = SweepStatements(dialect)
         self.jobs = (
-            select(*JOB_COLUMNS).where(jobs.c.job_key.in_(dialect.keys())).order_by(jobs.c.job_key).with_for_update()
+            select(*JOB_COLUMNS[:-1])
+            .where(jobs.c.job_key.in_(dialect.keys()))
+            .order_by(jobs.c.job_key)
+            .with_for_update()
         )
-        self.chunks = select(*CHUNK_COLUMNS).select_from(wanted.join(chunks, is_wanted))
+        self.artifacts = (
+            select(jobs.c.job_key, artifact_versions.c.content)
+            .select_from(WHOLE_JOBS)
+            .where(jobs.c.job_key.in_(dialect.keys()))
+        )
+        self.chunks = select(*CHUNK_COLUMNS).select_from(with_artifacts(wanted.join(chunks, is_wanted)))
         self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
             jobs.c.job_key.in_(dialect.keys()), jobs.c.input.is_not(None)
         )
@@ -137,12 +146,24 @@ class SqlTransaction:
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
-        found = self.connection.execute(self._statements.jobs, {"keys": self._dialect.key_values(keys)})
+        found = self.connection.execute(self._statements.jobs, {"keys": self._dialect.key_values(keys)}).all()
+        rows = {job_key(row.owner, row.job_id): row for row in found}
+        artifacts = self._artifacts([key for key, row in rows.items() if row.artifacts_revision is not None])
         bad: set[str] = set()
-        read = (self._reader.read("job", job_of, row, job_key(row.owner, row.job_id), bad) for row in found)
+        read = (self._reader.read("job", job_of, (*row, artifacts.get(key)), key, bad) for key, row in rows.items())
         jobs = {job.key: job for job in read if job is not None}
         self._put_aside(bad)
         return jobs
+
+    def _artifacts(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return the artifacts of locked jobs.
+
+        A join with the jobs would miss those of a job that changed while its lock was awaited.
+        """
+        if not keys:
+            return {}
+        found = self.connection.execute(self._statements.artifacts, {"keys": self._dialect.key_values(keys)})
+        return {key: content for key, content in found}  # noqa: C416  rows are no pairs to mypy
 
     def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
         """Return those that exist, of jobs that are locked."""
@@ -236,10 +257,16 @@ class SqlTransaction:
         ).one()
         return Positions(taken - count + 1, commit_time)
 
-    def insert_events(self, events: Sequence[EventRow], deleted: Mapping[int, Job]) -> None:
-        """Insert events at positions that were taken; `deleted` are the jobs that some of them delete, by position."""
-        self._insert(event_table, [_event_row(event) for event in events])
-        gone = [_tombstone_row(event, deleted[event.position]) for event in events if event.position in deleted]
+    def insert_artifacts(self, records: Sequence[Record], entries: Sequence[Entry]) -> None:
+        """Insert the artifacts that these records changed, as the entries encode them."""
+        pairs = zip(records, entries, strict=True)
+        self._insert(artifact_versions, [row for record, entry in pairs for row in version_rows(record, entry)])
+
+    def insert_events(self, records: Sequence[Record], entries: Sequence[Entry], commit_time: int) -> None:
+        """Insert the entries of records at positions that were taken."""
+        pairs = list(zip(records, entries, strict=True))
+        self._insert(event_table, [_event_row(record, entry, commit_time) for record, entry in pairs])
+        gone = [_tombstone_row(record.job, entry, commit_time) for record, entry in pairs if record.deleted]
         self._insert(tombstones, gone)
         self._dialect.announce(self.connection)
 
@@ -248,24 +275,26 @@ def _new_row(job: Job, inputs: Inputs, segments: JobSegments) -> Row:
     return new_job_row(job, inputs.job) | {"fixed": segments.fixed, "moving": segments.moving}
 
 
-def _event_row(event: EventRow) -> dict[str, object]:
+def _event_row(record: Record, entry: Entry, commit_time: int) -> Row:
+    before = record.before and json_text(changed_fields(record.before, entry.after or FilterFields.of(record.job)))
     return {
-        "position": event.position,
-        "job_key": event.job_key,
-        "commit_time": event.commit_time,
-        "message": event.message,
-        "before": None if event.before is None else json_text(event.before),
-        "previous": event.previous,
+        "position": entry.position,
+        "job_key": entry.job_key,
+        "commit_time": commit_time,
+        "message": entry.stored,
+        "before": before,
+        "previous": entry.previous,
+        **references_row(record, entry),
     }
 
 
-def _tombstone_row(event: EventRow, job: Job) -> dict[str, object]:
+def _tombstone_row(job: Job, entry: Entry, commit_time: int) -> Row:
     return {
-        "position": event.position,
+        "position": entry.position,
         "owner": job.spec.owner,
         "create_time": job.spec.create_time,
-        "job_key": event.job_key,
-        "delete_time": event.commit_time,
+        "job_key": entry.job_key,
+        "delete_time": commit_time,
     }
 
 

@@ -128,15 +128,5 @@ def _new_row(key: ApiKey) -> dict[str, Any]:
 
 
 def _key_of(row: Sequence[Any]) -> ApiKey:
-    key_id, owner, name, roles, digest, create_time, expire_time, revoke_time, last_used_time = row
-    return ApiKey(
-        key_id=key_id,
-        owner=owner,
-        name=name,
-        roles=frozenset(map(Role, roles.split())),
-        digest=digest,
-        create_time=create_time,
-        expire_time=expire_time,
-        revoke_time=revoke_time,
-        last_used_time=last_used_time,
-    )
+    key_id, owner, name, roles, *others = row
+    return ApiKey(key_id, owner, name, frozenset(map(Role, roles.split())), *others)

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, cast
 
-from jobledger_service.core.api.convert import encoded_struct
-from jobledger_service.core.api.parse import struct_content
+from jobledger_service.core.api.convert import encoded_struct, struct_content
+from jobledger_service.core.duties.service_jobs import LEASE
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
-from jobledger_service.core.ledger.service_jobs import LEASE
 
 from .commands import ArtifactsStep, FailedDeletion
 from .objects import remove

@@ -8,10 +8,10 @@ from typing import Final, cast
 from msgspec.structs import replace
 
 from jobledger_service.core.api.convert import encoded_struct
+from jobledger_service.core.duties.service_jobs import LEASE
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
 from jobledger_service.core.ledger.read_ports import JobRead, Listing, PageKey
-from jobledger_service.core.ledger.service_jobs import LEASE
 from jobledger_service.core.model.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.progress import ProgressReport

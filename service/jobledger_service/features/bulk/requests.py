@@ -11,10 +11,9 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.api.checks import Checks
-from jobledger_service.core.api.convert import encoded_struct
+from jobledger_service.core.api.convert import encoded_struct, struct_content
 from jobledger_service.core.api.job_requests import cancellation, fingerprint, read_priority, request_id
 from jobledger_service.core.api.list_requests import filter_of
-from jobledger_service.core.api.parse import struct_content
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import ClaimedChunk
 from jobledger_service.core.ledger.ports import Inputs

@@ -69,21 +69,6 @@ def _once(checks: Checks, field: str, names: Sequence[str]) -> None:
             checks.fault(field, f"must name {shown(name)} only once; got it {times} times")
 
 
-async def pieces(exports: Exports, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
-    """Yield the encoded replies to ExportJobs."""
-    wanted, lines = export(request, caller)
-    async with aclosing(exports.open(wanted, lines, request.resume_token)) as opened:
-        async for piece in opened:
-            yield export_pb2.ExportJobsResponse(
-                data=piece.data,
-                resume_token=piece.token,
-                cursor=piece.cursor,
-                rows=piece.rows,
-                percent=piece.percent,
-                unreadable_rows=piece.unreadable,
-            ).SerializeToString()
-
-
 METHODS: Final = (Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH, waits=True),)
 
 
@@ -93,5 +78,15 @@ class ExportCalls:
 
     exports: Exports
 
-    def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
-        return pieces(self.exports, request, caller)
+    async def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
+        wanted, lines = export(request, caller)
+        async with aclosing(self.exports.open(wanted, lines, request.resume_token)) as opened:
+            async for piece in opened:
+                yield export_pb2.ExportJobsResponse(
+                    data=piece.data,
+                    resume_token=piece.token,
+                    cursor=piece.cursor,
+                    rows=piece.rows,
+                    percent=piece.percent,
+                    unreadable_rows=piece.unreadable,
+                ).SerializeToString()

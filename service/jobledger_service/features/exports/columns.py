@@ -1,142 +1,32 @@
 """The columns of an export: their names, and what each takes from a job."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from enum import Enum
+from typing import Any, Final, get_origin
 
 from google.protobuf.json_format import MessageToDict
+from jobledger.v1 import job_pb2
 from msgspec import to_builtins
+from msgspec.structs import fields
 
 from jobledger_service.core.api import convert
-from jobledger_service.core.model.chunk import Artifact
+from jobledger_service.core.api.message_functions import reading
+from jobledger_service.core.api.parse import READERS
+from jobledger_service.core.model.chunk import Artifact, Artifacts, WorkError
+from jobledger_service.core.model.compiled import compiled
+from jobledger_service.core.model.fields import JOB_FIELDS, plain_type
 from jobledger_service.core.model.job import Job, StageTiming, job_id_of, owner_of
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
 
 from .page import ExportKey
 
 Value = Any
-"""What JSON can say: text, a number, None where there is nothing, or a list or mapping of these, in a fixed order."""
+"""What JSON has: a string, a number, true or false, null, a list, or a mapping."""
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  times are in UTC throughout
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  in UTC
 
 MAX_ERROR_LENGTH: Final = 300
-
-COLUMNS: Final = (
-    "job_id",
-    "owner",
-    "kind",
-    "display_name",
-    "state",
-    "priority",
-    "percent",
-    "stage",
-    "stage_percent",
-    "message",
-    "items_completed",
-    "items_total",
-    "chunks_total",
-    "chunks_pending",
-    "chunks_processing",
-    "chunks_completed",
-    "chunks_failed",
-    "chunks_cancelled",
-    "labels",
-    "create_time",
-    "start_time",
-    "update_time",
-    "end_time",
-    "expire_time",
-    "waiting_seconds",
-    "processing_seconds",
-    "stage_timings",
-    "retry_count",
-    "result_uri",
-    "artifacts",
-    "error_code",
-    "error_message",
-    "error_stage",
-    "error_chunk_index",
-    "cancel_reason",
-    "revision",
-    "export_error",
-)
-"""All columns, in the order in which they are written when none are named."""
-
-STRUCTURED: Final = frozenset({"labels", "stage_timings", "artifacts"})
-"""Columns that hold a list or a mapping."""
-
-FOREIGN: Final = frozenset(
-    {
-        "owner",
-        "kind",
-        "display_name",
-        "stage",
-        "message",
-        "result_uri",
-        "error_code",
-        "error_message",
-        "error_stage",
-        "cancel_reason",
-        "export_error",
-    }
-)
-"""Columns that contain text of callers and workers."""
-
-
-def values(job: Job) -> Sequence[Value]:
-    """Return what all columns hold, in their order."""
-    spec, progress, counts, error = job.spec, job.progress, job.counts, job.error
-    return (
-        spec.job_id,
-        spec.owner,
-        spec.kind,
-        job.display_name,
-        job.state.value,
-        job.priority,
-        progress.percent,
-        progress.stage,
-        progress.stage_percent,
-        progress.message,
-        progress.items_completed,
-        progress.items_total,
-        counts.total,
-        counts.pending,
-        counts.processing,
-        counts.completed,
-        counts.failed,
-        counts.cancelled,
-        dict(sorted(job.labels.items())),
-        _when(spec.create_time),
-        _when(job.start_time),
-        _when(job.update_time),
-        _when(job.end_time),
-        _when(job.expire_time),
-        # When a later run began to wait is not kept with the job.
-        None if job.retry_count else _seconds(spec.create_time, job.start_time),
-        _seconds(job.start_time, job.end_time),
-        [_timing(timing) for timing in job.stage_timings],
-        job.retry_count,
-        job.result_uri,
-        {name: _artifact(artifact) for name, artifact in sorted(job.artifacts.items())},
-        error and error.code,
-        error and error.message,
-        error and error.stage,
-        error and error.chunk_index,
-        job.cancel_reason,
-        job.revision,
-        None,
-    )
-
-
-def unreadable_values(place: ExportKey, error: Exception) -> Sequence[Value]:
-    """Return the values of all columns for a job that cannot be shown: its known fields, and the reason."""
-    known = {
-        "job_id": job_id_of(place.job_key),
-        "owner": owner_of(place.job_key),
-        "create_time": _when(min(max(place.create_time, 0), MAX_TIME)),
-        "export_error": f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH],
-    }
-    return [known.get(name) for name in COLUMNS]
 
 
 def _when(micros: int | None) -> str | None:
@@ -144,10 +34,6 @@ def _when(micros: int | None) -> str | None:
     if micros is None:
         return None
     return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds") + "Z"
-
-
-def _seconds(since: int | None, until: int | None) -> float | None:
-    return None if since is None or until is None else (until - since) / SECOND
 
 
 def _timing(timing: StageTiming) -> Value:
@@ -161,11 +47,76 @@ def _timing(timing: StageTiming) -> Value:
 
 def _artifact(artifact: Artifact) -> Value:
     metadata = convert.struct(artifact.metadata)
-    plain = None if metadata is None else to_builtins(MessageToDict(metadata), order="deterministic")
     return {
         "uri": artifact.uri,
         "content_type": artifact.content_type,
         "size_bytes": artifact.size_bytes,
-        "metadata": plain,
+        "metadata": None if metadata is None else to_builtins(MessageToDict(metadata), order="deterministic"),
         "create_time": _when(artifact.create_time),
     }
+
+
+def _seconds(since: int | None, until: int | None) -> float | None:
+    return None if since is None or until is None else (until - since) / SECOND
+
+
+def _exported(scope: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yield each column: its name, the expression of what it takes from a message, and the type of that."""
+    times: dict[str, str] = {}
+    for field in JOB_FIELDS:
+        if not field.export:
+            continue
+        plain = plain_type(Job, field.path)[0]
+        value = reading(Job, field, job_pb2.Job.DESCRIPTOR, scope)
+        if plain is WorkError:
+            for inside in fields(WorkError):
+                yield f"{field.export}_{inside.name}", f"(one := {value}) and one.{inside.name}", inside.type
+        elif plain == tuple[StageTiming, ...]:
+            yield field.export, f"[timing(one) for one in {value}]", plain
+        elif get_origin(plain) is not None:  # a mapping
+            shown = "artifact(one)" if plain == Artifacts else "one"
+            yield field.export, f"{{name: {shown} for name, one in sorted({value}.items())}}", plain
+        elif field.export.endswith("_time"):
+            times[field.export] = value
+            yield field.export, f"when({value})", plain
+        else:
+            yield field.export, f"{value}.value" if issubclass(plain, Enum) else value, plain
+    created, started, ended = (times[name] for name in ("create_time", "start_time", "end_time"))
+    # When a later run began to wait is not kept with the job.
+    yield "waiting_seconds", f"None if message.retry_count else seconds({created}, {started})", float
+    yield "processing_seconds", f"seconds({started}, {ended})", float
+    yield "export_error", "None", str
+
+
+_SCOPE: Final[dict[str, Any]] = {
+    **READERS,
+    "when": _when,
+    "timing": _timing,
+    "artifact": _artifact,
+    "seconds": _seconds,
+}
+_EXPORTED: Final = tuple(_exported(_SCOPE))
+COLUMNS: Final = tuple(name for name, _, _ in _EXPORTED)
+"""All columns, in the order in which they are written when none are named."""
+
+STRUCTURED: Final = frozenset(name for name, _, type_ in _EXPORTED if get_origin(type_) in (tuple, Mapping))
+"""Columns that hold a list or a mapping."""
+
+FOREIGN: Final = frozenset(name for name, _, type_ in _EXPORTED if type_ is str)
+"""Columns that contain text of callers and workers."""
+
+values: Final[Callable[[job_pb2.Job], Sequence[Value]]] = compiled(
+    "values", "message", [f"return ({', '.join(value for _, value, _ in _EXPORTED)})"], _SCOPE
+)
+"""Returns what all columns hold, in their order, of a job in view BASIC."""
+
+
+def unreadable_values(place: ExportKey, error: Exception) -> Sequence[Value]:
+    """Return the values of all columns for a job that cannot be shown: its known fields, and the reason."""
+    known = {
+        "job_id": job_id_of(place.job_key),
+        "owner": owner_of(place.job_key),
+        "create_time": _when(min(max(place.create_time, 0), MAX_TIME)),
+        "export_error": f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH],
+    }
+    return [known.get(name) for name in COLUMNS]

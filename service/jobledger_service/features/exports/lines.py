@@ -7,18 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from jobledger.v1 import export_pb2
-from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType
+from jobledger.v1.job_pb2 import Job
 from msgspec import json
-
-from jobledger_service.core.api.codec import filter_fields
-from jobledger_service.core.api.parse import shown_job
-from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.job import Job
 
 from .columns import COLUMNS, FOREIGN, STRUCTURED, Value, unreadable_values, values
 from .page import ExportKey
 
-_DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What begins a formula in some spreadsheet, or leads to one (https://owasp.org/www-community/attacks/CSV_Injection,
 ASVS 5.0, 1.2.10); the last four are the full-width forms of the first."""
@@ -45,7 +39,7 @@ class Lines(ABC):
         return json.encode([type(self).__name__, *self.names]).decode()
 
     def of_job(self, job: Job) -> bytes:
-        """Return a job, written."""
+        """Return a job in view BASIC, written."""
         found = values(job)
         return self._line([*[found[place] for place in self._places], *map(job.labels.get, self._labels)])
 
@@ -53,13 +47,6 @@ class Lines(ABC):
         """Return a line for a job that cannot be shown: its known fields, and the reason."""
         found = unreadable_values(place, error)
         return self._line([*[found[index] for index in self._places], *(None for _ in self._labels)])
-
-    def of_message(self, message: bytes, wanted: Callable[[FilterFields], bool]) -> bytes:
-        """Return the job that a watch message shows, written; nothing for one that is not wanted."""
-        read = WatchJobResponse.FromString(message)
-        if read.type == _DELETED or not wanted(filter_fields(read.job)):
-            return b""
-        return self.of_job(shown_job(read.job))
 
     @abstractmethod
     def _line(self, values: list[Value]) -> bytes:

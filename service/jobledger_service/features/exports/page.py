@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.ledger.read_ports import EventRow
 
 
 class ExportKey(NamedTuple):
@@ -19,14 +19,14 @@ BEGIN: Final = ExportKey(0, "")
 
 
 class ExportedJob(MsgStruct, frozen=True):
-    """A job of a page: as it is, when it matches and has not changed since; or the message that shows it as it was.
+    """A job of a page: encoded, when it matches and has not changed since; or the event that shows it as it was.
 
     Or why it cannot be read.
     """
 
     place: ExportKey
-    job: Job | None = None
-    message: bytes = b""
+    job: bytes = b""
+    event: EventRow | None = None
     error: Exception | None = None
 
 

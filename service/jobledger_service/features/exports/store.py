@@ -20,14 +20,15 @@ from sqlalchemy import (
     tuple_,
 )
 
+from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter, TimeRange
-from jobledger_service.core.model.job import Job, job_key
+from jobledger_service.core.store.artifact_versions import previous_bytes, with_artifacts
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.job_rows import JOB_COLUMNS, job_of
+from jobledger_service.core.store.job_rows import WHOLE_JOBS
 from jobledger_service.core.store.routes import all_tests, parameters
-from jobledger_service.core.store.tables import counts, events, jobs, ledger, tombstones
+from jobledger_service.core.store.tables import artifact_versions, counts, events, jobs, ledger, tombstones
 from jobledger_service.core.store.walks import condition
 
 from .page import ExportedJob, ExportKey, ExportPage, ExportStart
@@ -38,6 +39,7 @@ MAX_PAGE_BYTES: Final = 1024 * 1024
 MAX_COUNTED: Final = 100_000
 """Jobs of a span of time that are counted for the progress of an export."""
 
+_SEGMENTS: Final = (jobs.c.job_key, jobs.c.fixed, jobs.c.moving, artifact_versions.c.encoded, jobs.c.artifacts_revision)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 
 
@@ -66,7 +68,7 @@ class SqlExportStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rows = select(*JOB_COLUMNS).where(jobs.c.job_key.in_(database.dialect.keys()))
+        self._rows = select(*_SEGMENTS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(database.dialect.keys()))
         self._around = _around(database.dialect)
 
     def start_export(self, wanted: JobFilter) -> ExportStart:
@@ -135,7 +137,8 @@ class SqlExportStore:
             if last is not None:
                 sources[key] = _EventSource(last, before=False, size=events_at[last].size)
             elif (event := events_at[first]).previous is not None:
-                sources[key] = _EventSource(first, before=True, size=event.previous)
+                size = event.previous + previous_bytes(event.artifacts)
+                sources[key] = _EventSource(first, before=True, size=size)
             elif not event.created:
                 raise HistoryTrimmed(trimmed, _TRIMMED)
         return sources
@@ -145,30 +148,26 @@ class SqlExportStore:
     ) -> list[ExportedJob]:
         unchanged = [one.place.job_key for one in some if one.matches and not one.changed]
         found = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)}).all()
-        rows = {job_key(row[0], row[1]): _read(row) for row in found}
+        rows = {row[0]: row[1:] for row in found}
         needed = {one.place.job_key: sources[one.place.job_key] for one in some if _has_source(one, sources)}
-        messages = _messages(connection, needed)
+        stored = _stored(connection, needed)
         shown = []
         for one in some:
             key = one.place.job_key
-            if one.changed and key in messages:
-                shown.append(ExportedJob(one.place, message=messages[key]))
+            if one.changed and key in stored:
+                shown.append(ExportedJob(one.place, event=stored[key]))
             elif not one.changed and key in rows:
-                read = rows[key]
-                shown.append(
-                    ExportedJob(one.place, error=read)
-                    if isinstance(read, Exception)
-                    else ExportedJob(one.place, job=read)
-                )
+                shown.append(_unchanged(one.place, *rows[key]))
         return shown
 
 
-def _read(row: Sequence[Any]) -> Job | Exception:
-    """Return the job of a row, or why it cannot be read."""
-    try:
-        return job_of(row)
-    except Exception as error:  # noqa: BLE001  whatever is wrong with one row is wrong with it alone
-        return error
+def _unchanged(
+    place: ExportKey, fixed: bytes, moving: bytes, artifacts: bytes | None, artifacts_revision: int | None
+) -> ExportedJob:
+    """Return a job as its row has it, in segments."""
+    if artifacts is None and artifacts_revision is not None:
+        return ExportedJob(place, error=ValueError("the artifacts are missing"))
+    return ExportedJob(place, job=fixed + (artifacts or b"") + moving)
 
 
 _TRIMMED: Final = "the history since the export began is not kept any more: begin the export again"
@@ -196,7 +195,8 @@ def _walk(
 ) -> Select[Any]:
     """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
     since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
-    size = func.length(jobs.c.fixed) + func.length(jobs.c.moving) + func.coalesce(func.length(jobs.c.artifacts), 0)
+    artifacts = func.coalesce(func.length(artifact_versions.c.encoded), 0)
+    size = func.length(jobs.c.fixed) + func.length(jobs.c.moving) + artifacts
     return (
         select(
             jobs.c.create_time,
@@ -205,6 +205,7 @@ def _walk(
             and_(true(), *(condition(name, dialect) for name in tests)).label("matches"),
             size.label("size"),
         )
+        .select_from(WHOLE_JOBS)
         .where(*_span(jobs, owner, after, end))
         .order_by(jobs.c.create_time, jobs.c.job_key)
     )
@@ -233,7 +234,8 @@ def _around(dialect: Dialect) -> Select[Any]:
 def _looked_up(positions: Iterable[int]) -> Select[Any]:
     return select(
         events.c.position,
-        func.length(events.c.message).label("size"),
+        (func.length(events.c.message) + events.c.artifacts_bytes).label("size"),
+        events.c.artifacts,
         events.c.before.is_(null()).label("created"),
         func.length(events.c.previous).label("previous"),
     ).where(events.c.position.in_(positions))
@@ -250,12 +252,13 @@ def _some_of(found: Sequence[_Candidate], sources: dict[str, _EventSource]) -> S
     return found
 
 
-def _messages(connection: Connection, needed: dict[str, _EventSource]) -> dict[str, bytes]:
-    """Return, by key, the messages that show jobs as they were."""
-    messages: dict[str, bytes] = {}
+def _stored(connection: Connection, needed: dict[str, _EventSource]) -> dict[str, EventRow]:
+    """Return, by key, the events that show jobs as they were."""
+    stored: dict[str, EventRow] = {}
     for before, column in ((False, events.c.message), (True, events.c.previous)):
         positions = [source.position for source in needed.values() if source.before is before]
         if positions:
-            wanted = select(events.c.job_key, column).where(events.c.position.in_(positions))
-            messages.update((key, message) for key, message in connection.execute(wanted))
-    return messages
+            row = (events.c.position, events.c.job_key, column, literal(None), events.c.artifacts)
+            rows = connection.execute(select(*row).where(events.c.position.in_(positions))).all()
+            stored.update((event.job_key, event) for event in with_artifacts(connection, rows, before=before))
+    return stored

@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from typing import Final
 
+from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.bisection import submit_bisecting
 from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.slots import LIMIT_RETENTION
-from jobledger_service.core.store.due import SLOTS_DUE
-from jobledger_service.core.trimming import trimming
 from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, LimitService
 from .commands import GrantSlots
 from .family import Limits
-from .store import LimitStore
+from .store import SLOTS_DUE, LimitStore
 
 JOBS_PER_STEP: Final = 500
 

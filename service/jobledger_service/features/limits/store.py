@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, select, update
+from msgspec.structs import asdict
+from sqlalchemy import Connection, and_, bindparam, delete, exists, select, update
 
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
@@ -22,6 +23,10 @@ _WAITED_FOR: Final = (
     .order_by(_KEY)
     .limit(bindparam("most"))
 )
+
+
+SLOTS_DUE: Final = exists().select_from(limits).where(slots_free)
+"""The condition on which a slot is free for which jobs wait."""
 
 
 class LimitStatements:
@@ -54,19 +59,8 @@ class LimitRows:
 
     def insert(self, new: Iterable[Limit]) -> None:
         """Insert limits that were never set before; what they hold is counted after."""
-        rows = [
-            {
-                "limit_key": one.key,
-                "owner": one.owner,
-                "scope": one.scope,
-                "max_running": one.max_running,
-                "running": 0,
-                "waiting": 0,
-                "by_job": one.by_job,
-                "set_time": one.set_time,
-            }
-            for one in sorted(new, key=lambda one: one.key)
-        ]
+        ordered = sorted(new, key=lambda one: one.key)
+        rows = [{"limit_key": one.key, **asdict(one), "running": 0, "waiting": 0} for one in ordered]
         RowSets(self._dialect).insert(self._connection, limits, rows)
 
     def set(self, changed: Iterable[Limit]) -> None:

@@ -10,7 +10,7 @@ from google.longrunning import operations_proto_pb2
 from google.protobuf.empty_pb2 import Empty
 
 from jobledger_service.core.api.checks import Checks
-from jobledger_service.core.api.unreadable import check_job, encode_each
+from jobledger_service.core.api.unreadable import encode_each
 from jobledger_service.core.ledger.commands import CancelJob, DeleteJob
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import JobPage, Queries
@@ -98,7 +98,6 @@ class OperationsService:
 
 
 def _operation_field(read: JobRead) -> bytes:
-    check_job(read)
     raw: bytes = lro.ListOperationsResponse(operations=[operation(read)]).SerializeToString()
     return raw
 

@@ -10,7 +10,7 @@ from jobledger.v1 import chunk_pb2, job_pb2
 
 from jobledger_service.core.api.checks import JOB_ID, Checks
 from jobledger_service.core.api.list_requests import page_size
-from jobledger_service.core.api.shown_jobs import decoded_job
+from jobledger_service.core.api.shown_jobs import shown_job
 from jobledger_service.core.ledger.read_ports import JobRead, Listing
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.filter import JobFilter
@@ -70,7 +70,7 @@ COPIES: Final = 2
 
 def operation(read: JobRead) -> lro.Operation:
     """Return a job as an operation: its metadata is the job; done when the job has ended. Raises ValueError."""
-    job, raw = decoded_job(read)
+    job, raw = shown_job(read)
     packed = AnyMessage(type_url=_JOB_TYPE, value=raw)
     shown = lro.Operation(name=name_of(read.job_id), metadata=packed, done=read.state in ENDED)
     match read.state:

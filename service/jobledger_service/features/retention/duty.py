@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from jobledger_service.core.duties.trimming import ROWS_PER_STEP
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.bisection import submit_bisecting
 from jobledger_service.core.ledger.commands import RemoveExpired
 from jobledger_service.core.model.limits import DAY, SECOND
-from jobledger_service.core.trimming import ROWS_PER_STEP
 
 from .store import SqlHistoryStore
 

@@ -1,11 +1,12 @@
 """Old events, requests and audit trails in the database."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from jobledger_service.core.store.artifact_versions import forget_versions
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import audit, events, ledger, requests, tombstones
@@ -38,9 +39,12 @@ class SqlHistoryStore:
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim"):
                 return None
-            old = list(takewhile(lambda event: event.commit_time < before, _oldest(connection, before, limit)))
-            if not old:
+            found = list(takewhile(lambda event: event.commit_time < before, _oldest(connection, before, limit)))
+            if not found:
                 return None
+            old = forget_versions(connection, found)
+            if not old:
+                return int(found[0].position) - 1
             self._keep(connection, old)
             newest: int = old[-1].position
             connection.execute(delete(events).where(events.c.position <= newest))
@@ -48,7 +52,7 @@ class SqlHistoryStore:
             connection.execute(update(ledger).where(ledger.c.one == 1).values(trimmed=newest))
             return newest
 
-    def _keep(self, connection: Connection, old: list[Any]) -> None:
+    def _keep(self, connection: Connection, old: Sequence[Any]) -> None:
         rows = [
             {"job_key": event.job_key, "position": event.position, "message": reduced}
             for event in old
@@ -95,7 +99,7 @@ def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
     since = connection.execute(first).scalar()
     if since is None or since >= before:
         return []
-    size = func.length(events.c.message)
+    size = func.length(events.c.message) + events.c.artifacts_bytes
     measured = (
         select(events.c.position, (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"))
         .order_by(events.c.position)
@@ -103,7 +107,7 @@ def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
         .subquery()
     )
     some = (
-        select(events.c.position, events.c.commit_time, events.c.job_key, events.c.message)
+        select(events.c.position, events.c.commit_time, events.c.job_key, events.c.message, events.c.artifacts)
         .join_from(measured, events, events.c.position == measured.c.position)
         .where(measured.c.bytes_before < MAX_TRIM_BYTES)
         .order_by(measured.c.position)

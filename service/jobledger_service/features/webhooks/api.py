@@ -14,7 +14,7 @@ from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.paging import fitting, request_mark
 from jobledger_service.core.model.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
-from jobledger_service.core.model.states import DeliveryState, WebhookState
+from jobledger_service.core.model.states import DeliveryState
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -24,7 +24,7 @@ from .deliveries import parse_delivery_id
 from .delivery_store import SqlDeliveryStore
 from .http_post import HttpPost
 from .replies import attempt_message, delivery_message, webhook_message
-from .rules import MAX_WEBHOOKS, Secret, Webhook, percents_of, rotate, update, webhook_key
+from .rules import MAX_WEBHOOKS, Secret, Webhook, rotate, update, webhook_key
 from .sealing import SecretCipher, UnreadableSecretError
 from .store import SqlWebhookStore
 
@@ -60,23 +60,18 @@ class WebhookService:
     async def CreateWebhook(self, request: api.CreateWebhookRequest, caller: Caller) -> api.CreateWebhookResponse:
         fields = read.create_webhook(request, allow_http=self.kernel.settings.webhook_allow_http)
         now = self.kernel.clock()
-        made = Webhook(
+        empty = Webhook(
             owner=caller.owner,
             webhook_id=self.kernel.new_id(),
             url=fields.url,
             secrets=(Secret(self.cipher.seal(self._new_secret()), now),),
             create_time=now,
             update_time=now,
-            event_types=fields.event_types,
-            percents=percents_of(fields.event_types, fields.percents),
-            kinds=fields.kinds,
-            labels=fields.labels,
-            description=fields.description,
-            state=WebhookState.DISABLED if fields.disabled else WebhookState.ACTIVE,
             state_time=now,
             request_id=request.request_id,
             fingerprint=fingerprint(request, excluded=["request_id"]),
         )
+        made = update(empty, fields, now)
         webhook = await self.kernel.committer.run_on_writer(partial(self.store.create, made, MAX_WEBHOOKS))
         if webhook.fingerprint != made.fingerprint:
             raise RequestIdReused(made.request_id, webhook.webhook_id, "webhook")

@@ -11,6 +11,7 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from msgspec import json
 
 from jobledger_service.core.api import convert
+from jobledger_service.core.api.codec import whole
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.change import Change
 from jobledger_service.core.model.job import job_id_of
@@ -27,7 +28,7 @@ class WebhookCodec:
 
     def read(self, row: EventRow) -> WebhookEvent:
         """Return the content of a stored event."""
-        message = Message.FromString(row.message)
+        message = Message.FromString(whole(row))
         job = message.job
         return WebhookEvent(
             position=row.position,

@@ -15,7 +15,7 @@ OK: Final = range(200, 300)
 GONE: Final = 410
 
 
-class Attempt(MsgStruct, frozen=True):
+class Attempt(MsgStruct, frozen=True, array_like=True):
     """One try: when it began, how long it took, both in microseconds; `error` is empty when it succeeded.
 
     `retry_after` is the wait that the receiver asked for, in microseconds.

@@ -13,7 +13,7 @@ from jobledger_service.core.store.tables import dead, deliveries, over, pending,
 
 from . import scheduling as waiting
 from .deliveries import Attempt, Delivery
-from .rows import DELIVERY_COLUMNS, WEBHOOK_COLUMNS, attempts_of, attempts_text, delivery_of, webhook_of
+from .rows import DELIVERY_COLUMNS, attempts_of, attempts_text, delivery_of, webhook_of
 from .rules import Webhook
 from .store import save
 from .values import ClaimedDelivery, DeliveryCapacity, FinishedAttempt
@@ -57,7 +57,7 @@ EXPIRED_MESSAGE = "it was not delivered within the time for which deliveries are
 
 
 _DUE = and_(deliveries.c.next_attempt_time <= bindparam("now"), waiting.unlocked)
-_WITH_DUE = select(*WEBHOOK_COLUMNS).where(
+_WITH_DUE = select(webhooks.c.webhook).where(
     webhooks.c.state == WebhookState.ACTIVE.value,
     exists(select(deliveries.c.position).where(deliveries.c.webhook_key == webhooks.c.webhook_key, _DUE)),
 )

@@ -1,9 +1,9 @@
 """Webhooks: what records deliveries, what makes them, and WebhookService."""
 
+from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.limits import SECOND
-from jobledger_service.core.trimming import trimming
 from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, WebhookService

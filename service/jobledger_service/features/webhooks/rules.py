@@ -8,7 +8,6 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.model.job import NO_LABELS
 from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import WebhookState
@@ -55,7 +54,7 @@ class Webhook(MsgStruct, frozen=True):
     event_types: tuple[WebhookEventType, ...] = DEFAULT_EVENT_TYPES
     percents: tuple[int, ...] = ()
     kinds: tuple[str, ...] = ()
-    labels: Mapping[str, str] = NO_LABELS
+    labels: dict[str, str] = {}
     description: str = ""
     state: WebhookState = WebhookState.ACTIVE
     state_reason: str = ""
@@ -107,7 +106,7 @@ class WebhookUpdate(MsgStruct, frozen=True):
     event_types: tuple[WebhookEventType, ...] = ()
     percents: tuple[int, ...] = ()
     kinds: tuple[str, ...] = ()
-    labels: Mapping[str, str] = NO_LABELS
+    labels: dict[str, str] = {}
     description: str = ""
     disabled: bool = False
 

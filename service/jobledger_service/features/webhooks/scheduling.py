@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, bindparam, exists, literal_column, or_,
 from jobledger_service.core.model.states import WebhookState
 from jobledger_service.core.store.tables import deliveries, pending, scheduled, webhooks
 
-from .rows import WEBHOOK_COLUMNS, webhook_of
+from .rows import webhook_of
 from .rules import Webhook
 
 _earlier = deliveries.alias("earlier")
@@ -48,7 +48,7 @@ _UNSCHEDULE = (
 
 def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Webhook]:
     """Return those webhooks that exist, by key, locked in that order."""
-    wanted = select(*WEBHOOK_COLUMNS).where(webhooks.c.webhook_key.in_(sorted(keys)))
+    wanted = select(webhooks.c.webhook).where(webhooks.c.webhook_key.in_(sorted(keys)))
     rows = connection.execute(wanted.order_by(webhooks.c.webhook_key).with_for_update())
     return {webhook.key: webhook for webhook in map(webhook_of, rows)}
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 from jobledger_service.settings import InvalidSettingError, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cryptography.fernet import Fernet
 
 PREFIX: Final = "fernet:"
@@ -21,38 +23,22 @@ class UnreadableSecretError(Exception):
     """A secret that was sealed by a missing key; the text names the cause."""
 
 
-class PlainSecrets:
-    """Stores secrets plain; sealed ones stay sealed."""
+class SecretCipher:
+    """Seals by the first key, and unseals secrets of any of the keys; without keys secrets are stored plain."""
 
-    def seal(self, secret: str) -> str:
-        """Return the stored form of a secret."""
-        return secret
-
-    def open(self, kept: str) -> str:
-        """Return a secret; raises UnreadableSecretError for one that is sealed."""
-        if kept.startswith(PREFIX):
-            raise UnreadableSecretError("it is sealed, and this server has no secrets_keys")
-        return kept
-
-    def is_current(self, kept: str) -> bool:  # noqa: ARG002  the form of a cipher
-        """Return True: without a key nothing is changed."""
-        return True
-
-
-class SealedSecrets:
-    """Seals by the first key, and unseals secrets of any of the keys."""
-
-    def __init__(self, keys: "list[Fernet]") -> None:
+    def __init__(self, keys: "Sequence[Fernet]") -> None:
         self._keys = keys
 
     def seal(self, secret: str) -> str:
         """Return the stored form of a secret."""
-        return PREFIX + self._keys[0].encrypt(secret.encode()).decode()
+        return PREFIX + self._keys[0].encrypt(secret.encode()).decode() if self._keys else secret
 
     def open(self, kept: str) -> str:
         """Return a secret, also from a plain form; raises UnreadableSecretError."""
         if not kept.startswith(PREFIX):
             return kept
+        if not self._keys:
+            raise UnreadableSecretError("it is sealed, and this server has no secrets_keys")
         for key in self._keys:
             opened = _opened(key, kept)
             if opened is not None:
@@ -60,12 +46,8 @@ class SealedSecrets:
         raise UnreadableSecretError("it was not sealed with any of this server's secrets_keys")
 
     def is_current(self, kept: str) -> bool:
-        """Whether a secret is sealed by the first key."""
-        return kept.startswith(PREFIX) and _opened(self._keys[0], kept) is not None
-
-
-SecretCipher = PlainSecrets | SealedSecrets
-"""Seals and unseals the secrets of webhooks in the database."""
+        """Whether a secret is sealed by the first key; without keys nothing is changed."""
+        return not self._keys or (kept.startswith(PREFIX) and _opened(self._keys[0], kept) is not None)
 
 
 def _opened(key: "Fernet", kept: str) -> str | None:
@@ -81,12 +63,12 @@ def cipher_of(settings: Settings) -> SecretCipher:
     """Return the sealer of the settings; raises InvalidSettingError for an invalid key, or without the library."""
     texts = settings.secrets_keys.split()
     if not texts:
-        return PlainSecrets()
+        return SecretCipher([])
     try:
         from cryptography.fernet import Fernet  # noqa: PLC0415  an extra
     except ImportError as error:
         raise InvalidSettingError(f"{_FLAG} needs the extra: pip install 'jobledger-service[seal]' ({error})") from None
-    return SealedSecrets([Fernet(_key(text, place)) for place, text in enumerate(texts, 1)])
+    return SecretCipher([Fernet(_key(text, place)) for place, text in enumerate(texts, 1)])
 
 
 def _key(text: str, place: int) -> bytes:

@@ -12,11 +12,11 @@ from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import deliveries, events, ledger, webhook_checkpoint, webhooks
 
 from . import scheduling as waiting
-from .rows import WEBHOOK_COLUMNS, delivery_row, webhook_of, webhook_row
+from .rows import delivery_row, webhook_of, webhook_row
 from .rules import Missed, Webhook
 from .values import FanoutBatch
 
-_WEBHOOKS = select(*WEBHOOK_COLUMNS)
+_WEBHOOKS = select(webhooks.c.webhook)
 _CHECKPOINT = select(webhook_checkpoint.c.position)
 _records_events = webhooks.c.state != WebhookState.DISABLED.value
 _ANY = select(webhooks.c.webhook_key).limit(1)

@@ -75,9 +75,9 @@ class LiveFeed:
     def _dispatch(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.position > self._ring.head:
-                self._ring.append(entry)
-                self._subscribers.publish(entry)
-                self._stops.publish(entry)
+                shared = self._ring.append(entry)
+                self._subscribers.publish(shared)
+                self._stops.publish(shared)
 
     def hint(self) -> None:
         """Read entries of other processes soon."""

@@ -5,6 +5,7 @@ from jobledger_service.core.model.job import owner_of
 
 from .entry_log import EntryLog
 from .page import Page, count_of_page
+from .shared_artifacts import SharedArtifacts
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_ENTRIES = 20_000
@@ -26,7 +27,8 @@ class _OwnerEntries:
 class Ring:
     """The entries up to `head`: of each owner those after a floor of its own, gapless; also by job.
 
-    An entry weighs its bytes, and at least `max_bytes / max_entries`, so that one bound holds both.
+    An entry weighs its bytes, and at least `max_bytes / max_entries`, so that one bound holds both. Artifacts that an
+    owner's entries have in common weigh once.
     """
 
     def __init__(self, head: int, *, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
@@ -37,21 +39,24 @@ class Ring:
         self._weight = 0
         self._by_owner: dict[str, _OwnerEntries] = {}
         self._by_job: dict[str, EntryLog] = {}
+        self._artifacts = SharedArtifacts()
 
-    def append(self, entry: Entry) -> None:
-        """Add the entry that follows the head."""
+    def append(self, entry: Entry) -> Entry:
+        """Add the entry that follows the head; return it, with the artifacts that earlier entries have in common."""
         owner = owner_of(entry.job_key)
         own = self._by_owner.get(owner)
         if own is None:
             own = self._by_owner[owner] = _OwnerEntries(self._floor)
+        entry, shared = self._artifacts.hold(entry)
         own.log.append(entry)
         self._by_job.setdefault(entry.job_key, EntryLog()).append(entry)
-        weight = self._weight_of(entry)
+        weight = self._weight_of(entry) + shared
         own.weight += weight
         self._weight += weight
         self.head = entry.position
         if self._weight > self._max_weight:
             self._shrink()
+        return entry
 
     def advance_to(self, position: int) -> None:
         """Move the head past a position that has no entry here."""
@@ -61,6 +66,7 @@ class Ring:
         """Drop everything, and start again after a position."""
         self._by_owner.clear()
         self._by_job.clear()
+        self._artifacts = SharedArtifacts()
         self._weight = 0
         self.head = self._floor = head
 
@@ -92,7 +98,7 @@ class Ring:
         return Page(entries, position, through, 0, complete)
 
     def _weight_of(self, entry: Entry) -> int:
-        return max(entry.size, self._min_weight)
+        return max(entry.own_size, self._min_weight)
 
     def _shrink(self) -> None:
         """Drop the oldest entries of the owners with the most."""
@@ -107,7 +113,7 @@ class Ring:
     def _drop_oldest(self, own: _OwnerEntries) -> None:
         entry = own.log.drop_oldest()
         own.floor = entry.position
-        weight = self._weight_of(entry)
+        weight = self._weight_of(entry) + self._artifacts.release(entry)
         own.weight -= weight
         self._weight -= weight
         of_job = self._by_job[entry.job_key]

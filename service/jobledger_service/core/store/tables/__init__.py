@@ -7,6 +7,7 @@ from .jobs import (
     chunks,
     delayed,
     expiring,
+    incarnation,
     job_words,
     jobs,
     leased,
@@ -16,13 +17,14 @@ from .jobs import (
     search_vector,
     waiting,
 )
-from .ledger import audit, event_owner, events, ledger, requests, tombstones
+from .ledger import artifact_versions, audit, event_owner, events, ledger, requests, tombstones
 from .schema import NEVER, metadata, schema_version
 from .webhooks import dead, deliveries, over, pending, scheduled, webhook_checkpoint, webhooks
 
 __all__ = [
     "NEVER",
     "api_keys",
+    "artifact_versions",
     "audit",
     "cancelling",
     "chunks",
@@ -33,6 +35,7 @@ __all__ = [
     "event_owner",
     "events",
     "expiring",
+    "incarnation",
     "job_words",
     "jobs",
     "leased",

@@ -51,6 +51,9 @@ jobs = Table(
     CheckConstraint(f"(end_time IS NOT NULL) = (state IN ({_ended}))", name="end_time_when_ended"),
 )
 
+incarnation = func.coalesce(jobs.c.import_time, jobs.c.create_time)
+"""When the ledger got a job: it tells the job from an earlier one with the same key."""
+
 # What lists walk: one order each. The columns before the time or value are given, so that the rest is in order. Entries
 # of the first never change.
 Index("jobs_by_create_time", jobs.c.owner, jobs.c.create_time, jobs.c.job_key)
@@ -132,9 +135,7 @@ runs = Table(
     "runs",
     metadata,
     Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
-    Column("cursors", Text, nullable=False),
-    Column("counts", Text, nullable=False),
-    Column("reported", Text, nullable=False),
+    Column("run", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -28,8 +28,22 @@ events = Table(
     Column("message", LargeBinary, nullable=False),
     Column("before", Json),
     Column("previous", LargeBinary),
+    Column("artifacts", Text),
+    Column("artifacts_bytes", Integer, nullable=False),
 )
 Index("events_by_job", events.c.job_key, events.c.position)
+
+artifact_versions = Table(
+    "artifact_versions",
+    metadata,
+    Column("job_key", Key, primary_key=True),
+    Column("incarnation", BigInteger, primary_key=True),
+    Column("chunk_index", Integer, primary_key=True),
+    Column("revision", BigInteger, primary_key=True),
+    Column("content", Text, nullable=False),
+    Column("encoded", LargeBinary, nullable=False),
+)
+"""The artifacts of a job, or of one of its chunks, from a revision of the job on: as JSON and as events show them."""
 
 
 class OwnerOf(FunctionElement[str]):

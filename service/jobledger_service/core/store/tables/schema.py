@@ -18,7 +18,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from jobledger_service.core.model.chunk import Artifacts
 from jobledger_service.core.model.fields import Field, Kept, plain_type
 
 metadata = MetaData()
@@ -33,6 +32,7 @@ Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresq
 NEVER = 9_223_372_036_854_775_807
 """Stands for the end of a job that has not ended, in the order by end."""
 
+COLUMNS: Final = (Kept.KEY, Kept.FIXED, Kept.COLUMN)
 BODIES: Final = {Kept.SETTLED: "settled", Kept.CURRENT: "current"}
 """The columns of bodies: fields that no statement looks at, as one MessagePack array."""
 KEYS: Final = ("job_key", "parked_for")
@@ -42,11 +42,10 @@ _TYPES: Final[dict[Any, TypeEngine[Any]]] = {int: BigInteger(), float: Double()}
 def columns_of(type_: type, fields: Sequence[Field]) -> Iterator[Column[Any]]:
     """Yield the columns of a type's fields, then those of its bodies."""
     for field in fields:
-        if field.kept not in BODIES:
+        if field.kept in COLUMNS:
             plain, optional = plain_type(type_, field.path)
             of_field = Key if field.name in KEYS else _TYPES.get(plain, Text())
-            nullable = optional or plain == Artifacts
-            yield Column(field.name, of_field, primary_key=field.kept is Kept.KEY, nullable=nullable)
+            yield Column(field.name, of_field, primary_key=field.kept is Kept.KEY, nullable=optional)
     for kept, name in BODIES.items():
         if any(field.kept is kept for field in fields):
             yield Column(name, LargeBinary, nullable=False)

@@ -1,26 +1,32 @@
 """Runs the chunks of the service's own jobs, of every owner, as a worker does: under leases, in each process."""
 
 import asyncio
+import os
+import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import structlog
 
+from jobledger_service.core.kernel import ChunkHandler, Kernel
+from jobledger_service.core.ledger.commands import (
+    ClaimChunks,
+    ClaimedChunk,
+    FailChunks,
+    Heartbeat,
+    LeaseStatus,
+    ReleaseChunks,
+)
+from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.ledger.ports import Queue
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.errors import Draining, Refusal, StoreUnavailable
 from jobledger_service.core.model.limit_errors import QueueFull
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release
-
-from .claims import ClaimQueue
-from .commands import ClaimChunks, ClaimedChunk, FailChunks, Heartbeat, LeaseStatus, ReleaseChunks
-from .committer import Committer
-from .duty import Duty
-from .ports import Clock, Queue
-from .queries import Queries
-from .read_ports import ReadStore
+from jobledger_service.core.store.due import SERVICE_JOBS_DUE
 
 log = structlog.get_logger(__name__)
 
@@ -33,35 +39,17 @@ MAX_CHUNKS_PER_QUEUE: Final = 4
 
 TRANSIENT_REFUSALS: Final = (Draining, QueueFull, StoreUnavailable)
 
-ChunkHandler = Callable[[ClaimedChunk], Awaitable[None]]
-
 
 class ServiceJobs:
-    """Claims what waits and has it worked; `handlers` are by kind. A chunk whose work ends has been ended by it.
+    """Claims what waits and has it worked; `handlers` are by kind. A chunk whose work ends has been ended by it."""
 
-    `due` is the condition of the store on which there is work.
-    """
-
-    def __init__(
-        self,
-        store: ReadStore,
-        queries: Queries,
-        committer: Committer,
-        claims: ClaimQueue,
-        handlers: Mapping[str, ChunkHandler],
-        worker: str,
-        clock: Clock,
-        due: Any,  # noqa: ANN401  what the store understands
-    ) -> None:
-        self._store = store
-        self._queries = queries
-        self._committer = committer
-        self._claims = claims
+    def __init__(self, kernel: Kernel, handlers: Mapping[str, ChunkHandler]) -> None:
+        self._kernel = kernel
+        self._committer = kernel.committer
         self._handlers = handlers
-        self._claim = Claim(worker, LEASE)
-        self._clock = clock
+        self._claim = Claim(f"jobledger {socket.gethostname()}:{os.getpid()}", LEASE)
         self._running: dict[asyncio.Task[None], Queue] = {}
-        self.duty = Duty("service jobs", self._claim_waiting, due=due, stop=self._stop)
+        self.duty = Duty("service jobs", self._claim_waiting, due=SERVICE_JOBS_DUE, stop=self._stop)
 
     def on_commit(self, ready: Iterable[Queue]) -> None:
         """Check at once when there is work."""
@@ -76,14 +64,14 @@ class ServiceJobs:
 
     async def _claim_waiting(self) -> bool:
         """Claim chunks of different queues, as many as there is room for; there is no more until one is done."""
-        for owner, kind in await self._queries.run(self._store.service_queues):
+        for owner, kind in await self._kernel.queries.run(self._kernel.store.service_queues):
             capacity = min(
                 MAX_RUNNING_CHUNKS - len(self._running),
                 MAX_CHUNKS_PER_QUEUE - Counter(self._running.values())[owner, kind],
             )
             if capacity <= 0 or kind not in self._handlers:
                 continue
-            claimed = await self._claims.claim_now(ClaimChunks(owner, (kind,), capacity, self._claim))
+            claimed = await self._kernel.claims.claim_now(ClaimChunks(owner, (kind,), capacity, self._claim))
             for one in claimed or ():
                 task = asyncio.create_task(self._work_chunk(one), name=f"{kind} {one.job.spec.job_id}")
                 self._running[task] = owner, kind
@@ -118,7 +106,9 @@ class ServiceJobs:
         """Extend the lease; return whether it is still held, as far as is known."""
         report = (claimed.lease, NOTHING_NEW)
         try:
-            heartbeat = Heartbeat(claimed.job.spec.owner, [report], LEASE, by_service=True, received=self._clock())
+            heartbeat = Heartbeat(
+                claimed.job.spec.owner, [report], LEASE, by_service=True, received=self._kernel.clock()
+            )
             [answer] = await self._committer.submit(heartbeat)
         except Refusal as refusal:
             log.warning("a lease of a service job was not extended", why=str(refusal), **_named(claimed))

@@ -1,0 +1,38 @@
+"""Expired leases, due retries, and cancellations whose grace period is over."""
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.ledger.bisection import submit_bisecting
+from jobledger_service.core.ledger.commands import Command, ExpireLeases, ReadyRetries, StopOverdue
+from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.store.due import LEASES_DUE
+
+Row = TypeVar("Row")
+
+ROWS_PER_STEP: Final = 500
+
+
+def leases(kernel: Kernel, delay: int) -> Duty:
+    """Return the duty that finds due work with a cheap read; the command checks it again before it changes anything.
+
+    A lease is expired `delay` microseconds after its end: reports from before its end have been applied by then.
+    """
+    store, run = kernel.store, kernel.queries.run
+
+    async def each(rows: Sequence[Row], command: Callable[[Sequence[Row]], Command[int, int]]) -> None:
+        await submit_bisecting(rows, lambda some: kernel.committer.submit(command(some)), "leases", kernel.unreadable)
+
+    async def once() -> bool:
+        """Do what is due; return whether there is more."""
+        now = kernel.clock()
+        expired = await run(store.expired_leases, now - delay, ROWS_PER_STEP)
+        await each(expired, lambda keys: ExpireLeases([(key, kernel.sample_jitter()) for key in keys], delay))
+        due = await run(store.due_retries, now, ROWS_PER_STEP)
+        await each(due, ReadyRetries)
+        overdue = await run(store.overdue_cancels, now, ROWS_PER_STEP)
+        await each(overdue, StopOverdue)
+        return ROWS_PER_STEP in (len(expired), len(due), len(overdue))
+
+    return Duty("leases", once, due=LEASES_DUE)

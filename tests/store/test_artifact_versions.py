@@ -1,0 +1,241 @@
+"""Artifacts are stored once a change: events refer to their version, and show it as long as they are kept."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jobledger.v1.job_service_pb2 import WatchJobResponse
+from jobledger_service.core.api.codec import ProtoCodec, whole
+from jobledger_service.core.ledger.commands import ClaimedChunk, CompleteChunks, DeleteJob, Heartbeat
+from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.model.chunk import Artifact
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.states import JobState
+from jobledger_service.core.model.work import WorkReport
+from jobledger_service.core.store import artifact_versions as versions
+from jobledger_service.core.store.tables import artifact_versions, events
+from jobledger_service.features.exports.export import job_of
+from jobledger_service.features.exports.lines import JsonLines
+from jobledger_service.features.exports.page import BEGIN
+from jobledger_service.features.exports.store import SqlExportStore
+from jobledger_service.features.imports.commands import ImportJobs, JobImport
+from jobledger_service.features.imports.imported_job import ImportedJob
+from jobledger_service.features.retention.store import SqlHistoryStore
+from sqlalchemy import func, select
+
+from tests.isolation.large_jobs import ALICE, LEASE, LargeLedger, large_ledger
+from tests.support.databases import new_database
+
+pytestmark = pytest.mark.fast
+
+KEY = f"{ALICE}/big"
+codec = ProtoCodec()
+
+
+@pytest.fixture
+def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
+    with large_ledger(new_database(store, tmp_path)) as opened:
+        yield opened
+
+
+def artifacts(count: int, prefix: str = "out", size: int = 585) -> dict[str, Artifact]:
+    """Return so many artifacts, each of 600 bytes encoded if its address has 585."""
+    return {f"{prefix}-{n}": Artifact("s3://bucket/".ljust(size, "x"), create_time=7) for n in range(count)}
+
+
+def report(ledger: LargeLedger, claimed: ClaimedChunk, **fields: object) -> None:
+    [answer] = ledger.do(Heartbeat(ALICE, [(claimed.lease, WorkReport("r", **fields))], LEASE))
+    assert answer.status == "OK"
+
+
+def percent(ledger: LargeLedger, claimed: ClaimedChunk, value: float) -> None:
+    report(ledger, claimed, progress=ProgressReport(percent=value))
+
+
+def stored(ledger: LargeLedger) -> list[EventRow]:
+    return list(ledger.reads.events(0, 100, job_key=KEY).rows)
+
+
+def shown(message: bytes) -> list[str]:
+    """Return the names of the artifacts of the job that a message shows."""
+    return sorted(WatchJobResponse.FromString(message).job.artifacts)
+
+
+def held(ledger: LargeLedger) -> list[int]:
+    """Return the revisions of the versions that are kept."""
+    with ledger.database.read() as connection:
+        return sorted(connection.execute(select(artifact_versions.c.revision)).scalars())
+
+
+def newest_bytes(ledger: LargeLedger) -> int:
+    """Return the length of the newest stored event."""
+    length = select(func.length(events.c.message)).order_by(events.c.position.desc()).limit(1)
+    with ledger.database.read() as connection:
+        return connection.execute(length).scalar_one()
+
+
+def trim(ledger: LargeLedger, count: int) -> int | None:
+    """Trim so many of the oldest events."""
+    return SqlHistoryStore(ledger.database, codec.audited).trim_events(ledger.now + 1, count)
+
+
+def exported(ledger: LargeLedger, position: int) -> list[list[str]]:
+    """Return the names of the artifacts of each job that an export shows as of a position."""
+    lines = JsonLines(["artifacts"], [])
+    page = SqlExportStore(ledger.database).export_page(JobFilter(ALICE), position, BEGIN, 10)
+    written = [lines.of_job(job) for one in page.shown if (job := job_of(one))]
+    return [sorted(json.loads(line)["artifacts"]) for line in written]
+
+
+def test_a_percent_stores_no_artifacts_again_and_everybody_is_shown_them(ledger: LargeLedger):
+    ledger.create("big", [1])
+    [claimed] = ledger.claim("big", [0])
+    report(ledger, claimed, job_artifacts=artifacts(20))
+    changed = ledger.reads.position()
+    percent(ledger, claimed, 5)
+    names = sorted(artifacts(20))
+    [entry] = ledger.commits[-1].entries
+    assert sum(map(len, entry.artifacts.values())) >= 20 * 600
+    assert newest_bytes(ledger) <= 1_536
+    assert newest_bytes(ledger) == len(entry.stored)
+    assert len(entry.message) > 20 * 600
+    assert shown(entry.message) == names
+    resumed = codec.open(stored(ledger)[-1]).message
+    assert WatchJobResponse.FromString(resumed) == WatchJobResponse.FromString(entry.message)
+    assert held(ledger) == [3]
+    percent(ledger, claimed, 6)
+    for position in (changed - 1, changed, changed + 1, changed + 2):
+        assert exported(ledger, position) == [names if position >= changed else []]
+    assert sorted(ledger.job("big").artifacts) == names
+
+
+def test_a_percent_of_a_chunk_stores_none_of_the_chunk_again(ledger: LargeLedger):
+    ledger.create("big", [1, 1])
+    [claimed] = ledger.claim("big", [0])
+    report(ledger, claimed, artifacts=artifacts(20))
+    percent(ledger, claimed, 5)
+    [entry] = ledger.commits[-1].entries
+    assert newest_bytes(ledger) <= 1_536
+    [chunk] = WatchJobResponse.FromString(entry.message).chunks
+    assert sorted(chunk.artifacts) == sorted(artifacts(20))
+    resumed = codec.open(stored(ledger)[-1])
+    assert WatchJobResponse.FromString(resumed.message) == WatchJobResponse.FromString(entry.message)
+    assert WatchJobResponse.FromString(b"".join(resumed.chunks)).chunks == [chunk]
+    report(ledger, claimed, artifacts=artifacts(20), progress=ProgressReport(percent=6))
+    assert held(ledger) == [3], "what is sent again is not stored again"
+    assert {len(one.artifacts) for one in ledger.chunks("big").values()} == {0, 20}
+
+
+def test_a_report_and_the_deletion_of_its_job_are_one_event_with_the_artifacts(ledger: LargeLedger):
+    ledger.create("big", [1])
+    [claimed] = ledger.claim("big", [0])
+    last = WorkReport("r", artifacts=artifacts(1, "chunk"), job_artifacts=artifacts(1, "job"))
+    ledger.batch(Heartbeat(ALICE, [(claimed.lease, last)], LEASE), DeleteJob(ALICE, "big", "caller", force=True))
+    message = WatchJobResponse.FromString(whole(stored(ledger)[-1]))
+    assert (list(message.job.artifacts), list(message.chunks[0].artifacts)) == (["job-0"], ["chunk-0"])
+    trim(ledger, 10)
+    assert held(ledger) == []
+
+
+def test_each_event_shows_the_artifacts_that_held_then(ledger: LargeLedger):
+    ledger.create("big", [1])
+    [claimed] = ledger.claim("big", [0])
+    for prefix in ("a", "b"):
+        report(ledger, claimed, job_artifacts=artifacts(1, prefix))
+        percent(ledger, claimed, 5 if prefix == "a" else 6)
+    assert [shown(whole(row)) for row in stored(ledger)] == [
+        [],
+        [],
+        ["a-0"],
+        ["a-0"],
+        ["a-0", "b-0"],
+        ["a-0", "b-0"],
+    ]
+
+
+def test_a_page_ends_by_the_bytes_that_it_has_with_artifacts(ledger: LargeLedger):
+    ledger.create("big", [1])
+    [claimed] = ledger.claim("big", [0])
+    report(ledger, claimed, job_artifacts=artifacts(100, size=5_000))
+    for value in range(1, 5):
+        percent(ledger, claimed, value)
+    read = ledger.reads.events(0, 100, job_key=KEY)
+    sizes = [len(whole(row)) for row in read.rows]
+    assert not read.complete
+    assert sum(sizes[:-1]) < 1024 * 1024 <= sum(sizes)
+
+
+def test_versions_go_with_the_last_event_that_needs_them(ledger: LargeLedger):
+    ledger.create("big", [1])
+    [claimed] = ledger.claim("big", [0])
+    for prefix in ("a", "b"):
+        report(ledger, claimed, job_artifacts=artifacts(1, prefix))
+        percent(ledger, claimed, 5 if prefix == "a" else 6)
+    assert held(ledger) == [3, 5]
+    assert trim(ledger, 4) == 4
+    assert held(ledger) == [3, 5], "the next event shows the job as it was before"
+    assert exported(ledger, 4) == [["a-0"]]
+    assert trim(ledger, 1) == 5
+    assert held(ledger) == [5]
+    assert trim(ledger, 10) == 6
+    assert held(ledger) == [5], "the job needs it still"
+    assert ledger.job("big").artifacts.keys() == {"a-0", "b-0"}
+    ledger.do(CompleteChunks(ALICE, [(claimed.lease, WorkReport("c"), "")]))
+    ledger.do(DeleteJob(ALICE, "big", "caller"))
+    assert shown(whole(stored(ledger)[-1])) == ["a-0", "b-0"]
+    assert trim(ledger, 10) == 8
+    assert held(ledger) == []
+
+
+def imported(name: str) -> ImportJobs:
+    spec = JobSpec(ALICE, "big", "k", name.encode())
+    job = ImportedJob(
+        new=NewJob(spec, [1]),
+        state=JobState.COMPLETED,
+        create_time=1_000,
+        start_time=2_000,
+        end_time=3_000,
+        artifacts=artifacts(1, name),
+    )
+    return ImportJobs([JobImport(job)], "caller")
+
+
+def test_a_job_that_is_imported_again_has_versions_of_its_own(ledger: LargeLedger):
+    for name in ("a", "b"):
+        ledger.now += 1
+        assert ledger.do(imported(name)) == [True]
+        etag = ledger.job("big").etag
+        ledger.do(DeleteJob(ALICE, "big", "caller"))
+    ledger.now += 1
+    ledger.do(imported("c"))
+    assert ledger.job("big").etag != etag
+    assert [shown(whole(row)) for row in stored(ledger)] == [["a-0"], ["a-0"], ["b-0"], ["b-0"], ["c-0"]]
+    assert trim(ledger, 2) == 2
+    assert [shown(whole(row)) for row in stored(ledger)] == [["b-0"], ["b-0"], ["c-0"]]
+    trim(ledger, 10)
+    assert sorted(ledger.job("big").artifacts) == ["c-0"]
+    assert held(ledger) == [1]
+
+
+def test_a_deletion_waits_until_its_versions_are_gone_step_by_step(
+    ledger: LargeLedger, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(versions, "VERSIONS_AT_ONCE", 2)
+    ledger.create("big", [1])
+    [claimed] = ledger.claim("big", [0])
+    for prefix in ("a", "b", "c"):
+        report(ledger, claimed, job_artifacts=artifacts(1, prefix), artifacts=artifacts(1, prefix))
+    ledger.do(DeleteJob(ALICE, "big", "caller", force=True))
+    last = ledger.reads.position()
+    assert trim(ledger, 100) == last - 1
+    assert len(stored(ledger)) == 1
+    reached = last - 1
+    while reached < last:
+        step = trim(ledger, 100)
+        assert step is not None
+        reached = step
+    assert held(ledger) == []
