@@ -311,19 +311,20 @@ class AsyncJobCalls:
         reason: str = "",
         grace_period: values.DurationLike | None = None,
         force: bool = False,
+        etag: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CancelJobResponse:
         """Stop a job; the response has the `outcome`.
 
         Its workers have `grace_period` (0 s to 24 h, 30 s when None) to release their chunks; `force` ends their leases
-        at once.
+        at once. With an `etag`, an attempt whose response was lost is not repeated.
 
-        Raises InvalidFieldError, JobNotFoundError.
+        Raises InvalidFieldError, JobNotFoundError, EtagMismatchError.
         """
         request = rpc.CancelJobRequest(
-            job_id=job_id, reason=reason, grace_period=values.duration(grace_period), force=force
+            job_id=job_id, reason=reason, grace_period=values.duration(grace_period), force=force, etag=etag
         )
-        return await self._caller.call(self._stub.CancelJob, request, timeout=timeout)
+        return await self._caller.call(self._stub.CancelJob, request, idempotent=not etag, timeout=timeout)
 
     async def retry_job(
         self,
@@ -332,15 +333,16 @@ class AsyncJobCalls:
         chunk_indexes: Iterable[int] = (),
         reason: str = "",
         request_id: str = "",
+        etag: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
 
-        Raises InvalidFieldError, JobNotFoundError, ChunkNotFoundError, RequestIdReusedError, JobNotEndedError,
-        JobEndedError (it is COMPLETED), NothingToRetryError.
+        Raises InvalidFieldError, JobNotFoundError, ChunkNotFoundError, RequestIdReusedError, EtagMismatchError,
+        JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.
         """
         request = rpc.RetryJobRequest(
-            job_id=job_id, chunk_indexes=chunk_indexes, request_id=request_id or str(uuid4()), reason=reason
+            job_id=job_id, chunk_indexes=chunk_indexes, request_id=request_id or str(uuid4()), reason=reason, etag=etag
         )
         return (await self._caller.call(self._stub.RetryJob, request, timeout=timeout)).job
 

@@ -224,11 +224,12 @@ class CreateJobRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered for at least 24 h while the job exists. The same
-    request_id with the same content, field by field as it was sent, answers with the same job. Empty: no protection.
+    request_id with the same content answers with the same job. The content is what makes the job the same: kind, input, items,
+    chunks and stages; whatever else differs has no effect on the job that exists. Empty: no protection.
     """
     job_id: _builtins.str
-    """job_id is the name to give the job (see Job.job_id). The same job_id with the same content answers with the job that
-    exists. Empty: the service makes a UUIDv7.
+    """job_id is the name to give the job (see Job.job_id). The same job_id with the same content (see request_id) answers with
+    the job that exists. Empty: the service makes a UUIDv7.
     """
     kind: _builtins.str
     """kind says which workers can do it: lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters. Required.
@@ -1108,12 +1109,15 @@ class CancelJobRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     GRACE_PERIOD_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     reason: _builtins.str
     """reason is why, for people, at most 1,024 characters. Empty: none."""
     force: _builtins.bool
     """force stops the chunks in work at once: their leases are lost."""
+    etag: _builtins.str
+    """etag is the revision that the caller decided on. Empty: whatever the revision is."""
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
         """grace_period is how long the workers have to release their chunks, 0 s to 24 h; the shorter of two requests holds. Absent: 30 s."""
@@ -1125,10 +1129,11 @@ class CancelJobRequest(_message.Message):
         reason: _builtins.str = ...,
         grace_period: _duration_pb2.Duration | None = ...,
         force: _builtins.bool = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grace_period", b"grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "grace_period", b"grace_period", "job_id", b"job_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "force", b"force", "grace_period", b"grace_period", "job_id", b"job_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1172,12 +1177,15 @@ class RetryJobRequest(_message.Message):
     CHUNK_INDEXES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     request_id: _builtins.str
     """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
     reason: _builtins.str
     """reason is why, for people, at most 1,024 characters. Empty: none."""
+    etag: _builtins.str
+    """etag is the revision that the caller decided on. Empty: whatever the revision is."""
     @_builtins.property
     def chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """chunk_indexes are the failed or cancelled chunks to run again, at most 10,000; one that is neither refuses the call.
@@ -1191,10 +1199,11 @@ class RetryJobRequest(_message.Message):
         chunk_indexes: _abc.Iterable[_builtins.int] | None = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_indexes", b"chunk_indexes", "job_id", b"job_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_indexes", b"chunk_indexes", "etag", b"etag", "job_id", b"job_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 from jobledger.v1 import chunk_pb2, job_pb2, job_service_pb2
 from jobledger.v1 import job_service_pb2 as api
+from msgspec import msgpack
 from msgspec.structs import replace
 
 from jobledger_service.core.ledger import commands
@@ -48,8 +49,7 @@ def create_job(
 ) -> commands.CreateJob:
     """Return the command of CreateJob; `traceparent` is the trace of the call."""
     checks = Checks()
-    mark = fingerprint(request, excluded=["request_id", "validate_only"])
-    new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), mark, traceparent)
+    new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), traceparent)
     new = replace(new, limits=limits_of_job(checks, request))
     checks.done()
     return commands.CreateJob(new, caller.name, request.request_id, inputs, request.validate_only)
@@ -84,19 +84,20 @@ def _chunk_count(request: api.CreateJobRequest) -> int:
 
 
 def new_job(
-    checks: Checks, request: api.CreateJobRequest, owner: str, job_id: str, mark: bytes, traceparent: str = ""
+    checks: Checks, request: api.CreateJobRequest, owner: str, job_id: str, traceparent: str = "", mark: bytes = b""
 ) -> tuple[NewJob, Inputs]:
-    """Return the job that a request describes, and its inputs."""
+    """Return the job that a request describes, and its inputs; `mark` is its fingerprint if it has another one."""
     _check_names(checks, request)
-    sizes = _sizes(checks, request)
+    sizes, inputs = _sizes(checks, request), _inputs(checks, request)
+    stages = _stages(checks, request.stages) if request.stages else ()
     spec = JobSpec(
         owner=owner,
         job_id=job_id,
         kind=request.kind,
-        fingerprint=mark,
+        fingerprint=mark or _content_mark(request, sizes, stages, inputs),
         retry_policy=_retry_policy(checks, request.retry_policy) if request.HasField("retry_policy") else _DEFAULT,
         failure_policy=_failure_policy(checks, request.failure_policy),
-        stages=_stages(checks, request.stages) if request.stages else (),
+        stages=stages,
         traceparent=traceparent,
     )
     new = NewJob(
@@ -107,7 +108,15 @@ def new_job(
         labels=labels(checks, "labels", request.labels),
         expire_time=checks.time_of_job("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
-    return new, _inputs(checks, request)
+    return new, inputs
+
+
+def _content_mark(
+    request: api.CreateJobRequest, sizes: Sequence[int], stages: tuple[Stage, ...], inputs: Inputs
+) -> bytes:
+    """Return the fingerprint of what makes a job the same: not of what a retry may compute anew, such as its labels."""
+    content = (request.job_id, request.kind, sizes, stages, inputs.job, inputs.chunks)
+    return hashlib.sha256(msgpack.encode(content)).digest()
 
 
 def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
@@ -230,7 +239,7 @@ def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.Cancel
     checks.job_id("job_id", request.job_id)
     how = cancellation(checks, request)
     checks.done()
-    return commands.CancelJob(caller.owner, request.job_id, how, caller.name)
+    return commands.CancelJob(caller.owner, request.job_id, how, caller.name, request.etag)
 
 
 def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401  of one job or of many
@@ -256,7 +265,7 @@ def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob
     mark = fingerprint(request, excluded=["request_id"])
     indexes = list(request.chunk_indexes)
     return commands.RetryJob(
-        caller.owner, request.job_id, indexes, caller.name, request.reason, request.request_id, mark
+        caller.owner, request.job_id, indexes, caller.name, request.reason, request.request_id, mark, request.etag
     )
 
 

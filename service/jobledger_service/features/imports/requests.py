@@ -50,7 +50,7 @@ class ImportReader:
             checks.fault("job.limits", "must be absent for an imported job")
         if job.validate_only:
             checks.fault("job.validate_only", "must be absent for an imported job")
-        new, inputs = new_job(checks, job, self.owner, job.job_id, fingerprint(one))
+        new, inputs = new_job(checks, job, self.owner, job.job_id, mark=fingerprint(one))
         imported = ImportedJob(
             new=new,
             state=_state(checks, one.state),

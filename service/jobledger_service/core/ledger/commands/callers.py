@@ -179,6 +179,7 @@ class CancelJob(
     job_id: str
     how: lifecycle.Cancellation
     actor: str
+    etag: str = ""
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
@@ -188,6 +189,7 @@ class CancelJob(
 
     def decide(self, work: WorkingSet) -> tuple[lifecycle.CancelOutcome, str]:
         job = work.job(self.owner, self.job_id)
+        lifecycle.check_etag(job, self.etag)
         outcome, step = lifecycle.cancel(job, work.chunks(job), self.how, self.actor, work.now)
         if step is not None:
             work.apply(step)
@@ -218,6 +220,7 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
     reason: str = ""
     request_id: str = ""
     fingerprint: bytes = b""
+    etag: str = ""
 
     def needs(self) -> Needs:
         keys = request_key(self.owner, self.request_id)
@@ -230,6 +233,7 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
         job = work.job(self.owner, self.job_id)
         keys = request_key(self.owner, self.request_id)
         if not _repeated(work, keys, self.request_id, self.fingerprint):
+            lifecycle.check_etag(job, self.etag)
             step = lifecycle.retry(job, work.chunks(job), self.chunk_indexes, self.actor, self.reason, work.now)
             work.apply(step)
             for key in keys:
