@@ -33,6 +33,7 @@ from jobledger_client._enums import (
     JobState,
     JobView,
     LeaseStatus,
+    OnConflict,
     Role,
     StatsStep,
     SystemStatus,
@@ -94,6 +95,7 @@ from jobledger_client._errors import (
     TooManyWebhooksError,
     UnauthenticatedError,
     UnavailableError,
+    UniqueKeyTakenError,
     WebhookNotFoundError,
 )
 from jobledger_client._new_jobs import JobOutcome, NewJob
@@ -203,6 +205,7 @@ __all__ = [
     "NotFoundError",
     "NotRetryable",
     "NothingToRetryError",
+    "OnConflict",
     "PageTokenInvalidError",
     "Pages",
     "PermissionDeniedError",
@@ -229,6 +232,7 @@ __all__ = [
     "TooManyWebhooksError",
     "UnauthenticatedError",
     "UnavailableError",
+    "UniqueKeyTakenError",
     "UsageDimension",
     "Watch",
     "WatchMessageType",

@@ -10,7 +10,7 @@ from jobledger.v1.job_pb2 import Job
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
-from jobledger_client._enums import FailurePolicy
+from jobledger_client._enums import FailurePolicy, OnConflict
 from jobledger_client._errors import JobledgerError
 from jobledger_client._status import error_of_job
 from jobledger_client._structs import struct
@@ -45,6 +45,8 @@ class NewJob:
     stages: requests.StagesLike = ()
     expire_time: values.TimestampLike | None = None
     limits: requests.LimitsLike = ()
+    unique_key: str = ""
+    on_conflict: OnConflict | None = None
     request_id: str = field(default_factory=lambda: str(uuid4()))
 
 
@@ -76,6 +78,8 @@ def create_request(new: NewJob, *, validate_only: bool = False) -> rpc.CreateJob
         stages=requests.stage_plan(new.stages),
         expire_time=values.timestamp(new.expire_time),
         limits=requests.job_limits(new.limits),
+        unique_key=new.unique_key,
+        on_conflict=values.number(new.on_conflict),
         validate_only=validate_only,
     )
 

@@ -25,6 +25,7 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "TOO_MANY_WEBHOOKS": errors.TooManyWebhooksError,
     "JOB_ALREADY_EXISTS": errors.JobAlreadyExistsError,
     "REQUEST_ID_REUSED": errors.RequestIdReusedError,
+    "UNIQUE_KEY_TAKEN": errors.UniqueKeyTakenError,
     "ETAG_MISMATCH": errors.EtagMismatchError,
     "JOB_NOT_ENDED": errors.JobNotEndedError,
     "JOB_ENDED": errors.JobEndedError,

@@ -100,6 +100,8 @@ BROKEN_JOBS = {
     "job.request_id": {"job": {"request_id": "r"}},
     "job.limits": {"job": {"limits": [JobLimit(max_running=1)]}},
     "job.validate_only": {"job": {"validate_only": True}},
+    "job.unique_key": {"job": {"unique_key": "k"}},
+    "job.on_conflict": {"job": {"on_conflict": 1}},
     "priority": {"job": {"priority": 11}},
     "state": {"state": RUNNING},
     "create_time": {"create_time": datetime.now(UTC) + timedelta(days=1)},

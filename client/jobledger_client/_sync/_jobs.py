@@ -21,6 +21,7 @@ from jobledger_client._enums import (
     FailurePolicy,
     JobOrder,
     JobView,
+    OnConflict,
     WatchMessageType,
     WatchMode,
 )
@@ -65,6 +66,8 @@ class JobCalls:
         stages: requests.StagesLike = (),
         expire_time: values.TimestampLike | None = None,
         limits: requests.LimitsLike = (),
+        unique_key: str = "",
+        on_conflict: OnConflict | None = None,
         request_id: str = "",
         validate_only: bool = False,
         timeout: timedelta | None = None,
@@ -77,12 +80,13 @@ class JobCalls:
         those of another job. `limits` are concurrency limits that the job sets: {"kind": 2} for all jobs of its kind,
         {"label:gpu": 1} for all jobs with its value of that label. Without a `request_id` the client makes one, so that
         a repeated attempt creates no second job. With `validate_only` the service checks everything and creates
-        nothing: the response has the job as it would be.
+        nothing: the response has the job as it would be. While another job of this kind with the same `unique_key` has
+        not ended, that job is the response, with `created` False; with OnConflict.REFUSE it is an error.
 
         Inputs are what JSON can hold without loss. A ValueError names the path of a value that it cannot hold, such as
         NaN, an integer beyond ±2**53 (send a string), a date, a set or bytes, or more than 24 levels of nesting.
 
-        Raises ValueError, InvalidFieldError, JobAlreadyExistsError, RequestIdReusedError.
+        Raises ValueError, InvalidFieldError, JobAlreadyExistsError, RequestIdReusedError, UniqueKeyTakenError.
         """
         new = NewJob(
             kind,
@@ -100,6 +104,8 @@ class JobCalls:
             stages=stages,
             expire_time=expire_time,
             limits=limits,
+            unique_key=unique_key,
+            on_conflict=on_conflict,
             request_id=request_id or str(uuid4()),
         )
         request = create_request(new, validate_only=validate_only)
@@ -340,7 +346,7 @@ class JobCalls:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
 
         Raises InvalidFieldError, JobNotFoundError, ChunkNotFoundError, RequestIdReusedError, EtagMismatchError,
-        JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.
+        UniqueKeyTakenError, JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.
         """
         request = rpc.RetryJobRequest(
             job_id=job_id, chunk_indexes=chunk_indexes, request_id=request_id or str(uuid4()), reason=reason, etag=etag

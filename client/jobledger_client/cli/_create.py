@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from jobledger.v1.job_service_pb2 import CreateJobResponse
 
-from jobledger_client._enums import FailurePolicy
+from jobledger_client._enums import FailurePolicy, OnConflict
 from jobledger_client._policies import RetryPolicy
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _json, _parse
@@ -63,6 +63,12 @@ def create(
         list[str] | None,
         typer.Option(metavar="kind=N|label:NAME=N", help="At most N jobs of its kind, or label, at once; repeat it."),
     ] = None,
+    unique_key: Annotated[
+        str, typer.Option(metavar="KEY", help="Create no second unfinished job of this kind with this key.")
+    ] = "",
+    refuse_conflict: Annotated[
+        bool, typer.Option("--refuse-conflict", help="Fail when a job has the key; else print that job.")
+    ] = False,
     request_id: Annotated[
         str, typer.Option(metavar="ID", help="An id that makes it safe to repeat the command. [default: a new UUID]")
     ] = "",
@@ -91,6 +97,8 @@ def create(
             stages=_parse.weights("--stage", stage or ()),
             expire_time=_parse.future_time("--expire", expire),
             limits=_parse.numbers("--limit", limit or ()),
+            unique_key=unique_key,
+            on_conflict=OnConflict.REFUSE if refuse_conflict else None,
             request_id=request_id,
             validate_only=validate_only,
         )

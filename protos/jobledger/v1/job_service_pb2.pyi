@@ -28,6 +28,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _OnConflict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnConflictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnConflict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_CONFLICT_UNSPECIFIED: _OnConflict.ValueType  # 0
+    """ON_CONFLICT_UNSPECIFIED is RETURN."""
+    ON_CONFLICT_RETURN: _OnConflict.ValueType  # 1
+    """ON_CONFLICT_RETURN answers with the job that has the key, whatever its content is. Nothing is created."""
+    ON_CONFLICT_REFUSE: _OnConflict.ValueType  # 2
+    """ON_CONFLICT_REFUSE refuses the call with UNIQUE_KEY_TAKEN."""
+
+class OnConflict(_OnConflict, metaclass=_OnConflictEnumTypeWrapper):
+    """OnConflict says what becomes of a CreateJob whose unique_key a job has that has not ended."""
+
+ON_CONFLICT_UNSPECIFIED: OnConflict.ValueType  # 0
+"""ON_CONFLICT_UNSPECIFIED is RETURN."""
+ON_CONFLICT_RETURN: OnConflict.ValueType  # 1
+"""ON_CONFLICT_RETURN answers with the job that has the key, whatever its content is. Nothing is created."""
+ON_CONFLICT_REFUSE: OnConflict.ValueType  # 2
+"""ON_CONFLICT_REFUSE refuses the call with UNIQUE_KEY_TAKEN."""
+Global___OnConflict: _TypeAlias = OnConflict  # noqa: Y015
+
 class _JobOrder:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -221,6 +245,8 @@ class CreateJobRequest(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    UNIQUE_KEY_FIELD_NUMBER: _builtins.int
+    ON_CONFLICT_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered for at least 24 h while the job exists. The same
@@ -245,6 +271,12 @@ class CreateJobRequest(_message.Message):
     """chunk_size is how many items make a chunk, 1 to 1,000,000,000. Absent: 500. Only with item_count; at most 10,000 chunks."""
     failure_policy: _job_pb2.FailurePolicy.ValueType
     """failure_policy says what a failed chunk means for the others. UNSPECIFIED: RUN_ALL."""
+    unique_key: _builtins.str
+    """unique_key allows one unfinished job: while a job of the same owner and kind with this key has not ended, on_conflict says what
+    becomes of the call. 1 to 255 bytes in UTF-8. The key is free again in the commit that ends the job. Empty: none.
+    """
+    on_conflict: Global___OnConflict.ValueType
+    """on_conflict says what becomes of the call while another job has the unique_key. UNSPECIFIED: RETURN."""
     validate_only: _builtins.bool
     """validate_only checks the request as if it were carried out, and writes nothing: the answer, or the refusal, is the one that
     the request would have got at this moment. A job_id that the service would make is another one each time.
@@ -302,11 +334,13 @@ class CreateJobRequest(_message.Message):
         stages: _abc.Iterable[_job_pb2.Stage] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         limits: _abc.Iterable[Global___JobLimit] | None = ...,
+        unique_key: _builtins.str = ...,
+        on_conflict: Global___OnConflict.ValueType = ...,
         validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "stages", b"stages", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_size: _TypeAlias = _typing.Literal["chunk_size"]  # noqa: Y015
     _WhichOneofArgType__chunk_size: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size"]  # noqa: Y015
@@ -332,7 +366,7 @@ class CreateJobResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """created is false when an earlier, equal request had created the job. With validate_only, whether the job would be new."""
+    """created is false when an earlier, equal request had created the job, or it has the unique_key. With validate_only, whether the job would be new."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
         """job is the job as it is now, in view BASIC: the new one, or the one that an earlier, equal request created. With

@@ -26,6 +26,7 @@ from .checks import JOB_ID, Checks
 from .list_requests import labels
 
 MAX_BATCH_JOBS: Final = 500
+MAX_UNIQUE_KEY_BYTES: Final = 255
 MAX_JOB_INPUT_BYTES: Final = 2 * 1024 * 1024
 _DEFAULT: Final = RetryPolicy()
 
@@ -51,8 +52,9 @@ def create_job(
     checks = Checks()
     new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), traceparent)
     new = replace(new, limits=limits_of_job(checks, request))
+    refuses_conflict = _refuses_conflict(checks, request)
     checks.done()
-    return commands.CreateJob(new, caller.name, request.request_id, inputs, request.validate_only)
+    return commands.CreateJob(new, caller.name, request.request_id, inputs, request.validate_only, refuses_conflict)
 
 
 def create_jobs(
@@ -99,6 +101,7 @@ def new_job(
         failure_policy=_failure_policy(checks, request.failure_policy),
         stages=stages,
         traceparent=traceparent,
+        unique_key=request.unique_key,
     )
     new = NewJob(
         spec=spec,
@@ -126,6 +129,18 @@ def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
     checks.kind("kind", request.kind)
     checks.not_reserved("kind", request.kind)
     checks.at_most("display_name", request.display_name, 1_024)
+    checks.at_most("unique_key", request.unique_key, MAX_UNIQUE_KEY_BYTES)
+    if len(request.unique_key.encode()) > MAX_UNIQUE_KEY_BYTES >= len(request.unique_key):
+        size = len(request.unique_key.encode())
+        checks.fault("unique_key", f"must have at most {MAX_UNIQUE_KEY_BYTES} bytes; got {size}")
+
+
+def _refuses_conflict(checks: Checks, request: api.CreateJobRequest) -> bool:
+    if request.on_conflict not in api.OnConflict.values():
+        checks.one_of("on_conflict", request.on_conflict, ("RETURN", "REFUSE"))
+    elif request.on_conflict and not request.unique_key:
+        checks.fault("on_conflict", "must be absent without unique_key")
+    return request.on_conflict == api.ON_CONFLICT_REFUSE
 
 
 def request_id(checks: Checks, value: str) -> None:

@@ -48,8 +48,9 @@ class ImportReader:
             checks.fault("job.request_id", "must be absent for an imported job: its job_id makes a retry safe")
         if job.limits:
             checks.fault("job.limits", "must be absent for an imported job")
-        if job.validate_only:
-            checks.fault("job.validate_only", "must be absent for an imported job")
+        for name in ("validate_only", "unique_key", "on_conflict"):
+            if getattr(job, name):
+                checks.fault(f"job.{name}", "must be absent for an imported job")
         new, inputs = new_job(checks, job, self.owner, job.job_id, mark=fingerprint(one))
         imported = ImportedJob(
             new=new,

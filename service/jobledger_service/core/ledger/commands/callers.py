@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.request_ids import Request, RequestIds
 from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.unique_keys import UniqueKeys, full_key
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
-from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, Refusal, RequestIdReused
+from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, Refusal, RequestIdReused, UniqueKeyTaken
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
 
@@ -63,6 +64,8 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
     request_id: str = ""
     inputs: Inputs = Inputs()
     validate_only: bool = False
+    refuses_conflict: bool = False
+    """Whether it is refused while another job has its unique key; else that job is the answer."""
 
     @property
     def owner(self) -> str:
@@ -78,7 +81,8 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
     def needs(self) -> Needs:
         spec = self.new.spec
         keys = request_key(spec.owner, self.request_id)
-        return Needs(jobs=(spec.key,), rows={RequestIds: keys}, new_jobs=(self.new,))
+        unique = (full_key(spec),) if spec.unique_key else ()
+        return Needs(jobs=(spec.key,), rows={RequestIds: keys, UniqueKeys: unique}, new_jobs=(self.new,))
 
     def decide(self, work: WorkingSet) -> Creation:
         spec = self.new.spec
@@ -90,6 +94,11 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
             if existing.spec.fingerprint != spec.fingerprint:
                 raise JobAlreadyExists(spec.job_id)
             return Creation(spec.key, is_new=False)
+        if spec.unique_key and (holder := work.family(UniqueKeys).find(spec)):
+            if self.refuses_conflict:
+                raise UniqueKeyTaken(spec.unique_key, job_id_of(holder))
+            work.check_readable(holder)
+            return Creation(holder, is_new=False)
         savepoint = work.savepoint
         work.create(lifecycle.create(self.new, self.actor, work.now), self.inputs)
         if self.validate_only:
@@ -235,6 +244,8 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
         if not _repeated(work, keys, self.request_id, self.fingerprint):
             lifecycle.check_etag(job, self.etag)
             step = lifecycle.retry(job, work.chunks(job), self.chunk_indexes, self.actor, self.reason, work.now)
+            if job.spec.unique_key:
+                work.family(UniqueKeys).check_free(job)
             work.apply(step)
             for key in keys:
                 work.family(RequestIds).record(key, Request(self.fingerprint, job.key))
