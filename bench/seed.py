@@ -8,12 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
-from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.store.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.tables import job_words, jobs, ledger
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.writes import Writes
+from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from jobledger_service.features.statistics.running_totals import RunningTotals
@@ -54,7 +54,7 @@ def fill(database: Database, population: JobPopulation, on_progress: Callable[[i
 
 def written(database: Database, population: JobPopulation) -> Iterator[Writes]:
     """Write a crowd, and yield what is written; while some is being written, what comes next is made up."""
-    store = SqlWriteStore(database)
+    store = WriteStore(database)
 
     def write(writes: Writes, statistics: StatisticsDelta) -> Writes:
         with store.transaction() as transaction:

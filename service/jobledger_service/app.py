@@ -27,7 +27,7 @@ from .core.store.clock import clock_of
 from .core.store.engines import open_database
 from .core.store.migrate import prepare
 from .features.access.feature import access
-from .features.access.listeners import admin_listener_of, main_listener_of, rate_limiter_of
+from .features.access.listeners import listeners_of, rate_limiter_of
 from .features.artifacts.feature import artifacts
 from .features.artifacts.removal import ArtifactRemoval
 from .features.artifacts.roots import roots_of
@@ -46,7 +46,6 @@ from .features.usage.feature import usage
 from .features.webhooks.feature import webhooks
 from .settings import Settings
 from .transport import server
-from .transport.authenticator import Authenticator
 from .transport.call import AccessLog
 from .transport.rpc_server import RpcServer
 
@@ -98,7 +97,7 @@ class App:
             self._database,
             on_commit=self._on_commit,
             on_batch=work.measured,
-            on_merged=work.merged,
+            on_merged=work.merged.inc,
             on_unreadable=work.unreadable,
             clock=clock_of(self._database),
             new_id=_new_id,
@@ -115,19 +114,18 @@ class App:
         self._server = self._build_server(settings)
 
     def _build_rpc_server(self, settings: Settings, kernel: Kernel) -> RpcServer:
-        keys = next((one.keys for one in self._features if one.keys is not None), None)
         return RpcServer(
-            Authenticator(keys, kernel.calls.rate_limiter, settings.message_limit),
+            next((one.authenticate for one in self._features if one.authenticate is not None), None),
             kernel.calls,
             partial(
                 refused_by_core,
-                cursor=lambda position: kernel.queries.cursor(position).encode(),
+                cursor=kernel.cursors.encode,
                 is_database_away=lambda: kernel.committer.is_stopped or kernel.database.availability.is_away,
             ),
             self._metrics.calls,
             AccessLog(settings.access_log),
             tracer_of(settings),
-            refused=self._metrics.work.refused,
+            self._metrics.work.refused,
         )
 
     def _build_server(self, settings: Settings) -> server.GrpcServer:
@@ -135,8 +133,8 @@ class App:
             self._metrics.registry.register(collector)
         calls = [one for feature in self._features for one in feature.calls]
         services = list(dict.fromkeys(method.descriptor for one in calls for method in one.methods))
-        main, admin = main_listener_of(settings, services), admin_listener_of(settings)
-        return server.build(main, admin, self._rpc_server, calls, self._kernel.calls.health)
+        listeners = listeners_of(settings, services)
+        return server.build(listeners, self._rpc_server, calls, self._kernel.calls.health)
 
     def _on_commit(self, commit: Commit) -> None:
         """Notify this process of a commit, before its callers get their answers."""
@@ -167,9 +165,15 @@ class App:
 
             others.append(self._start_task("wake-ups", listen(self._database, kernel.feed.hint, kernel.claims.wake)))
         await self._server.start()
-        address = f"{settings.listen.rpartition(':')[0]}:{self._server.main.port}"
-        if settings.admin_listen and self._server.admin:
-            log.info("admin", address=f"{settings.admin_listen.rpartition(':')[0]}:{self._server.admin.port}")
+        kernel.calls.health.start()
+        address, *admin = (
+            f"{listen.rpartition(':')[0]}:{port}"
+            for listen, port in zip(
+                filter(None, (settings.listen, settings.admin_listen)), self._server.ports, strict=True
+            )
+        )
+        if admin:
+            log.info("admin", address=admin[0])
         log.info("listening", address=address, database=self._database.display_url)
         ready(address)
         await self._stopping.wait()
@@ -210,7 +214,7 @@ class App:
                     log.warning("the last counts of a feature were lost", why=str(refusal))
         kernel.committer.close()
         await asyncio.gather(writer, return_exceptions=True)
-        kernel.queries.close()
+        kernel.readers.close()
         self._database.close()
         log.info("stopped")
 

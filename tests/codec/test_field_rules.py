@@ -11,8 +11,8 @@ from jobledger.v1 import admin_service_pb2, limit_service_pb2, webhook_service_p
 from jobledger.v1 import job_service_pb2 as api
 from jobledger_service.core.api import job_requests, list_requests, views, worker_requests
 from jobledger_service.core.api.checks import Checks
-from jobledger_service.core.ledger.read_ports import View
 from jobledger_service.core.model.errors import InvalidField
+from jobledger_service.core.store.reads import View
 from jobledger_service.features.access import requests as access_requests
 from jobledger_service.features.limits import requests as limit_requests
 from jobledger_service.features.usage import requests as usage_requests

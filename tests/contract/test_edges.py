@@ -26,10 +26,9 @@ from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 from jobledger_client.cli._main import run
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
 from jobledger_service.core.model.rate import Rate
-from jobledger_service.features.webhooks.bodies import WebhookCodec
+from jobledger_service.features.webhooks import bodies
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 
 from tests.support.api import Api
@@ -224,10 +223,8 @@ class Caller:
         call.cancel()
 
     def show_events(self, events: list[rpc.WatchJobResponse]) -> None:
-        codec = WebhookCodec()
         for one in events:
-            row = EventRow(one.event.position, "default/x", one.SerializeToString(), None)
-            strict(codec.body(WebhookEventType.JOB_CREATED, codec.read(row), ()).decode())
+            strict(bodies.body(WebhookEventType.JOB_CREATED, one, ()).decode())
 
     def show_exports(self, wanted: filter_pb2.JobFilter) -> None:
         for format_ in (CSV, JSON_LINES):

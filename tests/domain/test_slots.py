@@ -9,7 +9,6 @@ from jobledger_service.features.limits.rules import (
     Limit,
     admitted,
     counted_limits,
-    granted,
     limits_over,
     needs_update,
     released,
@@ -69,7 +68,7 @@ class SlotMachine(RuleBasedStateMachine):
         if parked:
             one = parked[number % len(parked)]
             self.counted(one, None)
-            after = granted(one, self.over(one))
+            after = admitted(one, self.over(one))
             self.counted(None, after)
             self.jobs[self.jobs.index(one)] = after
 
@@ -116,7 +115,7 @@ def test_a_job_is_let_in_where_every_limit_has_a_slot_and_nobody_waits(over: lis
 
 @given(st.lists(limits, max_size=3, unique_by=lambda limit: limit.key))
 def test_a_job_that_waited_is_let_in_where_every_limit_has_a_slot_whoever_waits(over: list[Limit]):
-    after = granted(replace(job(1), parked_for="me/kind:k"), over)
+    after = admitted(replace(job(1), parked_for="me/kind:k"), over)
     full = next(
         (limit.key for limit in over if limit.max_running is not None and limit.running >= limit.max_running), ""
     )

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.ledger.paging import PageTokens
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.errors import ForeignCursor, InvalidField, PageTokenInvalid
@@ -95,9 +95,9 @@ def test_a_token_of_one_purpose_is_invalid_for_another(lease: Lease):
 def test_a_cursor_is_of_this_epoch_or_refused(raw: bytes, ours: bool):
     raw = raw[:1] + EPOCH.id.bytes + raw[17:] if ours else raw
     try:
-        cursor = Cursor.parse(raw, EPOCH.id)
+        position = Cursors(EPOCH.id).parse(raw)
     except (InvalidField, ForeignCursor):
         return
-    assert cursor.encode() == raw
-    assert cursor.epoch == EPOCH.id
-    assert cursor.position >= 0
+    assert Cursors(EPOCH.id).encode(position) == raw
+    assert raw[1:17] == EPOCH.id.bytes
+    assert position >= 0

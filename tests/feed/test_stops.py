@@ -5,7 +5,6 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.ledger.feed.stops import MAX_JOBS, Stops, StopSubscribers, StopSubscription
 from jobledger_service.core.ledger.feed.subscribers import FeedCounts
 from jobledger_service.core.model import lifecycle
@@ -13,6 +12,7 @@ from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.entry import Entry
 from msgspec.structs import replace
 
 from tests.feed.test_ring import entry

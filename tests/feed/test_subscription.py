@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.ledger.feed.counts import FeedCounts
 from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, Page, count_of_page
 from jobledger_service.core.ledger.feed.pages import MAX_KEPT_BYTES, Pages
@@ -17,6 +16,7 @@ from jobledger_service.core.ledger.feed.subscription import MAX_JOB_QUEUE, FeedS
 from jobledger_service.core.ledger.feed.wakeup import Wakeup
 from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.store.entry import Entry
 
 from tests.feed.test_ring import entry
 from tests.support.bounds import BOUND

@@ -7,7 +7,7 @@ from typing import Any, Final
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Commit, Executor, Postponed
 from jobledger_service.core.ledger.commands import ClaimChunk, ClaimChunks, ClaimedChunk, CreateJob
-from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.job import FailurePolicy, Job, JobSpec, job_key
@@ -17,9 +17,9 @@ from jobledger_service.core.model.work import Claim
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.tables import jobs
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.writing import WriteStore
 from sqlalchemy import event, select
 
 from tests.support.families import all_families
@@ -35,15 +35,15 @@ class LargeLedger:
     def __init__(self, database: Database) -> None:
         upgrade(database)
         self.database = database
-        self.reads = SqlReadStore(database)
+        self.reads = ReadStore(database)
         self.now = 1_000_000_000
         self.statements = 0
         self.commits: list[Commit] = []
         self.executor = Executor(
-            SqlWriteStore(database),
+            WriteStore(database),
             ProtoCodec(),
             lambda: self.now,
-            lambda position: Cursor(self.reads.epoch.id, position),
+            Cursors(self.reads.epoch.id),
             all_families(database),
             quiet=0,
         )

@@ -143,7 +143,7 @@ async def test_a_report_on_a_held_lease_goes_before_what_its_owner_creates_and_i
     with pytest.raises(QueueFull):
         await committer.submit(create("a", "one more"))
     ended: list[str] = []
-    report = asyncio.create_task(committer.submit(Heartbeat("a", [], 1_000_000)))
+    report = asyncio.create_task(committer.submit(Heartbeat("a", [], lease_duration=1_000_000)))
     report.add_done_callback(lambda _: ended.append("report"))
     creating[0].add_done_callback(lambda _: ended.append("create"))
     await asyncio.sleep(0)

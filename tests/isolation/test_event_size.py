@@ -76,14 +76,18 @@ def test_one_call_of_many_reports_is_several_commits_with_one_answer(ledger: Lar
     claimed = ledger.claim("big", range(COUNT))
     ledger.commits.clear()
     items = [(one.lease, WorkReport("r", ProgressReport(percent=5), artifacts(30))) for one in claimed]
-    answers = ledger.do(Heartbeat(ALICE, items, LEASE))
+    answers = ledger.do(Heartbeat(ALICE, items, lease_duration=LEASE))
     assert [answer.lease for answer in answers] == [one.lease for one in claimed]
     assert {answer.status for answer in answers} == {"OK"}
     assert sorted(chunk.index for message in events(ledger) for chunk in message.chunks) == list(range(COUNT))
     assert len(ledger.commits) > 1
     # What the chunks hold is told again with each change: a small report of all is as large.
     ledger.commits.clear()
-    ledger.do(Heartbeat(ALICE, [(one.lease, WorkReport("r", ProgressReport(percent=6))) for one in claimed], LEASE))
+    ledger.do(
+        Heartbeat(
+            ALICE, [(one.lease, WorkReport("r", ProgressReport(percent=6))) for one in claimed], lease_duration=LEASE
+        )
+    )
     assert len(events(ledger)) > 1
     assert {chunk.progress.done for chunk in ledger.chunks("big").values()} == {60_000}
 
@@ -103,7 +107,11 @@ def test_errors_and_reasons_count_too(ledger: LargeLedger):
 def test_a_claim_of_chunks_that_hold_much_gets_fewer(ledger: LargeLedger):
     ledger.create("big", [1] * COUNT)
     claimed = ledger.claim("big", range(COUNT))
-    ledger.do(Heartbeat(ALICE, [(one.lease, WorkReport("r", artifacts=artifacts(30))) for one in claimed], LEASE))
+    ledger.do(
+        Heartbeat(
+            ALICE, [(one.lease, WorkReport("r", artifacts=artifacts(30))) for one in claimed], lease_duration=LEASE
+        )
+    )
     give_up = Failure(WorkError("E"), 0.5, not_retryable=True)
     ledger.do(FailChunks(ALICE, [(one.lease, NOTHING_NEW, give_up, "f") for one in claimed]))
     ledger.do(RetryJob(ALICE, "big", (), "caller"))
@@ -123,7 +131,7 @@ def test_a_call_of_several_commits_that_is_refused_changes_nothing(ledger: Large
     items = [(one.lease, WorkReport(f"reports[{n}]", artifacts=artifacts(30))) for n, one in enumerate(claimed)]
     items[-1] = (claimed[-1].lease, WorkReport("reports[39]", artifacts=artifacts(51)))
     with pytest.raises(InvalidField, match=r"reports\[39\].artifacts"):
-        ledger.do(Heartbeat(ALICE, items, LEASE))
+        ledger.do(Heartbeat(ALICE, items, lease_duration=LEASE))
     assert ledger.chunks("big") == before
     assert not [entry for commit in ledger.commits for entry in commit.entries]
 
@@ -137,8 +145,8 @@ def test_what_a_job_or_a_chunk_may_hold_is_bounded_so_that_one_report_always_fit
     large = artifacts(count, size)
     too_much = WorkReport("r", artifacts={} if of_job else large, job_artifacts=large if of_job else {})
     with pytest.raises(InvalidField, match=r"must make at most .* bytes of artifacts"):
-        ledger.do(Heartbeat(ALICE, [(claimed.lease, too_much)], LEASE))
+        ledger.do(Heartbeat(ALICE, [(claimed.lease, too_much)], lease_duration=LEASE))
     full = WorkReport("r", artifacts=artifacts(50, 5_000), job_artifacts=artifacts(100, 5_000))
     ledger.commits.clear()
-    ledger.do(Heartbeat(ALICE, [(claimed.lease, full)], LEASE))
+    ledger.do(Heartbeat(ALICE, [(claimed.lease, full)], lease_duration=LEASE))
     assert len(events(ledger)) == 1

@@ -40,7 +40,7 @@ def report(name: str, one: ClaimedChunk, received: int) -> Any:
     """Return a report of alice's worker that was received at a time."""
     match name:
         case "heartbeat":
-            return Heartbeat(ALICE, [(one.lease, WorkReport("r"))], LEASE, received=received)
+            return Heartbeat(ALICE, [(one.lease, WorkReport("r"))], lease_duration=LEASE, received=received)
         case "complete":
             return CompleteChunks(ALICE, [(one.lease, WorkReport("c"), "")], received=received)
         case "fail":

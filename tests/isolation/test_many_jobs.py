@@ -29,6 +29,7 @@ from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJ
 from jobledger_service.core.model.slots import kind_scope
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NOTHING_NEW, Failure
+from jobledger_service.core.store.reads import View
 from jobledger_service.features.imports.api import ImportService
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
 from jobledger_service.transport.identity import Caller, Role
@@ -71,7 +72,7 @@ def test_retention_deletes_as_many_jobs_at_once_as_have_few_rows(ledger: LargeLe
         ledger.do(UpdateJob(ALICE, f"job-{n}", update, "caller"))
     kept = ledger.create("kept", [1] * SIZE, BOB)
     assert steps(ledger, RemoveExpired, [*keys(5), kept.key]) == [2, 2, 2]
-    assert ledger.reads.read_jobs(keys(5), full=False).jobs == {}
+    assert ledger.reads.read_jobs(keys(5), View.BASIC).jobs == {}
     assert ledger.job("kept", BOB) == kept
 
 

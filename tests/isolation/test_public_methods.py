@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from jobledger.v1.job_service_pb2 import ListJobsRequest
 from jobledger_service.core.ledger.shares import Shares
-from jobledger_service.transport.public_requests import MAX_BYTES, MAX_RECEIVING, PublicRequests
+from jobledger_service.transport.public_calls import MAX_BYTES, MAX_RECEIVING, PublicRequests
 from jobledger_service.transport.refusals import InFlightFull
 
 from tests.operate.conftest import lines

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from jobledger_service.core.ledger.readers import OWNER_THREADS, SharedReaders
+from jobledger_service.core.ledger.readers import SharedReaders
 from jobledger_service.core.model.limit_errors import TooManyReads
+from jobledger_service.core.store.engines import OWNER_THREADS
 
 from tests.support.bounds import BOUND
 

@@ -4,8 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
+from jobledger_service.core.ledger.current_call import begin_call
+from jobledger_service.core.ledger.shares import Shares
+from jobledger_service.settings import Settings
+from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.receiving import RequestReceiver
 from jobledger_service.transport.refusals import InFlightFull
+
+from tests.isolation.conftest import Tenants
+from tests.support.bounds import BOUND
 
 
 class Requests:
@@ -20,11 +28,17 @@ class Requests:
     async def begin(self, owner: str, name: str, *, reserved: bool = False) -> asyncio.Task[str]:
         """Begin a call, and let it go as far as it can."""
         self._coming[name] = asyncio.get_running_loop().create_future()
-        receiving = self._receiver.receive(owner, Sent(lambda: self._read(name)), _returned, reserved=reserved)
-        call = asyncio.create_task(receiving)
+        call = asyncio.create_task(self._receive(owner, name, reserved=reserved))
         self.calls.append(call)
         await asyncio.sleep(0)
         return call
+
+    async def _receive(self, owner: str, name: str, *, reserved: bool) -> str:
+        place = await self._receiver.take_place(owner, reserved=reserved)
+        try:
+            return await self._receiver.receive(Sent(lambda: self._read(name)))
+        finally:
+            self._receiver.turns.release(owner, place)
 
     async def _read(self, name: str) -> str:
         self.begun.append(name)
@@ -46,10 +60,6 @@ class Sent:
 
     def __init__(self, read: Callable[[], object]) -> None:
         self.read = read
-
-
-async def _returned(raw: str) -> str:
-    return raw
 
 
 @pytest.fixture
@@ -92,3 +102,44 @@ async def test_a_call_that_has_left_its_line_is_not_what_others_are_refused_for(
     later = await requests.begin("alice", "later")
     assert await requests.finish() == ["held", "later"]
     await asyncio.gather(held, later)
+
+
+async def test_a_report_on_a_lease_needs_no_place_of_other_requests_and_leaves_others_a_place_of_the_reserve():
+    requests = Requests(RequestReceiver(2, reserve=2))
+    for owner in ("alice", "carol"):
+        for name in ("held", "waiting"):
+            await requests.begin(owner, f"{owner} {name}")
+    assert requests.begun == ["alice held", "carol held"]
+    for name in ("alice 1", "alice 2", "bob"):
+        await requests.begin(name.split()[0], name, reserved=True)
+    assert requests.begun == ["alice held", "carol held", "alice 1", "bob"]
+    order = await requests.finish()
+    assert sorted(order[4:]) == ["alice 2", "alice waiting", "carol waiting"]
+    await asyncio.gather(*requests.calls)
+
+
+async def test_reports_on_leases_are_answered_while_requests_that_never_come_hold_all_other_places(
+    tenants: Tenants, kind: str
+):
+    default = Settings()
+    places = InFlight(
+        default.calls_limit, default.memory_limit, default.message_limit, Shares, lambda _: None, begin_call, 1.0
+    ).receiver.turns.places
+    alice, bob, carol = [await tenants.api(owner) for owner in ("alice", "bob", "carol")]
+    leases = []
+    for api in (alice, bob):
+        await api.create(kind)
+        leases.append((api, (await api.claim(kind))[0].lease))
+    silent = [
+        api.channel.stream_unary("/jobledger.v1.JobService/CreateJob")()
+        for api, count in ((alice, places.max_of_owner), (carol, places.count - places.max_of_owner))
+        for _ in range(count)
+    ]
+    while (await asyncio.to_thread(tenants.scrape)).value("jobledger_calls_in_flight") < len(silent):
+        pass
+    for api, lease in leases:
+        request = HeartbeatRequest(reports=[LeaseReport(lease_token=lease.token)])
+        await api.work.Heartbeat(request, timeout=BOUND)
+    assert not any(call.done() for call in silent), "a report waited until one of them was given up"
+    for call in silent:
+        call.cancel()

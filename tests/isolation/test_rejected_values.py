@@ -10,8 +10,9 @@ import pytest
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CompleteChunks, CreateJob, LeaseStatus
-from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.leases import Lease
@@ -19,8 +20,9 @@ from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.work import WorkReport
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import SqlReadStore
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.reads import View
+from jobledger_service.core.store.writing import WriteStore
 
 from tests.support.databases import new_database
 from tests.support.families import all_families
@@ -41,9 +43,9 @@ def database(store: str, tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def executor(database: Database) -> Executor:
-    clock, reads = count(1_000_000), SqlReadStore(database)
-    cursor = lambda position: Cursor(reads.epoch.id, position)  # noqa: E731
-    return Executor(SqlWriteStore(database), ProtoCodec(), lambda: next(clock), cursor, all_families(database), quiet=0)
+    clock, reads = count(1_000_000), ReadStore(database)
+    cursors = Cursors(reads.epoch.id)
+    return Executor(WriteStore(database), ProtoCodec(), lambda: next(clock), cursors, all_families(database), quiet=0)
 
 
 def create(owner: str, job_id: str, display_name: str = "") -> CreateJob:
@@ -74,7 +76,7 @@ def test_a_poisoned_command_fails_alone_in_its_batch(database: Database, executo
         assert isinstance(outcome, Exception) or outcome[0].status is LeaseStatus.LEASE_LOST
         assert not isinstance(outcome, Refusal), "the batch was told that the database is away"
     keys = [job_key(BYSTANDER, f"job-{n}") for n in range(48) if n % 8 != 3]
-    assert SqlReadStore(database).read_jobs(keys, full=False).jobs.keys() == set(keys)
+    assert ReadStore(database).read_jobs(keys, View.BASIC).jobs.keys() == set(keys)
     assert sum(len(commit.entries) for commit in commits) == len(keys)
 
 
@@ -82,7 +84,8 @@ async def test_a_poisoned_read_fails_alone_among_those_that_it_shares_a_statemen
     database: Database, executor: Executor
 ):
     executor.run([create(BYSTANDER, f"job-{n}") for n in range(20)])
-    with closing(Queries(SqlReadStore(database))) as queries:
+    with closing(Readers()) as readers:
+        queries = Queries(ReadStore(database), readers)
         keys = [job_key(BYSTANDER, f"job-{n}") for n in range(20)]
         asked = [*keys[:7], UNFIT_KEYS[0], *keys[7:13], UNFIT_KEYS[1], *keys[13:]]
 

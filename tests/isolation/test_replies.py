@@ -20,12 +20,12 @@ from jobledger.v1.job_service_pb2 import (
 )
 from jobledger.v1.worker_service_pb2 import ClaimChunksRequest, ClaimedChunk, HeartbeatRequest, LeaseReport
 from jobledger_client import AsyncJobClient, JobView
-from jobledger_service.core.ledger.read_ports import View
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.store.backup import back_up
 from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.reads import View
 from sqlalchemy import event
 
 from tests.support.bounds import BOUND
@@ -270,8 +270,8 @@ def open_beside(large: Large, directory: Path) -> Database:
 def test_no_more_is_read_than_is_sent(large: Large, tmp_path: Path, view: View):
     with closing(open_beside(large, tmp_path)) as database:
         fetched, keys = Fetched(database), [job_key(OWNER, job_id) for job_id in large]
-        reads = SqlReadStore(database)
-        read = reads.read_jobs(keys, full=view is View.FULL)
+        reads = ReadStore(database)
+        read = reads.read_jobs(keys, view)
         assert read.unread
         assert list(read.jobs) == keys[: -len(read.unread)]
         answers = 2 if view is View.FULL else 1  # rows of jobs, and then chunks of the first

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from jobledger_service.core.ledger.loader import Loader
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import JobRead, Listing
-from jobledger_service.core.ledger.readers import OWNER_THREADS
+from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_key, owner_of
+from jobledger_service.core.store.engines import OWNER_THREADS
+from jobledger_service.core.store.reads import JobRead, Listing, View
 from jobledger_service.core.store.small_jobs import MAX_CHUNKS, MAX_JOB_CHUNKS
 
 from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, large_ledger
@@ -28,8 +29,8 @@ def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
 
 @pytest.fixture
 def queries(ledger: LargeLedger) -> Iterator[Queries]:
-    with closing(Queries(ledger.reads)) as opened:
-        yield opened
+    with closing(Readers()) as readers:
+        yield Queries(ledger.reads, readers)
 
 
 class Sets:
@@ -136,7 +137,7 @@ async def test_a_reply_of_many_is_made_on_the_thread_that_read_it(ledger: LargeL
         case "ListJobs":
             name = await queries.list_jobs(Listing(JobFilter(ALICE)), "", thread)
         case "BatchGetJobs":
-            name = await queries.jobs(ALICE, ["job"], thread, full=True)
+            name = await queries.jobs(ALICE, ["job"], thread, View.FULL)
         case _:
             name = await queries.list_chunks(ALICE, "job", frozenset(), 10, "", thread)
     assert name.startswith("owners")

@@ -10,10 +10,9 @@ import grpc
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
-from jobledger_service.core.ledger.readers import OWNER_THREADS
 from jobledger_service.core.model.errors import StoreUnavailable
 from jobledger_service.core.model.limit_errors import ReadTooLong
-from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.engines import OWNER_THREADS, Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.time_limits import TimeLimits
 

@@ -52,7 +52,7 @@ def lived(ledger: LargeLedger, job_id: str, rng: random.Random, count: int, *, f
         progress = ProgressReport(
             stage=rng.choice(["fetch", "work"]), items_completed=rng.randint(0, items), message="on it"
         )
-        beat = Heartbeat(ALICE, [(one.lease, WorkReport("r", progress))], LEASE)
+        beat = Heartbeat(ALICE, [(one.lease, WorkReport("r", progress))], lease_duration=LEASE)
         error = WorkError("E", str(one.chunk.index))
         reports.append(
             rng.choice([
@@ -185,7 +185,7 @@ def test_a_chunk_that_fails_fast_stops_the_others_as_each_by_itself(ledger: Larg
     claimed = ledger.claim(job_id, sorted(rng.sample(range(count), rng.randint(2, count))))
     ledger.now += SECOND
     beats = [(one.lease, WorkReport("r", ProgressReport(stage="work", percent=rng.random()))) for one in claimed]
-    ledger.do(Heartbeat(ALICE, rng.sample(beats, len(beats) // 2) or beats[:1], LEASE))
+    ledger.do(Heartbeat(ALICE, rng.sample(beats, len(beats) // 2) or beats[:1], lease_duration=LEASE))
     ledger.now += SECOND
     before, chunks = ledger.job(job_id), ledger.chunks(job_id)
     failing = rng.choice(claimed)

@@ -114,7 +114,7 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
     yield [one for feature in features for one in feature.duties if one.name in FORGETTING]
     kernel.committer.close()
     await running
-    kernel.queries.close()
+    kernel.readers.close()
     for feature in features:
         if feature.close is not None:
             await feature.close()

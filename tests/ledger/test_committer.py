@@ -6,11 +6,12 @@ import pytest
 from jobledger.v1.job_pb2 import Job
 from jobledger_service.core.ledger.commands import CreateJob
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.write_ports import RejectedStatementError
 from jobledger_service.core.model.errors import Draining, JobAlreadyExists
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.limit_errors import QueueFull
+from jobledger_service.core.store.reads import View
+from jobledger_service.core.store.writes import RejectedStatementError
 from msgspec.structs import replace
 
 from tests.support.ledger import PATIENT, Ledger, create
@@ -27,7 +28,7 @@ def test_a_statement_that_the_database_rejects_fails_its_own_command_alone(ledge
     failed = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
     assert failed == [3, 10]
     assert all(isinstance(outcomes[n], RejectedStatementError) for n in failed)
-    there = ledger.reads.read_jobs([f"me/job-{n}" for n in range(16)], full=False).jobs
+    there = ledger.reads.read_jobs([f"me/job-{n}" for n in range(16)], View.BASIC).jobs
     assert sorted(there) == sorted(f"me/job-{n}" for n in range(16) if n not in failed)
     assert ledger.positions() == list(range(1, 15))
     assert [entry.position for commit in commits for entry in commit.entries] == list(range(1, 15))
@@ -55,7 +56,7 @@ async def test_a_caller_that_left_before_its_batch_costs_nothing(ledger: Ledger)
     await running
     assert (Job.FromString(job).job_id, created) == ("stayed", True)
     assert [entry.job_key for commit in ledger.commits for entry in commit.entries] == ["me/stayed"]
-    assert "me/left" not in ledger.reads.read_jobs(["me/left"], full=False).jobs
+    assert "me/left" not in ledger.reads.read_jobs(["me/left"], View.BASIC).jobs
 
 
 async def test_a_full_queue_refuses_and_a_closed_one_drains(ledger: Ledger):

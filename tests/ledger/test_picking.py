@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.picking import FIRST_FETCH, pick
-from jobledger_service.core.ledger.ports import Queue
-from jobledger_service.core.ledger.write_ports import ClaimQuery, WaitingChunk
+from jobledger_service.core.ledger.picking import FIRST_FETCH, ClaimQuery, pick
+from jobledger_service.core.model.chunk import Queue
+from jobledger_service.core.store.writes import WaitingChunk
 
 KINDS = ("a", "b", "c")
 

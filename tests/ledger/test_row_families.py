@@ -4,18 +4,19 @@ import re
 from itertools import pairwise
 
 import pytest
-from jobledger_service.core.ledger.commands import ClaimChunks, CompleteChunks, CreateJob, FailChunks
-from jobledger_service.core.ledger.row_families import open_families
+from jobledger_service.core.ledger.commands import ClaimChunks, CompleteChunks, CreateJob, FailChunks, Heartbeat
+from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily, open_families
 from jobledger_service.core.ledger.undo import Undo
-from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.chunk import Artifact, WorkError
 from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists
 from jobledger_service.core.model.job import JobSpec, Stage
 from jobledger_service.core.model.leases import Lease
 from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.slots import JobLimit
 from jobledger_service.core.model.work import Claim, Failure, WorkReport
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.writing import Transaction, WriteStore
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
 from jobledger_service.features.limits.rules import Limit
 from jobledger_service.features.limits.store import LimitStore
@@ -86,11 +87,37 @@ def test_a_batch_locks_jobs_then_families_by_rank_and_the_counter_last(ledger: L
 
 def test_every_family_has_a_rank_of_its_own(ledger: Ledger):
     families = all_families(ledger.database)
-    with SqlWriteStore(ledger.database).transaction() as transaction:
+    with WriteStore(ledger.database).transaction() as transaction:
         ranks = [family.rank for family in open_families(reversed(families), transaction, Undo())]
         assert all(one < next_ for one, next_ in pairwise(ranks))
         with pytest.raises(AssertionError, match="the same rank"):
             open_families([families[1], families[1]], transaction, Undo())
+
+
+def test_a_batch_that_only_reports_progress_opens_no_family(ledger: Ledger):
+    opened = list[OpenFamily]()
+
+    def noted(open_family: OpenFamily) -> OpenFamily:
+        def open_noted(transaction: Transaction, undo: Undo) -> RowFamily:
+            opened.append(open_family)
+            return open_family(transaction, undo)
+
+        return open_noted
+
+    families = all_families(ledger.database)
+    ledger.executor._families = [noted(one) for one in families]
+    ledger.executor.run([create("a")])
+    [lease] = claimed(ledger, "k")
+    opened.clear()
+    report = WorkReport("r", ProgressReport(percent=1))
+    ledger.executor.run([Heartbeat("me", [(lease, report)], lease_duration=10**9)])
+    assert opened == []
+    with_artifact = replace(report, artifacts={"one": Artifact("s3://bucket/one", size_bytes=1)})
+    ledger.executor.run([Heartbeat("me", [(lease, with_artifact)], lease_duration=10**9)])
+    assert {*opened} == {*families}, "artifacts count into the figures"
+    opened.clear()
+    ledger.executor.run([CompleteChunks("me", [(lease, WorkReport("c"), "")])])
+    assert {*opened} == {*families}
 
 
 def test_what_a_refused_command_did_to_slots_is_undone(ledger: Ledger):

@@ -25,10 +25,12 @@ from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.api.job_service import JobService
 from jobledger_service.core.ledger.commands import CancelJob, UpdateJob
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.model.lifecycle import Cancellation, CancelOutcome, JobUpdate
 from jobledger_service.core.store import job_rows
+from jobledger_service.core.store.reads import View
 from jobledger_service.core.store.tables import jobs
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
 from sqlalchemy import event, select
 
@@ -105,10 +107,10 @@ def test_what_never_changes_is_written_once_and_not_read_by_who_changes_the_job(
 async def test_reads_of_jobs_join_segments_and_read_no_other_columns_of_them(ledger: Ledger):
     ledger.executor.run([create(f"job-{n}") for n in range(5)])
     caller, ids = Caller("me", "caller", frozenset(Role)), [f"job-{n}" for n in range(5)]
-    queries, nothing, statements = Queries(ledger.reads), cast("Any", None), list[str]()
+    readers, nothing, statements = Readers(), cast("Any", None), list[str]()
     event.listen(ledger.database.reader, "before_cursor_execute", lambda *given: statements.append(given[2]))
-    with closing(queries), calls() as counted:
-        service = JobService(nothing, queries, nothing, nothing, nothing, UnreadableRows())
+    with closing(readers), calls() as counted:
+        service = JobService(nothing, Queries(ledger.reads, readers), nothing, nothing, nothing, UnreadableRows())
         for view in (JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
             one = await service.GetJob(GetJobRequest(job_id="job-0", view=view), caller)
             some = await service.BatchGetJobs(BatchGetJobsRequest(job_ids=ids, view=view), caller)
@@ -118,7 +120,7 @@ async def test_reads_of_jobs_join_segments_and_read_no_other_columns_of_them(led
             assert [job.job_id for job in ListJobsResponse.FromString(page).jobs] == ids[::-1]
             of_page = {job.job_id: job for job in ListJobsResponse.FromString(page).jobs}
             assert of_page["job-0"] == GetJobResponse.FromString(one).job
-        read = ledger.reads.read_jobs(["me/job-0"], full=True)
+        read = ledger.reads.read_jobs(["me/job-0"], View.FULL)
         assert WatchJobResponse.FromString(ProtoCodec().snapshot(read.jobs["me/job-0"], b"")).job == of_page["job-0"]
     assert not counted
     of_jobs = [one for one in statements if "jobs.fixed" in one]

@@ -8,7 +8,7 @@ from jobledger_service.core.model.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import Measure, StatisticsDelta
 from jobledger_service.features.statistics.rules import MAX_KINDS, Figures, StatsQuery
@@ -29,7 +29,7 @@ def add_kinds(database: Database, numbers: range) -> None:
         delta.add_rollup(("me", HOURS.start, kind, "CREATED", 0), 1, 0)
         for hour in HOURS[1:]:
             delta.add_rollup(("me", hour, kind, "ARTIFACTS", 0), 1, MAX_SUM - 1)
-    with SqlWriteStore(database).transaction() as transaction:
+    with WriteStore(database).transaction() as transaction:
         add_statistics(transaction.connection, database.dialect, delta)
     statistics = SqlStatisticsStore(database)
     while due := statistics.unfolded(HOURS.start + 1):

@@ -7,7 +7,7 @@ from jobledger_service.core.model.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import counts, running_totals
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.statistics.activity import Activity
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import Measure, StatisticsDelta
@@ -24,7 +24,7 @@ class Model:
 
     def __init__(self, database: Database, rng: random.Random) -> None:
         self.database = database
-        self.statistics, self.writes = SqlStatisticsStore(database), SqlWriteStore(database)
+        self.statistics, self.writes = SqlStatisticsStore(database), WriteStore(database)
         self.written: list[tuple[Rollup, int, int]] = []
         self.rng = rng
 
@@ -91,7 +91,7 @@ def test_the_figures_do_not_depend_on_what_was_folded(database: Database, seed: 
 
 
 def test_more_kinds_than_are_folded_at_once_are_folded_in_steps(database: Database):
-    statistics, writes = SqlStatisticsStore(database), SqlWriteStore(database)
+    statistics, writes = SqlStatisticsStore(database), WriteStore(database)
     tally = StatisticsDelta()
     for n in range(120):
         tally.add_count(("me", f"k{n}", "COMPLETED"), 1, 0, 0)
@@ -105,7 +105,7 @@ def test_more_kinds_than_are_folded_at_once_are_folded_in_steps(database: Databa
 
 
 def test_a_sum_stops_before_it_leaves_64_bits(database: Database):
-    statistics, writes = SqlStatisticsStore(database), SqlWriteStore(database)
+    statistics, writes = SqlStatisticsStore(database), WriteStore(database)
     for total in (MAX_SUM, MAX_SUM, -MAX_SUM, -MAX_SUM, -MAX_SUM):
         tally = StatisticsDelta()
         tally.add_count(("me", "a", "QUEUED"), 1, 0, 0)

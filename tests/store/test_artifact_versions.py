@@ -8,7 +8,6 @@ import pytest
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec, whole
 from jobledger_service.core.ledger.commands import ClaimedChunk, CompleteChunks, DeleteJob, Heartbeat
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.chunk import Artifact
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import JobSpec
@@ -17,6 +16,7 @@ from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import WorkReport
 from jobledger_service.core.store import artifact_versions as versions
+from jobledger_service.core.store.reads import EventRow
 from jobledger_service.core.store.tables import artifact_versions, events
 from jobledger_service.features.exports.export import job_of
 from jobledger_service.features.exports.lines import JsonLines
@@ -48,7 +48,7 @@ def artifacts(count: int, prefix: str = "out", size: int = 585) -> dict[str, Art
 
 
 def report(ledger: LargeLedger, claimed: ClaimedChunk, **fields: object) -> None:
-    [answer] = ledger.do(Heartbeat(ALICE, [(claimed.lease, WorkReport("r", **fields))], LEASE))
+    [answer] = ledger.do(Heartbeat(ALICE, [(claimed.lease, WorkReport("r", **fields))], lease_duration=LEASE))
     assert answer.status == "OK"
 
 
@@ -134,7 +134,9 @@ def test_a_report_and_the_deletion_of_its_job_are_one_event_with_the_artifacts(l
     ledger.create("big", [1])
     [claimed] = ledger.claim("big", [0])
     last = WorkReport("r", artifacts=artifacts(1, "chunk"), job_artifacts=artifacts(1, "job"))
-    ledger.batch(Heartbeat(ALICE, [(claimed.lease, last)], LEASE), DeleteJob(ALICE, "big", "caller", force=True))
+    ledger.batch(
+        Heartbeat(ALICE, [(claimed.lease, last)], lease_duration=LEASE), DeleteJob(ALICE, "big", "caller", force=True)
+    )
     message = WatchJobResponse.FromString(whole(stored(ledger)[-1]))
     assert (list(message.job.artifacts), list(message.chunks[0].artifacts)) == (["job-0"], ["chunk-0"])
     trim(ledger, 10)

@@ -5,18 +5,11 @@ from collections import Counter
 import pytest
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.core.store.engines import Database
-from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
+from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryCapacity
 from jobledger_service.features.webhooks.delivery_store import EXPIRED_MESSAGE, SqlDeliveryStore
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook
-from jobledger_service.features.webhooks.store import SqlWebhookStore
-from jobledger_service.features.webhooks.values import (
-    ClaimedDelivery,
-    DeliveryCapacity,
-    Draft,
-    FanoutBatch,
-    FinishedAttempt,
-)
+from jobledger_service.features.webhooks.store import FanoutBatch, SqlWebhookStore
 from msgspec.structs import replace
 
 pytestmark = pytest.mark.fast
@@ -30,26 +23,24 @@ def made(webhook_id: str, state: WebhookState = WebhookState.ACTIVE, owner: str 
     return Webhook(owner, webhook_id, "https://example.org/", secrets, 1, 1, state=state, state_time=1)
 
 
-def draft(webhook: Webhook, position: int, job: str, create_time: int = 1) -> Draft:
+def draft(webhook: Webhook, position: int, job: str, create_time: int = 1) -> Delivery:
     event_type = WebhookEventType.JOB_CREATED
-    return Draft(Delivery(webhook.key, position, 0, f"me/{job}", event_type, create_time), b"{}")
+    return Delivery(webhook.key, position, 0, f"me/{job}", event_type, create_time, body=b"{}")
 
 
-def claim(
-    delivery_store: SqlDeliveryStore, now: int, *finished: FinishedAttempt, lease: int = 100
-) -> list[ClaimedDelivery]:
-    return delivery_store.settle_and_claim(finished, lambda same, _: same, ROOM, now, lease)
+def claim(delivery_store: SqlDeliveryStore, now: int, *finished: Delivery, lease: int = 100) -> list[Delivery]:
+    return [one for _, one in delivery_store.settle_and_claim(finished, lambda same, _: same, ROOM, now, lease)]
 
 
 def test_what_is_too_old_dies_or_is_forgotten_and_the_next_of_its_job_goes(database: Database):
     store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     webhook = store.create(made("w"), 1)
     drafts = [draft(webhook, 1, "a"), draft(webhook, 2, "a", 50), draft(webhook, 3, "b"), draft(webhook, 4, "c")]
-    assert store.record_batch(FanoutBatch(0, 4, None, drafts), None, 5)
+    assert store.record_batch(FanoutBatch(0, 4, None, drafts), 5)
     running, done, broken = sorted(claim(delivery_store, 5), key=lambda one: one.position)
     assert [one.position for one in (running, done, broken)] == [1, 3, 4]
-    delivered = FinishedAttempt(done, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None)
-    failed = FinishedAttempt(broken, Attempt(5, 1, 500, "answered 500"), DeliveryState.PENDING, 1_000)
+    delivered = done.attempted(Attempt(5, 1, 200, ""), None)
+    failed = broken.attempted(Attempt(5, 1, 500, "answered 500"), 1_000)
     assert claim(delivery_store, 6, delivered, failed) == []
 
     assert delivery_store.trim_deliveries(before=10, limit=100, now=20) == 2
@@ -69,58 +60,58 @@ def test_what_is_too_old_dies_or_is_forgotten_and_the_next_of_its_job_goes(datab
 def test_an_attempt_that_comes_too_late_changes_nothing(database: Database):
     store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     webhook = store.create(made("w"), 1)
-    assert store.record_batch(FanoutBatch(0, 1, None, [draft(webhook, 1, "a")]), None, 5)
+    assert store.record_batch(FanoutBatch(0, 1, None, [draft(webhook, 1, "a")]), 5)
     [first] = claim(delivery_store, 5, lease=10)
     assert claim(delivery_store, 14) == []
     [second] = claim(delivery_store, 15)
-    assert (first.fence, second.fence) == (1, 2)
-    late = FinishedAttempt(first, Attempt(5, 1, 410, "answered 410"), DeliveryState.DEAD, None)
+    assert (first.attempt_count, second.attempt_count) == (1, 2)
+    late = first.attempted(Attempt(5, 1, 410, "answered 410"), None)
     claim(delivery_store, 16, late)
     assert delivery_store.deliveries(webhook.key, ALL, None, 10)[0][0].state is DeliveryState.PENDING
-    claim(delivery_store, 17, FinishedAttempt(second, Attempt(15, 1, 200, ""), DeliveryState.DELIVERED, None))
+    claim(delivery_store, 17, second.attempted(Attempt(15, 1, 200, ""), None))
     assert delivery_store.deliveries(webhook.key, ALL, None, 10)[0][0].state is DeliveryState.DELIVERED
 
 
 def test_what_was_broken_off_can_be_claimed_at_once(database: Database):
     store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     webhook = store.create(made("w"), 1)
-    assert store.record_batch(FanoutBatch(0, 1, None, [draft(webhook, 1, "a")]), None, 5)
+    assert store.record_batch(FanoutBatch(0, 1, None, [draft(webhook, 1, "a")]), 5)
     delivery_store.release(claim(delivery_store, 5))
-    assert [one.fence for one in claim(delivery_store, 6)] == [2]
+    assert [one.attempt_count for one in claim(delivery_store, 6)] == [2]
 
 
 def test_an_owner_of_many_webhooks_leaves_the_others_their_share(database: Database):
     store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     many = [store.create(made(name, owner="many"), 9) for name in "abc"]
     drafts = [draft(webhook, position, f"job-{position}") for webhook in many for position in range(1, 9)]
-    assert store.record_batch(FanoutBatch(0, 8, None, drafts), None, 5)
+    assert store.record_batch(FanoutBatch(0, 8, None, drafts), 5)
     alone = delivery_store.settle_and_claim(
         [], lambda same, _: same, DeliveryCapacity(total=6, per_webhook=4, busy={}), 5, 1_000
     )
     assert len(alone) == 6  # nobody else wants any
 
     few = store.create(made("w", owner="few"), 9)
-    assert store.record_batch(FanoutBatch(8, 12, None, [draft(few, position, "x") for position in (9, 10)]), None, 6)
-    busy = Counter(one.webhook_key for one in alone)
+    assert store.record_batch(FanoutBatch(8, 12, None, [draft(few, position, "x") for position in (9, 10)]), 6)
+    busy = Counter(one.webhook_key for _, one in alone)
     assert (
         delivery_store.settle_and_claim(
             [], lambda same, _: same, DeliveryCapacity(total=0, per_webhook=4, busy=busy), 7, 1_000
         )
         == []
     )
-    busy.subtract({alone[0].webhook_key: 1})
-    [next_] = delivery_store.settle_and_claim(
+    busy.subtract({alone[0][1].webhook_key: 1})
+    [(next_, _)] = delivery_store.settle_and_claim(
         [], lambda same, _: same, DeliveryCapacity(total=1, per_webhook=4, busy=busy), 7, 1_000
     )
-    assert next_.webhook_key == few.key
+    assert next_.key == few.key
 
 
 def test_a_place_counts_once_and_a_disabled_webhook_records_nothing(database: Database):
     store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     active, disabled = store.create(made("a"), 2), store.create(made("b", WebhookState.DISABLED), 2)
     batch = FanoutBatch(0, 3, None, [draft(active, 2, "x"), draft(disabled, 2, "x")])
-    assert store.record_batch(batch, None, 5)
-    assert not store.record_batch(batch, None, 5)
+    assert store.record_batch(batch, 5)
+    assert not store.record_batch(batch, 5)
     assert store.fanout_position() == 3
     assert len(delivery_store.deliveries(active.key, ALL, None, 10)[0]) == 1
     assert delivery_store.deliveries(disabled.key, ALL, None, 10)[0] == []
@@ -129,8 +120,8 @@ def test_a_place_counts_once_and_a_disabled_webhook_records_nothing(database: Da
 def test_what_was_missed_is_reported_to_those_that_recorded(database: Database):
     store = SqlWebhookStore(database)
     active, disabled = store.create(made("a"), 2), store.create(made("b", WebhookState.DISABLED), 2)
-    assert store.record_batch(FanoutBatch(0, 7, 7, []), Missed(1, 7, 9), 9)
-    assert store.record_batch(FanoutBatch(7, 9, 9, []), Missed(8, 9, 10), 10)
+    assert store.record_batch(FanoutBatch(0, 7, 7, []), 9)
+    assert store.record_batch(FanoutBatch(7, 9, 9, []), 10)
     found = [store.find(webhook.key) for webhook in (active, disabled)]
     assert [one.missed for one in found if one] == [Missed(8, 9, 10), None]
 
@@ -138,9 +129,9 @@ def test_what_was_missed_is_reported_to_those_that_recorded(database: Database):
 def test_a_page_of_some_states_looks_at_so_many_deliveries_and_says_where_it_ended(database: Database):
     store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database, max_look=3)
     webhook = store.create(made("w"), 1)
-    assert store.record_batch(FanoutBatch(0, 8, None, [draft(webhook, n, f"job-{n}") for n in range(1, 9)]), None, 5)
+    assert store.record_batch(FanoutBatch(0, 8, None, [draft(webhook, n, f"job-{n}") for n in range(1, 9)]), 5)
     [first, *_] = sorted(claim(delivery_store, 5), key=lambda one: one.position)
-    claim(delivery_store, 6, FinishedAttempt(first, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None))
+    claim(delivery_store, 6, first.attempted(Attempt(5, 1, 200, ""), None))
     pages, place = list[list[int]](), None
     while not pages or place:
         page, place = delivery_store.deliveries(webhook.key, frozenset({DeliveryState.DELIVERED}), place, 2)
@@ -156,8 +147,8 @@ def test_a_page_of_deliveries_fits_into_a_reply(database: Database):
     webhook = store.create(made("w"), 1)
     event_type = (Attempt(5, 1, 500, "x" * 100_000),) * 20  # far more than the service itself notes
     drafts = [draft(webhook, n, f"job-{n}") for n in range(1, 5)]
-    drafts = [Draft(replace(one.delivery, attempts=event_type), one.body) for one in drafts]
-    assert store.record_batch(FanoutBatch(0, 4, None, drafts), None, 5)
+    drafts = [replace(one, attempts=event_type) for one in drafts]
+    assert store.record_batch(FanoutBatch(0, 4, None, drafts), 5)
     page, last = delivery_store.deliveries(webhook.key, frozenset(), None, 10)
     assert [one.position for one in page] == [4]
     assert last == (4, 0)

@@ -11,18 +11,17 @@ import pytest
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CreateJob, DeleteJob, UpdateJob
-from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.ledger.paging import PageTokens
-from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import SqlReadStore
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
+from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.exports.columns import COLUMNS
 from jobledger_service.features.exports.export import Exports, job_of
 from jobledger_service.features.exports.lines import JsonLines
@@ -47,20 +46,17 @@ class Ledger:
     def __init__(self, url: str, quiet: int) -> None:
         self.database = open_database(url)
         upgrade(self.database)
-        self.reads = SqlReadStore(self.database)
+        self.reads = ReadStore(self.database)
         self.exports = SqlExportStore(self.database)
         self.clock = count(SECOND, SECOND)
         self._executor = Executor(
-            SqlWriteStore(self.database),
+            WriteStore(self.database),
             ProtoCodec(),
             lambda: next(self.clock),
-            self.cursor,
+            Cursors(self.reads.epoch.id),
             all_families(self.database),
             quiet,
         )
-
-    def cursor(self, position: int) -> Cursor:
-        return Cursor(self.reads.epoch.id, position)
 
     def create(self, *job_ids: str, name: str = "") -> None:
         self.run(*(CreateJob(new(job_id, name), "caller", inputs=Inputs()) for job_id in job_ids))
@@ -152,7 +148,7 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(open_ledger: 
     ledger = open_ledger(quiet=SECOND * 1_000)
     for begin in range(0, JOBS, 500):
         ledger.create(*(f"job-{number}" for number in range(begin, begin + 500)), name="n" * 1_000)
-    exports = Exports(ledger.exports, PageTokens(ledger.reads.epoch), ledger.cursor, UnreadableRows())
+    exports = Exports(ledger.exports, PageTokens(ledger.reads.epoch), Cursors(ledger.reads.epoch.id), UnreadableRows())
     rows = taken = 0
     limits = []
     with traced():

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.read_ports import Listing, Order, View
-from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import FilterFields, JobFilter, TimeRange
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
@@ -19,8 +17,10 @@ from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.listing import Budget
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import SqlReadStore
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.reads import Listing, Order, View
+from jobledger_service.core.store.writes import Writes
+from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from msgspec.structs import replace
@@ -46,7 +46,7 @@ def population(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         upgrade(database)
         known: Jobs = {}
         for writes, statistics in (*JobPopulation(400, END, chunks=(1,)).writes(400), oddly_named(), runs()):
-            with SqlWriteStore(database).transaction() as transaction:
+            with WriteStore(database).transaction() as transaction:
                 transaction.save(writes)
                 add_statistics(transaction.connection, database.dialect, statistics)
             known |= {job.key: FilterFields.of(job) for job, *_ in writes.new_jobs}
@@ -77,10 +77,10 @@ def oddly_named() -> tuple[Writes, StatisticsDelta]:
 
 def listed(database: Database, listing: Listing, budget: Budget) -> list[str]:
     """Return all keys of a list, page by page."""
-    reads, keys = SqlReadStore(database, budget), []
+    reads, keys = ReadStore(database, budget), []
     while True:
         page = reads.list_jobs(listing)
-        keys += [one.job_key for one in page.statuses]
+        keys += [one.key for one in page.jobs]
         if page.next is None:
             return keys
         listing = replace(listing, after=page.next)
@@ -140,7 +140,7 @@ def test_pages_are_what_a_model_says(
     )
     listing = Listing(wanted, order, ascending=ascending, limit=limit, view=View.STATUS)
     assert listed(database, listing, budget) == [key for *_, key in (expected if ascending else expected[::-1])]
-    first = SqlReadStore(database, budget).list_jobs(replace(listing, count_to=50))
+    first = ReadStore(database, budget).list_jobs(replace(listing, count_to=50))
     assert first.count == len(expected) if not first.more else first.count <= min(len(expected), 50)
 
 

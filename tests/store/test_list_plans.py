@@ -3,11 +3,11 @@
 from typing import Any, Self
 
 import pytest
-from jobledger_service.core.ledger.read_ports import Listing, Order, PageKey
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.states import ENDED, JobState
 from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.reads import Listing, Order, PageKey
 from jobledger_service.core.store.routes import Steps, routes
 from msgspec.structs import replace
 from sqlalchemy import event
@@ -94,7 +94,7 @@ def hold_of(large: Database, listing: Listing) -> None:
     """Assert that the first page of a list, and one far within, walk an index no further than they have to."""
     for place, count_to in ((None, 1_000), (middle(large, listing), 0)):
         with Plans(large) as plans:
-            listed = SqlReadStore(large).list_jobs(replace(listing, after=place, count_to=count_to))
+            listed = ReadStore(large).list_jobs(replace(listing, after=place, count_to=count_to))
         plans.hold()
         assert len(listed.jobs) == listing.limit
         # The rows of the page, one more, those to merge the arms; and what is counted.
@@ -109,7 +109,7 @@ def test_lists_of_100000_jobs_walk_an_index_at_the_start_and_deep_within(large: 
     # Seven digits that one job and its copies have: no look at the newest jobs finds them.
     with Plans(large) as plans:
         wanted = (JobFilter(owner, search=("0000007",)) for owner in OWNERS)
-        counts = [SqlReadStore(large).list_jobs(Listing(one, count_to=1_000)).count for one in wanted]
+        counts = [ReadStore(large).list_jobs(Listing(one, count_to=1_000)).count for one in wanted]
     assert sorted(counts) == [0, 0, 0, 200]
     plans.hold(sorts=True)
     # The few that it finds are read by their keys, and not out of all of the owner's.

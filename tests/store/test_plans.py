@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
-from jobledger_service.core.model.states import DeliveryState, JobState
+from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.due import LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import chunks, job_words, jobs
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.exports.page import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
 from jobledger_service.features.limits.store import SLOTS_DUE, LimitStore
@@ -23,12 +23,11 @@ from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
-from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
+from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryCapacity
 from jobledger_service.features.webhooks.delivery_store import DELIVERIES_DUE, SqlDeliveryStore
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.rules import Secret, Webhook
-from jobledger_service.features.webhooks.store import EVENTS_DUE, SqlWebhookStore
-from jobledger_service.features.webhooks.values import DeliveryCapacity, Draft, FanoutBatch, FinishedAttempt
+from jobledger_service.features.webhooks.store import EVENTS_DUE, FanoutBatch, SqlWebhookStore
 from sqlalchemy import event
 
 DUE = {
@@ -70,7 +69,7 @@ class Plans:
 
 def test_a_claim_of_one_kind_walks_the_index_of_what_waits(database: Database):
     plans = Plans(database)
-    with SqlWriteStore(database).transaction() as transaction:
+    with WriteStore(database).transaction() as transaction:
         transaction.waiting_chunks({("me", "k"): 5})
     plans.hold("chunks_waiting")
 
@@ -86,7 +85,7 @@ def test_a_claim_of_one_kind_walks_the_index_of_what_waits(database: Database):
 )
 def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str, index: str):
     plans = Plans(database)
-    assert getattr(SqlReadStore(database), duty)(1, 10) == []
+    assert getattr(ReadStore(database), duty)(1, 10) == []
     plans.hold(index)
 
 
@@ -121,19 +120,19 @@ def test_running_totals_that_are_too_old_are_found_by_their_hour(database: Datab
 
 def test_the_service_finds_its_own_jobs_by_an_index_of_them_alone(database: Database):
     plans = Plans(database)
-    assert SqlReadStore(database).service_queues() == []
+    assert ReadStore(database).service_queues() == []
     assert "SCAN chunks USING INDEX chunks_of_service" in plans.steps, plans.steps
 
 
 def test_the_history_of_a_job_walks_its_index(database: Database):
     plans = Plans(database)
-    SqlReadStore(database).events(0, 10, job_key="me/x")
+    ReadStore(database).events(0, 10, job_key="me/x")
     assert any("SEARCH events USING INDEX events_by_job" in step for step in plans.steps), plans.steps
 
 
 def test_the_history_of_an_owner_walks_its_index(database: Database):
     plans = Plans(database)
-    SqlReadStore(database).events(0, 10, owner="me")
+    ReadStore(database).events(0, 10, owner="me")
     found = "SEARCH events USING INDEX events_by_owner (<expr>=? AND position>?)"
     assert found in plans.steps, plans.steps
 
@@ -150,7 +149,7 @@ def test_a_page_of_an_export_walks_its_indexes(database: Database, after: Export
 
 def test_jobs_and_chunks_are_found_by_their_keys(database: Database):
     plans = Plans(database)
-    with SqlWriteStore(database).transaction() as transaction:
+    with WriteStore(database).transaction() as transaction:
         transaction.jobs(["me/a", "me/b"])
         transaction.chunks([("me/a", 0), ("me/b", 1)])
     assert any("SEARCH jobs" in step for step in plans.steps), plans.steps
@@ -181,7 +180,7 @@ def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
     for kind in ("a", "b"):
         tally.add_count(("me", kind, "QUEUED"), 1, 1, 0)
         tally.add_rollup(("me", 30, kind, "CREATED", 0), 1, 0)
-    with SqlWriteStore(database).transaction() as transaction:
+    with WriteStore(database).transaction() as transaction:
         add_statistics(transaction.connection, database.dialect, tally)
     plans = Plans(database)
     figures = SqlStatisticsStore(database).figures(StatsQuery("me", kinds, range(5, 50), step))
@@ -212,13 +211,13 @@ def test_deliveries_that_are_due_and_the_next_of_a_job_walk_their_indexes(databa
     webhook = store.create(WEBHOOK, 1)
     made = [Delivery(webhook.key, position, 0, "me/x", WebhookEventType.JOB_CREATED, 1) for position in (1, 2)]
     plans = Plans(database)
-    assert store.record_batch(FanoutBatch(0, 2, None, [Draft(one, b"{}") for one in made]), None, 5)
+    assert store.record_batch(FanoutBatch(0, 2, None, made), 5)
     assert delivery_store.is_due(5)
     plans.hold("deliveries_scheduled")
-    [first] = delivery_store.settle_and_claim([], lambda same, _: same, ROOM, 5, 10)
-    done = FinishedAttempt(first, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None)
+    [(_, first)] = delivery_store.settle_and_claim([], lambda same, _: same, ROOM, 5, 10)
+    done = first.attempted(Attempt(5, 1, 200, ""), None)
     plans.steps.clear()
-    [second] = delivery_store.settle_and_claim([done], lambda same, _: same, ROOM, 6, 10)
+    [(_, second)] = delivery_store.settle_and_claim([done], lambda same, _: same, ROOM, 6, 10)
     assert (first.position, second.position) == (1, 2)
     plans.hold("deliveries_pending_of_job (webhook_key=? AND job_key=?")
     assert "SCAN deliveries" not in plans.steps

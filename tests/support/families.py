@@ -1,7 +1,7 @@
 """The rows of a batch that a server has beside those of jobs and chunks."""
 
+from jobledger_service.core.ledger.core_families import core_families
 from jobledger_service.core.ledger.row_families import OpenFamily
-from jobledger_service.core.store.core_families import core_families
 from jobledger_service.core.store.engines import Database
 from jobledger_service.features.limits.family import limits_family
 from jobledger_service.features.retention.feature import expire_times

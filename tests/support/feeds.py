@@ -7,14 +7,14 @@ from typing import Self
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.ledger.feed.live_feed import LiveFeed
 from jobledger_service.core.ledger.feed.subscription import FeedSubscription
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.reads import EventRow
 from jobledger_service.core.store.tables import events, ledger
 from sqlalchemy import delete, insert, update
 
@@ -47,20 +47,20 @@ class FeedLedger:
     def __init__(self, store: str, directory: Path) -> None:
         self.database = open_database(new_database(store, directory))
         upgrade(self.database)
-        self.reads = SqlReadStore(self.database)
-        self.queries = Queries(self.reads)
+        self.reads = ReadStore(self.database)
+        self.readers = Readers()
         self.found: list[Entry] = []
         self.feed = self.open_feed()
 
     def open_feed(self) -> LiveFeed:
         """Return another feed, as another process, or this one after a restart, would have it."""
-        return LiveFeed(self.reads, self.queries, codec, self.found.append, sole_writer=True)
+        return LiveFeed(self.reads, self.readers, codec, self.found.append, sole_writer=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.queries.close()
+        self.readers.close()
         self.database.close()
 
     def append(self, rows: Sequence[EventRow]) -> None:

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Commit, Executor
+from jobledger_service.core.ledger.codec import Codec
 from jobledger_service.core.ledger.commands import CreateJob
 from jobledger_service.core.ledger.committer import QueueBounds
-from jobledger_service.core.ledger.cursor import Cursor
-from jobledger_service.core.ledger.feed_ports import Codec
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import SqlReadStore
-from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.writing import WriteStore
 
 from tests.support.bounds import BOUND
 from tests.support.families import all_families
@@ -29,13 +29,13 @@ class Ledger:
     def __init__(self, file: Path, codec: Codec | None = None) -> None:
         self.database = open_database(f"sqlite:///{file}")
         upgrade(self.database)
-        self.reads = SqlReadStore(self.database)
+        self.reads = ReadStore(self.database)
         clock = count(1_000_000)
         self.executor = Executor(
-            SqlWriteStore(self.database),
+            WriteStore(self.database),
             codec or ProtoCodec(),
             lambda: next(clock),
-            lambda position: Cursor(self.reads.epoch.id, position),
+            Cursors(self.reads.epoch.id),
             all_families(self.database),
             quiet=0,
         )

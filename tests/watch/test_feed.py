@@ -10,16 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.ledger.feed.counts import FeedCounts
 from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, NoProgressError, Page
 from jobledger_service.core.ledger.feed.pages import Pages
 from jobledger_service.core.ledger.feed.ring import Ring
 from jobledger_service.core.ledger.feed.subscription import FeedSubscription
-from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.watch import Mode, Watch
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.reads import EventRow
 from jobledger_service.features.retention.store import SqlHistoryStore
 from structlog.testing import capture_logs
 
@@ -72,9 +74,9 @@ def test_the_index_of_subscribers_delivers_what_applying_each_filter_would(
     async def run() -> None:
         feed = reused.open_feed()
         with ExitStack() as stack:
-            by_filter = [stack.enter_context(closing(feed.subscribe_to_jobs(0, jobs))) for jobs in watched]
+            by_filter = [stack.enter_context(closing(feed.subscribe(0, jobs=jobs))) for jobs in watched]
             by_job = {
-                key: stack.enter_context(closing(feed.subscribe_to_job(0, key))) for key in ("alice/one", "bob/two")
+                key: stack.enter_context(closing(feed.subscribe(0, job_key=key))) for key in ("alice/one", "bob/two")
             }
             for one in (*by_filter, *by_job.values()):
                 assert list(await one.next(0)) == []  # it goes with the feed from here on
@@ -120,12 +122,12 @@ def test_a_reader_gets_each_of_its_own_events_once_and_its_position_never_falls(
         end = written[-1].position
 
         async def read(owner: str, start: int) -> None:
-            with closing(feed.subscribe_to_jobs(start, JobFilter(owner))) as subscription:
+            with closing(feed.subscribe(start, jobs=JobFilter(owner))) as subscription:
                 got = await read_to(subscription, end)
             assert got == [row.position for row in written if row.position > start and row.job_key.startswith(owner)]
 
         async def read_job(key: str, start: int) -> None:
-            with closing(feed.subscribe_to_job(start, key)) as subscription:
+            with closing(feed.subscribe(start, job_key=key)) as subscription:
                 got = await read_to(subscription, end)
             assert got == [row.position for row in written if row.position > start and row.job_key == key]
 
@@ -180,7 +182,7 @@ async def test_a_position_that_would_fall_is_an_error_and_not_a_loop():
 async def test_history_that_others_trimmed_first_ends_the_watches_that_missed_it_and_no_others(ledger: FeedLedger):
     feed = ledger.feed
     running = asyncio.create_task(feed.run())
-    with closing(feed.subscribe_to_jobs(0, JobFilter("alice"))) as subscription:
+    with closing(feed.subscribe(0, jobs=JobFilter("alice"))) as subscription:
         assert list(await subscription.next(0)) == []
         ledger.append(rows([("bob", 10)] * 5))
         ledger.trim(4)
@@ -188,7 +190,7 @@ async def test_history_that_others_trimmed_first_ends_the_watches_that_missed_it
         assert list(await subscription.next(BOUND)) == []  # woken, with nothing that it could be handed
         with pytest.raises(HistoryTrimmed):
             await subscription.next(0)
-    with closing(feed.subscribe_to_jobs(4, JobFilter("bob"))) as later:
+    with closing(feed.subscribe(4, jobs=JobFilter("bob"))) as later:
         assert await read_to(later, 5) == [5]
     assert [entry.position for entry in ledger.found] == [5]
     running.cancel()
@@ -200,9 +202,9 @@ async def test_an_event_that_cannot_be_read_reaches_its_owners_watches_and_stops
     good = rows([("alice", 10), ("bob", 10), ("alice", 10)])
     ledger.append([good[0], EventRow(2, "bob/broken", b"\xff", None), good[2]])
     feed = ledger.open_feed()
-    with closing(feed.subscribe_to_jobs(0, JobFilter("alice"))) as alice:
+    with closing(feed.subscribe(0, jobs=JobFilter("alice"))) as alice:
         assert await read_to(alice, 3) == [1, 3]
-    with closing(feed.subscribe_to_jobs(0, JobFilter("bob", kinds=frozenset({"other"})))) as bob:
+    with closing(feed.subscribe(0, jobs=JobFilter("bob", kinds=frozenset({"other"})))) as bob:
         [damaged] = await bob.next(0)
     assert (damaged.position, damaged.is_readable) == (2, False)
 
@@ -222,10 +224,11 @@ async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(ledger: F
 
 async def test_a_long_way_on_which_nothing_matches_is_reported_by_bookmarks_that_rise(ledger: FeedLedger):
     ledger.append(rows([("alice", 10)] * (3 * MAX_PAGE_ENTRIES + 5)))
-    watch = Watch(ledger.reads, ledger.queries, ledger.open_feed(), codec, bookmark_every=1e-9)
+    queries, cursors = Queries(ledger.reads, ledger.readers), Cursors(ledger.reads.epoch.id)
+    watch = Watch(ledger.reads, queries, ledger.readers, cursors, ledger.open_feed(), codec, bookmark_every=1e-9)
     others = JobFilter("alice", kinds=frozenset({"other"}))
-    async with aclosing(watch.jobs(others, ledger.queries.cursor(0).encode(), Mode.EVERY)) as messages:
+    async with aclosing(watch.jobs(others, cursors.encode(0), Mode.EVERY)) as messages:
         told = [WatchJobsResponse.FromString(await anext(messages)) for _ in range(4)]
     assert [message.type for message in told] == [BOOKMARK] * 4
-    places = [ledger.queries.parse_cursor(message.cursor) for message in told]
+    places = [cursors.parse(message.cursor) for message in told]
     assert places == [MAX_PAGE_ENTRIES, 2 * MAX_PAGE_ENTRIES, 3 * MAX_PAGE_ENTRIES, 3 * MAX_PAGE_ENTRIES + 5]

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from jobledger_service.core.ledger.commands import CreateJob
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.store.tables import deliveries
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.fanout import MAX_BODY_BYTES, MAX_DELIVERIES, WebhookFanout
 from jobledger_service.features.webhooks.rules import MAX_WEBHOOKS, Secret, Webhook
@@ -44,10 +44,10 @@ async def recorded(ledger: LargeLedger) -> list[tuple[int, int]]:
     committer = Committer(ledger.executor, lambda _: None, bounds=PATIENT)
     running = asyncio.create_task(committer.run())
     columns, steps = (func.count(), func.coalesce(func.sum(func.length(deliveries.c.body)), 0)), [(0, 0)]
-    with closing(Queries(ledger.reads)) as queries:
+    with closing(Readers()) as readers:
         kernel: Any = SimpleNamespace(
             store=ledger.reads,
-            queries=queries,
+            readers=readers,
             committer=committer,
             clock=lambda: ledger.now,
             unreadable=UnreadableRows(),

@@ -2,6 +2,7 @@
 """One call: its deadline, its metadata, and its repetition when that is safe."""
 
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
@@ -96,7 +97,7 @@ class Caller:
             previous = error
             self.clock.sleep(wait)
 
-    def _held_back(self, request: "Message") -> JobledgerError | None:
+    def _held_back(self, request: "Message | Sequence[Message]") -> JobledgerError | None:
         """Return the error of an attempt that is not to be sent, None for one that is."""
         if not self._holds_back:
             return None
@@ -125,6 +126,7 @@ class Caller:
         return None if deadline == inf else max(deadline - self.clock.monotonic(), 0.0)
 
 
-def _method_of(request: "Message") -> str:
-    """Return the method of a request: the contract names each request after its method."""
-    return request.DESCRIPTOR.name.removesuffix("Request")
+def _method_of(request: "Message | Sequence[Message]") -> str:
+    """Return the method of a request, or of those of a stream: the contract names each request after its method."""
+    one = request[0] if isinstance(request, Sequence) else request
+    return one.DESCRIPTOR.name.removesuffix("Request")

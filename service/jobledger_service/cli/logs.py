@@ -47,5 +47,4 @@ def set_up(level: str, form: Literal["auto", "json", "pretty"]) -> None:
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
     )

@@ -71,7 +71,7 @@ def serve_command(given: dict[str, Any]) -> None:
 
     Example: jobledger-server serve --database sqlite:///jobledger.db --listen 127.0.0.1:7070
     """
-    settings = _settings(given)
+    settings = _settings(**given)
     logs.set_up(settings.log_level, settings.log_format)
     with exit_on_error():
         check_settings(settings)
@@ -98,7 +98,7 @@ def config_command(
 
     Passwords are masked. Example: jobledger-server config --output env
     """
-    settings = _settings(given)
+    settings = _settings(**given)
     with exit_on_error():
         check_settings(settings)
     sources = {name: source_of(context, name) for name in type(settings).model_fields}
@@ -115,8 +115,7 @@ def migrate(
 
     On SQLite a server does this when it starts. On PostgreSQL, run it before you start servers of a new version.
     """
-    given: dict[str, Any] = {"database": database} if database else {}
-    settings = _settings(given)
+    settings = _settings(database=database)
     with exit_on_error(), closing(open_database(settings.database, UNLIMITED)) as opened:
         try:
             done = check(opened) if check_only else upgrade(opened)
@@ -136,7 +135,7 @@ def backup_command(
     The backup is a consistent snapshot. It is verified, and appears under its name only when it is complete.
     Example: jobledger-server backup jobledger-backup.db
     """
-    settings = _settings({"database": database} if database else {})
+    settings = _settings(database=database)
     with exit_on_error():
         position = back_up(settings.database, file, _Progress())
     typer.echo(f"{file} holds the ledger up to position {position}")
@@ -150,7 +149,7 @@ def recount_command(database: Annotated[str | None, option("database")] = None) 
 
     On PostgreSQL servers may keep running; on SQLite stop the server first.
     """
-    settings = _settings({"database": database} if database else {})
+    settings = _settings(database=database)
     with exit_on_error():
         check_exists(settings.database)
         with closing(open_database(settings.database, UNLIMITED)) as opened:
@@ -172,7 +171,7 @@ def restore_command(
     Cursors, page tokens and lease tokens from before the restore are refused from then on.
     Example: jobledger-server restore jobledger-backup.db --database sqlite:///jobledger.db
     """
-    settings = _settings({"database": database} if database else {})
+    settings = _settings(database=database)
     with exit_on_error():
         position = restore(file, settings.database, _Progress())
     typer.echo(f"{settings.database} holds the ledger up to position {position}, in a new epoch")
@@ -184,7 +183,7 @@ def new_epoch_command(database: Annotated[str | None, option("database")] = None
 
     Cursors, page tokens and lease tokens from before are refused from then on.
     """
-    settings = _settings({"database": database} if database else {})
+    settings = _settings(database=database)
     with exit_on_error():
         check_exists(settings.database)
         with closing(open_database(settings.database, UNLIMITED)) as opened:
@@ -232,7 +231,7 @@ def health_command(
             credentials = credentials_of(ca_file, cert_file, key_file, tls=tls)
             client = open_client(target, api_key, credentials, timeout=timeout)
         else:
-            client = _client_of_own_server(_settings({}), api_key, (ca_file, cert_file, key_file), timeout, tls=tls)
+            client = _client_of_own_server(_settings(), api_key, (ca_file, cert_file, key_file), timeout, tls=tls)
         with client:
             health = client.admin.get_system_health()
     typer.echo(as_json(health) if output is Output.JSON else as_text(health))
@@ -266,11 +265,11 @@ def _reachable(listen: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host) + f":{port}"  # noqa: S104  it is not bound to
 
 
-def _settings(given: dict[str, Any]) -> Settings:
+def _settings(**given: Any) -> Settings:  # noqa: ANN401  the settings check their values
     """Return the settings: what was given, else what the environment says; exit where either cannot be."""
     refuse_unknown_names()
     try:
-        return Settings(**given)
+        return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         for problem in error.errors():
             name = str(problem["loc"][0])

@@ -17,12 +17,12 @@ DEFAULT: Final = "default"
 _SOURCES: Final = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment"}
 
 
-def option(setting: str, *names: str) -> Any:  # noqa: ANN401  what typer takes
-    """Return the flag of a setting; `names` replace its name."""
+def option(setting: str) -> Any:  # noqa: ANN401  what typer takes
+    """Return the flag of a setting."""
     field = Settings.model_fields[setting]
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return typer.Option(
-        *(names or (flag(setting),)),
+        flag(setting),
         help=f"{field.description} [default: {_shown(field)}]",
         envvar=variable(setting),
         show_default=False,
@@ -43,12 +43,11 @@ def flag(setting: str) -> str:
 
 
 def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:
-    """Give a command a flag for every setting; it gets those that were given, by name, as its argument `given`."""
+    """Give a command a flag for every setting; they are its argument `given`, by name, None where not given."""
     own = [one for one in inspect.signature(command).parameters.values() if one.name != "given"]
 
     def called(**arguments: Any) -> Result:  # noqa: ANN401  typer's
-        given = {name: arguments.pop(name) for name in Settings.model_fields}
-        return command(given={name: value for name, value in given.items() if value is not None}, **arguments)
+        return command(given={name: arguments.pop(name) for name in Settings.model_fields}, **arguments)
 
     flags = [
         inspect.Parameter(

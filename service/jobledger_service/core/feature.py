@@ -80,14 +80,14 @@ def _backlog(kernel: Kernel) -> Backlog | None:
         return None
 
     async def count(owners: Sequence[str]) -> dict[str, int]:
-        return await kernel.queries.run(kernel.store.queued_jobs, owners, limit)
+        return await kernel.readers.for_server(kernel.store.queued_jobs, owners, limit)
 
     return Backlog(count, limit)
 
 
 def _clock(kernel: Kernel, clock: DatabaseClock) -> Duty:
     async def renew() -> bool:
-        await kernel.queries.run(clock.renew)
+        await kernel.readers.for_server(clock.renew)
         return False
 
     return Duty("clock", renew, CLOCK_RENEW_SECONDS)
@@ -99,7 +99,7 @@ def _due_scanner(kernel: Kernel, delay: int, duties: Iterable[Duty]) -> Duty:
     store = SqlDueStore(kernel.database, delay, {name: duty.due for name, duty in by_name.items()})
 
     async def wake_due() -> bool:
-        for name in await kernel.queries.run(store.due, kernel.clock()):
+        for name in await kernel.readers.for_server(store.due, kernel.clock()):
             by_name[name].wake_event.set()
         return False
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from prometheus_client.registry import Collector
 
 from jobledger_service.settings import Settings
-from jobledger_service.transport.authenticator import Keys
 from jobledger_service.transport.methods import Calls
-from jobledger_service.transport.rpc_server import CallControls
+from jobledger_service.transport.rpc_server import Authenticate, CallControls
 
 from .api.job_requests import NewId
 from .api.worker_requests import RequestContext
@@ -17,14 +16,17 @@ from .ledger.batch import Commit
 from .ledger.claims import ClaimQueue
 from .ledger.commands import ClaimedChunk, OnDeletion
 from .ledger.committer import Committer
+from .ledger.cursor import Cursors
 from .ledger.duty import Duty
 from .ledger.feed.live_feed import LiveFeed
-from .ledger.ports import Clock
+from .ledger.paging import PageTokens
 from .ledger.queries import Queries
-from .ledger.read_ports import ReadStore
-from .ledger.unreadable_rows import UnreadableRows
+from .ledger.readers import Readers
 from .ledger.watch import Watch
+from .store.clock import Clock
 from .store.engines import Database
+from .store.reading import ReadStore
+from .store.unreadable_rows import UnreadableRows
 
 ChunkHandler = Callable[[ClaimedChunk], Awaitable[None]]
 """Works a chunk of one of the service's own jobs to its end."""
@@ -43,7 +45,10 @@ class Kernel:
     on_deletion: OnDeletion
     unreadable: UnreadableRows
     store: ReadStore
+    readers: Readers
     queries: Queries
+    tokens: PageTokens
+    cursors: Cursors
     committer: Committer
     claims: ClaimQueue
     feed: LiveFeed
@@ -58,8 +63,8 @@ class Feature:
     """What a feature adds; all of it is optional.
 
     `on_commit` gets each commit of this process, before its callers get their answers. `chunk_handlers` work the
-    chunks of the service's own jobs, by kind. `collectors` show its metrics. `keys` names callers by their API keys.
-    `drain` is called when the server begins to drain, and `close` when no call and no duty runs any more.
+    chunks of the service's own jobs, by kind. `collectors` show its metrics. `authenticate` names callers by their API
+    keys. `drain` is called when the server begins to drain, and `close` when no call and no duty runs any more.
     """
 
     calls: Sequence[Calls] = ()
@@ -67,6 +72,6 @@ class Feature:
     on_commit: Callable[[Commit], None] | None = None
     chunk_handlers: Mapping[str, ChunkHandler] = field(default_factory=dict)
     collectors: Sequence[Collector] = ()
-    keys: Keys | None = None
+    authenticate: Authenticate | None = None
     drain: Callable[[], None] | None = None
     close: Callable[[], Awaitable[object]] | None = None

@@ -18,21 +18,24 @@ from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
 from .ledger.commands import OnDeletion
 from .ledger.committer import Batch, Committer, QueueBounds
+from .ledger.core_families import core_families
 from .ledger.current_call import begin_call
-from .ledger.entry import Entry
+from .ledger.cursor import Cursors
 from .ledger.feed.live_feed import LiveFeed
-from .ledger.ports import Clock
+from .ledger.paging import PageTokens
 from .ledger.queries import Queries
+from .ledger.readers import Readers
 from .ledger.row_families import OpenFamily
 from .ledger.shares import Shares
-from .ledger.unreadable_rows import UnreadableRows
 from .ledger.watch import Watch
 from .model.limits import SECOND
-from .store.core_families import core_families
+from .store.clock import Clock
 from .store.engines import Database
-from .store.reading import SqlReadStore
+from .store.entry import Entry
+from .store.reading import ReadStore
 from .store.time_limits import TimeLimits
-from .store.writing import SqlWriteStore
+from .store.unreadable_rows import UnreadableRows
+from .store.writing import WriteStore
 
 if TYPE_CHECKING:
     from jobledger_service.transport.rate_limiter import RateLimiter
@@ -60,13 +63,12 @@ def open_kernel(
 ) -> Kernel:
     """Return the core over a database whose schema is up to date."""
     unreadable = UnreadableRows(on_unreadable)
-    codec, writes = ProtoCodec(unreadable), SqlWriteStore(database, unreadable)
-    store = SqlReadStore(database, unreadable=unreadable)
-    queries = Queries(store, settings.reads_per_owner)
+    codec, writes = ProtoCodec(unreadable), WriteStore(database, unreadable)
+    store = ReadStore(database, unreadable=unreadable)
+    readers, cursors = Readers(settings.reads_per_owner), Cursors(store.epoch.id)
+    queries = Queries(store, readers)
     quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
-    executor = Executor(
-        writes, codec, clock, queries.cursor, [*core_families(database.dialect), *families], quiet=quiet
-    )
+    executor = Executor(writes, codec, clock, cursors, [*core_families(database.dialect), *families], quiet=quiet)
     bounds = QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
     committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch)
     claims = ClaimQueue(committer)
@@ -75,7 +77,7 @@ def open_kernel(
         if entry.ready and entry.after is not None:
             claims.wake({(entry.after.owner, entry.after.kind): entry.ready})
 
-    feed = LiveFeed(store, queries, codec, on_remote_entry, sole_writer=database.single_writer)
+    feed = LiveFeed(store, readers, codec, on_remote_entry, sole_writer=database.single_writer)
     schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
     watches = settings.watches_per_key if settings.auth == "keys" else settings.watches_without_keys
     return Kernel(
@@ -88,11 +90,14 @@ def open_kernel(
         on_deletion=on_deletion,
         unreadable=unreadable,
         store=store,
+        readers=readers,
         queries=queries,
+        tokens=PageTokens(store.epoch),
+        cursors=cursors,
         committer=committer,
         claims=claims,
         feed=feed,
-        watch=Watch(store, queries, feed, codec, settings.bookmark_interval, on_merged),
+        watch=Watch(store, queries, readers, cursors, feed, codec, settings.bookmark_interval, on_merged),
         active_workers=ActiveWorkers(monotonic),
         request_context=RequestContext(clock, sample_jitter, sorted(schemes), store.epoch),
         calls=CallControls(

@@ -4,23 +4,25 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
 import structlog
+from google.protobuf.message import Message
 
 from . import trace_context as traces
+from .identity import PUBLIC_CALLER, Caller
 from .methods import Method
 from .metrics import MethodMetrics
+from .refusals import MessageTooLarge
 from .units import MICROS_PER_SECOND
 from .usage import UsageCounts
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from .identity import Caller
     from .tracing import CallTracer, OpenSpan
 
     Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
@@ -38,11 +40,20 @@ MAX_ID_LENGTH: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class MethodHandler:
-    """A method as it is served: what it requires of callers, what counts its calls, whether it uses the trace."""
+    """A method as it is served: what it requires of callers and requests, who answers, and what counts its calls.
+
+    `make` makes of a request what `answer` takes, so that the request goes; it may run on a thread. `max_bytes` is for
+    one request.
+    """
 
     method: Method
     metrics: MethodMetrics
-    keeps_trace: bool = False
+    request: type[Message]
+    reply: type[Message]
+    make: Callable[[Any, Caller], Any] | None
+    answer: Callable[[Any, Caller], Any]
+    max_bytes: int
+    keeps_trace: bool
 
 
 class AccessLog:
@@ -87,7 +98,7 @@ class Call:
         self.context = context
         self.job_id = ""
         self.reply: Any = None
-        self.caller: Caller | None = None
+        self.caller = PUBLIC_CALLER
         self.code = CALLER_LEFT
         self.usage = UsageCounts()
         self._access = access
@@ -115,6 +126,12 @@ class Call:
         if self.code in ("OK", CALLER_LEFT) and (level := self._access.level()) is not None:
             log.log(level, "served", code=self.code, seconds=round(seconds, 6), **self.log_fields())
 
+    def received(self, size: int) -> None:
+        """Count the bytes of a request; raises MessageTooLarge."""
+        self.usage.received += size
+        if size > self.handler.max_bytes:
+            raise MessageTooLarge(self.caller.key_id, size, self.handler.max_bytes)
+
     def drop_references(self, error: Exception) -> None:
         """Drop the reply, and the frames that the error holds.
 
@@ -131,7 +148,7 @@ class Call:
             "method": self.handler.method.name,
             "job_id": self._named() or None,
             "request_id": self.request_id(),
-            "key_id": (self.caller and self.caller.key_id) or None,
+            "key_id": self.caller.key_id or None,
         }
 
     def asks_for(self, request: object) -> None:
@@ -142,7 +159,10 @@ class Call:
 
     def _named(self) -> str:
         """Return the job_id of the request, or of the created job."""
-        return self.job_id or getattr(getattr(self.reply, "job", None), "job_id", "")
+        if self.job_id or self.reply is None:
+            return self.job_id
+        reply = self.handler.reply.FromString(self.reply) if isinstance(self.reply, bytes) else self.reply
+        return getattr(getattr(reply, "job", None), "job_id", "")
 
     def _metadata(self) -> Iterable[tuple[str, Any]]:
         return self.context.invocation_metadata() or ()

@@ -2,26 +2,27 @@
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 
 import grpc
 
-from .call import Context
-from .large_requests import LargeRequests
+from .call import Call
 from .methods import Kind, Method
-from .receiving import RequestReceiver
+from .receiving import LargeRequests, Places, RequestReceiver
 from .refusals import InFlightFull, MalformedRequest
 
 T = TypeVar("T")
 
 RESERVE_DIVISOR: Final = 4
-"""What is kept for reports on held leases: a quarter of the bytes, and a quarter more calls."""
+"""What is kept for reports on held leases: a quarter of the bytes and of the places, and a quarter more calls."""
 MAX_PUBLIC_CALLS: Final = 1_000
 """Unary calls without a key in flight, of all connections."""
 HARD: Final = 2
 """Times the message limit, from which on gRPC reads no further; up to there a refusal names the limit."""
 RECEIVED: Final = 4
 """The part of the setting, 1 / RECEIVED, for requests of the largest size that are being received and read."""
+MIN_PLACES: Final = 3
+"""Places where requests are received, whatever the setting: one for an owner, one for others, one for reports."""
 WRITTEN: Final = 8
 """The part of the setting, 1 / WRITTEN, for the batch that is carried out: 32 MiB of 256.
 
@@ -72,12 +73,15 @@ class InFlight:
         self._reads = shares(max_calls, max_calls // RESERVE_DIVISOR)
         self._writes = shares(max_calls, max_calls // RESERVE_DIVISOR)
         self.public_calls = shares(MAX_PUBLIC_CALLS, 0)
-        waiting = max_bytes - max_bytes // RECEIVED - max_bytes // WRITTEN
+        self.message_limit = message_limit
+        self.places = max(max_bytes // (RECEIVED * HARD * message_limit), MIN_PLACES)
+        received = max(max_bytes // RECEIVED, min(self.places * HARD * message_limit, max_bytes // 2))
+        waiting = max_bytes - received - max_bytes // WRITTEN
         self.bytes = shares(waiting - waiting // RESERVE_DIVISOR, waiting // RESERVE_DIVISOR)
-        self._check_writer = check_writer
+        self.check_writer = check_writer
         self.begin_call = begin_call
-        places = max(max_bytes // (RECEIVED * HARD * message_limit), 2)
-        self.receiving = RequestReceiver(places, max_wait_seconds=max_wait_seconds)
+        reserve = max(self.places // RESERVE_DIVISOR, 1)
+        self.receiver = RequestReceiver(self.places - reserve, reserve, max_wait_seconds=max_wait_seconds)
         self.large_requests = LargeRequests()
 
     @property
@@ -90,78 +94,93 @@ class InFlight:
         """How many bytes are counted for the requests of all calls."""
         return self.bytes.total
 
-    def begin(self, owner: str, method: Method) -> "CallInFlight":
-        """Return a call's place; raises InFlightFull when there is none, before anything of its request is read."""
-        if method.kind is Kind.WRITE and not method.reserved:
-            self._check_writer(owner)
-        calls = None if method.waits else self._reads if method.kind is Kind.READ else self._writes
-        if calls is not None:
-            if not calls.admits(owner, 1, reserved=method.reserved):
-                raise InFlightFull("calls")
-            calls.add(owner, 1)
-        return CallInFlight(self, calls, owner, reserved=method.reserved)
+    def shares_of(self, method: Method) -> OwnerShares | None:
+        """Return the shares that count a method's calls, None for one that waits."""
+        if method.waits:
+            return None
+        return self._reads if method.kind is Kind.READ else self._writes
 
 
 class CallInFlight:
-    """One call in flight; the end of the block gives its place free, and the bytes of its request."""
+    """One call in flight; the end of the block gives its place free, and the bytes of its request.
 
-    __slots__ = ("_calls", "_held", "_in_flight", "_owner", "_reserved")
+    To enter raises InFlightFull when there is no room for it, before anything of its request is read.
+    """
 
-    def __init__(self, in_flight: InFlight, calls: OwnerShares | None, owner: str, *, reserved: bool) -> None:
+    __slots__ = ("_bytes", "_call", "_calls", "_in_flight", "_owner", "_place", "_reserved")
+
+    def __init__(self, in_flight: InFlight, call: Call) -> None:
         self._in_flight = in_flight
-        self._calls = calls
-        self._owner = owner
-        self._reserved = reserved
-        self._held = 0
+        self._call = call
+        self._owner = call.caller.owner
+        self._reserved = call.handler.method.reserved
+        self._calls = in_flight.shares_of(call.handler.method)
+        self._bytes = 0
+        self._place: Places | None = None
 
     def __enter__(self) -> Self:
+        if self._call.handler.method.kind is Kind.WRITE and not self._reserved:
+            self._in_flight.check_writer(self._owner)
+        if self._calls is not None:
+            if not self._calls.admits(self._owner, 1, reserved=self._reserved):
+                raise InFlightFull("calls")
+            self._calls.add(self._owner, 1)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.leave_place()
         if self._calls is not None:
             self._calls.remove(self._owner, 1)
-        self._in_flight.bytes.remove(self._owner, self._held)
+        self._in_flight.bytes.remove(self._owner, self._bytes)
 
-    async def receive(self, context: Context, check: Callable[[int], None], read: Callable[[bytes], T]) -> T:
-        """Return what is read of the request, and note that what follows is done for it.
+    async def receive(self) -> bytes:
+        """Return the request, and note that what follows is done for it.
 
-        `check` is called with its size, and may refuse it; `read` perhaps on another thread. Raises MalformedRequest
-        when there is none; InFlightFull when its bytes are too many, or the owner's requests wait too long;
-        RequestTimedOut; and what `begin_call`, `check` and `read` raise.
+        A place is held until `leave_place`, or the end of the block: till then a request may be in memory several
+        times. Raises MalformedRequest when there is no request; InFlightFull when its bytes are too many, or the
+        owner's requests wait too long; MessageTooLarge; RequestTimedOut; and what `begin_call` raises.
         """
-        receiving = self._in_flight.receiving
-        unread = 0 if receiving.has_place(self._owner) else UNREAD_BYTES
-        self._reserve(unread)
+        receiver = self._in_flight.receiver
+        unread = UNREAD_BYTES if receiver.turns.find(self._owner, reserved=self._reserved) is None else 0
+        self._hold(unread)
+        self._place = await receiver.take_place(self._owner, reserved=self._reserved)
+        raw = await receiver.receive(self._call.context)
+        self._release(unread)
+        if raw is grpc.aio.EOF:
+            raise MalformedRequest("is missing")
+        self._accept(raw, len(raw))
+        return bytes(raw)
 
-        async def arrived(raw: Any) -> T:  # noqa: ANN401  bytes, or gRPC's EOF
-            self._release(unread)
-            if raw is grpc.aio.EOF:
-                raise MalformedRequest("is missing")
-            check(len(raw))
-            self._accept(raw, len(raw), context)
-            return await self._in_flight.large_requests.read(self._owner, read, raw)
+    async def read_on_thread(self, read: Callable[[bytes], T], raw: bytes) -> T:
+        """Return what `read` makes of a large request, in the owner's turn; raises its errors."""
+        return await self._in_flight.large_requests.read(self._owner, read, raw, reserved=self._reserved)
 
-        return await receiving.receive(self._owner, context, arrived, reserved=self._reserved)
+    def leave_place(self) -> None:
+        """Give the place free where the request was received."""
+        if self._place is not None:
+            self._in_flight.receiver.turns.release(self._owner, self._place)
+            self._place = None
 
-    async def receive_each(self, context: Context) -> AsyncIterator[bytes]:
+    async def receive_each(self) -> AsyncIterator[bytes]:
         """Yield the requests of a stream, as the caller sends them; two are counted: one is written, one is read."""
         sizes = deque((0,))
-        while (raw := await context.read()) is not grpc.aio.EOF:
+        while (raw := await self._call.context.read()) is not grpc.aio.EOF:
             sizes.append(COPIES * len(raw))
-            self._accept(raw, sizes[-1], context)
+            self._accept(raw, sizes[-1])
             yield raw
             self._release(sizes.popleft())
 
-    def _accept(self, raw: bytes, size: int, context: Context) -> None:
-        self._in_flight.begin_call(self._owner, len(raw), context.time_remaining())
-        self._reserve(size)
+    def _accept(self, raw: bytes, size: int) -> None:
+        self._call.received(len(raw))
+        self._in_flight.begin_call(self._owner, len(raw), self._call.context.time_remaining())
+        self._hold(size)
 
-    def _reserve(self, amount: int) -> None:
+    def _hold(self, amount: int) -> None:
         if not self._in_flight.bytes.admits(self._owner, amount, reserved=self._reserved):
             raise InFlightFull("bytes")
         self._in_flight.bytes.add(self._owner, amount)
-        self._held += amount
+        self._bytes += amount
 
     def _release(self, amount: int) -> None:
-        self._held -= amount
+        self._bytes -= amount
         self._in_flight.bytes.remove(self._owner, amount)

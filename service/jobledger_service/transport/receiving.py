@@ -1,21 +1,135 @@
-"""Receives few requests at a time: HTTP/2's flow control leaves unread requests at the sender."""
+"""Receives few requests at a time, owners in turn: HTTP/2's flow control leaves unread requests at the sender.
+
+Reports on held leases have a reserve of places.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from .call import Context
-from .refusals import RequestTimedOut
-from .turns import Turns
+from .refusals import InFlightFull, RequestTimedOut
 
 T = TypeVar("T")
 
 RECEIVE_TIMEOUT_SECONDS: Final = 30.0
 """Seconds after which a request that has not arrived is given up when others wait for its place."""
 CHECK_SECONDS: Final = 1.0
+LARGE: Final = 16_384
+"""The bytes from which a request is read on the thread; smaller ones take less time than the switch."""
+
+
 OTHERS_SHARE_DIVISOR: Final = 4
 """The part of all places, 1 / OTHERS_SHARE_DIVISOR, that one owner leaves to others."""
+
+
+class Places:
+    """A number of places, of which one owner has at most `max_of_owner`."""
+
+    __slots__ = ("_held", "count", "free", "max_of_owner")
+
+    def __init__(self, count: int) -> None:
+        self.count = self.free = count
+        self.max_of_owner = max(count - max(count // OTHERS_SHARE_DIVISOR, 1), min(count, 1))
+        self._held: dict[str, int] = {}
+
+    def admits(self, owner: str) -> bool:
+        """Whether an owner would get a place at once."""
+        return self.free > 0 and self._held.get(owner, 0) < self.max_of_owner
+
+    def occupy(self, owner: str) -> None:
+        """Take a place that is free."""
+        self.free -= 1
+        self._held[owner] = self._held.get(owner, 0) + 1
+
+    def vacate(self, owner: str) -> None:
+        """Give a place back."""
+        self.free += 1
+        left = self._held.pop(owner) - 1
+        if left:
+            self._held[owner] = left
+
+
+class _Waiting(NamedTuple):
+    granted: "asyncio.Future[Places]"
+    since: float
+
+
+class Turns:
+    """Places for all calls, and a reserve for reports on held leases; who finds none waits, owners in turn.
+
+    Reports wait in a line of their own, which has turns of its own. Another call is refused when the oldest call of its
+    line has waited for `max_wait_seconds`.
+    """
+
+    def __init__(self, places: int, reserve: int = 0, max_wait_seconds: float = inf) -> None:
+        self.places = Places(places)
+        self.reserve = Places(reserve)
+        self._max_wait_seconds = max_wait_seconds
+        self._lines: OrderedDict[tuple[str, bool], deque[_Waiting]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        """Whether a call waits."""
+        return bool(self._lines)
+
+    def find(self, owner: str, *, reserved: bool) -> Places | None:
+        """Return where an owner would get a place at once, None for nowhere."""
+        if self.places.admits(owner):
+            return self.places
+        return self.reserve if reserved and self.reserve.admits(owner) else None
+
+    async def take(self, owner: str, *, reserved: bool = False) -> Places:
+        """Take a place, perhaps after others, and return where it is; raises InFlightFull."""
+        found = self.find(owner, reserved=reserved)
+        if found is None:
+            return await self._wait(owner, reserved=reserved)
+        found.occupy(owner)
+        return found
+
+    def release(self, owner: str, places: Places) -> None:
+        """Give a place back, to the next one who waits."""
+        places.vacate(owner)
+        if self._lines:
+            self._grant_next()
+
+    async def _wait(self, owner: str, *, reserved: bool) -> Places:
+        loop = asyncio.get_running_loop()
+        line = self._lines.setdefault((owner, reserved), deque())
+        _drop_ended(line)
+        if line and not reserved and loop.time() - line[0].since > self._max_wait_seconds:
+            raise InFlightFull("receiving")
+        granted: asyncio.Future[Places] = loop.create_future()
+        line.append(_Waiting(granted, loop.time()))
+        try:
+            return await granted
+        except asyncio.CancelledError:
+            if granted.done() and not granted.cancelled():
+                self.release(owner, granted.result())
+            raise
+
+    def _grant_next(self) -> None:
+        """Give the place that came free to the next line that waits and whose owner may have it."""
+        for (owner, reserved), line in list(self._lines.items()):
+            _drop_ended(line)
+            found = self.find(owner, reserved=reserved) if line else None
+            if found is not None:
+                found.occupy(owner)
+                line.popleft().granted.set_result(found)
+                self._lines.move_to_end((owner, reserved))
+            if not line:
+                del self._lines[owner, reserved]
+            if found is not None:
+                return
+
+
+def _drop_ended(line: deque[_Waiting]) -> None:
+    """Drop the first of those that wait, as far as their calls have ended."""
+    while line and line[0].granted.done():
+        line.popleft()
 
 
 class _Slot:
@@ -28,58 +142,65 @@ class _Slot:
 
 
 class RequestReceiver:
-    """Places for requests that are being received; a call without a place waits for one, owners in turn."""
+    """Places for requests that are being received; a call without a place waits for one, owners in turn.
+
+    Its holder keeps a place until the request is read: till then it may be in memory several times.
+    """
 
     def __init__(
         self,
         places: int,
+        reserve: int = 0,
         timeout_seconds: float = RECEIVE_TIMEOUT_SECONDS,
         max_wait_seconds: float = inf,
     ) -> None:
-        self.places = places
+        self.turns = Turns(places, reserve, max_wait_seconds)
         self._timeout_seconds = timeout_seconds
-        self._turns = Turns(places, max(places - max(places // OTHERS_SHARE_DIVISOR, 1), 1), max_wait_seconds)
         self._slots: dict[_Slot, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def receive(
-        self, owner: str, context: Context, read: Callable[[Any], Awaitable[T]], *, reserved: bool = False
-    ) -> T:
-        """Return what is read of a call's request, EOF when there is none; raises RequestTimedOut, InFlightFull.
+    async def take_place(self, owner: str, *, reserved: bool = False) -> Places:
+        """Take a place, perhaps after others; raises InFlightFull."""
+        if self._timer is None and self.turns.find(owner, reserved=reserved) is None:
+            self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._cancel_slow)
+        return await self.turns.take(owner, reserved=reserved)
 
-        The place is held until the request is read: till then it may be in memory several times.
-        """
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    async def receive(self, context: Context) -> Any:  # noqa: ANN401  bytes, or gRPC's EOF
+        """Return the next request of a call that has a place, EOF when there is none; raises RequestTimedOut."""
+        task = asyncio.current_task()
         assert task is not None  # noqa: S101  a handler is always within one
-        if self._timer is None and not self.has_place(owner):
-            self._timer = loop.call_later(CHECK_SECONDS, self._cancel_slow)
-        await self._turns.take(owner, reserved=reserved)
-        try:
-            raw = await self._arrive(_Slot(task, loop.time()), context)
-            return await read(raw)
-        finally:
-            self._turns.release(owner)
-
-    def has_place(self, owner: str) -> bool:
-        """Whether a request of an owner would be received at once."""
-        return self._turns.has_place(owner)
-
-    async def _arrive(self, place: _Slot, context: Context) -> Any:  # noqa: ANN401  bytes, or gRPC's EOF
-        self._slots[place] = None
+        slot = _Slot(task, asyncio.get_running_loop().time())
+        self._slots[slot] = None
         try:
             return await context.read()
         except asyncio.CancelledError:
-            if not place.timed_out or place.task.uncancel():
+            if not slot.timed_out or task.uncancel():
                 raise
             raise RequestTimedOut(self._timeout_seconds) from None
         finally:
-            del self._slots[place]
+            del self._slots[slot]
 
     def _cancel_slow(self) -> None:
         """Give up requests that have not arrived in time, as long as others wait for their places."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(CHECK_SECONDS, self._cancel_slow) if self._turns else None
-        for slot in self._slots if self._turns else ():
+        self._timer = loop.call_later(CHECK_SECONDS, self._cancel_slow) if self.turns else None
+        for slot in self._slots if self.turns else ():
             if not slot.timed_out and loop.time() - slot.since > self._timeout_seconds:
                 slot.timed_out = True
                 slot.task.cancel()
+
+
+class LargeRequests:
+    """Reads large requests on a thread, one at a time and owners in turn, so that other calls continue meanwhile."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "requests")
+        self._turns = Turns(1)
+
+    async def read(self, owner: str, read: Callable[[bytes], T], raw: bytes, *, reserved: bool = False) -> T:
+        """Return what `read` makes of a request; raises its errors."""
+        place = await self._turns.take(owner, reserved=reserved)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, copy_context().run, read, raw)
+        finally:
+            self._turns.release(owner, place)

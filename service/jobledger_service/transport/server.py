@@ -58,33 +58,20 @@ class CannotListenError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """One address that is served, and the port that it got."""
-
-    server: grpc.aio.Server
-    port: int
-
-
-@dataclass(slots=True)
 class GrpcServer:
-    """The listeners of one process, and the health that all of them tell."""
+    """The listeners of one process, the main one first, and the ports that they got."""
 
-    main: Listener
-    admin: Listener | None
-    health: HealthService
-
-    def _listeners(self) -> list[Listener]:
-        return [self.main] if self.admin is None else [self.main, self.admin]
+    listeners: Sequence[grpc.aio.Server]
+    ports: Sequence[int]
 
     async def start(self) -> None:
-        """Serve, and say so."""
-        for one in self._listeners():
-            await one.server.start()
-        self.health.start()
+        """Serve."""
+        for listener in self.listeners:
+            await listener.start()
 
     async def stop(self, grace: float) -> None:
         """Close the connections, giving calls that run `grace` seconds to finish."""
-        await asyncio.gather(*(one.server.stop(grace) for one in self._listeners()))
+        await asyncio.gather(*(listener.stop(grace) for listener in self.listeners))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,39 +91,34 @@ class ListenerConfig:
 
 
 def build(
-    main: ListenerConfig,
-    admin: ListenerConfig | None,
-    rpc_server: RpcServer,
-    calls: Sequence[Calls],
-    health: HealthService,
+    configs: Sequence[ListenerConfig], rpc_server: RpcServer, calls: Sequence[Calls], health: HealthService
 ) -> GrpcServer:
     """Return a server bound to its addresses; raises CannotListenError."""
     health.add({method.service for one in calls for method in one.methods})
     every = (*calls, Calls(CHANNELZ_METHODS, ChannelzService()), Calls(HEALTH_METHODS, health))
-    first = _listener(main, rpc_server, every)
-    second = _listener(admin, rpc_server, every) if admin else None
-    return GrpcServer(first, second, health)
+    listeners = [_listener(config, rpc_server, every) for config in configs]
+    return GrpcServer(listeners, [_bind(*pair) for pair in zip(listeners, configs, strict=True)])
 
 
-def _listener(port: ListenerConfig, rpc_server: RpcServer, calls: Sequence[Calls]) -> Listener:
+def _listener(config: ListenerConfig, rpc_server: RpcServer, calls: Sequence[Calls]) -> grpc.aio.Server:
     ours = (
-        ("grpc.so_reuseport", int(port.shared)),
-        ("grpc.enable_channelz", int(port.counted)),
-        ("grpc.max_receive_message_length", HARD * port.message_limit),
+        ("grpc.so_reuseport", int(config.shared)),
+        ("grpc.enable_channelz", int(config.counted)),
+        ("grpc.max_receive_message_length", HARD * config.message_limit),
     )
     server = grpc.aio.server(options=(*OPTIONS, *ours))
-    served = [*port.services, HEALTH]
-    if port.reflection:
+    served = [*config.services, HEALTH]
+    if config.reflection:
         served += [REFLECTION, REFLECTION_V1ALPHA]
         calls = [*calls, Calls(REFLECTION_METHODS, ReflectionService([one.full_name for one in served]))]
     server.add_generic_rpc_handlers([rpc_server.handler(descriptor, calls) for descriptor in served])
-    return Listener(server, _bind(server, port))
+    return server
 
 
-def _bind(server: grpc.aio.Server, port: ListenerConfig) -> int:
+def _bind(server: grpc.aio.Server, config: ListenerConfig) -> int:
     try:
-        if port.certificates is None:
-            return server.add_insecure_port(port.listen)
-        return server.add_secure_port(port.listen, port.certificates.credentials())
+        if config.certificates is None:
+            return server.add_insecure_port(config.listen)
+        return server.add_secure_port(config.listen, config.certificates.credentials())
     except RuntimeError as error:
-        raise CannotListenError(f"cannot listen on {port.listen}: is the port taken?") from error
+        raise CannotListenError(f"cannot listen on {config.listen}: is the port taken?") from error

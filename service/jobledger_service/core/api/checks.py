@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -21,11 +21,18 @@ SCHEMES: Final = frozenset({"https", "http", "s3", "gs", "az", "abfs", "abfss", 
 
 
 class Checks(FieldChecks):
-    """Gathers violations; `done` refuses the request when there are any."""
+    """Gathers violations; `done`, or the end of a `with` block, refuses the request when there are any."""
 
     def __init__(self, schemes: Collection[str] = SCHEMES) -> None:
         super().__init__()
         self._schemes = schemes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        if raised is None:
+            self.done()
 
     def done(self) -> None:
         """Raise InvalidField when there was a violation."""

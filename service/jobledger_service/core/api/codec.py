@@ -15,9 +15,6 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
-from jobledger_service.core.ledger.read_ports import EventRow, JobRead
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
@@ -25,6 +22,9 @@ from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED, ChunkState
+from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
+from jobledger_service.core.store.reads import EventRow, JobRead
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import joined
 
 from . import convert

@@ -10,8 +10,6 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 
-from jobledger_service.core.ledger.entry import JobSegments
-from jobledger_service.core.ledger.read_ports import JobStatus
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, WorkError
 from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Kept
@@ -19,6 +17,7 @@ from jobledger_service.core.model.job import Job, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.limits import MAX_DURATION, MAX_TIME
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import ChunkState, JobState
+from jobledger_service.core.store.entry import JobSegments
 
 from .message_functions import message_filler, message_maker
 
@@ -149,29 +148,6 @@ def encoded_artifacts(message: job_pb2.Job | chunk_pb2.Chunk, values: Mapping[st
         return b""
     _fill_artifacts(message.artifacts, values)
     return message.SerializeToString()
-
-
-def status(value: JobStatus) -> job_pb2.Job:
-    """Return a job in view STATUS."""
-    message = job_pb2.Job()
-    fill_status(message, value)
-    return message
-
-
-def fill_status(message: job_pb2.Job, value: JobStatus) -> None:
-    """Fill an empty message with a job in view STATUS."""
-    message.job_id = value.job_id
-    message.kind = value.kind
-    message.display_name = value.display_name
-    message.state = JOB_STATES[value.state]
-    message.progress.percent = value.percent
-    message.progress.stage = value.stage
-    if value.stage_percent is not None:
-        message.progress.stage_percent = value.stage_percent
-    if value.eta is not None:
-        fill_time(message.progress.eta, value.eta)
-    message.revision = value.revision
-    fill_time(message.update_time, value.update_time)
 
 
 def fill_change(message: event_pb2.Change, value: Change) -> None:

@@ -11,10 +11,9 @@ from msgspec import msgpack
 from msgspec.structs import replace
 
 from jobledger_service.core.ledger import commands
-from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
+from jobledger_service.core.model.job import FailurePolicy, Inputs, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.retry import RetryPolicy

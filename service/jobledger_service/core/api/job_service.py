@@ -1,10 +1,10 @@
 """JobService: read the request, submit or query, map, return."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from jobledger.v1 import job_service_pb2 as api
 
@@ -13,14 +13,14 @@ from jobledger_service.core.ledger.backlog import Backlog
 from jobledger_service.core.ledger.commands import OnDeletion
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import ChunkPage, EventPage, JobPage, Queries
-from jobledger_service.core.ledger.read_ports import EventRow, JobRead, JobsRead, JobStatus, StatusesRead, View
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.ledger.watch import Watch
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import InvalidField, JobUnreadable, Refusal
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import CancelOutcome
 from jobledger_service.core.model.limit_errors import TooManyQueuedJobs
+from jobledger_service.core.store.reads import EventRow, JobRead, JobsRead, View
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import trace_context as traces
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.joined import field
@@ -32,10 +32,8 @@ from . import list_requests as lists
 from .created_jobs import encoded_outcomes
 from .reply_cache import ReplyCache
 from .services import JOB_SERVICE
-from .shown_jobs import job_field, reply_with, shown_job_field
+from .shown_jobs import job_field, reply_with, shown_job_field, status_field
 from .unreadable import check_chunks, encode_each
-
-Read = TypeVar("Read")
 
 METHODS: Final = (
     Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE),
@@ -119,15 +117,12 @@ class JobService:
 
     async def _reply(self, owner: str, job_id: str, view: View) -> tuple[bytes, bool]:
         """Return a reply, and whether it stays valid while its job does not change."""
-        if view is View.STATUS:
-            status = api.GetJobResponse()
-            convert.fill_status(status.job, await self.queries.status(owner, job_id))
-            return status.SerializeToString(), True
-        return await self.queries.job(owner, job_id, self._encoded_job, full=view is View.FULL)
+        show = partial(self._encoded_job, status_field if view is View.STATUS else job_field)
+        return await self.queries.job(owner, job_id, show, full=view is View.FULL)
 
-    def _encoded_job(self, read: JobRead) -> tuple[bytes, bool]:
+    def _encoded_job(self, encode: Callable[[JobRead], bytes], read: JobRead) -> tuple[bytes, bool]:
         try:
-            return job_field(read), read.place is None
+            return encode(read), read.place is None
         except Exception as error:
             self.unreadable.add("GetJob", read.key, error)
             raise JobUnreadable(read.job_id) from error
@@ -135,52 +130,37 @@ class JobService:
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> bytes:
         job_ids = read.batch_ids(request)
         view = views.view(request.view, absent=View.FULL)
-        if view is View.STATUS:
-            return await self.queries.statuses(caller.owner, job_ids, partial(self._batch_of_statuses, job_ids))
-        show = partial(self._batch_of_jobs, job_ids)
-        return await self.queries.jobs(caller.owner, job_ids, show, full=view is View.FULL)
+        show = partial(self._encoded_batch, job_ids, _encoder(view))
+        return await self.queries.jobs(caller.owner, job_ids, show, view)
 
-    def _batch_of_statuses(self, job_ids: Sequence[str], found: StatusesRead) -> bytes:
-        by_id = {one.job_id: one for one in found.statuses}
-        return self._batch(job_ids, by_id, found.unreadable, _status_field)
-
-    def _batch_of_jobs(self, job_ids: Sequence[str], found: JobsRead) -> bytes:
-        jobs = {one.job_id: one for one in found.jobs.values()}
-        unread = set(map(job_id_of, found.unread))
-        looked_for = [job_id for job_id in job_ids if job_id not in unread]
-        left_out = api.BatchGetJobsResponse(unread_job_ids=[job_id for job_id in job_ids if job_id in unread])
-        return self._batch(looked_for, jobs, found.unreadable, shown_job_field) + left_out.SerializeToString()
-
-    def _batch(
-        self,
-        job_ids: Sequence[str],
-        found: Mapping[str, Read],
-        unreadable: Iterable[str],
-        encode: Callable[[Read], bytes],
-    ) -> bytes:
-        named = ((job_id, found[job_id]) for job_id in job_ids if job_id in found)
+    def _encoded_batch(self, job_ids: Sequence[str], encode: Callable[[JobRead], bytes], found: JobsRead) -> bytes:
+        by_id = {one.job_id: one for one in found.jobs.values()}
+        named = ((job_id, by_id[job_id]) for job_id in job_ids if job_id in by_id)
         jobs, unshown = encode_each(named, encode, self.unreadable, "BatchGetJobs")
-        bad = {*map(job_id_of, unreadable), *unshown}
+        bad, unread = {*map(job_id_of, found.unreadable), *unshown}, set(map(job_id_of, found.unread))
         rest = api.BatchGetJobsResponse(
             unreadable_job_ids=[job_id for job_id in job_ids if job_id in bad],
-            missing_job_ids=[job_id for job_id in job_ids if job_id not in bad and job_id not in found],
+            missing_job_ids=[one for one in job_ids if one not in bad and one not in unread and one not in by_id],
+            unread_job_ids=[job_id for job_id in job_ids if job_id in unread],
         )
         return b"".join((*jobs, rest.SerializeToString()))
 
     async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> bytes:
-        return await self.queries.list_jobs(lists.listing(request, caller), request.page_token, self._encoded_page)
+        listing = lists.listing(request, caller)
+        show = partial(self._encoded_page, _encoder(listing.view))
+        return await self.queries.list_jobs(listing, request.page_token, show)
 
-    def _encoded_page(self, page: JobPage) -> bytes:
+    def _encoded_page(self, encode: Callable[[JobRead], bytes], page: JobPage) -> bytes:
         named = ((job.job_id, job) for job in page.jobs)
-        jobs, bad = encode_each(named, shown_job_field, self.unreadable, "ListJobs")
+        jobs, bad = encode_each(named, encode, self.unreadable, "ListJobs")
         rest = api.ListJobsResponse(
             next_page_token=page.next_page_token,
             total_size=page.total,
             total_is_lower_bound=page.total_is_lower_bound,
-            cursor=page.cursor.encode(),
+            cursor=page.cursor,
             unreadable_job_ids=[*map(job_id_of, page.unreadable), *bad],
         )
-        return b"".join((*jobs, *map(_status_field, page.statuses), rest.SerializeToString()))
+        return b"".join((*jobs, rest.SerializeToString()))
 
     async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> bytes:
         limit = lists.checked_page_size(request.page_size, default=100, max_size=1_000)
@@ -239,10 +219,8 @@ class JobService:
         return reply_with(api.DeleteJobResponse(artifacts_outside_roots=outside), artifacts, "artifact_job")
 
 
-def _status_field(status: JobStatus) -> bytes:
-    part = api.ListJobsResponse()
-    convert.fill_status(part.jobs.add(), status)
-    return part.SerializeToString()
+def _encoder(view: View) -> Callable[[JobRead], bytes]:
+    return status_field if view is View.STATUS else shown_job_field
 
 
 def _event_field(row: EventRow) -> bytes:

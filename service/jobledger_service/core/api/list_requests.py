@@ -6,11 +6,11 @@ from typing import Any, Final, TypeVar
 from jobledger.v1 import filter_pb2
 from jobledger.v1 import job_service_pb2 as api
 
-from jobledger_service.core.ledger.read_ports import Listing, Order, View
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.filter import ANY_TIME, JobFilter, TimeRange
 from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.states import ChunkState, DeliveryState, JobState
+from jobledger_service.core.store.reads import Listing, Order, View
 from jobledger_service.transport.identity import Caller
 
 from .checks import LABEL, Checks

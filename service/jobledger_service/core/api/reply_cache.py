@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from jobledger_service.core.ledger.read_ports import View
+from jobledger_service.core.store.reads import View
 
 Key = tuple[str, View]
 """A job, and its view."""

@@ -3,19 +3,28 @@
 Replies that show one job, and lists of jobs, have them in field 1: the same bytes are a part of each.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from google.protobuf.message import Message
 from jobledger.v1 import job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
-from jobledger_service.core.ledger.read_ports import JobRead
+from jobledger_service.core.store.reads import JobRead
 from jobledger_service.transport.joined import field
 
 from . import convert
 from .unreadable import check_job
 
 _JOB: Final = api.GetJobResponse.DESCRIPTOR.fields_by_name["job"]
+_STATUS: Final = frozenset(
+    "job_id kind display_name state revision update_time progress percent stage stage_percent eta".split()  # noqa: SIM905  one line
+)
+_NOT_IN_STATUS: Final[Sequence[Any]] = [name for name in job_pb2.Job.DESCRIPTOR.fields_by_name if name not in _STATUS]
+_NOT_IN_PROGRESS: Final[Sequence[Any]] = [
+    name for name in job_pb2.Progress.DESCRIPTOR.fields_by_name if name not in _STATUS
+]
+"""Fields of a job and of its progress that view STATUS does not show."""
 _INPUT: Final = job_pb2.Job.DESCRIPTOR.fields_by_name["input"]
 
 
@@ -31,6 +40,21 @@ def shown_job_field(read: JobRead) -> bytes:
     part = field(_JOB, _joined(read))
     check_job(_decoded(part, read), read)
     return part
+
+
+def status(read: JobRead) -> job_pb2.Job:
+    """Return a job in view STATUS; raises ValueError, DecodeError for a damaged one."""
+    job = _checked(job_pb2.Job.FromString(read.message), read)
+    for name in _NOT_IN_STATUS:
+        job.ClearField(name)
+    for name in _NOT_IN_PROGRESS:
+        job.progress.ClearField(name)
+    return job
+
+
+def status_field(read: JobRead) -> bytes:
+    """Return a job in view STATUS as field 1 of a reply; raises ValueError, DecodeError for a damaged one."""
+    return field(_JOB, status(read).SerializeToString())
 
 
 def shown_job(read: JobRead) -> tuple[job_pb2.Job, bytes]:
@@ -63,7 +87,10 @@ def _rest(read: JobRead) -> job_pb2.Job:
 
 def _decoded(reply: bytes, read: JobRead) -> job_pb2.Job:
     """Return the job of a reply, decoded as a client decodes it; it is the only check of what is stored."""
-    job = api.GetJobResponse.FromString(reply).job
+    return _checked(api.GetJobResponse.FromString(reply).job, read)
+
+
+def _checked(job: job_pb2.Job, read: JobRead) -> job_pb2.Job:
     if (job.job_id, job.revision) != (read.job_id, read.revision):
         raise ValueError(f"the segments are of {job.job_id!r} at revision {job.revision}, not {read.revision}")
     return job

@@ -5,19 +5,20 @@ from typing import TypeVar
 
 from jobledger.v1 import job_pb2
 
-from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.read_ports import JobRead
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import Artifacts, Chunk
+from jobledger_service.core.model.job import Inputs
+from jobledger_service.core.store.reads import JobRead
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.structs import check_shown
 
 Name = TypeVar("Name", str, int)
 Value = TypeVar("Value")
+Part = TypeVar("Part", bytes, job_pb2.Job)
 
 
 def encode_each(
-    values: Iterable[tuple[Name, Value]], encode: Callable[[Value], bytes], rows: UnreadableRows, place: str
-) -> tuple[list[bytes], list[Name]]:
+    values: Iterable[tuple[Name, Value]], encode: Callable[[Value], Part], rows: UnreadableRows, place: str
+) -> tuple[list[Part], list[Name]]:
     """Return the named values as parts of a reply, and the names of those that cannot be shown."""
     parts, bad = [], []
     for name, value in values:

@@ -5,9 +5,9 @@ from typing import Final, cast
 from jobledger.v1 import job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
-from jobledger_service.core.ledger.read_ports import View
 from jobledger_service.core.ledger.watch import Mode
 from jobledger_service.core.model.errors import InvalidField
+from jobledger_service.core.store.reads import View
 from jobledger_service.transport.checks import must_be_one_of
 
 _VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in View}

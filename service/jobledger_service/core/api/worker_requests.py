@@ -9,7 +9,6 @@ from jobledger.v1 import chunk_pb2
 from jobledger.v1 import worker_service_pb2 as api
 
 from jobledger_service.core.ledger import commands
-from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
 from jobledger_service.core.model.epoch import Epoch
@@ -17,6 +16,7 @@ from jobledger_service.core.model.leases import NO_LEASE, Lease
 from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release, WorkReport
+from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.identity import Caller
 
 from .checks import Checks
@@ -96,7 +96,9 @@ def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestCon
     ]
     duration = _lease_duration(checks, request)
     checks.done()
-    return commands.Heartbeat(caller.owner, list(zip(leases, reports, strict=True)), duration, received=context.clock())
+    return commands.Heartbeat(
+        caller.owner, list(zip(leases, reports, strict=True)), lease_duration=duration, received=context.clock()
+    )
 
 
 def _leases(checks: Checks, context: RequestContext, field: str, tokens: Sequence[str]) -> list[Lease]:

@@ -13,11 +13,11 @@ from jobledger_service.core.ledger.claims import ClaimQueue
 from jobledger_service.core.ledger.commands import ClaimedChunk, Command, FailChunks, LeaseAnswer, LeaseStatus
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.feed.live_feed import LiveFeed
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.errors import JobUnreadable, Refusal
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.work import Failure, Release, WorkReport
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 from jobledger_service.transport.structs import check_encodable

@@ -19,7 +19,7 @@ def leases(kernel: Kernel, delay: int) -> Duty:
 
     A lease is expired `delay` microseconds after its end: reports from before its end have been applied by then.
     """
-    store, run = kernel.store, kernel.queries.run
+    store, run = kernel.store, kernel.readers.for_server
 
     async def each(rows: Sequence[Row], command: Callable[[Sequence[Row]], Command[int, int]]) -> None:
         await submit_bisecting(rows, lambda some: kernel.committer.submit(command(some)), "leases", kernel.unreadable)

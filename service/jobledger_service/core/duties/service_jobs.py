@@ -19,8 +19,7 @@ from jobledger_service.core.ledger.commands import (
     ReleaseChunks,
 )
 from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.ledger.ports import Queue
-from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.chunk import Queue, WorkError
 from jobledger_service.core.model.errors import Draining, Refusal, StoreUnavailable
 from jobledger_service.core.model.limit_errors import QueueFull
 from jobledger_service.core.model.limits import SECOND
@@ -64,7 +63,7 @@ class ServiceJobs:
 
     async def _claim_waiting(self) -> bool:
         """Claim chunks of different queues, as many as there is room for; there is no more until one is done."""
-        for owner, kind in await self._kernel.queries.run(self._kernel.store.service_queues):
+        for owner, kind in await self._kernel.readers.for_server(self._kernel.store.service_queues):
             capacity = min(
                 MAX_RUNNING_CHUNKS - len(self._running),
                 MAX_CHUNKS_PER_QUEUE - Counter(self._running.values())[owner, kind],
@@ -106,9 +105,8 @@ class ServiceJobs:
         """Extend the lease; return whether it is still held, as far as is known."""
         report = (claimed.lease, NOTHING_NEW)
         try:
-            heartbeat = Heartbeat(
-                claimed.job.spec.owner, [report], LEASE, by_service=True, received=self._kernel.clock()
-            )
+            owner, now = claimed.job.spec.owner, self._kernel.clock()
+            heartbeat = Heartbeat(owner, [report], by_service=True, received=now, lease_duration=LEASE)
             [answer] = await self._committer.submit(heartbeat)
         except Refusal as refusal:
             log.warning("a lease of a service job was not extended", why=str(refusal), **_named(claimed))

@@ -1,23 +1,25 @@
 """One batch of commands in one transaction: load, decide each in turn, write, append to the ledger."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.change import ChangeType
+from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.errors import Refusal, StoreUnavailable
+from jobledger_service.core.store.clock import Clock
+from jobledger_service.core.store.entry import Entry
+from jobledger_service.core.store.writes import ConflictError
+from jobledger_service.core.store.writing import Transaction, WriteStore
 
+from .codec import Codec
 from .commands import Command, PartialResult
-from .cursor import Cursor
-from .entry import Entry, Record
-from .feed_ports import Codec
-from .ports import Clock, Queue
+from .cursor import Cursors
 from .row_families import OpenFamily, RowFamily
-from .working_set import MAX_BATCH_ROWS, PostponedError, WorkingSet
-from .write_ports import ConflictError, Transaction, WriteStore
+from .working_set import MAX_BATCH_ROWS, BatchChanges, PostponedError, WorkingSet
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +56,7 @@ class Executor:
     """Carries out batches against the store; called on the writer's thread only.
 
     `families` are the rows that a batch has beside those of jobs and chunks.
-    A job that has not changed for `quiet` microseconds is kept with its next event as it was before it.
+    `quiet` is that of a WorkingSet.
     """
 
     def __init__(
@@ -62,14 +64,14 @@ class Executor:
         store: WriteStore,
         codec: Codec,
         clock: Clock,
-        cursor: Callable[[int], Cursor],
+        cursors: Cursors,
         families: Sequence[OpenFamily],
         quiet: int,
     ) -> None:
         self._store = store
         self._codec = codec
         self._clock = clock
-        self._cursor = cursor
+        self._cursors = cursors
         self._families = families
         self._quiet = quiet
 
@@ -103,85 +105,78 @@ class Executor:
 
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
         with self._store.transaction() as transaction:
-            work = WorkingSet(transaction, self._families, self._quiet, self._codec.segments)
+            work = WorkingSet(transaction, self._families, self._quiet, self._codec)
             work.load([command.needs() for command in commands])
             work.now = self._clock()  # after the locks: not before what others have done to these jobs
-            budget = _BatchBudget(work)
-            decided = [budget.decide(command) for command in commands]
-            work.keep()
+            decided = _decide_all(commands, work)
+            # the log refers to the working set, and would keep all rows in memory until the garbage collector runs
+            work.undo.clear()
             work.fetch_inputs()
-            outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
-            records = work.records()
-            # before positions are taken: others wait then
-            encoded = [self._codec.encode(record, work.segments(record.job.key)) for record in records]
-            due = work.save()
-            if unannounced := work.ready_without_event():
-                transaction.announce_ready(unannounced)
-            entries = self._append(transaction, records, encoded, work.now)
-        changes = Counter(change.type for record in records for change in record.changes)
-        return outcomes, Commit(entries, work.touched(), work.ready(), due, changes, work.rows)
+            outcomes = [
+                one if isinstance(one, Exception | Postponed) else command.answer(one, work)
+                for command, one in zip(commands, decided, strict=True)
+            ]
+            left = work.changes()  # before positions are taken: others wait then
+            due = work.save(left)
+            if left.ready_without_event:
+                transaction.announce_ready(left.ready_without_event)
+            entries = self._append(transaction, left, work.now)
+        changes = Counter(change.type for record in left.records for change in record.changes)
+        return outcomes, Commit(entries, left.touched, left.ready, due, changes, work.rows)
 
-    def _append(
-        self, transaction: Transaction, records: Sequence[Record], encoded: Sequence[Entry], now: int
-    ) -> Sequence[Entry]:
-        if not encoded:
+    def _append(self, transaction: Transaction, left: BatchChanges, now: int) -> Sequence[Entry]:
+        if not left.entries:
             return []
-        transaction.insert_artifacts(records, encoded)
-        first, commit_time = transaction.take_positions(len(encoded), now)
+        transaction.insert_artifacts(left.records, left.entries)
+        first, commit_time = transaction.take_positions(len(left.entries), now)
         entries = [
-            self._codec.seal(entry, position, commit_time, self._cursor(position).encode())
-            for position, entry in enumerate(encoded, first)
+            self._codec.seal(entry, position, commit_time, self._cursors.encode(position))
+            for position, entry in enumerate(left.entries, first)
         ]
-        transaction.insert_events(records, entries, commit_time)
+        transaction.insert_events(left.records, entries, commit_time)
         return entries
 
 
-class _BatchBudget:
-    """The remaining rows of one batch: one command that is larger than a batch, and a number of rows for all others."""
+def _decide_all(commands: Sequence[Command[Any, Any]], work: WorkingSet) -> list[Outcome]:
+    """Decide each command for which there is room; the postponed ones come first in the next batch.
 
-    def __init__(self, work: WorkingSet) -> None:
-        self._work = work
-        self._rows = MAX_BATCH_ROWS
-        self._has_large = False
-
-    def decide(self, command: Command[Any, Any]) -> Outcome:
-        """Decide a command if there is room for it. A postponed one comes first in the next batch."""
-        work, rows = self._work, command.rows(self._work)
+    A batch has room for one command that is larger than a batch, and for a number of rows of all others.
+    """
+    outcomes: list[Outcome] = []
+    work.row_budget, has_large = MAX_BATCH_ROWS, False
+    for command in commands:
+        rows, begun = command.rows(work), work.rows
         is_large = rows > MAX_BATCH_ROWS
-        if self._has_large if is_large else rows > self._rows:
-            return Postponed()
-        begun, work.row_budget = work.rows, self._rows
+        if has_large if is_large else rows > work.row_budget:
+            outcomes.append(Postponed())
+            continue
         decided = _decide(command, work)
         if begun and work.exceeded:
-            work.rollback()
-            return Postponed()
+            work.undo.rollback()
+            outcomes.append(Postponed())
+            continue
         work.exceeded = False
         if is_large:
-            self._has_large = True
+            has_large = True
         else:
-            self._rows -= work.rows - begun
-        return Postponed(decided.rest) if isinstance(decided, PartialResult) else decided
+            work.row_budget -= work.rows - begun
+        outcomes.append(Postponed(decided.rest) if isinstance(decided, PartialResult) else decided)
+    return outcomes
 
 
 def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:
     """Return the answer, or the exception for the command's own caller; the command has then changed nothing."""
-    work.mark()
+    work.undo.clear()
     try:
         return command.decide(work)
     except PostponedError:
-        work.rollback()
+        work.undo.rollback()
         return Postponed()
     except Refusal as refusal:
-        work.rollback()
+        work.undo.rollback()
         # the exception is an answer: its frames would keep the whole batch in memory, in a cycle with it
         return refusal.with_traceback(None)
     except Exception as error:
-        work.rollback()
+        work.undo.rollback()
         log.exception("a command fails", command=type(command).__name__)
         return error
-
-
-def _answer(command: Command[Any, Any], decided: Outcome, work: WorkingSet) -> Outcome:
-    if isinstance(decided, Exception | Postponed):
-        return decided
-    return command.answer(decided, work)

@@ -4,8 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from jobledger_service.core.model.errors import Refusal
-
-from .unreadable_rows import UnreadableRows
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 
 Row = TypeVar("Row")
 

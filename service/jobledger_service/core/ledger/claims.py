@@ -8,12 +8,12 @@ from itertools import islice
 
 import structlog
 
+from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.work import NOTHING_NEW, Release
 
 from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, ReleaseChunks
 from .committer import Committer
-from .ports import Queue
 
 log = structlog.get_logger(__name__)
 

@@ -86,19 +86,9 @@ class Committer:
         the caller left later, and so did not get it. Raises the command's Refusal; QueueFull when too much waits;
         DeadlinePassedError; Draining after `close`.
         """
-        loop, call = asyncio.get_running_loop(), current_call.get()
-        one = QueuedWork(
-            loop.create_future(),
-            command.owner,
-            command.weight,
-            reserved=command.reserved,
-            command=command,
-            on_abandoned=on_abandoned,
-            size=call.size,
-            since=loop.time(),
-            deadline=call.deadline,
+        answer: Answer = await self._wait_for(
+            command.owner, command.weight, reserved=command.reserved, command=command, on_abandoned=on_abandoned
         )
-        answer: Answer = await self._wait_for(one)
         return answer
 
     async def run_on_writer(self, work: Callable[[], Result], rows: int = UPKEEP_ROWS) -> Result:
@@ -106,23 +96,16 @@ class Committer:
 
         It belongs to the caller of the current call, or else to the service itself. Raises as `submit` does.
         """
-        loop, call = asyncio.get_running_loop(), current_call.get()
-        one = QueuedWork(
-            loop.create_future(),
-            call.owner,
-            rows,
-            reserved=call.owner == SERVICE_OWNER,
-            work=work,
-            size=call.size,
-            since=loop.time(),
-            deadline=call.deadline,
-        )
-        result: Result = await self._wait_for(one)
+        owner = current_call.get().owner
+        result: Result = await self._wait_for(owner, rows, reserved=owner == SERVICE_OWNER, work=work)
         return result
 
-    async def _wait_for(self, one: QueuedWork) -> Any:  # noqa: ANN401  the answer
+    async def _wait_for(self, owner: str, rows: int, **what: Any) -> Any:  # noqa: ANN401  fields of the work; its answer
         if self._closed:
             raise Draining
+        loop, call = asyncio.get_running_loop(), current_call.get()
+        since, deadline = loop.time(), call.deadline
+        one = QueuedWork(loop.create_future(), owner, rows, size=call.size, since=since, deadline=deadline, **what)
         self._admission.check(one)
         self._queue.push(one)
         self._wake_event.set()

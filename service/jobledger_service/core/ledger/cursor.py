@@ -1,35 +1,32 @@
-"""A cursor: opaque bytes that name an epoch of a ledger and a position in it."""
+"""Cursors: opaque bytes that name an epoch of a ledger and a position in it."""
 
 import struct
-from typing import Final, Self
+from typing import Final
 from uuid import UUID
-
-from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.errors import ForeignCursor, InvalidField
 
-_FORM: Final = struct.Struct(">B16sq")
-_VERSION: Final = 1
+_POSITION: Final = struct.Struct(">q")
+_VERSION: Final = b"\x01"
 
 
-class Cursor(MsgStruct, frozen=True):
-    """The place in a ledger after its entry number `position`."""
+class Cursors:
+    """The cursors of one epoch: the place in the ledger after the entry with a position."""
 
-    epoch: UUID
-    position: int
+    def __init__(self, epoch: UUID) -> None:
+        self._prefix = _VERSION + epoch.bytes
 
-    def encode(self) -> bytes:
+    def encode(self, position: int) -> bytes:
         """Return the bytes for callers."""
-        return _FORM.pack(_VERSION, self.epoch.bytes, self.position)
+        return self._prefix + _POSITION.pack(position)
 
-    @classmethod
-    def parse(cls, raw: bytes, epoch: UUID) -> Self:
-        """Return the cursor of a caller's bytes; raises InvalidField or ForeignCursor when it is not of `epoch`."""
-        if len(raw) != _FORM.size or raw[0] != _VERSION:
+    def parse(self, raw: bytes) -> int:
+        """Return the position of a caller's cursor; raises InvalidField, ForeignCursor."""
+        if len(raw) != len(self._prefix) + _POSITION.size or not raw.startswith(_VERSION):
             raise InvalidField(("cursor", "must be a cursor that this service issued"))
-        _, name, position = _FORM.unpack(raw)
-        if name != epoch.bytes:
+        if not raw.startswith(self._prefix):
             raise ForeignCursor
+        position: int = _POSITION.unpack_from(raw, len(self._prefix))[0]
         if position < 0:
             raise InvalidField(("cursor", "must be a cursor that this service issued"))
-        return cls(epoch, position)
+        return position

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct as MsgStruct
@@ -22,51 +23,27 @@ RESERVE_DIVISOR: Final = 4
 """The reserve of reports on held leases beyond the bound: the bound divided by this."""
 
 
+@dataclass(slots=True, eq=False)
 class QueuedWork:
     """A waiting item: a command, or `work` that is a transaction of its own.
 
     `on_abandoned` is called with the answer when the caller has left. `since` and `deadline` are times.
     """
 
-    __slots__ = (
-        "caller",
-        "command",
-        "cost",
-        "deadline",
-        "on_abandoned",
-        "owner",
-        "reserved",
-        "rows",
-        "since",
-        "size",
-        "work",
-    )  # fmt: skip
+    caller: "asyncio.Future[Any]"
+    owner: str
+    rows: int
+    reserved: bool = False
+    command: Command[Any, Any] | None = None
+    work: Callable[[], Any] | None = None
+    on_abandoned: Callable[[Any], None] | None = None
+    size: int = 0
+    since: float = 0.0
+    deadline: float | None = None
+    cost: int = field(init=False)
 
-    def __init__(
-        self,
-        caller: "asyncio.Future[Any]",
-        owner: str,
-        rows: int,
-        *,
-        reserved: bool = False,
-        command: Command[Any, Any] | None = None,
-        work: Callable[[], Any] | None = None,
-        on_abandoned: Callable[[Any], None] | None = None,
-        size: int = 0,
-        since: float = 0.0,
-        deadline: float | None = None,
-    ) -> None:
-        self.caller = caller
-        self.owner = owner
-        self.rows = rows
-        self.reserved = reserved
-        self.command = command
-        self.work = work
-        self.on_abandoned = on_abandoned
-        self.size = size
-        self.since = since
-        self.deadline = deadline
-        self.cost = cost_of(rows, size)
+    def __post_init__(self) -> None:
+        self.cost = cost_of(self.rows, self.size)
 
 
 def cost_of(rows: int, size: int) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from msgspec import Struct as MsgStruct
 
-from .ports import ChunkKey, Queue
-from .write_ports import ClaimQuery, WaitingChunk
+from jobledger_service.core.model.chunk import ChunkKey, Queue
+from jobledger_service.core.store.writes import WaitingChunk
 
 FIRST_FETCH = 100
 """The number of chunks of a queue that are read first. Each further read of the same queue goes four times as deep."""
@@ -17,6 +17,19 @@ Fetch = Callable[[Mapping[Queue, int]], Mapping[Queue, Sequence[WaitingChunk]]]
 
 LockFree = Callable[[Collection[str]], Collection[str]]
 """Locks the free ones of some jobs, without waiting, and returns them."""
+
+
+class ClaimQuery(MsgStruct, frozen=True):
+    """A query for waiting chunks: of one owner, of any of the kinds."""
+
+    owner: str
+    kinds: tuple[str, ...]
+    limit: int
+
+    @property
+    def queues(self) -> list[Queue]:
+        """The queues of these chunks."""
+        return [(self.owner, kind) for kind in self.kinds]
 
 
 class Picked(MsgStruct):

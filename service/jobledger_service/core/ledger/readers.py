@@ -13,12 +13,11 @@ import msgspec
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.limit_errors import TooManyReads
+from jobledger_service.core.store.engines import OWNER_THREADS
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OWNER_THREADS: Final = 3
-"""Threads on which owners take turns. One is always free for other owners, whatever one owner requests."""
 READS_PER_OWNER: Final = 1_000
 READ_COST: Final = 0.0005
 """The cost of a read beside its time, in seconds, so that owners of quick reads take turns one by one."""
@@ -163,3 +162,29 @@ def _next_of(share: _Share) -> _PendingRead | None:
         if not one.caller.done():
             return one
     return None
+
+
+OPERATORS: Final = ""
+"""The owner of the operators' lists: they take turns with the owners, and no owner has an empty name."""
+
+
+class Readers:
+    """The threads on which a server reads. Each read raises StoreUnavailable when the database is away.
+
+    Owners take turns on some; small single jobs of all owners, the server's own reads and its feed wait for no owner.
+    """
+
+    def __init__(self, reads_per_owner: int = READS_PER_OWNER) -> None:
+        self._owners = SharedReaders("owners", OWNER_THREADS, reads_per_owner)
+        self._single_jobs, self._server, self._feed = Reader("single jobs"), Reader("duties"), Reader("feed")
+        self.for_owner = self._owners.run
+        self.for_watch = self._owners.run_for_watch
+        self.for_single_jobs = self._single_jobs.run
+        self.for_server = self._server.run
+        """Of a duty, of keys, of its health."""
+        self.for_feed = self._feed.run
+
+    def close(self) -> None:
+        """Wait for the running reads."""
+        for one in (self._owners, self._single_jobs, self._server, self._feed):
+            one.close()

@@ -10,12 +10,13 @@ from typing import ClassVar
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.change import JobDelta
+from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.store.writing import Transaction
 
-from .ports import ChunkKey
+from .picking import ClaimQuery
 from .undo import Undo
-from .write_ports import ClaimQuery, Transaction
 
 
 class Needs(MsgStruct, frozen=True):
@@ -56,7 +57,10 @@ class RowFamily:
         """Lock and load rows, in the order of their keys; `jobs` are those of the batch, which are locked."""
 
     def changed(self, before: Job | None, after: Job) -> Job:  # noqa: ARG002  for families that override it
-        """Return a job that a command changed as it is to be kept; `before` is None when the command creates it."""
+        """Return a job as it is to be kept; `before` is None when a command creates it.
+
+        It is called when a job is new, or its state, its slots or what it waits for changed.
+        """
         return after
 
     def deleted(self, job: Job) -> None:
@@ -65,7 +69,7 @@ class RowFamily:
     def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  for families that override it
         """Write what changed, in the order of keys; return whether its feature has something to do after the commit.
 
-        `deltas` are what the batch did to each job.
+        `deltas` are what the batch did to jobs, except to those that only report progress.
         """
         return False
 

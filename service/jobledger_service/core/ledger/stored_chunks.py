@@ -6,8 +6,7 @@ from typing import Final
 from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Totals, totals_of
-
-from .write_ports import Transaction
+from jobledger_service.core.store.writing import Transaction
 
 
 class StoredChunks:

@@ -1,6 +1,6 @@
 """A batch's changes of one job: its chunks, its changes, and its rows and record."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct as MsgStruct
@@ -8,14 +8,13 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.model.change import Change, ChangeType, JobDelta
 from jobledger_service.core.model.chunk import Artifacts, Chunk
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.job import Inputs, Job
 from jobledger_service.core.model.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.store.entry import JobSegments, Record
+from jobledger_service.core.store.writes import SweptRows, Writes
 
-from .entry import ChunkRange, JobSegments, Record
-from .ports import Inputs
 from .undo import Undo
-from .write_ports import SweptRows, Writes
 
 MAX_EVENT_BYTES: Final = 1024 * 1024
 """The maximum encoded size of what one commit changes on one job."""
@@ -74,48 +73,57 @@ class Touched(MsgStruct):
         swept = self.swept.count if self.swept and self.swept.sweep.to is ChunkState.PENDING else 0
         return swept + sum(c.state is ChunkState.PENDING and c.not_before is None for c in self.chunks.values())
 
-    def record(self, job: Job, *, was_quiet: bool) -> Record:
-        """Return its record for the ledger."""
-        ranges: Sequence[ChunkRange] = self.swept.ranges if self.swept else ()
+    def is_progress(self, job: Job) -> bool:
+        """Whether nothing changed but progress: no state, and no artifacts."""
+        before = self.before
+        return (
+            before is not None
+            and (before.state, before.counts, before.artifacts) == (job.state, job.counts, job.artifacts)
+            and not self.artifacts
+            and all(change.type is ChangeType.PROGRESSED for change in self.changes)
+        )
+
+    def record(self, job: Job, *, quiet_since: int) -> Record:
+        """Return its record for the ledger.
+
+        The event with the state of a job that has been quiet since that time may soon be trimmed.
+        """
+        before = self.before
         return Record(
-            before=FilterFields.of(self.before) if self.before else None,
+            before=FilterFields.of(before) if before else None,
             job=job,
             chunks=[self.chunks[index] for index in sorted(self.chunks)],
-            ranges=ranges,
+            ranges=self.swept.ranges if self.swept else (),
             changes=self.changes,
             deleted=self.deleted,
-            previous=self.before if was_quiet else None,
+            previous=before if before and before.update_time <= quiet_since else None,
         )
 
     def delta(self, job: Job) -> JobDelta:
         """Return what the batch did to the job, for the families."""
         return JobDelta(self.before, job, self.deleted, self.changes, self.chunks, self.artifacts)
 
-    def write(self, job: Job, writes: Writes, segments: Callable[[str], JobSegments]) -> None:
-        """Add the rows to write; `segments` encodes a job by key."""
+    def write(self, job: Job, segments: JobSegments, writes: Writes) -> None:
+        """Add the rows of a changed job to write."""
         if self.deleted:
             writes.deleted_jobs.append(job.key)
         elif self.before is None:
-            self._write_new(job, writes, segments(job.key))
+            writes.new_jobs.append((job, self.inputs, segments))
+            writes.new_words.append((job.key, FilterFields.of(job).full_text))
+            writes.new_chunks.append((job, list(self.chunks.values()), self.inputs.chunks))
         else:
-            if job is not self.before:
-                writes.jobs.append((job, segments(job.key)))
-                writes.words.extend(_new_words(self.before, job))
-            self._write_changed(self.before, job, writes)
+            writes.jobs.append((job, segments))
+            writes.words.extend(_new_words(self.before, job))
+            before = self.before
+            if (job.priority, bool(job.parked_for)) != (before.priority, bool(before.parked_for)):
+                writes.followed.append(job)
 
-    def _write_new(self, job: Job, writes: Writes, segments: JobSegments) -> None:
-        writes.new_jobs.append((job, self.inputs, segments))
-        writes.new_words.append((job.key, FilterFields.of(job).full_text))
-        writes.new_chunks.append((job, list(self.chunks.values()), self.inputs.chunks))
-
-    def _write_changed(self, before: Job, job: Job, writes: Writes) -> None:
-        if self.swept:
-            writes.swept.append((job, self.swept))
-        if job.priority != before.priority:
-            writes.reprioritised.append(job)
-        if bool(job.parked_for) != bool(before.parked_for):
-            writes.parked.append(job)
-        writes.chunks.extend((job, chunk) for chunk in self.chunks.values())
+    def write_chunks(self, job: Job, writes: Writes) -> None:
+        """Add the rows of chunks that change, unless their job is new or deleted."""
+        if self.before is not None and not self.deleted:
+            if self.swept:
+                writes.swept.append((job, self.swept))
+            writes.chunks.extend((job, chunk) for chunk in self.chunks.values())
 
 
 def _new_words(before: Job, job: Job) -> Iterator[tuple[str, str]]:

@@ -6,13 +6,13 @@ _MISSING: Final = object()
 
 
 class Undo:
-    """Changes dicts, lists and attributes so that changes since the last mark can be undone."""
+    """Changes dicts, lists and attributes so that changes of the current command can be undone."""
 
     def __init__(self) -> None:
         self._log: list[tuple[Any, Any, Any]] = []
 
-    def mark(self) -> None:
-        """Begin a command: what follows can be rolled back."""
+    def clear(self) -> None:
+        """Begin a command: what was done before is not undone any more."""
         self._log.clear()
 
     def put(self, target: dict[Any, Any], key: object, value: object) -> None:
@@ -32,11 +32,11 @@ class Undo:
 
     @property
     def savepoint(self) -> int:
-        """The number of changes since the mark, to return to."""
+        """The number of changes of the command, to return to."""
         return len(self._log)
 
     def rollback(self, savepoint: int = 0) -> None:
-        """Undo the changes since the mark, or since a place after it."""
+        """Undo the changes of the command, or those since a place in it."""
         for target, key, old in reversed(self._log[savepoint:]):
             if isinstance(target, list):
                 target.pop()

@@ -1,33 +1,21 @@
 """The unique keys of jobs that have not ended: at most one job of an owner and kind has each."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
 from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.errors import UniqueKeyTaken
 from jobledger_service.core.model.job import Job, JobSpec, job_id_of
+from jobledger_service.core.store.batch_rows import UniqueKeyRows
+from jobledger_service.core.store.writes import ConflictError
+from jobledger_service.core.store.writing import Transaction
 
 from .row_families import Needs, RowFamily, keys_of
 from .undo import Undo
-from .write_ports import ConflictError
 
 
 def full_key(spec: JobSpec) -> str:
     """Return the ledger-wide unique key of a job."""
     return f"{spec.owner}/{spec.kind}/{spec.unique_key}"
-
-
-class UniqueKeyRows(Protocol):
-    """The rows of unique keys, in the transaction of a batch."""
-
-    def find(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return the jobs that have these keys."""
-
-    def delete(self, freed: Iterable[tuple[str, str]]) -> None:
-        """Delete keys of jobs, in the order of the keys."""
-
-    def insert(self, taken: Mapping[str, str]) -> None:
-        """Insert keys with their jobs, in the order of the keys; ConflictError when one is taken."""
 
 
 class UniqueKeys(RowFamily):
@@ -39,8 +27,9 @@ class UniqueKeys(RowFamily):
 
     rank = 4
 
-    def __init__(self, rows: UniqueKeyRows, undo: Undo) -> None:
+    def __init__(self, rows: UniqueKeyRows, transaction: Transaction, undo: Undo) -> None:
         self._rows = rows
+        self._connection = transaction.connection
         self._undo = undo
         self._holders: dict[str, str | None] = {}
         self._locked: set[str] = set()
@@ -50,7 +39,7 @@ class UniqueKeys(RowFamily):
     def find_jobs(self, needs: Sequence[Needs]) -> Iterable[str]:
         """Return the jobs that have the keys of new jobs."""
         wanted = keys_of(UniqueKeys, needs)
-        self._locked = {*self._rows.find(wanted).values()} if wanted else set()
+        self._locked = {*self._rows.find(self._connection, wanted).values()} if wanted else set()
         return self._locked
 
     def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
@@ -60,7 +49,7 @@ class UniqueKeys(RowFamily):
         again = {full_key(jobs[key].spec) for key in requeued & jobs.keys() if jobs[key].spec.unique_key}
         if not wanted and not again:
             return
-        self._holders.update(self._rows.find(wanted | again))
+        self._holders.update(self._rows.find(self._connection, wanted | again))
         if {job for key, job in self._holders.items() if key in wanted} - self._locked:
             raise ConflictError("a unique key was taken elsewhere while its job was waited for")
 
@@ -101,7 +90,7 @@ class UniqueKeys(RowFamily):
     def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it was called for each change
         """Delete the keys that are free, then insert those that are taken."""
         if self._freed:
-            self._rows.delete(self._freed)
+            self._rows.delete(self._connection, self._freed)
         if taken := {key: job_key for key, job_key in self._taken.items() if job_key is not None}:
-            self._rows.insert(taken)
+            self._rows.insert(self._connection, taken)
         return False

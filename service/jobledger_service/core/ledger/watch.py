@@ -14,13 +14,16 @@ from jobledger_service.core.model.errors import CursorAhead, Draining, JobNotFou
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.states import ENDED
+from jobledger_service.core.store.entry import Entry
+from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.reads import JobRead, Listed, Listing, PageKey
 
-from .entry import Entry
+from .codec import Codec
+from .cursor import Cursors
 from .feed.live_feed import LiveFeed
 from .feed.subscription import FeedSubscription
-from .feed_ports import Codec
 from .queries import Queries
-from .read_ports import JobRead, Listed, Listing, PageKey, ReadStore
+from .readers import Readers
 
 SNAPSHOT_PAGE_SIZE = 500
 
@@ -51,6 +54,8 @@ class Watch:
         self,
         store: ReadStore,
         queries: Queries,
+        readers: Readers,
+        cursors: Cursors,
         feed: LiveFeed,
         codec: Codec,
         bookmark_every: float,
@@ -58,6 +63,8 @@ class Watch:
     ) -> None:
         self._store = store
         self._queries = queries
+        self._readers = readers
+        self._cursors = cursors
         self._feed = feed
         self._codec = codec
         self._bookmark_every = bookmark_every
@@ -76,7 +83,7 @@ class Watch:
             yield found.snapshot
             if found.ended:
                 return
-        with closing(self._feed.subscribe_to_job(found.position if after is None else after, key)) as subscription:
+        with closing(self._feed.subscribe(found.position if after is None else after, job_key=key)) as subscription:
             if after is not None:
                 entries = await self._missed(subscription, found.position)
                 if not entries and not found.exists:
@@ -91,7 +98,7 @@ class Watch:
     def _begin(self, read: JobRead | None, position: int, *, with_snapshot: bool) -> "_JobFound":
         if read is None:
             return _JobFound(exists=False, ended=False, position=position)
-        snapshot = self._codec.snapshot(read, self._cursor(position)) if with_snapshot else b""
+        snapshot = self._codec.snapshot(read, self._cursors.encode(position)) if with_snapshot else b""
         return _JobFound(exists=True, ended=read.state in ENDED, position=position, snapshot=snapshot)
 
     async def _missed(self, subscription: FeedSubscription, through: int) -> Sequence[Entry]:
@@ -125,7 +132,7 @@ class Watch:
         if mode is Mode.EVERY or len(entries) <= 1:
             return [entry.message for entry in entries]
         self._on_merged(len(entries) - 1)
-        return [self._codec.merge(entries[-1], entries[:-1], self._cursor(entries[-1].position))]
+        return [self._codec.merge(entries[-1], entries[:-1], self._cursors.encode(entries[-1].position))]
 
     async def jobs(self, jobs: JobFilter, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
         """Watch all jobs that match; raises HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
@@ -133,12 +140,12 @@ class Watch:
         if cursor:
             after = await self._position(jobs.owner, cursor)
             # entries of others up to now precede the first bookmark, also at a replica that lags
-            owed_from = await self._queries.run_for_watch(jobs.owner, self._store.position)
+            owed_from = await self._readers.for_watch(jobs.owner, self._store.position)
         else:
             async for message in self._snapshots(jobs, seen):
                 yield message
             after, owed_from = seen.first, seen.last
-        with closing(self._feed.subscribe_to_jobs(after, jobs)) as subscription:
+        with closing(self._feed.subscribe(after, jobs=jobs)) as subscription:
             timer, owed = _BookmarkTimer(self._bookmark_every), True
             while True:
                 try:
@@ -163,7 +170,7 @@ class Watch:
         after: PageKey | None = None
         while True:
             listing = Listing(jobs, limit=SNAPSHOT_PAGE_SIZE, after=after)
-            messages, page = await self._queries.run_for_watch(jobs.owner, self._snapshot_page, listing)
+            messages, page = await self._readers.for_watch(jobs.owner, self._snapshot_page, listing)
             seen.add(page.next, page.position)
             for message in messages:
                 yield message
@@ -199,7 +206,7 @@ class Watch:
         return [self._one(jobs, entry, groups[key] if mode is Mode.LATEST else [entry], seen) for key, entry in order]
 
     def _one(self, jobs: JobFilter, entry: Entry, group: list[Entry], seen: "_Seen") -> bytes:
-        cursor = self._cursor(entry.position) if seen.passed(entry.position) else b""
+        cursor = self._cursors.encode(entry.position) if seen.passed(entry.position) else b""
         message = entry.message
         if len(group) > 1 or not cursor:
             message = self._codec.merge(entry, group[:-1], cursor)
@@ -210,18 +217,15 @@ class Watch:
 
     async def _position(self, owner: str, cursor: bytes) -> int:
         """Return the position of a cursor, which this ledger has reached."""
-        position = self._queries.parse_cursor(cursor)
+        position = self._cursors.parse(cursor)
         if position > self._feed.position:
-            end = await self._queries.run_for_watch(owner, self._store.position)
+            end = await self._readers.for_watch(owner, self._store.position)
             if position > end:
                 raise CursorAhead(position, end)
         return position
 
-    def _cursor(self, position: int) -> bytes:
-        return self._queries.cursor(position).encode()
-
     def _bookmark(self, subscription: FeedSubscription) -> bytes:
-        return self._codec.bookmark(self._cursor(subscription.position))
+        return self._codec.bookmark(self._cursors.encode(subscription.position))
 
 
 def _check_readable(entries: Sequence[Entry]) -> None:

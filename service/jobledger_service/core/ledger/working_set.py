@@ -1,26 +1,30 @@
 """The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, TypeVar, cast
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, reduce
+from typing import Final, TypeVar
 
+from msgspec import Struct as MsgStruct
+from msgspec import field
 from msgspec.structs import replace
 
-from jobledger_service.core.model.change import Change, ChangeType, Step
-from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk
+from jobledger_service.core.model.change import Change, ChangeType, JobDelta, Step
+from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk, ChunkKey, Queue
 from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobUnreadable
-from jobledger_service.core.model.job import Job, job_id_of, job_key
+from jobledger_service.core.model.job import Inputs, Job, job_id_of, job_key
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
 from jobledger_service.core.model.sweep import Sweep
+from jobledger_service.core.store.entry import Entry, JobSegments, Record
+from jobledger_service.core.store.writes import SweptRows, Writes
+from jobledger_service.core.store.writing import Transaction
 
-from .entry import JobSegments, Record
-from .picking import Picked, pick
-from .ports import ChunkKey, Inputs, Queue
+from .codec import Codec
+from .picking import ClaimQuery, Picked, pick
 from .row_families import Needs, OpenFamily, RowFamily, open_families
 from .stored_chunks import StoredChunks
 from .touched import Touched
 from .undo import Undo
-from .write_ports import ClaimQuery, SweptRows, Transaction, Writes
 
 Family = TypeVar("Family", bound=RowFamily)
 Holder = TypeVar("Holder", Job, Chunk)
@@ -38,10 +42,27 @@ class PostponedError(Exception):
     """The command cannot be decided in this batch, but in the next."""
 
 
-class WorkingSet:
-    """A batch's jobs and chunks. `rollback` undoes what a refused command did.
+class BatchChanges(MsgStruct):
+    """What a batch leaves, when all its commands are decided."""
 
-    `encode` encodes the jobs that the batch leaves: each once, for its row, its event and the answers of commands.
+    touched: list[str] = []
+    """The keys of all jobs that it changed."""
+    writes: Writes = field(default_factory=Writes)
+    records: list[Record] = []
+    """The records for the ledger, one for each job with a change, and their encoded entries."""
+    entries: list[Entry] = []
+    deltas: list[JobDelta] = []
+    """What it did to jobs, except mere progress."""
+    ready: dict[Queue, int] = {}
+    """How many of the written chunks now wait for workers."""
+    ready_without_event: dict[Queue, int] = {}
+    """Those of them without a change in the ledger: retries that came due."""
+
+
+class WorkingSet:
+    """A batch's jobs and chunks; `undo` undoes what a refused command did.
+
+    A job that has not changed for `quiet` microseconds is kept with its next event as it was before it.
     """
 
     def __init__(
@@ -49,7 +70,7 @@ class WorkingSet:
         transaction: Transaction,
         families: Iterable[OpenFamily],
         quiet: int,
-        encode: Callable[[Job], JobSegments],
+        codec: Codec,
     ) -> None:
         self.now = 0  # set when all rows are locked
         self.rows = 0
@@ -60,7 +81,7 @@ class WorkingSet:
         """Whether what the batch changes on one job is larger than one commit allows."""
         self._quiet = quiet
         self._transaction = transaction
-        self._encode = encode
+        self._codec = codec
         self._segments: dict[str, JobSegments] = {}
         self._jobs: dict[str, Job] = {}
         self._chunks: dict[str, dict[int, Chunk]] = {}
@@ -68,9 +89,13 @@ class WorkingSet:
         self._touched: dict[str, Touched] = {}
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
-        self._undo = Undo()
-        self._ranked = open_families(families, transaction, self._undo)
-        self._families = {type(family): family for family in self._ranked}
+        self.undo = Undo()
+        self._open_families = families
+
+    @cached_property
+    def _families(self) -> list[RowFamily]:
+        """The rows of families, by rank; a batch that only reports progress has none."""
+        return open_families(self._open_families, self._transaction, self.undo)
 
     def load(self, needs: Iterable[Needs]) -> None:
         """Load what the commands need: jobs are locked in order, then claims take what is free, then families lock."""
@@ -78,11 +103,15 @@ class WorkingSet:
         chunks = {key for need in needs for key in need.chunks}
         jobs = {key for need in needs for key in need.jobs}
         jobs.update(key for key, _ in chunks)
-        for family in self._ranked:
+        families = self._families if any(need.rows or need.new_jobs or need.requeues for need in needs) else ()
+        for family in families:
             jobs.update(family.find_jobs(needs))
         self._lock(jobs)
-        self._pick([need.claim_query for need in needs if need.claim_query], chunks)
-        for family in self._ranked:
+        if queries := [need.claim_query for need in needs if need.claim_query]:
+            self._pick(queries, chunks)
+        else:
+            self._load_chunks(chunks)
+        for family in families:
             family.load(needs, self._jobs)
 
     def _lock(self, jobs: set[str]) -> None:
@@ -100,9 +129,6 @@ class WorkingSet:
         Those that cannot be read are set aside, and the batch searches for others a few times; after that the claim is
         contended.
         """
-        if not queries:
-            self._load_chunks(wanted)
-            return
         transaction = self._transaction
         for _ in range(MAX_LOOKS):
             known = len(transaction.unreadable)
@@ -176,11 +202,11 @@ class WorkingSet:
 
     def encoded(self, key: str) -> bytes:
         """Return a job as the commands so far left it, encoded."""
-        return self._encode(self._jobs[key]).joined
+        return self._codec.segments(self._jobs[key]).joined
 
     def family(self, family: type[Family]) -> Family:
         """Return the rows of a family."""
-        return cast("Family", self._families[family])
+        return next(one for one in self._families if isinstance(one, family))
 
     def inputs(self, key: str) -> Inputs:
         """Return the inputs of a claimed chunk's job, and of its claimed chunks."""
@@ -213,21 +239,21 @@ class WorkingSet:
         before, touched = self._jobs.get(key), self._touched.get(key)
         if touched is None:
             touched = Touched(before=before)
-            self._undo.put(self._touched, key, touched)
+            self.undo.put(self._touched, key, touched)
             self._count(1)
         held = touched.size
         job = step.job
-        for family in self._ranked:
-            job = family.changed(before, job)
+        if before is None or _moved(before) != _moved(job):
+            job = reduce(lambda kept, family: family.changed(before, kept), self._families, job)
         if step.change is not None:
             if not touched.changes:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
-            touched.record_change(step.change, self._undo)
+            touched.record_change(step.change, self.undo)
         job = _with_version(before, job, job.revision)
         self._count(len(step.chunks) + _moved_in_queue(before, job))
-        self._undo.put(self._jobs, key, job)
+        self.undo.put(self._jobs, key, job)
         if job.revision == 1 and touched.before is None and not touched.chunks:
-            self._undo.put(self._chunks, key, touched.create(step.chunks))
+            self.undo.put(self._chunks, key, touched.create(step.chunks))
             return
         for chunk in step.chunks:
             self._put(touched, chunk)
@@ -236,13 +262,13 @@ class WorkingSet:
         if step.sweep is not None:
             self._sweep(touched, key, step.sweep)
         if held and touched.exceeds(job):
-            self._undo.assign(self, "exceeded", value=True)
+            self.undo.assign(self, "exceeded", value=True)
 
     def _put(self, touched: Touched, chunk: Chunk) -> None:
         known = self._chunks.setdefault(chunk.job_key, {})
         chunk = _with_version(known.get(chunk.index), chunk, self._jobs[chunk.job_key].revision)
-        touched.put(chunk, known.get(chunk.index), self._undo)
-        self._undo.put(known, chunk.index, chunk)
+        touched.put(chunk, known.get(chunk.index), self.undo)
+        self.undo.put(known, chunk.index, chunk)
 
     def _sweep(self, touched: Touched, key: str, sweep: Sweep) -> None:
         """Change the loaded chunks one by one, and the others with one statement; a few are loaded first."""
@@ -255,12 +281,12 @@ class WorkingSet:
         covered = [chunk for chunk in known.values() if sweep.covers(chunk)]
         if store is not None and len(covered) < sweep.count:
             loaded = list(known)
-            touched.sweep(SweptRows(sweep, loaded, store.ranges(key, sweep, loaded)), self._undo)
+            touched.sweep(SweptRows(sweep, loaded, store.ranges(key, sweep, loaded)), self.undo)
         for chunk in covered:
             self._put(touched, sweep.applied(chunk))
 
     def _count(self, rows: int) -> None:
-        self._undo.assign(self, "rows", self.rows + rows)
+        self.undo.assign(self, "rows", self.rows + rows)
 
     def delete(self, job: Job, change: Change) -> None:
         """Delete a job; raises PostponedError when this batch created it."""
@@ -269,36 +295,13 @@ class WorkingSet:
         self.apply(Step(job, (), change))
         self._count(job.counts.total)
         touched = self._touched[job.key]
-        self._undo.assign(touched, "deleted", value=True)
-        for family in self._ranked:
+        self.undo.assign(touched, "deleted", value=True)
+        for family in self._families:
             family.deleted(self._jobs[job.key])
 
     def mark_claimed(self, chunk: ChunkKey) -> None:
         """Record that a worker needs this chunk's inputs."""
-        self._undo.put(self._claimed, chunk, None)
-
-    # Undoing
-
-    def mark(self) -> None:
-        """Begin a command: what follows can be rolled back."""
-        self._undo.mark()
-
-    @property
-    def savepoint(self) -> int:
-        """The number of changes of the command, to return to."""
-        return self._undo.savepoint
-
-    def rollback(self, savepoint: int = 0) -> None:
-        """Undo what was done since the mark, or since a place in the command."""
-        self._undo.rollback(savepoint)
-
-    def keep(self) -> None:
-        """End the last command: nothing is rolled back any more.
-
-        The undo log refers to this object, and would keep all rows and inputs of the batch in memory until the garbage
-        collector runs, which is seldom.
-        """
-        self._undo.mark()
+        self.undo.put(self._claimed, chunk, None)
 
     # What the batch leaves
 
@@ -307,53 +310,38 @@ class WorkingSet:
         if self._claimed:
             self._inputs = self._transaction.inputs(self._claimed)
 
-    def save(self) -> list[type[RowFamily]]:
-        """Write all rows, in the order in which all batches lock them; return the families that are due then."""
-        writes, deltas = Writes(), []
+    def changes(self) -> BatchChanges:
+        """Return what the batch leaves, in one pass over its jobs."""
+        left = BatchChanges(list(self._touched))
         for key, touched in self._touched.items():
-            touched.write(self._jobs[key], writes, self.segments)
-            deltas.append(touched.delta(self._jobs[key]))
-        self._transaction.save(writes)
-        return [type(family) for family in self._ranked if family.save(deltas, self.now)]
+            job = self._jobs[key]
+            if job is not touched.before:
+                touched.write(job, self.segments(key), left.writes)
+            touched.write_chunks(job, left.writes)
+            if touched.changes:
+                record = touched.record(job, quiet_since=self.now - self._quiet)
+                left.records.append(record)
+                left.entries.append(self._codec.encode(record, self.segments(key)))
+            if not touched.is_progress(job):
+                left.deltas.append(touched.delta(job))
+            if count := touched.ready(job):
+                for ready in (left.ready,) if touched.changes else (left.ready, left.ready_without_event):
+                    ready[job.queue] = ready.get(job.queue, 0) + count
+        return left
+
+    def save(self, left: BatchChanges) -> list[type[RowFamily]]:
+        """Write all rows, in the order in which all batches lock them; return the families that are due then."""
+        self._transaction.save(left.writes)
+        if not left.deltas and "_families" not in vars(self):
+            return []
+        return [type(family) for family in self._families if family.save(left.deltas, self.now)]
 
     def segments(self, key: str) -> JobSegments:
         """Return a job as the batch left it, encoded; when all commands are decided."""
         found = self._segments.get(key)
         if found is None:
-            found = self._segments[key] = self._encode(self._jobs[key])
+            found = self._segments[key] = self._codec.segments(self._jobs[key])
         return found
-
-    def records(self) -> list[Record]:
-        """Return the records for the ledger: one for each changed job."""
-        return [
-            touched.record(self._jobs[key], was_quiet=self._was_quiet(touched.before))
-            for key, touched in self._touched.items()
-            if touched.changes
-        ]
-
-    def _was_quiet(self, before: Job | None) -> bool:
-        """Whether a job has not changed for so long that the event with its state may soon be trimmed."""
-        return before is not None and before.update_time <= self.now - self._quiet
-
-    def touched(self) -> list[str]:
-        """Return the keys of all jobs that the batch changed."""
-        return list(self._touched)
-
-    def ready(self) -> dict[Queue, int]:
-        """Return how many of the written chunks now wait for workers."""
-        return self._ready_of(self._touched)
-
-    def ready_without_event(self) -> dict[Queue, int]:
-        """Return those of them without a change in the ledger: retries that came due."""
-        return self._ready_of(key for key, touched in self._touched.items() if not touched.changes)
-
-    def _ready_of(self, keys: Iterable[str]) -> dict[Queue, int]:
-        ready: dict[Queue, int] = {}
-        for key in keys:
-            job = self._jobs[key]
-            if count := self._touched[key].ready(job):
-                ready[job.queue] = ready.get(job.queue, 0) + count
-        return ready
 
 
 def _with_version(before: Holder | None, holder: Holder, revision: int) -> Holder:
@@ -361,6 +349,11 @@ def _with_version(before: Holder | None, holder: Holder, revision: int) -> Holde
     if holder.artifacts is (before.artifacts if before else NO_ARTIFACTS):
         return holder
     return replace(holder, artifacts_revision=revision if holder.artifacts else None)
+
+
+def _moved(job: Job) -> tuple[object, ...]:
+    """Return what families hear changes of."""
+    return job.state, job.slots, job.parked_for
 
 
 def _moved_in_queue(before: Job | None, job: Job) -> int:

@@ -13,6 +13,12 @@ WHOLE: Final = 1_000_000
 """Units of a chunk: fractions are counted in millionths, so that their sums are exact."""
 
 
+ChunkKey = tuple[str, int]
+"""The key of its job, and its index."""
+Queue = tuple[str, str]
+"""An owner and a kind: the queue in which chunks wait for workers."""
+
+
 class Artifact(MsgStruct, frozen=True):
     """A named output or preview: where it is, never what it contains; `metadata` is an encoded Struct."""
 

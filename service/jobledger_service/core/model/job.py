@@ -45,6 +45,13 @@ class StageTiming(MsgStruct, frozen=True, array_like=True):
         return replace(self, duration=total, end_time=max(left, self.end_time or left))
 
 
+class Inputs(MsgStruct, frozen=True):
+    """Encoded Structs: a job's input, and those of its chunks that have one."""
+
+    job: bytes | None = None
+    chunks: Mapping[int, bytes] = {}
+
+
 def job_key(owner: str, job_id: str) -> str:
     """Return the ledger-wide key of a job; a job_id is unique within its owner only."""
     return f"{owner}/{job_id}"

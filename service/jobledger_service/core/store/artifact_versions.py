@@ -7,12 +7,12 @@ from msgspec import Struct as MsgStruct
 from msgspec import json
 from sqlalchemy import Column, Connection, Select, delete, select, tuple_
 
-from jobledger_service.core.ledger.entry import JOB_ITSELF, ArtifactsKey, Entry, Record
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.sizes import bytes_of_artifacts
 
 from .cells import Row as Cells
 from .cells import artifacts_text, json_text
+from .entry import JOB_ITSELF, ArtifactsKey, Entry, Record
+from .reads import EventRow
 from .tables import artifact_versions
 
 KEYS_AT_ONCE: Final = 200

@@ -37,18 +37,14 @@ _new_row = row_writer(Chunk, CHUNK_FIELDS, *Kept)
 
 def chunk_row(job: Job, chunk: Chunk) -> Row:
     """Return the columns of a chunk that change after its creation, and its key."""
-    row = _row(chunk)
-    row["priority"] = job.priority
-    row["parked"] = int(bool(job.parked_for))
-    return row
+    return _row(chunk) | _waiting_columns(job)
 
 
 def new_chunk_row(job: Job, chunk: Chunk, input_: bytes | None) -> Row:
     """Return all columns of a chunk."""
-    row = _new_row(chunk)
-    row["priority"] = job.priority
-    row["parked"] = int(bool(job.parked_for))
-    row["owner"] = job.spec.owner
-    row["kind"] = job.spec.kind
-    row["input"] = input_
-    return row
+    of_job = {"owner": job.spec.owner, "kind": job.spec.kind, "input": input_}
+    return _new_row(chunk) | _waiting_columns(job) | of_job
+
+
+def _waiting_columns(job: Job) -> Row:
+    return {"priority": job.priority, "parked": int(bool(job.parked_for))}

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from .database_clock import DatabaseClock, newest_commit_time
 from .engines import Database
 
+Clock = Callable[[], int]
+"""Returns the time in microseconds since 1970."""
+
 
 class SteadyClock:
     """The time in microseconds since 1970, which never falls.

@@ -12,7 +12,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from jobledger_service.core.ledger.ports import ChunkKey, Queue
+from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.limits import MAX_SUM
 from jobledger_service.core.model.vitals import Replica
 
@@ -37,6 +37,7 @@ class Dialect(Protocol):
 
     def __hash__(self) -> int:
         """Statements are kept for each dialect."""
+        return id(self)
 
     def keys(self) -> Select[Any]:
         """Return a subquery over the parameter `keys`."""
@@ -64,6 +65,7 @@ class Dialect(Protocol):
 
     def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
         """Return the driver's statement that adds `count` rows to those found by `keys`, or inserts them."""
+        return f"{self.insert(table, names, count)} {_added(table, names, keys)}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
         """Return an INSERT that can be told what to do on a conflict."""
@@ -89,8 +91,11 @@ class Dialect(Protocol):
     def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
         """Return the query for jobs that have words with all of these beginnings, and all of these marks."""
 
-    def try_lock(self, connection: Connection, name: str) -> bool:
+    # Where there is one writer, and no other replica:
+
+    def try_lock(self, connection: Connection, name: str) -> bool:  # noqa: ARG002  there is one writer
         """Return whether this transaction is the only one doing `name`; it is so until it ends."""
+        return True
 
     def lock(self, connection: Connection, name: str) -> None:
         """Wait until this transaction is the only one doing `name`."""
@@ -104,8 +109,9 @@ class Dialect(Protocol):
     def size(self, connection: Connection) -> int:
         """Return the bytes of the database, without the files beside it."""
 
-    def replicas(self, connection: Connection) -> list[Replica]:
+    def replicas(self, connection: Connection) -> list[Replica]:  # noqa: ARG002  there are no others
         """Return the servers that are connected now, by name; none where there can be only one."""
+        return []
 
     def was_cancelled(self, error: DBAPIError) -> bool:
         """Return whether the database ended a statement because it took too long."""
@@ -119,7 +125,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def added(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
+def _added(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
     """Return the conflict clause of an insert: existing numbers grow, and stop before they leave 64 bits."""
     changes = []
     for name in names:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import NoneType
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 from uuid import uuid4
 
 import structlog
@@ -18,8 +18,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from jobledger_service import VERSION
-from jobledger_service.core.ledger.readers import OWNER_THREADS
-from jobledger_service.core.ledger.write_ports import RejectedStatementError
 from jobledger_service.core.model.errors import Draining, StoreUnavailable
 from jobledger_service.core.model.limit_errors import ReadTooLong
 from jobledger_service.core.model.writer_level import may_write
@@ -31,6 +29,7 @@ from .postgres_dialect import CHANNEL, Postgres
 from .sqlite_dialect import Sqlite
 from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
 from .writer_level import read_writer_level
+from .writes import RejectedStatementError
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +42,8 @@ WRITER_PRAGMAS = (
 )
 READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
 _PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|(?:^|[?&\s])(?:ssl)?password\s*=)(?:.*(?=@)|[^&#]*)")
+OWNER_THREADS: Final = 3
+"""Threads on which owners take turns. One is always free for other owners, whatever one owner requests."""
 READERS = OWNER_THREADS + 3
 """The number of connections, one for each thread that reads, so that none waits for another's: those of callers' reads,
 and one each for single jobs, the feed, and the duties. Exports have another one."""

@@ -8,17 +8,16 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Select, bindparam, func, select
 
-from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.read_ports import JobRead
 from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.job import Inputs
 from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of
 from .dialects import Dialect
-from .job_rows import WHOLE_JOBS
-from .row_reader import RowReader
-from .shown_jobs import SHOWN_COLUMNS, job_read
+from .job_rows import SHOWN_COLUMNS, WHOLE_JOBS, job_read
+from .reads import JobRead, View
 from .tables import artifact_versions, chunks, jobs
+from .unreadable_rows import UnreadableRows
 
 FIRST_JOBS: Final = 20
 """Jobs of the first statement at most, a page by default. The next statements read as many as seem to fit."""
@@ -90,18 +89,22 @@ def bounded(dialect: Dialect, wanted: Select[Any]) -> Select[Any]:
 
 
 def read_chunks(
-    connection: Connection, wanted: Select[Any], values: dict[str, object], byte_budget: ByteBudget, reader: RowReader
+    connection: Connection,
+    wanted: Select[Any],
+    values: dict[str, object],
+    budget: ByteBudget,
+    unreadable: UnreadableRows,
 ) -> Chunks:
     """Return chunks, of CHUNK_COLUMNS and their input, until the reply is full."""
     read = Chunks()
-    with closing(connection.execute(wanted, values | {"room": byte_budget.left})) as rows:
+    with closing(connection.execute(wanted, values | {"room": budget.left})) as rows:
         for *row, raw in rows:
-            measured = reader.read("chunk", _measured_chunk, row, (row[0], row[1]), read.bad)
+            measured = unreadable.read("chunk", _measured_chunk, row, (row[0], row[1]), read.bad)
             if measured is None:
                 continue
             chunk, size = measured
             size += len(raw or b"")
-            if not byte_budget.take(size):
+            if not budget.take(size):
                 read.complete = False
                 break
             read.of_job.setdefault(chunk.job_key, []).append(chunk)
@@ -114,9 +117,9 @@ def read_chunks(
 class JobReads:
     """Reads jobs by key, in an order, until a reply is full; the first job is always read."""
 
-    def __init__(self, dialect: Dialect, reader: RowReader) -> None:
+    def __init__(self, dialect: Dialect, unreadable: UnreadableRows) -> None:
         keys = dialect.keys()
-        self._reader = reader
+        self._unreadable = unreadable
         self._dialect = dialect
         of_jobs = jobs.c.job_key.in_(keys)
         self._jobs = select(*SHOWN_COLUMNS).select_from(WHOLE_JOBS).where(of_jobs)
@@ -130,16 +133,19 @@ class JobReads:
             .order_by(chunks.c.job_key, chunks.c.chunk_index),
         )
 
-    def read(self, connection: Connection, keys: Sequence[str], byte_budget: ByteBudget, *, full: bool) -> JobsWithin:
-        """Return the existing jobs, with their inputs and first chunks on request."""
+    def read(self, connection: Connection, keys: Sequence[str], byte_budget: ByteBudget, view: View) -> JobsWithin:
+        """Return the existing jobs: in view FULL with their inputs and first chunks, in STATUS without artifacts."""
         within = JobsWithin()
         begin, size = 0, FIRST_JOBS
         while begin < len(keys):
             part = keys[begin : begin + size]
             rows = connection.execute(self._jobs, {"keys": self._dialect.key_values(part)}).all()
             there = {one.key: one for row in rows if (one := self._job(row, within.bad)) is not None}
+            if view is View.STATUS:
+                there = {key: replace(one, size=len(one.message)) for key, one in there.items()}
             ordered = [there[key] for key in part if key in there]
             fit = self._with_artifacts(connection, _fitting(ordered, byte_budget.left))
+            full = view is View.FULL
             for shown in self._full(connection, fit, byte_budget, within) if full else _basic(fit, byte_budget, within):
                 within.jobs[shown.key] = shown
             left_out = (job.key for job in ordered if job.key not in within.jobs and job.key not in within.bad)
@@ -160,7 +166,7 @@ class JobReads:
         return [replace(job, message=job.message + found.get(job.key, b"")) for job in ordered]
 
     def _job(self, row: Sequence[Any], bad: set[str]) -> JobRead | None:
-        return self._reader.read("job", job_read, row, row[0], bad)
+        return self._unreadable.read("job", job_read, row, row[0], bad)
 
     def _full(
         self, connection: Connection, ordered: Sequence[JobRead], byte_budget: ByteBudget, within: JobsWithin
@@ -196,7 +202,7 @@ class JobReads:
 
     def _chunks_of(self, connection: Connection, keys: Sequence[str], byte_budget: ByteBudget) -> Chunks:
         return read_chunks(
-            connection, self._chunks, {"keys": self._dialect.key_values(keys)}, byte_budget, self._reader
+            connection, self._chunks, {"keys": self._dialect.key_values(keys)}, byte_budget, self._unreadable
         )
 
 

@@ -1,17 +1,18 @@
-"""Rows of jobs to jobs and their statuses, and back."""
+"""Rows of jobs to jobs, and back; for readers, to their encoded segments and the few values that reading them takes."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import and_
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, and_, func
 
-from jobledger_service.core.ledger.entry import JOB_ITSELF
-from jobledger_service.core.ledger.read_ports import JobStatus
 from jobledger_service.core.model.fields import JOB_FIELDS, Kept
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import JobState
 
 from .cells import Row
+from .entry import JOB_ITSELF
+from .reads import JobRead
 from .row_functions import body_reader, row_reader, row_writer
 from .tables import artifact_versions, incarnation, jobs
 
@@ -40,29 +41,49 @@ def new_job_row(job: Job, input_: bytes | None) -> Row:
     return row
 
 
-_PATHS: Final = [field.path for field in JOB_FIELDS]
-_read_status: Final = body_reader(Job, JOB_FIELDS[: _PATHS.index("progress.rate") + 1], Kept.CURRENT)
-"""Reads the first fields of the body, and not the rest."""
-_STATUS: Final = "job_key job_id kind state revision update_time percent stage_percent work_total work_done current"
-STATUS_COLUMNS: Final = [jobs.c[name] for name in _STATUS.split()]
 read_current: Final = body_reader(Job, JOB_FIELDS, Kept.CURRENT)
 
+CHUNK_COUNT: Final[ColumnElement[int]] = (
+    jobs.c.chunks_pending
+    + jobs.c.chunks_processing
+    + jobs.c.chunks_completed
+    + jobs.c.chunks_failed
+    + jobs.c.chunks_cancelled
+)
+_artifact_bytes: Final = func.length(artifact_versions.c.encoded)
+SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
+    jobs.c.job_key,
+    jobs.c.state,
+    jobs.c.revision,
+    jobs.c.create_time,
+    jobs.c.priority,
+    jobs.c.parked_for,
+    CHUNK_COUNT,
+    jobs.c.fixed,
+    jobs.c.moving,
+    jobs.c.artifacts_revision,
+    _artifact_bytes,
+)
+"""The columns of a job that are read from WHOLE_JOBS, without its artifacts."""
+WHOLE_COLUMNS: Final = (*SHOWN_COLUMNS, artifact_versions.c.encoded)
+"""The same with its artifacts."""
+SHOWN_BYTES: Final[ColumnElement[int]] = (
+    func.length(jobs.c.fixed) + func.length(jobs.c.moving) + func.coalesce(_artifact_bytes, 0)
+)
+"""The bytes of a row's segments."""
 
-def status_of(row: Sequence[Any]) -> JobStatus:
-    """Return the status of a row of STATUS_COLUMNS."""
-    key, job_id, kind, state, revision, update_time, percent, stage_percent, total, done, body = row
-    current = _read_status(body)
-    eta = current.rate.end_of(total - done) if current.rate and state == JobState.RUNNING else None
-    return JobStatus(
-        key,
-        job_id,
-        kind,
-        current.display_name,
-        state,
-        revision,
-        update_time,
-        percent,
-        current.stage,
-        stage_percent,
-        eta,
-    )
+
+def job_read(row: Sequence[Any]) -> JobRead:
+    """Return the job of a row of SHOWN_COLUMNS, without its artifacts; raises ValueError when these are missing."""
+    key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, version, artifact_bytes = row
+    if version is not None and artifact_bytes is None:
+        raise ValueError("the artifacts are missing")
+    size = len(fixed) + len(moving) + (artifact_bytes or 0)
+    return JobRead(key, JobState(state), revision, create_time, priority, parked_for, chunk_count, fixed + moving, size)
+
+
+def whole_job_read(row: Sequence[Any]) -> JobRead:
+    """Return the job of a row of WHOLE_COLUMNS; raises ValueError when its artifacts are missing."""
+    *shown, artifacts = row
+    job = job_read(shown)
+    return replace(job, message=job.message + artifacts) if artifacts else job

@@ -9,7 +9,7 @@ import psycopg
 import structlog
 from psycopg.conninfo import conninfo_to_dict
 
-from jobledger_service.core.ledger.ports import Queue
+from jobledger_service.core.model.chunk import Queue
 
 from .engines import Database
 from .postgres import bounded

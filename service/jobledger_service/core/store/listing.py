@@ -13,12 +13,12 @@ from typing import Any, Final
 from msgspec.structs import replace as with_changes
 from sqlalchemy import Connection, Select, bindparam, case, func, literal_column, select
 
-from jobledger_service.core.ledger.read_ports import Listing, Order, PageKey
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.search import label_marks, owner_mark
 from jobledger_service.core.model.service_kinds import RESERVED, SERVICE_KINDS
 
 from .dialects import Dialect
+from .reads import Listing, Order, PageKey
 from .routes import (
     Route,
     Steps,

@@ -23,14 +23,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
-from jobledger_service.core.ledger.ports import ChunkKey, Queue
-from jobledger_service.core.ledger.write_ports import ConflictError, RejectedStatementError
+from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.errors import StoreUnavailable
 from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row
-from .dialects import Columns, Rows, added, listed
+from .dialects import Columns, Dialect, Rows, listed
 from .tables import job_words, search_vector
+from .writes import ConflictError, RejectedStatementError
 
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
 
@@ -38,7 +38,7 @@ CHANNEL = "jobledger"
 """The channel of notifications about commits."""
 
 
-class Postgres:
+class Postgres(Dialect):
     """Passes a set as one array for each column; `name` tells this process from the other replicas."""
 
     kind = "postgresql"
@@ -79,9 +79,6 @@ class Postgres:
         changes = ", ".join(f'"{name}" = {_cast(table, name)}' for name in names if name not in keys)
         found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
         return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {found}"
-
-    def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
-        return f"{self.insert(table, names, count)} {added(table, names, keys)}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return postgresql.insert(table)

@@ -2,8 +2,8 @@
 
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from msgspec.structs import replace
 from sqlalchemy import (
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    Table,
     and_,
     bindparam,
     cast,
@@ -21,20 +22,9 @@ from sqlalchemy import (
     select,
 )
 
-from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
-from jobledger_service.core.ledger.read_ports import (
-    ChunksRead,
-    EventRow,
-    EventsRead,
-    JobRead,
-    JobsRead,
-    Listed,
-    Listing,
-    StatusesRead,
-    View,
-)
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.epoch import Epoch
+from jobledger_service.core.model.job import Inputs
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.slots import MAX_COUNTED_PLACE
@@ -42,14 +32,13 @@ from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
 from .artifact_versions import with_artifacts
+from .batch_rows import RUN
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
-from .core_families import RUN
 from .engines import Database
 from .epochs import read_epoch
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
-from .job_rows import STATUS_COLUMNS, status_of
 from .listing import BUDGET, Budget, list_keys
-from .row_reader import RowReader
+from .reads import ChunksRead, EventRow, EventsRead, JobRead, JobsRead, Listed, Listing, View
 from .small_jobs import SmallJobReads
 from .tables import (
     audit,
@@ -70,9 +59,8 @@ from .tables import (
     runs,
     schema_version,
 )
+from .unreadable_rows import UnreadableRows
 from .writer_level import read_writer_level
-
-R = TypeVar("R")
 
 _POSITION = select(ledger.c.position)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
@@ -80,65 +68,57 @@ MAX_EVENT_BYTES = 1024 * 1024
 """A read of events ends with the event that makes it this large: at least one, if there is one."""
 
 
-_EVENT = (events.c.position, events.c.job_key, events.c.message, events.c.before)
-
-
-def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """Return the query for events after a position: those that are left out are measured, and not read."""
-    size = func.length(events.c.message) + events.c.artifacts_bytes
+def _oldest(
+    table: Table, shown: Sequence[Any], size: ColumnElement[int], *conditions: ColumnElement[bool]
+) -> Select[Any]:
+    """Return the query for the first rows after a position: those that are left out are measured, and not read."""
     measured = (
-        select(events.c.position, (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"))
-        .where(events.c.position > bindparam("after"), *conditions)
-        .order_by(events.c.position)
+        select(
+            table.c.job_key,
+            table.c.position,
+            (func.sum(size).over(order_by=table.c.position) - size).label("bytes_before"),
+        )
+        .where(table.c.position > bindparam("after"), *conditions)
+        .order_by(table.c.position)
         .limit(bindparam("most"))
         .subquery()
     )
+    same = and_(table.c.job_key == measured.c.job_key, table.c.position == measured.c.position)
     return (
-        select(*_EVENT, events.c.artifacts, events.c.artifacts_bytes)
-        .join_from(measured, events, events.c.position == measured.c.position)
+        select(*shown)
+        .join_from(measured, table, same)
         .where(measured.c.bytes_before < MAX_EVENT_BYTES)
         .order_by(measured.c.position)
     )
 
 
-def _audit() -> Select[Any]:
-    """Return the query for the audit trail of a job after a position, as far as that for events reads."""
-    size = func.length(audit.c.message)
-    measured = (
-        select(
-            audit.c.job_key, audit.c.position, (func.sum(size).over(order_by=audit.c.position) - size).label("before")
-        )
-        .where(audit.c.job_key == bindparam("key"), audit.c.position > bindparam("after"))
-        .order_by(audit.c.position)
-        .limit(bindparam("most"))
-        .subquery()
-    )
-    same = and_(audit.c.job_key == measured.c.job_key, audit.c.position == measured.c.position)
-    return (
-        select(audit.c.position, audit.c.job_key, audit.c.message)
-        .join_from(measured, audit, same)
-        .where(measured.c.before < MAX_EVENT_BYTES)
-        .order_by(measured.c.position)
-    )
+def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
+    names = ("position", "job_key", "message", "before", "artifacts", "artifacts_bytes")
+    size = func.length(events.c.message) + events.c.artifacts_bytes
+    return _oldest(events, [events.c[name] for name in names], size, *conditions)
 
 
 _EVENTS = _events()
 _EVENTS_OF_OWNER = _events(event_owner == bindparam("owner"))
 _EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
-_AUDIT = _audit()
+_AUDIT = _oldest(
+    audit,
+    (audit.c.position, audit.c.job_key, audit.c.message),
+    func.length(audit.c.message),
+    audit.c.job_key == bindparam("key"),
+)
 
 
-class SqlReadStore:
+class ReadStore:
     """The reading half of the store."""
 
     def __init__(self, database: Database, budget: Budget = BUDGET, unreadable: UnreadableRows | None = None) -> None:
         self._database = database
         self._budget = budget
-        self._reader = RowReader(unreadable or UnreadableRows())
-        keys = database.dialect.keys()
-        self._jobs = JobReads(database.dialect, self._reader)
-        self._small_jobs = SmallJobReads(database.dialect, self._reader)
-        self._statuses = select(*STATUS_COLUMNS).where(jobs.c.job_key.in_(keys))
+        self._unreadable = unreadable or UnreadableRows()
+        self._jobs = JobReads(database.dialect, self._unreadable)
+        self._small_jobs = SmallJobReads(database.dialect, self._unreadable)
+        self._existing = select(jobs.c.job_key).where(jobs.c.job_key.in_(database.dialect.keys()))
         with database.read() as connection:
             self._epoch = read_epoch(connection)
 
@@ -152,12 +132,10 @@ class SqlReadStore:
         with self._database.read() as connection:
             return _position(connection)
 
-    def read_jobs(self, keys: Sequence[str], *, full: bool, bounded: bool = True) -> JobsRead:
+    def read_jobs(self, keys: Sequence[str], view: View, *, bounded: bool = True) -> JobsRead:
         """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
         with self._database.read() as connection:
-            read = self._jobs_of(
-                connection, keys, full=full, byte_budget=ByteBudget(_REPLY_BYTES if bounded else sys.maxsize)
-            )
+            read = self._jobs_of(connection, keys, view, ByteBudget(_REPLY_BYTES if bounded else sys.maxsize))
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
     def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
@@ -166,12 +144,10 @@ class SqlReadStore:
             read = self._small_jobs.read(connection, keys, full=full)
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
-    def _jobs_of(
-        self, connection: Connection, keys: Sequence[str], *, full: bool, byte_budget: ByteBudget
-    ) -> JobsWithin:
-        read = self._jobs.read(connection, keys, byte_budget, full=full)
+    def _jobs_of(self, connection: Connection, keys: Sequence[str], view: View, byte_budget: ByteBudget) -> JobsWithin:
+        read = self._jobs.read(connection, keys, byte_budget, view)
         counted = 0
-        for key, one in list(read.jobs.items()) if full else ():
+        for key, one in list(read.jobs.items()) if view is View.FULL else ():
             if not one.parked_for:
                 continue
             if counted >= MAX_PLACES:
@@ -181,17 +157,10 @@ class SqlReadStore:
             counted += place
         return read
 
-    def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
-        """Return the statuses of the jobs that exist."""
+    def existing(self, keys: Iterable[str]) -> list[str]:
+        """Return those of these keys that jobs have."""
         with self._database.read() as connection:
-            return self._statuses_of(connection, keys)
-
-    def _statuses_of(self, connection: Connection, keys: Iterable[str]) -> StatusesRead:
-        wanted = {"keys": self._database.dialect.key_values(keys)}
-        bad: set[str] = set()
-        rows = connection.execute(self._statuses, wanted).all()
-        found = [one for row in rows if (one := self._reader.read("status", status_of, row, row[0], bad)) is not None]
-        return StatusesRead(found, bad)
+            return list(connection.execute(self._existing, {"keys": self._database.dialect.key_values(keys)}).scalars())
 
     def list_jobs(self, listing: Listing) -> Listed:
         """Return a page of jobs, as many as fit into a reply."""
@@ -199,18 +168,12 @@ class SqlReadStore:
             position = _position(connection)
             found = list_keys(connection, self._database.dialect, listing, self._budget)
             keys = [key.job_key for key in found.keys]
-            if listing.view is View.STATUS:
-                read = self._statuses_of(connection, keys)
-                by_key = {one.job_key: one for one in read.statuses}
-                shown, bad = _apart(keys, by_key)
-                return Listed(position, (), found.next, found.count, found.more, shown, bad)
-            within = self._jobs_of(
-                connection, keys, full=listing.view is View.FULL, byte_budget=ByteBudget(_REPLY_BYTES // listing.copies)
-            )
+            within = self._jobs_of(connection, keys, listing.view, ByteBudget(_REPLY_BYTES // listing.copies))
             looked = keys[: len(keys) - len(within.unread)]
-            jobs, bad = _apart(looked, within.jobs)
+            shown = [within.jobs[key] for key in looked if key in within.jobs]
+            bad = [key for key in looked if key not in within.jobs]
             follows = found.keys[len(looked) - 1] if within.unread else found.next
-            return Listed(position, jobs, follows, found.count, found.more, (), bad)
+            return Listed(position, shown, follows, found.count, found.more, bad)
 
     def queued_jobs(self, owners: Iterable[str], limit: int) -> dict[str, int]:
         """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
@@ -235,7 +198,7 @@ class SqlReadStore:
             if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == job_key)).first() is None:
                 return None
             page = bounded(self._database.dialect, wanted.order_by(chunks.c.chunk_index).limit(limit + 1))
-            read = read_chunks(connection, page, {}, ByteBudget(_REPLY_BYTES), self._reader)
+            read = read_chunks(connection, page, {}, ByteBudget(_REPLY_BYTES), self._unreadable)
         found, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
         looked = sorted(bad.union(chunk.index for chunk in found))
         last = looked[:limit][-1] if looked else after
@@ -327,11 +290,6 @@ class SqlReadStore:
         with self._database.read() as connection:
             run = connection.execute(select(runs.c.run).where(runs.c.job_key == job_key)).scalar()
         return None if run is None else RUN.decode(run)
-
-
-def _apart(keys: Sequence[str], found: Mapping[str, R]) -> tuple[list[R], list[str]]:
-    """Return what was found, in the order of the keys, and the keys for which nothing was."""
-    return [found[key] for key in keys if key in found], [key for key in keys if key not in found]
 
 
 _JOBS_BY_STATE = select(counts.c.state, cast(func.sum(counts.c.jobs), BigInteger)).group_by(counts.c.state)

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from jobledger_service.core.ledger.read_ports import Order, PageKey
 from jobledger_service.core.model.filter import ANY_TIME, JobFilter
 from jobledger_service.core.model.limits import MAX_PRIORITY, MIN_PRIORITY
 from jobledger_service.core.model.search import label_marks
@@ -15,6 +14,7 @@ from jobledger_service.core.model.service_kinds import RESERVED
 from jobledger_service.core.model.states import ENDED, JobState
 
 from .dialects import Dialect
+from .reads import Order, PageKey
 from .tables import NEVER
 from .walks import By, Shape, walk
 

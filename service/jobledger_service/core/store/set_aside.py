@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from jobledger_service.core.ledger.ports import ChunkKey
-from jobledger_service.core.ledger.unreadable_rows import AGAIN_AFTER_SECONDS
+from jobledger_service.core.model.chunk import ChunkKey
+
+from .unreadable_rows import AGAIN_AFTER_SECONDS
 
 MAX_SET_ASIDE: Final = 1_000
 """The number of rows at which all are forgotten."""

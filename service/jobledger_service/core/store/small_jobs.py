@@ -6,16 +6,15 @@ from typing import Final
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 
-from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.read_ports import JobRead
+from jobledger_service.core.model.job import Inputs
 
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
-from .job_rows import WHOLE_JOBS
-from .row_reader import RowReader
-from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, whole_job_read
+from .job_rows import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, WHOLE_JOBS, whole_job_read
+from .reads import JobRead
 from .tables import chunks, jobs, parked
+from .unreadable_rows import UnreadableRows
 
 MAX_JOB_BYTES: Final = 16 * 1024
 """Bytes of a small job's segments and input together."""
@@ -30,9 +29,9 @@ MAX_CHUNK_BYTES: Final = 512 * 1024
 class SmallJobReads:
     """Reads the small ones among jobs. The others are left out like jobs that do not exist: each is read by itself."""
 
-    def __init__(self, dialect: Dialect, reader: RowReader) -> None:
+    def __init__(self, dialect: Dialect, unreadable: UnreadableRows) -> None:
         self._dialect = dialect
-        self._reader = reader
+        self._unreadable = unreadable
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
         self._basic = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(named, SHOWN_BYTES <= MAX_JOB_BYTES)
@@ -52,7 +51,7 @@ class SmallJobReads:
         found: dict[str, JobRead] = {}
         inputs: dict[str, bytes | None] = {}
         for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
-            job = self._reader.read("job", whole_job_read, row[: len(WHOLE_COLUMNS)], row[0], bad)
+            job = self._unreadable.read("job", whole_job_read, row[: len(WHOLE_COLUMNS)], row[0], bad)
             if job is not None:
                 found[job.key], inputs[job.key] = job, row[-1] if full else None
         if not full:
@@ -60,7 +59,9 @@ class SmallJobReads:
         taken, unread = _within([found[key] for key in keys if key in found])
         read = Chunks()
         if taken:
-            read = read_chunks(connection, self._chunks, self._keys(taken), ByteBudget(MAX_CHUNK_BYTES), self._reader)
+            read = read_chunks(
+                connection, self._chunks, self._keys(taken), ByteBudget(MAX_CHUNK_BYTES), self._unreadable
+            )
         bad.update(key for key, _ in read.bad)
         whole = {key: _whole(found[key], inputs[key], read) for key in taken if key not in bad}
         return JobsWithin({key: one for key, one in whole.items() if one is not None}, unread, bad)

@@ -24,14 +24,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 
-from jobledger_service.core.ledger.ports import ChunkKey, Queue
-from jobledger_service.core.ledger.write_ports import RejectedStatementError
+from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.errors import StoreUnavailable
-from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row, json_text
-from .dialects import Columns, Rows, added, listed
+from .dialects import Columns, Dialect, Rows, listed
 from .tables import job_words
+from .writes import RejectedStatementError
 
 T = TypeVar("T")
 
@@ -39,7 +38,7 @@ _PARTS = (64, 8, 1)
 """Rows of one statement; of 64 jobs the parameters are a tenth of what SQLite takes."""
 
 
-class Sqlite:
+class Sqlite(Dialect):
     """SQLite takes a set of keys as one JSON document, and rows as they are, without a round trip between them."""
 
     name = ""
@@ -84,9 +83,6 @@ class Sqlite:
         found = " AND ".join(f'{table.name}."{name}" = {given[name]}' for name in keys)
         return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS given WHERE {found}"
 
-    def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
-        return f"{self.insert(table, names, count)} {added(table, names, keys)}"
-
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return sqlite.insert(table)
 
@@ -120,9 +116,6 @@ class Sqlite:
     def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
         return " AND ".join((*(f'"{mark}"' for mark in marks), *(f'"{prefix}"*' for prefix in prefixes)))
 
-    def try_lock(self, connection: Connection, name: str) -> bool:  # noqa: ARG002  there is one writer
-        return True
-
     def lock(self, connection: Connection, name: str) -> None:
         """There is one writer."""
 
@@ -136,9 +129,6 @@ class Sqlite:
         pages: int = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         page_size: int = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
         return pages * page_size
-
-    def replicas(self, connection: Connection) -> list[Replica]:  # noqa: ARG002  there are no others
-        return []
 
     def was_cancelled(self, error: DBAPIError) -> bool:
         return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT

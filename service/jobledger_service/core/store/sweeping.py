@@ -18,8 +18,6 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.ledger.entry import ChunkRange
-from jobledger_service.core.ledger.write_ports import SweptRows
 from jobledger_service.core.model.chunk import Artifacts, Chunk, LeaseEnd, WorkError
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState
@@ -28,8 +26,10 @@ from jobledger_service.core.model.sweep import Sweep, Totals
 from .cells import artifacts_of
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of, read_current
 from .dialects import Dialect
-from .row_reader import RowReader
+from .entry import ChunkRange
 from .tables import artifact_versions, chunks
+from .unreadable_rows import UnreadableRows
+from .writes import SweptRows
 
 _KEY: Final = chunks.c.job_key == bindparam("key")
 _IN_WORK: Final = chunks.c.state == ChunkState.PROCESSING.value
@@ -106,23 +106,23 @@ class JobSweeps:
     """Reads and changes the chunks of a locked job as a set."""
 
     def __init__(
-        self, connection: Connection, dialect: Dialect, statements: SweepStatements, reader: RowReader
+        self, connection: Connection, dialect: Dialect, statements: SweepStatements, unreadable: UnreadableRows
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._dialect = dialect
-        self._statements = statements
-        self._reader = reader
+        self._sweeps = statements
+        self._unreadable = unreadable
 
     def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
         """Return the chunks of a job that a sweep covers, but for those that cannot be read."""
-        rows = self._connection.execute(self._of(sweep).rows, self._values(job_key, sweep, ()))
+        rows = self.connection.execute(self._of(sweep).rows, self._values(job_key, sweep, ()))
         bad: set[tuple[str, int]] = set()
-        read = (self._reader.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in rows)
+        read = (self._unreadable.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in rows)
         return [chunk for chunk in read if chunk is not None]
 
     def ranges(self, job_key: str, sweep: Sweep, excluded: Collection[int]) -> list[ChunkRange]:
         """Return which chunks of a job a sweep covers, but for some, as they are after it, by index."""
-        ends = self._connection.execute(self._of(sweep).ends, self._values(job_key, sweep, excluded))
+        ends = self.connection.execute(self._of(sweep).ends, self._values(job_key, sweep, excluded))
         return [ChunkRange(first, last, sweep.to) for first, last in ends]
 
     def totals(self, job_key: str, excluded: Collection[int], now: int) -> Totals:
@@ -130,45 +130,48 @@ class JobSweeps:
         work = items = 0
         times: dict[str, int] = {}
         values = {"key": job_key, "but": self._dialect.key_values(excluded), "now": now}
-        for stage, timed, work_of_stage, items_of_stage, time in self._connection.execute(
-            self._statements.totals, values
-        ):
+        for stage, timed, work_of_stage, items_of_stage, time in self.connection.execute(self._sweeps.totals, values):
             work += int(work_of_stage)
             items += int(items_of_stage)
             if timed:
                 times[stage] = int(time)
         return Totals(work, items, times)
 
-    def states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
+    def chunk_states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
         """Return the states of those of these chunks that exist."""
         values = {"key": job_key, "indexes": self._dialect.key_values(indexes)}
-        return {index: ChunkState(state) for index, state in self._connection.execute(self._statements.states, values)}
+        return {index: ChunkState(state) for index, state in self.connection.execute(self._sweeps.states, values)}
 
     def first_error(self, job_key: str, excluded: Collection[int]) -> tuple[int, WorkError | None] | None:
         """Return the index and the error of a job's first FAILED chunk, but for some; None for none."""
         values = {"key": job_key, "but": self._dialect.key_values(excluded)}
-        found = self._connection.execute(self._statements.first_error, values).first()
+        found = self.connection.execute(self._sweeps.first_error, values).first()
         return None if found is None else (found[0], read_current(found[1]).error)
 
-    def artifacts(self, job_key: str) -> dict[int, Artifacts]:
+    def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
         """Return the artifacts of the chunks of a job that have some, by index."""
-        found = self._connection.execute(self._statements.artifacts, {"key": job_key})
+        found = self.connection.execute(self._sweeps.artifacts, {"key": job_key})
         return {index: artifacts_of(*version) for index, *version in found}
 
-    def save(self, swept: Sequence[tuple[Job, SweptRows]]) -> None:
+    def save_swept(self, swept: Sequence[tuple[Job, SweptRows]]) -> None:
         """Write sweeps."""
         for job, rows in swept:
             sweep, values = rows.sweep, self._values(job.key, rows.sweep, rows.loaded)
             if sweep.to is ChunkState.PENDING:
-                waits = {"to_priority": job.priority, "to_parked": int(bool(job.parked_for))}
-                self._connection.execute(self._of(sweep).requeue, values | waits | {"attempts": sweep.attempts})
+                values |= waiting_values(job) | {"attempts": sweep.attempts}
+                self.connection.execute(self._of(sweep).requeue, values)
             else:
-                self._connection.execute(self._of(sweep).stop, values | {"time": sweep.time})
+                self.connection.execute(self._of(sweep).stop, values | {"time": sweep.time})
 
     def _of(self, sweep: Sweep) -> _Covered:
-        return self._statements.named if sweep.indexes else self._statements.all
+        return self._sweeps.named if sweep.indexes else self._sweeps.all
 
     def _values(self, job_key: str, sweep: Sweep, excluded: Collection[int]) -> dict[str, object]:
         states = [state.value for state in sweep.moved]
         values = {"key": job_key, "states": states, "but": self._dialect.key_values(excluded)}
         return values | ({"indexes": self._dialect.key_values(sweep.indexes)} if sweep.indexes else {})
+
+
+def waiting_values(job: Job) -> dict[str, int]:
+    """Return the parameters of what waiting chunks have from their job."""
+    return {"to_priority": job.priority, "to_parked": int(bool(job.parked_for))}

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Text, bindparam, cast, literal_column, select, true, union_all
 
-from jobledger_service.core.ledger.ports import Queue
-from jobledger_service.core.ledger.write_ports import WaitingChunk
+from jobledger_service.core.model.chunk import Queue
 
 from .dialects import Dialect
 from .tables import chunks, waiting
+from .writes import WaitingChunk
 
 MAX_QUEUES: Final = 32
 """Queues that one statement walks. The number is rounded up to a power of two, so that few statements are compiled."""

@@ -21,9 +21,8 @@ from sqlalchemy import (
     union_all,
 )
 
-from jobledger_service.core.ledger.read_ports import Order
-
 from .dialects import Dialect
+from .reads import Order
 from .tables import NEVER, job_words, jobs
 
 COLUMNS: Final[dict[str, ColumnElement[int]]] = {order.value: jobs.c[order.value] for order in Order}

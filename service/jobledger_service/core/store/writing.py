@@ -17,30 +17,27 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.ledger.entry import ChunkRange, Entry, JobSegments, Positions, Record
-from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
-from jobledger_service.core.ledger.write_ports import Transaction, WaitingChunk, Writes
-from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
+from jobledger_service.core.model.chunk import Chunk, ChunkKey, Queue
 from jobledger_service.core.model.filter import FilterFields, changed_fields
-from jobledger_service.core.model.job import Job, job_key
+from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.states import ChunkState
-from jobledger_service.core.model.sweep import Sweep, Totals
 
 from .artifact_versions import references_row, version_rows
 from .cells import Row, json_text
 from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, with_artifacts
 from .dialects import Dialect, Rows
 from .engines import Database
+from .entry import Entry, JobSegments, Positions, Record
 from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row
 from .new_chunks import insert_chunks
-from .row_reader import RowReader
 from .row_sets import RowSets
 from .set_aside import SetAside
-from .sweeping import JobSweeps, SweepStatements
+from .sweeping import JobSweeps, SweepStatements, waiting_values
 from .tables import artifact_versions, chunks, job_words, jobs, ledger, tombstones
 from .tables import events as event_table
+from .unreadable_rows import UnreadableRows
 from .waiting_chunks import WaitingChunks
+from .writes import WaitingChunk, Writes
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _later: Final = case((ledger.c.commit_time > _NOW, ledger.c.commit_time), else_=_NOW)
@@ -76,10 +73,10 @@ class Statements:
         )
         self.delete_chunks = delete(chunks).where(chunks.c.job_key.in_(dialect.keys()))
         self.delete_jobs = delete(jobs).where(jobs.c.job_key.in_(dialect.keys()))
-        self.reprioritise = (
+        self.follow = (
             update(chunks)
             .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
-            .values(priority=bindparam("to"))
+            .values(priority=bindparam("to_priority"), parked=bindparam("to_parked"))
         )
         self.take_positions = (
             update(ledger)
@@ -93,15 +90,10 @@ class Statements:
             .order_by(jobs.c.job_key)
             .with_for_update(skip_locked=True)
         )
-        self.park = (
-            update(chunks)
-            .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
-            .values(parked=bindparam("to"))
-        )
         self.waiting = WaitingChunks(dialect)
 
 
-class SqlTransaction:
+class Transaction(JobSweeps):
     """The transaction of one batch."""
 
     def __init__(
@@ -109,17 +101,14 @@ class SqlTransaction:
         connection: Connection,
         dialect: Dialect,
         statements: Statements,
-        reader: RowReader,
+        unreadable: UnreadableRows,
         set_aside: SetAside,
     ) -> None:
-        self.connection = connection
-        self._dialect = dialect
+        super().__init__(connection, dialect, statements.sweeps, unreadable)
         self._statements = statements
-        self._reader = reader
         self._set_aside = set_aside
         self._bad: set[str | ChunkKey] = set()
         self._row_sets = RowSets(dialect)
-        self._sweeps = JobSweeps(connection, dialect, statements.sweeps, reader)
 
     @property
     def shared(self) -> bool:
@@ -150,7 +139,7 @@ class SqlTransaction:
         rows = {job_key(row.owner, row.job_id): row for row in found}
         artifacts = self._artifacts([key for key, row in rows.items() if row.artifacts_revision is not None])
         bad: set[str] = set()
-        read = (self._reader.read("job", job_of, (*row, artifacts.get(key)), key, bad) for key, row in rows.items())
+        read = (self._unreadable.read("job", job_of, (*row, artifacts.get(key)), key, bad) for key, row in rows.items())
         jobs = {job.key: job for job in read if job is not None}
         self._put_aside(bad)
         return jobs
@@ -169,7 +158,7 @@ class SqlTransaction:
         """Return those that exist, of jobs that are locked."""
         found = self.connection.execute(self._statements.chunks, self._dialect.chunk_key_values(sorted(keys)))
         bad: set[ChunkKey] = set()
-        read = (self._reader.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in found)
+        read = (self._unreadable.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in found)
         chunks = {(chunk.job_key, chunk.index): chunk for chunk in read if chunk is not None}
         self._put_aside(bad)
         return chunks
@@ -183,30 +172,6 @@ class SqlTransaction:
     def unreadable(self) -> Collection[str | ChunkKey]:
         """The jobs and chunks that were asked for, exist, and cannot be read."""
         return self._bad
-
-    def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
-        """Return the chunks of a locked job that a sweep covers."""
-        return self._sweeps.covered(job_key, sweep)
-
-    def ranges(self, job_key: str, sweep: Sweep, excluded: Collection[int]) -> list[ChunkRange]:
-        """Return which chunks of a locked job a sweep covers, except some, as they are after it, by index."""
-        return self._sweeps.ranges(job_key, sweep, excluded)
-
-    def totals(self, job_key: str, excluded: Collection[int], now: int) -> Totals:
-        """Return the sums over the chunks of a locked job in PROCESSING, except some."""
-        return self._sweeps.totals(job_key, excluded, now)
-
-    def chunk_states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
-        """Return the states of those of these chunks that exist."""
-        return self._sweeps.states(job_key, indexes)
-
-    def first_error(self, job_key: str, excluded: Collection[int]) -> tuple[int, WorkError | None] | None:
-        """Return the index and the error of a locked job's first FAILED chunk, except some; None for none."""
-        return self._sweeps.first_error(job_key, excluded)
-
-    def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
-        """Return the artifacts of the chunks of a locked job, by index."""
-        return self._sweeps.artifacts(job_key)
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return the inputs of these chunks and of their jobs, by job."""
@@ -230,13 +195,10 @@ class SqlTransaction:
         self._insert(jobs, [_new_row(*new) for new in new_jobs])
         self._update(jobs, [job_row(job) | {"moving": segments.moving} for job, segments in writes.jobs])
         insert_chunks(self.connection, self._row_sets, writes.new_chunks)
-        self._sweeps.save(writes.swept)
+        self.save_swept(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
-        if writes.reprioritised:
-            run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
-        if writes.parked:
-            parked = [{"of": job.key, "to": int(bool(job.parked_for))} for job in writes.parked]
-            run(statements.park, parked)
+        if writes.followed:
+            run(statements.follow, [{"of": job.key, **waiting_values(job)} for job in writes.followed])
         self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
         self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
 
@@ -298,22 +260,18 @@ def _tombstone_row(job: Job, entry: Entry, commit_time: int) -> Row:
     }
 
 
-class SqlWriteStore:
+class WriteStore:
     """The writing half of the store."""
 
     def __init__(self, database: Database, unreadable: UnreadableRows | None = None) -> None:
         self._database = database
         self._statements = Statements(database.dialect)
-        self._reader = RowReader(unreadable or UnreadableRows())
+        self._unreadable = unreadable or UnreadableRows()
         self._set_aside = SetAside()
-
-    @property
-    def single_writer(self) -> bool:
-        """Whether no other process can write to this database."""
-        return self._database.single_writer
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Open a transaction that commits, durably, when the block ends without an error."""
         with self._database.write() as connection:
-            yield SqlTransaction(connection, self._database.dialect, self._statements, self._reader, self._set_aside)
+            dialect = self._database.dialect
+            yield Transaction(connection, dialect, self._statements, self._unreadable, self._set_aside)

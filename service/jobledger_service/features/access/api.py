@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import structlog
 from jobledger.v1 import admin_service_pb2 as api
@@ -10,15 +10,17 @@ from jobledger.v1 import admin_service_pb2 as api
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
-from jobledger_service.core.ledger.ports import Clock, StoreRunner
 from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound, AuthDisabled
 from jobledger_service.core.model.errors import RequestIdReused
+from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
 from .rules import ID_BYTES, SECRET_BYTES, ApiKey, NewKey, digest_of, token_of
 from .store import ByRequest, Decide, KeyListing, Place, SqlKeyStore
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +44,13 @@ class NoKeyCalls:
         if name.startswith("read_"):
             raise AttributeError(name)
         return refuse
+
+
+class StoreRunner(Protocol):
+    """Runs work of the store: a write on the writer's thread, a read on a reader's."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Return the result of the work."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from functools import partial
 from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.ledger.queries import OPERATORS
+from jobledger_service.core.ledger.readers import OPERATORS
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.methods import Calls
 
@@ -16,12 +16,12 @@ from .store import SqlKeyStore
 
 def access(kernel: Kernel) -> Feature:
     """Return what keys add to a server. Without `--auth keys` there is no key ring, and every caller is admitted."""
-    committer, queries, store = kernel.committer, kernel.queries, SqlKeyStore(kernel.database)
+    read, store = kernel.readers.for_server, SqlKeyStore(kernel.database)
     retention = trimming("key retention", kernel, store.trim, round(kernel.settings.audit_retention * SECOND))
     if kernel.settings.auth != "keys":
         return Feature(calls=[Calls(METHODS, NoKeyCalls())], duties=[retention])
     shared = not kernel.database.single_writer
-    keyring = KeyRing(lambda after: queries.run(store.changes, after), kernel.clock, store.changes(0), shared=shared)
+    keyring = KeyRing(lambda after: read(store.changes, after), kernel.clock, store.changes(0), shared=shared)
 
     def cancel_calls() -> None:
         kernel.calls.open_calls.cancel_refused(keyring.check)
@@ -42,13 +42,11 @@ def access(kernel: Kernel) -> Feature:
     async def record_use() -> bool:
         """Record when keys were last used. What a crash takes away is lost."""
         if used := keyring.pop_used():
-            await committer.run_on_writer(partial(store.record_last_used, used))
+            await kernel.committer.run_on_writer(partial(store.record_last_used, used))
         return False
 
-    run_read = partial(queries.run_for, OPERATORS)
-    calls = KeyCalls(
-        store, committer.run_on_writer, run_read, kernel.clock, kernel.random_bytes, queries.tokens, changed
-    )
+    run_write, run_read = kernel.committer.run_on_writer, partial(kernel.readers.for_owner, OPERATORS)
+    calls = KeyCalls(store, run_write, run_read, kernel.clock, kernel.random_bytes, kernel.tokens, changed)
     return Feature(
         calls=[Calls(METHODS, calls)],
         duties=[
@@ -56,6 +54,6 @@ def access(kernel: Kernel) -> Feature:
             Duty("key use", record_use, kernel.settings.usage_interval),
             retention,
         ],
-        keys=keyring,
+        authenticate=keyring.caller,
         close=record_use,
     )

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.loader import Loader
-from jobledger_service.core.ledger.ports import Clock
+from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.identity import Caller
 from jobledger_service.transport.refusals import ApiKeyUnknown
 

@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from jobledger_service.transport.rate_limiter import RateLimiter
 
 
-def main_listener_of(settings: Settings, services: Sequence[ServiceDescriptor]) -> ListenerConfig:
-    """Return where callers and workers call; `services` are those of the core and the features."""
+def listeners_of(settings: Settings, services: Sequence[ServiceDescriptor]) -> list[ListenerConfig]:
+    """Return where callers and workers call, and where operators do, if elsewhere; `services` are those of all parts.
+
+    The admin listener has what the main one has for operators, and what was moved.
+    """
     if settings.channelz == "main":
         services = (*services, CHANNELZ)
     reflects = settings.reflection == "main"
-    return _port(settings, settings.listen, services, reflection=reflects, shared=settings.shared_port)
-
-
-def admin_listener_of(settings: Settings) -> ListenerConfig | None:
-    """Return where operators call, None for nowhere else. It has what the main one has for them, and what was moved."""
+    main = _port(settings, settings.listen, services, reflection=reflects, shared=settings.shared_port)
     if settings.admin_listen is None:
-        return None
+        return [main]
     services = (ADMIN_SERVICE,) if settings.channelz == "off" else (ADMIN_SERVICE, CHANNELZ)
-    return _port(settings, settings.admin_listen, services, reflection=settings.reflection != "off", shared=False)
+    reflects = settings.reflection != "off"
+    return [main, _port(settings, settings.admin_listen, services, reflection=reflects, shared=False)]
 
 
 def _port(

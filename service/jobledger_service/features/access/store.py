@@ -1,6 +1,7 @@
 """API keys in the database: each change of one has a number, without a gap, in the order of the commits."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
@@ -118,23 +119,12 @@ class SqlKeyStore:
 def _save(connection: Connection, key: ApiKey, *, is_new: bool) -> None:
     # this transaction is alone until its commit, so that numbers have no gap and appear in order
     change = select(func.coalesce(func.max(api_keys.c.change), 0) + 1).scalar_subquery()
-    ends = {"expire_time": key.expire_time, "revoke_time": key.revoke_time}
     if is_new:
-        connection.execute(insert(api_keys).values(**_new_row(key), **ends, change=change))
+        row = asdict(key) | {"roles": " ".join(sorted(key.roles))}
+        connection.execute(insert(api_keys).values(**row, change=change))
     else:
+        ends = {"expire_time": key.expire_time, "revoke_time": key.revoke_time}
         connection.execute(update(api_keys).where(api_keys.c.key_id == key.key_id).values(**ends, change=change))
-
-
-def _new_row(key: ApiKey) -> dict[str, Any]:
-    return {
-        "key_id": key.key_id,
-        "owner": key.owner,
-        "name": key.name,
-        "roles": " ".join(sorted(key.roles)),
-        "digest": key.digest,
-        "create_time": key.create_time,
-        "request_key": key.request_key,
-    }
 
 
 def _key_of(row: Sequence[Any]) -> ApiKey:

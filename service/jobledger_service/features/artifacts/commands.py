@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
+from jobledger_service.core.ledger.core_families import Runs
 from jobledger_service.core.ledger.row_families import Needs
-from jobledger_service.core.ledger.runs import Runs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.chunk import WorkError

@@ -34,7 +34,7 @@ class ArtifactDeletions:
     async def work(self, claimed: ClaimedChunk) -> None:
         """Delete the chunk's URIs that no earlier attempt has deleted."""
         kernel, uris = self._kernel, uris_of(claimed)
-        run = await kernel.queries.run(kernel.store.read_run, claimed.job.key)
+        run = await kernel.readers.for_server(kernel.store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
         left = list(range(len(uris)) if cursor is None else cast("tuple[int, ...]", cursor))
         failed: list[FailedDeletion] = []

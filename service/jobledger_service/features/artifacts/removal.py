@@ -8,10 +8,9 @@ from typing import Final
 from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.api.job_requests import NewId
 from jobledger_service.core.ledger.commands.deletion import ArtifactsResult, DeletedJob
-from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
-from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.service_kinds import ARTIFACTS

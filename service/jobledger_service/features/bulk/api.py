@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Final, TypeVar
 
 from jobledger.v1 import bulk_pb2
 
-from jobledger_service.core.api import convert
 from jobledger_service.core.api.job_requests import NewId
 from jobledger_service.core.api.services import JOB_SERVICE
-from jobledger_service.core.api.shown_jobs import reply_with
+from jobledger_service.core.api.shown_jobs import reply_with, status
+from jobledger_service.core.api.unreadable import encode_each
 from jobledger_service.core.ledger.commands import FindCreated
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import JobStatus, Listing, View
 from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.store.reads import JobRead, Listing, View
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -51,13 +51,16 @@ class BulkCalls:
     committer: Committer
     queries: Queries
     new_id: NewId
+    unreadable: UnreadableRows
 
     async def run(self, request: read.Request, caller: Caller, response: Response) -> bytes:
         """Preview the matching jobs and start the run, unless there is nothing to do."""
         one = read.parse_request(request, caller)
         preview = self._named(one, caller) if one.filter is None else self._matching(one.filter)
         response.matched_count, response.matched_is_lower_bound, sample = await preview
-        response.sample.extend(convert.status(status) for status in sample[:SAMPLE_SIZE])
+        named = ((job.job_id, job) for job in sample[:SAMPLE_SIZE])
+        shown, _ = encode_each(named, status, self.unreadable, "a sample of jobs")
+        response.sample.extend(shown)
         exact = None if response.matched_is_lower_bound else response.matched_count
         return reply_with(response, None if request.dry_run else await self._begin(one, caller, exact))
 
@@ -81,26 +84,24 @@ class BulkCalls:
         job, _ = await self.committer.submit(run)
         return job
 
-    async def _matching(self, wanted: JobFilter) -> tuple[int, bool, Sequence[JobStatus]]:
+    async def _matching(self, wanted: JobFilter) -> tuple[int, bool, Sequence[JobRead]]:
         """Return the number of matching jobs, whether there may be more, and some of them."""
         listing = Listing(wanted, ascending=True, limit=SAMPLE_SIZE, view=View.STATUS)
         page = await self.queries.list_jobs(listing, "", _as_read)
-        found = list(page.statuses)
+        found = list(page.jobs)
         for _ in range(MAX_SAMPLE_PAGES):
             if len(found) >= SAMPLE_SIZE or not page.next_page_token:
                 break
             page = await self.queries.list_jobs(listing, page.next_page_token, _as_read)
-            found += page.statuses
+            found += page.jobs
         return page.total, page.total_is_lower_bound, found
 
-    async def _named(self, one: read.BulkRequest, caller: Caller) -> tuple[int, bool, Sequence[JobStatus]]:
-        count, sample = 0, list[JobStatus]()
+    async def _named(self, one: read.BulkRequest, caller: Caller) -> tuple[int, bool, Sequence[JobRead]]:
+        there: list[str] = []
         for begin in range(0, len(one.job_ids), KEYS_PER_READ):
-            some = one.job_ids[begin : begin + KEYS_PER_READ]
-            there = await self.queries.statuses(caller.owner, some, _as_read)
-            count += there.exist
-            sample += sorted(there.statuses, key=attrgetter("job_id"))[: SAMPLE_SIZE - len(sample)]
-        return count, False, sample
+            there += await self.queries.existing(caller.owner, one.job_ids[begin : begin + KEYS_PER_READ])
+        read = await self.queries.jobs(caller.owner, sorted(there)[:SAMPLE_SIZE], _as_read, View.STATUS)
+        return len(there), False, list(read.jobs.values())
 
 
 def _as_read(read: Read) -> Read:

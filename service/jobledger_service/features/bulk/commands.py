@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from jobledger_service.core.ledger.commands.callers import CancelJob, DeleteJob, RetryJob, UpdateJob
 from jobledger_service.core.ledger.commands.deletion import DeletedJob, OnDeletion, with_artifacts
 from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
+from jobledger_service.core.ledger.core_families import Runs
 from jobledger_service.core.ledger.row_families import Needs
-from jobledger_service.core.ledger.runs import Runs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
 from jobledger_service.core.model.filter import FilterFields, JobFilter
@@ -27,6 +27,19 @@ ForJob = Callable[[str], Single]
 MAX_MESSAGE_LENGTH: Final = 300
 
 
+class StepBatch(MsgStruct, frozen=True):
+    """The jobs of one step, the cursor after it, and its progress; the `last` ends the chunk.
+
+    `unreadable` are jobs that match and cannot be read: they are reported as refused.
+    """
+
+    jobs: Sequence[str]
+    end: RunCursor
+    progress: ProgressReport
+    last: bool
+    unreadable: Sequence[str] = ()
+
+
 class BulkStep(RunStep, MsgStruct, frozen=True):
     """Do one verb with some jobs, each as if asked alone; answers with how the step fared.
 
@@ -35,25 +48,20 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
     """
 
     step_lease: StepLease
-    jobs: Sequence[str]
+    batch: StepBatch
     verb: ForJob
-    end: RunCursor
-    progress: ProgressReport
     filter: JobFilter | None = None
     on_deletion: OnDeletion | None = None
-    last: bool = False
-    unreadable: Sequence[str] = ()
-    """Matching jobs that cannot be read: they are reported as refused."""
 
     @property
     def weight(self) -> int:
-        return len(self.jobs) + 1
+        return len(self.batch.jobs) + 1
 
     def rows(self, work: WorkingSet) -> int:
-        return 1 + sum(self.verb(job_id_of(key)).rows(work) for key in self.jobs)
+        return 1 + sum(self.verb(job_id_of(key)).rows(work) for key in self.batch.jobs)
 
     def needs(self) -> Needs:
-        return replace(self.step_lease.needs(*self.jobs), requeues=True)
+        return replace(self.step_lease.needs(*self.batch.jobs), requeues=True)
 
     def decide(self, work: WorkingSet) -> StepOutcome:
         held = self.step_lease.held(work)
@@ -63,20 +71,20 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         if held[0].state is JobState.CANCELLING:
             give_back(work, *self.step_lease.report(work, ProgressReport(), _report(run, whole=True)))
             return StepOutcome.ENDED
-        run = self._do(work, run).with_cursor(self.step_lease.lease.index, self.end)
+        run = self._do(work, run).with_cursor(self.step_lease.lease.index, self.batch.end)
         work.family(Runs).checkpoint(held[0].key, run)
         # a filter may match a million jobs: its refusals are reported once, not with each of its events
-        whole = self.last or self.filter is None
-        job, chunk = self.step_lease.report(work, _with_counts(self.progress, run), _report(run, whole=whole))
-        if self.last:
+        whole = self.batch.last or self.filter is None
+        job, chunk = self.step_lease.report(work, _with_counts(self.batch.progress, run), _report(run, whole=whole))
+        if self.batch.last:
             complete(work, job, chunk)
-        return StepOutcome.ENDED if self.last else StepOutcome.GOING
+        return StepOutcome.ENDED if self.batch.last else StepOutcome.GOING
 
     def _do(self, work: WorkingSet, run: RunState) -> RunState:
         deleted: list[DeletedJob] = []
-        for key in self.unreadable:
+        for key in self.batch.unreadable:
             run = run.plus(refused=1).with_reports(_refused(job_id_of(key), JobUnreadable(job_id_of(key))))
-        for key in self.jobs:
+        for key in self.batch.jobs:
             before = work.find(key)
             try:
                 work.check_readable(key)

@@ -1,8 +1,7 @@
 """Runs bulk runs: a batch of jobs at a time, at the rate that the operator allows at most."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Final, cast
 
 from msgspec.structs import replace
@@ -11,13 +10,13 @@ from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.duties.service_jobs import LEASE
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
-from jobledger_service.core.ledger.read_ports import JobRead, Listing, PageKey
 from jobledger_service.core.model.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
+from jobledger_service.core.store.reads import JobRead, Listing, PageKey, View
 
-from .commands import BulkStep
+from .commands import BulkStep, StepBatch
 from .requests import BulkOrder, order_of
 
 JOBS_PER_STEP: Final = 50
@@ -28,25 +27,13 @@ CHUNKS_PER_STEP: Final = 2_000
 MAX_UNFINISHED_PERCENT: Final = 99.9
 
 
-@dataclass(frozen=True, slots=True)
-class StepBatch:
-    """The jobs of one step, the cursor after it, and its progress."""
-
-    jobs: Sequence[str]
-    end: RunCursor
-    progress: ProgressReport
-    last: bool
-    unreadable: Sequence[str] = ()
-    """Jobs of the step that cannot be read."""
-
-
 class BulkRuns:
     """Runs one step at a time for all owners; the rate is in jobs a second for all together."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._store = kernel.store
-        self._queries = kernel.queries
+        self._readers = kernel.readers
         self._rate = kernel.settings.bulk_rate
         self._max_jobs = max(1, min(JOBS_PER_STEP, self._rate // STEPS_PER_SECOND))
         self._step_lock = asyncio.Lock()
@@ -54,21 +41,18 @@ class BulkRuns:
     async def work(self, claimed: ClaimedChunk) -> None:
         """Do the verb with the chunk's jobs, from the cursor of the last attempt."""
         order = order_of(claimed)
-        run = await self._queries.run(self._store.read_run, claimed.job.key)
+        run = await self._readers.for_server(self._store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
         outcome = StepOutcome.GOING
         while outcome is StepOutcome.GOING:
-            batch = await self._next_batch(order, claimed.job, cursor)
+            next_batch = self._named_jobs if order.filter is None else self._matching_jobs
+            batch = await next_batch(order, claimed.job, cursor)
             step = BulkStep(
                 step_lease=StepLease(claimed.lease, cursor, LEASE, encoded_struct),
-                jobs=batch.jobs,
+                batch=batch,
                 verb=order.verb,
-                end=batch.end,
-                progress=batch.progress,
                 filter=order.filter,
                 on_deletion=self._kernel.on_deletion if order.delete_artifacts else None,
-                last=batch.last,
-                unreadable=batch.unreadable,
             )
             outcome = await self._submit(step)
             cursor = batch.end
@@ -79,19 +63,14 @@ class BulkRuns:
         async with self._step_lock:
             begun = loop.time()
             outcome = await self._kernel.committer.submit(step)
-            await asyncio.sleep(max(0.0, begun + len(step.jobs) / self._rate - loop.time()))
+            await asyncio.sleep(max(0.0, begun + len(step.batch.jobs) / self._rate - loop.time()))
         return outcome
-
-    async def _next_batch(self, order: BulkOrder, run: Job, cursor: RunCursor | None) -> StepBatch:
-        if order.filter is None:
-            return await self._named_jobs(order, run, cursor)
-        return await self._matching_jobs(order, run, cursor)
 
     async def _named_jobs(self, order: BulkOrder, run: Job, cursor: RunCursor | None) -> StepBatch:
         """Return the next of the named jobs; the cursor is the number of done ones."""
         begin = cast("int", cursor[0]) if cursor else 0
         keys = [job_key(run.spec.owner, job_id) for job_id in order.job_ids[begin : begin + self._max_jobs]]
-        read = await self._queries.run_for(run.spec.owner, self._store.read_jobs, keys, full=False, bounded=False)
+        read = await self._readers.for_owner(run.spec.owner, self._store.read_jobs, keys, View.BASIC, bounded=False)
         keys = keys[: _within(read.jobs.get(key) for key in keys)]
         end = begin + len(keys)
         readable = [key for key in keys if key not in read.unreadable]
@@ -106,7 +85,7 @@ class BulkRuns:
         create_time, key, looked, first = cast("tuple[int, str, int, int]", cursor or (0, "", 0, 0))
         after = PageKey(create_time, create_time, key) if cursor else None
         listing = _listing(order, run, after, self._max_jobs)
-        listed = await self._queries.run_for(run.spec.owner, self._store.list_jobs, listing)
+        listed = await self._readers.for_owner(run.spec.owner, self._store.list_jobs, listing)
         jobs = listed.jobs[: _within(listed.jobs)]
         cut = len(jobs) < len(listed.jobs)
         if jobs and (cut or listed.next is None):

@@ -16,9 +16,8 @@ from jobledger_service.core.api.job_requests import cancellation, fingerprint, r
 from jobledger_service.core.api.list_requests import filter_of
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import ClaimedChunk
-from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
@@ -71,15 +70,14 @@ class BulkOrder(MsgStruct, frozen=True):
 
 def parse_request(request: Request, caller: Caller) -> BulkRequest:
     """Return the content of one of the four requests."""
-    checks = Checks()
-    request_id(checks, request.request_id)
-    found = _filter(checks, request, caller)
-    if not request.HasField("filter"):
-        checks.count("job_ids", len(request.job_ids), MAX_JOB_IDS)
-    for index, name in enumerate(request.job_ids[:MAX_JOB_IDS]):
-        checks.job_id(f"job_ids[{index}]", name)
-    _verb(checks, request, caller, "")
-    checks.done()
+    with Checks() as checks:
+        request_id(checks, request.request_id)
+        found = _filter(checks, request, caller)
+        if not request.HasField("filter"):
+            checks.count("job_ids", len(request.job_ids), MAX_JOB_IDS)
+        for index, name in enumerate(request.job_ids[:MAX_JOB_IDS]):
+            checks.job_id(f"job_ids[{index}]", name)
+        _verb(checks, request, caller, "")
     return BulkRequest(request, found, list(dict.fromkeys(request.job_ids)))
 
 
@@ -187,10 +185,9 @@ def order_of(claimed: ClaimedChunk) -> BulkOrder:
         caller = Caller(spec.owner, content["called_by"])
     except (KeyError, json_format.ParseError) as error:
         raise ValueError(f"the input of job {spec.job_id!r} is not that of a run: {error}") from error
-    checks = Checks()
-    wanted = _filter(checks, request, caller) if request.HasField("filter") else None
-    verb = _verb(checks, request, caller, spec.job_id)
-    checks.done()
+    with Checks() as checks:
+        wanted = _filter(checks, request, caller) if request.HasField("filter") else None
+        verb = _verb(checks, request, caller, spec.job_id)
     return BulkOrder(
         verb=verb,
         filter=wanted,

@@ -27,18 +27,17 @@ _FORMATS: Final = (export_pb2.EXPORT_FORMAT_CSV, export_pb2.EXPORT_FORMAT_JSON_L
 
 def export(request: export_pb2.ExportJobsRequest, caller: Caller) -> tuple[JobFilter, Lines]:
     """Return the filter and the format of ExportJobs."""
-    checks = Checks()
-    wanted = filter_of(checks, request, caller)
-    if request.format not in _FORMATS:
-        checks.fault(
-            "format",
-            "is required: CSV or JSON_LINES"
-            if not request.format
-            else f"value {request.format} must be CSV or JSON_LINES",
-        )
-    _check_columns(checks, request.columns)
-    _check_labels(checks, request.label_columns)
-    checks.done()
+    with Checks() as checks:
+        wanted = filter_of(checks, request, caller)
+        if request.format not in _FORMATS:
+            checks.fault(
+                "format",
+                "is required: CSV or JSON_LINES"
+                if not request.format
+                else f"value {request.format} must be CSV or JSON_LINES",
+            )
+        _check_columns(checks, request.columns)
+        _check_labels(checks, request.label_columns)
     return wanted, lines_of(request.format, request.columns, request.label_columns)
 
 
@@ -82,11 +81,4 @@ class ExportCalls:
         wanted, lines = export(request, caller)
         async with aclosing(self.exports.open(wanted, lines, request.resume_token)) as opened:
             async for piece in opened:
-                yield export_pb2.ExportJobsResponse(
-                    data=piece.data,
-                    resume_token=piece.token,
-                    cursor=piece.cursor,
-                    rows=piece.rows,
-                    percent=piece.percent,
-                    unreadable_rows=piece.unreadable,
-                ).SerializeToString()
+                yield piece.SerializeToString()

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final, ParamSpec, TypeVar, cast
 
+from jobledger.v1.export_pb2 import ExportJobsResponse
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType
 from msgspec import Struct as MsgStruct
@@ -10,13 +11,13 @@ from msgspec.structs import replace
 
 from jobledger_service.core.api.codec import whole
 from jobledger_service.core.api.parse import filter_fields
-from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.ledger.readers import SharedReaders
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.errors import CursorAhead, Draining
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.search import match_prefixes
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 
 from .lines import Lines
 from .page import BEGIN, ExportedJob, ExportKey
@@ -32,20 +33,6 @@ PIECE_BYTES: Final = 64 * 1024
 """Bytes at which a piece ends."""
 
 
-class Piece(MsgStruct, frozen=True):
-    """A part of an export: whole lines; `token` is where to go on, empty after the last; `percent` is 0 to 100.
-
-    `unreadable` counts those of the `rows` that could not be shown.
-    """
-
-    data: bytes
-    token: str
-    cursor: bytes
-    rows: int
-    percent: float
-    unreadable: int = 0
-
-
 class _ExportProgress(MsgStruct, frozen=True):
     """The progress of an export; its token contains it."""
 
@@ -57,15 +44,14 @@ class _ExportProgress(MsgStruct, frozen=True):
     unreadable: int = 0
 
     def token(self, tokens: PageTokens, mark: str) -> str:
-        place = (self.place.create_time, self.place.job_key)
-        return tokens.encode(mark, self.position, self.jobs, *place, self.looked_at, self.rows, self.unreadable)
+        return tokens.encode(mark, *self.place, self.position, self.jobs, self.looked_at, self.rows, self.unreadable)
 
     @classmethod
     def parse(cls, tokens: PageTokens, token: str, mark: str) -> "_ExportProgress | None":
-        values = tokens.parse(token, mark, int, int, int, str, int, int, int, field="resume_token")
+        values = tokens.parse(token, mark, int, str, *[int] * 5, field="resume_token")
         if values is None:
             return None
-        position, jobs, create_time, key, *counted = cast("tuple[int, int, int, str, int, int, int]", values)
+        create_time, key, position, jobs, *counted = cast("tuple[int, str, int, int, int, int, int]", values)
         return cls(position, jobs, ExportKey(create_time, key), *counted)
 
     @property
@@ -76,13 +62,11 @@ class _ExportProgress(MsgStruct, frozen=True):
 class Exports:
     """Opens exports. Owners take turns, page by page, on a thread of its own, so that other reads do not wait."""
 
-    def __init__(
-        self, store: SqlExportStore, tokens: PageTokens, cursor: Callable[[int], Cursor], unreadable: UnreadableRows
-    ) -> None:
+    def __init__(self, store: SqlExportStore, tokens: PageTokens, cursors: Cursors, unreadable: UnreadableRows) -> None:
         self._store = store
         self._tokens = tokens
         self._unreadable = unreadable
-        self._cursor = cursor
+        self._cursors = cursors
         self._readers = SharedReaders("exporter", 1)
         self._closed = False
 
@@ -94,8 +78,8 @@ class Exports:
         """Wait for the running page."""
         self._readers.close()
 
-    async def open(self, wanted: JobFilter, lines: Lines, token: str) -> AsyncGenerator[Piece]:
-        """Yield the export, or what of it comes after a token.
+    async def open(self, wanted: JobFilter, lines: Lines, token: str) -> AsyncGenerator[ExportJobsResponse]:
+        """Yield the export, or what of it comes after a token, in whole lines.
 
         Raises PageTokenInvalid, CursorAhead, HistoryTrimmed, Draining, StoreUnavailable.
         """
@@ -104,16 +88,16 @@ class Exports:
         head = b""
         if reached is None:
             start = await self._run(wanted.owner, self._store.start_export, wanted)
-            reached, head = _ExportProgress(start.position, start.jobs), lines.head
+            reached, head = _ExportProgress(*start), lines.head
         more = True
         while more:
-            cursor = self._cursor(reached.position).encode()
+            cursor = self._cursors.encode(reached.position)
             page = _Page(wanted, lines, self._tokens, mark, cursor, reached, head, self._unreadable)
             pieces = await self._run(wanted.owner, page.read, self._store)
             for piece in pieces:
                 self._check_open()
                 yield piece
-            reached, head, more = page.reached, b"", bool(pieces[-1].token)
+            reached, head, more = page.reached, b"", bool(pieces[-1].resume_token)
 
     async def _run(self, owner: str, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         self._check_open()
@@ -136,7 +120,7 @@ class _Page(MsgStruct):
     data: bytes
     unreadable_rows: UnreadableRows
 
-    def read(self, store: SqlExportStore) -> list[Piece]:
+    def read(self, store: SqlExportStore) -> list[ExportJobsResponse]:
         """Return the page in pieces, at least one: the last tells how far the page has come."""
         begun = self.reached
         page = store.export_page(self.wanted, begun.position, begun.place, JOBS_PER_PAGE)
@@ -181,11 +165,16 @@ class _Page(MsgStruct):
         found = filter_fields(job)
         return found.create_time == shown.place.create_time and self.wanted.matches(found)
 
-    def _piece(self, written: Sequence[bytes], *, last: bool = False) -> Piece:
+    def _piece(self, written: Sequence[bytes], *, last: bool = False) -> ExportJobsResponse:
         reached = self.reached
-        token = "" if last else reached.token(self.tokens, self.mark)
-        percent = 100.0 if last else reached.percent
-        return Piece(b"".join(written), token, self.cursor, reached.rows, percent, reached.unreadable)
+        return ExportJobsResponse(
+            data=b"".join(written),
+            resume_token="" if last else reached.token(self.tokens, self.mark),
+            cursor=self.cursor,
+            rows=reached.rows,
+            percent=100.0 if last else reached.percent,
+            unreadable_rows=reached.unreadable,
+        )
 
 
 def job_of(shown: ExportedJob) -> Job | None:

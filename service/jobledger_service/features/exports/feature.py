@@ -10,5 +10,5 @@ from .store import SqlExportStore
 
 def exports(kernel: Kernel) -> Feature:
     """Return what exports add to a server."""
-    opened = Exports(SqlExportStore(kernel.database), kernel.queries.tokens, kernel.queries.cursor, kernel.unreadable)
+    opened = Exports(SqlExportStore(kernel.database), kernel.tokens, kernel.cursors, kernel.unreadable)
     return Feature(calls=[Calls(METHODS, ExportCalls(opened))], drain=opened.drain, close=opened.close)

@@ -23,10 +23,7 @@ _BLANKS: Final = re.compile(r"^[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\
 class Lines(ABC):
     """How jobs are written. `mark` names the form, so that a token fits no other; `head` comes before the first job."""
 
-    @property
-    @abstractmethod
-    def head(self) -> bytes:
-        """The text before the first job."""
+    head: bytes = b""
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str]) -> None:
         self._labels = labels
@@ -68,11 +65,7 @@ class CsvLines(Lines):
         self._foreign = [place for place, name in enumerate(self.names) if name in FOREIGN or name.startswith("label.")]
         self._structured = [place for place, name in enumerate(self.names) if name in STRUCTURED]
         self._write: Callable[[Iterable[Value]], str] = csv.writer(_Line(), lineterminator="\r\n").writerow
-
-    @property
-    def head(self) -> bytes:
-        """The header."""
-        return self._write(self.names).encode()
+        self.head = self._write(self.names).encode()
 
     def _line(self, values: list[Value]) -> bytes:
         for place in self._foreign:
@@ -94,8 +87,6 @@ def guarded(text: str) -> str:
 
 class JsonLines(Lines):
     """One JSON object a line, in UTF-8; null where there is nothing."""
-
-    head = b""
 
     def _line(self, values: list[Value]) -> bytes:
         return json.encode(dict(zip(self.names, values, strict=True))) + b"\n"

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.store.reads import EventRow
 
 
 class ExportKey(NamedTuple):
@@ -28,13 +28,6 @@ class ExportedJob(MsgStruct, frozen=True):
     job: bytes = b""
     event: EventRow | None = None
     error: Exception | None = None
-
-
-class ExportStart(MsgStruct, frozen=True):
-    """The start of an export: the ledger's position, and the number of jobs to read."""
-
-    position: int
-    jobs: int
 
 
 class ExportPage(MsgStruct, frozen=True):

@@ -20,18 +20,18 @@ from sqlalchemy import (
     tuple_,
 )
 
-from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.store.artifact_versions import previous_bytes, with_artifacts
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.job_rows import WHOLE_JOBS
+from jobledger_service.core.store.reads import EventRow
 from jobledger_service.core.store.routes import all_tests, parameters
 from jobledger_service.core.store.tables import artifact_versions, counts, events, jobs, ledger, tombstones
 from jobledger_service.core.store.walks import condition
 
-from .page import ExportedJob, ExportKey, ExportPage, ExportStart
+from .page import ExportedJob, ExportKey, ExportPage
 
 MAX_PAGE_BYTES: Final = 1024 * 1024
 """A page ends with the job that makes it this large: an export that is not read keeps a page in memory."""
@@ -71,11 +71,11 @@ class SqlExportStore:
         self._rows = select(*_SEGMENTS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(database.dialect.keys()))
         self._around = _around(database.dialect)
 
-    def start_export(self, wanted: JobFilter) -> ExportStart:
+    def start_export(self, wanted: JobFilter) -> tuple[int, int]:
         """Return the start of an export: the ledger's position, and the number of jobs to read."""
         with self._database.exports.read() as connection:
             position: int = connection.execute(select(ledger.c.position)).scalar_one()
-            return ExportStart(position, self._count(connection, wanted))
+            return position, self._count(connection, wanted)
 
     def _count(self, connection: Connection, wanted: JobFilter) -> int:
         """Return the number of jobs to read; when those of a span are many, all of the owner's."""
@@ -108,13 +108,10 @@ class SqlExportStore:
         after = max(after, begin)
         dialect, tests = self._database.dialect, all_tests(wanted)
         walk = _walk(wanted.owner, sorted(tests), dialect, position, after, end).limit(limit + 1)
-        found = {
-            place: _Candidate(place, exists=True, changed=bool(changed), matches=bool(matches), size=size)
-            for place, changed, matches, size in (
-                (ExportKey(create_time, key), *rest)
-                for create_time, key, *rest in connection.execute(walk, parameters(tests, dialect))
-            )
-        }
+        found = {}
+        for create_time, key, changed, matches, size in connection.execute(walk, parameters(tests, dialect)):
+            place = ExportKey(create_time, key)
+            found[place] = _Candidate(place, exists=True, changed=bool(changed), matches=bool(matches), size=size)
         more = len(found) > limit
         deleted = _deleted_jobs(wanted.owner, position, after, max(found) if more else end).limit(limit + 1)
         for place in (ExportKey(*row) for row in connection.execute(deleted)):
@@ -149,8 +146,8 @@ class SqlExportStore:
         unchanged = [one.place.job_key for one in some if one.matches and not one.changed]
         found = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)}).all()
         rows = {row[0]: row[1:] for row in found}
-        needed = {one.place.job_key: sources[one.place.job_key] for one in some if _has_source(one, sources)}
-        stored = _stored(connection, needed)
+        changed = [one.place.job_key for one in some if one.changed]
+        stored = _stored(connection, [sources[key] for key in changed if key in sources])
         shown = []
         for one in some:
             key = one.place.job_key
@@ -171,10 +168,6 @@ def _unchanged(
 
 
 _TRIMMED: Final = "the history since the export began is not kept any more: begin the export again"
-
-
-def _has_source(one: _Candidate, sources: dict[str, _EventSource]) -> bool:
-    return one.changed and one.place.job_key in sources
 
 
 def _bounds(wanted: JobFilter) -> tuple[ExportKey, ExportKey | None]:
@@ -252,11 +245,11 @@ def _some_of(found: Sequence[_Candidate], sources: dict[str, _EventSource]) -> S
     return found
 
 
-def _stored(connection: Connection, needed: dict[str, _EventSource]) -> dict[str, EventRow]:
+def _stored(connection: Connection, needed: Sequence[_EventSource]) -> dict[str, EventRow]:
     """Return, by key, the events that show jobs as they were."""
     stored: dict[str, EventRow] = {}
     for before, column in ((False, events.c.message), (True, events.c.previous)):
-        positions = [source.position for source in needed.values() if source.before is before]
+        positions = [source.position for source in needed if source.before is before]
         if positions:
             row = (events.c.position, events.c.job_key, column, literal(None), events.c.artifacts)
             rows = connection.execute(select(*row).where(events.c.position.in_(positions))).all()

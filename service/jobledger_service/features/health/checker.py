@@ -63,7 +63,7 @@ class HealthChecker:
 
     async def _probe(self) -> tuple[StoreVitals, float] | None:
         try:
-            return await self._kernel.queries.run(self._timed)
+            return await self._kernel.readers.for_server(self._timed)
         except Refusal:
             return None
 

@@ -16,7 +16,7 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from .commands import ImportJobs, JobImport
-from .requests import ImportReader, check_request
+from .requests import check_request, read_job
 
 MAX_REFUSALS: Final = 100
 JOBS_PER_SLICE: Final = 20
@@ -57,11 +57,11 @@ class ImportService:
     async def ImportJobs(
         self, requests: AsyncIterator[api.ImportJobsRequest], caller: Caller
     ) -> api.ImportJobsResponse:
-        counts, reader, before = _ImportCounts(), ImportReader(caller.owner, self.request_context), None
+        counts, before = _ImportCounts(), None
         try:
             async for request in requests:
                 check_request(request)
-                read = await _read_all(reader, request)  # while those before are written
+                read = await self._read_all(request, caller.owner)  # while those before are written
                 if before is not None:
                     await before
                 before = asyncio.create_task(self._write(request, read, caller, counts))
@@ -69,6 +69,18 @@ class ImportService:
             if before is not None:
                 await before
         return counts.response
+
+    async def _read_all(self, request: api.ImportJobsRequest, owner: str) -> list[JobImport | Refusal]:
+        """Read the jobs of a request, some at a time, so that other calls run between them."""
+        read: list[JobImport | Refusal] = []
+        for number, one in enumerate(request.jobs):
+            if number % JOBS_PER_SLICE == 0:
+                await asyncio.sleep(0)
+            try:
+                read.append(read_job(one, owner, self.request_context))
+            except Refusal as refusal:
+                read.append(refusal)
+        return read
 
     async def _write(
         self,
@@ -95,19 +107,3 @@ def _steps(wanted: Sequence[JobImport]) -> Iterator[Sequence[JobImport]]:
         rows += one.weight
     if wanted:
         yield wanted[begin:]
-
-
-async def _read_all(reader: ImportReader, request: api.ImportJobsRequest) -> list[JobImport | Refusal]:
-    """Read the jobs of a request, some at a time, so that other calls run between them."""
-    read: list[JobImport | Refusal] = []
-    for begin in range(0, len(request.jobs), JOBS_PER_SLICE):
-        await asyncio.sleep(0)
-        read += [_read(reader, one) for one in request.jobs[begin : begin + JOBS_PER_SLICE]]
-    return read
-
-
-def _read(reader: ImportReader, one: api.ImportedJob) -> JobImport | Refusal:
-    try:
-        return reader.read(one)
-    except Refusal as refusal:
-        return refusal

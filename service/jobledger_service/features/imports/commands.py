@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.commands.base import Command
-from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.errors import JobAlreadyExists, Refusal
+from jobledger_service.core.model.job import Inputs
 from jobledger_service.core.model.states import JobState
 
 from . import imported_job as imports

@@ -1,7 +1,6 @@
 """Jobs from another system as values of the domain."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from jobledger.v1 import chunk_pb2
@@ -26,22 +25,15 @@ MAX_ATTEMPTS: Final = 1_000
 
 def check_request(request: api.ImportJobsRequest) -> None:
     """Raise InvalidField for too many jobs in one message."""
-    checks = Checks()
-    checks.count("jobs", len(request.jobs), MAX_JOBS)
-    checks.done()
+    with Checks() as checks:
+        checks.count("jobs", len(request.jobs), MAX_JOBS)
 
 
-@dataclass(frozen=True, slots=True)
-class ImportReader:
-    """Reads imported jobs of one owner."""
-
-    owner: str
-    request_context: RequestContext
-
-    def read(self, one: api.ImportedJob) -> JobImport:
-        """Return a job; raises InvalidField with the fields that are wrong."""
-        now = self.request_context.clock()
-        checks, job = Checks(self.request_context.schemes), one.job
+def read_job(one: api.ImportedJob, owner: str, context: RequestContext) -> JobImport:
+    """Return an imported job of an owner; raises InvalidField with the fields that are wrong."""
+    now = context.clock()
+    job = one.job
+    with Checks(context.schemes) as checks:
         if not job.job_id:
             checks.fault("job.job_id", "is required")
         if job.request_id:
@@ -51,7 +43,7 @@ class ImportReader:
         for name in ("validate_only", "unique_key", "on_conflict"):
             if getattr(job, name):
                 checks.fault(f"job.{name}", "must be absent for an imported job")
-        new, inputs = new_job(checks, job, self.owner, job.job_id, mark=fingerprint(one))
+        new, inputs = new_job(checks, job, owner, job.job_id, mark=fingerprint(one))
         imported = ImportedJob(
             new=new,
             state=_state(checks, one.state),
@@ -66,9 +58,8 @@ class ImportReader:
             chunks=_chunks(checks, one),
         )
         _check_rest(checks, one)
-        checks.done()
-        check(imported, now)
-        return JobImport(imported, inputs)
+    check(imported, now)
+    return JobImport(imported, inputs)
 
 
 def _check_rest(checks: Checks, one: api.ImportedJob) -> None:

@@ -1,7 +1,7 @@
 """The valid histories of an imported job: those possible here, except for the times between its chunks."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.errors import InvalidField
@@ -134,71 +134,56 @@ def _runs_of(imported: ImportedJob, state: ChunkState) -> int:
 
 
 def _broken_whole(imported: ImportedJob) -> Violations:
+    """Yield the violations of rules about all chunks together."""
     states = Counter(end.state for end in imported.chunks.values())
     states[default_end(imported).state] += len(imported.new.sizes) - len(imported.chunks)
-    for field, is_broken, rule in _WHOLE:
-        if is_broken(imported, states):
+    failed, cancelled = states[ChunkState.FAILED], states[ChunkState.CANCELLED]
+    state, runs_all = imported.state, imported.new.spec.failure_policy is FailurePolicy.RUN_ALL
+    is_queued, is_failed, is_cancelled = (
+        state is one for one in (JobState.QUEUED, JobState.FAILED, JobState.CANCELLED)
+    )
+    for is_broken, field, rule in (
+        (
+            is_queued and not states[ChunkState.PENDING],
+            "chunks",
+            "must include one still to be done in a QUEUED job; this job is COMPLETED",
+        ),
+        (
+            is_queued and states[ChunkState.COMPLETED] and not imported.retry_count,
+            "retry_count",
+            "must be above 0 for a QUEUED job with COMPLETED chunks, which was retried",
+        ),
+        (is_failed and not failed, "chunks", "must include a FAILED one in a FAILED job"),
+        (
+            is_failed and cancelled and runs_all and not imported.retry_count,
+            "chunks",
+            "must not be CANCELLED in a FAILED job with RUN_ALL that was never retried",
+        ),
+        (
+            not runs_all and _too_many_failed_fast(imported, failed),
+            "chunks",
+            "must be FAILED at most once in each run; with FAIL_FAST the others of a run are CANCELLED",
+        ),
+        (
+            is_cancelled and failed == states.total(),
+            "chunks",
+            "must not all be FAILED in a CANCELLED job; this job is FAILED",
+        ),
+        (
+            is_cancelled and imported.start_time is None and not cancelled,
+            "chunks",
+            "must include a CANCELLED one in a job that was CANCELLED before its run began",
+        ),
+    ):
+        if is_broken:
             yield field, rule
 
 
-def _too_many_failed_fast(imported: ImportedJob, states: Counter[ChunkState]) -> bool:
+def _too_many_failed_fast(imported: ImportedJob, count: int) -> bool:
     """Whether FAILED chunks cannot each have failed in a run of their own, after the attempts that they made."""
-    policy = imported.new.spec.retry_policy
-    if imported.new.spec.failure_policy is FailurePolicy.RUN_ALL:
-        return False
     failed = [end for end in imported.chunks.values() if end.state is ChunkState.FAILED]
-    runs = _runs_of(imported, ChunkState.FAILED)
-    if states[ChunkState.FAILED] > runs:
+    runs, max_attempts = _runs_of(imported, ChunkState.FAILED), imported.new.spec.retry_policy.max_attempts
+    if count > runs:
         return True
-    usual = states[ChunkState.FAILED] - len(failed)
-    needed = [-(-imported.attempts(end) // policy.max_attempts) for end in failed] + [1] * usual
+    needed = [-(-imported.attempts(end) // max_attempts) for end in failed] + [1] * (count - len(failed))
     return any(need > run for need, run in zip(sorted(needed, reverse=True), range(runs, 0, -1), strict=False))
-
-
-_WHOLE: tuple[tuple[str, Callable[[ImportedJob, Counter[ChunkState]], bool], str], ...] = (
-    (
-        "chunks",
-        lambda imported, states: imported.state is JobState.QUEUED and not states[ChunkState.PENDING],
-        "must include one still to be done in a QUEUED job; this job is COMPLETED",
-    ),
-    (
-        "retry_count",
-        lambda imported, states: (
-            imported.state is JobState.QUEUED and states[ChunkState.COMPLETED] > 0 and not imported.retry_count
-        ),
-        "must be above 0 for a QUEUED job with COMPLETED chunks, which was retried",
-    ),
-    (
-        "chunks",
-        lambda imported, states: imported.state is JobState.FAILED and not states[ChunkState.FAILED],
-        "must include a FAILED one in a FAILED job",
-    ),
-    (
-        "chunks",
-        lambda imported, states: (
-            imported.state is JobState.FAILED
-            and states[ChunkState.CANCELLED] > 0
-            and imported.new.spec.failure_policy is FailurePolicy.RUN_ALL
-            and not imported.retry_count
-        ),
-        "must not be CANCELLED in a FAILED job with RUN_ALL that was never retried",
-    ),
-    (
-        "chunks",
-        _too_many_failed_fast,
-        "must be FAILED at most once in each run; with FAIL_FAST the others of a run are CANCELLED",
-    ),
-    (
-        "chunks",
-        lambda imported, states: imported.state is JobState.CANCELLED and states[ChunkState.FAILED] == states.total(),
-        "must not all be FAILED in a CANCELLED job; this job is FAILED",
-    ),
-    (
-        "chunks",
-        lambda imported, states: (
-            imported.state is JobState.CANCELLED and imported.start_time is None and not states[ChunkState.CANCELLED]
-        ),
-        "must include a CANCELLED one in a job that was CANCELLED before its run began",
-    ),
-)
-"""Rules about all chunks together: the field, the condition of a violation, and the rule."""

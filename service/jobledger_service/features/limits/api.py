@@ -6,9 +6,8 @@ from typing import Final, cast
 from jobledger.v1 import limit_service_pb2 as api
 
 from jobledger_service.core.api.list_requests import checked_page_size
-from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.paging import request_mark
-from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -28,25 +27,24 @@ METHODS: Final = (
 class LimitService:
     """The calls of LimitService."""
 
-    committer: Committer
-    queries: Queries
+    kernel: Kernel
     store: LimitStore
 
     async def SetLimit(self, request: api.SetLimitRequest, caller: Caller) -> api.SetLimitResponse:
-        limit = await self.committer.submit(read.set_limit(request, caller))
+        limit = await self.kernel.committer.submit(read.set_limit(request, caller))
         return api.SetLimitResponse(limit=_limit(limit) if limit else None)
 
     async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:
         limit = checked_page_size(request.page_size, default=100, max_size=500)
-        tokens, mark = self.queries.tokens, request_mark("limits", caller.owner)
+        tokens, mark = self.kernel.tokens, request_mark("limits", caller.owner)
         place = tokens.parse(request.page_token, mark, str)
         after = cast("str", place[0]) if place else ""
-        limits, last = await self.queries.run_for(caller.owner, self.store.page, caller.owner, after, limit)
+        limits, last = await self.kernel.readers.for_owner(caller.owner, self.store.page, caller.owner, after, limit)
         next_page_token = "" if last is None else tokens.encode(mark, last)
         return api.ListLimitsResponse(limits=map(_limit, limits), next_page_token=next_page_token)
 
     async def DeleteLimit(self, request: api.DeleteLimitRequest, caller: Caller) -> api.DeleteLimitResponse:
-        await self.committer.submit(read.delete_limit(request, caller))
+        await self.kernel.committer.submit(read.delete_limit(request, caller))
         return api.DeleteLimitResponse()
 
 

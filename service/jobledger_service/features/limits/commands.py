@@ -1,19 +1,18 @@
 """The commands about concurrency limits."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.commands.base import Command, ServiceCommand, chunks_in
-from jobledger_service.core.ledger.commands.partial_commands import run_within_budget
+from jobledger_service.core.ledger.commands.partial_commands import PartialCommand
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.change import SERVICE_ACTOR, Change, ChangeType, Step
 from jobledger_service.core.model.states import WAITING
 
 from .family import Limits
-from .rules import Limit, granted, limit_key
+from .rules import Limit, admitted, limit_key
 
 
 class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
@@ -36,40 +35,37 @@ class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
         return work.family(Limits).find(decided)
 
 
-class GrantSlots(ServiceCommand[tuple[int, int], tuple[int, int]], MsgStruct, frozen=True):
+class GrantSlots(
+    ServiceCommand[tuple[int, int], tuple[int, int]],
+    PartialCommand[tuple[int, int], tuple[int, int], str, bool],
+    MsgStruct,
+    frozen=True,
+):
     """Let parked jobs go for which there is a slot, in this order, as many as a batch has room for.
 
-    Answers with their number, and with how many of `jobs` it checked.
+    Answers with their number, and with how many of `items` it checked.
     """
 
-    jobs: Sequence[str]
-
-    @property
-    def weight(self) -> int:
-        return len(self.jobs)
+    items: Sequence[str]
 
     def needs(self) -> Needs:
-        return Needs(jobs=tuple(self.jobs), requeues=True)
+        return Needs(jobs=tuple(self.items), requeues=True)
 
-    def rows(self, work: WorkingSet) -> int:
-        return _granted_rows(work, self.jobs[0])
+    def rows_of(self, work: WorkingSet, item: str) -> int:
+        return 1 + chunks_in(work, item, *WAITING)
 
     def decide(self, work: WorkingSet) -> tuple[int, int]:
-        granted = run_within_budget(work, self.jobs, partial(self._one, work), partial(_granted_rows, work))
+        granted = self.do_within_budget(work)
         return sum(granted), len(granted)
 
-    def _one(self, work: WorkingSet, key: str) -> bool:
-        job = work.find(key)
+    def do(self, work: WorkingSet, item: str) -> bool:
+        job = work.find(item)
         if job is None or not job.parked_for:
             return False
-        after = granted(job, work.family(Limits).over(job))
+        after = admitted(job, work.family(Limits).over(job))
         if after.parked_for:
             work.apply(Step(after))
             return False
         change = Change(ChangeType.SLOT_GRANTED, SERVICE_ACTOR, job.state, job.state)
         work.apply(Step(after, (), change))
         return True
-
-
-def _granted_rows(work: WorkingSet, job_key: str) -> int:
-    return 1 + chunks_in(work, job_key, *WAITING)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
+from sqlalchemy import Connection
 
 from jobledger_service.core.ledger.row_families import Needs, OpenFamily, RowFamily, keys_of
 from jobledger_service.core.ledger.undo import Undo
@@ -13,7 +14,7 @@ from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.store.dialects import Dialect
 
 from .rules import Limit, admitted, counted_limits, limit_keys, limits_over, needs_update, released
-from .store import LimitRows, LimitStatements
+from .store import LimitRows
 
 _NewJobs = dict[tuple[str, bytes], NewJob]
 """By key and fingerprint; of several, the first one is created, and brings its limits along."""
@@ -21,8 +22,8 @@ _NewJobs = dict[tuple[str, bytes], NewJob]
 
 def limits_family(dialect: Dialect) -> OpenFamily:
     """Return the family of concurrency limits."""
-    statements = LimitStatements(dialect)
-    return lambda transaction, undo: Limits(LimitRows(transaction.connection, dialect, statements), undo)
+    rows = LimitRows(dialect)
+    return lambda transaction, undo: Limits(rows, transaction.connection, undo)
 
 
 class Limits(RowFamily):
@@ -33,8 +34,9 @@ class Limits(RowFamily):
 
     rank = 1
 
-    def __init__(self, rows: LimitRows, undo: Undo) -> None:
+    def __init__(self, rows: LimitRows, connection: Connection, undo: Undo) -> None:
         self._rows = rows
+        self._connection = connection
         self._undo = undo
         self._limits: dict[str, Limit] = {}
         self._new_jobs: _NewJobs = {}
@@ -52,7 +54,7 @@ class Limits(RowFamily):
         keys.update(key for job in requeued & jobs.keys() for key in limits_over(jobs[job]))
         if keys:
             keys.update(key for job in jobs.values() for key in counted_limits(job))
-            self._limits = self._rows.load(keys)
+            self._limits = self._rows.load(self._connection, keys)
 
     def changed(self, before: Job | None, after: Job) -> Job:
         """Give a job that begins to wait its slots, or park it; take them back when it ends."""
@@ -116,7 +118,5 @@ class Limits(RowFamily):
         """Write what was set and counted; return whether jobs that wait for a slot may get one."""
         if not (self._new or self._set or self._counts):
             return False
-        self._rows.insert(self._new.values())
-        self._rows.set(self._set.values())
-        self._rows.count({key: counts for key, counts in self._counts.items() if any(counts)})
+        self._rows.save(self._connection, self._new, self._set, self._counts)
         return bool(self._set) or any(running < 0 for running, _ in self._counts.values())

@@ -21,7 +21,7 @@ JOBS_PER_STEP: Final = 500
 
 def limits(kernel: Kernel) -> Feature:
     """Return what limits add to a server."""
-    committer, queries, store = kernel.committer, kernel.queries, LimitStore(kernel.database)
+    store = LimitStore(kernel.database)
 
     async def grant_free_slots() -> bool:
         """Grant slots that a cheap read finds free, if they still are; return whether there may be more."""
@@ -29,11 +29,11 @@ def limits(kernel: Kernel) -> Feature:
 
         async def grant(some: Sequence[str]) -> int:
             nonlocal granted
-            count, done = await committer.submit(GrantSlots(some))
+            count, done = await kernel.committer.submit(GrantSlots(some))
             granted += count
             return done
 
-        jobs = await queries.run(store.free_slots, JOBS_PER_STEP)
+        jobs = await kernel.readers.for_server(store.free_slots, JOBS_PER_STEP)
         await submit_bisecting(jobs, grant, "slots", kernel.unreadable)
         return granted > 0
 
@@ -44,7 +44,7 @@ def limits(kernel: Kernel) -> Feature:
             slots.wake_event.set()
 
     return Feature(
-        calls=[Calls(METHODS, LimitService(committer, queries, store))],
+        calls=[Calls(METHODS, LimitService(kernel, store))],
         duties=[slots, trimming("limit retention", kernel, store.trim, LIMIT_RETENTION)],
         on_commit=on_commit,
     )

@@ -16,18 +16,16 @@ _FORM: Final = 'must be "kind:KIND" or "label:NAME=VALUE"'
 
 def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
     """Return the command of SetLimit."""
-    checks = Checks()
-    _check_scope(checks, request.scope)
-    checks.within("max_running", request.max_running, 1, MAX_RUNNING)
-    checks.done()
+    with Checks() as checks:
+        _check_scope(checks, request.scope)
+        checks.within("max_running", request.max_running, 1, MAX_RUNNING)
     return SetLimit(caller.owner, request.scope, request.max_running)
 
 
 def delete_limit(request: api.DeleteLimitRequest, caller: Caller) -> SetLimit:
     """Return the command of DeleteLimit: any number of jobs may run."""
-    checks = Checks()
-    _check_scope(checks, request.scope)
-    checks.done()
+    with Checks() as checks:
+        _check_scope(checks, request.scope)
     return SetLimit(caller.owner, request.scope, None)
 
 

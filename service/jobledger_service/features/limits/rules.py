@@ -59,21 +59,12 @@ def counted_limits(job: Job) -> tuple[str, ...]:
 def admitted(job: Job, limits: Iterable[Limit]) -> Job:
     """Return a job with a slot of each limit, or parked for a limit without a free slot.
 
-    A limit that other jobs wait for has no free slot: they come first.
+    A limit that other jobs wait for has no free slot for a job that is not parked yet: they come first.
     """
     over = list(limits)
     for limit in over:
-        if limit.full or (limit.max_running is not None and limit.waiting):
+        if limit.full or (limit.max_running is not None and limit.waiting and not job.parked_for):
             return replace(job, parked_for=limit.key, slots=())
-    return replace(job, parked_for="", slots=tuple(limit.key for limit in over))
-
-
-def granted(job: Job, limits: Iterable[Limit]) -> Job:
-    """Return a parked job with a slot of each limit, or parked for one that is full."""
-    over = list(limits)
-    for limit in over:
-        if limit.full:
-            return replace(job, parked_for=limit.key)
     return replace(job, parked_for="", slots=tuple(limit.key for limit in over))
 
 

@@ -29,51 +29,45 @@ SLOTS_DUE: Final = exists().select_from(limits).where(slots_free)
 """The condition on which a slot is free for which jobs wait."""
 
 
-class LimitStatements:
-    """The statements that take parameters, built once."""
+class LimitRows:
+    """The rows of limits in the transactions of batches. Each method locks them in the order of their keys."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self.any = select(_KEY).limit(1)
-        self.load = select(*_COLUMNS).where(_KEY.in_(dialect.keys())).order_by(_KEY).with_for_update()
+        self._dialect = dialect
+        self._any = select(_KEY).limit(1)
+        self._load = select(*_COLUMNS).where(_KEY.in_(dialect.keys())).order_by(_KEY).with_for_update()
         of = update(limits).where(bindparam("of") == _KEY)
-        self.set = of.values(max_running=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
-        self.count = of.values(
+        self._set = of.values(max_running=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
+        self._count = of.values(
             running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer")
         )
 
-
-class LimitRows:
-    """The rows of limits in the transaction of a batch. Each method locks them in the order of their keys."""
-
-    def __init__(self, connection: Connection, dialect: Dialect, statements: LimitStatements) -> None:
-        self._connection = connection
-        self._dialect = dialect
-        self._statements = statements
-
-    def load(self, keys: Iterable[str]) -> dict[str, Limit]:
+    def load(self, connection: Connection, keys: Iterable[str]) -> dict[str, Limit]:
         """Return those that were ever set, locked."""
-        if self._connection.execute(self._statements.any).first() is None:
+        if connection.execute(self._any).first() is None:
             return {}
-        found = self._connection.execute(self._statements.load, {"keys": self._dialect.key_values(keys)})
+        found = connection.execute(self._load, {"keys": self._dialect.key_values(keys)})
         return {limit.key: limit for limit in (Limit(*row) for row in found)}
 
-    def insert(self, new: Iterable[Limit]) -> None:
-        """Insert limits that were never set before; what they hold is counted after."""
-        ordered = sorted(new, key=lambda one: one.key)
-        rows = [{"limit_key": one.key, **asdict(one), "running": 0, "waiting": 0} for one in ordered]
-        RowSets(self._dialect).insert(self._connection, limits, rows)
-
-    def set(self, changed: Iterable[Limit]) -> None:
-        """Write how many may run, and who says so."""
-        if ordered := sorted(changed, key=lambda one: one.key):
-            rows = [{"of": one.key, "to": one.max_running, "by": one.by_job, "at": one.set_time} for one in ordered]
-            self._connection.execute(self._statements.set, rows)
-
-    def count(self, counts: Mapping[str, tuple[int, int]]) -> None:
-        """Add, by limit, how many more jobs hold a slot, and how many more wait for one."""
-        if counts:
-            rows = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in sorted(counts.items())]
-            self._connection.execute(self._statements.count, rows)
+    def save(
+        self,
+        connection: Connection,
+        new: Mapping[str, Limit],
+        changed: Mapping[str, Limit],
+        counts: Mapping[str, tuple[int, int]],
+    ) -> None:
+        """Insert new limits, write those that were set again, and add how many more jobs hold or await a slot."""
+        rows = [{"limit_key": key, **asdict(one), "running": 0, "waiting": 0} for key, one in sorted(new.items())]
+        RowSets(self._dialect).insert(connection, limits, rows)
+        if changed:
+            rows = [
+                {"of": key, "to": one.max_running, "by": one.by_job, "at": one.set_time}
+                for key, one in sorted(changed.items())
+            ]
+            connection.execute(self._set, rows)
+        counted = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in sorted(counts.items())]
+        if counted := [row for row in counted if row["more"] or row["longer"]]:
+            connection.execute(self._count, counted)
 
 
 class LimitStore:

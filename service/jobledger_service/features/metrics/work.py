@@ -57,7 +57,7 @@ class WorkMetrics:
         )
         self._changes = {change: changes.labels(change) for change in ChangeType}
         self._events = Counter("jobledger_events", "Ledger entries that this process committed.", registry=registry)
-        self._merged = Counter(
+        self.merged = Counter(
             "jobledger_watch_events_merged",
             "Events that a slow watcher got within the message of a later one.",
             registry=registry,
@@ -113,10 +113,6 @@ class WorkMetrics:
     def refused(self, bound: str) -> None:
         """Count a call that was refused because too much waits."""
         self._refused[bound].inc()
-
-    def merged(self, count: int) -> None:
-        """Count events that were merged."""
-        self._merged.inc(count)
 
     def unreadable(self, place: str) -> None:
         """Count a row that was set aside."""

@@ -14,13 +14,13 @@ from jobledger_service.core.api.unreadable import encode_each
 from jobledger_service.core.ledger.commands import CancelJob, DeleteJob
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import JobPage, Queries
-from jobledger_service.core.ledger.read_ports import JobRead
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.ledger.watch import Mode, Watch
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.lifecycle import Cancellation
 from jobledger_service.core.model.limits import DAY, DEFAULT_GRACE, SECOND
+from jobledger_service.core.store.reads import JobRead
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -106,7 +106,6 @@ def _wait_seconds(request: lro.WaitOperationRequest) -> float:
     """Return the seconds to wait: those that were asked for, at most MAX_WAIT, which also is what absence means."""
     if not request.HasField("timeout"):
         return MAX_WAIT / SECOND
-    checks = Checks()
-    micros = checks.micros("timeout", request.timeout, 0, DAY)
-    checks.done()
+    with Checks() as checks:
+        micros = checks.micros("timeout", request.timeout, 0, DAY)
     return min(micros, MAX_WAIT) / SECOND

@@ -11,10 +11,10 @@ from jobledger.v1 import chunk_pb2, job_pb2
 from jobledger_service.core.api.checks import JOB_ID, Checks
 from jobledger_service.core.api.list_requests import page_size
 from jobledger_service.core.api.shown_jobs import shown_job
-from jobledger_service.core.ledger.read_ports import JobRead, Listing
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.states import ENDED, JobState
+from jobledger_service.core.store.reads import JobRead, Listing
 from jobledger_service.transport.identity import Caller
 
 COLLECTION: Final = "operations"
@@ -38,14 +38,13 @@ def job_id_of(name: str) -> str:
 
 def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
     """Return what ListOperations asks for: the newest first."""
-    checks = Checks()
-    if request.name not in ("", COLLECTION):
-        checks.fault("name", f"value {request.name[:200]!r} must be {COLLECTION!r}")
-    limit = page_size(checks, request.page_size, default=20, max_size=500)
-    states = _states(request.filter.strip())
-    if states is None:
-        checks.fault("filter", f"value {request.filter[:200]!r} {RULE}")
-    checks.done()
+    with Checks() as checks:
+        if request.name not in ("", COLLECTION):
+            checks.fault("name", f"value {request.name[:200]!r} must be {COLLECTION!r}")
+        limit = page_size(checks, request.page_size, default=20, max_size=500)
+        states = _states(request.filter.strip())
+        if states is None:
+            checks.fault("filter", f"value {request.filter[:200]!r} {RULE}")
     wanted = JobFilter(owner=caller.owner, states=states or frozenset())
     return Listing(wanted, limit=limit, copies=COPIES)
 

@@ -29,7 +29,7 @@ class RetentionDuty:
     async def once(self) -> bool:
         """Delete what is due; return whether there is more."""
         kernel, now = self.kernel, self.kernel.clock()
-        jobs = await kernel.queries.run(kernel.store.expired_jobs, now, JOBS_PER_STEP)
+        jobs = await kernel.readers.for_server(kernel.store.expired_jobs, now, JOBS_PER_STEP)
         await submit_bisecting(
             jobs, lambda some: kernel.committer.submit(RemoveExpired(some)), "retention", kernel.unreadable
         )

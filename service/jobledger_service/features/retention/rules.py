@@ -5,7 +5,6 @@ from msgspec.structs import replace
 
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import MAX_TIME
-from jobledger_service.core.model.states import JobState
 
 
 class Retention(MsgStruct, frozen=True):
@@ -21,15 +20,7 @@ class Retention(MsgStruct, frozen=True):
             return job
         if job.end_time is None:
             return replace(job, expire_time=None, expires_by_rule=False) if job.expires_by_rule else job
-        kept = self._of(job.state)
+        kept: int | None = getattr(self, job.state.lower())
         if kept is None or job.expire_time is not None:
             return job
         return replace(job, expire_time=min(job.end_time + kept, MAX_TIME), expires_by_rule=True)
-
-    def _of(self, state: JobState) -> int | None:
-        match state:
-            case JobState.COMPLETED:
-                return self.completed
-            case JobState.FAILED:
-                return self.failed
-        return self.cancelled

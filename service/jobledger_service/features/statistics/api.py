@@ -6,8 +6,7 @@ from typing import Final
 from jobledger.v1 import stats_pb2
 
 from jobledger_service.core.api.services import JOB_SERVICE
-from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.kernel import Kernel
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -23,13 +22,12 @@ class StatisticsCalls:
     """The method of JobService for figures."""
 
     store: SqlStatisticsStore
-    queries: Queries
-    clock: Clock
+    kernel: Kernel
 
     async def GetJobStats(self, request: stats_pb2.GetJobStatsRequest, caller: Caller) -> bytes:
-        now = self.clock()
+        now = self.kernel.clock()
         query = requests.query(request, caller, now)
-        return await self.queries.run_for(query.owner, self._reply, query, now)
+        return await self.kernel.readers.for_owner(query.owner, self._reply, query, now)
 
     def _reply(self, query: StatsQuery, now: int) -> bytes:
         return replies.reply(query, self.store.figures(query), now).SerializeToString()

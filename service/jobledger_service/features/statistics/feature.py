@@ -24,13 +24,13 @@ def statistics(kernel: Kernel) -> Feature:
 
     async def once() -> bool:
         """Fold what is due of one hour, and forget some of what is too old; return whether there may be more."""
-        due, folded = await kernel.queries.run(store.unfolded, (kernel.clock() - FOLD_DELAY) // HOUR), 0
+        due, folded = await kernel.readers.for_server(store.unfolded, (kernel.clock() - FOLD_DELAY) // HOUR), 0
         if due is not None:
             folded = await committer.run_on_writer(partial(store.fold, *due))
         trim = partial(store.trim, kernel.clock() - retention, TOTALS_PER_STEP)
         return await committer.run_on_writer(trim, TOTALS_PER_STEP) == TOTALS_PER_STEP or folded > 0
 
     return Feature(
-        calls=[Calls(METHODS, StatisticsCalls(store, kernel.queries, kernel.clock))],
+        calls=[Calls(METHODS, StatisticsCalls(store, kernel))],
         duties=[Duty("statistics", once, kernel.settings.retention_interval)],
     )

@@ -42,14 +42,9 @@ def _series(query: StatsQuery, figures: Figures, now: int) -> list[stats_pb2.Sta
 
 
 def _stats(figures: KindFigures, hours: range, now: int) -> stats_pb2.JobStats:
-    oldest, jobs = figures.oldest_queued, figures.jobs
+    oldest = figures.oldest_queued
     counts = stats_pb2.JobCounts(
-        queued=jobs.get(JobState.QUEUED, 0),
-        running=jobs.get(JobState.RUNNING, 0),
-        cancelling=jobs.get(JobState.CANCELLING, 0),
-        completed=jobs.get(JobState.COMPLETED, 0),
-        failed=jobs.get(JobState.FAILED, 0),
-        cancelled=jobs.get(JobState.CANCELLED, 0),
+        **{state.lower(): figures.jobs.get(state, 0) for state in JobState},
         chunks_pending=figures.chunks_pending,
         chunks_processing=figures.chunks_processing,
         oldest_queued_time=None if oldest is None else timestamp(oldest),

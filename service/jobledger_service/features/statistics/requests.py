@@ -21,21 +21,22 @@ _STEPS: Final = {stats_pb2.STATS_STEP_UNSPECIFIED: 0, stats_pb2.STATS_STEP_HOUR:
 
 def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> StatsQuery:
     """Return the query of GetJobStats at the time `now`, in microseconds."""
-    checks = Checks()
-    checks.count("kinds", len(request.kinds), 100)
-    for index, kind in enumerate(request.kinds):
-        checks.kind(f"kinds[{index}]", kind)
-    owner = owner_of(checks, "owner", request.owner, caller, "GetJobStats")
-    kinds = tuple(dict.fromkeys(request.kinds))
-    step = _STEPS.get(request.step)
-    if step is None:
-        checks.fault("step", f"value {request.step} must be HOUR, DAY, or UNSPECIFIED for no series")
-    hours = _hours(checks, request.time_range, now)
-    if step and (points := len(numbers(hours, step))) > MAX_POINTS:
-        checks.fault("step", f"must make at most {MAX_POINTS} points of this time_range; got {points}")
-    elif step and points * len(kinds) > MAX_KIND_POINTS:
-        checks.fault("step", f"must make at most {MAX_KIND_POINTS} points times kinds; got {points} times {len(kinds)}")
-    checks.done()
+    with Checks() as checks:
+        checks.count("kinds", len(request.kinds), 100)
+        for index, kind in enumerate(request.kinds):
+            checks.kind(f"kinds[{index}]", kind)
+        owner = owner_of(checks, "owner", request.owner, caller, "GetJobStats")
+        kinds = tuple(dict.fromkeys(request.kinds))
+        step = _STEPS.get(request.step)
+        if step is None:
+            checks.fault("step", f"value {request.step} must be HOUR, DAY, or UNSPECIFIED for no series")
+        hours = _hours(checks, request.time_range, now)
+        if step and (points := len(numbers(hours, step))) > MAX_POINTS:
+            checks.fault("step", f"must make at most {MAX_POINTS} points of this time_range; got {points}")
+        elif step and points * len(kinds) > MAX_KIND_POINTS:
+            checks.fault(
+                "step", f"must make at most {MAX_KIND_POINTS} points times kinds; got {points} times {len(kinds)}"
+            )
     return StatsQuery(owner, kinds, hours, step or 0, request.include_service_jobs)
 
 

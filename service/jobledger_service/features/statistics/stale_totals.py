@@ -14,45 +14,40 @@ _of_kind = and_(_total.owner == bindparam("of"), _total.kind == bindparam("named
 _empty: Final = and_(_count.jobs == 0, _count.chunks_pending == 0, _count.chunks_processing == 0)
 
 
-class StaleStatistics:
-    """Reduces statistics, in steps; for one transaction at a time that may write running totals."""
+_old = (
+    select(_total.owner, _total.kind, _total.hour)
+    .where(_total.hour > BASE_HOUR, _total.hour < bindparam("before"))
+    .order_by(_total.hour)
+    .limit(bindparam("most"))
+)
+_last = _total.hour == bindparam("last")
+_drop_older = delete(running_totals).where(_of_kind, _total.hour < bindparam("last"))
+_make_base = update(running_totals).where(_of_kind, _last).values(hour=BASE_HOUR)
+_drop_base = delete(running_totals).where(_of_kind, _total.hour == BASE_HOUR)
 
-    def __init__(self) -> None:
-        self._place = ("", "")
-        self._old = (
-            select(_total.owner, _total.kind, _total.hour)
-            .where(_total.hour > BASE_HOUR, _total.hour < bindparam("before"))
-            .order_by(_total.hour)
-            .limit(bindparam("most"))
-        )
-        self._drop_older = delete(running_totals).where(_of_kind, _total.hour < bindparam("last"))
-        self._make_base = update(running_totals).where(_of_kind, _total.hour == bindparam("last"))
-        self._drop_base = delete(running_totals).where(_of_kind, _total.hour == BASE_HOUR)
-        self._drop_counts = _drop_counts()
-        self._kinds = _kinds()
 
-    def compact(self, connection: Connection, before: int, limit: int) -> int:
-        """Replace at most `limit` totals of hours before `before` by the newest of each kind; return how many.
+def compact(connection: Connection, before: int, limit: int) -> int:
+    """Replace at most `limit` totals of hours before `before` by the newest of each kind; return how many.
 
-        Totals only grow, so the newest stands for all before it: differences of later ones stay as they were.
-        """
-        old = connection.execute(self._old, {"before": before, "most": limit}).all()
-        newest = {(owner, kind): hour for owner, kind, hour in old}
-        if newest:
-            bases = [{"of": owner, "named": kind, "last": hour} for (owner, kind), hour in sorted(newest.items())]
-            connection.execute(self._drop_older, bases)
-            connection.execute(self._make_base.values(hour=BASE_HOUR), bases)
-        return len(old)
+    Totals only grow, so the newest stands for all before it: differences of later ones stay as they were.
+    """
+    old = connection.execute(_old, {"before": before, "most": limit}).all()
+    newest = {(owner, kind): hour for owner, kind, hour in old}
+    if newest:
+        bases = [{"of": owner, "named": kind, "last": hour} for (owner, kind), hour in sorted(newest.items())]
+        connection.execute(_drop_older, bases)
+        connection.execute(_make_base, bases)
+    return len(old)
 
-    def forget_kinds(self, connection: Connection, limit: int) -> None:
-        """Check at most `limit` kinds, from where the last call ended; delete those without other rows."""
-        owner, kind = self._place
-        found = connection.execute(self._kinds, {"after_owner": owner, "after_kind": kind, "most": limit}).all()
-        self._place = (found[-1].owner, found[-1].kind) if len(found) == limit else ("", "")
-        unused = [{"of": row.owner, "named": row.kind} for row in found if row.unused]
-        if unused:
-            connection.execute(self._drop_base, unused)
-            connection.execute(self._drop_counts, unused)
+
+def forget_kinds(connection: Connection, after: tuple[str, str], limit: int) -> tuple[str, str]:
+    """Delete those of at most `limit` kinds after a place that have no other rows; return the next place."""
+    found = connection.execute(_kinds(), {"after_owner": after[0], "after_kind": after[1], "most": limit}).all()
+    unused = [{"of": row.owner, "named": row.kind} for row in found if row.unused]
+    if unused:
+        connection.execute(_drop_base, unused)
+        connection.execute(_drop_counts(), unused)
+    return (found[-1].owner, found[-1].kind) if len(found) == limit else ("", "")
 
 
 def _kinds() -> Select[Any]:

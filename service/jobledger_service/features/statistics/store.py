@@ -6,7 +6,7 @@ from jobledger_service.core.store.engines import Database
 from .figures import FiguresReader
 from .rules import Figures, StatsQuery
 from .running_totals import RunningTotals
-from .stale_totals import StaleStatistics
+from .stale_totals import compact, forget_kinds
 
 _LOCK = "fold rollups"
 """Of all servers one at a time writes running totals."""
@@ -19,7 +19,7 @@ class SqlStatisticsStore:
         self._database = database
         self._figures = FiguresReader(database.dialect)
         self._running = RunningTotals(database.dialect)
-        self._stale = StaleStatistics()
+        self._checked = ("", "")
 
     def figures(self, query: StatsQuery) -> Figures:
         """Return the figures."""
@@ -46,7 +46,7 @@ class SqlStatisticsStore:
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, _LOCK):
                 return 0
-            gone = self._stale.compact(connection, before // HOUR, limit)
+            gone = compact(connection, before // HOUR, limit)
             if not gone:
-                self._stale.forget_kinds(connection, limit)
+                self._checked = forget_kinds(connection, self._checked, limit)
             return gone

@@ -7,8 +7,9 @@ from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
+from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.paging import request_mark
-from jobledger_service.core.ledger.queries import OPERATORS, Queries
+from jobledger_service.core.ledger.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -23,12 +24,12 @@ class UsageCalls:
     """The method of AdminService for usage."""
 
     store: SqlUsageStore
-    queries: Queries
+    kernel: Kernel
 
     async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> bytes:  # noqa: ARG002  of all owners
         limit = checked_page_size(request.page_size, default=500, max_size=5_000)
         query = requests.usage(request)
-        tokens, mark = self.queries.tokens, request_mark("usage", query)
+        tokens, mark = self.kernel.tokens, request_mark("usage", query)
         place = tokens.parse(request.page_token, mark, *(str for _ in query.by))
         after = None if place is None else [str(value) for value in place]
 
@@ -40,4 +41,4 @@ class UsageCalls:
                 usage=map(requests.used, rows[:limit]), next_page_token=token
             ).SerializeToString()
 
-        return await self.queries.run_for(OPERATORS, read)
+        return await self.kernel.readers.for_owner(OPERATORS, read)

@@ -32,7 +32,7 @@ def usage(kernel: Kernel) -> Feature:
         return False
 
     return Feature(
-        calls=[Calls(METHODS, UsageCalls(store, kernel.queries))],
+        calls=[Calls(METHODS, UsageCalls(store, kernel))],
         duties=[Duty("usage", record, kernel.settings.usage_interval)],
         close=record,
     )

@@ -19,7 +19,7 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
-from .bodies import WebhookCodec
+from .bodies import ping
 from .deliveries import parse_delivery_id
 from .delivery_store import SqlDeliveryStore
 from .http_post import HttpPost
@@ -98,7 +98,7 @@ class WebhookService:
         return api.GetWebhookResponse(webhook=webhook_message(webhook, self.kernel.clock()))
 
     async def _find(self, owner: str, webhook_id: str) -> Webhook:
-        webhook = await self.kernel.queries.run_for(owner, self.store.find, webhook_key(owner, webhook_id))
+        webhook = await self.kernel.readers.for_owner(owner, self.store.find, webhook_key(owner, webhook_id))
         if webhook is None:
             raise WebhookNotFound(webhook_id)
         return webhook
@@ -106,18 +106,18 @@ class WebhookService:
     async def ListWebhooks(self, request: api.ListWebhooksRequest, caller: Caller) -> api.ListWebhooksResponse:
         """Return a page of an owner's webhooks, by id and so oldest first."""
         limit = checked_page_size(request.page_size, default=100, max_size=100)
-        queries, now, mark = self.kernel.queries, self.kernel.clock(), request_mark("webhooks", caller.owner)
-        place = queries.tokens.parse(request.page_token, mark, str)
+        now, mark = self.kernel.clock(), request_mark("webhooks", caller.owner)
+        place = self.kernel.tokens.parse(request.page_token, mark, str)
         after = cast("str", place[0]) if place else ""
 
         def read_and_show() -> api.ListWebhooksResponse:
             found = self.store.of_owner(caller.owner, after, limit + 1)
             shown = [webhook_message(one, now) for one in found[:limit]]
             count = fitting(one.ByteSize() for one in shown)
-            token = queries.tokens.encode(mark, found[count - 1].webhook_id) if found[count:] else ""
+            token = self.kernel.tokens.encode(mark, found[count - 1].webhook_id) if found[count:] else ""
             return api.ListWebhooksResponse(webhooks=shown[:count], next_page_token=token)
 
-        return await queries.run_for(caller.owner, read_and_show)
+        return await self.kernel.readers.for_owner(caller.owner, read_and_show)
 
     async def UpdateWebhook(self, request: api.UpdateWebhookRequest, caller: Caller) -> api.UpdateWebhookResponse:
         new, now = read.update_webhook(request, allow_http=self.kernel.settings.webhook_allow_http), self.kernel.clock()
@@ -156,14 +156,14 @@ class WebhookService:
         self, request: api.ListWebhookDeliveriesRequest, caller: Caller
     ) -> api.ListWebhookDeliveriesResponse:
         limit = checked_page_size(request.page_size, default=50, max_size=500)
-        webhook_id, states, queries = read.webhook_id(request), read.listed_states(request), self.kernel.queries
+        webhook_id, states = read.webhook_id(request), read.listed_states(request)
         webhook = await self._find(caller.owner, webhook_id)
         mark = request_mark("deliveries", webhook.key, states)
-        place = cast("tuple[int, int] | None", queries.tokens.parse(request.page_token, mark, int, int))
-        page, last = await queries.run_for(
+        place = cast("tuple[int, int] | None", self.kernel.tokens.parse(request.page_token, mark, int, int))
+        page, last = await self.kernel.readers.for_owner(
             caller.owner, self.delivery_store.deliveries, webhook.key, states, place, limit
         )
-        token = queries.tokens.encode(mark, *last) if last else ""
+        token = self.kernel.tokens.encode(mark, *last) if last else ""
         deliveries = [delivery_message(one, webhook_id) for one in page]
         return api.ListWebhookDeliveriesResponse(deliveries=deliveries, next_page_token=token)
 
@@ -200,5 +200,5 @@ class WebhookService:
         """Post a test event once, and return what happened."""
         webhook, now = await self._find(caller.owner, read.webhook_id(request)), self.kernel.clock()
         message_id = f"{webhook.webhook_id}_ping_{self.kernel.new_id()}"
-        attempt = await self.post(webhook.url, webhook.signing(now), message_id, WebhookCodec().ping(webhook, now))
+        attempt = await self.post(webhook.url, webhook.signing(now), message_id, ping(webhook, now))
         return api.PingWebhookResponse(delivered=attempt.succeeded, attempt=attempt_message(attempt))

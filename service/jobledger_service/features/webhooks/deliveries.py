@@ -1,18 +1,24 @@
 """A delivery: one event for one webhook, and its retries."""
 
+import re
+from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import DeliveryState
 
 from .event_types import WebhookEventType
+from .rules import owner_of
 
 ATTEMPTS_KEPT: Final = 20
 OK: Final = range(200, 300)
 GONE: Final = 410
+_ID: Final = re.compile(r"([^_]*)_([0-9]{1,18})_([0-9]{1,18})")
 
 
 class Attempt(MsgStruct, frozen=True, array_like=True):
@@ -44,7 +50,11 @@ class Attempt(MsgStruct, frozen=True, array_like=True):
 
 
 class Delivery(MsgStruct, frozen=True):
-    """One event for one webhook. `position` and `ordinal` are its place among the deliveries of its webhook."""
+    """One event for one webhook. `position` and `ordinal` are its place among the deliveries of its webhook.
+
+    `tries` counts the failed attempts of this round, which began at `first_attempt_time`; `attempt_count` counts all,
+    and tells an attempt from later ones. Lists are without `body`.
+    """
 
     webhook_key: str
     position: int
@@ -57,6 +67,46 @@ class Delivery(MsgStruct, frozen=True):
     attempt_count: int = 0
     next_attempt_time: int | None = None
     end_time: int | None = None
+    tries: int = 0
+    first_attempt_time: int | None = None
+    body: bytes = b""
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """The key of its row, by which deliveries are locked in order."""
+        return self.webhook_key, self.position, self.ordinal
+
+    def attempted(self, attempt: Attempt, next_time: int | None) -> "Delivery":
+        """Return the delivery after an attempt, which is the last one unless there is a time of the next."""
+        failed = DeliveryState.DEAD if next_time is None else DeliveryState.PENDING
+        return replace(
+            self,
+            state=DeliveryState.DELIVERED if attempt.succeeded else failed,
+            attempts=(*self.attempts, attempt)[-ATTEMPTS_KEPT:],
+            tries=self.tries + 1,
+            first_attempt_time=attempt.time if self.first_attempt_time is None else self.first_attempt_time,
+            next_attempt_time=next_time,
+            end_time=attempt.end_time if next_time is None else None,
+        )
+
+
+class DeliveryCapacity(MsgStruct, frozen=True):
+    """The number of deliveries that a process may hold: in all, and of one webhook; `busy` counts them by webhook."""
+
+    total: int
+    per_webhook: int
+    busy: Mapping[str, int]
+
+    def busy_owners(self) -> Counter[str]:
+        """Return the number of held deliveries by owner."""
+        busy = Counter[str]()
+        for key, count in self.busy.items():
+            busy[owner_of(key)] += count
+        return busy
+
+    def share(self, owners: int) -> int:
+        """Return the share of each of this many owners: an equal part of all, rounded up."""
+        return -(-(self.total + sum(self.busy.values())) // max(owners, 1))
 
 
 def delivery_id(webhook_id: str, position: int, ordinal: int) -> str:
@@ -66,12 +116,8 @@ def delivery_id(webhook_id: str, position: int, ordinal: int) -> str:
 
 def parse_delivery_id(given: str, webhook_id: str) -> tuple[int, int] | None:
     """Return the position and ordinal of a webhook's delivery id; None for any other text."""
-    webhook, _, rest = given.partition("_")
-    position, _, ordinal = rest.partition("_")
-    numbers = (position, ordinal)
-    if webhook != webhook_id or not all(n.isascii() and n.isdecimal() and len(n) <= 18 for n in numbers):  # noqa: PLR2004  of 64 bits
-        return None
-    return int(position), int(ordinal)
+    found = _ID.fullmatch(given)
+    return (int(found[2]), int(found[3])) if found and found[1] == webhook_id else None
 
 
 class Schedule(MsgStruct, frozen=True):

@@ -14,11 +14,10 @@ from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
-from .deliveries import Schedule, delivery_id, schedule
+from .deliveries import Delivery, DeliveryCapacity, Schedule, delivery_id, schedule
 from .delivery_store import SqlDeliveryStore
 from .http_post import HttpPost
 from .rules import Webhook, answered
-from .values import ClaimedDelivery, DeliveryCapacity, FinishedAttempt
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +41,8 @@ class WebhookDispatcher:
     """Hears of each attempt: `delivered`, `failed`, or `dead`."""
     wake_event: asyncio.Event = field(default_factory=asyncio.Event)
     _schedule: Schedule = field(init=False)
-    _running: dict["asyncio.Task[None]", ClaimedDelivery] = field(default_factory=dict)
-    _finished: list[FinishedAttempt] = field(default_factory=list)
+    _running: dict["asyncio.Task[None]", Delivery] = field(default_factory=dict)
+    _finished: list[Delivery] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         settings = self.kernel.settings
@@ -63,14 +62,14 @@ class WebhookDispatcher:
         except BaseException:
             self._finished = finished + self._finished
             raise
-        for one in claimed:
-            self._running[asyncio.create_task(self._attempt(one), name="webhook attempt")] = one
+        for webhook, one in claimed:
+            self._running[asyncio.create_task(self._attempt(webhook, one), name="webhook attempt")] = one
         return False
 
     async def _is_due(self) -> bool:
-        return await self.kernel.queries.run(self.deliveries.is_due, self.kernel.clock())
+        return await self.kernel.readers.for_server(self.deliveries.is_due, self.kernel.clock())
 
-    async def _settle(self, finished: list[FinishedAttempt], capacity: DeliveryCapacity) -> list[ClaimedDelivery]:
+    async def _settle(self, finished: list[Delivery], capacity: DeliveryCapacity) -> list[tuple[Webhook, Delivery]]:
         """Record attempts, and claim what is due as far as there is room."""
         lease = round((2 * self.kernel.settings.webhook_timeout + LEASE_MARGIN_SECONDS) * SECOND)
         settle = self.deliveries.settle_and_claim
@@ -79,32 +78,32 @@ class WebhookDispatcher:
         )
 
     def _capacity(self) -> DeliveryCapacity:
-        busy = Counter(claimed.webhook_key for claimed in self._running.values())
+        busy = Counter(one.webhook_key for one in self._running.values())
         settings = self.kernel.settings
         free = settings.webhook_concurrency - len(self._running)
         return DeliveryCapacity(free, settings.webhook_endpoint_concurrency, busy)
 
-    async def _attempt(self, claimed: ClaimedDelivery) -> None:
-        message_id = delivery_id(claimed.webhook_id, claimed.position, claimed.ordinal)
+    async def _attempt(self, webhook: Webhook, claimed: Delivery) -> None:
+        message_id = delivery_id(webhook.webhook_id, claimed.position, claimed.ordinal)
         try:
-            attempt = await self.post(claimed.url, claimed.secrets, message_id, claimed.body)
+            secrets = webhook.signing(self.kernel.clock())
+            attempt = await self.post(webhook.url, secrets, message_id, claimed.body)
             next_time = None
             if not attempt.succeeded:
-                first = attempt.time if claimed.first is None else claimed.first
+                first = attempt.time if claimed.first_attempt_time is None else claimed.first_attempt_time
                 next_time = self._schedule.next(claimed.tries + 1, first, attempt, self.kernel.sample_jitter())
-            state = DeliveryState.PENDING if next_time is not None else DeliveryState.DEAD
-            state = DeliveryState.DELIVERED if attempt.succeeded else state
-            self._finished.append(FinishedAttempt(claimed, attempt, state, next_time))
-            self.on_attempt("failed" if state is DeliveryState.PENDING else state.lower())
+            after = claimed.attempted(attempt, next_time)
+            self._finished.append(after)
+            self.on_attempt("failed" if after.state is DeliveryState.PENDING else after.state.lower())
         finally:
             task = asyncio.current_task()
             if task is not None:
                 self._running.pop(task, None)
             self.wake_event.set()
 
-    def _decide(self, webhook: Webhook, finished: Sequence[FinishedAttempt]) -> Webhook:
+    def _decide(self, webhook: Webhook, finished: Sequence[Delivery]) -> Webhook:
         """Return the webhook after attempts: one that succeeded speaks for it, else the first that failed."""
-        attempts = [one.attempt for one in finished]
+        attempts = [one.attempts[-1] for one in finished]
         failed_at = None if any(one.succeeded for one in attempts) else min(one.time for one in attempts)
         gone = any(one.gone for one in attempts)
         pause_after = round(self.kernel.settings.webhook_pause_after * SECOND)

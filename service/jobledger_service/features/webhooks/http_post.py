@@ -2,10 +2,11 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import certifi
@@ -13,8 +14,8 @@ import httpcore
 import structlog
 from standardwebhooks import Webhook
 
-from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.store.clock import Clock
 from jobledger_service.settings import Settings
 
 from .addresses import RefusedAddressError, UnknownHostError, addresses_of
@@ -31,7 +32,7 @@ MAX_ERROR_LENGTH: Final = 200
 MAX_RETRY_AFTER_SECONDS: Final = 86_400
 
 
-class GuardedStream(httpcore.AsyncNetworkStream):
+class GuardedStream:
     """A connection that may be lost at any moment.
 
     anyio cannot say anything of a socket that uvloop has closed, and raises AttributeError. Here that is the answer
@@ -40,27 +41,11 @@ class GuardedStream(httpcore.AsyncNetworkStream):
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
+        self.read, self.write, self.aclose = inner.read, inner.write, inner.aclose
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  the form of a stream
-        """Read up to so many bytes; none at the end."""
-        return await self._inner.read(max_bytes, timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  the form of a stream
-        """Write all of it."""
-        await self._inner.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        """Close it."""
-        await self._inner.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  the form of a stream
-    ) -> httpcore.AsyncNetworkStream:
+    async def start_tls(self, **options: Any) -> "GuardedStream":  # noqa: ANN401  as the stream within has them
         """Start TLS."""
-        return GuardedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+        return GuardedStream(await self._inner.start_tls(**options))
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  the form of a stream
         """Return what httpcore asks for: whether it is TLS, and whether there is something to read, also an end."""
@@ -70,40 +55,27 @@ class GuardedStream(httpcore.AsyncNetworkStream):
             return True if info == "is_readable" else None
 
 
-class CheckedBackend(httpcore.AsyncNetworkBackend):
+class CheckedBackend(httpcore.AnyIOBackend):
     """Resolves a host once, checks every address, and connects to the very addresses that it checked.
 
     TLS is still for the name of the host, as is the header Host, for httpcore takes both from the URL.
     """
 
     def __init__(self, lookups: NameLookups, *, allow_private: bool) -> None:
-        self._inner = httpcore.AnyIOBackend()
         self._lookups = lookups
         self._allow_private = allow_private
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  the form of a backend
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    async def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401  as httpcore passes them
         """Connect to the first address that answers; raises UnknownHostError, RefusedAddressError, ConnectError."""
-        addresses = await addresses_of(self._lookups, host, port, allow_private=self._allow_private)
-        for address in addresses[:-1]:
-            try:
-                return await self._connect(address, port, timeout, local_address, socket_options)
-            except httpcore.ConnectError:
-                continue
-        return await self._connect(addresses[-1], port, timeout, local_address, socket_options)
+        *others, last = await addresses_of(self._lookups, host, port, allow_private=self._allow_private)
+        for address in others:
+            with suppress(httpcore.ConnectError):
+                return _guarded(await super().connect_tcp(address, port, *args, **options))
+        return _guarded(await super().connect_tcp(last, port, *args, **options))
 
-    async def _connect(self, *where: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401  as connect_tcp has it
-        return GuardedStream(await self._inner.connect_tcp(*where))
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await self._inner.sleep(seconds)
+def _guarded(stream: httpcore.AsyncNetworkStream) -> httpcore.AsyncNetworkStream:
+    return cast("httpcore.AsyncNetworkStream", GuardedStream(stream))
 
 
 class HttpPost:

@@ -1,15 +1,23 @@
 """Webhooks, deliveries and attempts as messages of the contract."""
 
+from collections.abc import Callable
+
 from jobledger.v1 import webhook_pb2
 
 from jobledger_service.core.api.convert import duration, timestamp
+from jobledger_service.core.api.message_functions import message_maker
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.states import WebhookState
 
 from .deliveries import Attempt, Delivery, delivery_id
 from .requests import EVENT_TYPES, STATES
-from .rules import Missed, Webhook
+from .rules import Missed, Secret, Webhook
 
+_TIMES = {"Timestamp": timestamp, "Duration": duration}
+attempt_message: Callable[[Attempt], webhook_pb2.WebhookAttempt] = message_maker(
+    Attempt, webhook_pb2.WebhookAttempt, _TIMES
+)
+_secret = message_maker(Secret, webhook_pb2.WebhookSecret, _TIMES)
 _WEBHOOK_STATES = {state: webhook_pb2.WebhookState.Value(f"WEBHOOK_STATE_{state}") for state in WebhookState}
 
 
@@ -30,14 +38,7 @@ def webhook_message(webhook: Webhook, now: int) -> webhook_pb2.Webhook:
         state_time=timestamp(webhook.state_time),
         failing_since_time=None if webhook.failing_since is None else timestamp(webhook.failing_since),
         missed_events=_missed(webhook.missed),
-        secrets=[
-            webhook_pb2.WebhookSecret(
-                create_time=timestamp(secret.create_time),
-                expire_time=None if secret.expire_time is None else timestamp(secret.expire_time),
-            )
-            for secret in webhook.secrets
-            if secret.signs(now)
-        ],
+        secrets=[_secret(secret) for secret in webhook.secrets if secret.signs(now)],
         create_time=timestamp(webhook.create_time),
         update_time=timestamp(webhook.update_time),
     )
@@ -64,14 +65,4 @@ def delivery_message(delivery: Delivery, webhook_id: str) -> webhook_pb2.Webhook
         create_time=timestamp(delivery.create_time),
         next_attempt_time=None if again is None else timestamp(again),
         end_time=None if end is None else timestamp(end),
-    )
-
-
-def attempt_message(attempt: Attempt) -> webhook_pb2.WebhookAttempt:
-    """Return an attempt."""
-    return webhook_pb2.WebhookAttempt(
-        time=timestamp(attempt.time),
-        duration=duration(attempt.duration),
-        status_code=attempt.status_code,
-        error=attempt.error,
     )

@@ -38,30 +38,27 @@ STATES_BY_NUMBER: Final[dict[int, DeliveryState]] = {number: state for state, nu
 
 def create_webhook(request: api.CreateWebhookRequest, *, allow_http: bool) -> WebhookUpdate:
     """Return the fields of CreateWebhook."""
-    checks = Checks()
-    request_id(checks, request.request_id)
-    _check_url(checks, request.url, allow_http=allow_http)
-    fields = _fields(checks, request, frozenset(UPDATABLE))
-    if request.progress_percents and WebhookEventType.JOB_PROGRESS not in fields.event_types:
-        checks.fault("progress_percents", "must be absent unless event_types has JOB_PROGRESS")
-    checks.done()
+    with Checks() as checks:
+        request_id(checks, request.request_id)
+        _check_url(checks, request.url, allow_http=allow_http)
+        fields = _fields(checks, request, frozenset(UPDATABLE))
+        if request.progress_percents and WebhookEventType.JOB_PROGRESS not in fields.event_types:
+            checks.fault("progress_percents", "must be absent unless event_types has JOB_PROGRESS")
     return fields
 
 
 def update_webhook(request: api.UpdateWebhookRequest, *, allow_http: bool) -> WebhookUpdate:
     """Return the fields that UpdateWebhook changes."""
-    checks = Checks()
-    _check_id(checks, request.webhook_id)
-    named = frozenset(request.update_mask.paths)
-    if not named:
-        checks.fault("update_mask", f"is required: name one or more of {', '.join(UPDATABLE)}")
-    for name in sorted(named.difference(UPDATABLE)):
-        checks.one_of("update_mask", shown(name), UPDATABLE)
-    if "url" in named:
-        _check_url(checks, request.url, allow_http=allow_http)
-    new = _fields(checks, request, named)
-    checks.done()
-    return new
+    with Checks() as checks:
+        _check_id(checks, request.webhook_id)
+        named = frozenset(request.update_mask.paths)
+        if not named:
+            checks.fault("update_mask", f"is required: name one or more of {', '.join(UPDATABLE)}")
+        for name in sorted(named.difference(UPDATABLE)):
+            checks.one_of("update_mask", shown(name), UPDATABLE)
+        if "url" in named:
+            _check_url(checks, request.url, allow_http=allow_http)
+        return _fields(checks, request, named)
 
 
 def _fields(checks: Checks, request: Any, named: frozenset[str]) -> WebhookUpdate:  # noqa: ANN401  two messages have them
@@ -134,9 +131,8 @@ def _check_id(checks: Checks, value: str) -> None:
 
 def webhook_id(request: Any) -> str:  # noqa: ANN401  many messages have one
     """Return the id of a request's webhook."""
-    checks = Checks()
-    _check_id(checks, request.webhook_id)
-    checks.done()
+    with Checks() as checks:
+        _check_id(checks, request.webhook_id)
     return str(request.webhook_id)
 
 
@@ -144,33 +140,28 @@ def overlap(request: api.RotateWebhookSecretRequest) -> int:
     """Return how long older secrets continue to sign, in microseconds."""
     if not request.HasField("overlap"):
         return DAY
-    checks = Checks()
-    micros = checks.micros("overlap", request.overlap, 0, 30 * DAY)
-    checks.done()
-    return micros
+    with Checks() as checks:
+        return checks.micros("overlap", request.overlap, 0, 30 * DAY)
 
 
 def listed_states(request: api.ListWebhookDeliveriesRequest) -> frozenset[DeliveryState]:
     """Return the states of ListWebhookDeliveries."""
-    checks = Checks()
-    found = states(checks, "states", request.states, STATES_BY_NUMBER)
-    checks.done()
-    return found
+    with Checks() as checks:
+        return states(checks, "states", request.states, STATES_BY_NUMBER)
 
 
 def redelivered_states(request: api.RedeliverWebhookRequest) -> frozenset[DeliveryState]:
     """Check RedeliverWebhook, which names a delivery or a position; return the states of the deliveries after that."""
-    checks = Checks()
-    _check_id(checks, request.webhook_id)
-    found = states(checks, "states", request.states, STATES_BY_NUMBER)
-    if request.HasField("since_position"):
-        checks.within("since_position", request.since_position, 0, MAX_POSITION)
-        if request.delivery_id:
-            checks.fault("delivery_id", "must not be combined with since_position")
-    elif not request.delivery_id:
-        checks.fault("delivery_id", "is required unless since_position is given")
-    elif request.states:
-        checks.fault("states", "must not be combined with delivery_id")
-    checks.at_most("delivery_id", request.delivery_id, 128)
-    checks.done()
+    with Checks() as checks:
+        _check_id(checks, request.webhook_id)
+        found = states(checks, "states", request.states, STATES_BY_NUMBER)
+        if request.HasField("since_position"):
+            checks.within("since_position", request.since_position, 0, MAX_POSITION)
+            if request.delivery_id:
+                checks.fault("delivery_id", "must not be combined with since_position")
+        elif not request.delivery_id:
+            checks.fault("delivery_id", "is required unless since_position is given")
+        elif request.states:
+            checks.fault("states", "must not be combined with delivery_id")
+        checks.at_most("delivery_id", request.delivery_id, 128)
     return found or frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD})

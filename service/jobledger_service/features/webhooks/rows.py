@@ -1,19 +1,26 @@
 """Rows of webhooks and deliveries to values, and back."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import convert, json, to_builtins
+from sqlalchemy import bindparam
 
 from jobledger_service.core.store.cells import json_text
 from jobledger_service.core.store.tables import deliveries
 
-from .deliveries import ATTEMPTS_KEPT, Attempt, Delivery
+from .deliveries import Delivery
 from .rules import Webhook
 
 DELIVERY_COLUMNS: Final = [deliveries.c[name] for name in Delivery.__struct_fields__]
+LISTED_COLUMNS: Final = DELIVERY_COLUMNS[:-1]
+"""All but the body, which is the last one."""
+IS_ROW: Final = (
+    deliveries.c.webhook_key == bindparam("key"),
+    deliveries.c.position == bindparam("at"),
+    deliveries.c.ordinal == bindparam("nth"),
+)
+_OUTCOME: Final = ("state", "attempts", "tries", "first_attempt_time", "next_attempt_time", "end_time")
 _WEBHOOK: Final = json.Decoder(Webhook)
-_ATTEMPTS: Final = json.Decoder(tuple[Attempt, ...])
 
 
 def webhook_of(row: Any) -> Webhook:  # noqa: ANN401  a row of webhooks
@@ -33,23 +40,24 @@ def webhook_row(webhook: Webhook) -> dict[str, Any]:
     }
 
 
-def attempts_of(text: str) -> tuple[Attempt, ...]:
-    """Return the attempts of a column."""
-    return _ATTEMPTS.decode(text)
-
-
-def attempts_text(attempts: Sequence[Attempt]) -> str:
-    """Return the latest attempts as a column."""
-    return json_text(attempts[-ATTEMPTS_KEPT:])
-
-
-def delivery_of(row: Any) -> Delivery:  # noqa: ANN401  a row of DELIVERY_COLUMNS
+def delivery_of(row: Any) -> Delivery:  # noqa: ANN401  a row of DELIVERY_COLUMNS or LISTED_COLUMNS
     """Return the delivery of a row."""
-    columns = dict(zip(Delivery.__struct_fields__, row, strict=True))
+    columns = dict(zip(Delivery.__struct_fields__, row, strict=False))
     return convert(columns | {"attempts": json.decode(row.attempts)}, Delivery)
 
 
-def delivery_row(delivery: Delivery, body: bytes) -> dict[str, Any]:
+def delivery_row(delivery: Delivery) -> dict[str, Any]:
     """Return all columns of a new delivery: it waits, or is DEAD from the start."""
-    columns: dict[str, Any] = to_builtins(delivery)
-    return {**columns, "attempts": attempts_text(delivery.attempts), "body": body, "tries": 0}
+    columns: dict[str, Any] = to_builtins(delivery, builtin_types=(bytes,))
+    return columns | {"attempts": json_text(delivery.attempts)}
+
+
+def row_place(place: tuple[str, int, int]) -> dict[str, Any]:
+    """Return the parameters of IS_ROW."""
+    return dict(zip(("key", "at", "nth"), place, strict=True))
+
+
+def outcome_row(delivery: Delivery) -> dict[str, Any]:
+    """Return the parameters of IS_ROW, and the columns that an attempt changes."""
+    row = delivery_row(delivery)
+    return row_place(delivery.place) | {name: row[name] for name in _OUTCOME}

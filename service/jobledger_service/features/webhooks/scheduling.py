@@ -5,9 +5,9 @@ not ACTIVE has one. The caller holds the rows of the webhooks, so that two trans
 other is about to change. Locks are taken in this order: the place, webhooks by key, deliveries.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
-from sqlalchemy import Connection, and_, bindparam, exists, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, literal_column, or_, select, update
 
 from jobledger_service.core.model.states import WebhookState
 from jobledger_service.core.store.tables import deliveries, pending, scheduled, webhooks
@@ -37,8 +37,6 @@ _SCHEDULE = (
     .where(deliveries.c.webhook_key == bindparam("key"), pending, ~scheduled, ~_has_earlier)
     .values(next_attempt_time=bindparam("now"))
 )
-_SCHEDULE_BETWEEN = _SCHEDULE.where(deliveries.c.position.between(bindparam("first"), bindparam("last")))
-_SCHEDULE_FOR_JOB = _SCHEDULE.where(deliveries.c.job_key == bindparam("job"))
 _UNSCHEDULE = (
     update(deliveries)
     .where(deliveries.c.webhook_key == bindparam("key"), pending, scheduled, unlocked)
@@ -53,23 +51,10 @@ def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Webhook]:
     return {webhook.key: webhook for webhook in map(webhook_of, rows)}
 
 
-def schedule(connection: Connection, webhook: Webhook, now: int) -> None:
-    """Schedule all due deliveries of a webhook; nothing if it is not ACTIVE, like the functions below."""
+def schedule(connection: Connection, webhook: Webhook, now: int, *which: ColumnElement[bool]) -> None:
+    """Schedule the due deliveries of a webhook, all or those of a condition; nothing if it is not ACTIVE."""
     if webhook.state is WebhookState.ACTIVE:
-        connection.execute(_SCHEDULE, {"key": webhook.key, "now": now})
-
-
-def schedule_between(connection: Connection, webhook: Webhook, first: int, last: int, now: int) -> None:
-    """Schedule those of events at positions `first` to `last`."""
-    if webhook.state is WebhookState.ACTIVE:
-        connection.execute(_SCHEDULE_BETWEEN, {"key": webhook.key, "now": now, "first": first, "last": last})
-
-
-def schedule_for_jobs(connection: Connection, webhook: Webhook, job_keys: Collection[str], now: int) -> None:
-    """Schedule those of some jobs."""
-    if webhook.state is WebhookState.ACTIVE and job_keys:
-        rows = [{"key": webhook.key, "now": now, "job": job_key} for job_key in job_keys]
-        connection.execute(_SCHEDULE_FOR_JOB, rows)
+        connection.execute(_SCHEDULE.where(*which), {"key": webhook.key, "now": now})
 
 
 def unschedule(connection: Connection, webhook: Webhook, now: int) -> None:

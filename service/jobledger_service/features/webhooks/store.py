@@ -1,8 +1,9 @@
 """Webhooks on disk, and the position through which the ledger was read for them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, select, update
 
@@ -12,9 +13,9 @@ from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import deliveries, events, ledger, webhook_checkpoint, webhooks
 
 from . import scheduling as waiting
+from .deliveries import Delivery
 from .rows import delivery_row, webhook_of, webhook_row
 from .rules import Missed, Webhook
-from .values import FanoutBatch
 
 _WEBHOOKS = select(webhooks.c.webhook)
 _CHECKPOINT = select(webhook_checkpoint.c.position)
@@ -25,6 +26,18 @@ EVENTS_DUE = and_(
     exists().select_from(ledger.join(webhook_checkpoint, ledger.c.position > webhook_checkpoint.c.position)),
 )
 """The condition on which there are events to record."""
+
+
+class FanoutBatch(MsgStruct, frozen=True):
+    """What was read of the ledger for webhooks: everything after `since`, the recorded place, through `through`.
+
+    `trimmed` is the newest position that was gone before it could be read, None when there was all.
+    """
+
+    since: int
+    through: int
+    trimmed: int | None
+    deliveries: Sequence[Delivery]
 
 
 class SqlWebhookStore:
@@ -123,29 +136,26 @@ class SqlWebhookStore:
             message: bytes | None = connection.execute(last).scalar_one_or_none()
             return message
 
-    def record_batch(self, batch: FanoutBatch, missed: Missed | None, now: int) -> bool:
+    def record_batch(self, batch: FanoutBatch, now: int) -> bool:
         """Record deliveries and the reached place; False when another process was faster."""
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "webhooks"):
                 return False
             if connection.execute(_CHECKPOINT.with_for_update()).scalar_one() != batch.since:
                 return False
-            concerned = {draft.delivery.webhook_key for draft in batch.drafts}
-            if missed is not None:
+            concerned = {one.webhook_key for one in batch.deliveries}
+            if batch.trimmed is not None:
                 concerned |= set(connection.execute(select(webhooks.c.webhook_key).where(_records_events)).scalars())
             locked = waiting.lock(connection, concerned)
-            rows = [
-                delivery_row(draft.delivery, draft.body)
-                for draft in batch.drafts
-                if _records(locked.get(draft.delivery.webhook_key))
-            ]
-            if rows:
+            recording = {key for key, one in locked.items() if one.state is not WebhookState.DISABLED}
+            if rows := [delivery_row(one) for one in batch.deliveries if one.webhook_key in recording]:
                 connection.execute(insert(deliveries), rows)
+            new = deliveries.c.position.between(batch.since + 1, batch.through)
             for webhook in locked.values():
-                waiting.schedule_between(connection, webhook, batch.since + 1, batch.through, now)
-                if missed is not None and webhook.after < missed.last:
-                    first = max(missed.first, webhook.after + 1)
-                    save(connection, webhook, replace(webhook, missed=replace(missed, first=first)), now)
+                waiting.schedule(connection, webhook, now, new)
+                if batch.trimmed is not None and webhook.after < batch.trimmed:
+                    missed = Missed(max(batch.since, webhook.after) + 1, batch.trimmed, now)
+                    save(connection, webhook, replace(webhook, missed=missed), now)
             connection.execute(update(webhook_checkpoint).values(position=batch.through))
             return True
 
@@ -162,7 +172,3 @@ def save(connection: Connection, before: Webhook, after: Webhook, now: int) -> N
     if after.state is WebhookState.ACTIVE:
         waiting.reset_attempts(connection, after)
         waiting.schedule(connection, after, now)
-
-
-def _records(webhook: Webhook | None) -> bool:
-    return webhook is not None and webhook.state is not WebhookState.DISABLED

@@ -1,25 +1,24 @@
 """The commands of JobService."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import cast
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.request_ids import Request, RequestIds
+from jobledger_service.core.ledger.core_families import RequestIds
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.unique_keys import UniqueKeys, full_key
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, Refusal, RequestIdReused, UniqueKeyTaken
-from jobledger_service.core.model.job import job_id_of, job_key
+from jobledger_service.core.model.job import Inputs, job_id_of, job_key
 from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
+from jobledger_service.core.store.batch_rows import Request
 
 from .base import Command, chunks_in
 from .deletion import ArtifactsResult, OnDeletion, with_artifacts
-from .partial_commands import PartialResult, run_within_budget
+from .partial_commands import PartialCommand, PartialResult
 
 
 def request_key(owner: str, request_id: str) -> tuple[str, ...]:
@@ -54,6 +53,10 @@ class Creation(MsgStruct, frozen=True):
     def answer(self, work: WorkingSet) -> tuple[bytes, bool]:
         """Return the encoded job, and whether it is new."""
         return self.encoded or work.segments(self.key).joined, self.is_new
+
+    def kept(self, work: WorkingSet) -> "Creation":
+        """Return the outcome with the job as it is now, for an answer after a later commit."""
+        return self if self.encoded else replace(self, encoded=work.encoded(self.key))
 
 
 class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
@@ -99,11 +102,11 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
                 raise UniqueKeyTaken(spec.unique_key, job_id_of(holder))
             work.check_readable(holder)
             return Creation(holder, is_new=False)
-        savepoint = work.savepoint
+        savepoint = work.undo.savepoint
         work.create(lifecycle.create(self.new, self.actor, work.now), self.inputs)
         if self.validate_only:
             encoded = work.encoded(spec.key)
-            work.rollback(savepoint)
+            work.undo.rollback(savepoint)
             return Creation(spec.key, is_new=True, encoded=encoded)
         for key in keys:
             work.family(RequestIds).record(key, Request(spec.fingerprint, spec.key))
@@ -114,52 +117,55 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
 
 
 class CreateJobs(
-    Command[Sequence[Creation | Refusal] | PartialResult, list[tuple[bytes, bool] | Refusal]], MsgStruct, frozen=True
+    PartialCommand[
+        Sequence[Creation | Refusal] | PartialResult, list[tuple[bytes, bool] | Refusal], CreateJob, Creation | Refusal
+    ],
+    MsgStruct,
+    frozen=True,
 ):
     """Create jobs of one owner; answers for each as CreateJob does, or with its refusal.
 
     Jobs beyond the bound of one commit are left to the next one, with the outcomes so far in `decided`.
     """
 
-    jobs: Sequence[CreateJob]
+    items: Sequence[CreateJob]
     decided: Sequence[Creation | Refusal] = ()
 
     @property
     def owner(self) -> str:
-        return self.jobs[0].owner
+        return self.items[0].owner
 
     @property
     def weight(self) -> int:
-        return sum(one.weight for one in self.jobs)
+        return sum(one.weight for one in self.items)
 
-    def rows(self, work: WorkingSet) -> int:
-        return self.jobs[0].rows(work)
+    def rows_of(self, work: WorkingSet, item: CreateJob) -> int:
+        return item.rows(work)
 
     def needs(self) -> Needs:
-        return Needs.of_all([one.needs() for one in self.jobs])
+        return Needs.of_all([one.needs() for one in self.items])
 
     def decide(self, work: WorkingSet) -> Sequence[Creation | Refusal] | PartialResult:
-        found = run_within_budget(work, self.jobs, partial(_creation, work), lambda one: one.rows(work))
-        rest = self.jobs[len(found) :]
+        found = self.do_within_budget(work)
+        rest = self.items[len(found) :]
         if not rest:
             return [*self.decided, *found]
-        done = (replace(one, encoded=work.encoded(one.key)) if isinstance(one, Creation) else one for one in found)
+        done = [one.kept(work) if isinstance(one, Creation) else one for one in found]
         return PartialResult(CreateJobs(rest, [*self.decided, *done]))
+
+    def do(self, work: WorkingSet, item: CreateJob) -> Creation | Refusal:
+        savepoint = work.undo.savepoint
+        try:
+            return item.decide(work)
+        except Refusal as refusal:
+            work.undo.rollback(savepoint)
+            return refusal.with_traceback(None)
 
     def answer(
         self, decided: Sequence[Creation | Refusal] | PartialResult, work: WorkingSet
     ) -> list[tuple[bytes, bool] | Refusal]:
         creations = cast("Sequence[Creation | Refusal]", decided)
         return [one if isinstance(one, Refusal) else one.answer(work) for one in creations]
-
-
-def _creation(work: WorkingSet, command: CreateJob) -> Creation | Refusal:
-    savepoint = work.savepoint
-    try:
-        return command.decide(work)
-    except Refusal as refusal:
-        work.rollback(savepoint)
-        return refusal.with_traceback(None)
 
 
 class FindCreated(Command[str | None, bytes | None], MsgStruct, frozen=True):

@@ -1,9 +1,8 @@
 """The commands about held leases: heartbeats, and the ends of attempts that workers report."""
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import StrEnum
-from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from msgspec import Struct as MsgStruct
@@ -20,10 +19,10 @@ from jobledger_service.core.model.leases import Lease, ended_by, holds
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
 
-from .base import Command, ended_rows
-from .partial_commands import PartialResult, run_within_budget
+from .base import ended_rows
+from .partial_commands import PartialCommand, PartialResult
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound="tuple[Lease, *tuple[Any, ...]]")
 
 
 class LeaseStatus(StrEnum):
@@ -42,101 +41,80 @@ class LeaseAnswer(MsgStruct, frozen=True):
     chunk: Chunk | None = None
 
 
-def _held(work: WorkingSet, owner: str, lease: Lease, *, by_service: bool) -> tuple[Job, Chunk] | None:
-    """Return the lease's job and chunk when both exist, belong to this owner, and are not another's service job.
-
-    An unreadable row counts as missing: its worker learns that it has lost the lease.
-    """
-    job = work.find(lease.job_key)
-    if job is None or job.spec.owner != owner or lease.index >= job.counts.total:
-        return None
-    if is_reserved(job.spec.kind) and not by_service:
-        return None
-    try:
-        return job, work.chunk(job, lease.index)
-    except JobUnreadable:
-        return None
-
-
 Rule = Callable[[Job, Chunk], Step]
 
 
-class LeaseReports(Command[list[LeaseAnswer] | PartialResult, list[LeaseAnswer]], Generic[Item]):
+class LeaseReports(
+    PartialCommand[list[LeaseAnswer] | PartialResult, list[LeaseAnswer], Item, LeaseAnswer],
+    MsgStruct,
+    Generic[Item],
+    frozen=True,
+):
     """A command about leases that are held, which answers with how each fared.
 
-    `items` are the reports. `received` is their time of arrival, by the ledger's clock: a report that arrived before
-    its lease's end is accepted, however long it waited. Items beyond the bound of one commit are left to the next one,
-    with the outcomes so far in `answered`.
+    `items` are the leases with their reports. `received` is their time of arrival, by the ledger's clock: a report that
+    arrived before its lease's end is accepted, however long it waited. Items beyond the bound of one commit are left to
+    the next one, with the outcomes so far in `answered`.
     """
 
-    __slots__ = ()
-
     reserved = True
+
     owner: str
     items: Sequence[Item]
-    received: int | None
-    answered: tuple[LeaseAnswer, ...]
-
-    @property
-    def weight(self) -> int:
-        """The number of leases."""
-        return len(self.items)
-
-    def rows(self, work: WorkingSet) -> int:
-        """Return the approximate number of rows that the first report changes."""
-        return self._rows(work, self.items[0]) if self.items else 0
+    by_service: bool = False
+    received: int | None = None
+    answered: tuple[LeaseAnswer, ...] = ()
 
     def needs(self) -> Needs:
         """Return the chunks that belong to the owner."""
         mine = f"{self.owner}/"
-        leases = map(self._lease, self.items)
+        leases: list[Lease] = [item[0] for item in self.items]
         return Needs(chunks=tuple((lease.job_key, lease.index) for lease in leases if lease.job_key.startswith(mine)))
 
     def decide(self, work: WorkingSet) -> list[LeaseAnswer] | PartialResult:
         """Apply the reports; a refusal of one refuses all, also those left to later commits."""
-        answers = run_within_budget(work, self.items, partial(self._one, work), partial(self._rows, work))
+        answers = self.do_within_budget(work)
         left = self.items[len(answers) :]
         if not left:
             return [*self.answered, *answers]
-        savepoint = work.savepoint
+        savepoint = work.undo.savepoint
         for item in left:
             self._check(work, item)
-        work.rollback(savepoint)
+        work.undo.rollback(savepoint)
         return PartialResult(replace(cast("Any", self), items=left, answered=(*self.answered, *answers)))
-
-    def _rows(self, work: WorkingSet, item: Item) -> int:  # noqa: ARG002  most change one
-        return 1
 
     def _check(self, work: WorkingSet, item: Item) -> None:
         """Raise the refusal of a report, if there is one."""
-        self._one(work, item)
+        self.do(work, item)
 
-    def _at(self, work: WorkingSet) -> int:
-        return work.now if self.received is None else self.received
+    def _named(self, work: WorkingSet, lease: Lease) -> tuple[Job, Chunk] | None:
+        """Return the lease's job and chunk when both exist, belong to the owner, and are not another's service job.
 
-    def _end(
-        self, work: WorkingSet, lease: Lease, end: LeaseEnd, rule: Rule, *, by_service: bool = False
-    ) -> LeaseAnswer:
+        An unreadable row counts as missing: its worker learns that it has lost the lease.
+        """
+        job = work.find(lease.job_key)
+        if job is None or job.spec.owner != self.owner or lease.index >= job.counts.total:
+            return None
+        if is_reserved(job.spec.kind) and not self.by_service:
+            return None
+        with suppress(JobUnreadable):
+            return job, work.chunk(job, lease.index)
+        return None
+
+    def _is_held(self, work: WorkingSet, lease: Lease, job: Job, chunk: Chunk) -> bool:
+        return holds(lease, job, chunk, work.now if self.received is None else self.received)
+
+    def _end(self, work: WorkingSet, lease: Lease, end: LeaseEnd, rule: Rule) -> LeaseAnswer:
         """End a lease by a rule. A repetition of the same end answers OK; any other is lost."""
-        held = _held(work, self.owner, lease, by_service=by_service)
-        if held is None:
-            return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
-        job, chunk = held
-        if holds(lease, job, chunk, self._at(work)):
-            step = rule(job, chunk)
-            work.apply(step)
-            return LeaseAnswer(lease, LeaseStatus.OK, step.chunks[0])
-        if ended_by(lease, job, chunk, end):
-            return LeaseAnswer(lease, LeaseStatus.OK, chunk)
+        named = self._named(work, lease)
+        if named is not None:
+            if self._is_held(work, lease, *named):
+                step = rule(*named)
+                work.apply(step)
+                return LeaseAnswer(lease, LeaseStatus.OK, step.chunks[0])
+            if ended_by(lease, *named, end):
+                return LeaseAnswer(lease, LeaseStatus.OK, named[1])
         return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
-
-    @abstractmethod
-    def _lease(self, item: Item) -> Lease:
-        """Return the lease of an item."""
-
-    @abstractmethod
-    def _one(self, work: WorkingSet, item: Item) -> LeaseAnswer:
-        """Apply one report."""
 
 
 HeartbeatItem = tuple[Lease, rules.WorkReport]
@@ -145,79 +123,52 @@ FailureItem = tuple[Lease, rules.WorkReport, rules.Failure, str]
 ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
 
 
-class Heartbeat(LeaseReports[HeartbeatItem], MsgStruct, frozen=True):
+class Heartbeat(LeaseReports[HeartbeatItem], frozen=True, kw_only=True):
     """Extend leases and apply their reports."""
 
-    owner: str
-    items: Sequence[HeartbeatItem]
     lease_duration: int
-    by_service: bool = False
-    received: int | None = None
-    answered: tuple[LeaseAnswer, ...] = ()
 
-    def _lease(self, item: HeartbeatItem) -> Lease:
-        return item[0]
-
-    def _one(self, work: WorkingSet, item: HeartbeatItem) -> LeaseAnswer:
+    def do(self, work: WorkingSet, item: HeartbeatItem) -> LeaseAnswer:
         lease, report = item
-        held = _held(work, self.owner, lease, by_service=self.by_service)
-        if held is None or not holds(lease, *held, self._at(work)):
+        named = self._named(work, lease)
+        if named is None or not self._is_held(work, lease, *named):
             return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
-        step = rules.heartbeat(*held, report, self.lease_duration, work.now)
+        step = rules.heartbeat(*named, report, self.lease_duration, work.now)
         work.apply(step)
         stopping = step.job.state is JobState.CANCELLING
         return LeaseAnswer(lease, LeaseStatus.CANCEL_REQUESTED if stopping else LeaseStatus.OK, step.chunks[0])
 
 
-class CompleteChunks(LeaseReports[CompletionItem], MsgStruct, frozen=True):
+class CompleteChunks(LeaseReports[CompletionItem], frozen=True):
     """End leases with success; each with its report and the job's result, empty when none is declared."""
 
-    owner: str
-    items: Sequence[CompletionItem]
-    received: int | None = None
-    answered: tuple[LeaseAnswer, ...] = ()
-
-    def _lease(self, item: CompletionItem) -> Lease:
-        return item[0]
-
-    def _one(self, work: WorkingSet, item: CompletionItem) -> LeaseAnswer:
+    def do(self, work: WorkingSet, item: CompletionItem) -> LeaseAnswer:
         lease, report, result_uri = item
-
-        def rule(job: Job, chunk: Chunk) -> Step:
-            return rules.complete(job, chunk, report, result_uri, work.now)
-
-        return self._end(work, lease, LeaseEnd.COMPLETED, rule)
+        return self._end(
+            work, lease, LeaseEnd.COMPLETED, lambda job, chunk: rules.complete(job, chunk, report, result_uri, work.now)
+        )
 
 
-class FailChunks(LeaseReports[FailureItem], MsgStruct, frozen=True):
+class FailChunks(LeaseReports[FailureItem], frozen=True):
     """End leases with failed attempts; each with its field in the request, for refusals."""
 
-    owner: str
-    items: Sequence[FailureItem]
-    by_service: bool = False
-    received: int | None = None
-    answered: tuple[LeaseAnswer, ...] = ()
-
-    def _lease(self, item: FailureItem) -> Lease:
-        return item[0]
-
-    def _rows(self, work: WorkingSet, item: FailureItem) -> int:
+    def rows_of(self, work: WorkingSet, item: FailureItem) -> int:
         return ended_rows(work, item[0].job_key)
 
     def _check(self, work: WorkingSet, item: FailureItem) -> None:
         lease, _, failure, field = item
-        held = _held(work, self.owner, lease, by_service=self.by_service)
-        if held is not None and holds(lease, *held, self._at(work)):
-            _check_stage(held[0], failure, field)
+        named = self._named(work, lease)
+        if named is not None and self._is_held(work, lease, *named):
+            _check_stage(named[0], failure, field)
 
-    def _one(self, work: WorkingSet, item: FailureItem) -> LeaseAnswer:
+    def do(self, work: WorkingSet, item: FailureItem) -> LeaseAnswer:
         lease, report, failure, field = item
 
         def rule(job: Job, chunk: Chunk) -> Step:
             _check_stage(job, failure, field)
             return rules.fail(job, chunk, report, failure, work.chunks(job), work.now)
 
-        return self._end(work, lease, LeaseEnd.FAILED, rule, by_service=self.by_service)
+        return self._end(work, lease, LeaseEnd.FAILED, rule)
 
 
 def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
@@ -226,22 +177,11 @@ def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
         raise InvalidField((f"{field}.error.stage", f"value {failure.error.stage!r} must be a stage of the job's plan"))
 
 
-class ReleaseChunks(LeaseReports[ReleaseItem], MsgStruct, frozen=True):
+class ReleaseChunks(LeaseReports[ReleaseItem], frozen=True):
     """Release chunks."""
 
-    owner: str
-    items: Sequence[ReleaseItem]
-    by_service: bool = False
-    received: int | None = None
-    answered: tuple[LeaseAnswer, ...] = ()
-
-    def _lease(self, item: ReleaseItem) -> Lease:
-        return item[0]
-
-    def _one(self, work: WorkingSet, item: ReleaseItem) -> LeaseAnswer:
+    def do(self, work: WorkingSet, item: ReleaseItem) -> LeaseAnswer:
         lease, report, release = item
-
-        def rule(job: Job, chunk: Chunk) -> Step:
-            return rules.release(job, chunk, report, release, work.now)
-
-        return self._end(work, lease, LeaseEnd.RELEASED, rule, by_service=self.by_service)
+        return self._end(
+            work, lease, LeaseEnd.RELEASED, lambda job, chunk: rules.release(job, chunk, report, release, work.now)
+        )

@@ -1,14 +1,13 @@
 """A step of one of the service's own jobs: its results and its cursor, in one transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.ports import EncodeStruct
+from jobledger_service.core.ledger.core_families import Runs
 from jobledger_service.core.ledger.row_families import Needs
-from jobledger_service.core.ledger.runs import Runs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.chunk import Artifact, Chunk
@@ -22,6 +21,9 @@ from .base import Command
 REPORT: Final = "report"
 REPORT_URI: Final = "jobledger:report"
 """The report is in the metadata alone, at no URI."""
+
+EncodeStruct = Callable[[Mapping[str, object]], bytes]
+"""Encodes names and JSON values as a Struct, the form of inputs and metadata."""
 
 
 class StepOutcome(StrEnum):

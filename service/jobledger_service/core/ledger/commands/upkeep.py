@@ -3,53 +3,37 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.ports import ChunkKey
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.change import SERVICE_ACTOR, Step
+from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.states import UNFINISHED, ChunkState
 
 from .base import ServiceCommand, chunks_in, ended_rows
-from .partial_commands import run_within_budget
+from .partial_commands import PartialCommand
 
 Item = TypeVar("Item")
 
 
-class _Upkeep(ServiceCommand[int, int], Generic[Item]):
+class _Upkeep(ServiceCommand[int, int], PartialCommand[int, int, Item, None]):
     """A command about many rows, each of which is checked again; answers with how many of `items` it did."""
 
     __slots__ = ()
 
-    items: Sequence[Item]
-
-    @property
-    def weight(self) -> int:
-        """The number of items."""
-        return len(self.items)
-
-    def rows(self, work: WorkingSet) -> int:
-        """Return the approximate number of rows that the first item changes."""
-        return self._rows(work, self.items[0]) if self.items else 0
-
     def decide(self, work: WorkingSet) -> int:
         """Do what there is room for; return how many items it came to: the others are for the next time."""
-        return len(run_within_budget(work, self.items, partial(self._one_readable, work), partial(self._rows, work)))
+        return len(self.do_within_budget(work))
 
-    def _one_readable(self, work: WorkingSet, item: Item) -> None:
+    def do(self, work: WorkingSet, item: Item) -> None:
         with suppress(JobUnreadable):  # the reading counted and logged it
             self._one(work, item)
-
-    @abstractmethod
-    def _rows(self, work: WorkingSet, item: Item) -> int:
-        """Return the approximate number of rows that an item changes."""
 
     @abstractmethod
     def _one(self, work: WorkingSet, item: Item) -> None:
@@ -68,7 +52,7 @@ class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], MsgStruct, frozen=True):
     def needs(self) -> Needs:
         return Needs(chunks=tuple(key for key, _ in self.items))
 
-    def _rows(self, work: WorkingSet, item: tuple[ChunkKey, float]) -> int:
+    def rows_of(self, work: WorkingSet, item: tuple[ChunkKey, float]) -> int:
         return ended_rows(work, item[0][0])
 
     def _one(self, work: WorkingSet, item: tuple[ChunkKey, float]) -> None:
@@ -89,9 +73,6 @@ class ReadyRetries(_Upkeep[ChunkKey], MsgStruct, frozen=True):
     def needs(self) -> Needs:
         return Needs(chunks=tuple(self.items))
 
-    def _rows(self, work: WorkingSet, item: ChunkKey) -> int:  # noqa: ARG002  each is one
-        return 1
-
     def _one(self, work: WorkingSet, item: ChunkKey) -> None:
         key, index = item
         job = work.find(key)
@@ -110,7 +91,7 @@ class StopOverdue(_Upkeep[str], MsgStruct, frozen=True):
     def needs(self) -> Needs:
         return Needs(jobs=tuple(self.items))
 
-    def _rows(self, work: WorkingSet, item: str) -> int:
+    def rows_of(self, work: WorkingSet, item: str) -> int:
         return 1 + chunks_in(work, item, *UNFINISHED)
 
     def _one(self, work: WorkingSet, item: str) -> None:
@@ -128,7 +109,7 @@ class RemoveExpired(_Upkeep[str], MsgStruct, frozen=True):
     def needs(self) -> Needs:
         return Needs(jobs=tuple(self.items))
 
-    def _rows(self, work: WorkingSet, item: str) -> int:
+    def rows_of(self, work: WorkingSet, item: str) -> int:
         return 1 + chunks_in(work, item, *ChunkState)
 
     def _one(self, work: WorkingSet, item: str) -> None:

@@ -4,14 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.ports import ChunkKey, Inputs
+from jobledger_service.core.ledger.picking import ClaimQuery
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
-from jobledger_service.core.ledger.write_ports import ClaimQuery
 from jobledger_service.core.model import work as rules
-from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.chunk import Chunk, ChunkKey
 from jobledger_service.core.model.errors import ChunkNotClaimable, JobUnreadable
-from jobledger_service.core.model.job import Job, job_key
+from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.leases import Lease, holds, lease_of
 from jobledger_service.core.model.service_kinds import is_reserved
 
@@ -68,11 +67,11 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
         """Lease these chunks until the event of a job would become too large; the first is always leased."""
         taken = 0
         for key in chunks:
-            savepoint = work.savepoint
+            savepoint = work.undo.savepoint
             if not _claim(work, key, self.by):
                 continue
             if taken and work.exceeded:
-                work.rollback(savepoint)
+                work.undo.rollback(savepoint)
                 return
             taken += 1
             yield key

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.store.entry import Entry
 
 from .page import MAX_PAGE_ENTRIES
 

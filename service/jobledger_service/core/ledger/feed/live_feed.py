@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from jobledger_service.core.ledger.entry import Entry
-from jobledger_service.core.ledger.feed_ports import Codec
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import ReadStore
+from jobledger_service.core.ledger.codec import Codec
+from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.store.entry import Entry
+from jobledger_service.core.store.reading import ReadStore
 
 from .counts import FeedCounts
 from .page import MAX_PAGE_ENTRIES, NoProgressError, Page
@@ -36,14 +36,14 @@ class LiveFeed:
     def __init__(
         self,
         store: ReadStore,
-        queries: Queries,
+        readers: Readers,
         codec: Codec,
         on_remote_entry: Callable[[Entry], None],
         *,
         sole_writer: bool,
     ) -> None:
         self._store = store
-        self._queries = queries
+        self._readers = readers
         self._codec = codec
         self._on_remote_entry = on_remote_entry
         self._sole_writer = sole_writer
@@ -110,7 +110,8 @@ class LiveFeed:
     async def _catch_up(self) -> None:
         """Read from the head to the end of the ledger."""
         while True:
-            page = await self._load(self._ring.head)
+            # decoded on the reader's thread, so that large events do not hold up the event loop
+            page = await self._readers.for_feed(self._read, self._ring.head, None, None)
             if page.trimmed > self._ring.head:
                 self._skip(page.trimmed)
             self._dispatch(page.entries)
@@ -131,21 +132,14 @@ class LiveFeed:
         self._stops.check_all()
         self._ring.reset_to(trimmed)
 
-    def subscribe_to_job(self, after: int, job_key: str) -> FeedSubscription:
-        """Follow one job after a position."""
-        return self._subscribe(after, job_key=job_key)
-
-    def subscribe_to_jobs(self, after: int, jobs: JobFilter) -> FeedSubscription:
-        """Follow the jobs that match after a position."""
-        return self._subscribe(after, jobs=jobs)
-
     def subscribe_to_stops(self, owner: str, kinds: frozenset[str]) -> StopSubscription:
         """Follow the stops of an owner's jobs of these kinds, of all when empty, from now on."""
         subscription = StopSubscription(owner, kinds, self._closing, unsubscribe=self._stops.remove)
         self._stops.add(subscription)
         return subscription
 
-    def _subscribe(self, after: int, *, job_key: str = "", jobs: JobFilter | None = None) -> FeedSubscription:
+    def subscribe(self, after: int, *, job_key: str = "", jobs: JobFilter | None = None) -> FeedSubscription:
+        """Follow one job, or the jobs that match, after a position."""
         subscription = FeedSubscription(
             self._ring,
             self._pages,
@@ -166,13 +160,9 @@ class LiveFeed:
             subscription.wake()
         self._stops.wake()
 
-    async def _load(self, after: int) -> Page:
-        """Read and decode what follows on a reader's thread, so that large events do not hold up the event loop."""
-        return await self._queries.run_for_feed(self._read, after, None, None)
-
     async def _load_history(self, after: int, owner: str, job_key: str | None) -> Page:
         """Read for lagging watches of one owner or one job, in the owner's turn."""
-        page = await self._queries.run_for_watch(owner, self._read, after, owner, job_key)
+        page = await self._readers.for_watch(owner, self._read, after, owner, job_key)
         self.counts.history += len(page.entries)
         return page
 

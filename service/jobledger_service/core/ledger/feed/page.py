@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.store.entry import Entry
 
 MAX_PAGE_ENTRIES = 512
 """The maximum number of entries in a page."""

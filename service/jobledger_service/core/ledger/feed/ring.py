@@ -1,7 +1,7 @@
 """The newest entries in memory, bounded in number and bytes; the owner with the most loses its oldest first."""
 
-from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.model.job import owner_of
+from jobledger_service.core.store.entry import Entry
 
 from .entry_log import EntryLog
 from .page import Page, count_of_page

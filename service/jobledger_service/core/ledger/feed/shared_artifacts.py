@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.entry import ArtifactsKey, Entry
+from jobledger_service.core.store.entry import ArtifactsKey, Entry
 
 
 class SharedArtifacts:

@@ -6,10 +6,10 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.job import job_id_of, owner_of
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.entry import Entry
 
 from .counts import FeedCounts
 from .wakeup import Wakeup

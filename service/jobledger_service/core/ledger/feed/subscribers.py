@@ -4,9 +4,9 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
+from jobledger_service.core.store.entry import Entry
 
 from .counts import FeedCounts
 from .subscription import FeedSubscription

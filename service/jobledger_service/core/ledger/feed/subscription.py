@@ -4,10 +4,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
+from jobledger_service.core.store.entry import Entry
 
 from .counts import FeedCounts
 from .page import MAX_PAGE_BYTES, NoProgressError

@@ -2,11 +2,15 @@
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 log = structlog.get_logger(__name__)
+
+Stored = TypeVar("Stored")
+Value = TypeVar("Value")
+Key = TypeVar("Key", str, tuple[str, int])
 
 MAX_REMEMBERED: Final = 10_000
 """The number of remembered rows at which they are all forgotten."""
@@ -36,6 +40,15 @@ class UnreadableRows:
         self._met[place, row] = self._monotonic()
         if is_new:
             log.error("a row cannot be read and is set aside", place=place, row=row, exc_info=error)
+
+    def read(self, place: str, read: Callable[[Stored], Value], row: Stored, key: Key, bad: set[Key]) -> Value | None:
+        """Return what a row holds; None, having put its key among the bad ones, for one that cannot be read."""
+        try:
+            return read(row)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one row is wrong with it alone
+            self.add(place, str(key), error)
+            bad.add(key)
+            return None
 
     def is_recent(self, place: str, row: str) -> bool:
         """Whether a row was set aside within the last minute."""

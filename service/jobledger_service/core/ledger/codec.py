@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from jobledger_service.core.model.job import Job
-
-from .entry import Entry, JobSegments, Record
-from .read_ports import EventRow, JobRead
+from jobledger_service.core.store.entry import Entry, JobSegments, Record
+from jobledger_service.core.store.reads import EventRow, JobRead
 
 
 class Codec(Protocol):

@@ -1,0 +1,110 @@
+"""The rows of request ids, of runs and of unique keys, in the transaction of a batch."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct as MsgStruct
+from msgspec import json
+from sqlalchemy import Connection, Select, bindparam, delete, select
+
+from jobledger_service.core.model.run import NEW_RUN, RunState
+
+from .cells import Row, json_text
+from .dialects import Dialect
+from .row_sets import RowSets
+from .tables import requests, runs, unique_keys
+
+RUN: Final = json.Decoder(RunState)
+"""Reads the column of a run."""
+
+
+class Request(MsgStruct, frozen=True):
+    """A request that took effect: its fingerprint, and its job."""
+
+    fingerprint: bytes
+    job_key: str
+
+
+class _Rows:
+    """Rows of one table, found by key."""
+
+    find_rows: Select[Any]
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._row_sets = RowSets(dialect)
+
+    def _read(self, connection: Connection, keys: Iterable[str]) -> Any:  # noqa: ANN401  rows of the statement
+        return connection.execute(self.find_rows, {"keys": self._dialect.key_values(keys)})
+
+
+class RequestRows(_Rows):
+    """The requests that took effect, by their ids."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        key = requests.c.request_key
+        self.find_rows = select(key, requests.c.fingerprint, requests.c.job_key).where(key.in_(dialect.keys()))
+
+    def find(self, connection: Connection, keys: Iterable[str]) -> dict[str, Request]:
+        """Return those that exist."""
+        return {key: Request(fingerprint, job_key) for key, fingerprint, job_key in self._read(connection, keys)}
+
+    def insert(self, connection: Connection, new: Mapping[str, Request], now: int) -> None:
+        """Insert new ones, in the order of their keys."""
+        rows = [
+            {"request_key": key, "job_key": one.job_key, "fingerprint": one.fingerprint, "create_time": now}
+            for key, one in sorted(new.items())
+        ]
+        self._row_sets.insert(connection, requests, rows)
+
+
+class RunRows(_Rows):
+    """How far the service's own jobs are. The rows belong to locked jobs: nobody waits for one."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self.find_rows = select(runs.c.job_key, runs.c.run).where(runs.c.job_key.in_(dialect.keys()))
+
+    def find(self, connection: Connection, keys: Iterable[str]) -> dict[str, RunState]:
+        """Return those that exist, by job."""
+        return {key: RUN.decode(run) for key, run in self._read(connection, keys)}
+
+    def insert(self, connection: Connection, keys: Iterable[str]) -> None:
+        """Insert those of new jobs."""
+        self._row_sets.insert(connection, runs, [_run_row(key, NEW_RUN) for key in sorted(keys)])
+
+    def update(self, connection: Connection, changed: Mapping[str, RunState]) -> None:
+        """Write how far runs are; one of a deleted job is gone already."""
+        rows = [_run_row(key, run) for key, run in sorted(changed.items())]
+        self._row_sets.update(connection, runs, rows)
+
+
+def _run_row(job_key: str, run: RunState) -> Row:
+    return {"job_key": job_key, "run": json_text(run)}
+
+
+class UniqueKeyRows(_Rows):
+    """The jobs that have unique keys."""
+
+    _DELETE: Final = delete(unique_keys).where(
+        unique_keys.c.unique_key == bindparam("of"), unique_keys.c.job_key == bindparam("by")
+    )
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        key = unique_keys.c.unique_key
+        self.find_rows = select(key, unique_keys.c.job_key).where(key.in_(dialect.keys()))
+
+    def find(self, connection: Connection, keys: Iterable[str]) -> dict[str, str]:
+        """Return the jobs that have these keys."""
+        return dict(self._read(connection, keys).tuples().all())
+
+    def delete(self, connection: Connection, freed: Iterable[tuple[str, str]]) -> None:
+        """Delete keys of jobs, in the order of the keys."""
+        connection.execute(self._DELETE, [{"of": key, "by": job_key} for key, job_key in sorted(freed)])
+
+    def insert(self, connection: Connection, taken: Mapping[str, str]) -> None:
+        """Insert keys with their jobs, in the order of the keys; ConflictError when one is taken."""
+        rows = [{"unique_key": key, "job_key": job_key} for key, job_key in sorted(taken.items())]
+        self._row_sets.insert(connection, unique_keys, rows)

@@ -1,0 +1,66 @@
+"""What the transaction of a batch writes, and why it may fail."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct as MsgStruct
+
+from jobledger_service.core.model.chunk import Chunk, ChunkKey
+from jobledger_service.core.model.job import Inputs, Job
+from jobledger_service.core.model.sweep import Sweep
+
+from .entry import ChunkRange, JobSegments
+
+
+class RejectedStatementError(Exception):
+    """The database refuses a statement of the transaction, because of one of its commands."""
+
+
+class ConflictError(Exception):
+    """The transaction lost to another one (deadlock, serialization, a unique key): it may be retried."""
+
+
+class WaitingChunk(NamedTuple):
+    """A chunk that waits for a worker. They are ordered by urgency: the most urgent is the least."""
+
+    minus_priority: int
+    create_time: int
+    job_key: str
+    chunk_index: int
+
+    @property
+    def key(self) -> ChunkKey:
+        """The chunk's job and index."""
+        return self.job_key, self.chunk_index
+
+
+class SweptRows(MsgStruct, frozen=True):
+    """The chunks of a job that a sweep changes with one statement: all that it covers, except the `loaded` ones."""
+
+    sweep: Sweep
+    loaded: Sequence[int]
+    ranges: Sequence[ChunkRange]
+    """Their ranges."""
+
+    @property
+    def count(self) -> int:
+        """Their number."""
+        return sum(run.last - run.first + 1 for run in self.ranges)
+
+
+class Writes(MsgStruct):
+    """The rows of jobs and chunks that one transaction changes."""
+
+    new_jobs: list[tuple[Job, Inputs, JobSegments]] = []
+    jobs: list[tuple[Job, JobSegments]] = []
+    deleted_jobs: list[str] = []
+    new_chunks: list[tuple[Job, Sequence[Chunk], Mapping[int, bytes]]] = []
+    """The chunks of new jobs, and the inputs of those that have one."""
+    chunks: list[tuple[Job, Chunk]] = []
+    swept: list[tuple[Job, SweptRows]] = []
+    new_words: list[tuple[str, str]] = []
+    """The full text of new jobs, by key."""
+    words: list[tuple[str, str]] = []
+    """The changed full text of existing jobs."""
+    followed: list[Job] = []
+    """Jobs whose waiting chunks must follow the job: its priority, and whether it is parked."""

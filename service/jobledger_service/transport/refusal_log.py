@@ -1,0 +1,69 @@
+"""The log of refused calls: a line for each caller with a key; sums for overload and for strangers.
+
+A line for each of those would cost more than the refusal, and fill the log.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from .call import Call
+from .errors import Refused
+from .identity import PUBLIC_CALLER
+
+log = structlog.get_logger(__name__)
+
+OVERLOAD_SECONDS: Final = 1.0
+"""Seconds between two sums of an overload."""
+ANONYMOUS_SECONDS: Final = 60.0
+"""Seconds between two sums of the refusals of unknown callers."""
+
+
+class RefusalLog:
+    """Logs refusals; `refused` is called with the bound of each that is for overload."""
+
+    def __init__(self, refused: Callable[[str], None]) -> None:
+        self._refused = refused
+        self._overload: Counter[tuple[str, str]] = Counter()
+        self._anonymous: Counter[tuple[str, str, str]] = Counter()
+        self._next: asyncio.TimerHandle | None = None
+
+    def add(self, call: Call, refused: Refused) -> None:
+        """Log a refusal, or count it: by owner and bound, or by method, code and reason when nobody knows who calls."""
+        if refused.bound:
+            if not self._overload:
+                asyncio.get_running_loop().call_later(OVERLOAD_SECONDS, self._write_overload)
+            self._overload[call.caller.owner, refused.bound] += 1
+            self._refused(refused.bound)
+        elif call.caller is PUBLIC_CALLER:
+            self._anonymous[call.handler.method.full_name, call.code, refused.reason] += 1
+            if self._next is None:  # the first of a minute is logged at once, later ones when the minute is over
+                self._write_anonymous()
+        else:
+            log.info("refused", code=call.code, why=refused.status.details, **call.log_fields())
+
+    def close(self) -> None:
+        """Log the strangers that have not been logged yet."""
+        if self._next is not None:
+            self._next.cancel()
+        self._write_anonymous()
+
+    def _write_overload(self) -> None:
+        counts, self._overload = self._overload, Counter()
+        for (owner, bound), count in counts.items():
+            log.warning("calls are refused for overload", owner=owner, bound=bound, calls=count)
+
+    def _write_anonymous(self) -> None:
+        self._next = None
+        if not self._anonymous:
+            return
+        refusals = [
+            {"method": method, "code": code, "reason": reason, "calls": calls}
+            for (method, code, reason), calls in self._anonymous.most_common()
+        ]
+        log.info("refused without a key", calls=self._anonymous.total(), refusals=refusals)
+        self._anonymous.clear()
+        self._next = asyncio.get_running_loop().call_later(ANONYMOUS_SECONDS, self._write_anonymous)
