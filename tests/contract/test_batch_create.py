@@ -91,6 +91,8 @@ async def test_more_rows_than_a_commit_has_room_for_go_on_in_the_next(api: Api, 
         seen = await watch.changes(len(sizes))
     assert [one.job.chunks_summary.total for one in results] == sizes
     assert [one.job.revision for one in results] == [1] * len(sizes)
+    checked = await create(api, *requests, validate_only=True)
+    assert [one.job.chunks_summary.total for one in checked] == sizes
     rows = Counter[int]()
     for one in seen:
         rows[one.event.commit_time.ToNanoseconds()] += 1 + one.job.chunks_summary.total
