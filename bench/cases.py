@@ -211,6 +211,56 @@ class ClaimComplete:
             raise ValueError(f"CompleteChunks was not answered with {self.chunks} times OK")
 
 
+@dataclass(slots=True)
+class CompleteClaim(ClaimComplete):
+    """A worker in each slot completes some chunks and claims the next ones: a turn of one call, as the SDK makes it."""
+
+    held: dict[tuple[int, int], list[str]] = field(default_factory=dict)
+    """The leases of each slot of each server."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of its jobs."""
+        return f"bench.next-{self.chunks}"
+
+    def request(self, leases: Sequence[str]) -> bytes:
+        """Return a CompleteChunks with a claim."""
+        claim = work_api.ClaimChunksRequest.FromString(jobs.claim(self.kind, self.chunks))
+        return jobs.completion(leases) + work_api.CompleteChunksRequest(claim=claim).SerializeToString()
+
+    async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
+        """Record both calls; slots of an earlier load forget their leases."""
+        self.ours, self.held = ours, {}
+        await self.top_up(ours, self.chunks * in_flight * 4)
+        claimed = await ours.unary(f"{WORK}/ClaimChunks")(jobs.claim(self.kind, self.chunks))
+        self.last = await ours.unary(f"{WORK}/CompleteChunks")(self.request(jobs.tokens(claimed)))
+        self.left -= 2 * self.chunks
+        return {f"{WORK}/ClaimChunks": claimed, f"{WORK}/CompleteChunks": self.last}
+
+    async def turn(self, target: Target, slot: int, took: list[float]) -> bool:
+        """Complete what is held and claim the next; the first turn of a slot claims alone."""
+        leases = self.held.pop((id(target), slot), [])
+        if not leases:
+            leases = jobs.tokens(await target.unary(f"{WORK}/ClaimChunks", slot)(jobs.claim(self.kind, self.chunks)))
+            self.count(target, len(leases))
+        if not leases:
+            return False
+        call, request = target.unary(f"{WORK}/CompleteChunks", slot), self.request(leases)
+        began = perf_counter()
+        self.last = await call(request)
+        took.append(perf_counter() - began)
+        claimed = work_api.CompleteChunksResponse.FromString(self.last).claimed
+        self.held[id(target), slot] = [one.lease.token for one in claimed]
+        self.count(target, len(claimed))
+        return True
+
+    def count(self, target: Target, claimed: int) -> None:
+        """Note that so many chunks wait no longer."""
+        if target is self.ours:
+            self.left -= claimed
+            self.claimed += claimed
+
+
 def cases(job_id: str) -> dict[str, Case]:
     """Return all cases by name, in the order in which they are measured: reads before the ledger grows."""
     return {
@@ -220,6 +270,8 @@ def cases(job_id: str) -> dict[str, Case]:
         "Heartbeat-50": Heartbeat(f"{WORK}/Heartbeat", leases=50),
         "ClaimComplete-1": ClaimComplete(1),
         "ClaimComplete-50": ClaimComplete(50),
+        "CompleteClaim-1": CompleteClaim(1),
+        "CompleteClaim-50": CompleteClaim(50),
         "CreateJob": CreateJob(f"{JOBS}/CreateJob"),
         "BatchCreateJobs-100": BatchCreateJobs(f"{JOBS}/BatchCreateJobs"),
     }

@@ -14,8 +14,16 @@ from .databases import fresh
 from .processes import Generator, Served, TaskError, floor, generator, jobledger, rss_kib
 
 CASES: Final = (
-    *("GetJob", "ListJobs", "Heartbeat-1", "Heartbeat-50", "ClaimComplete-1", "ClaimComplete-50"),
-    *("CreateJob", "BatchCreateJobs-100"),
+    "GetJob",
+    "ListJobs",
+    "Heartbeat-1",
+    "Heartbeat-50",
+    "ClaimComplete-1",
+    "ClaimComplete-50",
+    "CompleteClaim-1",
+    "CompleteClaim-50",
+    "CreateJob",
+    "BatchCreateJobs-100",
 )
 MAX_IN_FLIGHT: Final = {"BatchCreateJobs-100": 8}
 """More of them would wait longer than a server lets writes wait."""

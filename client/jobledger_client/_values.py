@@ -19,6 +19,8 @@ TimeRangeLike: TypeAlias = TimeRange | tuple[TimestampLike | None, TimestampLike
 
 DayLike: TypeAlias = date | str
 
+_MAX_DELAY = timedelta(days=7)
+
 
 def finite(value: float, field: str) -> float:
     """Return the number. Raises ValueError with the field for NaN and infinity."""
@@ -57,6 +59,15 @@ def seconds(value: timedelta | None) -> float:
     if not isinstance(value, timedelta):
         raise TypeError(f"a timeout must be a timedelta, such as timedelta(seconds=30); got {value!r}")
     return value.total_seconds()
+
+
+def delay(value: timedelta) -> timedelta:
+    """Return a delay of chunks. Raises TypeError for a number, ValueError for one that the service would refuse."""
+    if not isinstance(value, timedelta):
+        raise TypeError(f"a delay must be a timedelta, such as timedelta(seconds=30); got {value!r}")
+    if not timedelta(0) <= value <= _MAX_DELAY:
+        raise ValueError(f"a delay must be 0 s to 7 days; got {value.total_seconds():g} s")
+    return value
 
 
 def time_range(value: TimeRangeLike | None) -> TimeRange | None:

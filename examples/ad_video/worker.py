@@ -1,13 +1,15 @@
 """A worker process: `python -m examples.ad_video.worker TARGET NAME BUCKET_FOLDER BUCKET_URL`."""
 
 import sys
+from datetime import timedelta
 from pathlib import Path
+from urllib.error import HTTPError
 
-from jobledger_client import ChunkContext, Worker
+from jobledger_client import ChunkContext, RetryLater, Worker
 
 from examples.bucket import Bucket
 
-from . import scenes
+from . import model, scenes
 from .submit import KIND
 
 
@@ -18,7 +20,7 @@ def serve(target: str, name: str, files: Bucket) -> None:
     @worker.handler(KIND)
     def make_scene(ctx: ChunkContext) -> None:
         scene, seconds, prompt = ctx.chunk_input["scene"], ctx.chunk_input["seconds"], ctx.input["prompt"]
-        ctx.progress(stage="storyboard")
+        ctx.progress(stage="storyboard", message=storyboard(ctx, prompt, scene))
         if scene == 1:
             sound = scenes.soundtrack(ctx.input["seconds"])
             uri = files.put(f"{ctx.job_id}/audio.wav", sound)
@@ -36,6 +38,17 @@ def serve(target: str, name: str, files: Bucket) -> None:
         finish(ctx, files, scene, scenes.encode(pictures))
 
     worker.run()
+
+
+def storyboard(ctx: ChunkContext, prompt: str, scene: int) -> str:
+    """Ask the model; when it is busy, the next attempt begins when the model says."""
+    try:
+        return model.storyboard(prompt, scene, ctx.chunk.attempt)
+    except HTTPError as error:
+        if error.code != model.TOO_MANY_REQUESTS:
+            raise
+        wait = timedelta(seconds=int(error.headers["Retry-After"]))
+        raise RetryLater(wait, "the model is busy", code="TOO_MANY_REQUESTS") from error
 
 
 def finish(ctx: ChunkContext, files: Bucket, scene: int, video: bytes) -> None:

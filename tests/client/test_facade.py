@@ -104,6 +104,7 @@ OFFERED = [
     "Relist",
     "RequestIdReusedError",
     "ResumingStream",
+    "RetryLater",
     "RetryPolicy",
     "Role",
     "RoleMissingError",

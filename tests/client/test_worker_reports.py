@@ -8,11 +8,22 @@ from datetime import timedelta
 import pytest
 from jobledger.v1.chunk_pb2 import Artifact
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ProgressReport
-from jobledger_client import AsyncJobClient, ChangeType, ChunkContext, JobState, NotRetryable, RetryPolicy
+from jobledger_client import (
+    AsyncJobClient,
+    ChangeType,
+    ChunkContext,
+    ChunkState,
+    JobState,
+    NotRetryable,
+    RetryLater,
+    RetryPolicy,
+)
+from jobledger_client.testing import FakeContext
 
 from tests.client.conftest import Serving, changes
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 
+ENDS = {ChangeType.CHUNK_COMPLETED, ChangeType.CHUNK_FAILED}
 AT_ONCE = RetryPolicy(max_attempts=3, initial_backoff=timedelta(0), jitter=0)
 
 
@@ -85,6 +96,97 @@ async def test_a_failure_says_what_where_and_that_it_is_final(client: AsyncJobCl
     assert ended.state == JobState.FAILED
     assert (ended.error.code, ended.error.message, ended.error.stage) == ("DAMAGED", "the file is damaged", "decode")
     assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
+
+
+async def test_a_busy_worker_ends_a_chunk_and_claims_the_next_in_one_commit(
+    client: AsyncJobClient, serving: Serving, kind: str
+):
+    async def handler(ctx: ChunkContext) -> None:
+        if ctx.chunk.index == 5 and ctx.chunk.attempt == 1:
+            raise RetryLater(timedelta(days=1))
+
+    job = (await client.create_job(kind, item_count=10, chunk_size=1)).job
+    async with serving({kind: handler}, concurrency=1), client.watch(job.job_id) as messages:
+        async for message in messages:
+            if message.job.chunks_summary.completed == 9:
+                break
+    events = [event async for event in client.list_job_events(job.job_id)]
+    both = [event for event in events if {change.type for change in event.changes} & ENDS and len(event.changes) > 1]
+    assert len(both) == 9, "each but the last end is in one commit with a claim"
+
+
+async def test_a_handler_says_when_to_try_again(client: AsyncJobClient, serving: Serving, kind: str):
+    async def handler(ctx: ChunkContext) -> None:
+        raise RetryLater(timedelta(hours=2), "HTTP 429", code="TOO_MANY_REQUESTS")
+
+    job = (await client.create_job(kind, retry_policy=AT_ONCE)).job
+    async with serving({kind: handler}), client.watch(job.job_id) as messages:
+        async for message in messages:
+            if ChangeType.CHUNK_FAILED in [change.type for change in message.event.changes]:
+                break
+    chunk = (await client.get_job(job.job_id)).chunks[0]
+    assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 1)
+    assert (chunk.error.code, chunk.error.message) == ("TOO_MANY_REQUESTS", "HTTP 429")
+    waits = chunk.not_before.ToDatetime() - chunk.start_time.ToDatetime()
+    assert timedelta(hours=2) <= waits < timedelta(hours=3)
+
+
+async def test_the_last_attempt_is_final_also_with_a_delay(client: AsyncJobClient, serving: Serving, kind: str):
+    async def handler(ctx: ChunkContext) -> None:
+        raise RetryLater(timedelta(0))
+
+    job = (await client.create_job(kind, max_attempts=2)).job
+    async with serving({kind: handler}):
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert (ended.state, ended.error.code) == (JobState.FAILED, "RetryLater")
+    assert (await client.get_job(job.job_id)).chunks[0].attempt == 2
+
+
+async def test_a_handler_releases_its_chunk_without_a_counted_attempt(
+    client: AsyncJobClient, serving: Serving, kind: str
+):
+    async def handler(ctx: ChunkContext) -> None:
+        ctx.progress(message="the disk is full")
+        ctx.release(after=timedelta(hours=2), reason="no space")
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: handler}), client.watch(job.job_id) as messages:
+        async for message in messages:
+            released = [change for change in message.event.changes if change.type == ChangeType.CHUNK_RELEASED]
+            if released:
+                break
+    assert released[0].reason == "no space"
+    chunk = (await client.get_job(job.job_id)).chunks[0]
+    assert (chunk.state, chunk.attempt, chunk.progress.message) == (ChunkState.PENDING, 0, "the disk is full")
+    assert timedelta(hours=2) <= chunk.not_before.ToDatetime() - chunk.start_time.ToDatetime() < timedelta(hours=3)
+
+
+async def test_a_chunk_released_for_no_time_is_claimed_again_at_once(
+    client: AsyncJobClient, serving: Serving, kind: str
+):
+    calls = 0
+
+    def handler(ctx: ChunkContext) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            ctx.release()
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: handler}):
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert (ended.state, calls) == (JobState.COMPLETED, 2)
+    assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("delay", "error"), [(timedelta(seconds=-1), ValueError), (timedelta(days=8), ValueError), (30, TypeError)]
+)
+def test_a_delay_that_the_service_would_refuse_is_an_error(delay: timedelta, error: type[Exception]):
+    with pytest.raises(error, match="delay"):
+        RetryLater(delay)
+    with pytest.raises(error, match="delay"):
+        FakeContext().release(after=delay)
 
 
 @pytest.mark.parametrize(

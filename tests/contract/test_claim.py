@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import UpdateJobRequest
-from jobledger.v1.worker_service_pb2 import ClaimChunksRequest
+from jobledger.v1.job_service_pb2 import RetryJobRequest, UpdateJobRequest
+from jobledger.v1.worker_service_pb2 import ClaimChunksRequest, ClaimedChunk
 
 from tests.support.api import Api, fresh_kind
 from tests.support.errors import invalid
-from tests.support.states import CHUNK_PENDING, CHUNK_PROCESSING, RUNNING, chunk_states, summary
+from tests.support.states import CHUNK_PENDING, CHUNK_PROCESSING, COMPLETED, RUNNING, chunk_states, summary
 
 MINUTE = timedelta(minutes=1)
 
@@ -75,6 +75,68 @@ async def test_only_the_kinds_that_were_asked_for(api: Api, kind: str):
     request = ClaimChunksRequest(kinds=[kind, other], max_chunks=5, worker="w")
     found = (await api.work.ClaimChunks(request)).chunks
     assert {(one.job_id, one.kind) for one in found} == {(mine.job_id, kind), (theirs.job_id, other)}
+
+
+async def claim_of(api: Api, *job_ids: str, **fields: object) -> list[ClaimedChunk]:
+    return list((await api.work.ClaimChunks(ClaimChunksRequest(job_ids=job_ids, worker="w", **fields))).chunks)
+
+
+async def test_the_next_chunks_of_one_job_pass_more_urgent_and_older_ones(api: Api, kind: str):
+    older = await api.create(kind, item_count=2, chunk_size=1)
+    urgent = await api.create(kind, priority=10)
+    mine = await api.create(kind, priority=0, item_count=3, chunk_size=1)
+    assert [one.chunk.index for one in await claim_of(api, mine.job_id, max_chunks=2)] == [0, 1]
+    [last] = await claim_of(api, mine.job_id, max_chunks=10)
+    assert (last.job_id, last.chunk.index) == (mine.job_id, 2)
+    assert await claim_of(api, mine.job_id) == []
+    assert [one.job_id for one in await api.claim(kind, 10)] == [urgent.job_id, older.job_id, older.job_id]
+
+
+async def test_of_several_jobs_the_most_urgent_comes_first(api: Api, kind: str):
+    first, second = [await api.create(kind, item_count=2, chunk_size=1) for _ in range(2)]
+    urgent = await api.create(fresh_kind(), priority=9)
+    await api.create(kind, priority=10)
+    jobs = [second.job_id, urgent.job_id, first.job_id, first.job_id]
+    found = await claim_of(api, *jobs, max_chunks=10)
+    assert [one.job_id for one in found] == [urgent.job_id, *[first.job_id] * 2, *[second.job_id] * 2]
+
+
+async def test_a_job_keeps_its_claims_after_a_new_priority_and_a_retry(api: Api, kind: str):
+    job = await api.create(kind, priority=3)
+    await api.jobs.UpdateJob(UpdateJobRequest(job_id=job.job_id, update_mask={"paths": ["priority"]}, priority=7))
+    [claimed] = await claim_of(api, job.job_id)
+    await api.fail(claimed, not_retryable=True)
+    assert await claim_of(api, job.job_id) == []
+    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    [again] = await claim_of(api, job.job_id)
+    assert again.chunk.attempt == 2
+
+
+async def test_jobs_that_have_nothing_to_claim(api: Api, kind: str):
+    ended = await api.job_in(COMPLETED, kind)
+    assert await claim_of(api, "never-created", ended.job_id) == []
+
+
+async def test_one_who_waits_for_a_job_is_woken_by_its_chunks_alone(api: Api, kind: str):
+    job = await api.create(kind, retry_policy={"initial_backoff": timedelta(milliseconds=300), "jitter": 0})
+    [held] = await api.claim(kind)
+    waiting = asyncio.create_task(claim_of(api, job.job_id, wait=MINUTE))
+    other = await api.create(kind)
+    await api.release(held)
+    [released] = await waiting
+    waiting = asyncio.create_task(claim_of(api, job.job_id, wait=MINUTE))
+    await api.fail(released)
+    [retried] = await waiting
+    assert [one.job_id for one in (released, retried)] == [job.job_id] * 2
+    assert [one.job_id for one in await api.claim(kind, 10)] == [other.job_id]
+
+
+async def test_one_who_waits_for_a_job_is_woken_by_its_creation(api: Api, kind: str):
+    waiting = asyncio.create_task(claim_of(api, f"{kind}-later", wait=MINUTE))
+    await api.create(fresh_kind())
+    job = await api.create(kind, job_id=f"{kind}-later")
+    [claimed] = await waiting
+    assert claimed.job_id == job.job_id
 
 
 async def test_many_workers_at_once_get_each_chunk_once(api: Api, kind: str):
@@ -149,6 +211,9 @@ async def test_a_priority_given_while_it_runs_holds_for_the_rest(api: Api, kind:
         ("kinds", {"kinds": []}),
         ("kinds", {"kinds": [f"k{n}" for n in range(101)]}),
         ("kinds[1]", {"kinds": ["a", "Not A Kind"]}),
+        ("job_ids", {"kinds": [], "job_ids": [f"j{n}" for n in range(101)]}),
+        ("job_ids", {"job_ids": ["with-kinds"]}),
+        ("job_ids[1]", {"kinds": [], "job_ids": ["a", "not a job"]}),
         ("max_chunks", {"max_chunks": -1}),
         ("max_chunks", {"max_chunks": 1_001}),
         ("worker", {"worker": ""}),

@@ -186,6 +186,36 @@ async def test_more_items_than_the_chunk_has_are_refused(api: Api, kind: str):
     assert await api.get(job_id) == before
 
 
+async def test_a_heartbeat_keeps_the_duration_of_each_lease(api: Api, kind: str):
+    await api.create(kind, item_count=2, chunk_size=1)
+    [long] = await api.claim(kind, lease_duration=timedelta(minutes=10))
+    [short] = await api.claim(kind, lease_duration=timedelta(minutes=2))
+    tokens = [{"lease_token": one.lease.token} for one in (long, short)]
+    claimed = [one.lease.expire_time.ToDatetime() for one in (long, short)]
+    for _ in range(2):
+        extended = [result.expire_time.ToDatetime() for result in await beat(api, *tokens)]
+        assert all(new > old for new, old in zip(extended, claimed, strict=True))
+        assert timedelta(minutes=7) < extended[0] - extended[1] < timedelta(minutes=9)
+
+
+async def test_a_duration_in_a_heartbeat_holds_for_the_next_ones(api: Api, kind: str):
+    await api.create(kind)
+    [claimed] = await api.claim(kind)
+    token = {"lease_token": claimed.lease.token}
+    [first] = await beat(api, token, lease_duration=HOUR)
+    [second] = await beat(api, token)
+    assert second.expire_time.ToDatetime() > first.expire_time.ToDatetime()
+
+
+async def test_the_next_attempt_has_a_lease_of_its_own(api: Api, kind: str):
+    await api.create(kind)
+    [first] = await api.claim(kind, lease_duration=HOUR)
+    await api.release(first)
+    [second] = await api.claim(kind)
+    [result] = await beat(api, {"lease_token": second.lease.token})
+    assert result.expire_time.ToDatetime() - second.chunk.start_time.ToDatetime() < timedelta(minutes=30)
+
+
 @pytest.mark.parametrize("seconds", [0.5, 86_401])
 async def test_a_lease_duration_out_of_range_is_refused(api: Api, kind: str, seconds: float):
     await api.create(kind)

@@ -66,6 +66,12 @@ def test_the_end_has_everything(pages: list[Shown], folder: Path):
     assert_no_local_paths(last, folder)
 
 
+def test_the_scene_that_the_model_refused_waited_for_its_time(caller: JobClient, pages: list[Shown]):
+    assert pages, "after that one, which has ended"
+    [job] = caller.list_jobs(search="lighthouse", states=[JobState.COMPLETED])
+    assert [chunk.attempt for chunk in caller.list_chunks(job.job_id)] == [1, 2, 1]
+
+
 def test_the_scenes_last_as_long_as_was_asked_for(caller: JobClient, pages: list[Shown]):
     assert pages, "after that one, so that nobody works on this"
     job = submit(caller, "donald", "A lighthouse that yawns", 2 * SCENE_SECONDS + 0.5)

@@ -9,11 +9,11 @@ from jobledger_service.core.api.shown_jobs import shown_job
 from jobledger_service.core.ledger import claims
 from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.claims import ClaimQueue
-from jobledger_service.core.ledger.commands import ClaimChunks, ClaimedChunk, CreateJob
+from jobledger_service.core.ledger.commands import ClaimChunks, ClaimedChunk, CompleteChunks, CreateJob, ReportAndClaim
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.work import Claim
+from jobledger_service.core.model.work import NOTHING_NEW, Claim
 from jobledger_service.core.store.reads import View
 
 from tests.support.bounds import BOUND
@@ -121,6 +121,20 @@ async def test_chunks_that_were_claimed_for_a_caller_who_left_are_given_back_and
         assert [(one.chunk.index, one.chunk.attempt) for one in staying] == [(0, 1), (1, 1), (2, 1)]
     read = ledger.reads.read_jobs(["me/k-3"], View.BASIC).jobs["me/k-3"]
     assert shown_job(read)[0].chunks_summary.processing == 3
+
+
+async def test_a_report_with_a_claim_holds_and_the_next_chunks_of_a_caller_who_left_are_given_back(ledger: Ledger):
+    async with running(ledger) as opened:
+        await opened.committer.submit(job_of("k", chunks=3))
+        [held] = await opened.begin(claim())
+        report = CompleteChunks("me", [(held.lease, NOTHING_NEW, "")])
+        leaving = asyncio.create_task(opened.claims.report_and_claim(ReportAndClaim(report, claim(limit=2))))
+        opened.on_commit = lambda _: leaving.cancel() and None
+        await asyncio.wait([leaving])
+        assert leaving.cancelled()
+        opened.on_commit = lambda _: None
+        staying = await opened.begin(claim(limit=3))
+        assert [(one.chunk.index, one.chunk.attempt) for one in staying] == [(1, 1), (2, 1)]
 
 
 async def test_claims_that_leave_at_any_time_keep_nothing(ledger: Ledger):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobledger_service.core.model.chunk import NO_KIND
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import JobState
@@ -72,6 +73,13 @@ def test_a_claim_of_one_kind_walks_the_index_of_what_waits(database: Database):
     with WriteStore(database).transaction() as transaction:
         transaction.waiting_chunks({("me", "k"): 5})
     plans.hold("chunks_waiting")
+
+
+def test_a_claim_of_one_job_walks_its_chunks_in_the_index_of_what_waits(database: Database):
+    plans = Plans(database)
+    with WriteStore(database).transaction() as transaction:
+        transaction.waiting_chunks({("me/a", NO_KIND): 5})
+    plans.hold("chunks_waiting (owner=? AND kind=? AND priority=? AND create_time=? AND (job_key,chunk_index)>")
 
 
 @pytest.mark.parametrize(

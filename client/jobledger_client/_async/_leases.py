@@ -29,9 +29,10 @@ class AsyncLeaseCalls:
 
     async def claim_chunks(
         self,
-        kinds: Iterable[str],
+        kinds: Iterable[str] = (),
         *,
         worker: str,
+        job_ids: Iterable[str] = (),
         max_chunks: int = 1,
         lease_duration: values.DurationLike | None = None,
         wait: timedelta = timedelta(0),
@@ -39,11 +40,13 @@ class AsyncLeaseCalls:
     ) -> Sequence[rpc.ClaimedChunk]:
         """Lease up to `max_chunks` (1 to 1,000) chunks, the most urgent first; return none after `wait` (≤ 5 min).
 
+        The chunks are those of 1 to 100 `kinds`, or in place of kinds of up to 100 jobs by id.
         `lease_duration` is 1 s to 24 h, 60 s when None. `timeout` is added to `wait`. An attempt
         whose response was lost is not repeated: its chunks become claimable again when the leases expire.
         """
         request = rpc.ClaimChunksRequest(
             kinds=kinds,
+            job_ids=job_ids,
             max_chunks=max_chunks,
             worker=worker,
             lease_duration=values.duration(lease_duration),
@@ -83,7 +86,10 @@ class AsyncLeaseCalls:
         lease_duration: values.DurationLike | None = None,
         timeout: timedelta | None = None,
     ) -> Sequence[rpc.HeartbeatResult]:
-        """Extend 1 to 1,000 leases to `lease_duration` (60 s when None) from now and report progress."""
+        """Extend 1 to 1,000 leases to `lease_duration` from now and report progress.
+
+        None keeps the duration of each lease.
+        """
         request = rpc.HeartbeatRequest(
             reports=requests.reports(rpc.LeaseReport, reports, "reports"),
             lease_duration=values.duration(lease_duration),
@@ -105,6 +111,29 @@ class AsyncLeaseCalls:
         """Fail 1 to 1,000 attempts; the retry policy, or `retry_delay`, decides when each chunk is tried again."""
         request = rpc.FailChunksRequest(failures=failures)
         return (await self._caller.call(self._stub.FailChunks, request, timeout=timeout)).results
+
+    async def complete_and_claim(
+        self,
+        completions: Iterable[rpc.ChunkCompletion | str],
+        claim: rpc.ClaimChunksRequest,
+        *,
+        timeout: timedelta | None = None,
+    ) -> rpc.CompleteChunksResponse:
+        """Complete chunks as `complete_chunks`, and lease the next ones in the same commit: `claimed`.
+
+        `claim` must not wait. Chunks whose response was lost become claimable again when their leases expire.
+        """
+        request = rpc.CompleteChunksRequest(
+            completions=requests.reports(rpc.ChunkCompletion, completions, "completions"), claim=claim
+        )
+        return await self._caller.call(self._stub.CompleteChunks, request, timeout=timeout)
+
+    async def fail_and_claim(
+        self, failures: Iterable[rpc.ChunkFailure], claim: rpc.ClaimChunksRequest, *, timeout: timedelta | None = None
+    ) -> rpc.FailChunksResponse:
+        """Fail attempts as `fail_chunks`, and lease the next chunks in the same commit, as `complete_and_claim`."""
+        request = rpc.FailChunksRequest(failures=failures, claim=claim)
+        return await self._caller.call(self._stub.FailChunks, request, timeout=timeout)
 
     async def release_chunks(
         self, releases: Iterable[rpc.ChunkRelease | str], *, timeout: timedelta | None = None

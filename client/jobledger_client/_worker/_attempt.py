@@ -21,11 +21,12 @@ from jobledger.v1.worker_service_pb2 import (
 from jobledger_client._enums import LeaseStatus
 from jobledger_client._errors import JobledgerError
 from jobledger_client._tracing import span_of
+from jobledger_client._values import duration
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._failures import HandlerTimeout, error_text, traceback_text, work_error
 from jobledger_client._worker._handler_tasks import OWNER, HandlerTasks
-from jobledger_client._worker._handlers import Handler, HandlerCall, NotRetryable
+from jobledger_client._worker._handlers import Handler, HandlerCall, NotRetryable, RetryLater
 from jobledger_client._worker._leases import Leaseholder
 from jobledger_client._worker._outbox import Item, Outbox
 from jobledger_client._worker._pending import MAX_REPORT_BYTES, PendingReport
@@ -61,6 +62,8 @@ class LeaseRegistry(Protocol):
 
 class Attempt:
     """Calls the handler and reports: completed when it returns, failed when it raises, released after a stop.
+
+    A handler that returns after `ctx.release` has its chunk released.
 
     An asynchronous handler is cancelled `cancel_grace_seconds` after a stop. A handler that still runs
     `abandon_after_seconds` after the stop is abandoned. A handler that runs for `timeout` is stopped, and the attempt
@@ -237,10 +240,12 @@ class Attempt:
             elif self._timed_out is not None:
                 await self._fail(self._timed_out, retryable=True)
             elif self._stop is not None:
-                await self._release(self._stop)
+                await self._release(self._stop.value)
             elif error is not None:
                 logger.warning("%s failed: %s\n%s", self, error_text(error)[:1_024], traceback_text(error))
                 await self._fail(error, retryable=not isinstance(error, NotRetryable))
+            elif (postponed := self._context.postponed) is not None:
+                await self._release(postponed.reason, postponed.after)
             else:
                 await self._complete()
         except JobledgerError:
@@ -260,15 +265,22 @@ class Attempt:
 
     async def _fail(self, error: BaseException, *, retryable: bool) -> None:
         cause = work_error(error, self.pending.stage)
+        delay = duration(error.delay) if isinstance(error, RetryLater) else None
 
         def failure(last: ProgressReport | None) -> ChunkFailure:
-            return ChunkFailure(lease_token=self.lease_token, error=cause, not_retryable=not retryable, progress=last)
+            return ChunkFailure(
+                lease_token=self.lease_token,
+                error=cause,
+                not_retryable=not retryable,
+                progress=last,
+                retry_delay=delay,
+            )
 
         await self._end_or_drop_report(self._reports.failures, failure)
 
-    async def _release(self, stop: StopReason) -> None:
+    async def _release(self, reason: str, after: timedelta | None = None) -> None:
         def release(last: ProgressReport | None) -> ChunkRelease:
-            return ChunkRelease(lease_token=self.lease_token, progress=last, reason=stop.value)
+            return ChunkRelease(lease_token=self.lease_token, progress=last, reason=reason, delay=duration(after))
 
         await self._end_or_drop_report(self._reports.releases, release)
 

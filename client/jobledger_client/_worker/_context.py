@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -11,11 +12,19 @@ from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, ProgressReport
 
 from jobledger_client._structs import plain, struct
-from jobledger_client._values import StructLike
+from jobledger_client._values import StructLike, delay
 from jobledger_client._worker import _artifact_rules as rules
 from jobledger_client._worker._pending import PendingReport
 
 _MESSAGE_LENGTH = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Postponement:
+    """How a handler wants its chunk to be released: for how long, and why."""
+
+    after: timedelta
+    reason: str
 
 
 class ChunkContext:
@@ -32,6 +41,7 @@ class ChunkContext:
         self._artifact_sizes = {name: rules.artifact_bytes(name, one) for name, one in claimed.chunk.artifacts.items()}
         self._job_artifact_sizes: dict[str, int] = {}
         self._result_uri = ""
+        self._postponed: Postponement | None = None
 
     @property
     def chunk(self) -> Chunk:
@@ -162,6 +172,20 @@ class ChunkContext:
         """
         rules.check_uri(uri, self._claimed.artifact_schemes)
         self._result_uri = uri
+
+    def release(self, *, after: timedelta = timedelta(0), reason: str = "") -> None:
+        """Release the chunk, instead of completing it, when the handler returns; the attempt does not count.
+
+        It may be claimed again `after`, 0 s to 7 days; 0 s means at once. `reason`, at most 1,024 characters, is for
+        the audit trail. An exception of the handler fails the attempt nevertheless. Raises ValueError.
+        """
+        rules.check_text("reason", reason, _MESSAGE_LENGTH)
+        self._postponed = Postponement(delay(after), reason or "the handler released it")
+
+    @property
+    def postponed(self) -> Postponement | None:
+        """What was last passed to `release`; None before."""
+        return self._postponed
 
     def cancel(self) -> None:
         """Set `cancelled`. The worker calls this; tests of handlers may, too."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 from jobledger.v1.chunk_pb2 import WorkError
 
 from jobledger_client._worker._handler_tasks import HandlerExit
-from jobledger_client._worker._handlers import NotRetryable
+from jobledger_client._worker._handlers import NotRetryable, RetryLater
 
 _CODE_LENGTH = 128
 _TIMED_OUT = "HANDLER_TIMEOUT"
@@ -27,7 +27,7 @@ class HandlerTimeout(Exception):  # noqa: N818 - internal, never raised
 
 def work_error(error: BaseException, stage: str) -> WorkError:
     """Return an exception as a WorkError: cut to the service's limits, without characters that it refuses."""
-    code = error.code if isinstance(error, NotRetryable) and isinstance(error.code, str) else ""
+    code = error.code if isinstance(error, NotRetryable | RetryLater) and isinstance(error.code, str) else ""
     if isinstance(error, HandlerTimeout):
         code = _TIMED_OUT
     return WorkError(

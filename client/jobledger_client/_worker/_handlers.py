@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeAlias
 
+from jobledger_client import _values as values
 from jobledger_client._worker._context import ChunkContext
 
 Handler: TypeAlias = Callable[[ChunkContext], Awaitable[None] | None]
@@ -31,6 +32,20 @@ class NotRetryable(Exception):  # noqa: N818 - reads well: raise NotRetryable(..
 
     def __init__(self, message: str = "", *, code: str | None = None) -> None:
         super().__init__(message)
+        self.code = code
+
+
+class RetryLater(Exception):  # noqa: N818 - reads well: raise RetryLater(...)
+    """A handler raises it to fail the attempt and set the time until the next one, such as Retry-After of an HTTP 429.
+
+    `delay`, 0 s to 7 days, replaces the delay of the job's retry policy; the attempt counts, and after the last one the
+    chunk is FAILED. `ChunkContext.release` counts none. `code` (1 to 128 characters) is the error's code; None means
+    the name of the class. Raises TypeError and ValueError for another delay.
+    """
+
+    def __init__(self, delay: timedelta, message: str = "", *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.delay = values.delay(delay)
         self.code = code
 
 

@@ -3,18 +3,19 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from random import random
 from typing import Any, NoReturn
 
-from jobledger.v1.worker_service_pb2 import ClaimedChunk
+from jobledger.v1.worker_service_pb2 import ChunkRelease, ClaimChunksRequest, ClaimedChunk
 
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._retry import Backoff
 from jobledger_client._sync._client import JobClient
-from jobledger_client._worker._attempt import Attempt
+from jobledger_client._values import duration
+from jobledger_client._worker._attempt import Attempt, StopReason
 from jobledger_client._worker._handler_tasks import HandlerTaskFactory, HandlerTasks
 from jobledger_client._worker._handlers import RegisteredHandler
 from jobledger_client._worker._lease_keeper import LeaseKeeper
@@ -64,7 +65,9 @@ class WorkerLoop:
             worker=settings.name,
             kinds=list(handlers),
         )
-        self._reports = Reports(client, self._backoff, settings.lease_duration)
+        self._reports = Reports(client, self._backoff, settings.lease_duration, next_chunks=self)
+        self._draining = False
+        self._unwanted: set[asyncio.Task[Any]] = set()
         self._abandoned: set[asyncio.Future[Any]] = set()
         self._leaking_kinds: set[str] = set()
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
@@ -88,6 +91,7 @@ class WorkerLoop:
             await asyncio.wait({stop, claims, *background}, return_when=asyncio.FIRST_COMPLETED)
             drain_seconds = self._settings.drain_timeout_seconds
         finally:
+            self._draining = True
             # A claim that is cancelled here may have leased chunks: they are claimable again when their leases expire.
             await _end([claims, stop])
             await self._drain(drain_seconds)
@@ -124,6 +128,29 @@ class WorkerLoop:
             wait=self._settings.claim_wait,
         )
         return list(claimed)
+
+    def claim(self, ended: int) -> ClaimChunksRequest | None:
+        """Return the claim for the slots of leases that end; their handlers have ended or are abandoned."""
+        free = min(ended, ended + self._count_free_slots())
+        if self._draining or free <= 0:
+            return None
+        return ClaimChunksRequest(
+            kinds=list(self._handlers),
+            worker=self._settings.name,
+            max_chunks=free,
+            lease_duration=duration(self._settings.lease_duration),
+        )
+
+    def start(self, claimed: Sequence[ClaimedChunk]) -> None:
+        """Work on chunks that were claimed with reports; release them when the worker has stopped meanwhile."""
+        for chunk in claimed:
+            if not self._draining:
+                self._start_attempt(chunk)
+                continue
+            release = ChunkRelease(lease_token=chunk.lease.token, reason=StopReason.DRAINING.value)
+            task = self._start("release of a claim", self._reports.releases.submit(release))
+            self._unwanted.add(task)
+            task.add_done_callback(self._unwanted.discard)
 
     async def _free_slots(self) -> int:
         while (free := self._count_free_slots()) <= 0:
@@ -179,7 +206,9 @@ class WorkerLoop:
         for attempt in self._attempts.values():
             attempt.abandon()
         await self._wait_for_attempts(_LAST_REPORTS_SECONDS)
-        await _end(list(self._attempts))
+        if self._unwanted:
+            await asyncio.wait(list(self._unwanted), timeout=_LAST_REPORTS_SECONDS)
+        await _end([*self._attempts, *self._unwanted])
 
     async def _wait_for_attempts(self, seconds: float) -> None:
         if self._attempts:

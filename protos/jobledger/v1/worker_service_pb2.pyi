@@ -185,13 +185,16 @@ class ClaimChunksRequest(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     LEASE_DURATION_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
+    JOB_IDS_FIELD_NUMBER: _builtins.int
     max_chunks: _builtins.int
     """max_chunks is how many chunks to lease at the most, 0 to 1,000. 0: 1."""
     worker: _builtins.str
     """worker names the worker, for people and the audit trail: 1 to 256 characters. Required."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds that the worker can do, 1 to 100, none of the service's own ("jobledger.…"). Required."""
+        """kinds are the kinds that the worker can do, 1 to 100, none of the service's own ("jobledger.…"). Required without
+        job_ids.
+        """
 
     @_builtins.property
     def lease_duration(self) -> _duration_pb2.Duration:
@@ -201,6 +204,12 @@ class ClaimChunksRequest(_message.Message):
     def wait(self) -> _duration_pb2.Duration:
         """wait is how long to wait for work when there is none, 0 s to 5 min. Absent: 0 s."""
 
+    @_builtins.property
+    def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """job_ids are the jobs whose chunks to lease, at most 100, in place of kinds. A job that has no chunk for a worker, has
+        ended or does not exist has none to lease. Empty: the jobs of kinds.
+        """
+
     def __init__(
         self,
         *,
@@ -209,10 +218,11 @@ class ClaimChunksRequest(_message.Message):
         worker: _builtins.str = ...,
         lease_duration: _duration_pb2.Duration | None = ...,
         wait: _duration_pb2.Duration | None = ...,
+        job_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease_duration", b"lease_duration", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "lease_duration", b"lease_duration", "max_chunks", b"max_chunks", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ids", b"job_ids", "kinds", b"kinds", "lease_duration", b"lease_duration", "max_chunks", b"max_chunks", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -509,7 +519,9 @@ class HeartbeatRequest(_message.Message):
 
     @_builtins.property
     def lease_duration(self) -> _duration_pb2.Duration:
-        """lease_duration is how long each lease lasts from now, 1 s to 24 h. Absent: 60 s."""
+        """lease_duration is how long each lease lasts from now and from later heartbeats, 1 s to 24 h. Absent: each lease keeps
+        the duration of its claim, or of its last heartbeat with one.
+        """
 
     def __init__(
         self,
@@ -622,18 +634,26 @@ class CompleteChunksRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COMPLETIONS_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def completions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkCompletion]:
         """completions are the leases, 1 to 1,000, each once. Required."""
+
+    @_builtins.property
+    def claim(self) -> Global___ClaimChunksRequest:
+        """claim asks for the next chunks in the same commit, as ClaimChunks does; its wait must be 0 s or absent. A call that
+        changes too much for one commit claims with its last one. Absent: none.
+        """
 
     def __init__(
         self,
         *,
         completions: _abc.Iterable[Global___ChunkCompletion] | None = ...,
+        claim: Global___ClaimChunksRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "completions", b"completions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -646,18 +666,24 @@ class CompleteChunksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    CLAIMED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseResult]:
         """results are one for each completion, in order."""
+
+    @_builtins.property
+    def claimed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedChunk]:
+        """claimed are the chunks that were leased by claim. Empty when there were none, or when the answer has no room for them."""
 
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___LeaseResult] | None = ...,
+        claimed: _abc.Iterable[Global___ClaimedChunk] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed", b"claimed", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -754,18 +780,24 @@ class FailChunksRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FAILURES_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkFailure]:
         """failures are the leases, 1 to 1,000, each once. Required."""
+
+    @_builtins.property
+    def claim(self) -> Global___ClaimChunksRequest:
+        """claim asks for the next chunks in the same commit, as in CompleteChunksRequest. Absent: none."""
 
     def __init__(
         self,
         *,
         failures: _abc.Iterable[Global___ChunkFailure] | None = ...,
+        claim: Global___ClaimChunksRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "failures", b"failures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -778,18 +810,24 @@ class FailChunksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    CLAIMED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseResult]:
         """results are one for each failure, in order."""
+
+    @_builtins.property
+    def claimed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedChunk]:
+        """claimed are the chunks that were leased by claim, as in CompleteChunksResponse."""
 
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___LeaseResult] | None = ...,
+        claimed: _abc.Iterable[Global___ClaimedChunk] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed", b"claimed", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

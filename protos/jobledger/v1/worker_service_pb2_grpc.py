@@ -119,7 +119,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteChunks(self, request, context):
-        """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK.
+        """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
+        same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
@@ -129,7 +130,7 @@ class WorkerServiceServicer:
 
     def FailChunks(self, request, context):
         """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
-        claimed again.
+        claimed again. With `claim` the same commit leases the next chunks.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """

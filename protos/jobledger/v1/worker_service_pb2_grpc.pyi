@@ -60,13 +60,14 @@ class WorkerServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     CompleteChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]
-    """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK.
+    """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
+    same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     FailChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]
     """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
-    claimed again.
+    claimed again. With `claim` the same commit leases the next chunks.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
@@ -118,13 +119,14 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     CompleteChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]  # type: ignore[assignment]
-    """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK.
+    """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
+    same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     FailChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]  # type: ignore[assignment]
     """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
-    claimed again.
+    claimed again. With `claim` the same commit leases the next chunks.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
@@ -197,7 +199,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.CompleteChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.CompleteChunksResponse, _abc.Awaitable[_worker_service_pb2.CompleteChunksResponse]]:
-        """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK.
+        """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
+        same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
@@ -209,7 +212,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.FailChunksResponse, _abc.Awaitable[_worker_service_pb2.FailChunksResponse]]:
         """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
-        claimed again.
+        claimed again. With `claim` the same commit leases the next chunks.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """

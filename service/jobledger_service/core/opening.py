@@ -28,6 +28,7 @@ from .ledger.readers import Readers
 from .ledger.row_families import OpenFamily
 from .ledger.shares import Shares
 from .ledger.watch import Watch
+from .model.chunk import NO_KIND
 from .model.limits import SECOND
 from .store.clock import Clock
 from .store.engines import Database
@@ -75,7 +76,8 @@ def open_kernel(
 
     def on_remote_entry(entry: Entry) -> None:
         if entry.ready and entry.after is not None:
-            claims.wake({(entry.after.owner, entry.after.kind): entry.ready})
+            queues = (entry.after.owner, entry.after.kind), (entry.job_key, NO_KIND)
+            claims.wake(dict.fromkeys(queues, entry.ready))
 
     feed = LiveFeed(store, readers, codec, on_remote_entry, sole_writer=database.single_writer)
     schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES

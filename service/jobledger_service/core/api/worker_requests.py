@@ -12,6 +12,7 @@ from jobledger_service.core.ledger import commands
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
 from jobledger_service.core.model.epoch import Epoch
+from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.leases import NO_LEASE, Lease
 from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
@@ -40,16 +41,38 @@ class RequestContext:
 def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[commands.ClaimChunks, float]:
     """Return the command of ClaimChunks, and the maximum wait in seconds."""
     checks = Checks()
-    checks.count("kinds", len(request.kinds), 100, min_count=1)
-    for index, kind in enumerate(request.kinds):
-        checks.kind(f"kinds[{index}]", kind)
-        checks.not_reserved(f"kinds[{index}]", kind)
-    checks.within("max_chunks", request.max_chunks, 0, MAX_LEASES)
-    wait = checks.micros("wait", request.wait, 0, MAX_CLAIM_WAIT)
-    by = _claim(checks, request)
+    command, wait = _claim_chunks(checks, request, caller), checks.micros("wait", request.wait, 0, MAX_CLAIM_WAIT)
     checks.done()
+    return command, wait / SECOND
+
+
+def next_chunks(request: api.CompleteChunksRequest | api.FailChunksRequest, caller: Caller) -> commands.ClaimChunks:
+    """Return the claim that comes with reports."""
+    checks = Checks()
+    command = _claim_chunks(checks, request.claim, caller, "claim.")
+    if request.claim.wait.ByteSize():
+        checks.fault("claim.wait", "must be 0 s or absent")
+    checks.done()
+    return command
+
+
+def _claim_chunks(
+    checks: Checks, request: api.ClaimChunksRequest, caller: Caller, path: str = ""
+) -> commands.ClaimChunks:
+    checks.count(f"{path}kinds", len(request.kinds), 100, min_count=0 if request.job_ids else 1)
+    for index, kind in enumerate(request.kinds):
+        checks.kind(f"{path}kinds[{index}]", kind)
+        checks.not_reserved(f"{path}kinds[{index}]", kind)
+    checks.count(f"{path}job_ids", len(request.job_ids), 100)
+    if request.kinds and request.job_ids:
+        checks.fault(f"{path}job_ids", "must be empty with kinds")
+    for index, job_id in enumerate(request.job_ids):
+        checks.job_id(f"{path}job_ids[{index}]", job_id)
+    checks.within(f"{path}max_chunks", request.max_chunks, 0, MAX_LEASES)
+    by = _claim(checks, request, path=path)
     kinds = tuple(sorted(set(request.kinds)))
-    return commands.ClaimChunks(caller.owner, kinds, request.max_chunks or 1, by), wait / SECOND
+    job_keys = tuple(sorted({job_key(caller.owner, job_id) for job_id in request.job_ids}))
+    return commands.ClaimChunks(caller.owner, kinds, request.max_chunks or 1, by, job_keys)
 
 
 def watch_leases(request: api.WatchLeasesRequest) -> frozenset[str]:
@@ -75,15 +98,15 @@ def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.Clai
     return commands.ClaimChunk(caller.owner, request.job_id, request.chunk_index, by)
 
 
-def _claim(checks: Checks, request: Any, task_id: str = "") -> Claim:  # noqa: ANN401  both claims
-    checks.at_most("worker", request.worker, 256, min_length=1)
-    return Claim(request.worker, _lease_duration(checks, request), task_id)
+def _claim(checks: Checks, request: Any, task_id: str = "", path: str = "") -> Claim:  # noqa: ANN401  both claims
+    checks.at_most(f"{path}worker", request.worker, 256, min_length=1)
+    return Claim(request.worker, _lease_duration(checks, request, path) or limits.DEFAULT_LEASE, task_id)
 
 
-def _lease_duration(checks: Checks, request: Any) -> int:  # noqa: ANN401  claims and heartbeats
+def _lease_duration(checks: Checks, request: Any, path: str = "") -> int | None:  # noqa: ANN401  claims and heartbeats
     if not request.HasField("lease_duration"):
-        return limits.DEFAULT_LEASE
-    return checks.micros("lease_duration", request.lease_duration, SECOND, DAY)
+        return None
+    return checks.micros(f"{path}lease_duration", request.lease_duration, SECOND, DAY)
 
 
 def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestContext) -> commands.Heartbeat:

@@ -1,16 +1,26 @@
 """WorkerService: read the request, submit, map, return."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import worker_service_pb2 as api
 
 from jobledger_service.core.ledger.active_workers import ActiveWorkers
 from jobledger_service.core.ledger.claims import ClaimQueue
-from jobledger_service.core.ledger.commands import ClaimedChunk, Command, FailChunks, LeaseAnswer, LeaseStatus
+from jobledger_service.core.ledger.commands import (
+    ClaimChunks,
+    ClaimedChunk,
+    Command,
+    EndReports,
+    FailChunks,
+    LeaseAnswer,
+    LeaseStatus,
+    ReportAndClaim,
+)
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.feed.live_feed import LiveFeed
 from jobledger_service.core.model.chunk import WorkError
@@ -49,6 +59,14 @@ class Reports(NamedTuple):
     command: Command[Any, Sequence[LeaseAnswer]]
 
 
+class Ends(NamedTuple):
+    """The reports of a call that ends leases, and the claim that comes with them."""
+
+    tokens: Sequence[str]
+    command: EndReports
+    claim: ClaimChunks | None
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerService:
     """The calls of WorkerService."""
@@ -66,16 +84,21 @@ class WorkerService:
         command, wait = read.claim_chunks(request, caller)
         self.active_workers.record(caller.owner, request.worker)
         claimed = await self.claims.claim(command, wait)
-        parts: list[bytes] = []
-        size = 0
+        return await self._joined([], claimed, lambda chunk: api.ClaimChunksResponse(chunks=[chunk]))
+
+    async def _joined(
+        self, parts: list[bytes], claimed: Sequence[ClaimedChunk], response: Callable[[api.ClaimedChunk], Message]
+    ) -> bytes:
+        """Return a response of these parts and as many claimed chunks as it has room for; the others are released."""
+        size = sum(map(len, parts))
         for number, one in enumerate(claimed):
             message = await self._shown(one)
             if message is None:
                 continue
-            part = api.ClaimChunksResponse(chunks=[message]).SerializeToString()
+            part = response(message).SerializeToString()
             size += len(part)
             if parts and size > MAX_REPLY_BYTES:
-                self.claims.release(caller.owner, claimed[number:], NO_ROOM)
+                self.claims.release(one.job.spec.owner, claimed[number:], NO_ROOM)
                 break
             parts.append(part)
         return b"".join(parts)
@@ -120,24 +143,32 @@ class WorkerService:
             ]
         )
 
-    def read_CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> Reports:
-        return Reports(
-            [one.lease_token for one in request.completions],
-            read.complete_chunks(request, caller, self.request_context),
-        )
+    def read_CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> Ends:
+        command = read.complete_chunks(request, caller, self.request_context)
+        return _ends([one.lease_token for one in request.completions], command, request, caller)
 
-    async def CompleteChunks(self, reports: Reports, caller: Caller) -> api.CompleteChunksResponse:  # noqa: ARG002  the form of a method
-        answers = await self.committer.submit(reports.command)
-        return api.CompleteChunksResponse(results=_results(reports.tokens, answers))
+    async def CompleteChunks(self, ends: Ends, caller: Caller) -> bytes:
+        return await self._end(ends, caller, api.CompleteChunksResponse)
 
-    def read_FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> Reports:
-        return Reports(
-            [one.lease_token for one in request.failures], read.fail_chunks(request, caller, self.request_context)
-        )
+    def read_FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> Ends:
+        command = read.fail_chunks(request, caller, self.request_context)
+        return _ends([one.lease_token for one in request.failures], command, request, caller)
 
-    async def FailChunks(self, reports: Reports, caller: Caller) -> api.FailChunksResponse:  # noqa: ARG002  the form of a method
-        answers = await self.committer.submit(reports.command)
-        return api.FailChunksResponse(results=_results(reports.tokens, answers))
+    async def FailChunks(self, ends: Ends, caller: Caller) -> bytes:
+        return await self._end(ends, caller, api.FailChunksResponse)
+
+    async def _end(
+        self, ends: Ends, caller: Caller, response: type[api.CompleteChunksResponse | api.FailChunksResponse]
+    ) -> bytes:
+        answers: Sequence[LeaseAnswer]
+        claimed: Sequence[ClaimedChunk] = ()
+        if ends.claim is None:
+            answers = await self.committer.submit(ends.command)
+        else:
+            self.active_workers.record(caller.owner, ends.claim.by.worker)
+            answers, claimed = await self.claims.report_and_claim(ReportAndClaim(ends.command, ends.claim))
+        results = response(results=_results(ends.tokens, answers)).SerializeToString()
+        return await self._joined([results], claimed, lambda chunk: response(claimed=[chunk]))
 
     def read_ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> Reports:
         return Reports(
@@ -159,6 +190,15 @@ class WorkerService:
 
 
 _STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
+
+
+def _ends(
+    tokens: Sequence[str],
+    command: EndReports,
+    request: api.CompleteChunksRequest | api.FailChunksRequest,
+    caller: Caller,
+) -> Ends:
+    return Ends(tokens, command, read.next_chunks(request, caller) if request.HasField("claim") else None)
 
 
 def _expire_time(answer: LeaseAnswer) -> Timestamp | None:

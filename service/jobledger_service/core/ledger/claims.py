@@ -12,7 +12,7 @@ from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.work import NOTHING_NEW, Release
 
-from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, ReleaseChunks
+from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, LeaseAnswer, ReleaseChunks, ReportAndClaim
 from .committer import Committer
 
 log = structlog.get_logger(__name__)
@@ -30,8 +30,8 @@ RELEASE = Release("the caller left before the claim was answered")
 class ClaimQueue:
     """The claims of workers, of which some wait for work.
 
-    A claim is in the queues of its kinds from before its first query until it ends. So chunks that become ready during
-    a query wake it too, and a wake-up that it did not need goes to the next claim.
+    A claim is in the queues of its kinds or jobs from before its first query until it ends. So chunks that become ready
+    during a query wake it too, and a wake-up that it did not need goes to the next claim.
     """
 
     def __init__(self, committer: Committer) -> None:
@@ -44,7 +44,7 @@ class ClaimQueue:
         """Return leased chunks, waiting up to `wait` seconds for some; none when there are none by then."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
-        with self._registered([(command.owner, kind) for kind in command.kinds]) as waiter:
+        with self._registered(command.query.queues) as waiter:
             while True:
                 waiter.begin_attempt()
                 claimed = await self._try_claim(command)
@@ -66,6 +66,14 @@ class ClaimQueue:
 
         def on_abandoned(claimed: list[ClaimedChunk] | None) -> None:
             self.release(command.owner, claimed or (), RELEASE)
+
+        return await self._committer.submit(command, on_abandoned)
+
+    async def report_and_claim(self, command: ReportAndClaim) -> tuple[list[LeaseAnswer], list[ClaimedChunk]]:
+        """End leases and return the outcomes, and the next chunks, none when there are none now."""
+
+        def on_abandoned(answer: tuple[list[LeaseAnswer], list[ClaimedChunk]]) -> None:
+            self.release(command.owner, answer[1], RELEASE)
 
         return await self._committer.submit(command, on_abandoned)
 
@@ -166,7 +174,8 @@ class _Waiter:
 
     def end_attempt(self, claimed: Sequence[ClaimedChunk], *, full: bool) -> None:
         """Drop the wake-ups that the query used: all, unless other queues gave it all that it wanted."""
-        self._used_by_attempt -= {one.job.queue for one in claimed} if full else self._used_by_attempt
+        full_queues = {queue for one in claimed for queue in one.job.queues}
+        self._used_by_attempt -= full_queues if full else self._used_by_attempt
 
     @property
     def unused(self) -> set[Queue]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.chunk import ChunkKey, Queue
+from jobledger_service.core.model.chunk import NO_KIND, ChunkKey, Queue
 from jobledger_service.core.store.writes import WaitingChunk
 
 FIRST_FETCH = 100
@@ -20,16 +20,17 @@ LockFree = Callable[[Collection[str]], Collection[str]]
 
 
 class ClaimQuery(MsgStruct, frozen=True):
-    """A query for waiting chunks: of one owner, of any of the kinds."""
+    """A query for waiting chunks of one owner: of any of the kinds, or of any of the jobs, by key."""
 
     owner: str
     kinds: tuple[str, ...]
     limit: int
+    job_keys: tuple[str, ...] = ()
 
     @property
     def queues(self) -> list[Queue]:
         """The queues of these chunks."""
-        return [(self.owner, kind) for kind in self.kinds]
+        return [*((self.owner, kind) for kind in self.kinds), *((key, NO_KIND) for key in self.job_keys)]
 
 
 class Picked(MsgStruct):

@@ -326,7 +326,8 @@ class WorkingSet:
                 left.deltas.append(touched.delta(job))
             if count := touched.ready(job):
                 for ready in (left.ready,) if touched.changes else (left.ready, left.ready_without_event):
-                    ready[job.queue] = ready.get(job.queue, 0) + count
+                    for queue in job.queues:
+                        ready[queue] = ready.get(queue, 0) + count
         return left
 
     def save(self, left: BatchChanges) -> list[type[RowFamily]]:

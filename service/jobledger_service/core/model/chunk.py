@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
+from .limits import DEFAULT_LEASE
 from .states import ChunkState
 
 WHOLE: Final = 1_000_000
@@ -16,7 +17,8 @@ WHOLE: Final = 1_000_000
 ChunkKey = tuple[str, int]
 """The key of its job, and its index."""
 Queue = tuple[str, str]
-"""An owner and a kind: the queue in which chunks wait for workers."""
+"""Where chunks wait for workers: an owner and a kind; or a job's key and NO_KIND, for those of one job alone."""
+NO_KIND: Final = ""
 
 
 class Artifact(MsgStruct, frozen=True):
@@ -95,6 +97,8 @@ class Chunk(MsgStruct, frozen=True):
     end_time: int | None = None
     lease_expire_time: int | None = None
     not_before: int | None = None
+    lease_duration: int = DEFAULT_LEASE
+    """How long the latest lease lasts from each heartbeat on, in microseconds."""
 
     @property
     def items(self) -> int:

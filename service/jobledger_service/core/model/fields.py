@@ -136,6 +136,7 @@ CHUNK_FIELDS: Final = (
     Field("progress.message", Kept.CURRENT),
     Field("error", Kept.CURRENT),
     Field("start_time", Kept.CURRENT),
+    Field("lease_duration", Kept.CURRENT),
 )
 
 

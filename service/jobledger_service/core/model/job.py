@@ -206,6 +206,11 @@ class Job(MsgStruct, frozen=True):
         return self.spec.owner, self.spec.kind
 
     @property
+    def queues(self) -> list[tuple[str, str]]:
+        """The queues from which its chunks are claimed: that of its kind, and its own."""
+        return [self.queue, (self.key, "")]
+
+    @property
     def queued_time(self) -> int:
         """When the job last started to wait: at its creation, or at its retry."""
         return self.spec.create_time if self.retry_time is None else self.retry_time

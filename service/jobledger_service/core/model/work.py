@@ -52,6 +52,7 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
         start_time=now,
         end_time=None,
         lease_expire_time=now + by.lease_duration,
+        lease_duration=by.lease_duration,
         not_before=None,
     )
     change = Change(ChangeType.CLAIMED, by.worker, before, job.state, chunk.index)
@@ -70,9 +71,13 @@ class WorkReport(MsgStruct, frozen=True):
 NOTHING_NEW: Final = WorkReport("")
 
 
-def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int, now: int) -> Step:
-    """Extend a held lease and apply the report; only a report with something new is a change."""
-    extended = replace(chunk, lease_expire_time=now + lease_duration)
+def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | None, now: int) -> Step:
+    """Extend a held lease and apply the report; only a report with something new is a change.
+
+    A lease keeps its duration, in microseconds, unless `lease_duration` is another one.
+    """
+    duration = lease_duration or chunk.lease_duration
+    extended = replace(chunk, lease_expire_time=now + duration, lease_duration=duration)
     after, new = _reported(job, extended, report, now)
     if new == extended and after is job:
         return Step(job, (extended,))

@@ -3,12 +3,25 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Text, bindparam, cast, literal_column, select, true, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    literal_column,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
 
-from jobledger_service.core.model.chunk import Queue
+from jobledger_service.core.model.chunk import NO_KIND, Queue
+from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 
 from .dialects import Dialect
-from .tables import chunks, waiting
+from .tables import chunks, jobs, waiting
 from .writes import WaitingChunk
 
 MAX_QUEUES: Final = 32
@@ -31,7 +44,7 @@ class WaitingChunks:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._statements: dict[tuple[int, bool], Any] = {}
+        self._statements: dict[tuple[bool, int, bool], Any] = {}
         place = chunks.c.job_key + literal_column("'#'") + cast(chunks.c.chunk_index, Text)
         self._but = ~dialect.is_one_of(chunks.c.job_key, "but") & ~dialect.is_one_of(place, "but")
 
@@ -43,22 +56,25 @@ class WaitingChunks:
         A queue without any is left out.
         """
         found: dict[Queue, list[WaitingChunk]] = {}
-        queues = list(wanted.items())
-        for some in (queues[begin : begin + MAX_QUEUES] for begin in range(0, len(queues), MAX_QUEUES)):
-            walks = 1 << (len(some) - 1).bit_length()
-            parameters: dict[str, object] = {"but": self._dialect.key_values(excluded)} if excluded else {}
-            for n, ((owner, kind), limit) in enumerate([*some, *[(EMPTY_QUEUE, 0)] * (walks - len(some))]):
-                parameters |= {f"owner_{n}": owner, f"kind_{n}": kind, f"limit_{n}": limit}
-            for owner, kind, priority, create_time, job_key, index in connection.execute(
-                self._statement(walks, passes_over=bool(excluded)), parameters
-            ):
-                found.setdefault((owner, kind), []).append(WaitingChunk(-priority, create_time, job_key, index))
+        for of_jobs in False, True:
+            queues = [(queue, limit) for queue, limit in wanted.items() if (queue[1] == NO_KIND) is of_jobs]
+            for some in (queues[begin : begin + MAX_QUEUES] for begin in range(0, len(queues), MAX_QUEUES)):
+                walks = 1 << (len(some) - 1).bit_length()
+                parameters: dict[str, object] = {"but": self._dialect.key_values(excluded)} if excluded else {}
+                for n, ((first, kind), limit) in enumerate([*some, *[(EMPTY_QUEUE, 0)] * (walks - len(some))]):
+                    parameters |= {f"first_{n}": first, f"limit_{n}": limit} | ({} if of_jobs else {f"kind_{n}": kind})
+                for owner, kind, priority, create_time, job_key, index in connection.execute(
+                    self._statement(walks, of_jobs=of_jobs, passes_over=bool(excluded)), parameters
+                ):
+                    queue = (job_key, NO_KIND) if of_jobs else (owner, kind)
+                    found.setdefault(queue, []).append(WaitingChunk(-priority, create_time, job_key, index))
         return found
 
-    def _statement(self, walks: int, *, passes_over: bool) -> Any:  # noqa: ANN401  SQLAlchemy's name for it depends on the number of walks
-        key = walks, passes_over
+    def _statement(self, walks: int, *, of_jobs: bool, passes_over: bool) -> Any:  # noqa: ANN401  SQLAlchemy's name for it depends on the number of walks
+        key = of_jobs, walks, passes_over
         if key not in self._statements:
-            each = [_walk(n, self._but if passes_over else true()) for n in range(walks)]
+            queue = _of_job if of_jobs else _of_kind
+            each = [_walk(n, and_(*queue(n)), self._but if passes_over else true()) for n in range(walks)]
             if walks == 1:
                 self._statements[key] = each[0]
             else:
@@ -66,11 +82,26 @@ class WaitingChunks:
         return self._statements[key]
 
 
-def _walk(n: int, condition: ColumnElement[bool]) -> Any:  # noqa: ANN401  as above
+def _of_kind(n: int) -> list[ColumnElement[bool]]:
+    return [chunks.c.owner == bindparam(f"first_{n}"), chunks.c.kind == bindparam(f"kind_{n}")]
+
+
+def _of_job(n: int) -> list[ColumnElement[bool]]:
+    """Return the conditions that lead to the chunks of one job in the index; those of service jobs are no worker's.
+
+    A range in place of `job_key =`: with that, SQLite walks the primary key, and so the chunks that do not wait.
+    """
+    key: ColumnElement[str] = bindparam(f"first_{n}")
+    of_job = (chunks.c.owner, jobs.c.owner), (chunks.c.kind, jobs.c.kind), (chunks.c.priority, jobs.c.priority)
+    equal = [
+        column == select(value).where(jobs.c.job_key == key).scalar_subquery()
+        for column, value in (*of_job, (chunks.c.create_time, jobs.c.create_time))
+    ]
+    place = tuple_(chunks.c.job_key, chunks.c.chunk_index)
+    begin, end = (tuple_(key, literal_column(index)) for index in ("0", "2147483647"))
+    return [*equal, place >= begin, place <= end, chunks.c.kind.not_in(SERVICE_KINDS)]
+
+
+def _walk(n: int, queue: ColumnElement[bool], condition: ColumnElement[bool]) -> Any:  # noqa: ANN401  as above
     place = (chunks.c.priority.desc(), chunks.c.create_time, chunks.c.job_key, chunks.c.chunk_index)
-    return (
-        select(*_COLUMNS)
-        .where(chunks.c.owner == bindparam(f"owner_{n}"), chunks.c.kind == bindparam(f"kind_{n}"), waiting, condition)
-        .order_by(*place)
-        .limit(bindparam(f"limit_{n}"))
-    )
+    return select(*_COLUMNS).where(queue, waiting, condition).order_by(*place).limit(bindparam(f"limit_{n}"))

@@ -4,10 +4,10 @@ from .base import Command
 from .callers import CancelJob, CreateJob, CreateJobs, DeleteJob, FindCreated, RetryJob, UpdateJob
 from .deletion import OnDeletion
 from .partial_commands import PartialResult
-from .reports import CompleteChunks, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
+from .reports import CompleteChunks, EndReports, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
 from .runs import StepLease, StepOutcome
 from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
-from .workers import ClaimChunk, ClaimChunks, ClaimedChunk
+from .workers import ClaimChunk, ClaimChunks, ClaimedChunk, ReportAndClaim
 
 __all__ = [
     "CancelJob",
@@ -19,6 +19,7 @@ __all__ = [
     "CreateJob",
     "CreateJobs",
     "DeleteJob",
+    "EndReports",
     "ExpireLeases",
     "FailChunks",
     "FindCreated",
@@ -30,6 +31,7 @@ __all__ = [
     "ReadyRetries",
     "ReleaseChunks",
     "RemoveExpired",
+    "ReportAndClaim",
     "RetryJob",
     "StepLease",
     "StepOutcome",

@@ -124,9 +124,9 @@ ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
 
 
 class Heartbeat(LeaseReports[HeartbeatItem], frozen=True, kw_only=True):
-    """Extend leases and apply their reports."""
+    """Extend leases and apply their reports; each lease keeps its duration when `lease_duration` is None."""
 
-    lease_duration: int
+    lease_duration: int | None
 
     def do(self, work: WorkingSet, item: HeartbeatItem) -> LeaseAnswer:
         lease, report = item
@@ -185,3 +185,7 @@ class ReleaseChunks(LeaseReports[ReleaseItem], frozen=True):
         return self._end(
             work, lease, LeaseEnd.RELEASED, lambda job, chunk: rules.release(job, chunk, report, release, work.now)
         )
+
+
+EndReports = CompleteChunks | FailChunks
+"""The reports with which a worker may ask for the next chunks."""

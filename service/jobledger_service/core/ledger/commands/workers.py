@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 
 from jobledger_service.core.ledger.picking import ClaimQuery
 from jobledger_service.core.ledger.row_families import Needs
@@ -15,6 +16,8 @@ from jobledger_service.core.model.leases import Lease, holds, lease_of
 from jobledger_service.core.model.service_kinds import is_reserved
 
 from .base import Command
+from .partial_commands import PartialResult
+from .reports import EndReports, LeaseAnswer
 
 
 class ClaimedChunk(MsgStruct, frozen=True):
@@ -36,7 +39,7 @@ def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[ClaimedChunk]:
 
 
 class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], MsgStruct, frozen=True):
-    """Lease up to `limit` chunks of the given kinds; answers with those that were available.
+    """Lease up to `limit` chunks of the given kinds, or jobs by key; answers with those that were available.
 
     None, instead of an empty list, means that other replicas hold the waiting chunks: some may be available in a
     moment.
@@ -46,19 +49,22 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
     kinds: tuple[str, ...]
     limit: int
     by: rules.Claim
+    job_keys: tuple[str, ...] = ()
 
-    def _query(self) -> ClaimQuery:
-        return ClaimQuery(self.owner, self.kinds, self.limit)
+    @property
+    def query(self) -> ClaimQuery:
+        """The chunks that it may lease."""
+        return ClaimQuery(self.owner, self.kinds, self.limit, self.job_keys)
 
     @property
     def weight(self) -> int:
         return self.limit
 
     def needs(self) -> Needs:
-        return Needs(claim_query=self._query())
+        return Needs(claim_query=self.query)
 
     def decide(self, work: WorkingSet) -> list[ChunkKey] | None:
-        picked = work.picked(self._query())
+        picked = work.picked(self.query)
         taken = [*self._taken(work, picked.chunks)]
         missed = picked.contended or len(taken) < len(picked.chunks)
         return None if missed and not taken else taken
@@ -90,6 +96,44 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
     except (ChunkNotClaimable, JobUnreadable):
         return False
     return True
+
+
+class ReportAndClaim(
+    Command[tuple[list[LeaseAnswer], list[ChunkKey]] | PartialResult, tuple[list[LeaseAnswer], list[ClaimedChunk]]],
+    MsgStruct,
+    frozen=True,
+):
+    """End leases, then lease the next chunks, in one commit; a report of several commits claims in the last of them."""
+
+    reserved = True
+    report: EndReports
+    claim: ClaimChunks
+
+    @property
+    def owner(self) -> str:
+        return self.report.owner
+
+    @property
+    def weight(self) -> int:
+        return self.report.weight + self.claim.weight
+
+    def rows(self, work: WorkingSet) -> int:
+        return self.report.rows(work) + self.claim.weight
+
+    def needs(self) -> Needs:
+        return replace(self.report.needs(), claim_query=self.claim.query)
+
+    def decide(self, work: WorkingSet) -> tuple[list[LeaseAnswer], list[ChunkKey]] | PartialResult:
+        answers = self.report.decide(work)
+        if isinstance(answers, PartialResult):
+            return PartialResult(replace(self, report=answers.rest))
+        return answers, [] if work.exceeded else self.claim.decide(work) or []
+
+    def answer(
+        self, decided: tuple[list[LeaseAnswer], list[ChunkKey]] | PartialResult, work: WorkingSet
+    ) -> tuple[list[LeaseAnswer], list[ClaimedChunk]]:
+        assert not isinstance(decided, PartialResult)  # noqa: S101  a batch answers none of these
+        return decided[0], _claimed(decided[1], work)
 
 
 class ClaimChunk(Command[ChunkKey, ClaimedChunk], MsgStruct, frozen=True):
