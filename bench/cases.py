@@ -105,6 +105,24 @@ class CreateJob(Simple):
 
 
 @dataclass(slots=True)
+class BatchCreateJobs(Simple):
+    """A hundred such jobs in one call."""
+
+    jobs: int = 100
+
+    async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:  # noqa: ARG002  the form
+        """Use a kind that nobody claims."""
+        self.templates = [jobs.new_jobs("bench.batch", 5, self.jobs)]
+        return await self.record(ours)
+
+    def check(self) -> None:
+        """Require that all jobs are new."""
+        results = jobs_api.BatchCreateJobsResponse.FromString(self.last).results
+        if sum(result.created for result in results) != self.jobs:
+            raise ValueError(f"BatchCreateJobs did not create {self.jobs} jobs")
+
+
+@dataclass(slots=True)
 class Heartbeat(Simple):
     """A worker in each slot reports progress on all chunks of a job of its own."""
 
@@ -255,4 +273,5 @@ def cases(job_id: str) -> dict[str, Case]:
         "CompleteClaim-1": CompleteClaim(1),
         "CompleteClaim-50": CompleteClaim(50),
         "CreateJob": CreateJob(f"{JOBS}/CreateJob"),
+        "BatchCreateJobs-100": BatchCreateJobs(f"{JOBS}/BatchCreateJobs"),
     }

@@ -40,18 +40,28 @@ def stamped(template: bytes) -> bytes:
 
 def new_job(kind: str, chunks: int) -> bytes:
     """Return the template of a CreateJob with chunks of 500 items each."""
+    return _new_job(kind, chunks).SerializeToString()
+
+
+def new_jobs(kind: str, chunks: int, count: int) -> bytes:
+    """Return the template of a BatchCreateJobs of such jobs."""
+    requests = [_new_job(kind, chunks, f"-{number}") for number in range(count)]
+    return jobs_api.BatchCreateJobsRequest(requests=requests).SerializeToString()
+
+
+def _new_job(kind: str, chunks: int, suffix: str = "") -> jobs_api.CreateJobRequest:
     source = Struct()
     source.update(
         {"bucket": "s3://scans-eu-1/2024-03", "width": 1024, "model": "ocr-large-v2", "languages": ["en", "de"]}
     )
     return jobs_api.CreateJobRequest(
-        request_id=f"bench-{STAMP.decode()}",
+        request_id=f"bench-{STAMP.decode()}{suffix}",
         kind=kind,
         display_name=f"Invoices of March, part {STAMP.decode()}.tar",
         input=source,
         labels={"team": "documents", "env": "production"},
         item_count=500 * chunks,
-    ).SerializeToString()
+    )
 
 
 def claim(kind: str, limit: int) -> bytes:

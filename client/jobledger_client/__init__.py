@@ -33,6 +33,7 @@ from jobledger_client._enums import (
     JobState,
     JobView,
     LeaseStatus,
+    OnConflict,
     Role,
     StatsStep,
     SystemStatus,
@@ -94,8 +95,10 @@ from jobledger_client._errors import (
     TooManyWebhooksError,
     UnauthenticatedError,
     UnavailableError,
+    UniqueKeyTakenError,
     WebhookNotFoundError,
 )
+from jobledger_client._new_jobs import JobOutcome, NewJob
 from jobledger_client._policies import ChunkSpec, RetryPolicy, Stage
 from jobledger_client._requests import JobFilterFields
 from jobledger_client._retry import Backoff
@@ -188,6 +191,7 @@ __all__ = [
     "JobNotEndedError",
     "JobNotFoundError",
     "JobOrder",
+    "JobOutcome",
     "JobState",
     "JobUnreadableError",
     "JobView",
@@ -197,9 +201,11 @@ __all__ = [
     "LimitCalls",
     "LimitError",
     "MessageTooLargeError",
+    "NewJob",
     "NotFoundError",
     "NotRetryable",
     "NothingToRetryError",
+    "OnConflict",
     "PageTokenInvalidError",
     "Pages",
     "PermissionDeniedError",
@@ -227,6 +233,7 @@ __all__ = [
     "TooManyWebhooksError",
     "UnauthenticatedError",
     "UnavailableError",
+    "UniqueKeyTakenError",
     "UsageDimension",
     "Watch",
     "WatchMessageType",

@@ -47,6 +47,13 @@ class FailurePolicy(ContractEnum):
     FAIL_FAST = 2
 
 
+class OnConflict(ContractEnum):
+    """What becomes of a new job whose unique key an unfinished job has."""
+
+    RETURN = 1
+    REFUSE = 2
+
+
 class ChunkState(ContractEnum):
     """The states of a chunk."""
 

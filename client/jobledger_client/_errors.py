@@ -14,7 +14,8 @@ JobledgerError
 ├── JobUnreadableError           JOB_UNREADABLE: what is stored of the job is damaged
 ├── AlreadyExistsError
 │   ├── JobAlreadyExistsError    JOB_ALREADY_EXISTS: the job_id is in use with other content
-│   └── RequestIdReusedError     REQUEST_ID_REUSED: an earlier request with this request_id had other content
+│   ├── RequestIdReusedError     REQUEST_ID_REUSED: an earlier request with this request_id had other content
+│   └── UniqueKeyTakenError      UNIQUE_KEY_TAKEN: an unfinished job of this kind has the unique_key
 ├── EtagMismatchError            ETAG_MISMATCH: read the job again
 ├── PreconditionError
 │   ├── JobNotEndedError         JOB_NOT_ENDED
@@ -157,6 +158,10 @@ class JobAlreadyExistsError(AlreadyExistsError):
 
 class RequestIdReusedError(AlreadyExistsError):
     """An earlier request with this request_id had other content."""
+
+
+class UniqueKeyTakenError(AlreadyExistsError):
+    """A job of this kind that has not ended, `metadata["job_id"]`, has the unique_key."""
 
 
 class EtagMismatchError(JobledgerError):

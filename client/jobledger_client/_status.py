@@ -6,6 +6,8 @@ from typing import cast
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+from jobledger.v1 import job_service_pb2 as rpc
+from jobledger.v1.error_reason_pb2 import ErrorReason
 
 from jobledger_client import _errors as errors
 
@@ -23,6 +25,7 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "TOO_MANY_WEBHOOKS": errors.TooManyWebhooksError,
     "JOB_ALREADY_EXISTS": errors.JobAlreadyExistsError,
     "REQUEST_ID_REUSED": errors.RequestIdReusedError,
+    "UNIQUE_KEY_TAKEN": errors.UniqueKeyTakenError,
     "ETAG_MISMATCH": errors.EtagMismatchError,
     "JOB_NOT_ENDED": errors.JobNotEndedError,
     "JOB_ENDED": errors.JobEndedError,
@@ -61,6 +64,8 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.JobledgerError]] = {
 }
 
 
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
 _UNREADABLE = "the reply cannot be decoded: the service has a defect, or a version that this client does not know"
 _NOT_DECODED = "Exception deserializing response!"
 """gRPC's details of a call whose reply its deserializer refused."""
@@ -86,6 +91,19 @@ def error_from_call(failure: grpc.RpcError, *, attempts: int = 1) -> errors.Jobl
         field_violations=violations,
         retry_after=retry_after,
         attempts=attempts,
+    )
+
+
+def error_of_job(error: rpc.CreateJobError) -> errors.JobledgerError:
+    """Return the exception for why one job of several is refused."""
+    reason = ErrorReason.DESCRIPTOR.values_by_number.get(error.reason)
+    name = reason.name.removeprefix("ERROR_REASON_") if reason else ""
+    return _BY_REASON.get(name, errors.JobledgerError)(
+        error.message,
+        code=_CODES.get(error.code, grpc.StatusCode.UNKNOWN),
+        reason=name,
+        metadata=error.metadata,
+        field_violations=[errors.FieldViolation(one.field, one.description) for one in error.field_violations],
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.chunk_pb2 import RetryPolicy
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import TERMINAL_STATES, JobClient, JobState
+from jobledger_client import TERMINAL_STATES, JobClient, JobState, NewJob
 
 from examples.processes import BIN, PATIENCE, ending, say
 
@@ -80,12 +80,13 @@ def start_watchers(stack: ExitStack, folder: Path, cursor: bytes, addresses: Seq
 def create(client: JobClient) -> list[Job]:
     """Create the jobs."""
     policy = RetryPolicy(initial_backoff=Duration(nanos=200_000_000), max_attempts=10)
-    return [
-        client.create_job(
+    new = [
+        NewJob(
             KIND, display_name=f"job {n}", item_count=CHUNKS, chunk_size=1, retry_policy=policy, request_id=f"demo-{n}"
-        ).job
+        )
         for n in range(1, JOBS + 1)
     ]
+    return [outcome.job for outcome in client.create_jobs(new) if outcome.job]
 
 
 def follow(client: JobClient, cursor: bytes, doomed: Replica, leaving: Replica) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -205,3 +206,26 @@ async def test_a_server_without_keys_makes_none(server: Server, as_holder: As):
         await api.make(ADMIN)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "AUTH_DISABLED"):
         await api.admin.ListApiKeys(ListApiKeysRequest())
+
+
+async def test_a_repeated_request_answers_with_the_same_key_and_no_token(admin: KeyedApi, as_holder: As, keyed: Keyed):
+    owner = fresh_kind()[-40:]
+    request = CreateApiKeyRequest(name="ci", roles=[CALLER], owner=owner, request_id=uuid4().hex)
+    answers = await asyncio.gather(*(admin.admin.CreateApiKey(request) for _ in range(5)))
+    [token] = [one.token for one in answers if one.token]
+    assert len({one.api_key.key_id for one in answers}) == 1
+    request.expire_time.CopyFrom(later(3_600))
+    again = await admin.admin.CreateApiKey(request)
+    assert (again.api_key, again.token) == (answers[0].api_key, "")
+    assert len(await keys_of(admin, owner, show_ended=True)) == 1
+    assert await works(as_holder(keyed.replicas[-1], token))
+    for change in ({"name": "other"}, {"owner": "other"}, {"roles": [WORKER]}):
+        other = CreateApiKeyRequest(**{"name": "ci", "roles": [CALLER], "owner": owner} | change)
+        other.request_id = request.request_id
+        with refused(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED") as said:
+            await admin.admin.CreateApiKey(other)
+        assert said.metadata["key_id"] == again.api_key.key_id
+    with invalid("request_id"):
+        await admin.admin.CreateApiKey(CreateApiKeyRequest(name="ci", roles=[CALLER], request_id="x" * 129))
+    request.ClearField("request_id")
+    assert (await admin.admin.CreateApiKey(request)).token

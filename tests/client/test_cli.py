@@ -71,6 +71,13 @@ def test_create_prints_the_id_alone(shell: Shell, kind: str):
     assert job["chunksSummary"]["processing"] == 0  # fields at their default are there, for programs
 
 
+def test_create_with_validate_only_creates_nothing(shell: Shell, kind: str):
+    checked = shell.json("create", kind, "--job-id", kind, "--items", "1200", "--validate-only")
+    assert (checked["job"]["jobId"], checked["job"]["chunksSummary"]["total"]) == (kind, 3)
+    assert shell.json("list", "--kind", kind)["totalSize"] == "0"
+    assert "--validate-only" in shell("create", kind, "--validate-only", "--wait", code=2)
+
+
 def test_every_option_of_create_arrives(shell: Shell, kind: str):
     shell(
         "create", kind, "--job-id", kind, "--display-name", "Film", "--priority", "9", "--chunks", '[{"part": 1}, {}]',

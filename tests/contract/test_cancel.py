@@ -152,3 +152,15 @@ async def test_a_request_that_breaks_a_rule_is_refused(api: Api, kind: str):
     with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
         await api.cancel(uuid4().hex)
     assert (await api.get(job_id)).revision == 1
+
+
+async def test_the_etag_is_that_of_the_revision_in_force(api: Api, kind: str):
+    job = await api.create(kind)
+    await api.claim(kind)
+    with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH") as said:
+        await api.cancel(job.job_id, etag=job.etag)
+    assert (await api.get(job.job_id)).state == RUNNING
+    answer = await api.cancel(job.job_id, etag=said.metadata["etag"])
+    assert answer.outcome == CancelOutcome.CANCEL_OUTCOME_REQUESTED
+    with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH"):
+        await api.cancel(job.job_id, etag=said.metadata["etag"])

@@ -14,6 +14,21 @@ from tests.support.errors import refused
 from tests.support.states import CHUNK_PENDING, QUEUED, RUNNING, chunk_states, summary
 
 ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS
+OTHER_CONTENT = [
+    {"input": {"a": 1}},
+    {"item_count": 2},
+    {"chunks": [{}]},
+    {"chunks": [{"input": {"a": 1}}]},
+    {"stages": [{"name": "fetch"}]},
+]
+ANOTHER_TIME = {
+    "display_name": "again",
+    "priority": 6,
+    "labels": {"try": "2"},
+    "expire_time": datetime(2100, 1, 1, tzinfo=UTC),
+    "retry_policy": {"max_attempts": 7},
+    "limits": [{"max_running": 9}],
+}
 
 
 async def test_a_job_of_which_only_the_kind_was_given_has_every_default(api: Api, kind: str):
@@ -141,7 +156,7 @@ async def test_the_same_job_id_with_the_same_content_answers_with_the_job_that_e
     assert first.job == second.job
 
 
-@pytest.mark.parametrize("change", [{"priority": 6}, {"display_name": "b"}, {"item_count": 2}, {"labels": {"a": "c"}}])
+@pytest.mark.parametrize("change", OTHER_CONTENT)
 async def test_the_same_job_id_with_other_content_is_refused(api: Api, kind: str, change: dict[str, object]):
     job = await api.create(kind, job_id=uuid4().hex)
     with refused(ALREADY_EXISTS, "JOB_ALREADY_EXISTS") as said:
@@ -150,7 +165,7 @@ async def test_the_same_job_id_with_other_content_is_refused(api: Api, kind: str
     assert (await api.get(job.job_id)).revision == 1
 
 
-@pytest.mark.parametrize("change", [{"priority": 6}, {"job_id": "another"}, {"input": {"a": 1}}, {"chunks": [{}]}])
+@pytest.mark.parametrize("change", [*OTHER_CONTENT, {"job_id": "another"}])
 async def test_the_same_request_id_with_other_content_is_refused(api: Api, kind: str, change: dict[str, object]):
     request_id = uuid4().hex
     job = await api.create(kind, request_id=request_id)
@@ -158,6 +173,16 @@ async def test_the_same_request_id_with_other_content_is_refused(api: Api, kind:
         await api.create(kind, request_id=request_id, **change)
     assert said.metadata == {"request_id": request_id, "job_id": job.job_id}
     assert (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 1
+
+
+@pytest.mark.parametrize("name", ["request_id", "job_id"])
+async def test_what_a_retry_computes_anew_is_no_other_content(api: Api, kind: str, name: str):
+    request = CreateJobRequest(kind=kind, input={"a": 1}, item_count=600, stages=[{"name": "x"}], **{name: uuid4().hex})
+    first = await api.jobs.CreateJob(request)
+    request.MergeFrom(CreateJobRequest(chunk_size=500, **ANOTHER_TIME))
+    again = await api.jobs.CreateJob(request)
+    assert (first.created, again.created) == (True, False)
+    assert again.job == first.job, "the job that exists is unchanged"
 
 
 @pytest.mark.parametrize("name", ["request_id", "job_id"])

@@ -189,3 +189,16 @@ async def test_a_request_that_breaks_a_rule_is_refused(api: Api, kind: str):
     with refused(NOT_FOUND, "JOB_NOT_FOUND"):
         await retry(api, uuid4().hex)
     assert await api.get(job.job_id) == job
+
+
+async def test_the_etag_is_that_of_the_revision_in_force(api: Api, kind: str):
+    created = await api.create(kind)
+    await api.cancel(created.job_id)
+    request = RetryJobRequest(job_id=created.job_id, etag=created.etag, request_id=uuid4().hex)
+    with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH") as said:
+        await api.jobs.RetryJob(request)
+    assert (await api.get(created.job_id)).state == CANCELLED
+    request.etag = said.metadata["etag"]
+    retried = (await api.jobs.RetryJob(request)).job
+    assert (retried.state, retried.retry_count) == (QUEUED, 1)
+    assert (await api.jobs.RetryJob(request)).job == retried, "a request that took effect is the same answer"

@@ -80,7 +80,7 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
         job = await api.create(kind, request_id=f"r{n}", limits=[{"max_running": 5}])
         await api.complete(*await api.claim(kind))
     await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
-    await api.create(kind)
+    await api.create(kind, unique_key="one")
     run = await api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": [kind]}))
     assert (await ended(api, run.job.job_id)).state == COMPLETED
     return api
@@ -142,5 +142,6 @@ async def test_what_is_kept_for_a_time_goes_from_each_table(store: str, tmp_path
                 filled |= {name for name, rows in counted(database).items() if rows}
                 clock[0] += 10 * DAY * SECOND
             SqlUsageStore(database).forget(day_of(clock[0]))
-        assert filled == set(metadata.tables), "each table had rows"
+        # a unique key goes in the commit that ends its job, before the tables are counted
+        assert filled == set(metadata.tables) - {"unique_keys"}, "each other table had rows"
         assert {name: rows for name, rows in counted(database).items() if rows} == LEFT

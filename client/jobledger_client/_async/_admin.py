@@ -31,20 +31,23 @@ class AsyncAdminCalls:
         *,
         owner: str = "",
         expire_time: values.TimestampLike | None = None,
+        request_id: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CreateApiKeyResponse:
         """Create a key; the response has its token, which no later response shows.
 
-        An empty `owner` means that of the calling key. An attempt whose response was lost is not repeated: it would
-        create a second key. Raises InvalidFieldError, AuthDisabledError.
+        An empty `owner` means the calling key's. With a `request_id` a repeated call returns the same key and an
+        empty `token`: rotate the key for one. Without it, an attempt whose response was lost is not repeated: it would
+        create a second key. Raises InvalidFieldError, RequestIdReusedError, AuthDisabledError.
         """
         request = rpc.CreateApiKeyRequest(
             name=name,
             owner=owner,
             roles=values.numbers(roles),
             expire_time=values.timestamp(expire_time),
+            request_id=request_id,
         )
-        return await self._caller.call(self._stub.CreateApiKey, request, idempotent=False, timeout=timeout)
+        return await self._caller.call(self._stub.CreateApiKey, request, idempotent=bool(request_id), timeout=timeout)
 
     def list_api_keys(
         self,

@@ -83,6 +83,7 @@ class AsyncJobClient:
         self.admin = AsyncAdminCalls(channel, caller)
 
     create_job = _job_call(AsyncJobCalls.create_job)
+    create_jobs = _job_call(AsyncJobCalls.create_jobs)
     get_job = _job_call(AsyncJobCalls.get_job)
     batch_get_jobs = _job_call(AsyncJobCalls.batch_get_jobs)
     list_jobs = _job_call(AsyncJobCalls.list_jobs)

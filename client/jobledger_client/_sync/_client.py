@@ -84,6 +84,7 @@ class JobClient:
         self.admin = AdminCalls(channel, caller)
 
     create_job = _job_call(JobCalls.create_job)
+    create_jobs = _job_call(JobCalls.create_jobs)
     get_job = _job_call(JobCalls.get_job)
     batch_get_jobs = _job_call(JobCalls.batch_get_jobs)
     list_jobs = _job_call(JobCalls.list_jobs)

@@ -1,7 +1,7 @@
 # Generated from _async/_jobs.py by client/generate_sync.py: edit that module, then run `make gen`.
 """The calls of JobService on jobs: create, read, watch and change."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Unpack
 from uuid import uuid4
@@ -21,12 +21,13 @@ from jobledger_client._enums import (
     FailurePolicy,
     JobOrder,
     JobView,
+    OnConflict,
     WatchMessageType,
     WatchMode,
 )
 from jobledger_client._errors import JobNotFoundError
+from jobledger_client._new_jobs import JobOutcome, NewJob, batches, create_request, outcomes
 from jobledger_client._seen_jobs import Relist
-from jobledger_client._structs import struct
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._pages import Pages
 from jobledger_client._sync._watch import Watch
@@ -65,7 +66,10 @@ class JobCalls:
         stages: requests.StagesLike = (),
         expire_time: values.TimestampLike | None = None,
         limits: requests.LimitsLike = (),
+        unique_key: str = "",
+        on_conflict: OnConflict | None = None,
         request_id: str = "",
+        validate_only: bool = False,
         timeout: timedelta | None = None,
     ) -> rpc.CreateJobResponse:
         """Create a job and its chunks; `created` of the response is True for a new job.
@@ -75,31 +79,54 @@ class JobCalls:
         `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages` may be
         those of another job. `limits` are concurrency limits that the job sets: {"kind": 2} for all jobs of its kind,
         {"label:gpu": 1} for all jobs with its value of that label. Without a `request_id` the client makes one, so that
-        a repeated attempt creates no second job.
+        a repeated attempt creates no second job. With `validate_only` the service checks everything and creates
+        nothing: the response has the job as it would be. While another job of this kind with the same `unique_key` has
+        not ended, that job is the response, with `created` False; with OnConflict.REFUSE it is an error.
 
         Inputs are what JSON can hold without loss. A ValueError names the path of a value that it cannot hold, such as
         NaN, an integer beyond ±2**53 (send a string), a date, a set or bytes, or more than 24 levels of nesting.
 
-        Raises ValueError, InvalidFieldError, JobAlreadyExistsError, RequestIdReusedError.
+        Raises ValueError, InvalidFieldError, JobAlreadyExistsError, RequestIdReusedError, UniqueKeyTakenError.
         """
-        request = rpc.CreateJobRequest(
-            request_id=request_id or str(uuid4()),
+        new = NewJob(
+            kind,
             job_id=job_id,
-            kind=kind,
             display_name=display_name,
             priority=priority,
-            input=struct(input, "input"),
-            labels=labels or {},
+            input=input,
+            labels=labels,
             item_count=item_count,
             chunk_size=chunk_size,
-            chunks=requests.chunk_specs(chunks),
-            retry_policy=requests.retry_policy(retry_policy, max_attempts),
-            failure_policy=values.number(failure_policy),
-            stages=requests.stage_plan(stages),
-            expire_time=values.timestamp(expire_time),
-            limits=requests.job_limits(limits),
+            chunks=chunks,
+            max_attempts=max_attempts,
+            retry_policy=retry_policy,
+            failure_policy=failure_policy,
+            stages=stages,
+            expire_time=expire_time,
+            limits=limits,
+            unique_key=unique_key,
+            on_conflict=on_conflict,
+            request_id=request_id or str(uuid4()),
         )
+        request = create_request(new, validate_only=validate_only)
         return self._caller.call(self._stub.CreateJob, request, timeout=timeout)
+
+    def create_jobs(
+        self, jobs: Iterable[NewJob], *, validate_only: bool = False, timeout: timedelta | None = None
+    ) -> Iterator[JobOutcome]:
+        """Create many jobs, and yield the outcome of each, in the order of `jobs`.
+
+        Jobs are read and sent as the outcomes are taken, in calls of up to 500 jobs, 10,000 chunks and 1 MiB;
+        `timeout` is for each call. A job that is refused has an `error` and does not stop the others. With
+        `validate_only` the service checks everything and creates nothing. A ValueError names a value that JSON cannot
+        hold; jobs of the same call are then not sent.
+
+        Raises ValueError, TooManyQueuedJobsError.
+        """
+        for batch, request in batches(jobs, validate_only=validate_only):
+            response = self._caller.call(self._stub.BatchCreateJobs, request, timeout=timeout)
+            for outcome in outcomes(batch, response):
+                yield outcome
 
     def get_job(
         self,
@@ -291,19 +318,20 @@ class JobCalls:
         reason: str = "",
         grace_period: values.DurationLike | None = None,
         force: bool = False,
+        etag: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CancelJobResponse:
         """Stop a job; the response has the `outcome`.
 
         Its workers have `grace_period` (0 s to 24 h, 30 s when None) to release their chunks; `force` ends their leases
-        at once.
+        at once. With an `etag`, an attempt whose response was lost is not repeated.
 
-        Raises InvalidFieldError, JobNotFoundError.
+        Raises InvalidFieldError, JobNotFoundError, EtagMismatchError.
         """
         request = rpc.CancelJobRequest(
-            job_id=job_id, reason=reason, grace_period=values.duration(grace_period), force=force
+            job_id=job_id, reason=reason, grace_period=values.duration(grace_period), force=force, etag=etag
         )
-        return self._caller.call(self._stub.CancelJob, request, timeout=timeout)
+        return self._caller.call(self._stub.CancelJob, request, idempotent=not etag, timeout=timeout)
 
     def retry_job(
         self,
@@ -312,15 +340,16 @@ class JobCalls:
         chunk_indexes: Iterable[int] = (),
         reason: str = "",
         request_id: str = "",
+        etag: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
 
-        Raises InvalidFieldError, JobNotFoundError, ChunkNotFoundError, RequestIdReusedError, JobNotEndedError,
-        JobEndedError (it is COMPLETED), NothingToRetryError.
+        Raises InvalidFieldError, JobNotFoundError, ChunkNotFoundError, RequestIdReusedError, EtagMismatchError,
+        UniqueKeyTakenError, JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.
         """
         request = rpc.RetryJobRequest(
-            job_id=job_id, chunk_indexes=chunk_indexes, request_id=request_id or str(uuid4()), reason=reason
+            job_id=job_id, chunk_indexes=chunk_indexes, request_id=request_id or str(uuid4()), reason=reason, etag=etag
         )
         return (self._caller.call(self._stub.RetryJob, request, timeout=timeout)).job
 

@@ -71,6 +71,7 @@ def cancel(
         str | None, typer.Option(metavar="DURATION", help="How long its workers have to stop. [default: 30s]")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Do not wait for its workers.")] = False,
+    etag: Etag = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the job until it has ended; exit as `watch` does.")
     ] = False,
@@ -86,11 +87,13 @@ def cancel(
     selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
     grace = _parse.duration("--grace-period", grace_period)
     job_id = selection.one
+    if job_id is None and etag:
+        raise typer.BadParameter("--etag requires a single JOB_ID")
     with session.client() as client:
         if job_id is None:
             call = partial(client.bulk.cancel_jobs, reason=reason, grace_period=grace, force=force)
             return run(session, client, "cancel", call, selection)
-        response = client.cancel_job(job_id, reason=reason, grace_period=grace, force=force)
+        response = client.cancel_job(job_id, reason=reason, grace_period=grace, force=force, etag=etag)
         if wait:
             return wait_for(session, client, job_id)
     if session.as_json:
@@ -108,6 +111,7 @@ def retry(
         list[int] | None, typer.Option(metavar="N", help="A chunk to run again, by index; may be repeated.")
     ] = None,
     reason: Reason = "",
+    etag: Etag = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the job until it has ended; exit as `watch` does.")
     ] = False,
@@ -125,10 +129,12 @@ def retry(
     job_id = selection.one
     if job_id is None and chunk:
         raise typer.BadParameter("--chunk requires a single JOB_ID")
+    if job_id is None and etag:
+        raise typer.BadParameter("--etag requires a single JOB_ID")
     with session.client() as client:
         if job_id is None:
             return run(session, client, "retry", partial(client.bulk.retry_jobs, reason=reason), selection)
-        job = client.retry_job(job_id, chunk_indexes=chunk or (), reason=reason)
+        job = client.retry_job(job_id, chunk_indexes=chunk or (), reason=reason, etag=etag)
         return wait_for(session, client, job_id) if wait else _print_job(session, job, "runs again")
 
 

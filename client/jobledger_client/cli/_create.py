@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from jobledger.v1.job_service_pb2 import CreateJobResponse
 
-from jobledger_client._enums import FailurePolicy
+from jobledger_client._enums import FailurePolicy, OnConflict
 from jobledger_client._policies import RetryPolicy
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _json, _parse
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
         """jobledger create crawl.images --items 2500 --input '{"site": "example.org"}' --label team=search""",
         """jobledger create video.transcode --chunks '[{"part": 1}, {"part": 2}]' --stage decode=1 --stage encode=4""",
         """jobledger create report.nightly --job-id nightly-2026-01-31 --wait""",
+        """jobledger create crawl.images --items 2500 --validate-only""",
     )(create)
 
 
@@ -62,12 +63,23 @@ def create(
         list[str] | None,
         typer.Option(metavar="kind=N|label:NAME=N", help="At most N jobs of its kind, or label, at once; repeat it."),
     ] = None,
+    unique_key: Annotated[
+        str, typer.Option(metavar="KEY", help="Create no second unfinished job of this kind with this key.")
+    ] = "",
+    refuse_conflict: Annotated[
+        bool, typer.Option("--refuse-conflict", help="Fail when a job has the key; else print that job.")
+    ] = False,
     request_id: Annotated[
         str, typer.Option(metavar="ID", help="An id that makes it safe to repeat the command. [default: a new UUID]")
     ] = "",
+    validate_only: Annotated[
+        bool, typer.Option("--validate-only", help="Check everything and create nothing.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job; exit as `watch` does.")] = False,
 ) -> int:
     """Create a job and print its id."""
+    if validate_only and wait:
+        raise typer.BadParameter("--validate-only: must not be combined with --wait")
     policy = RetryPolicy(max_attempts=max_attempts, initial_backoff=_parse.duration("--backoff", backoff))
     with session.client() as client:
         response = client.create_job(
@@ -85,7 +97,10 @@ def create(
             stages=_parse.weights("--stage", stage or ()),
             expire_time=_parse.future_time("--expire", expire),
             limits=_parse.numbers("--limit", limit or ()),
+            unique_key=unique_key,
+            on_conflict=OnConflict.REFUSE if refuse_conflict else None,
             request_id=request_id,
+            validate_only=validate_only,
         )
         return _print_created(session, client, response, wait=wait)
 

@@ -151,11 +151,17 @@ class CreateApiKeyRequest(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """name is for people and the audit trail, 1 to 128 printable characters without "/". Required."""
     owner: _builtins.str
     """owner is the tenant whose jobs the key reaches: 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first.
     Empty: the owner of the key that calls.
+    """
+    request_id: _builtins.str
+    """request_id makes a retry safe: 1 to 128 characters, remembered for the owner of the key that calls, as long as the new key is
+    listed with show_ended. The same request_id with the same name, owner and roles answers with the same key. Empty: no
+    protection.
     """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
@@ -172,10 +178,11 @@ class CreateApiKeyRequest(_message.Message):
         owner: _builtins.str = ...,
         roles: _abc.Iterable[Global___Role.ValueType] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "name", b"name", "owner", b"owner", "roles", b"roles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "name", b"name", "owner", b"owner", "request_id", b"request_id", "roles", b"roles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,10 +197,12 @@ class CreateApiKeyResponse(_message.Message):
     API_KEY_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """token is what the key's holder sends, as `authorization: Bearer TOKEN`. It is not shown again."""
+    """token is what the key's holder sends, as `authorization: Bearer TOKEN`. It is not shown again: empty when an earlier, equal
+    request created the key. RotateApiKey makes another key with a token of its own.
+    """
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
-        """api_key is the new key."""
+        """api_key is the new key, or the one that an earlier, equal request created, as it is now."""
 
     def __init__(
         self,

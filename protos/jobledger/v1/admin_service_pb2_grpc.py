@@ -85,7 +85,9 @@ class AdminServiceServicer:
     def CreateApiKey(self, request, context):
         """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry creates a second key; revoke the one whose token was lost.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED). Retry: safe with a request_id: a retry answers
+        with the same key, without its token; rotate the key for a token. Without, a retry creates a second key; revoke the one
+        whose token was lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

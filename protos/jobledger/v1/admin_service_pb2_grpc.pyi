@@ -43,7 +43,9 @@ class AdminServiceStub:
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]
     """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry creates a second key; revoke the one whose token was lost.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED). Retry: safe with a request_id: a retry answers
+    with the same key, without its token; rotate the key for a token. Without, a retry creates a second key; revoke the one
+    whose token was lost.
     """
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListApiKeysRequest, _admin_service_pb2.ListApiKeysResponse]
     """ListApiKeys returns a page of the keys, oldest first, without their tokens.
@@ -91,7 +93,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry creates a second key; revoke the one whose token was lost.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED). Retry: safe with a request_id: a retry answers
+    with the same key, without its token; rotate the key for a token. Without, a retry creates a second key; revoke the one
+    whose token was lost.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListApiKeysRequest, _admin_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """ListApiKeys returns a page of the keys, oldest first, without their tokens.
@@ -142,7 +146,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_admin_service_pb2.CreateApiKeyResponse]]:
         """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry creates a second key; revoke the one whose token was lost.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED). Retry: safe with a request_id: a retry answers
+        with the same key, without its token; rotate the key for a token. Without, a retry creates a second key; revoke the one
+        whose token was lost.
         """
 
     @_abc_1.abstractmethod

@@ -185,6 +185,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     that another program has written. Only this job is affected; see the server's log.
     Example: GetJob in view FULL of a job whose input is no Struct. Metadata: job_id.
     """
+    ERROR_REASON_UNIQUE_KEY_TAKEN: _ErrorReason.ValueType  # 61
+    """ERROR_REASON_UNIQUE_KEY_TAKEN (ALREADY_EXISTS) is a unique_key that another job of the same kind has, which has not ended.
+    Example: CreateJob with ON_CONFLICT_REFUSE, or RetryJob of a job whose key was taken after it ended. Metadata: unique_key,
+    job_id (the job that has it).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
@@ -354,5 +359,10 @@ ERROR_REASON_JOB_UNREADABLE: ErrorReason.ValueType  # 60
 """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job whose stored data cannot be read: a damaged row, or one
 that another program has written. Only this job is affected; see the server's log.
 Example: GetJob in view FULL of a job whose input is no Struct. Metadata: job_id.
+"""
+ERROR_REASON_UNIQUE_KEY_TAKEN: ErrorReason.ValueType  # 61
+"""ERROR_REASON_UNIQUE_KEY_TAKEN (ALREADY_EXISTS) is a unique_key that another job of the same kind has, which has not ended.
+Example: CreateJob with ON_CONFLICT_REFUSE, or RetryJob of a job whose key was taken after it ended. Metadata: unique_key,
+job_id (the job that has it).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

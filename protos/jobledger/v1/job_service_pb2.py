@@ -28,6 +28,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from jobledger.v1 import bulk_pb2 as jobledger_dot_v1_dot_bulk__pb2
 from jobledger.v1 import chunk_pb2 as jobledger_dot_v1_dot_chunk__pb2
+from jobledger.v1 import error_reason_pb2 as jobledger_dot_v1_dot_error__reason__pb2
 from jobledger.v1 import event_pb2 as jobledger_dot_v1_dot_event__pb2
 from jobledger.v1 import export_pb2 as jobledger_dot_v1_dot_export__pb2
 from jobledger.v1 import filter_pb2 as jobledger_dot_v1_dot_filter__pb2
@@ -35,7 +36,7 @@ from jobledger.v1 import job_pb2 as jobledger_dot_v1_dot_job__pb2
 from jobledger.v1 import stats_pb2 as jobledger_dot_v1_dot_stats__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ejobledger/v1/job_service.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17jobledger/v1/bulk.proto\x1a\x18jobledger/v1/chunk.proto\x1a\x18jobledger/v1/event.proto\x1a\x19jobledger/v1/export.proto\x1a\x19jobledger/v1/filter.proto\x1a\x16jobledger/v1/job.proto\x1a\x18jobledger/v1/stats.proto\".\n\x08JobLimit\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\"\xee\x04\n\x10\x43reateJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12&\n\x05input\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12:\n\x06labels\x18\x07 \x03(\x0b\x32*.jobledger.v1.CreateJobRequest.LabelsEntry\x12\x17\n\nitem_count\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x17\n\nchunk_size\x18\t \x01(\x03H\x02\x88\x01\x01\x12\'\n\x06\x63hunks\x18\n \x03(\x0b\x32\x17.jobledger.v1.ChunkSpec\x12/\n\x0cretry_policy\x18\x0b \x01(\x0b\x32\x19.jobledger.v1.RetryPolicy\x12\x33\n\x0e\x66\x61ilure_policy\x18\x0c \x01(\x0e\x32\x1b.jobledger.v1.FailurePolicy\x12#\n\x06stages\x18\r \x03(\x0b\x32\x13.jobledger.v1.Stage\x12/\n\x0b\x65xpire_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06limits\x18\x0f \x03(\x0b\x32\x16.jobledger.v1.JobLimit\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priorityB\r\n\x0b_item_countB\r\n\x0b_chunk_size\"D\n\x11\x43reateJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"D\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x04view\x18\x02 \x01(\x0e\x32\x15.jobledger.v1.JobView\"0\n\x0eGetJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"K\n\x13\x42\x61tchGetJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12#\n\x04view\x18\x02 \x01(\x0e\x32\x15.jobledger.v1.JobView\"\x84\x01\n\x14\x42\x61tchGetJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.jobledger.v1.Job\x12\x17\n\x0fmissing_job_ids\x18\x02 \x03(\t\x12\x1a\n\x12unreadable_job_ids\x18\x03 \x03(\t\x12\x16\n\x0eunread_job_ids\x18\x04 \x03(\t\"\xc0\x01\n\x0fListJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12%\n\x05order\x18\x02 \x01(\x0e\x32\x16.jobledger.v1.JobOrder\x12\x11\n\tascending\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12#\n\x04view\x18\x06 \x01(\x0e\x32\x15.jobledger.v1.JobView\"\xaa\x01\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.jobledger.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x1c\n\x14total_is_lower_bound\x18\x04 \x01(\x08\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x0c\x12\x1a\n\x12unreadable_job_ids\x18\x06 \x03(\t\"t\n\x11ListChunksRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12(\n\x06states\x18\x02 \x03(\x0e\x32\x18.jobledger.v1.ChunkState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"t\n\x12ListChunksResponse\x12#\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12 \n\x18unreadable_chunk_indexes\x18\x03 \x03(\x05\"M\n\x14ListJobEventsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"v\n\x15ListJobEventsResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1c\n\x14unreadable_positions\x18\x03 \x03(\x03\"X\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12%\n\x04mode\x18\x03 \x01(\x0e\x32\x17.jobledger.v1.WatchMode\"\x9e\x02\n\x10WatchJobResponse\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x1e.jobledger.v1.WatchMessageType\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x1e\n\x03job\x18\x03 \x01(\x0b\x32\x11.jobledger.v1.Job\x12#\n\x06\x63hunks\x18\x04 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12.\n\x0c\x63hunk_ranges\x18\x05 \x03(\x0b\x32\x18.jobledger.v1.ChunkRange\x12%\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x18\n\x10merged_revisions\x18\x07 \x01(\x05\x12\x16\n\x0e\x63hunks_omitted\x18\x08 \x01(\x08\"r\n\x10WatchJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12%\n\x04mode\x18\x03 \x01(\x0e\x32\x17.jobledger.v1.WatchMode\"\xbb\x02\n\x11WatchJobsResponse\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x1e.jobledger.v1.WatchMessageType\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x1e\n\x03job\x18\x03 \x01(\x0b\x32\x11.jobledger.v1.Job\x12#\n\x06\x63hunks\x18\x04 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12.\n\x0c\x63hunk_ranges\x18\x05 \x03(\x0b\x32\x18.jobledger.v1.ChunkRange\x12%\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x18\n\x10merged_revisions\x18\x07 \x01(\x05\x12\x16\n\x0e\x63hunks_omitted\x18\x08 \x01(\x08\x12\x1a\n\x12unreadable_job_ids\x18\t \x03(\t\"r\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12/\n\x0cgrace_period\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"a\n\x11\x43\x61ncelJobResponse\x12,\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.jobledger.v1.CancelOutcome\x12\x1e\n\x03job\x18\x02 \x01(\x0b\x32\x11.jobledger.v1.Job\"\\\n\x0fRetryJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x15\n\rchunk_indexes\x18\x02 \x03(\x05\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"2\n\x10RetryJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"\xb7\x02\n\x10UpdateJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x08priority\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12:\n\x06labels\x18\x05 \x03(\x0b\x32*.jobledger.v1.UpdateJobRequest.LabelsEntry\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priority\"3\n\x11UpdateJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"i\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65lete_artifacts\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"]\n\x11\x44\x65leteJobResponse\x12\'\n\x0c\x61rtifact_job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x1f\n\x17\x61rtifacts_outside_roots\x18\x02 \x01(\x05*\x8b\x01\n\x08JobOrder\x12\x19\n\x15JOB_ORDER_UNSPECIFIED\x10\x00\x12\x19\n\x15JOB_ORDER_CREATE_TIME\x10\x01\x12\x19\n\x15JOB_ORDER_UPDATE_TIME\x10\x02\x12\x16\n\x12JOB_ORDER_END_TIME\x10\x03\x12\x16\n\x12JOB_ORDER_PRIORITY\x10\x04*T\n\tWatchMode\x12\x1a\n\x16WATCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11WATCH_MODE_LATEST\x10\x01\x12\x14\n\x10WATCH_MODE_EVERY\x10\x02*\xd5\x01\n\x10WatchMessageType\x12\"\n\x1eWATCH_MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bWATCH_MESSAGE_TYPE_SNAPSHOT\x10\x01\x12\x1e\n\x1aWATCH_MESSAGE_TYPE_CHANGED\x10\x02\x12\x1b\n\x17WATCH_MESSAGE_TYPE_LEFT\x10\x03\x12\x1e\n\x1aWATCH_MESSAGE_TYPE_DELETED\x10\x04\x12\x1f\n\x1bWATCH_MESSAGE_TYPE_BOOKMARK\x10\x05*\x8d\x01\n\rCancelOutcome\x12\x1e\n\x1a\x43\x41NCEL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_CANCELLED\x10\x01\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_REQUESTED\x10\x02\x12 \n\x1c\x43\x41NCEL_OUTCOME_ALREADY_ENDED\x10\x03\x32\xc1\x0b\n\nJobService\x12L\n\tCreateJob\x12\x1e.jobledger.v1.CreateJobRequest\x1a\x1f.jobledger.v1.CreateJobResponse\x12\x43\n\x06GetJob\x12\x1b.jobledger.v1.GetJobRequest\x1a\x1c.jobledger.v1.GetJobResponse\x12U\n\x0c\x42\x61tchGetJobs\x12!.jobledger.v1.BatchGetJobsRequest\x1a\".jobledger.v1.BatchGetJobsResponse\x12I\n\x08ListJobs\x12\x1d.jobledger.v1.ListJobsRequest\x1a\x1e.jobledger.v1.ListJobsResponse\x12O\n\nListChunks\x12\x1f.jobledger.v1.ListChunksRequest\x1a .jobledger.v1.ListChunksResponse\x12X\n\rListJobEvents\x12\".jobledger.v1.ListJobEventsRequest\x1a#.jobledger.v1.ListJobEventsResponse\x12K\n\x08WatchJob\x12\x1d.jobledger.v1.WatchJobRequest\x1a\x1e.jobledger.v1.WatchJobResponse0\x01\x12N\n\tWatchJobs\x12\x1e.jobledger.v1.WatchJobsRequest\x1a\x1f.jobledger.v1.WatchJobsResponse0\x01\x12L\n\tCancelJob\x12\x1e.jobledger.v1.CancelJobRequest\x1a\x1f.jobledger.v1.CancelJobResponse\x12I\n\x08RetryJob\x12\x1d.jobledger.v1.RetryJobRequest\x1a\x1e.jobledger.v1.RetryJobResponse\x12L\n\tUpdateJob\x12\x1e.jobledger.v1.UpdateJobRequest\x1a\x1f.jobledger.v1.UpdateJobResponse\x12L\n\tDeleteJob\x12\x1e.jobledger.v1.DeleteJobRequest\x1a\x1f.jobledger.v1.DeleteJobResponse\x12R\n\x0bGetJobStats\x12 .jobledger.v1.GetJobStatsRequest\x1a!.jobledger.v1.GetJobStatsResponse\x12Q\n\nExportJobs\x12\x1f.jobledger.v1.ExportJobsRequest\x1a .jobledger.v1.ExportJobsResponse0\x01\x12O\n\nCancelJobs\x12\x1f.jobledger.v1.CancelJobsRequest\x1a .jobledger.v1.CancelJobsResponse\x12L\n\tRetryJobs\x12\x1e.jobledger.v1.RetryJobsRequest\x1a\x1f.jobledger.v1.RetryJobsResponse\x12O\n\nDeleteJobs\x12\x1f.jobledger.v1.DeleteJobsRequest\x1a .jobledger.v1.DeleteJobsResponse\x12j\n\x13UpdateJobPriorities\x12(.jobledger.v1.UpdateJobPrioritiesRequest\x1a).jobledger.v1.UpdateJobPrioritiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ejobledger/v1/job_service.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17jobledger/v1/bulk.proto\x1a\x18jobledger/v1/chunk.proto\x1a\x1fjobledger/v1/error_reason.proto\x1a\x18jobledger/v1/event.proto\x1a\x19jobledger/v1/export.proto\x1a\x19jobledger/v1/filter.proto\x1a\x16jobledger/v1/job.proto\x1a\x18jobledger/v1/stats.proto\".\n\x08JobLimit\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\"\xc8\x05\n\x10\x43reateJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12&\n\x05input\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12:\n\x06labels\x18\x07 \x03(\x0b\x32*.jobledger.v1.CreateJobRequest.LabelsEntry\x12\x17\n\nitem_count\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x17\n\nchunk_size\x18\t \x01(\x03H\x02\x88\x01\x01\x12\'\n\x06\x63hunks\x18\n \x03(\x0b\x32\x17.jobledger.v1.ChunkSpec\x12/\n\x0cretry_policy\x18\x0b \x01(\x0b\x32\x19.jobledger.v1.RetryPolicy\x12\x33\n\x0e\x66\x61ilure_policy\x18\x0c \x01(\x0e\x32\x1b.jobledger.v1.FailurePolicy\x12#\n\x06stages\x18\r \x03(\x0b\x32\x13.jobledger.v1.Stage\x12/\n\x0b\x65xpire_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06limits\x18\x0f \x03(\x0b\x32\x16.jobledger.v1.JobLimit\x12\x12\n\nunique_key\x18\x11 \x01(\t\x12-\n\x0bon_conflict\x18\x12 \x01(\x0e\x32\x18.jobledger.v1.OnConflict\x12\x15\n\rvalidate_only\x18\x16 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priorityB\r\n\x0b_item_countB\r\n\x0b_chunk_size\"D\n\x11\x43reateJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"a\n\x16\x42\x61tchCreateJobsRequest\x12\x30\n\x08requests\x18\x01 \x03(\x0b\x32\x1e.jobledger.v1.CreateJobRequest\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"I\n\x17\x42\x61tchCreateJobsResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.jobledger.v1.CreateJobResult\"~\n\x0f\x43reateJobResult\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.JobH\x00\x12-\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1c.jobledger.v1.CreateJobErrorH\x00\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x08\x42\t\n\x07outcome\"\x81\x02\n\x0e\x43reateJobError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12)\n\x06reason\x18\x03 \x01(\x0e\x32\x19.jobledger.v1.ErrorReason\x12\x36\n\x10\x66ield_violations\x18\x04 \x03(\x0b\x32\x1c.jobledger.v1.FieldViolation\x12<\n\x08metadata\x18\x05 \x03(\x0b\x32*.jobledger.v1.CreateJobError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"D\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x04view\x18\x02 \x01(\x0e\x32\x15.jobledger.v1.JobView\"0\n\x0eGetJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"K\n\x13\x42\x61tchGetJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12#\n\x04view\x18\x02 \x01(\x0e\x32\x15.jobledger.v1.JobView\"\x84\x01\n\x14\x42\x61tchGetJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.jobledger.v1.Job\x12\x17\n\x0fmissing_job_ids\x18\x02 \x03(\t\x12\x1a\n\x12unreadable_job_ids\x18\x03 \x03(\t\x12\x16\n\x0eunread_job_ids\x18\x04 \x03(\t\"\xc0\x01\n\x0fListJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12%\n\x05order\x18\x02 \x01(\x0e\x32\x16.jobledger.v1.JobOrder\x12\x11\n\tascending\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12#\n\x04view\x18\x06 \x01(\x0e\x32\x15.jobledger.v1.JobView\"\xaa\x01\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.jobledger.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x1c\n\x14total_is_lower_bound\x18\x04 \x01(\x08\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x0c\x12\x1a\n\x12unreadable_job_ids\x18\x06 \x03(\t\"t\n\x11ListChunksRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12(\n\x06states\x18\x02 \x03(\x0e\x32\x18.jobledger.v1.ChunkState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"t\n\x12ListChunksResponse\x12#\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12 \n\x18unreadable_chunk_indexes\x18\x03 \x03(\x05\"M\n\x14ListJobEventsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"v\n\x15ListJobEventsResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1c\n\x14unreadable_positions\x18\x03 \x03(\x03\"X\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12%\n\x04mode\x18\x03 \x01(\x0e\x32\x17.jobledger.v1.WatchMode\"\x9e\x02\n\x10WatchJobResponse\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x1e.jobledger.v1.WatchMessageType\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x1e\n\x03job\x18\x03 \x01(\x0b\x32\x11.jobledger.v1.Job\x12#\n\x06\x63hunks\x18\x04 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12.\n\x0c\x63hunk_ranges\x18\x05 \x03(\x0b\x32\x18.jobledger.v1.ChunkRange\x12%\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x18\n\x10merged_revisions\x18\x07 \x01(\x05\x12\x16\n\x0e\x63hunks_omitted\x18\x08 \x01(\x08\"r\n\x10WatchJobsRequest\x12\'\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobFilter\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12%\n\x04mode\x18\x03 \x01(\x0e\x32\x17.jobledger.v1.WatchMode\"\xbb\x02\n\x11WatchJobsResponse\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x1e.jobledger.v1.WatchMessageType\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x1e\n\x03job\x18\x03 \x01(\x0b\x32\x11.jobledger.v1.Job\x12#\n\x06\x63hunks\x18\x04 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12.\n\x0c\x63hunk_ranges\x18\x05 \x03(\x0b\x32\x18.jobledger.v1.ChunkRange\x12%\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x16.jobledger.v1.JobEvent\x12\x18\n\x10merged_revisions\x18\x07 \x01(\x05\x12\x16\n\x0e\x63hunks_omitted\x18\x08 \x01(\x08\x12\x1a\n\x12unreadable_job_ids\x18\t \x03(\t\"\x80\x01\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12/\n\x0cgrace_period\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"a\n\x11\x43\x61ncelJobResponse\x12,\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.jobledger.v1.CancelOutcome\x12\x1e\n\x03job\x18\x02 \x01(\x0b\x32\x11.jobledger.v1.Job\"j\n\x0fRetryJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x15\n\rchunk_indexes\x18\x02 \x03(\x05\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"2\n\x10RetryJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"\xb7\x02\n\x10UpdateJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x08priority\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12:\n\x06labels\x18\x05 \x03(\x0b\x32*.jobledger.v1.UpdateJobRequest.LabelsEntry\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priority\"3\n\x11UpdateJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\"i\n\x10\x44\x65leteJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65lete_artifacts\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"]\n\x11\x44\x65leteJobResponse\x12\'\n\x0c\x61rtifact_job\x18\x01 \x01(\x0b\x32\x11.jobledger.v1.Job\x12\x1f\n\x17\x61rtifacts_outside_roots\x18\x02 \x01(\x05*Y\n\nOnConflict\x12\x1b\n\x17ON_CONFLICT_UNSPECIFIED\x10\x00\x12\x16\n\x12ON_CONFLICT_RETURN\x10\x01\x12\x16\n\x12ON_CONFLICT_REFUSE\x10\x02*\x8b\x01\n\x08JobOrder\x12\x19\n\x15JOB_ORDER_UNSPECIFIED\x10\x00\x12\x19\n\x15JOB_ORDER_CREATE_TIME\x10\x01\x12\x19\n\x15JOB_ORDER_UPDATE_TIME\x10\x02\x12\x16\n\x12JOB_ORDER_END_TIME\x10\x03\x12\x16\n\x12JOB_ORDER_PRIORITY\x10\x04*T\n\tWatchMode\x12\x1a\n\x16WATCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11WATCH_MODE_LATEST\x10\x01\x12\x14\n\x10WATCH_MODE_EVERY\x10\x02*\xd5\x01\n\x10WatchMessageType\x12\"\n\x1eWATCH_MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bWATCH_MESSAGE_TYPE_SNAPSHOT\x10\x01\x12\x1e\n\x1aWATCH_MESSAGE_TYPE_CHANGED\x10\x02\x12\x1b\n\x17WATCH_MESSAGE_TYPE_LEFT\x10\x03\x12\x1e\n\x1aWATCH_MESSAGE_TYPE_DELETED\x10\x04\x12\x1f\n\x1bWATCH_MESSAGE_TYPE_BOOKMARK\x10\x05*\x8d\x01\n\rCancelOutcome\x12\x1e\n\x1a\x43\x41NCEL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_CANCELLED\x10\x01\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_REQUESTED\x10\x02\x12 \n\x1c\x43\x41NCEL_OUTCOME_ALREADY_ENDED\x10\x03\x32\xa1\x0c\n\nJobService\x12L\n\tCreateJob\x12\x1e.jobledger.v1.CreateJobRequest\x1a\x1f.jobledger.v1.CreateJobResponse\x12^\n\x0f\x42\x61tchCreateJobs\x12$.jobledger.v1.BatchCreateJobsRequest\x1a%.jobledger.v1.BatchCreateJobsResponse\x12\x43\n\x06GetJob\x12\x1b.jobledger.v1.GetJobRequest\x1a\x1c.jobledger.v1.GetJobResponse\x12U\n\x0c\x42\x61tchGetJobs\x12!.jobledger.v1.BatchGetJobsRequest\x1a\".jobledger.v1.BatchGetJobsResponse\x12I\n\x08ListJobs\x12\x1d.jobledger.v1.ListJobsRequest\x1a\x1e.jobledger.v1.ListJobsResponse\x12O\n\nListChunks\x12\x1f.jobledger.v1.ListChunksRequest\x1a .jobledger.v1.ListChunksResponse\x12X\n\rListJobEvents\x12\".jobledger.v1.ListJobEventsRequest\x1a#.jobledger.v1.ListJobEventsResponse\x12K\n\x08WatchJob\x12\x1d.jobledger.v1.WatchJobRequest\x1a\x1e.jobledger.v1.WatchJobResponse0\x01\x12N\n\tWatchJobs\x12\x1e.jobledger.v1.WatchJobsRequest\x1a\x1f.jobledger.v1.WatchJobsResponse0\x01\x12L\n\tCancelJob\x12\x1e.jobledger.v1.CancelJobRequest\x1a\x1f.jobledger.v1.CancelJobResponse\x12I\n\x08RetryJob\x12\x1d.jobledger.v1.RetryJobRequest\x1a\x1e.jobledger.v1.RetryJobResponse\x12L\n\tUpdateJob\x12\x1e.jobledger.v1.UpdateJobRequest\x1a\x1f.jobledger.v1.UpdateJobResponse\x12L\n\tDeleteJob\x12\x1e.jobledger.v1.DeleteJobRequest\x1a\x1f.jobledger.v1.DeleteJobResponse\x12R\n\x0bGetJobStats\x12 .jobledger.v1.GetJobStatsRequest\x1a!.jobledger.v1.GetJobStatsResponse\x12Q\n\nExportJobs\x12\x1f.jobledger.v1.ExportJobsRequest\x1a .jobledger.v1.ExportJobsResponse0\x01\x12O\n\nCancelJobs\x12\x1f.jobledger.v1.CancelJobsRequest\x1a .jobledger.v1.CancelJobsResponse\x12L\n\tRetryJobs\x12\x1e.jobledger.v1.RetryJobsRequest\x1a\x1f.jobledger.v1.RetryJobsResponse\x12O\n\nDeleteJobs\x12\x1f.jobledger.v1.DeleteJobsRequest\x1a .jobledger.v1.DeleteJobsResponse\x12j\n\x13UpdateJobPriorities\x12(.jobledger.v1.UpdateJobPrioritiesRequest\x1a).jobledger.v1.UpdateJobPrioritiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,70 +45,86 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATEJOBREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_CREATEJOBREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_CREATEJOBERROR_METADATAENTRY']._loaded_options = None
+  _globals['_CREATEJOBERROR_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_UPDATEJOBREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_UPDATEJOBREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBORDER']._serialized_start=3980
-  _globals['_JOBORDER']._serialized_end=4119
-  _globals['_WATCHMODE']._serialized_start=4121
-  _globals['_WATCHMODE']._serialized_end=4205
-  _globals['_WATCHMESSAGETYPE']._serialized_start=4208
-  _globals['_WATCHMESSAGETYPE']._serialized_end=4421
-  _globals['_CANCELOUTCOME']._serialized_start=4424
-  _globals['_CANCELOUTCOME']._serialized_end=4565
-  _globals['_JOBLIMIT']._serialized_start=358
-  _globals['_JOBLIMIT']._serialized_end=404
-  _globals['_CREATEJOBREQUEST']._serialized_start=407
-  _globals['_CREATEJOBREQUEST']._serialized_end=1029
-  _globals['_CREATEJOBREQUEST_LABELSENTRY']._serialized_start=941
-  _globals['_CREATEJOBREQUEST_LABELSENTRY']._serialized_end=986
-  _globals['_CREATEJOBRESPONSE']._serialized_start=1031
-  _globals['_CREATEJOBRESPONSE']._serialized_end=1099
-  _globals['_GETJOBREQUEST']._serialized_start=1101
-  _globals['_GETJOBREQUEST']._serialized_end=1169
-  _globals['_GETJOBRESPONSE']._serialized_start=1171
-  _globals['_GETJOBRESPONSE']._serialized_end=1219
-  _globals['_BATCHGETJOBSREQUEST']._serialized_start=1221
-  _globals['_BATCHGETJOBSREQUEST']._serialized_end=1296
-  _globals['_BATCHGETJOBSRESPONSE']._serialized_start=1299
-  _globals['_BATCHGETJOBSRESPONSE']._serialized_end=1431
-  _globals['_LISTJOBSREQUEST']._serialized_start=1434
-  _globals['_LISTJOBSREQUEST']._serialized_end=1626
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1629
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1799
-  _globals['_LISTCHUNKSREQUEST']._serialized_start=1801
-  _globals['_LISTCHUNKSREQUEST']._serialized_end=1917
-  _globals['_LISTCHUNKSRESPONSE']._serialized_start=1919
-  _globals['_LISTCHUNKSRESPONSE']._serialized_end=2035
-  _globals['_LISTJOBEVENTSREQUEST']._serialized_start=2037
-  _globals['_LISTJOBEVENTSREQUEST']._serialized_end=2114
-  _globals['_LISTJOBEVENTSRESPONSE']._serialized_start=2116
-  _globals['_LISTJOBEVENTSRESPONSE']._serialized_end=2234
-  _globals['_WATCHJOBREQUEST']._serialized_start=2236
-  _globals['_WATCHJOBREQUEST']._serialized_end=2324
-  _globals['_WATCHJOBRESPONSE']._serialized_start=2327
-  _globals['_WATCHJOBRESPONSE']._serialized_end=2613
-  _globals['_WATCHJOBSREQUEST']._serialized_start=2615
-  _globals['_WATCHJOBSREQUEST']._serialized_end=2729
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=2732
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=3047
-  _globals['_CANCELJOBREQUEST']._serialized_start=3049
-  _globals['_CANCELJOBREQUEST']._serialized_end=3163
-  _globals['_CANCELJOBRESPONSE']._serialized_start=3165
-  _globals['_CANCELJOBRESPONSE']._serialized_end=3262
-  _globals['_RETRYJOBREQUEST']._serialized_start=3264
-  _globals['_RETRYJOBREQUEST']._serialized_end=3356
-  _globals['_RETRYJOBRESPONSE']._serialized_start=3358
-  _globals['_RETRYJOBRESPONSE']._serialized_end=3408
-  _globals['_UPDATEJOBREQUEST']._serialized_start=3411
-  _globals['_UPDATEJOBREQUEST']._serialized_end=3722
-  _globals['_UPDATEJOBREQUEST_LABELSENTRY']._serialized_start=941
-  _globals['_UPDATEJOBREQUEST_LABELSENTRY']._serialized_end=986
-  _globals['_UPDATEJOBRESPONSE']._serialized_start=3724
-  _globals['_UPDATEJOBRESPONSE']._serialized_end=3775
-  _globals['_DELETEJOBREQUEST']._serialized_start=3777
-  _globals['_DELETEJOBREQUEST']._serialized_end=3882
-  _globals['_DELETEJOBRESPONSE']._serialized_start=3884
-  _globals['_DELETEJOBRESPONSE']._serialized_end=3977
-  _globals['_JOBSERVICE']._serialized_start=4568
-  _globals['_JOBSERVICE']._serialized_end=6041
+  _globals['_ONCONFLICT']._serialized_start=4747
+  _globals['_ONCONFLICT']._serialized_end=4836
+  _globals['_JOBORDER']._serialized_start=4839
+  _globals['_JOBORDER']._serialized_end=4978
+  _globals['_WATCHMODE']._serialized_start=4980
+  _globals['_WATCHMODE']._serialized_end=5064
+  _globals['_WATCHMESSAGETYPE']._serialized_start=5067
+  _globals['_WATCHMESSAGETYPE']._serialized_end=5280
+  _globals['_CANCELOUTCOME']._serialized_start=5283
+  _globals['_CANCELOUTCOME']._serialized_end=5424
+  _globals['_JOBLIMIT']._serialized_start=391
+  _globals['_JOBLIMIT']._serialized_end=437
+  _globals['_CREATEJOBREQUEST']._serialized_start=440
+  _globals['_CREATEJOBREQUEST']._serialized_end=1152
+  _globals['_CREATEJOBREQUEST_LABELSENTRY']._serialized_start=1064
+  _globals['_CREATEJOBREQUEST_LABELSENTRY']._serialized_end=1109
+  _globals['_CREATEJOBRESPONSE']._serialized_start=1154
+  _globals['_CREATEJOBRESPONSE']._serialized_end=1222
+  _globals['_BATCHCREATEJOBSREQUEST']._serialized_start=1224
+  _globals['_BATCHCREATEJOBSREQUEST']._serialized_end=1321
+  _globals['_BATCHCREATEJOBSRESPONSE']._serialized_start=1323
+  _globals['_BATCHCREATEJOBSRESPONSE']._serialized_end=1396
+  _globals['_CREATEJOBRESULT']._serialized_start=1398
+  _globals['_CREATEJOBRESULT']._serialized_end=1524
+  _globals['_CREATEJOBERROR']._serialized_start=1527
+  _globals['_CREATEJOBERROR']._serialized_end=1784
+  _globals['_CREATEJOBERROR_METADATAENTRY']._serialized_start=1737
+  _globals['_CREATEJOBERROR_METADATAENTRY']._serialized_end=1784
+  _globals['_FIELDVIOLATION']._serialized_start=1786
+  _globals['_FIELDVIOLATION']._serialized_end=1838
+  _globals['_GETJOBREQUEST']._serialized_start=1840
+  _globals['_GETJOBREQUEST']._serialized_end=1908
+  _globals['_GETJOBRESPONSE']._serialized_start=1910
+  _globals['_GETJOBRESPONSE']._serialized_end=1958
+  _globals['_BATCHGETJOBSREQUEST']._serialized_start=1960
+  _globals['_BATCHGETJOBSREQUEST']._serialized_end=2035
+  _globals['_BATCHGETJOBSRESPONSE']._serialized_start=2038
+  _globals['_BATCHGETJOBSRESPONSE']._serialized_end=2170
+  _globals['_LISTJOBSREQUEST']._serialized_start=2173
+  _globals['_LISTJOBSREQUEST']._serialized_end=2365
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2368
+  _globals['_LISTJOBSRESPONSE']._serialized_end=2538
+  _globals['_LISTCHUNKSREQUEST']._serialized_start=2540
+  _globals['_LISTCHUNKSREQUEST']._serialized_end=2656
+  _globals['_LISTCHUNKSRESPONSE']._serialized_start=2658
+  _globals['_LISTCHUNKSRESPONSE']._serialized_end=2774
+  _globals['_LISTJOBEVENTSREQUEST']._serialized_start=2776
+  _globals['_LISTJOBEVENTSREQUEST']._serialized_end=2853
+  _globals['_LISTJOBEVENTSRESPONSE']._serialized_start=2855
+  _globals['_LISTJOBEVENTSRESPONSE']._serialized_end=2973
+  _globals['_WATCHJOBREQUEST']._serialized_start=2975
+  _globals['_WATCHJOBREQUEST']._serialized_end=3063
+  _globals['_WATCHJOBRESPONSE']._serialized_start=3066
+  _globals['_WATCHJOBRESPONSE']._serialized_end=3352
+  _globals['_WATCHJOBSREQUEST']._serialized_start=3354
+  _globals['_WATCHJOBSREQUEST']._serialized_end=3468
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=3471
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=3786
+  _globals['_CANCELJOBREQUEST']._serialized_start=3789
+  _globals['_CANCELJOBREQUEST']._serialized_end=3917
+  _globals['_CANCELJOBRESPONSE']._serialized_start=3919
+  _globals['_CANCELJOBRESPONSE']._serialized_end=4016
+  _globals['_RETRYJOBREQUEST']._serialized_start=4018
+  _globals['_RETRYJOBREQUEST']._serialized_end=4124
+  _globals['_RETRYJOBRESPONSE']._serialized_start=4126
+  _globals['_RETRYJOBRESPONSE']._serialized_end=4176
+  _globals['_UPDATEJOBREQUEST']._serialized_start=4179
+  _globals['_UPDATEJOBREQUEST']._serialized_end=4490
+  _globals['_UPDATEJOBREQUEST_LABELSENTRY']._serialized_start=1064
+  _globals['_UPDATEJOBREQUEST_LABELSENTRY']._serialized_end=1109
+  _globals['_UPDATEJOBRESPONSE']._serialized_start=4492
+  _globals['_UPDATEJOBRESPONSE']._serialized_end=4543
+  _globals['_DELETEJOBREQUEST']._serialized_start=4545
+  _globals['_DELETEJOBREQUEST']._serialized_end=4650
+  _globals['_DELETEJOBRESPONSE']._serialized_start=4652
+  _globals['_DELETEJOBRESPONSE']._serialized_end=4745
+  _globals['_JOBSERVICE']._serialized_start=5427
+  _globals['_JOBSERVICE']._serialized_end=6996
 # @@protoc_insertion_point(module_scope)

@@ -13,6 +13,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from jobledger.v1 import chunk_pb2 as _chunk_pb2
+from jobledger.v1 import error_reason_pb2 as _error_reason_pb2
 from jobledger.v1 import event_pb2 as _event_pb2
 from jobledger.v1 import filter_pb2 as _filter_pb2
 from jobledger.v1 import job_pb2 as _job_pb2
@@ -26,6 +27,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _OnConflict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnConflictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnConflict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_CONFLICT_UNSPECIFIED: _OnConflict.ValueType  # 0
+    """ON_CONFLICT_UNSPECIFIED is RETURN."""
+    ON_CONFLICT_RETURN: _OnConflict.ValueType  # 1
+    """ON_CONFLICT_RETURN answers with the job that has the key, whatever its content is. Nothing is created."""
+    ON_CONFLICT_REFUSE: _OnConflict.ValueType  # 2
+    """ON_CONFLICT_REFUSE refuses the call with UNIQUE_KEY_TAKEN."""
+
+class OnConflict(_OnConflict, metaclass=_OnConflictEnumTypeWrapper):
+    """OnConflict says what becomes of a CreateJob whose unique_key a job has that has not ended."""
+
+ON_CONFLICT_UNSPECIFIED: OnConflict.ValueType  # 0
+"""ON_CONFLICT_UNSPECIFIED is RETURN."""
+ON_CONFLICT_RETURN: OnConflict.ValueType  # 1
+"""ON_CONFLICT_RETURN answers with the job that has the key, whatever its content is. Nothing is created."""
+ON_CONFLICT_REFUSE: OnConflict.ValueType  # 2
+"""ON_CONFLICT_REFUSE refuses the call with UNIQUE_KEY_TAKEN."""
+Global___OnConflict: _TypeAlias = OnConflict  # noqa: Y015
 
 class _JobOrder:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -220,13 +245,17 @@ class CreateJobRequest(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    UNIQUE_KEY_FIELD_NUMBER: _builtins.int
+    ON_CONFLICT_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered for at least 24 h while the job exists. The same
-    request_id with the same content, field by field as it was sent, answers with the same job. Empty: no protection.
+    request_id with the same content answers with the same job. The content is what makes the job the same: kind, input, items,
+    chunks and stages; whatever else differs has no effect on the job that exists. Empty: no protection.
     """
     job_id: _builtins.str
-    """job_id is the name to give the job (see Job.job_id). The same job_id with the same content answers with the job that
-    exists. Empty: the service makes a UUIDv7.
+    """job_id is the name to give the job (see Job.job_id). The same job_id with the same content (see request_id) answers with
+    the job that exists. Empty: the service makes a UUIDv7.
     """
     kind: _builtins.str
     """kind says which workers can do it: lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters. Required.
@@ -242,6 +271,16 @@ class CreateJobRequest(_message.Message):
     """chunk_size is how many items make a chunk, 1 to 1,000,000,000. Absent: 500. Only with item_count; at most 10,000 chunks."""
     failure_policy: _job_pb2.FailurePolicy.ValueType
     """failure_policy says what a failed chunk means for the others. UNSPECIFIED: RUN_ALL."""
+    unique_key: _builtins.str
+    """unique_key allows one unfinished job: while a job of the same owner and kind with this key has not ended, on_conflict says what
+    becomes of the call. 1 to 255 bytes in UTF-8. The key is free again in the commit that ends the job. Empty: none.
+    """
+    on_conflict: Global___OnConflict.ValueType
+    """on_conflict says what becomes of the call while another job has the unique_key. UNSPECIFIED: RETURN."""
+    validate_only: _builtins.bool
+    """validate_only checks the request as if it were carried out, and writes nothing: the answer, or the refusal, is the one that
+    the request would have got at this moment. A job_id that the service would make is another one each time.
+    """
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
         """input is the source and the parameters for the workers, at most 64 KiB encoded. As in every Struct here, numbers are
@@ -295,10 +334,13 @@ class CreateJobRequest(_message.Message):
         stages: _abc.Iterable[_job_pb2.Stage] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         limits: _abc.Iterable[Global___JobLimit] | None = ...,
+        unique_key: _builtins.str = ...,
+        on_conflict: Global___OnConflict.ValueType = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "stages", b"stages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_size: _TypeAlias = _typing.Literal["chunk_size"]  # noqa: Y015
     _WhichOneofArgType__chunk_size: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size"]  # noqa: Y015
@@ -324,10 +366,12 @@ class CreateJobResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """created is false when an earlier, equal request had created the job."""
+    """created is false when an earlier, equal request had created the job, or it has the unique_key. With validate_only, whether the job would be new."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the job as it is now, in view BASIC: the new one, or the one that an earlier, equal request created."""
+        """job is the job as it is now, in view BASIC: the new one, or the one that an earlier, equal request created. With
+        validate_only, the job as it would be.
+        """
 
     def __init__(
         self,
@@ -342,6 +386,186 @@ class CreateJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateJobResponse: _TypeAlias = CreateJobResponse  # noqa: Y015
+
+@_typing.final
+class BatchCreateJobsRequest(_message.Message):
+    """BatchCreateJobsRequest describes several jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    validate_only: _builtins.bool
+    """validate_only sets validate_only of each job. Each is checked beside the jobs that exist, and not beside the others."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateJobRequest]:
+        """requests are the jobs, 1 to 500, with at most 10,000 chunks together. Required."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___CreateJobRequest] | None = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateJobsRequest: _TypeAlias = BatchCreateJobsRequest  # noqa: Y015
+
+@_typing.final
+class BatchCreateJobsResponse(_message.Message):
+    """BatchCreateJobsResponse answers BatchCreateJobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateJobResult]:
+        """results are the outcomes, one for each job, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___CreateJobResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateJobsResponse: _TypeAlias = BatchCreateJobsResponse  # noqa: Y015
+
+@_typing.final
+class CreateJobResult(_message.Message):
+    """CreateJobResult is the outcome of one job of BatchCreateJobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    """created is as in CreateJobResponse. False for a refused job."""
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """job is what CreateJob would have answered with. When the answer, of at most 3 MiB, has no room for it: job_id, kind, state
+        and revision alone.
+        """
+
+    @_builtins.property
+    def error(self) -> Global___CreateJobError:
+        """error is why the job is refused."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+        error: Global___CreateJobError | None = ...,
+        created: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "job", b"job", "outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "error", b"error", "job", b"job", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["job", "error"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___CreateJobResult: _TypeAlias = CreateJobResult  # noqa: Y015
+
+@_typing.final
+class CreateJobError(_message.Message):
+    """CreateJobError is why one job of BatchCreateJobs is refused: what the status of CreateJob would have said."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FIELD_VIOLATIONS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """code is the status code of gRPC, such as 3 for INVALID_ARGUMENT."""
+    message: _builtins.str
+    """message says what is wrong, for people, at most 1,000 characters."""
+    reason: _error_reason_pb2.ErrorReason.ValueType
+    """reason is why, never UNSPECIFIED."""
+    @_builtins.property
+    def field_violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldViolation]:
+        """field_violations are the fields that break their rules, at most 8, named as in CreateJobRequest. Empty unless the reason is
+        INVALID_FIELD, and when the answer has no room for them.
+        """
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """metadata are the subjects of the reason, as in ErrorInfo. Empty when the answer has no room for them."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        message: _builtins.str = ...,
+        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
+        field_violations: _abc.Iterable[Global___FieldViolation] | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "field_violations", b"field_violations", "message", b"message", "metadata", b"metadata", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateJobError: _TypeAlias = CreateJobError  # noqa: Y015
+
+@_typing.final
+class FieldViolation(_message.Message):
+    """FieldViolation is one field that breaks its rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """field is the path of the field, such as "chunks[3].item_count"."""
+    description: _builtins.str
+    """description says what is wrong with its value, and what is allowed."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldViolation: _TypeAlias = FieldViolation  # noqa: Y015
 
 @_typing.final
 class GetJobRequest(_message.Message):
@@ -919,12 +1143,15 @@ class CancelJobRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     GRACE_PERIOD_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     reason: _builtins.str
     """reason is why, for people, at most 1,024 characters. Empty: none."""
     force: _builtins.bool
     """force stops the chunks in work at once: their leases are lost."""
+    etag: _builtins.str
+    """etag is the revision that the caller decided on. Empty: whatever the revision is."""
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
         """grace_period is how long the workers have to release their chunks, 0 s to 24 h; the shorter of two requests holds. Absent: 30 s."""
@@ -936,10 +1163,11 @@ class CancelJobRequest(_message.Message):
         reason: _builtins.str = ...,
         grace_period: _duration_pb2.Duration | None = ...,
         force: _builtins.bool = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grace_period", b"grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "grace_period", b"grace_period", "job_id", b"job_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "force", b"force", "grace_period", b"grace_period", "job_id", b"job_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -983,12 +1211,15 @@ class RetryJobRequest(_message.Message):
     CHUNK_INDEXES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     request_id: _builtins.str
     """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
     reason: _builtins.str
     """reason is why, for people, at most 1,024 characters. Empty: none."""
+    etag: _builtins.str
+    """etag is the revision that the caller decided on. Empty: whatever the revision is."""
     @_builtins.property
     def chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """chunk_indexes are the failed or cancelled chunks to run again, at most 10,000; one that is neither refuses the call.
@@ -1002,10 +1233,11 @@ class RetryJobRequest(_message.Message):
         chunk_indexes: _abc.Iterable[_builtins.int] | None = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_indexes", b"chunk_indexes", "job_id", b"job_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_indexes", b"chunk_indexes", "etag", b"etag", "job_id", b"job_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

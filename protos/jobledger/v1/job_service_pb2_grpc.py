@@ -50,6 +50,11 @@ class JobServiceStub:
                 request_serializer=jobledger_dot_v1_dot_job__service__pb2.CreateJobRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_job__service__pb2.CreateJobResponse.FromString,
                 _registered_method=True)
+        self.BatchCreateJobs = channel.unary_unary(
+                '/jobledger.v1.JobService/BatchCreateJobs',
+                request_serializer=jobledger_dot_v1_dot_job__service__pb2.BatchCreateJobsRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_job__service__pb2.BatchCreateJobsResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/jobledger.v1.JobService/GetJob',
                 request_serializer=jobledger_dot_v1_dot_job__service__pb2.GetJobRequest.SerializeToString,
@@ -149,10 +154,23 @@ class JobServiceServicer:
     """
 
     def CreateJob(self, request, context):
-        """CreateJob creates a job and its chunks.
+        """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
-        (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
+        RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCreateJobs(self, request, context):
+        """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
+        outcomes in the order of the request. One commit creates all of them as long as they are at most 2,000 rows, 1 for each job
+        and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
+        with DEADLINE_EXCEEDED, may have created some of the jobs.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
+        (TOO_MANY_QUEUED_JOBS), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,7 +255,8 @@ class JobServiceServicer:
         at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
         Cancelling an ended job changes nothing and says so.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
+        retry of a write that took effect is ABORTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,7 +266,7 @@ class JobServiceServicer:
         """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-        (REQUEST_ID_REUSED); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
+        (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
         Retry: safe with a request_id; without, a retry may begin another run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -343,6 +362,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.CreateJob,
                     request_deserializer=jobledger_dot_v1_dot_job__service__pb2.CreateJobRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_job__service__pb2.CreateJobResponse.SerializeToString,
+            ),
+            'BatchCreateJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateJobs,
+                    request_deserializer=jobledger_dot_v1_dot_job__service__pb2.BatchCreateJobsRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_job__service__pb2.BatchCreateJobsResponse.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
@@ -465,6 +489,33 @@ class JobService:
             '/jobledger.v1.JobService/CreateJob',
             jobledger_dot_v1_dot_job__service__pb2.CreateJobRequest.SerializeToString,
             jobledger_dot_v1_dot_job__service__pb2.CreateJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.JobService/BatchCreateJobs',
+            jobledger_dot_v1_dot_job__service__pb2.BatchCreateJobsRequest.SerializeToString,
+            jobledger_dot_v1_dot_job__service__pb2.BatchCreateJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

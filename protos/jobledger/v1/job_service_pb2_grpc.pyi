@@ -45,10 +45,19 @@ class JobServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> JobServiceAsyncStub: ...
     CreateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CreateJobRequest, _job_service_pb2.CreateJobResponse]
-    """CreateJob creates a job and its chunks.
+    """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
-    (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
+    RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+    """
+    BatchCreateJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]
+    """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
+    outcomes in the order of the request. One commit creates all of them as long as they are at most 2,000 rows, 1 for each job
+    and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
+    with DEADLINE_EXCEEDED, may have created some of the jobs.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
+    (TOO_MANY_QUEUED_JOBS), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
     """GetJob returns one job, as it is after every acknowledged write.
@@ -101,13 +110,14 @@ class JobServiceStub:
     at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
     Cancelling an ended job changes nothing and says so.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
+    retry of a write that took effect is ABORTED.
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]
     """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-    (REQUEST_ID_REUSED); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
+    (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
     Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]
@@ -175,10 +185,19 @@ class JobServiceAsyncStub(JobServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CreateJobRequest, _job_service_pb2.CreateJobResponse]  # type: ignore[assignment]
-    """CreateJob creates a job and its chunks.
+    """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
-    (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
+    RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+    """
+    BatchCreateJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]  # type: ignore[assignment]
+    """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
+    outcomes in the order of the request. One commit creates all of them as long as they are at most 2,000 rows, 1 for each job
+    and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
+    with DEADLINE_EXCEEDED, may have created some of the jobs.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
+    (TOO_MANY_QUEUED_JOBS), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob returns one job, as it is after every acknowledged write.
@@ -231,13 +250,14 @@ class JobServiceAsyncStub(JobServiceStub):
     at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
     Cancelling an ended job changes nothing and says so.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
+    retry of a write that took effect is ABORTED.
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]  # type: ignore[assignment]
     """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-    (REQUEST_ID_REUSED); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
+    (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
     Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]  # type: ignore[assignment]
@@ -308,10 +328,25 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.CreateJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.CreateJobResponse, _abc.Awaitable[_job_service_pb2.CreateJobResponse]]:
-        """CreateJob creates a job and its chunks.
+        """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
-        (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
+        RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCreateJobs(
+        self,
+        request: _job_service_pb2.BatchCreateJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.BatchCreateJobsResponse, _abc.Awaitable[_job_service_pb2.BatchCreateJobsResponse]]:
+        """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
+        outcomes in the order of the request. One commit creates all of them as long as they are at most 2,000 rows, 1 for each job
+        and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
+        with DEADLINE_EXCEEDED, may have created some of the jobs.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
+        (TOO_MANY_QUEUED_JOBS), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
         """
 
     @_abc_1.abstractmethod
@@ -412,7 +447,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
         Cancelling an ended job changes nothing and says so.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
+        retry of a write that took effect is ABORTED.
         """
 
     @_abc_1.abstractmethod
@@ -424,7 +460,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-        (REQUEST_ID_REUSED); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
+        (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
         Retry: safe with a request_id; without, a retry may begin another run.
         """
 

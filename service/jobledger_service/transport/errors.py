@@ -18,6 +18,8 @@ DOMAIN: Final = "jobledger"
 
 MAX_VIOLATIONS: Final = 8
 """The maximum number of reported violations."""
+MAX_MESSAGE: Final = 1_000
+"""The maximum characters of a status's message."""
 
 _TABLE: Final[dict[type[refusals.CallRefused], tuple[Any, Any]]] = {
     refusals.ApiKeyMissing: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_MISSING),
@@ -107,20 +109,20 @@ def bad_request(violations: tuple[tuple[str, str], ...]) -> error_details_pb2.Ba
     violation = error_details_pb2.BadRequest.FieldViolation
     return error_details_pb2.BadRequest(
         field_violations=[
-            violation(field=_cut(field, 150), description=_cut(rule, 300))
-            for field, rule in violations[:MAX_VIOLATIONS]
+            violation(field=cut(field, 150), description=cut(rule, 300)) for field, rule in violations[:MAX_VIOLATIONS]
         ]
     )
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
+    """Return a text of at most `limit` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def make_status(code: Any, message: str, reason: Any, metadata: dict[str, str], details: list[Message]) -> grpc.Status:  # noqa: ANN401  enum values
     """Return a status with ErrorInfo and further details."""
     name = reason_name(reason)
-    status = status_pb2.Status(code=code, message=_cut(message, 1_000))
+    status = status_pb2.Status(code=code, message=cut(message, MAX_MESSAGE))
     for detail in (error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata), *details):
         packed = AnyMessage()
         packed.Pack(detail)

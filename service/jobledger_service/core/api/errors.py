@@ -6,14 +6,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from google.rpc import code_pb2
+from jobledger.v1 import job_service_pb2 as api
 from jobledger.v1.error_reason_pb2 import ErrorReason
 
 from jobledger_service.core.ledger.current_call import DeadlinePassedError
 from jobledger_service.core.model import access_errors, errors, limit_errors
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.errors import (
+    MAX_MESSAGE,
     Refused,
     bad_request,
+    cut,
     deadline_exceeded,
     make_status,
     overloaded,
@@ -35,6 +38,7 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     errors.ChunkNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_CHUNK_NOT_FOUND),
     errors.JobAlreadyExists: (code_pb2.ALREADY_EXISTS, ErrorReason.ERROR_REASON_JOB_ALREADY_EXISTS),
     errors.RequestIdReused: (code_pb2.ALREADY_EXISTS, ErrorReason.ERROR_REASON_REQUEST_ID_REUSED),
+    errors.UniqueKeyTaken: (code_pb2.ALREADY_EXISTS, ErrorReason.ERROR_REASON_UNIQUE_KEY_TAKEN),
     errors.EtagMismatch: (code_pb2.ABORTED, ErrorReason.ERROR_REASON_ETAG_MISMATCH),
     errors.JobNotEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_JOB_NOT_ENDED),
     errors.JobEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_JOB_ENDED),
@@ -80,6 +84,16 @@ def refused_by_core(
     if isinstance(error, errors.HistoryTrimmed):
         metadata["oldest_cursor"] = base64.b64encode(cursor(error.oldest)).decode()
     return Refused(make_status(code, str(error), reason, metadata, _details(error)), error.reason)
+
+
+def fill_error(message: api.CreateJobError, refusal: errors.Refusal) -> None:
+    """Fill an empty message with what the status of a refusal would say."""
+    message.code, message.reason = _TABLE[type(refusal)]
+    message.message = cut(str(refusal), MAX_MESSAGE)
+    message.metadata.update(refusal.metadata)
+    if isinstance(refusal, errors.InvalidField):
+        for violation in bad_request(refusal.violations).field_violations:
+            message.field_violations.add(field=violation.field, description=violation.description)
 
 
 def _details(refusal: errors.Refusal) -> "list[Message]":

@@ -7,10 +7,12 @@ from typing import Any, Final
 from google.protobuf.message import Message
 from jobledger.v1 import chunk_pb2, job_pb2, job_service_pb2
 from jobledger.v1 import job_service_pb2 as api
+from msgspec import msgpack
 from msgspec.structs import replace
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.model import limits
+from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import FailurePolicy, Inputs, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
 from jobledger_service.core.model.limits import DAY
@@ -22,6 +24,8 @@ from jobledger_service.transport.identity import Caller
 from .checks import JOB_ID, Checks
 from .list_requests import labels
 
+MAX_BATCH_JOBS: Final = 500
+MAX_UNIQUE_KEY_BYTES: Final = 255
 MAX_JOB_INPUT_BYTES: Final = 2 * 1024 * 1024
 _DEFAULT: Final = RetryPolicy()
 
@@ -45,28 +49,58 @@ def create_job(
 ) -> commands.CreateJob:
     """Return the command of CreateJob; `traceparent` is the trace of the call."""
     checks = Checks()
-    mark = fingerprint(request, excluded=["request_id"])
-    new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), mark, traceparent)
+    new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), traceparent)
     new = replace(new, limits=limits_of_job(checks, request))
+    refuses_conflict = _refuses_conflict(checks, request)
     checks.done()
-    return commands.CreateJob(new, caller.name, request.request_id, inputs)
+    return commands.CreateJob(new, caller.name, request.request_id, inputs, request.validate_only, refuses_conflict)
+
+
+def create_jobs(
+    request: api.BatchCreateJobsRequest, caller: Caller, new_id: NewId, traceparent: str = ""
+) -> list[commands.CreateJob | InvalidField]:
+    """Return for each job of BatchCreateJobs its command, or what is wrong with it."""
+    checks = Checks()
+    checks.count("requests", len(request.requests), MAX_BATCH_JOBS, min_count=1)
+    chunks = sum(map(_chunk_count, request.requests))
+    if chunks > limits.MAX_CHUNKS:
+        checks.fault("requests", f"must have at most {limits.MAX_CHUNKS} chunks together; got {chunks}")
+    checks.done()
+    found: list[commands.CreateJob | InvalidField] = []
+    for one in request.requests:
+        one.validate_only |= request.validate_only
+        try:
+            found.append(create_job(one, caller, new_id, traceparent))
+        except InvalidField as error:
+            found.append(error.with_traceback(None))
+    return found
+
+
+def _chunk_count(request: api.CreateJobRequest) -> int:
+    """Return the number of chunks of a valid request."""
+    if request.chunks or not request.HasField("item_count"):
+        return max(len(request.chunks), 1)
+    size = request.chunk_size if request.HasField("chunk_size") else limits.ITEMS_PER_CHUNK
+    return max(min(-(-request.item_count // max(size, 1)), limits.MAX_CHUNKS), 1)
 
 
 def new_job(
-    checks: Checks, request: api.CreateJobRequest, owner: str, job_id: str, mark: bytes, traceparent: str = ""
+    checks: Checks, request: api.CreateJobRequest, owner: str, job_id: str, traceparent: str = "", mark: bytes = b""
 ) -> tuple[NewJob, Inputs]:
-    """Return the job that a request describes, and its inputs."""
+    """Return the job that a request describes, and its inputs; `mark` is its fingerprint if it has another one."""
     _check_names(checks, request)
-    sizes = _sizes(checks, request)
+    sizes, inputs = _sizes(checks, request), _inputs(checks, request)
+    stages = _stages(checks, request.stages) if request.stages else ()
     spec = JobSpec(
         owner=owner,
         job_id=job_id,
         kind=request.kind,
-        fingerprint=mark,
+        fingerprint=mark or _content_mark(request, sizes, stages, inputs),
         retry_policy=_retry_policy(checks, request.retry_policy) if request.HasField("retry_policy") else _DEFAULT,
         failure_policy=_failure_policy(checks, request.failure_policy),
-        stages=_stages(checks, request.stages) if request.stages else (),
+        stages=stages,
         traceparent=traceparent,
+        unique_key=request.unique_key,
     )
     new = NewJob(
         spec=spec,
@@ -76,7 +110,15 @@ def new_job(
         labels=labels(checks, "labels", request.labels),
         expire_time=checks.time_of_job("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
-    return new, _inputs(checks, request)
+    return new, inputs
+
+
+def _content_mark(
+    request: api.CreateJobRequest, sizes: Sequence[int], stages: tuple[Stage, ...], inputs: Inputs
+) -> bytes:
+    """Return the fingerprint of what makes a job the same: not of what a retry may compute anew, such as its labels."""
+    content = (request.job_id, request.kind, sizes, stages, inputs.job, inputs.chunks)
+    return hashlib.sha256(msgpack.encode(content)).digest()
 
 
 def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
@@ -86,6 +128,18 @@ def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
     checks.kind("kind", request.kind)
     checks.not_reserved("kind", request.kind)
     checks.at_most("display_name", request.display_name, 1_024)
+    checks.at_most("unique_key", request.unique_key, MAX_UNIQUE_KEY_BYTES)
+    if len(request.unique_key.encode()) > MAX_UNIQUE_KEY_BYTES >= len(request.unique_key):
+        size = len(request.unique_key.encode())
+        checks.fault("unique_key", f"must have at most {MAX_UNIQUE_KEY_BYTES} bytes; got {size}")
+
+
+def _refuses_conflict(checks: Checks, request: api.CreateJobRequest) -> bool:
+    if request.on_conflict not in api.OnConflict.values():
+        checks.one_of("on_conflict", request.on_conflict, ("RETURN", "REFUSE"))
+    elif request.on_conflict and not request.unique_key:
+        checks.fault("on_conflict", "must be absent without unique_key")
+    return request.on_conflict == api.ON_CONFLICT_REFUSE
 
 
 def request_id(checks: Checks, value: str) -> None:
@@ -199,7 +253,7 @@ def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.Cancel
     checks.job_id("job_id", request.job_id)
     how = cancellation(checks, request)
     checks.done()
-    return commands.CancelJob(caller.owner, request.job_id, how, caller.name)
+    return commands.CancelJob(caller.owner, request.job_id, how, caller.name, request.etag)
 
 
 def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401  of one job or of many
@@ -225,7 +279,7 @@ def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob
     mark = fingerprint(request, excluded=["request_id"])
     indexes = list(request.chunk_indexes)
     return commands.RetryJob(
-        caller.owner, request.job_id, indexes, caller.name, request.reason, request.request_id, mark
+        caller.owner, request.job_id, indexes, caller.name, request.reason, request.request_id, mark, request.etag
     )
 
 

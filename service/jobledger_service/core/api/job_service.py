@@ -1,7 +1,7 @@
 """JobService: read the request, submit or query, map, return."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -15,9 +15,10 @@ from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import ChunkPage, EventPage, JobPage, Queries
 from jobledger_service.core.ledger.watch import Watch
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.errors import JobUnreadable
+from jobledger_service.core.model.errors import InvalidField, JobUnreadable, Refusal
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import CancelOutcome
+from jobledger_service.core.model.limit_errors import TooManyQueuedJobs
 from jobledger_service.core.store.reads import EventRow, JobRead, JobsRead, View
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import trace_context as traces
@@ -28,6 +29,7 @@ from jobledger_service.transport.methods import Kind, Method
 from . import convert, views
 from . import job_requests as read
 from . import list_requests as lists
+from .created_jobs import encoded_outcomes
 from .reply_cache import ReplyCache
 from .services import JOB_SERVICE
 from .shown_jobs import job_field, reply_with, shown_job_field, status_field
@@ -35,6 +37,7 @@ from .unreadable import check_chunks, encode_each
 
 METHODS: Final = (
     Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "BatchCreateJobs", Role.CALLER, Kind.WRITE),
     Method(JOB_SERVICE, "GetJob", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "BatchGetJobs", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "ListJobs", Role.CALLER, Kind.READ),
@@ -66,9 +69,34 @@ class JobService:
         return read.create_job(request, caller, self.new_id, traces.current.get())
 
     async def CreateJob(self, command: commands.CreateJob, caller: Caller) -> bytes:
-        async with self.backlog.admit(caller.owner) if self.backlog else nullcontext():
+        async with self._admit(caller.owner, 1, validate_only=command.validate_only):
             job, created = await self.committer.submit(command)
         return reply_with(api.CreateJobResponse(created=created), job)
+
+    def read_BatchCreateJobs(
+        self, request: api.BatchCreateJobsRequest, caller: Caller
+    ) -> list[commands.CreateJob | InvalidField]:
+        return read.create_jobs(request, caller, self.new_id, traces.current.get())
+
+    async def BatchCreateJobs(self, jobs: Sequence[commands.CreateJob | InvalidField], caller: Caller) -> bytes:
+        outcomes = iter(await self._create([one for one in jobs if isinstance(one, commands.CreateJob)], caller.owner))
+        return encoded_outcomes(one if isinstance(one, Refusal) else next(outcomes) for one in jobs)
+
+    async def _create(self, jobs: Sequence[commands.CreateJob], owner: str) -> Sequence[tuple[bytes, bool] | Refusal]:
+        """Create as many of the jobs as the owner may have; the others are refused."""
+        if not jobs:
+            return ()
+        validate_only = all(one.validate_only for one in jobs)
+        async with self._admit(owner, len(jobs), validate_only=validate_only) as admitted:
+            outcomes = await self.committer.submit(commands.CreateJobs(jobs[:admitted]))
+        refused = (TooManyQueuedJobs(owner, self.backlog.limit) for _ in jobs[admitted:]) if self.backlog else ()
+        return [*outcomes, *refused]
+
+    def _admit(self, owner: str, count: int, *, validate_only: bool) -> AbstractAsyncContextManager[int]:
+        """Return a context that yields how many of `count` new jobs the owner may have; raises TooManyQueuedJobs."""
+        if self.backlog is None:
+            return nullcontext(count)
+        return self.backlog.admit(owner, count, validate_only=validate_only)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
         job_id = read.job_id(request)

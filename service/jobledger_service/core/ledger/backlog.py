@@ -28,27 +28,37 @@ class Backlog:
 
     def __init__(self, count: Callable[[Sequence[str]], Awaitable[Mapping[str, int]]], limit: int) -> None:
         self._count = count
-        self._limit = limit
+        self.limit = limit
         self._counts: dict[str, _Count] = {}
         self._admitted: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
         self._loader = Loader(self._fetch)
 
     @asynccontextmanager
-    async def admit(self, owner: str) -> AsyncIterator[None]:
-        """Admit one more job, which the block creates; raises TooManyQueuedJobs."""
+    async def admit(self, owner: str, count: int, *, validate_only: bool) -> AsyncIterator[int]:
+        """Admit up to `count` more jobs, which the block creates, and yield how many; raises TooManyQueuedJobs.
+
+        With `validate_only` the block creates none.
+        """
+        known = await self._current(owner)
+        admitted = min(count, self.limit - known.queued)
+        created = 0 if validate_only else admitted
+        known.queued += created
+        self._admitted[owner] += created
+        try:
+            yield admitted
+        finally:
+            self._done[owner] += created
+
+    async def _current(self, owner: str) -> _Count:
+        """Return a valid count that is below the limit; raises TooManyQueuedJobs."""
         known = self._counts.get(owner)
         age = asyncio.get_running_loop().time() - known.at if known else COUNT_SECONDS
-        if known is None or age >= (COUNT_SECONDS if known.queued < self._limit else FULL_COUNT_SECONDS):
+        if known is None or age >= (COUNT_SECONDS if known.queued < self.limit else FULL_COUNT_SECONDS):
             known = await self._loader.load(owner)
-        if known.queued >= self._limit:
-            raise TooManyQueuedJobs(owner, self._limit)
-        known.queued += 1
-        self._admitted[owner] += 1
-        try:
-            yield
-        finally:
-            self._done[owner] += 1
+        if known.queued >= self.limit:
+            raise TooManyQueuedJobs(owner, self.limit)
+        return known
 
     async def _fetch(self, owners: Sequence[str]) -> Callable[[str], _Count]:
         now, done = asyncio.get_running_loop().time(), {owner: self._done[owner] for owner in owners}

@@ -32,6 +32,16 @@ class Needs(MsgStruct, frozen=True):
     requeues: bool = False
     """Whether its jobs may begin to wait for workers again."""
 
+    @classmethod
+    def of_all(cls, needs: "Sequence[Needs]") -> "Needs":
+        """Return the jobs, rows and new jobs that several commands need together."""
+        families = {family for need in needs for family in need.rows}
+        return cls(
+            jobs=tuple(key for need in needs for key in need.jobs),
+            rows={family: [*keys_of(family, needs)] for family in families},
+            new_jobs=[new for need in needs for new in need.new_jobs],
+        )
+
 
 class RowFamily:
     """The rows of one family in one batch. What a command changes is changed through `undo`, and so can be undone."""

@@ -200,6 +200,10 @@ class WorkingSet:
         """Return the chunks for the next claim with this query."""
         return self._picked[query].popleft()
 
+    def encoded(self, key: str) -> bytes:
+        """Return a job as the commands so far left it, encoded."""
+        return self._codec.segments(self._jobs[key]).joined
+
     def family(self, family: type[Family]) -> Family:
         """Return the rows of a family."""
         return next(one for one in self._families if isinstance(one, family))

@@ -7,6 +7,7 @@ Refusal
 ├── ChunkNotFound         no such chunk of this job
 ├── JobAlreadyExists      the job_id is in use with other content
 ├── RequestIdReused       the request_id came before with other content
+├── UniqueKeyTaken        another unfinished job has the unique key
 ├── EtagMismatch          decided on an older revision
 ├── JobNotEnded           the job must end first
 ├── JobEnded              the job has ended and cannot change in this way
@@ -88,6 +89,15 @@ class RequestIdReused(Refusal):
             f"request_id {request_id!r} was used before with other content, for {what} {used_for!r}",
             request_id=request_id,
             **{f"{what}_id": used_for},
+        )
+
+
+class UniqueKeyTaken(Refusal):
+    """Another job of the owner and kind, which has not ended, has this unique key."""
+
+    def __init__(self, unique_key: str, job_id: str) -> None:
+        super().__init__(
+            f"job {job_id!r} has the unique_key {unique_key!r} and has not ended", unique_key=unique_key, job_id=job_id
         )
 
 

@@ -94,6 +94,7 @@ JOB_FIELDS: Final = (
     Field("spec.failure_policy", Kept.SETTLED),
     Field("spec.stages", Kept.SETTLED),
     Field("spec.traceparent", Kept.SETTLED),
+    Field("spec.unique_key", Kept.SETTLED),
     Field("spec.import_time", Kept.FIXED),
     Field("progress.work_total", Kept.FIXED),
     Field("progress.work_done", Kept.COLUMN),

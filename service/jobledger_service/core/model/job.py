@@ -80,6 +80,8 @@ class JobSpec(MsgStruct, frozen=True):
     stages: tuple[Stage, ...] = ()
     traceparent: str = ""
     """The trace in which it was created, for its workers; empty for none."""
+    unique_key: str = ""
+    """The key that no other unfinished job of its owner and kind has; empty for none."""
     import_time: int | None = None
     """When a job with a history came into the ledger; None for a job that was created in it."""
 

@@ -1,18 +1,18 @@
-"""The rows of request ids and of runs, in the transaction of a batch."""
+"""The rows of request ids, of runs and of unique keys, in the transaction of a batch."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
 from msgspec import json
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, bindparam, delete, select
 
 from jobledger_service.core.model.run import NEW_RUN, RunState
 
 from .cells import Row, json_text
 from .dialects import Dialect
 from .row_sets import RowSets
-from .tables import requests, runs
+from .tables import requests, runs, unique_keys
 
 RUN: Final = json.Decoder(RunState)
 """Reads the column of a run."""
@@ -82,3 +82,29 @@ class RunRows(_Rows):
 
 def _run_row(job_key: str, run: RunState) -> Row:
     return {"job_key": job_key, "run": json_text(run)}
+
+
+class UniqueKeyRows(_Rows):
+    """The jobs that have unique keys."""
+
+    _DELETE: Final = delete(unique_keys).where(
+        unique_keys.c.unique_key == bindparam("of"), unique_keys.c.job_key == bindparam("by")
+    )
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        key = unique_keys.c.unique_key
+        self.find_rows = select(key, unique_keys.c.job_key).where(key.in_(dialect.keys()))
+
+    def find(self, connection: Connection, keys: Iterable[str]) -> dict[str, str]:
+        """Return the jobs that have these keys."""
+        return dict(self._read(connection, keys).tuples().all())
+
+    def delete(self, connection: Connection, freed: Iterable[tuple[str, str]]) -> None:
+        """Delete keys of jobs, in the order of the keys."""
+        connection.execute(self._DELETE, [{"of": key, "by": job_key} for key, job_key in sorted(freed)])
+
+    def insert(self, connection: Connection, taken: Mapping[str, str]) -> None:
+        """Insert keys with their jobs, in the order of the keys; ConflictError when one is taken."""
+        rows = [{"unique_key": key, "job_key": job_key} for key, job_key in sorted(taken.items())]
+        self._row_sets.insert(connection, unique_keys, rows)

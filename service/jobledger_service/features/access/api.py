@@ -11,13 +11,14 @@ from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound, AuthDisabled
+from jobledger_service.core.model.errors import RequestIdReused
 from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
 from .rules import ID_BYTES, SECRET_BYTES, ApiKey, NewKey, digest_of, token_of
-from .store import Decide, KeyListing, Place, SqlKeyStore
+from .store import ByRequest, Decide, KeyListing, Place, SqlKeyStore
 
 T = TypeVar("T")
 
@@ -67,7 +68,17 @@ class KeyCalls:
     async def CreateApiKey(self, request: api.CreateApiKeyRequest, caller: Caller) -> api.CreateApiKeyResponse:
         now = self.clock()
         key, token = self._make(read.new_key(request, caller, now), now)
-        await self._write("", lambda _: [key])
+
+        def decide(known: ApiKey | None) -> list[ApiKey]:
+            if known is None:
+                return [key]
+            if not known.is_like(key):
+                raise RequestIdReused(request.request_id, known.key_id, "key")
+            return [known]
+
+        [made] = await self._write(ByRequest(key.request_key), decide)
+        if made is not key:
+            return api.CreateApiKeyResponse(api_key=read.api_key(made))
         log.info("key created", key_id=key.key_id, owner=key.owner, by=caller.name)
         return api.CreateApiKeyResponse(api_key=read.api_key(key), token=token)
 
@@ -75,7 +86,8 @@ class KeyCalls:
         """Return a new key and its token, which is returned only now."""
         key_id = self.random_bytes(ID_BYTES).hex()
         token = token_of(key_id, self.random_bytes(SECRET_BYTES))
-        return ApiKey(key_id, new.owner, new.name, new.roles, digest_of(token), now, new.expire_time), token
+        key = ApiKey(key_id, new.owner, new.name, new.roles, digest_of(token), now, new.expire_time)
+        return replace(key, request_key=new.request_key), token
 
     async def ListApiKeys(self, request: api.ListApiKeysRequest, caller: Caller) -> api.ListApiKeysResponse:  # noqa: ARG002  of all owners
         limit = checked_page_size(request.page_size, default=100, max_size=500)
@@ -125,7 +137,7 @@ class KeyCalls:
         log.info("key rotated", key_id=key_id, to=new.key_id, owner=new.owner, by=caller.name)
         return api.RotateApiKeyResponse(api_key=read.api_key(new), token=tokens[-1], replaced=read.api_key(replaced))
 
-    async def _write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
-        written = await self.run_write(lambda: self.store.write(key_id, decide))
+    async def _write(self, which: str | ByRequest, decide: Decide) -> Sequence[ApiKey]:
+        written = await self.run_write(lambda: self.store.write(which, decide))
         await self.on_changed()
         return written

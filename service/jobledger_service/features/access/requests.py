@@ -6,6 +6,7 @@ from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import Checks, check_key_id
+from jobledger_service.core.api.job_requests import request_id as check_request_id
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
@@ -35,9 +36,11 @@ def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> NewKe
         if number not in ROLES:
             checks.one_of(f"roles[{index}]", number, Role)
     expire_time = _expire_time(checks, request, now)
+    check_request_id(checks, request.request_id)
     checks.done()
     roles = frozenset(ROLES[number] for number in request.roles)
-    return NewKey(request.owner or caller.owner, request.name, roles, expire_time)
+    request_key = f"{caller.owner}/{request.request_id}" if request.request_id else None
+    return NewKey(request.owner or caller.owner, request.name, roles, expire_time, request_key)
 
 
 def listed_owner(given: str) -> str:

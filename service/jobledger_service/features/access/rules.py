@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 from msgspec import Struct as MsgStruct
 
@@ -29,6 +29,8 @@ class ApiKey:
     expire_time: int | None = None
     revoke_time: int | None = None
     last_used_time: int | None = None
+    request_key: str | None = None
+    """The owner and the request_id of the request that created it; None without a request_id."""
 
     @property
     def caller(self) -> Caller:
@@ -46,6 +48,10 @@ class ApiKey:
         if self.expire_time is not None and self.expire_time <= now:
             raise ApiKeyExpired(self.key_id)
 
+    def is_like(self, other: Self) -> bool:
+        """Whether equal requests created both: what a retry may compute anew, such as the end, may differ."""
+        return (self.owner, self.name, self.roles) == (other.owner, other.name, other.roles)
+
     def is_of(self, digest: bytes) -> bool:
         """Whether a token with this digest is the key's, compared in constant time."""
         return hmac.compare_digest(self.digest, digest)
@@ -58,6 +64,7 @@ class NewKey(MsgStruct, frozen=True):
     name: str
     roles: frozenset[Role]
     expire_time: int | None = None
+    request_key: str | None = None
 
 
 def token_of(key_id: str, secret: bytes) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal, or_, select, tuple_, update
 
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import api_keys
@@ -21,6 +21,12 @@ Place = tuple[int, str]
 """A key's place in lists: its creation and key_id."""
 MAX_LOOK: Final = 20_000
 """The number of keys that a page looks at."""
+
+
+class ByRequest(MsgStruct, frozen=True):
+    """Names the key that a request created; none without a request_id."""
+
+    request_key: str | None
 
 
 class KeyListing(MsgStruct, frozen=True):
@@ -40,16 +46,19 @@ class SqlKeyStore:
         self._database = database
         self._max_look = max_look
 
-    def write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
+    def write(self, which: str | ByRequest, decide: Decide) -> Sequence[ApiKey]:
         """Decide over a key, None when there is none, with no other writer of keys; write and return the outcome."""
         with self._database.write() as connection:
             self._database.dialect.lock(connection, "keys")
-            row = connection.execute(select(*COLUMNS).where(api_keys.c.key_id == key_id)).first()
+            named = api_keys.c.key_id == which
+            if isinstance(which, ByRequest):
+                named = api_keys.c.request_key == literal(which.request_key)
+            row = connection.execute(select(*COLUMNS).where(named)).first()
             old = _key_of(row) if row else None
             written = decide(old)
             for key in written:
                 if key != old:
-                    _save(connection, key, is_new=key.key_id != key_id)
+                    _save(connection, key, is_new=old is None or key.key_id != old.key_id)
             return written
 
     def list_keys(self, listing: KeyListing) -> tuple[list[ApiKey], Place | None]:

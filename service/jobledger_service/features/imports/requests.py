@@ -40,7 +40,10 @@ def read_job(one: api.ImportedJob, owner: str, context: RequestContext) -> JobIm
             checks.fault("job.request_id", "must be absent for an imported job: its job_id makes a retry safe")
         if job.limits:
             checks.fault("job.limits", "must be absent for an imported job")
-        new, inputs = new_job(checks, job, owner, job.job_id, fingerprint(one))
+        for name in ("validate_only", "unique_key", "on_conflict"):
+            if getattr(job, name):
+                checks.fault(f"job.{name}", "must be absent for an imported job")
+        new, inputs = new_job(checks, job, owner, job.job_id, mark=fingerprint(one))
         imported = ImportedJob(
             new=new,
             state=_state(checks, one.state),

@@ -17,7 +17,7 @@ from .rules import Limit, admitted, counted_limits, limit_keys, limits_over, nee
 from .store import LimitRows
 
 _NewJobs = dict[tuple[str, bytes], NewJob]
-"""By key and fingerprint: those of one fingerprint bring the same limits along."""
+"""By key and fingerprint; of several, the first one is created, and brings its limits along."""
 
 
 def limits_family(dialect: Dialect) -> OpenFamily:
@@ -49,7 +49,7 @@ class Limits(RowFamily):
         keys = keys_of(Limits, needs)
         for new in (new for need in needs for new in need.new_jobs):
             keys.update(limit_keys(new.spec.owner, new.spec.kind, new.labels))
-            self._new_jobs[new.spec.key, new.spec.fingerprint] = new
+            self._new_jobs.setdefault((new.spec.key, new.spec.fingerprint), new)
         requeued = {key for need in needs if need.requeues for key in need.jobs}
         keys.update(key for job in requeued & jobs.keys() for key in limits_over(jobs[job]))
         if keys:

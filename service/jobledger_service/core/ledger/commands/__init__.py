@@ -1,7 +1,7 @@
 """The commands of the ledger: each names the rows that it needs and decides over them."""
 
 from .base import Command
-from .callers import CancelJob, CreateJob, DeleteJob, FindCreated, RetryJob, UpdateJob
+from .callers import CancelJob, CreateJob, CreateJobs, DeleteJob, FindCreated, RetryJob, UpdateJob
 from .deletion import OnDeletion
 from .partial_commands import PartialResult
 from .reports import CompleteChunks, EndReports, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
@@ -17,6 +17,7 @@ __all__ = [
     "Command",
     "CompleteChunks",
     "CreateJob",
+    "CreateJobs",
     "DeleteJob",
     "EndReports",
     "ExpireLeases",

@@ -1,20 +1,24 @@
 """The commands of JobService."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 
 from jobledger_service.core.ledger.core_families import RequestIds
 from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.unique_keys import UniqueKeys, full_key
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
-from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, RequestIdReused
+from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, Refusal, RequestIdReused, UniqueKeyTaken
 from jobledger_service.core.model.job import Inputs, job_id_of, job_key
 from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
 from jobledger_service.core.store.batch_rows import Request
 
 from .base import Command, chunks_in
 from .deletion import ArtifactsResult, OnDeletion, with_artifacts
+from .partial_commands import PartialCommand, PartialResult
 
 
 def request_key(owner: str, request_id: str) -> tuple[str, ...]:
@@ -36,13 +40,35 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
     return known.job_key
 
 
-class CreateJob(Command[tuple[str, bool], tuple[bytes, bool]], MsgStruct, frozen=True):
-    """Create a job; answers with the encoded job and whether it is new."""
+class Creation(MsgStruct, frozen=True):
+    """The job that a request is answered with, and whether it is new.
+
+    `encoded` is the job when the batch does not keep it, or was committed before.
+    """
+
+    key: str
+    is_new: bool
+    encoded: bytes = b""
+
+    def answer(self, work: WorkingSet) -> tuple[bytes, bool]:
+        """Return the encoded job, and whether it is new."""
+        return self.encoded or work.segments(self.key).joined, self.is_new
+
+    def kept(self, work: WorkingSet) -> "Creation":
+        """Return the outcome with the job as it is now, for an answer after a later commit."""
+        return self if self.encoded else replace(self, encoded=work.encoded(self.key))
+
+
+class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
+    """Create a job; answers with the encoded job and whether it is new. With `validate_only` nothing is kept."""
 
     new: lifecycle.NewJob
     actor: str
     request_id: str = ""
     inputs: Inputs = Inputs()
+    validate_only: bool = False
+    refuses_conflict: bool = False
+    """Whether it is refused while another job has its unique key; else that job is the answer."""
 
     @property
     def owner(self) -> str:
@@ -58,26 +84,88 @@ class CreateJob(Command[tuple[str, bool], tuple[bytes, bool]], MsgStruct, frozen
     def needs(self) -> Needs:
         spec = self.new.spec
         keys = request_key(spec.owner, self.request_id)
-        return Needs(jobs=(spec.key,), rows={RequestIds: keys}, new_jobs=(self.new,))
+        unique = (full_key(spec),) if spec.unique_key else ()
+        return Needs(jobs=(spec.key,), rows={RequestIds: keys, UniqueKeys: unique}, new_jobs=(self.new,))
 
-    def decide(self, work: WorkingSet) -> tuple[str, bool]:
+    def decide(self, work: WorkingSet) -> Creation:
         spec = self.new.spec
         keys = request_key(spec.owner, self.request_id)
         if known := _repeated(work, keys, self.request_id, spec.fingerprint):
-            return known, False
+            return Creation(known, is_new=False)
         existing = work.find(spec.key)
         if existing is not None:
             if existing.spec.fingerprint != spec.fingerprint:
                 raise JobAlreadyExists(spec.job_id)
-            return spec.key, False
+            return Creation(spec.key, is_new=False)
+        if spec.unique_key and (holder := work.family(UniqueKeys).find(spec)):
+            if self.refuses_conflict:
+                raise UniqueKeyTaken(spec.unique_key, job_id_of(holder))
+            work.check_readable(holder)
+            return Creation(holder, is_new=False)
+        savepoint = work.undo.savepoint
         work.create(lifecycle.create(self.new, self.actor, work.now), self.inputs)
+        if self.validate_only:
+            encoded = work.encoded(spec.key)
+            work.undo.rollback(savepoint)
+            return Creation(spec.key, is_new=True, encoded=encoded)
         for key in keys:
             work.family(RequestIds).record(key, Request(spec.fingerprint, spec.key))
-        return spec.key, True
+        return Creation(spec.key, is_new=True)
 
-    def answer(self, decided: tuple[str, bool], work: WorkingSet) -> tuple[bytes, bool]:
-        key, created = decided
-        return work.segments(key).joined, created
+    def answer(self, decided: Creation, work: WorkingSet) -> tuple[bytes, bool]:
+        return decided.answer(work)
+
+
+class CreateJobs(
+    PartialCommand[
+        Sequence[Creation | Refusal] | PartialResult, list[tuple[bytes, bool] | Refusal], CreateJob, Creation | Refusal
+    ],
+    MsgStruct,
+    frozen=True,
+):
+    """Create jobs of one owner; answers for each as CreateJob does, or with its refusal.
+
+    Jobs beyond the bound of one commit are left to the next one, with the outcomes so far in `decided`.
+    """
+
+    items: Sequence[CreateJob]
+    decided: Sequence[Creation | Refusal] = ()
+
+    @property
+    def owner(self) -> str:
+        return self.items[0].owner
+
+    @property
+    def weight(self) -> int:
+        return sum(one.weight for one in self.items)
+
+    def rows_of(self, work: WorkingSet, item: CreateJob) -> int:
+        return item.rows(work)
+
+    def needs(self) -> Needs:
+        return Needs.of_all([one.needs() for one in self.items])
+
+    def decide(self, work: WorkingSet) -> Sequence[Creation | Refusal] | PartialResult:
+        found = self.do_within_budget(work)
+        rest = self.items[len(found) :]
+        if not rest:
+            return [*self.decided, *found]
+        done = [one.kept(work) if isinstance(one, Creation) else one for one in found]
+        return PartialResult(CreateJobs(rest, [*self.decided, *done]))
+
+    def do(self, work: WorkingSet, item: CreateJob) -> Creation | Refusal:
+        savepoint = work.undo.savepoint
+        try:
+            return item.decide(work)
+        except Refusal as refusal:
+            work.undo.rollback(savepoint)
+            return refusal.with_traceback(None)
+
+    def answer(
+        self, decided: Sequence[Creation | Refusal] | PartialResult, work: WorkingSet
+    ) -> list[tuple[bytes, bool] | Refusal]:
+        creations = cast("Sequence[Creation | Refusal]", decided)
+        return [one if isinstance(one, Refusal) else one.answer(work) for one in creations]
 
 
 class FindCreated(Command[str | None, bytes | None], MsgStruct, frozen=True):
@@ -106,6 +194,7 @@ class CancelJob(
     job_id: str
     how: lifecycle.Cancellation
     actor: str
+    etag: str = ""
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
@@ -115,6 +204,7 @@ class CancelJob(
 
     def decide(self, work: WorkingSet) -> tuple[lifecycle.CancelOutcome, str]:
         job = work.job(self.owner, self.job_id)
+        lifecycle.check_etag(job, self.etag)
         outcome, step = lifecycle.cancel(job, work.chunks(job), self.how, self.actor, work.now)
         if step is not None:
             work.apply(step)
@@ -145,6 +235,7 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
     reason: str = ""
     request_id: str = ""
     fingerprint: bytes = b""
+    etag: str = ""
 
     def needs(self) -> Needs:
         keys = request_key(self.owner, self.request_id)
@@ -157,7 +248,10 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
         job = work.job(self.owner, self.job_id)
         keys = request_key(self.owner, self.request_id)
         if not _repeated(work, keys, self.request_id, self.fingerprint):
+            lifecycle.check_etag(job, self.etag)
             step = lifecycle.retry(job, work.chunks(job), self.chunk_indexes, self.actor, self.reason, work.now)
+            if job.spec.unique_key:
+                work.family(UniqueKeys).check_free(job)
             work.apply(step)
             for key in keys:
                 work.family(RequestIds).record(key, Request(self.fingerprint, job.key))

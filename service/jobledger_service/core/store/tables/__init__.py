@@ -15,6 +15,7 @@ from .jobs import (
     parked,
     runs,
     search_vector,
+    unique_keys,
     waiting,
 )
 from .ledger import artifact_versions, audit, event_owner, events, ledger, requests, tombstones
@@ -56,6 +57,7 @@ __all__ = [
     "search_vector",
     "slots_free",
     "tombstones",
+    "unique_keys",
     "usage",
     "waiting",
     "webhook_checkpoint",

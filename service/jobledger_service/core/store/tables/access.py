@@ -16,10 +16,12 @@ api_keys = Table(
     Column("expire_time", BigInteger),
     Column("revoke_time", BigInteger),
     Column("last_used_time", BigInteger),
+    Column("request_key", Key),
     Column("change", BigInteger, nullable=False),
 )
 Index("api_keys_by_change", api_keys.c.change, unique=True)
 Index("api_keys_by_digest", api_keys.c.digest, unique=True)
+Index("api_keys_by_request", api_keys.c.request_key, unique=True)
 Index("api_keys_by_time", api_keys.c.create_time, api_keys.c.key_id)
 
 usage = Table(

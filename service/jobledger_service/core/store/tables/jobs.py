@@ -139,6 +139,15 @@ runs = Table(
     sqlite_with_rowid=False,
 )
 
+unique_keys = Table(
+    "unique_keys",
+    metadata,
+    Column("unique_key", Key, primary_key=True),
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False, unique=True),
+    sqlite_with_rowid=False,
+)
+"""The keys of jobs that have not ended."""
+
 job_words = Table(
     "job_words",
     metadata,

@@ -1,0 +1,52 @@
+"""The outcomes of BatchCreateJobs as an encoded reply of bounded size."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from jobledger.v1 import job_pb2
+from jobledger.v1 import job_service_pb2 as api
+
+from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+from jobledger_service.transport.errors import cut
+from jobledger_service.transport.joined import field
+
+from .errors import fill_error
+
+_RESULTS: Final = api.BatchCreateJobsResponse.DESCRIPTOR.fields_by_name["results"]
+_JOB: Final = api.CreateJobResult.DESCRIPTOR.fields_by_name["job"]
+_FULL_BYTES: Final = MAX_REPLY_BYTES - 512 * 1024
+"""The bytes of a reply from which outcomes are brief: 500 brief ones are less than the rest."""
+_BRIEF_MESSAGE: Final = 200
+
+
+def encoded_outcomes(outcomes: Iterable[tuple[bytes, bool] | Refusal]) -> bytes:
+    """Return the reply with an encoded job, and whether it is new, or a refusal, for each job of the request."""
+    parts, size = [], 0
+    for one in outcomes:
+        part = _refused(one, brief=False) if isinstance(one, Refusal) else _created(*one)
+        if size + len(part) > _FULL_BYTES:
+            part = _refused(one, brief=True) if isinstance(one, Refusal) else _created(_brief(one[0]), one[1])
+        parts.append(field(_RESULTS, part))
+        size += len(parts[-1])
+    return b"".join(parts)
+
+
+def _created(job: bytes, created: bool) -> bytes:  # noqa: FBT001  as decided
+    return field(_JOB, job) + api.CreateJobResult(created=created).SerializeToString()
+
+
+def _brief(raw: bytes) -> bytes:
+    job = job_pb2.Job.FromString(raw)
+    brief = job_pb2.Job(job_id=job.job_id, kind=job.kind, state=job.state, revision=job.revision)
+    return brief.SerializeToString()
+
+
+def _refused(refusal: Refusal, *, brief: bool) -> bytes:
+    result = api.CreateJobResult()
+    fill_error(result.error, refusal)
+    if brief:
+        result.error.ClearField("field_violations")
+        result.error.ClearField("metadata")
+        result.error.message = cut(result.error.message, _BRIEF_MESSAGE)
+    return result.SerializeToString()
