@@ -57,8 +57,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the stores that were asked for, and the first of them where one is enough; mark what is fast."""
-    asked = config.getoption("--store") or STORES[:1]
-    stores = STORES if "both" in asked else [store for store in STORES if store in asked]
+    requested = config.getoption("--store") or STORES[:1]
+    stores = STORES if "both" in requested else [store for store in STORES if store in requested]
     others = {item for item in items if not _runs_on(item, stores)}
     if others:
         config.hook.pytest_deselected(items=list(others))

@@ -39,21 +39,21 @@ class Acknowledged:
             self.enough.set()
 
 
-async def write(api: Api, said: Acknowledged) -> None:
+async def write(api: Api, result: Acknowledged) -> None:
     """Create jobs and bring them on, one write after the other, until the server is gone."""
     kind = fresh_kind()
     try:
         while True:
             job = await api.create(kind, item_count=2, chunk_size=1)
-            said.note(job.job_id, 1)
+            result.note(job.job_id, 1)
             claimed = await api.claim(kind, 2)
-            said.note(job.job_id, 2)
+            result.note(job.job_id, 2)
             await api.report(claimed[0], percent=50)
-            said.progress[job.job_id] = 25
-            said.note(job.job_id, 3)
+            result.progress[job.job_id] = 25
+            result.note(job.job_id, 3)
             await api.complete(claimed[0])
-            said.completed.add(job.job_id)
-            said.note(job.job_id, 4)
+            result.completed.add(job.job_id)
+            result.note(job.job_id, 4)
     except grpc.aio.AioRpcError as error:
         assert error.code() == grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - the end of the server is the end of the loop
 
@@ -67,14 +67,14 @@ async def read_to_the_end(watch: Watch[WatchJobsResponse], into: list[WatchJobsR
         assert error.code() == grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - as above
 
 
-def assert_kept(said: Acknowledged, jobs: dict[str, Job]) -> None:
+def assert_kept(result: Acknowledged, jobs: dict[str, Job]) -> None:
     """Hold that the jobs are at least as far as was acknowledged."""
-    assert jobs.keys() >= said.revisions.keys()
-    for job_id, revision in said.revisions.items():
+    assert jobs.keys() >= result.revisions.keys()
+    for job_id, revision in result.revisions.items():
         assert jobs[job_id].revision >= revision
-    for job_id, percent in said.progress.items():
+    for job_id, percent in result.progress.items():
         assert jobs[job_id].progress.percent >= percent
-    for job_id in said.completed:
+    for job_id in result.completed:
         assert jobs[job_id].chunks[0].state == CHUNK_COMPLETED
 
 
@@ -90,24 +90,24 @@ async def stored(api: Api, job_ids: list[str]) -> dict[str, Job]:
 async def test_what_was_acknowledged_is_kept_and_what_was_watched_is_seen_once(
     start_server: StartServer, connect: Connect
 ):
-    server, said = start_server(), Acknowledged()
+    server, result = start_server(), Acknowledged()
     seen: list[WatchJobsResponse] = []
     cursor = b""
     for _ in range(3):
-        said.enough.clear()
-        said.count = 0
+        result.enough.clear()
+        result.count = 0
         api = connect(server)
         async with connect(server).watch_jobs(filter=None, cursor=cursor, mode=EVERY) as watch:
             if not cursor:
                 await watch.bookmark()
             reading = asyncio.create_task(read_to_the_end(watch, seen))
-            writing = [asyncio.create_task(write(connect(server), said)) for _ in range(CALLERS)]
-            await said.enough.wait()
+            writing = [asyncio.create_task(write(connect(server), result)) for _ in range(CALLERS)]
+            await result.enough.wait()
             server.kill()
             await asyncio.gather(reading, *writing)
             cursor = watch.cursor
         server.start()
-        assert_kept(said, await stored(connect(server), list(said.revisions)))
+        assert_kept(result, await stored(connect(server), list(result.revisions)))
 
     api = connect(server)
     async with api.watch_jobs(filter=None, cursor=cursor, mode=EVERY) as watch:
@@ -118,4 +118,4 @@ async def test_what_was_acknowledged_is_kept_and_what_was_watched_is_seen_once(
     assert_gapless(seen, known)
     jobs = await stored(api, list(known))
     assert known == {job_id: job.revision for job_id, job in jobs.items()}
-    assert known.keys() >= said.revisions.keys()
+    assert known.keys() >= result.revisions.keys()

@@ -46,7 +46,7 @@ async def answers_and_codes(calls: list) -> tuple[list, list[grpc.StatusCode]]:
     return answered, codes
 
 
-def test_it_says_where_it_listens_and_nothing_else_on_stdout(start_server: StartServer):
+def test_it_reports_where_it_listens_and_nothing_else_on_stdout(start_server: StartServer):
     server = start_server()
     host, _, port = server.target.rpartition(":")
     assert (host, int(port) > 0) == ("127.0.0.1", True)
@@ -113,7 +113,7 @@ async def test_a_drain_finishes_what_it_took_in(start_server: StartServer, conne
 
 
 @pytest.mark.long  # servers are drained
-async def test_callers_that_go_on_during_a_drain_get_unavailable(
+async def test_callers_that_continue_during_a_drain_get_unavailable(
     start_server: StartServer, connect: Connect, kind: str
 ):
     server = start_server(drain_timeout="600")
@@ -172,13 +172,13 @@ async def test_what_was_written_is_there_after_a_drain_and_a_start(
     assert (await api.get(job_id)).chunks_summary.completed == 1
 
 
-async def test_a_full_queue_refuses_says_when_to_come_back_and_writes_nothing(
+async def test_a_full_queue_refuses_reports_when_to_come_back_and_writes_nothing(
     start_server: StartServer, connect: Connect, kind: str
 ):
     api = connect(start_server(queue_limit="1"))
     created, refusals = await answers_and_refusals([api.create(kind) for _ in range(300)])
-    assert {(said.code, said.reason) for said in refusals} == {(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")}
-    assert all(said.retry_delay > 0 for said in refusals)
+    assert {(result.code, result.reason) for result in refusals} == {(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")}
+    assert all(result.retry_delay > 0 for result in refusals)
     answer = await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, page_size=500))
     assert {job.job_id for job in answer.jobs} == {job.job_id for job in created}
 
@@ -225,12 +225,12 @@ def test_a_wrong_flag_is_refused_with_a_sentence_that_names_it(tmp_path: Path, f
     [("bookmark_interval", "often"), ("duty_interval", "-1"), ("queue_limit", "0"), ("log_format", "xml")],
 )
 def test_a_wrong_setting_is_refused_with_a_sentence_that_names_it(tmp_path: Path, name: str, value: str):
-    said = refused_to_start(tmp_path, "--listen", "127.0.0.1:0", **{name: value})
-    assert name in said.lower().replace("-", "_")
+    result = refused_to_start(tmp_path, "--listen", "127.0.0.1:0", **{name: value})
+    assert name in result.lower().replace("-", "_")
 
 
 def test_a_port_that_is_taken_is_refused_with_a_sentence(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        said = refused_to_start(tmp_path, "--listen", address, "--database", f"sqlite:///{tmp_path}/x.db")
-    assert address in said
+        result = refused_to_start(tmp_path, "--listen", address, "--database", f"sqlite:///{tmp_path}/x.db")
+    assert address in result

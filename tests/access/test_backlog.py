@@ -28,11 +28,11 @@ async def test_an_owner_has_no_more_queued_jobs_than_allowed(
     admin = as_holder(start_server(database, auth="keys", queued_jobs_per_owner="10"), token)
     api = as_holder(admin, (await admin.make(CALLER, WORKER, owner="x")).token)
     other = as_holder(admin, (await admin.make(CALLER, owner="y")).token)
-    said = await refusals([api.create(kind) for _ in range(30)])
-    assert [(one.code, one.reason, one.subjects, one.metadata) for one in said] == [
+    result = await refusals([api.create(kind) for _ in range(30)])
+    assert [(one.code, one.reason, one.subjects, one.metadata) for one in result] == [
         (EXHAUSTED, "TOO_MANY_QUEUED_JOBS", ["owner:x"], {"limit": "10"})
     ] * 20
-    assert all(one.retry_delay > 0 for one in said)
+    assert all(one.retry_delay > 0 for one in result)
     await other.create(kind)
     await api.claim(kind)
     await until_let_in(lambda: api.create(kind))

@@ -72,7 +72,7 @@ async def test_what_is_open_ends_when_its_key_expires(keyed: Keyed, admin: Keyed
     assert watch.cursor, "it was open before"
 
 
-async def test_a_watcher_that_does_not_read_hears_of_the_end_when_it_does(
+async def test_a_watcher_that_does_not_read_learns_of_the_end_when_it_does(
     keyed: Keyed, admin: KeyedApi, as_holder: As, kind: str
 ):
     made = await admin.make(CALLER)

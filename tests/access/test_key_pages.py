@@ -20,7 +20,7 @@ def made(number: int) -> ApiKey:
     return ApiKey(f"{number:016}", owner, "n", frozenset(), bytes([number]), number, ends)
 
 
-def test_a_page_of_keys_looks_at_so_many_and_says_where_it_ended(store: str, tmp_path: Path):
+def test_a_page_of_keys_examines_so_many_and_reports_where_it_ended(store: str, tmp_path: Path):
     with closing(open_database(new_database(store, tmp_path))) as database:
         upgrade(database)
         keys = SqlKeyStore(database, max_look=3)

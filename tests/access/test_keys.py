@@ -89,9 +89,9 @@ async def test_what_names_no_key_is_refused(admin: KeyedApi):
     ):
         with invalid("key_id"):
             await call(form(key_id=admin.token))
-        with refused(grpc.StatusCode.NOT_FOUND, "API_KEY_NOT_FOUND") as said:
+        with refused(grpc.StatusCode.NOT_FOUND, "API_KEY_NOT_FOUND") as result:
             await call(form(key_id="0" * 12))
-        assert said.metadata == {"key_id": "0" * 12}
+        assert result.metadata == {"key_id": "0" * 12}
 
 
 async def test_a_key_works_on_every_replica_as_soon_as_it_is_made_and_on_none_when_it_is_revoked(
@@ -102,9 +102,9 @@ async def test_a_key_works_on_every_replica_as_soon_as_it_is_made_and_on_none_wh
     assert all([await works(api) for api in apis])
     revoked = (await admin.admin.RevokeApiKey(RevokeApiKeyRequest(key_id=made.api_key.key_id))).api_key
     assert revoked.HasField("revoke_time")
-    with refused(UNAUTHENTICATED, "API_KEY_REVOKED") as said:
+    with refused(UNAUTHENTICATED, "API_KEY_REVOKED") as result:
         await works(apis[0])
-    assert said.metadata == {"key_id": made.api_key.key_id}
+    assert result.metadata == {"key_id": made.api_key.key_id}
     async with asyncio.timeout(BOUND):
         with refused(UNAUTHENTICATED, "API_KEY_REVOKED"):
             while await works(apis[-1]):
@@ -222,9 +222,9 @@ async def test_a_repeated_request_answers_with_the_same_key_and_no_token(admin: 
     for change in ({"name": "other"}, {"owner": "other"}, {"roles": [WORKER]}):
         other = CreateApiKeyRequest(**{"name": "ci", "roles": [CALLER], "owner": owner} | change)
         other.request_id = request.request_id
-        with refused(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED") as said:
+        with refused(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED") as result:
             await admin.admin.CreateApiKey(other)
-        assert said.metadata["key_id"] == again.api_key.key_id
+        assert result.metadata["key_id"] == again.api_key.key_id
     with invalid("request_id"):
         await admin.admin.CreateApiKey(CreateApiKeyRequest(name="ci", roles=[CALLER], request_id="x" * 129))
     request.ClearField("request_id")

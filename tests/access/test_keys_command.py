@@ -41,9 +41,9 @@ def test_the_whole_life_of_a_key_in_a_database(store: str, tmp_path: Path):
 def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
     server, owner = keyed.replicas[0], fresh_kind()[-40:]
     if store == "sqlite":
-        said = run("--database", server.database, "list", status=78).stderr
-        assert "--server" in said
-        assert "Traceback" not in said
+        result = run("--database", server.database, "list", status=78).stderr
+        assert "--server" in result
+        assert "Traceback" not in result
     place = ("--server", server.target)
     token = run(*place, "create", "one", "--role", "caller", "--owner", owner, JOBLEDGER_API_KEY=keyed.token).stdout
     assert run(*place, "--api-key", keyed.token, "list", "--owner", owner).stdout.count("one") == 1
@@ -52,7 +52,7 @@ def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "said"),
+    ("words", "status", "result"),
     [
         (("create", "x/y", "--role", "admin"), 65, "name"),
         (("create", "x", "--role", "king"), 2, "king"),
@@ -64,9 +64,11 @@ def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
         (("--database", "mysql://x/y", "list"), 78, "mysql"),
     ],
 )
-def test_what_cannot_be_done_is_reported_in_a_sentence(tmp_path: Path, words: tuple[str, ...], status: int, said: str):
+def test_what_cannot_be_done_is_reported_in_a_sentence(
+    tmp_path: Path, words: tuple[str, ...], status: int, result: str
+):
     ended = run(*words, status=status, JOBLEDGER_DATABASE=f"sqlite:///{tmp_path}/x.db")
-    assert said in ended.stderr
+    assert result in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -79,6 +81,6 @@ def test_what_is_no_key_is_reported_in_a_sentence(store: str, tmp_path: Path):
 
 def test_a_misspelt_setting_makes_no_key_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    said = run("create", "x", "--role", "admin", status=78, JOBLEDGER_DATABSE="sqlite:///there.db").stderr
-    assert "did you mean JOBLEDGER_DATABASE?" in said
+    result = run("create", "x", "--role", "admin", status=78, JOBLEDGER_DATABSE="sqlite:///there.db").stderr
+    assert "did you mean JOBLEDGER_DATABASE?" in result
     assert list(tmp_path.iterdir()) == []

@@ -66,9 +66,9 @@ async def refusals(calls: list) -> list[Refusal]:
 async def test_a_key_calls_as_often_as_its_rate_and_no_other_is_touched(admin: KeyedApi, as_holder: As, kind: str):
     made = await admin.make(CALLER, WORKER)
     api = as_holder(admin, made.token)
-    said = await refusals([api.create(kind) for _ in range(35)])
-    assert [(one.code, one.reason) for one in said] == [(EXHAUSTED, "RATE_LIMITED")] * 5
-    for one in said:
+    result = await refusals([api.create(kind) for _ in range(35)])
+    assert [(one.code, one.reason) for one in result] == [(EXHAUSTED, "RATE_LIMITED")] * 5
+    for one in result:
         assert one.subjects == [f"key:{made.api_key.key_id}"]
         assert one.metadata == {"kind": "write", "limit": "30 in 86400 s"}
         assert 0 < one.retry_delay <= 2_880  # until the next of 30 tokens
@@ -97,7 +97,7 @@ async def test_the_sdk_waits_as_long_as_the_refusal_asks_and_calls_again(admin: 
     assert await asyncio.to_thread(read_on) >= 1.4  # 5 at once, and 7 that come at 5 a second
 
 
-async def test_an_error_of_the_sdk_says_when_to_come_back(admin: KeyedApi, as_holder: As, kind: str):
+async def test_an_error_of_the_sdk_reports_when_to_come_back(admin: KeyedApi, as_holder: As, kind: str):
     token = (await admin.make(CALLER)).token
     assert await refusals([as_holder(admin, token).create(kind) for _ in range(30)]) == []
 
@@ -121,13 +121,13 @@ async def test_open_watches_are_counted_by_key_and_by_owner(admin: KeyedApi, as_
     ending = first.watch_job(job.job_id)
     for watch in (ending, first.watch_jobs(kind), second.watch_jobs(kind), other.watch_jobs(kind)):
         await watch.message()
-    with refused(EXHAUSTED, "TOO_MANY_WATCHES") as said:
+    with refused(EXHAUSTED, "TOO_MANY_WATCHES") as result:
         await first.watch_jobs(kind).message()
-    assert (said.subjects, said.metadata) == ([f"key:{made[0].api_key.key_id}"], {"limit": "2"})
-    with refused(EXHAUSTED, "TOO_MANY_WATCHES") as said:
+    assert (result.subjects, result.metadata) == ([f"key:{made[0].api_key.key_id}"], {"limit": "2"})
+    with refused(EXHAUSTED, "TOO_MANY_WATCHES") as result:
         await second.watch_jobs(kind).message()
-    assert (said.subjects, said.metadata) == (["owner:x"], {"limit": "3"})
-    assert said.retry_delay > 0
+    assert (result.subjects, result.metadata) == (["owner:x"], {"limit": "3"})
+    assert result.retry_delay > 0
     await first.cancel(job.job_id)
     await ending.rest()
     await second.watch_jobs(kind).message()
@@ -149,9 +149,9 @@ async def test_a_wait_for_an_operation_is_an_open_watch(admin: KeyedApi, as_hold
 async def too_large(api: Api, limit: int) -> None:
     """Hold that a request has no more bytes than a limit, and that one far larger is not read at all."""
     call = api.channel.unary_unary("/jobledger.v1.JobService/CreateJob")
-    with refused(EXHAUSTED, "MESSAGE_TOO_LARGE") as said:
+    with refused(EXHAUSTED, "MESSAGE_TOO_LARGE") as result:
         await call(display_name(limit))
-    assert (said.metadata["limit"], said.retry_delay, len(said.subjects)) == (str(limit), None, 1)
+    assert (result.metadata["limit"], result.retry_delay, len(result.subjects)) == (str(limit), None, 1)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(b"x" * (2 * limit + 1))
     assert caught.value.code() == EXHAUSTED
@@ -189,7 +189,7 @@ async def healthy(server: Server) -> None:
 
 
 @pytest.mark.long  # a store of rates goes away and comes back
-async def test_two_servers_share_one_bucket_and_count_alone_while_there_is_none(
+async def test_two_servers_share_one_bucket_and_count_alone_while_there_is_invalid(
     start_server: StartServer, connect: Connect, redis: Broker, kind: str
 ):
     patient = f"{redis.url}?socket_timeout={BOUND}&socket_connect_timeout={BOUND}"
@@ -198,8 +198,8 @@ async def test_two_servers_share_one_bucket_and_count_alone_while_there_is_none(
     apis = [connect(server) for server in servers]
 
     async def refused_of(calls: int) -> list[str]:
-        said = await refusals([api.create(kind) for api in apis for _ in range(calls)])
-        return [one.reason for one in said]
+        result = await refusals([api.create(kind) for api in apis for _ in range(calls)])
+        return [one.reason for one in result]
 
     assert await refused_of(6) == ["RATE_LIMITED"] * 6
     redis.kill()
@@ -227,15 +227,15 @@ async def test_a_store_that_hangs_delays_no_call_for_long_and_degrades_the_serve
     async with asyncio.timeout(BOUND):  # of which half a second is for the store
         for _ in range(5):
             await api.create(kind)
-    told = await ask_health(server.target)
-    assert (told.exit_code, told.stdout.splitlines()[0]) == (1, "degraded")
-    assert "the rate limit store does not answer" in told.stdout
+    reported = await ask_health(server.target)
+    assert (reported.exit_code, reported.stdout.splitlines()[0]) == (1, "degraded")
+    assert "the rate limit store does not answer" in reported.stdout
     redis.resume()
     await healthy(server)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "result"),
     [
         ({"rate_limit_read": "often"}, "often"),
         ({"rate_limit_watch": "9/minute; 0/second"}, "must allow at least 1 call"),
@@ -244,8 +244,8 @@ async def test_a_store_that_hangs_delays_no_call_for_long_and_degrades_the_serve
         ({"rate_limit_write": "5/second", "rate_limit_store": "memory://"}, "'memory' is not redis"),
     ],
 )
-def test_a_rate_that_is_none_is_refused(settings: dict[str, str], said: str):
-    with pytest.raises(InvalidSettingError, match=said):
+def test_a_rate_that_is_invalid_is_refused(settings: dict[str, str], result: str):
+    with pytest.raises(InvalidSettingError, match=result):
         rate_limiter_of(Settings(**settings))
 
 

@@ -104,9 +104,9 @@ async def test_without_the_role_no_other_owner_is_named_whether_or_not_it_exists
     ask = ASKED[method]
     await ask(theirs, owner)  # its own
     for named in ("default", "nobody-has-this-name", "not an owner"):
-        with refused(grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING") as said:
+        with refused(grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING") as result:
             await ask(theirs, named)
-        assert said.metadata == {"method": method, "role": "ADMIN"}
+        assert result.metadata == {"method": method, "role": "ADMIN"}
     with invalid("owner" if method == "GetJobStats" else "filter.owner"):
         await ask(admin, "not an owner")
     await ask(admin, "nobody-has-this-name")

@@ -36,12 +36,12 @@ def test_each_refusal_has_a_status():
 
 def test_a_refusal_of_the_core_knows_the_name_of_its_reason():
     table = core_statuses._TABLE
-    told = {refusal.__new__(refusal).reason: ErrorReason.Name(number) for refusal, (_, number) in table.items()}
-    assert told == {name.removeprefix("ERROR_REASON_"): name for name in told.values()}
-    assert len(told) == len(table)
+    reported = {refusal.__new__(refusal).reason: ErrorReason.Name(number) for refusal, (_, number) in table.items()}
+    assert reported == {name.removeprefix("ERROR_REASON_"): name for name in reported.values()}
+    assert len(reported) == len(table)
 
 
-def test_an_overload_is_told_as_the_lost_database_that_it_comes_from():
+def test_an_overload_is_reported_as_the_lost_database_that_it_comes_from():
     overloads: list[tuple[Exception, str]] = [
         (QueueFull("age", 1_000_000), "age"),
         (InFlightFull("calls"), "calls"),

@@ -74,12 +74,12 @@ async def test_a_role_has_its_methods_and_no_others(keyed: Keyed, admin: KeyedAp
     api = as_holder(keyed.replicas[0], (await admin.make(*roles)).token)
     for method in served(keyed):
         needed = NEEDED.get(method.name) or NEEDED[method.containing_service.name]
-        said = await outcome(api.channel, method)
+        result = await outcome(api.channel, method)
         if needed in has:
-            assert said.code not in DENIED, method.full_name
+            assert result.code not in DENIED, method.full_name
         else:
-            assert (said.code, said.reason) == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING"), method.full_name
-            assert said.metadata == {"method": method.name, "role": needed}
+            assert (result.code, result.reason) == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING"), method.full_name
+            assert result.metadata == {"method": method.name, "role": needed}
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ async def test_nobody_calls_anything_without_a_key_that_works(keyed: Keyed, head
             call = channel.unary_stream(path)(b"", metadata=metadata)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call.read()
-            said = read(caught.value)
-            assert (said.code, said.reason) == (grpc.StatusCode.UNAUTHENTICATED, reason), method.full_name
+            result = read(caught.value)
+            assert (result.code, result.reason) == (grpc.StatusCode.UNAUTHENTICATED, reason), method.full_name
 
 
 async def test_the_id_of_a_key_with_another_secret_is_unknown(keyed: Keyed, as_holder: As):
     other = keyed.token[:-1] + ("0" if keyed.token[-1] != "0" else "1")
-    said = await outcome(as_holder(keyed.replicas[0], other).channel, next(served(keyed)))
-    assert (said.code, said.reason) == (grpc.StatusCode.UNAUTHENTICATED, "API_KEY_UNKNOWN")
+    result = await outcome(as_holder(keyed.replicas[0], other).channel, next(served(keyed)))
+    assert (result.code, result.reason) == (grpc.StatusCode.UNAUTHENTICATED, "API_KEY_UNKNOWN")

@@ -174,8 +174,8 @@ def test_only_an_admin_with_a_certificate_gets_the_health(guarded: tuple[Server,
     def health(*more: str) -> Result:
         return CliRunner().invoke(cli, ["health", "--target", localhost(server), "--timeout", f"{BOUND}", *more])
 
-    told = health(*flags, "--api-key", token)
-    assert (told.exit_code, told.stdout.splitlines()[0]) == (0, "healthy")
+    reported = health(*flags, "--api-key", token)
+    assert (reported.exit_code, reported.stdout.splitlines()[0]) == (0, "healthy")
     nobody = health(*flags)
     assert (nobody.exit_code, "authorization" in nobody.stderr) == (77, True)
     with JobClient(localhost(server), credentials=pki.credentials(cert, key), api_key=token) as client:
@@ -194,8 +194,8 @@ def test_health_of_the_own_server_needs_no_flags_for_tls(encrypted: Server, pki:
 
     try:
         pair = pki.issue("server", host)  # for another name than that of where it listens
-        told = health(pair, "--timeout", f"{BOUND}")
-        assert (told.exit_code, told.stdout.splitlines()[:1]) == (0, ["healthy"]), told.stderr
+        reported = health(pair, "--timeout", f"{BOUND}")
+        assert (reported.exit_code, reported.stdout.splitlines()[:1]) == (0, ["healthy"]), reported.stderr
         # An authority vouches for names, and that of where it listens is not on the certificate.
         assert health(pair, "--ca-file", pki.ca_file, "--timeout", "1").exit_code == 69
         assert health(pki.issue("other"), "--timeout", "1").exit_code == 69
@@ -203,7 +203,7 @@ def test_health_of_the_own_server_needs_no_flags_for_tls(encrypted: Server, pki:
         pki.issue("server")
 
 
-def test_health_of_the_own_server_says_that_mtls_needs_a_certificate(guarded: tuple[Server, str], pki: Pki):
+def test_health_of_the_own_server_reports_that_mtls_needs_a_certificate(guarded: tuple[Server, str], pki: Pki):
     server, token = guarded
     own = {"LISTEN": server.target, "TLS_CERT": server.settings["tls_cert"], "TLS_KEY": server.settings["tls_key"]}
     settings = {f"JOBLEDGER_{name}": value for name, value in (own | {"TLS_CLIENT_CA": pki.ca_file}).items()}
@@ -214,7 +214,7 @@ def test_health_of_the_own_server_says_that_mtls_needs_a_certificate(guarded: tu
     assert CliRunner().invoke(cli, words, env=settings).exit_code == 0
 
 
-def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(encrypted: Server, pki: Pki):
+def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_continue(encrypted: Server, pki: Pki):
     server = encrypted
     with JobClient(localhost(server), credentials=pki.credentials()) as client:
         client.list_jobs().page()
@@ -231,18 +231,18 @@ def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(e
     assert pki.serial(server.target) not in {before, after}
 
 
-def test_a_certificate_that_is_taken_away_is_reported_once_and_the_old_goes_on(encrypted: Server, pki: Pki):
-    said = "the previous certificate stays in use"
-    before, told = pki.serial(encrypted.target), encrypted.tail(1_000_000).count(said)
+def test_a_certificate_that_is_taken_away_is_reported_once_and_the_old_continues(encrypted: Server, pki: Pki):
+    output = "the previous certificate stays in use"
+    before, reported = pki.serial(encrypted.target), encrypted.tail(1_000_000).count(output)
     (pki.directory / "server-key.pem").unlink()
     assert [pki.serial(encrypted.target) for _ in range(3)] == [before] * 3
-    assert encrypted.tail(1_000_000).count(said) == told + 1
+    assert encrypted.tail(1_000_000).count(output) == reported + 1
     pki.issue("server")
     assert pki.serial(encrypted.target) != before
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "output"),
     [
         ({"tls_cert": "CERT"}, "--tls-key"),
         ({"tls_key": "KEY"}, "--tls-cert"),
@@ -254,11 +254,11 @@ def test_a_certificate_that_is_taken_away_is_reported_once_and_the_old_goes_on(e
         ({"listen": "0.0.0.0:0", "auth": "keys"}, "without TLS"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(pki: Pki, settings: dict[str, str], said: str):
+def test_settings_that_do_not_go_together_are_refused(pki: Pki, settings: dict[str, str], output: str):
     cert, key = pki.issue("server")
     files = {"CERT": cert, "KEY": key}
     given = Settings(**{name: files.get(value, value) for name, value in settings.items()})
-    with pytest.raises((InvalidSettingError, CertificateError), match=said):
+    with pytest.raises((InvalidSettingError, CertificateError), match=output):
         _ = check_settings(given), certificates_of(given)
 
 
@@ -268,7 +268,7 @@ def test_a_certificate_that_is_not_there_is_reported_in_a_sentence(tmp_path: Pat
 
 
 @pytest.mark.parametrize("settings", INSISTED)
-def test_other_hosts_are_let_in_with_keys_and_tls_or_when_the_operator_insists(pki: Pki, settings: dict):
+def test_other_hosts_are_admitted_with_keys_and_tls_or_when_the_operator_insists(pki: Pki, settings: dict):
     cert, key = pki.issue("server")
     files = {"tls_cert": cert, "tls_key": key} if "tls" in settings else {}
     given = {name: value for name, value in settings.items() if name != "tls"}

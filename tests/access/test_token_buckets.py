@@ -117,7 +117,7 @@ async def hits(limiter: Buckets, item: RateLimitItem, who: str, count: int) -> i
     return sum(await asyncio.gather(*[hit(limiter, item, who) for _ in range(count)]))
 
 
-async def test_a_full_bucket_lets_in_a_burst_and_no_more(limiter: Buckets, who: str):
+async def test_a_full_bucket_admits_a_burst_and_no_more(limiter: Buckets, who: str):
     assert await hits(limiter, parse("100/year"), who, 150) == 100
     assert not await hit(limiter, parse("100/year"), who)
 
@@ -308,7 +308,7 @@ async def test_a_bucket_holds_no_more_than_its_burst_however_long_ago_it_was_ful
     assert await hits(limiter, item, who, 11) == 10
 
 
-async def test_a_redis_that_lost_its_scripts_goes_on(redis: RedisStorage, who: str):
+async def test_a_redis_that_lost_its_scripts_continues(redis: RedisStorage, who: str):
     limiter, item = RedisBuckets(redis), parse("2/year")
     assert await hit(limiter, item, who)
     await client(redis).script_flush()
@@ -345,9 +345,9 @@ async def test_a_cluster_counts_several_rates_and_one_that_is_away_leaves_the_se
     )
 
     async def let_in() -> int:
-        said = await asyncio.gather(*[rates.acquire(caller, Kind.READ) for _ in range(5)], return_exceptions=True)
-        assert {type(one) for one in said} == {NoneType, RateLimited}
-        return said.count(None)
+        result = await asyncio.gather(*[rates.acquire(caller, Kind.READ) for _ in range(5)], return_exceptions=True)
+        assert {type(one) for one in result} == {NoneType, RateLimited}
+        return result.count(None)
 
     assert await let_in() == 2
     assert await rates.check_store()
@@ -358,7 +358,7 @@ async def test_a_cluster_counts_several_rates_and_one_that_is_away_leaves_the_se
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://{}/main", "redis://{}"])
-async def test_a_store_that_takes_connections_and_says_nothing_is_left_alone(url: str, who: str):
+async def test_a_store_that_takes_connections_and_does_not_answer_is_left_alone(url: str, who: str):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, port = silent.getsockname()
         rates, caller = RateLimiter({Kind.READ: "2/day"}, url.format(f"{host}:{port}")), Caller("x", "x", who)

@@ -73,14 +73,14 @@ async def test_files_below_a_root_go_and_others_stay(keeper: Api, kind: str, med
     job = await job_with(keeper, kind, [*mine, gone], [mine[0], other, "s3://bucket/x"])
     answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
     assert answer.artifacts_outside_roots == 2
-    told = answer.artifact_job
-    assert (told.kind, told.labels["jobledger.deleted-job"]) == ("jobledger.artifacts", job.job_id)
-    assert (told.display_name, told.progress.items_total) == (f"artifacts of {job.job_id}", 46)
-    done = await ended(keeper, told.job_id)
+    reported = answer.artifact_job
+    assert (reported.kind, reported.labels["jobledger.deleted-job"]) == ("jobledger.artifacts", job.job_id)
+    assert (reported.display_name, reported.progress.items_total) == (f"artifacts of {job.job_id}", 46)
+    done = await ended(keeper, reported.job_id)
     assert (done.state, report(done)) == (COMPLETED, {"deleted": 45, "missing": 1, "failed": 0, "failures": []})
     assert not names(media)
     assert (tmp_path / "other").exists()
-    inputs = await keeper.get(told.job_id)
+    inputs = await keeper.get(reported.job_id)
     assert MessageToDict(inputs.input) == {"called_by": "caller", "deleted_jobs": [job.job_id]}
 
 
@@ -133,8 +133,8 @@ async def test_many_jobs_leave_one_job_for_their_artifacts(keeper: Api, kind: st
     for n in range(5):
         await job_with(keeper, kind, [file(media, f"{n}"), "s3://bucket/x"], [])
     answer = await keeper.jobs.DeleteJobs(DeleteJobsRequest(filter={"kinds": [kind]}, delete_artifacts=True))
-    told = report(await ended(keeper, answer.job.job_id))
-    assert (told["applied"], told["artifact_jobs"], told["artifacts_outside_roots"]) == (5, 1, 1)
+    reported = report(await ended(keeper, answer.job.job_id))
+    assert (reported["applied"], reported["artifact_jobs"], reported["artifacts_outside_roots"]) == (5, 1, 1)
     async with keeper.watch_jobs("jobledger.artifacts") as watch:
         mine = "artifacts of 5 jobs"
         await watch.until(lambda message: (message.job.display_name, message.job.state) == (mine, COMPLETED))
@@ -142,6 +142,6 @@ async def test_many_jobs_leave_one_job_for_their_artifacts(keeper: Api, kind: st
 
 
 @pytest.mark.parametrize("roots", ["https://host/x", "file:///srv/a file:///srv/a//b"])
-def test_a_server_does_not_start_with_a_root_that_is_none(tmp_path: Path, roots: str):
+def test_a_server_does_not_start_with_a_root_that_is_invalid(tmp_path: Path, roots: str):
     arguments = ("--database", f"sqlite:///{tmp_path}/x.db", "--artifact-roots", roots)
     assert "--artifact-roots: " in refused_to_start(tmp_path, *arguments, status=78)

@@ -41,7 +41,7 @@ async def hold_exactly_once(api: Api, job_ids: list[str], run: str) -> None:
     assert [len(found) for found in retries] == [1] * JOBS
 
 
-async def test_a_run_goes_on_after_a_restart(start_server: StartServer, connect: Connect, kind: str):
+async def test_a_run_continues_after_a_restart(start_server: StartServer, connect: Connect, kind: str):
     server = start_server(bulk_rate=SLOW)
     job_ids, run, _ = await begin(connect(server), kind)
     server.kill()
@@ -50,7 +50,7 @@ async def test_a_run_goes_on_after_a_restart(start_server: StartServer, connect:
     await hold_exactly_once(connect(server), job_ids, run)
 
 
-async def test_a_run_goes_on_at_another_replica(tmp_path: Path, connect: Connect, kind: str):
+async def test_a_run_continues_at_another_replica(tmp_path: Path, connect: Connect, kind: str):
     with serving(new_database("postgresql", tmp_path), tmp_path, 2, **QUICK, bulk_rate=SLOW) as servers:
         apis = [connect(server) for server in servers]
         job_ids, run, worker = await begin(apis[0], kind)

@@ -86,7 +86,7 @@ async def test_a_lease_of_the_service_is_of_no_use_to_others(slow_server: Server
     assert (await slow.get(run)).state == RUNNING
 
 
-async def test_a_run_is_stopped_between_steps_and_goes_on_with_a_retry(
+async def test_a_run_is_stopped_between_steps_and_continues_with_a_retry(
     slow_server: Server, slow: Api, connect: Connect, kind: str
 ):
     job_ids = await create_many(slow, kind, 60)

@@ -49,9 +49,9 @@ async def test_named_jobs_are_meant_once_each_and_refusals_stop_nothing(api: Api
     answer = await api.jobs.RetryJobs(RetryJobsRequest(job_ids=[*queued, missing, running, failed, failed]))
     assert (answer.matched_count, answer.job.progress.items_total) == (3, 4)
     run = await ended(api, answer.job.job_id)
-    told = report(run)
-    assert (run.state, told["applied"], told["unchanged"], told["refused"]) == (COMPLETED, 1, 0, 3)
-    assert [(one["job_id"], one["reason"]) for one in told["refusals"]] == [
+    reported = report(run)
+    assert (run.state, reported["applied"], reported["unchanged"], reported["refused"]) == (COMPLETED, 1, 0, 3)
+    assert [(one["job_id"], one["reason"]) for one in reported["refusals"]] == [
         (queued[0], "JOB_NOT_ENDED"),
         (missing, "JOB_NOT_FOUND"),
         (running, "JOB_NOT_ENDED"),
@@ -82,9 +82,9 @@ async def test_priorities_reach_the_jobs_and_what_does_not_change_is_counted(api
     answer = await api.jobs.UpdateJobPriorities(
         UpdateJobPrioritiesRequest(filter={"kinds": [kind, kind + "c"]}, priority=9)
     )
-    told = report(await ended(api, answer.job.job_id))
-    assert (told["applied"], told["unchanged"], told["refused"]) == (1, 1, 1)
-    assert [(one["job_id"], one["reason"]) for one in told["refusals"]] == [(over, "JOB_ENDED")]
+    reported = report(await ended(api, answer.job.job_id))
+    assert (reported["applied"], reported["unchanged"], reported["refused"]) == (1, 1, 1)
+    assert [(one["job_id"], one["reason"]) for one in reported["refusals"]] == [(over, "JOB_ENDED")]
     assert ((await api.get(changed)).priority, (await api.get(same)).revision) == (9, 1)
     [change] = await changes(api, changed, ChangeType.CHANGE_TYPE_UPDATED)
     assert change.reason == f"priority; by job {answer.job.job_id}"
@@ -114,7 +114,7 @@ async def test_the_service_own_jobs_are_never_meant(api: Api, kind: str):
 
 
 @pytest.mark.parametrize("request_type", REQUESTS)
-async def test_requests_that_do_not_say_which_jobs_are_refused(api: Api, kind: str, request_type: type):
+async def test_requests_that_do_not_report_which_jobs_are_refused(api: Api, kind: str, request_type: type):
     call = getattr(api.jobs, request_type.__name__.removesuffix("Request"))
     everything = {"filter": {"create_time": {"end_time": datetime.now(UTC)}}}
     assert (await call(request_type(**everything, dry_run=True))).matched_count >= 0
@@ -158,6 +158,6 @@ async def test_more_names_than_a_chunk_holds_are_one_run_with_one_report(api: Ap
     there = await create_many(api, kind, 520)
     answer = await cancel(api, job_ids=[*there, *(f"{kind}-{n}" for n in range(600))])
     run = await ended(api, answer.job.job_id)
-    told = report(run)
+    reported = report(run)
     assert (run.chunks_summary.completed, run.progress.items_completed) == (3, 1_120)
-    assert (told["applied"], told["refused"], len(told["refusals"])) == (520, 600, 100)
+    assert (reported["applied"], reported["refused"], len(reported["refusals"])) == (520, 600, 100)

@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.one_store("Celery's workers see messages, not the store")
 
 
-def test_the_module_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch):
+def test_the_module_reports_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch):
     for name in [name for name in sys.modules if name.startswith("jobledger_client.celery")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "celery", None)

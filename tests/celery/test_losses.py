@@ -48,8 +48,8 @@ def test_a_chunk_whose_worker_died_does_not_stay_processing(own_plant: Plant, ca
     job = ended(caller, job_id)
     assert (job.state, [chunk.attempt for chunk in job.chunks]) == (COMPLETED, [2, 1])
     assert [own_plant.notes(job_id, index) for index in (0, 1)] == [["began", "began", "ended"], ["began", "ended"]]
-    [told] = failures(caller, job_id)
-    assert "lease" in told
+    [reported] = failures(caller, job_id)
+    assert "lease" in reported
 
 
 def test_a_broker_that_loses_everything(own_plant: Plant, own_broker: Broker, caller: JobClient):

@@ -55,12 +55,12 @@ def test_the_chunks_of_a_job_are_done_and_their_task_ids_known(plant: Plant, cal
         ("dies", "WorkerLostError"),
     ],
 )
-def test_a_failed_task_is_a_failed_attempt_and_goes_again(plant: Plant, caller: JobClient, mood: str, reason: str):
+def test_a_failed_task_is_a_failed_attempt_and_is_retried(plant: Plant, caller: JobClient, mood: str, reason: str):
     job_id = caller.create_job("celery.moody", input={"mood": mood}, retry_policy=SOON).job.job_id
     job = ended(caller, job_id)
     assert (job.state, job.chunks[0].attempt) == (COMPLETED, 2)
-    [told] = failures(caller, job_id)
-    assert reason in told
+    [reported] = failures(caller, job_id)
+    assert reason in reported
     assert plant.notes(job_id) == ["began", "began"]
 
 
@@ -85,10 +85,10 @@ def test_a_time_limit_fails_the_attempt(caller: JobClient, kind: str, code: str)
     policy = RetryPolicy(initial_backoff=SOON.initial_backoff, max_attempts=100)
     job_id = caller.create_job(kind, retry_policy=policy).job.job_id
     job = ended(caller, job_id)
-    told = failures(caller, job_id)  # one, unless the machine stalled for so long in an attempt that does nothing
-    assert (job.state, job.chunks[0].attempt) == (COMPLETED, 1 + len(told))
-    assert told
-    assert all(one.startswith(code) for one in told)
+    reported = failures(caller, job_id)  # one, unless the machine stalled for so long in an attempt that does nothing
+    assert (job.state, job.chunks[0].attempt) == (COMPLETED, 1 + len(reported))
+    assert reported
+    assert all(one.startswith(code) for one in reported)
 
 
 def test_cancelling_asks_what_runs_and_revokes_what_is_queued(plant: Plant, caller: JobClient):

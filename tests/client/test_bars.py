@@ -57,11 +57,11 @@ def test_a_terminal_shows_the_job_and_its_chunks_in_work():
 
 
 def test_a_narrow_terminal_shows_every_percent():
-    told = message(chunk(2))
-    told.job.display_name = "a long name " * 5
-    told.chunks[0].progress.message = "a long sentence " * 5
+    reported = message(chunk(2))
+    reported.job.display_name = "a long name " * 5
+    reported.chunks[0].progress.message = "a long sentence " * 5
     printed = StringIO()
-    show(Console(file=printed, force_terminal=True, width=80), told)
+    show(Console(file=printed, force_terminal=True, width=80), reported)
     text = printed.getvalue()
     assert all(part in text for part in ("42.5 %", "RUNNING", "chunk 2", "50.0 %"))
 

@@ -50,7 +50,7 @@ def test_a_claim_may_wait_and_then_has_the_default_deadline(service: Played):
     assert service.channel.timeouts == [40.0]
 
 
-def test_metadata_goes_with_every_attempt_and_is_read_anew():
+def test_metadata_goes_with_every_attempt_and_is_read_again():
     keys = iter(["first", "second"])
     service = Played(metadata=lambda: {"Authorization": f"Bearer {next(keys)}"})
     got = service.start(lambda client: client.get_job("one"))
@@ -129,7 +129,7 @@ def test_a_full_queue_is_come_back_to_after_the_time_it_asks_for(service: Played
     assert service.time.slept == pytest.approx([3.025])
 
 
-def test_a_full_queue_beyond_the_deadline_is_an_error_that_says_when(service: Played):
+def test_a_full_queue_beyond_the_deadline_is_an_error_that_reports_when(service: Played):
     got = service.start(lambda client: client.cancel_job("one", timeout=timedelta(seconds=2)))
     service.refuse("CancelJob", grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=3.0)
     error = got.exception()

@@ -158,7 +158,7 @@ def test_watch_exits_by_the_state(shell: Shell, sync_client: JobClient, kind: st
     assert "COMPLETED  100.0 %" in output.splitlines()[-1]
 
 
-def test_watch_of_a_failed_job_exits_with_1_and_says_why(shell: Shell, sync_client: JobClient, kind: str):
+def test_watch_of_a_failed_job_exits_with_1_and_reports_why(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind).strip()
     [claimed] = sync_client.leases.claim_chunks([kind], worker="w")
     failure = {"lease_token": claimed.lease.token, "error": {"code": "DAMAGED", "message": "no"}, "not_retryable": True}
@@ -235,9 +235,9 @@ def test_get_and_chunks_show_artifacts(shell: Shell, sync_client: JobClient, kin
     sync_client.leases.heartbeat(
         [LeaseReport(lease_token=claimed.lease.token, progress={"artifacts": {"thumbs": thumbnails}})]
     )
-    said = "thumbs: s3://bucket/thumbs.zip (application/zip, 1,024 bytes)"
-    assert [line.count(said) for line in shell("chunks", job_id).splitlines()] == [0, 1, 0]
-    assert shell("get", job_id).count(said) >= 1
+    result = "thumbs: s3://bucket/thumbs.zip (application/zip, 1,024 bytes)"
+    assert [line.count(result) for line in shell("chunks", job_id).splitlines()] == [0, 1, 0]
+    assert shell("get", job_id).count(result) >= 1
 
 
 def test_times_have_a_zone_and_an_eta_is_a_span_and_a_time(shell: Shell, kind: str, monkeypatch: pytest.MonkeyPatch):
@@ -256,7 +256,7 @@ def test_times_have_a_zone_and_an_eta_is_a_span_and_a_time(shell: Shell, kind: s
         time.tzset()
 
 
-def test_a_job_that_nobody_has_claimed_says_so(shell: Shell, sync_client: JobClient, kind: str):
+def test_a_job_that_nobody_has_claimed_reports_it(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind).strip()
     assert "a worker: no worker has claimed it for" in shell("get", job_id)
     sync_client.leases.claim_chunks([kind], worker="w")
@@ -266,8 +266,8 @@ def test_a_job_that_nobody_has_claimed_says_so(shell: Shell, sync_client: JobCli
 def test_jobs_of_the_service_are_shown_when_they_are_asked_for(shell: Shell, kind: str):
     job_id = shell("create", kind).strip()
     run = shell("cancel", job_id, job_id, f"{job_id}.other", "--detach").strip()
-    for asked, shown in ([], False), (["--service-jobs"], True), (["--filter", "service-jobs=true"], True):
-        page = shell.json("list", "--created-since", "1h", "--page-size", "500", *asked)
+    for requested, shown in ([], False), (["--service-jobs"], True), (["--filter", "service-jobs=true"], True):
+        page = shell.json("list", "--created-since", "1h", "--page-size", "500", *requested)
         assert (run in {job["jobId"] for job in page["jobs"]}) is shown
     kinds = [one["kind"] for one in shell.json("stats")["kinds"]]
     every = [one["kind"] for one in shell.json("stats", "--service-jobs")["kinds"]]
@@ -304,8 +304,8 @@ def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind, "--items", "3", "--chunk-size", "1").strip()
     sync_client.leases.claim_chunks([kind], worker="w", max_chunks=1)
     assert [chunk["index"] for chunk in shell.json("chunks", job_id, "--state", "pending")["chunks"]] == [1, 2]
-    assert "PROCESSING" in (said := shell("chunks", job_id))
-    assert "TASK" not in said
+    assert "PROCESSING" in (result := shell("chunks", job_id))
+    assert "TASK" not in result
     sync_client.leases.claim_chunk(job_id, 1, worker="celery", task_id="9f2c")
     [_, row, _] = shell("get", job_id).splitlines()[-3:]
     assert "9f2c" in row.split()
@@ -344,17 +344,17 @@ def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_a_code(shell: Shell, words: list[str], code: int, sentence: str):
-    said = shell(*words, code=code)
-    assert said.startswith("jobledger: ")
-    assert sentence in said
-    assert len(said.splitlines()) == 1
+    result = shell(*words, code=code)
+    assert result.startswith("jobledger: ")
+    assert sentence in result
+    assert len(result.splitlines()) == 1
 
 
-def test_a_process_exits_as_the_command_says(shell: Shell):
+def test_a_process_exits_as_the_command_reports(shell: Shell):
     command = [COMMAND, "get", "no-such-job"]
-    said = subprocess.run(command, capture_output=True, text=True, env=shell.environment, timeout=BOUND, check=False)
-    assert (said.returncode, said.stdout) == (66, "")
-    assert said.stderr.startswith("jobledger: ")
+    result = subprocess.run(command, capture_output=True, text=True, env=shell.environment, timeout=BOUND, check=False)
+    assert (result.returncode, result.stdout) == (66, "")
+    assert result.stderr.startswith("jobledger: ")
 
 
 def test_help_teaches(shell: Shell):
@@ -366,7 +366,7 @@ def test_help_teaches(shell: Shell):
     assert "Usage" in shell(code=2)
 
 
-def test_without_its_extra_it_says_which(tmp_path: Path):
+def test_without_its_extra_it_reports_which(tmp_path: Path):
     block = "import sys; sys.modules['typer'] = None; from jobledger_client.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=BOUND, check=False)
     assert done.returncode == 78

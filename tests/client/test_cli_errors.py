@@ -45,20 +45,24 @@ def failing() -> Iterator[str]:
     server.stop(0).wait()
 
 
-def error(said: str) -> dict[str, object]:
+def error(result: str) -> dict[str, object]:
     """Return the error that is the one line on standard error."""
-    [line] = said.splitlines()
+    [line] = result.splitlines()
     return json.loads(line)["error"]
 
 
 def test_an_internal_error_shows_its_request_id(shell: Shell, failing: str):
     assert "request id 0123abcd" in shell("get", "x", "--target", failing, code=70)
-    told = error(shell("get", "x", "--target", failing, "-o", "json", code=70))
-    assert (told["status"], told["reason"], told["metadata"]) == ("INTERNAL", "INTERNAL", {"request_id": "0123abcd"})
+    reported = error(shell("get", "x", "--target", failing, "-o", "json", code=70))
+    assert (reported["status"], reported["reason"], reported["metadata"]) == (
+        "INTERNAL",
+        "INTERNAL",
+        {"request_id": "0123abcd"},
+    )
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "reported"),
     [
         (["get", "no-such-job"], 66, {"status": "NOT_FOUND", "reason": "JOB_NOT_FOUND"}),
         (["watch", "no-such-job"], 66, {"status": "NOT_FOUND", "reason": "JOB_NOT_FOUND"}),
@@ -70,14 +74,14 @@ def test_an_internal_error_shows_its_request_id(shell: Shell, failing: str):
     ],
 )
 def test_with_json_an_error_is_one_object_on_standard_error(
-    shell: Shell, words: list[str], code: int, told: dict[str, object]
+    shell: Shell, words: list[str], code: int, reported: dict[str, object]
 ):
     out, err = shell.both(*words, "-o", "json", code=code)
     assert out == ""
     found = error(err)
     assert found["exitCode"] == code
     assert found["message"]
-    assert {name: found[name] for name in told} == told
+    assert {name: found[name] for name in reported} == reported
 
 
 def test_the_fields_that_break_a_rule_are_in_the_object(shell: Shell):
@@ -89,9 +93,9 @@ def test_a_defect_of_the_command_is_one_sentence_and_its_traceback_is_asked_for(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("jobledger_client.cli._tables.jobs", None)
-    said = shell.both("list", code=70)[1].splitlines()
-    assert [line.startswith("jobledger: TypeError: ") for line in said] == [True]
-    assert "JOBLEDGER_TRACEBACK=1" in said[0]
+    result = shell.both("list", code=70)[1].splitlines()
+    assert [line.startswith("jobledger: TypeError: ") for line in result] == [True]
+    assert "JOBLEDGER_TRACEBACK=1" in result[0]
     monkeypatch.setenv("JOBLEDGER_TRACEBACK", "1")
     assert "Traceback (most recent call last)" in shell.both("list", code=70)[1]
 

@@ -33,9 +33,9 @@ def state(shell: Shell, job_id: str) -> str:
 
 
 def test_a_dry_run_shows_what_is_meant(shell: Shell, kind: str, job_ids: list[str]):
-    said = shell("cancel", "--kind", kind, "--state", "QUEUED", "--dry-run")
-    assert "3 jobs" in said
-    assert [job_id in said for job_id in job_ids] == [True, True, True, False]
+    result = shell("cancel", "--kind", kind, "--state", "QUEUED", "--dry-run")
+    assert "3 jobs" in result
+    assert [job_id in result for job_id in job_ids] == [True, True, True, False]
     document = shell.json("cancel", *job_ids, "--dry-run")
     assert (document["matchedCount"], len(document["sample"]), document.get("job")) == ("4", 4, None)
     assert state(shell, job_ids[0]) == "JOB_STATE_QUEUED"
@@ -63,9 +63,9 @@ def test_on_a_terminal_it_asks(
 
 
 def test_a_run_is_followed_and_its_refusals_are_reported(shell: Shell, kind: str, job_ids: list[str]):
-    said = shell("retry", "--kind", kind, "--yes", "--reason", "again", code=3)
-    assert "1 applied, 0 unchanged, 3 refused" in said
-    assert said.count("JOB_NOT_ENDED") == 3
+    result = shell("retry", "--kind", kind, "--yes", "--reason", "again", code=3)
+    assert "1 applied, 0 unchanged, 3 refused" in result
+    assert result.count("JOB_NOT_ENDED") == 3
     assert state(shell, job_ids[-1]) == "JOB_STATE_QUEUED"
     assert "2 applied, 0 unchanged, 0 refused" in shell("cancel", *job_ids[:2])
     run = shell.json("update", "--priority", "9", *job_ids[2:])
@@ -74,13 +74,13 @@ def test_a_run_is_followed_and_its_refusals_are_reported(shell: Shell, kind: str
     assert shell.json("get", job_ids[2])["priority"] == 9
 
 
-def test_a_run_that_is_followed_no_more_goes_on_and_is_named(
+def test_a_run_that_is_followed_no_more_continues_and_is_named(
     shell: Shell, kind: str, job_ids: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patched:
         patched.setattr("grpc._channel._MultiThreadedRendezvous._next", interrupted)  # while it waits for a message
-        said = shell("cancel", "--kind", kind, "--state", "QUEUED", "--yes", code=130)
-    [run] = set(re.findall(r"jobledger (?:watch|cancel) (\S+)`", said))
+        result = shell("cancel", "--kind", kind, "--state", "QUEUED", "--yes", code=130)
+    [run] = set(re.findall(r"jobledger (?:watch|cancel) (\S+)`", result))
     shell("watch", run)
     assert state(shell, job_ids[0]) == "JOB_STATE_CANCELLED"
 
@@ -105,7 +105,7 @@ def test_a_run_that_would_change_no_job_is_not_begun(shell: Shell, kind: str):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "result"),
     [
         (["cancel"], "JOB_ID or a filter is required"),
         (["cancel", "a", "--kind", "k"], "exclude each other"),
@@ -123,8 +123,8 @@ def test_a_run_that_would_change_no_job_is_not_begun(shell: Shell, kind: str):
         (["cancel", "--filter", "filter=a"], "got 'filter'"),
     ],
 )
-def test_a_command_line_that_does_not_say_what_is_meant_is_refused(shell: Shell, words: list[str], said: str):
-    assert said in shell(*words, code=2)
+def test_a_command_line_that_does_not_report_what_is_meant_is_refused(shell: Shell, words: list[str], result: str):
+    assert result in shell(*words, code=2)
 
 
 def test_a_filter_in_one_option_is_that_of_many(shell: Shell, kind: str, job_ids: list[str]):
@@ -132,12 +132,12 @@ def test_a_filter_in_one_option_is_that_of_many(shell: Shell, kind: str, job_ids
     words = [f"kind={kind}", "state=QUEUED", "label.team=a", "min-priority=7", "created-since=2h", "owner=default"]
     named = [word for pair in zip(["--filter"] * 6, words, strict=True) for word in pair]
     assert [job["jobId"] for job in shell.json("list", *named)["jobs"]] == [job_ids[0]]
-    said = shell("cancel", *named[:-2], "--dry-run")
-    assert job_ids[0] in said
-    assert "1 job" in said
+    result = shell("cancel", *named[:-2], "--dry-run")
+    assert job_ids[0] in result
+    assert "1 job" in result
 
 
-def test_labels_to_set_and_labels_to_look_for_are_told_apart(shell: Shell, kind: str, job_ids: list[str]):
+def test_labels_to_set_and_labels_to_search_for_are_distinguished(shell: Shell, kind: str, job_ids: list[str]):
     shell("update", job_ids[0], "--label", "team=a")
     assert "1 applied" in shell("update", "--kind", kind, "--with-label", "team=a", "--priority", "8", "--yes")
     assert [shell.json("get", job_id)["priority"] for job_id in job_ids[:2]] == [8, 5]

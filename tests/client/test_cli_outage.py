@@ -74,7 +74,7 @@ class Piped:
 
 @pytest.mark.long
 @pytest.mark.parametrize("command", ["watch", "create --wait"])
-def test_over_a_pipe_it_says_that_it_reconnects_and_goes_on(
+def test_over_a_pipe_it_reports_that_it_reconnects_and_continues(
     own_server: Server, client: JobClient, kind: str, command: str
 ):
     words = ["watch", client.create_job(kind).job.job_id] if command == "watch" else ["create", kind, "--wait"]
@@ -108,7 +108,7 @@ def test_for_programs_each_notice_is_an_object_on_standard_error(own_server: Ser
 
 
 @pytest.mark.long
-def test_on_a_terminal_watch_and_top_say_that_they_reconnect(own_server: Server, client: JobClient, kind: str):
+def test_on_a_terminal_watch_and_top_report_that_they_reconnect(own_server: Server, client: JobClient, kind: str):
     job_id = client.create_job(kind, display_name="my crawl").job.job_id
     shell = Shell(own_server.target)
     with Terminal(shell, "watch", job_id) as watch, Terminal(shell, "top", "--interval", "0.2") as top:
@@ -136,7 +136,7 @@ def test_a_timeout_bounds_what_is_followed(own_server: Server, client: JobClient
 
 
 @pytest.mark.long
-def test_a_watched_job_that_nobody_claims_says_so(own_server: Server, client: JobClient, kind: str, tmp_path: Path):
+def test_a_watched_job_that_nobody_claims_reports_it(own_server: Server, client: JobClient, kind: str, tmp_path: Path):
     job_id = client.create_job(kind).job.job_id
     shell = Shell(own_server.target)
     with Piped(shell, "watch", job_id) as piped, Terminal(shell, "watch", job_id) as terminal:

@@ -205,11 +205,11 @@ def test_top_ends_well_when_it_is_interrupted(shell: Shell, kind: str):
         assert terminal.end() == 0
 
 
-def test_top_without_a_terminal_says_what_to_do(shell: Shell):
+def test_top_without_a_terminal_reports_what_to_do(shell: Shell):
     assert "--once" in shell("top", code=2)
     assert "stats --output json" in shell("top", "--output", "json", code=2)
 
 
-def test_top_says_when_the_server_is_away(shell: Shell, tmp_path: Path):
+def test_top_reports_when_the_server_is_away(shell: Shell, tmp_path: Path):
     away = shell("top", "--once", "--target", f"unix:{tmp_path}/nowhere", "--timeout", "5", code=69)
     assert "is unreachable" in away

@@ -107,7 +107,7 @@ with JobClient(sys.argv[1]) as client:
 """
 
 
-def test_a_forked_process_is_refused_the_client_of_its_parent_who_goes_on(server: Server, kind: str):
+def test_a_forked_process_is_refused_the_client_of_its_parent_who_continues(server: Server, kind: str):
     ran = subprocess.run(
         [sys.executable, "-c", FORK, server.target, kind], capture_output=True, text=True, timeout=BOUND, check=False
     )

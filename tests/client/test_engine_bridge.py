@@ -64,7 +64,7 @@ async def test_what_the_engine_has_stopped_ends_the_job_at_once(bridging: Bridgi
         assert await next_of(stopped, 1) == [(1, "run-1") if task.chunk_index == 0 else (0, "run-0")]
 
 
-async def test_without_its_word_the_task_itself_lets_go(bridging: Bridging, client: AsyncJobClient, kind: str):
+async def test_without_its_word_the_task_itself_stops(bridging: Bridging, client: AsyncJobClient, kind: str):
     async with bridging() as stopped:
         job_id = await begun(client, kind, working=1)
         await client.cancel_job(job_id)
@@ -94,7 +94,7 @@ async def test_leases_that_are_taken_away_stop_their_tasks_too(
         assert (await client.get_job(other)).state == RUNNING
 
 
-async def test_a_bridge_that_was_away_goes_on_from_its_cursor(bridging: Bridging, client: AsyncJobClient, kind: str):
+async def test_a_bridge_that_was_away_continues_from_its_cursor(bridging: Bridging, client: AsyncJobClient, kind: str):
     cursors: list[bytes] = []
     known = asyncio.Event()
 
@@ -113,11 +113,11 @@ async def test_a_bridge_that_was_away_goes_on_from_its_cursor(bridging: Bridging
 
 
 async def test_an_engine_that_does_not_answer_is_asked_again(client: AsyncJobClient, bridging: Bridging, kind: str):
-    asked = asyncio.Queue[str]()
+    requested = asyncio.Queue[str]()
 
     async def stop_task(task: TaskToStop) -> bool:
-        asked.put_nowait(task.task_id)
-        if asked.qsize() < 2:
+        requested.put_nowait(task.task_id)
+        if requested.qsize() < 2:
             raise ConnectionError("the engine is away")
         return True
 
@@ -125,4 +125,4 @@ async def test_an_engine_that_does_not_answer_is_asked_again(client: AsyncJobCli
         job_id = await begun(client, kind, chunks=1, working=1)
         await client.cancel_job(job_id)
         assert (await client.wait(job_id, timeout=CALL_TIMEOUT)).state == CANCELLED
-    assert asked.qsize() == 2
+    assert requested.qsize() == 2

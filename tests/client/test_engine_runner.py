@@ -35,7 +35,9 @@ def test_a_block_that_ends_completes_the_chunk(runner: EngineRunner, sync_client
     assert job.chunks[1].artifacts["segment"].uri == "https://cdn.example/1.wav"
 
 
-def test_an_error_fails_the_attempt_and_goes_on_to_the_engine(runner: EngineRunner, sync_client: JobClient, kind: str):
+def test_an_error_fails_the_attempt_and_continues_to_the_engine(
+    runner: EngineRunner, sync_client: JobClient, kind: str
+):
     job_id = sync_client.create_job(kind, retry_policy=SOON).job.job_id
     with pytest.raises(ZeroDivisionError), runner.attempt(job_id, task_id="a"):
         1 / 0  # noqa: B018  the error

@@ -38,7 +38,7 @@ async def test_another_task_is_refused(client: AsyncJobClient, kind: str):
     assert (await client.get_job(job_id)).state == RUNNING
 
 
-async def test_a_failure_goes_again_or_is_final(client: AsyncJobClient, kind: str):
+async def test_a_failure_is_retried_or_is_final(client: AsyncJobClient, kind: str):
     job_id = (await client.create_job(kind)).job.job_id
     assert await task(client, job_id).fail("OOM", "no memory left", stage="cut") == OK
     job = await client.get_job(job_id)
@@ -48,7 +48,7 @@ async def test_a_failure_goes_again_or_is_final(client: AsyncJobClient, kind: st
     assert (await client.get_job(other)).error.code == "NO_SUCH_FILE"
 
 
-async def test_a_cancelled_task_hears_of_it_and_lets_go(client: AsyncJobClient, kind: str):
+async def test_a_cancelled_task_learns_of_it_and_stops(client: AsyncJobClient, kind: str):
     job_id = (await client.create_job(kind)).job.job_id
     run = task(client, job_id)
     await run.begin()

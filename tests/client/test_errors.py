@@ -65,7 +65,7 @@ def test_field_violations_are_named(service: Played):
     assert error.field_violations == tuple(FieldViolation(field, rule) for field, rule in rules.items())
 
 
-def test_trimmed_history_says_where_it_begins(service: Played):
+def test_trimmed_history_reports_where_it_begins(service: Played):
     oldest = base64.b64encode(b"\x01cursor").decode()
     error = refused(service, grpc.StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED", metadata={"oldest_cursor": oldest})
     assert isinstance(error, HistoryTrimmedError)

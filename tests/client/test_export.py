@@ -48,7 +48,7 @@ def piece(data: bytes, token: str, rows: int) -> ExportJobsResponse:
     return ExportJobsResponse(data=data, resume_token=token, rows=rows, cursor=b"c", percent=rows)
 
 
-def test_an_export_goes_on_where_it_broke(service: Played):
+def test_an_export_continues_where_it_broke(service: Played):
     def work(client: JobClient) -> tuple[bytes, list[int], bytes]:
         export = client.exports.export_jobs(ExportFormat.JSON_LINES, columns=["job_id"], states=[JobState.FAILED])
         got = [(data, export.rows) for data in export]
@@ -70,7 +70,7 @@ def test_an_export_goes_on_where_it_broke(service: Played):
     assert got.result() == (b"a\nb\nc\n", [1, 1, 2, 3], b"c")
 
 
-def test_an_export_that_cannot_go_on_says_why(service: Played):
+def test_an_export_that_cannot_continue_reports_why(service: Played):
     got = service.start(lambda client: list(client.exports.export_jobs(ExportFormat.CSV)))
     _, stream = service.send("ExportJobs", piece(b"a\n", "t1", 1))
     service.end(stream, "ExportJobs", grpc.StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED")
@@ -117,13 +117,13 @@ async def test_both_clients_export_the_same_and_resume_by_token(server: Server, 
 
 def test_the_command_writes_a_file(shell: Shell, kind: str, jobs: list[str], tmp_path: Path):
     file = tmp_path / "jobs.csv"
-    said = shell("export", "--out", str(file), "--kind", kind, "--column", "job_id", "--label-column", "l0")
-    assert said == f"60 jobs in {file}\n"
+    output = shell("export", "--out", str(file), "--kind", kind, "--column", "job_id", "--label-column", "l0")
+    assert output == f"60 jobs in {file}\n"
     rows = list(csv.DictReader(file.read_text().splitlines()))
     assert [row["job_id"] for row in rows] == jobs
     assert list(tmp_path.iterdir()) == [file]
-    told = shell.json("export", "--out", str(file), "--kind", kind, "--format", "jsonl", "--state", "FAILED")
-    assert (told["rows"], file.read_bytes()) == (0, b"")
+    reported = shell.json("export", "--out", str(file), "--kind", kind, "--format", "jsonl", "--state", "FAILED")
+    assert (reported["rows"], file.read_bytes()) == (0, b"")
 
 
 def test_the_command_writes_to_standard_output(shell: Shell, kind: str, jobs: list[str]):
@@ -136,7 +136,7 @@ def test_the_command_writes_to_standard_output(shell: Shell, kind: str, jobs: li
     assert (len(done.stdout), done.stderr) == (10, "")
 
 
-def test_the_command_goes_on_after_an_interruption(
+def test_the_command_continues_after_an_interruption(
     shell: Shell,
     kind: str,
     jobs: list[str],
@@ -147,8 +147,8 @@ def test_the_command_goes_on_after_an_interruption(
     words = ("export", "--out", str(file), "--kind", kind)
     taken = Interrupted()
     monkeypatch.setattr("rich.progress.Progress.update", taken)  # Ctrl-C comes while a library runs
-    said = shell(*words, code=130)
-    assert f"jobledger export --out {file} --resume` continues" in said
+    output = shell(*words, code=130)
+    assert f"jobledger export --out {file} --resume` continues" in output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs.jsonl.part", "jobs.jsonl.part.json"]
     with (tmp_path / "jobs.jsonl.part").open("ab") as part:
         part.write(b"what was written after the last note")
@@ -166,20 +166,20 @@ class Interrupted:
         raise KeyboardInterrupt
 
 
-def test_an_export_that_is_interrupted_at_its_very_end_goes_on_without_repeating_a_job(
+def test_an_export_that_is_interrupted_at_its_very_end_continues_without_repeating_a_job(
     shell: Shell, kind: str, jobs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     file = tmp_path / "jobs.csv"
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", Interrupted())  # Ctrl-C comes while the whole file is brought to disk
-        said = shell("export", "--out", str(file), "--kind", kind, code=130)
-    assert "--resume` continues" in said
+        output = shell("export", "--out", str(file), "--kind", kind, code=130)
+    assert "--resume` continues" in output
     assert shell("export", "--out", str(file), "--resume") == f"60 jobs in {file}\n"
     assert [row["job_id"] for row in csv.DictReader(file.read_text().splitlines())] == jobs
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_an_export_that_found_nothing_yet_goes_on(tmp_path: Path):
+def test_an_export_that_found_nothing_yet_continues(tmp_path: Path):
     file = tmp_path / "jobs.jsonl"
     with PartialFile(file, ExportJobsRequest()) as part:
         part.write(b"", "t1")  # so many jobs, and none that matches

@@ -91,7 +91,7 @@ async def test_so_it_is_for_the_synchronous_client_and_the_command_line(play: Pl
     assert capsys.readouterr().err.splitlines()[-1].startswith("jobledger: the reply cannot be decoded")
 
 
-async def test_a_worker_goes_on_after_a_claim_that_it_cannot_decode(play: Play):
+async def test_a_worker_continues_after_a_claim_that_it_cannot_decode(play: Play):
     claims, done = 0, asyncio.Event()
 
     def claim(_: bytes) -> bytes:

@@ -153,7 +153,7 @@ def test_a_lease_that_is_named_while_a_heartbeat_is_on_its_way_stays_due(stream:
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED])
-def test_without_a_stream_heartbeats_go_on_and_it_is_said_once(
+def test_without_a_stream_heartbeats_continue_and_it_is_reported_once(
     stream: Stream, code: grpc.StatusCode, caplog: pytest.LogCaptureFixture
 ):
     with caplog.at_level(logging.WARNING, "jobledger_client.worker"):

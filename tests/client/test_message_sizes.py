@@ -134,18 +134,18 @@ REFUSED: list[tuple[str, Callable[[ChunkContext], object]]] = [
 async def test_what_the_service_would_refuse_is_refused_where_it_is_reported(
     client: AsyncJobClient, serving: Serving, kind: str
 ):
-    told: list[str] = []
+    reported: list[str] = []
 
     async def handler(ctx: ChunkContext) -> None:
         message, report = REFUSED[ctx.chunk.index]
         with pytest.raises(ValueError, match=message) as caught:
             report(ctx)
-        told.append(str(caught.value))
+        reported.append(str(caught.value))
 
     job = (await client.create_job(kind, item_count=len(REFUSED), chunk_size=1)).job
     async with serving({kind: handler}):
         ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
-    assert (ended.state, len(told)) == (JobState.COMPLETED, len(REFUSED))
+    assert (ended.state, len(reported)) == (JobState.COMPLETED, len(REFUSED))
 
 
 async def test_the_schemes_are_those_of_the_server(start_server: StartServer, serving: Serving, kind: str):

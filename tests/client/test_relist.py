@@ -48,7 +48,7 @@ BEGINNING = [many(SNAPSHOT, "a", 5), many(SNAPSHOT, "b", 2), many(SNAPSHOT, "c",
 TOLD = [(SNAPSHOT, "a", 5), (SNAPSHOT, "b", 2), (SNAPSHOT, "c", 1)]
 
 
-def test_it_reports_what_is_new_and_what_has_gone_and_says_so(service: Played):
+def test_it_reports_what_is_new_and_what_has_gone_and_reports_it(service: Played):
     reader = Reader(service)
     _, stream = service.send("WatchJobs", *BEGINNING)
     service.end(stream, "WatchJobs", UNAVAILABLE)
@@ -87,7 +87,7 @@ def test_a_job_id_that_was_used_again_is_reported_whatever_its_revision(service:
     assert reader.lines() == [*TOLD, (SNAPSHOT, "b", 2), (CHANGED, "last", 1)]
 
 
-def test_after_a_restore_of_the_database_revisions_say_nothing(service: Played):
+def test_after_a_restore_of_the_database_revisions_mean_nothing(service: Played):
     reader = Reader(service)
     _, stream = service.send("WatchJobs", *BEGINNING)
     service.end(stream, "WatchJobs", OUT_OF_RANGE, "CURSOR_AHEAD")

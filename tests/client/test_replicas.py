@@ -46,7 +46,7 @@ ENDS = pytest.mark.parametrize("end", [Server.kill, Server.stop], ids=["killed",
 
 
 @ENDS
-async def test_calls_watches_and_workers_go_on_at_another_replica(
+async def test_calls_watches_and_workers_continue_at_another_replica(
     pair: list[Server], serving: Serving, kind: str, end: End
 ):
     """Each replica goes away in its turn, so that none of them can have been the one that nobody used."""
@@ -74,7 +74,7 @@ async def test_calls_watches_and_workers_go_on_at_another_replica(
     assert revisions == sorted(set(revisions))
 
 
-def test_the_synchronous_client_goes_on_at_another_replica(pair: list[Server], kind: str):
+def test_the_synchronous_client_continues_at_another_replica(pair: list[Server], kind: str):
     with JobClient(targets(pair), timeout=CALL_TIMEOUT) as client:
         jobs = [client.create_job(kind).job.job_id]
         for one in pair:

@@ -98,7 +98,7 @@ async def test_a_watch_of_many_reports_which_jobs_left(client: AsyncJobClient, k
         assert (await anext(messages)).type == LEFT
 
 
-async def test_a_watch_goes_on_after_a_read_was_given_up(client: AsyncJobClient, kind: str):
+async def test_a_watch_continues_after_a_read_was_given_up(client: AsyncJobClient, kind: str):
     job_id = (await client.create_job(kind)).job.job_id
     async with client.watch(job_id, timeout=CALL_TIMEOUT) as messages:
         assert (await anext(messages)).job.revision == 1

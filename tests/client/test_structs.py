@@ -68,7 +68,7 @@ def struct_of(number: float) -> Struct:
     return message
 
 
-def test_messages_that_a_caller_made_are_looked_at_too():
+def test_messages_that_a_caller_made_are_examined_too():
     artifact = Artifact(uri="s3://b/k", metadata=struct_of(nan))
     with JobClient(NOWHERE) as client:
         with pytest.raises(ValueError, match=r"^input\.losses\[0\]: must be a finite number; got nan"):
@@ -114,7 +114,7 @@ def test_what_is_accepted_comes_back_as_it_was(value: dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "result"),
     [
         ('{"losses": [0.5, NaN]}', "input.losses[1]: must be a finite number; got nan"),
         ('{"loss": 1e999}', "input.loss: must be a finite number; got inf"),
@@ -126,11 +126,11 @@ def test_what_is_accepted_comes_back_as_it_was(value: dict[str, Any]):
         ('{"a":' * 30 + "1" + "}" * 30, "must have at most 24 levels of nesting"),
     ],
 )
-def test_the_command_line_refuses_it_with_its_path(text: str, said: str, tmp_path: Path, capsys: Any):
+def test_the_command_line_refuses_it_with_its_path(text: str, result: str, tmp_path: Path, capsys: Any):
     file = tmp_path / "input.json"
     file.write_text(text)
     assert run(["create", "k", "--input", f"@{file}", "--target", NOWHERE]) == 2
-    assert said in capsys.readouterr().err
+    assert result in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("span", ["9" * 400 + "d", "999999999999d"])
@@ -140,7 +140,7 @@ def test_spans_beyond_the_calendar_are_wrong_words_not_crashes(span: str, capsys
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_an_imported_line_is_looked_at_before_it_is_sent(tmp_path: Path, capsys: Any):
+def test_an_imported_line_is_examined_before_it_is_sent(tmp_path: Path, capsys: Any):
     file = tmp_path / "jobs.jsonl"
     file.write_text('{"job": {"kind": "k", "jobId": "a", "chunks": [{"input": {"ids": [9007199254740993]}}]}}\n')
     assert run(["import", str(file), "--target", NOWHERE]) == 2

@@ -123,7 +123,7 @@ def test_a_number_is_no_timeout(call: Any):
 
 
 @pytest.mark.process
-def test_a_server_that_does_not_start_says_why():
+def test_a_server_that_does_not_start_reports_why():
     with pytest.raises(RuntimeError, match="unknown-option"), running_server("--unknown-option"):
         pass
 

@@ -74,7 +74,7 @@ def test_a_watch_ends_after_the_terminal_message(service: Played):
         (grpc.StatusCode.UNKNOWN, ""),
     ],
 )
-def test_a_broken_stream_goes_on_from_its_last_cursor(service: Played, code: grpc.StatusCode, reason: str):
+def test_a_broken_stream_continues_from_its_last_cursor(service: Played, code: grpc.StatusCode, reason: str):
     got = service.start(lambda client: revisions(client.watch("one")))
     _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"), one(CHANGED, 2, b"c2"))
     service.end(stream, "WatchJob", code, reason)
@@ -85,7 +85,7 @@ def test_a_broken_stream_goes_on_from_its_last_cursor(service: Played, code: grp
     assert service.time.slept == pytest.approx([0.075])
 
 
-def test_a_stream_that_ends_well_too_early_goes_on(service: Played):
+def test_a_stream_that_ends_well_too_early_continues(service: Played):
     got = service.start(lambda client: revisions(client.watch("one")))
     _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"))
     finish(stream)
@@ -119,7 +119,7 @@ def test_whatever_ends_a_stream_after_the_terminal_message_it_is_the_end(service
     assert got.result() == [1, 2]
 
 
-def test_a_watch_from_an_old_cursor_goes_on_over_an_earlier_end(service: Played):
+def test_a_watch_from_an_old_cursor_continues_over_an_earlier_end(service: Played):
     got = service.start(lambda client: revisions(client.watch("one", cursor=b"old")))
     request, stream = service.send(
         "WatchJob",
@@ -145,7 +145,7 @@ def test_deleted_is_the_last_message(service: Played):
     assert got.result() == [SNAPSHOT, DELETED]
 
 
-def test_waits_grow_while_nobody_answers_and_begin_anew_after_a_message(service: Played):
+def test_waits_grow_while_nobody_answers_and_start_again_after_a_message(service: Played):
     got = service.start(lambda client: revisions(client.watch("one")))
     _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"))
     service.end(stream, "WatchJob", UNAVAILABLE)
@@ -287,7 +287,7 @@ def test_wait_gives_the_ended_job_without_input_and_chunks(service: Played):
     assert not got.result().chunks
 
 
-def test_wait_says_that_the_job_was_deleted(service: Played):
+def test_wait_reports_that_the_job_was_deleted(service: Played):
     got = service.start(lambda client: client.wait("one"))
     service.send("WatchJob", one(SNAPSHOT, 1, b"c"), one(DELETED, 2, b"d"))
     assert isinstance(got.exception(), JobNotFoundError)

@@ -69,7 +69,7 @@ async def test_threads_may_report_too(client: AsyncJobClient, serving: Serving, 
     assert seen.is_set()
 
 
-async def test_an_exception_fails_the_attempt_and_it_goes_again(client: AsyncJobClient, serving: Serving, kind: str):
+async def test_an_exception_fails_the_attempt_and_it_is_retried(client: AsyncJobClient, serving: Serving, kind: str):
     attempts = 0
 
     async def handler(ctx: ChunkContext) -> None:
@@ -85,7 +85,7 @@ async def test_an_exception_fails_the_attempt_and_it_goes_again(client: AsyncJob
     assert ChangeType.CHUNK_FAILED in await changes(client, job.job_id)
 
 
-async def test_a_failure_says_what_where_and_that_it_is_final(client: AsyncJobClient, serving: Serving, kind: str):
+async def test_a_failure_reports_what_where_and_that_it_is_final(client: AsyncJobClient, serving: Serving, kind: str):
     async def handler(ctx: ChunkContext) -> None:
         ctx.progress(stage="decode")
         raise NotRetryable("the file is damaged", code="DAMAGED")
@@ -115,7 +115,7 @@ async def test_a_busy_worker_ends_a_chunk_and_claims_the_next_in_one_commit(
     assert len(both) == 9, "each but the last end is in one commit with a claim"
 
 
-async def test_a_handler_says_when_to_try_again(client: AsyncJobClient, serving: Serving, kind: str):
+async def test_a_handler_reports_when_to_try_again(client: AsyncJobClient, serving: Serving, kind: str):
     async def handler(ctx: ChunkContext) -> None:
         raise RetryLater(timedelta(hours=2), "HTTP 429", code="TOO_MANY_REQUESTS")
 

@@ -37,13 +37,13 @@ SHORT = timedelta(seconds=6)  # and longer than a machine stalls between two hea
 
 
 async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, serving: Serving, kind: str):
-    started, told, ended_by_cancel = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    started, reported, ended_by_cancel = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def handler(ctx: ChunkContext) -> None:
         started.set()
         try:
             await ctx.until_cancelled()
-            told.set()
+            reported.set()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             ended_by_cancel.set()
@@ -55,7 +55,7 @@ async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, se
         await client.cancel_job(job.job_id)
         ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     assert ended.state == JobState.CANCELLED
-    assert told.is_set()
+    assert reported.is_set()
     assert ended_by_cancel.is_set()
     assert ChangeType.CHUNK_RELEASED in await changes(client, job.job_id)
 
@@ -347,7 +347,7 @@ print("stopped", flush=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_process_gives_back_its_chunks_when_it_is_told_to_stop(
+def test_a_worker_process_gives_back_its_chunks_when_it_is_asked_to_stop(
     sync_client: JobClient, server: Server, kind: str, number: signal.Signals
 ):
     job = sync_client.create_job(kind).job

@@ -134,9 +134,9 @@ async def test_tasks_that_a_handler_leaves_running_are_reported_and_harm_nobody(
     job = (await client.create_job(kind, item_count=3, chunk_size=1)).job
     async with serving({kind: handler}, concurrency=1):
         assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
-    told = [message for message in caplog.messages if "left 1 tasks running" in message]
-    assert len(told) == 1  # once for a kind
-    assert kind in told[0]
+    reported = [message for message in caplog.messages if "left 1 tasks running" in message]
+    assert len(reported) == 1  # once for a kind
+    assert kind in reported[0]
     for task in leaked:
         task.cancel()
 

@@ -45,7 +45,7 @@ def read_of(job: Job) -> JobRead:
 @given(
     jobs(), st.lists(chunks, max_size=2), st.booleans(), st.none() | st.integers(1, 9), st.sampled_from(["", "token"])
 )
-def test_a_reply_says_what_one_says_that_is_filled_in(
+def test_a_reply_reports_what_one_reports_that_is_filled_in(
     job: Job, some: list[Chunk], has_input: bool, place: int | None, token: str
 ):
     whole = GetJobResponse()

@@ -109,7 +109,7 @@ def deep(levels: int, inner: Any = None, *, lists: bool = False) -> dict[str, An
 
 
 @given(objects)
-def test_what_json_cannot_say_is_found_wherever_it_is(value: dict[str, Any]):
+def test_what_json_cannot_report_is_found_wherever_it_is(value: dict[str, Any]):
     struct = struct_of(value)
     raw = struct.SerializeToString()
     found = list(broken_rules("input", struct, raw))

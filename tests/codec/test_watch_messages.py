@@ -54,7 +54,7 @@ def test_the_segments_of_a_job_join_into_its_message(job: Job):
 
 @few
 @given(records())
-def test_an_event_says_what_the_commit_did(record: Record):
+def test_an_event_reports_what_the_commit_did(record: Record):
     entry = committed(record)
     message = WatchJobResponse.FromString(entry.message)
     job = WatchJobResponse()
@@ -86,17 +86,17 @@ def test_a_stored_event_is_filtered_as_the_job_was_and_is(record: Record):
 
 @few
 @given(st.lists(records(), min_size=1, max_size=4))
-def test_merged_messages_say_all_that_the_last_says_and_how_many_they_are(of_one_job: Sequence[Record]):
+def test_merged_messages_report_all_that_the_last_reports_and_how_many_they_are(of_one_job: Sequence[Record]):
     entries = [committed(record, position) for position, record in enumerate(of_one_job, 1)]
     *earlier, latest = entries
     merged = WatchJobResponse.FromString(codec.merge(latest, earlier, CURSOR))
     alone = WatchJobResponse.FromString(latest.message)
     assert merged.merged_revisions == len(earlier)
     assert (merged.job, merged.event, merged.type, merged.cursor) == (alone.job, alone.event, alone.type, CURSOR)
-    told: dict[int, object] = {}
+    reported: dict[int, object] = {}
     for entry in entries:
-        told |= {chunk.index: chunk for chunk in WatchJobResponse.FromString(entry.message).chunks}
-    assert {chunk.index: chunk for chunk in merged.chunks} == told
+        reported |= {chunk.index: chunk for chunk in WatchJobResponse.FromString(entry.message).chunks}
+    assert {chunk.index: chunk for chunk in merged.chunks} == reported
     assert not merged.chunks_omitted
 
 

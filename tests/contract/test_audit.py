@@ -81,8 +81,8 @@ async def test_the_trail_outlives_the_history_and_the_job(start_server: StartSer
         await delete(api, job.job_id, reason="no longer needed")
         while not await is_trimmed(api, before):
             await clock.bookmark()
-    *told, deleted = await trail(api, job.job_id)
-    assert told == kept
+    *reported, deleted = await trail(api, job.job_id)
+    assert reported == kept
     [change] = deleted.changes
     assert (change.type, change.actor, change.from_state) == (ChangeType.CHANGE_TYPE_DELETED, "caller", COMPLETED)
     assert change.reason == "no longer needed"

@@ -82,7 +82,7 @@ async def test_five_hundred_jobs_are_one_commit(api: Api, kind: str):
     assert [(one.created, one.job) for one in again] == [(False, one.job) for one in results]
 
 
-async def test_more_rows_than_a_commit_has_room_for_go_on_in_the_next(api: Api, kind: str):
+async def test_more_rows_than_a_commit_has_room_for_continue_in_the_next(api: Api, kind: str):
     sizes = [1, 3_000, 400, 1, 1_900, 50, 4_000]
     requests = [CreateJobRequest(kind=kind, item_count=size, chunk_size=1) for size in sizes]
     async with api.watch_jobs(kind, mode=WatchMode.WATCH_MODE_EVERY) as watch:

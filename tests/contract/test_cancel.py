@@ -114,21 +114,21 @@ async def test_cancelling_again_answers_requested(api: Api, kind: str):
 
 
 @pytest.mark.parametrize("state", [COMPLETED, FAILED, CANCELLED])
-async def test_cancelling_an_ended_job_changes_nothing_and_says_so(api: Api, kind: str, state: int):
+async def test_cancelling_an_ended_job_changes_nothing_and_reports_it(api: Api, kind: str, state: int):
     job = await api.job_in(state, kind)
     answer = await api.cancel(job.job_id, reason="too late", force=True)
     assert (answer.outcome, answer.job.state) == (ALREADY_ENDED, state)
     assert await api.get(job.job_id) == job
 
 
-async def test_a_heartbeat_hears_of_the_cancellation_and_still_extends(api: Api, kind: str):
+async def test_a_heartbeat_learns_of_the_cancellation_and_still_extends(api: Api, kind: str):
     job_id = (await api.create(kind)).job_id
     [claimed] = await api.claim(kind)
     assert (await api.report(claimed, percent=1)).status == OK
     await api.cancel(job_id)
-    heard = await api.report(claimed, percent=2)
-    assert heard.status == CANCEL_REQUESTED
-    assert heard.HasField("expire_time")
+    received = await api.report(claimed, percent=2)
+    assert received.status == CANCEL_REQUESTED
+    assert received.HasField("expire_time")
     assert (await api.get(job_id)).chunks[0].progress.percent == 2
 
 
@@ -157,10 +157,10 @@ async def test_a_request_that_breaks_a_rule_is_refused(api: Api, kind: str):
 async def test_the_etag_is_that_of_the_revision_in_force(api: Api, kind: str):
     job = await api.create(kind)
     await api.claim(kind)
-    with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH") as said:
+    with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH") as output:
         await api.cancel(job.job_id, etag=job.etag)
     assert (await api.get(job.job_id)).state == RUNNING
-    answer = await api.cancel(job.job_id, etag=said.metadata["etag"])
+    answer = await api.cancel(job.job_id, etag=output.metadata["etag"])
     assert answer.outcome == CancelOutcome.CANCEL_OUTCOME_REQUESTED
     with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH"):
-        await api.cancel(job.job_id, etag=said.metadata["etag"])
+        await api.cancel(job.job_id, etag=output.metadata["etag"])

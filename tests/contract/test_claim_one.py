@@ -46,9 +46,9 @@ async def test_the_task_that_holds_the_chunk_gets_its_lease_again(api: Api, kind
 async def test_a_chunk_that_another_task_holds_is_refused(api: Api, kind: str, task_id: str):
     job_id = (await api.create(kind)).job_id
     await claim_one(api, job_id, task_id="t1")
-    with refused(FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE") as said:
+    with refused(FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE") as result:
         await claim_one(api, job_id, task_id=task_id)
-    assert said.metadata == {"job_id": job_id, "chunk_index": "0", "state": "PROCESSING"}
+    assert result.metadata == {"job_id": job_id, "chunk_index": "0", "state": "PROCESSING"}
 
 
 async def test_without_a_task_id_a_second_claim_is_refused(api: Api, kind: str):
@@ -93,9 +93,9 @@ async def test_a_later_claim_without_task_id_forgets_the_one_before(api: Api, ki
 
 async def test_what_does_not_exist_is_not_found(api: Api, kind: str):
     job_id = (await api.create(kind)).job_id
-    with refused(NOT_FOUND, "CHUNK_NOT_FOUND") as said:
+    with refused(NOT_FOUND, "CHUNK_NOT_FOUND") as result:
         await claim_one(api, job_id, 1)
-    assert said.metadata == {"job_id": job_id, "chunk_index": "1"}
+    assert result.metadata == {"job_id": job_id, "chunk_index": "1"}
     with refused(NOT_FOUND, "JOB_NOT_FOUND"):
         await claim_one(api, uuid4().hex)
 

@@ -159,9 +159,9 @@ async def test_the_same_job_id_with_the_same_content_answers_with_the_job_that_e
 @pytest.mark.parametrize("change", OTHER_CONTENT)
 async def test_the_same_job_id_with_other_content_is_refused(api: Api, kind: str, change: dict[str, object]):
     job = await api.create(kind, job_id=uuid4().hex)
-    with refused(ALREADY_EXISTS, "JOB_ALREADY_EXISTS") as said:
+    with refused(ALREADY_EXISTS, "JOB_ALREADY_EXISTS") as result:
         await api.create(kind, job_id=job.job_id, **change)
-    assert said.metadata["job_id"] == job.job_id
+    assert result.metadata["job_id"] == job.job_id
     assert (await api.get(job.job_id)).revision == 1
 
 
@@ -169,14 +169,14 @@ async def test_the_same_job_id_with_other_content_is_refused(api: Api, kind: str
 async def test_the_same_request_id_with_other_content_is_refused(api: Api, kind: str, change: dict[str, object]):
     request_id = uuid4().hex
     job = await api.create(kind, request_id=request_id)
-    with refused(ALREADY_EXISTS, "REQUEST_ID_REUSED") as said:
+    with refused(ALREADY_EXISTS, "REQUEST_ID_REUSED") as result:
         await api.create(kind, request_id=request_id, **change)
-    assert said.metadata == {"request_id": request_id, "job_id": job.job_id}
+    assert result.metadata == {"request_id": request_id, "job_id": job.job_id}
     assert (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 1
 
 
 @pytest.mark.parametrize("name", ["request_id", "job_id"])
-async def test_what_a_retry_computes_anew_is_no_other_content(api: Api, kind: str, name: str):
+async def test_what_a_retry_computes_again_is_no_other_content(api: Api, kind: str, name: str):
     request = CreateJobRequest(kind=kind, input={"a": 1}, item_count=600, stages=[{"name": "x"}], **{name: uuid4().hex})
     first = await api.jobs.CreateJob(request)
     request.MergeFrom(CreateJobRequest(chunk_size=500, **ANOTHER_TIME))

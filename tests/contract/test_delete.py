@@ -38,9 +38,9 @@ async def test_an_ended_job_is_gone_everywhere(api: Api, kind: str, state: int):
 @pytest.mark.parametrize("state", [QUEUED, RUNNING, CANCELLING])
 async def test_a_job_that_has_not_ended_is_kept_without_force(api: Api, kind: str, state: int):
     job = await api.job_in(state, kind)
-    with refused(grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_ENDED") as said:
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_ENDED") as result:
         await delete(api, job.job_id)
-    assert said.metadata["job_id"] == job.job_id
+    assert result.metadata["job_id"] == job.job_id
     assert await api.get(job.job_id) == job
     await delete(api, job.job_id, force=True)
     with refused(NOT_FOUND, "JOB_NOT_FOUND"):

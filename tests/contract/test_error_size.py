@@ -27,9 +27,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 async def test_a_creation_of_which_much_is_wrong_is_refused_whole(api: Api, name: str):
-    said = await refusal(api.jobs.CreateJob(BROKEN[name]))
-    assert (said.code, said.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
-    assert said.fields
+    result = await refusal(api.jobs.CreateJob(BROKEN[name]))
+    assert (result.code, result.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert result.fields
 
 
 async def refusal(call: grpc.aio.UnaryUnaryCall) -> Refusal:
@@ -46,16 +46,16 @@ async def test_many_broken_indexes_names_and_states_are_refused_whole(api: Api, 
         api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=["no job id"] * 500)),
         api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(states=[99] * 5_000))),
     ]:
-        said = await refusal(call)
-        assert (said.code, said.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
-        assert said.fields
+        result = await refusal(call)
+        assert (result.code, result.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+        assert result.fields
 
 
 async def test_many_broken_reports_are_refused_whole(api: Api):
     reports = [LeaseReport(lease_token=f"no token {n}", progress={"artifacts": {"x" * 500: {}}}) for n in range(1_000)]
-    said = await refusal(api.work.Heartbeat(HeartbeatRequest(reports=reports)))
-    assert (said.code, said.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
-    assert "reports[0].lease_token" in said.fields
+    result = await refusal(api.work.Heartbeat(HeartbeatRequest(reports=reports)))
+    assert (result.code, result.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert "reports[0].lease_token" in result.fields
 
 
 async def test_a_stage_that_is_not_in_a_long_plan_is_refused_whole(api: Api, kind: str):

@@ -37,7 +37,7 @@ async def test_json_lines_are_one_object_a_line(api: Api, kind: str):
     assert text == '{"labels":{"a":"1","b":"2"},"display_name":"a\\nb","stage_percent":null}\n'
 
 
-async def test_every_column_reports_what_the_job_says(api: Api, kind: str):
+async def test_every_column_reports_what_the_job_reports(api: Api, kind: str):
     job_id = (await api.create(kind, display_name="Film", priority=7, labels={"team": "search"}, item_count=4)).job_id
     [claimed] = await api.claim(kind)
     await api.report(claimed, percent=50, stage="decode", stage_percent=25, message="half")

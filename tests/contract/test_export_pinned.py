@@ -239,7 +239,7 @@ async def read_on(
     return None
 
 
-async def test_an_export_goes_on_after_a_drain_and_after_a_crash(
+async def test_an_export_continues_after_a_drain_and_after_a_crash(
     start_server: StartServer, connect: Connect, kind: str
 ):
     server = start_server()

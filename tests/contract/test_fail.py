@@ -28,7 +28,7 @@ FAIL_FAST = FailurePolicy.FAILURE_POLICY_FAIL_FAST
 AT_ONCE = {"initial_backoff": timedelta(0)}
 
 
-async def test_a_failed_attempt_goes_again_after_its_backoff(api: Api, kind: str):
+async def test_a_failed_attempt_is_retried_after_its_backoff(api: Api, kind: str):
     policy = {"initial_backoff": timedelta(minutes=10), "jitter": 0}
     job_id = (await api.create(kind, retry_policy=policy)).job_id
     [claimed] = await api.claim(kind)

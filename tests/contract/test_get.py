@@ -52,9 +52,9 @@ async def test_many_reads_at_once_each_get_their_own_job(api: Api, kind: str):
 
 async def test_a_job_that_does_not_exist_is_not_found(api: Api):
     job_id = uuid4().hex
-    with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND") as said:
+    with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND") as result:
         await api.get(job_id)
-    assert said.metadata["job_id"] == job_id
+    assert result.metadata["job_id"] == job_id
 
 
 async def test_a_missing_job_among_many_reads_fails_its_own_read_only(api: Api, kind: str):

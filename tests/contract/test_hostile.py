@@ -27,8 +27,8 @@ async def given_back(api: Api, kind: str, given: Struct) -> bool:
     try:
         job = await api.create(kind, input=given)
     except grpc.aio.AioRpcError as error:
-        said = read(error)
-        assert (said.code, said.fields) == (INVALID_ARGUMENT, ["input"])
+        output = read(error)
+        assert (output.code, output.fields) == (INVALID_ARGUMENT, ["input"])
         return False
     return (await api.get(job.job_id)).input.SerializeToString() == given.SerializeToString()
 
@@ -38,9 +38,9 @@ async def test_a_text_is_given_back_as_it_was_or_refused_by_name(api: Api, kind:
     try:
         job = await api.create(kind, display_name=text, labels={"a": text[:255]}, input={text: text})
     except grpc.aio.AioRpcError as error:
-        said = read(error)
-        assert (said.code, said.reason) == (INVALID_ARGUMENT, "INVALID_FIELD")
-        assert set(said.fields) <= {"display_name", 'labels["a"]', "input"}
+        output = read(error)
+        assert (output.code, output.reason) == (INVALID_ARGUMENT, "INVALID_FIELD")
+        assert set(output.fields) <= {"display_name", 'labels["a"]', "input"}
         return
     stored = await api.get(job.job_id)
     assert (stored.display_name, stored.labels["a"], dict(stored.input)) == (text, text[:255], {text: text})
@@ -57,9 +57,9 @@ async def test_the_words_of_a_worker_are_given_back_as_they_were_or_refused_by_n
     try:
         await api.report(claimed, message=text, stage=text[:128])
     except grpc.aio.AioRpcError as error:
-        said = read(error)
-        assert (said.code, said.reason) == (INVALID_ARGUMENT, "INVALID_FIELD")
-        assert set(said.fields) <= {"reports[0].progress.message", "reports[0].progress.stage"}
+        output = read(error)
+        assert (output.code, output.reason) == (INVALID_ARGUMENT, "INVALID_FIELD")
+        assert set(output.fields) <= {"reports[0].progress.message", "reports[0].progress.stage"}
         return
     progress = (await api.get(job.job_id)).chunks[0].progress
     assert (progress.message, progress.stage) == (text, text[:128])
@@ -159,9 +159,9 @@ async def test_numbers_at_their_ends_are_refused_by_name(api: Api, kind: str):
         broken = {field: value} | ({"chunk_size": 10**9} if field == "item_count" else {})
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await api.create(kind, **broken)
-        said = read(caught.value)
-        assert (said.code, said.reason) == (INVALID_ARGUMENT, "INVALID_FIELD")
-        assert field in said.fields
+        output = read(caught.value)
+        assert (output.code, output.reason) == (INVALID_ARGUMENT, "INVALID_FIELD")
+        assert field in output.fields
 
 
 async def test_a_page_of_the_largest_size_is_taken_as_the_most(api: Api, kind: str):

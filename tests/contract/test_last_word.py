@@ -82,7 +82,7 @@ async def test_a_repeated_end_reports_nothing_again(api: Api, kind: str):
     assert await api.get(job_id) == job
 
 
-async def test_a_failure_may_say_when_the_next_attempt_begins(api: Api, kind: str):
+async def test_a_failure_may_report_when_the_next_attempt_begins(api: Api, kind: str):
     job_id = (await api.create(kind, retry_policy={"initial_backoff": timedelta(minutes=10), "jitter": 0})).job_id
     [claimed] = await api.claim(kind)
     [result] = await api.fail(claimed, retry_delay=timedelta(hours=3))
@@ -100,7 +100,7 @@ async def test_a_failure_may_have_its_chunk_go_again_at_once(api: Api, kind: str
     assert again.chunk.attempt == 2
 
 
-async def test_a_release_with_a_delay_goes_again_after_it(api: Api, kind: str):
+async def test_a_release_with_a_delay_is_retried_after_it(api: Api, kind: str):
     job_id = (await api.create(kind)).job_id
     [claimed] = await api.claim(kind)
     [result] = await api.release(claimed, delay=timedelta(milliseconds=300), reason="the GPU is taken")
@@ -150,7 +150,7 @@ async def test_an_end_that_breaks_a_rule_is_refused_and_nothing_of_the_call_is_t
     assert await api.get(job_id) == before
 
 
-async def test_a_claim_says_which_schemes_an_artifact_may_have(api: Api, kind: str):
+async def test_a_claim_reports_which_schemes_an_artifact_may_have(api: Api, kind: str):
     await api.create(kind)
     [claimed] = await api.claim(kind)
     assert list(claimed.artifact_schemes) == ["abfs", "abfss", "az", "gs", "http", "https", "minio", "r2", "s3"]

@@ -126,7 +126,7 @@ async def test_a_page_has_500_jobs_at_most_and_all_are_counted_where_counting_is
     assert (other.total_size, other.total_is_lower_bound) == (1_000, True)
 
 
-async def test_a_token_goes_on_with_another_page_size(api: Api, kind: str):
+async def test_a_token_continues_with_another_page_size(api: Api, kind: str):
     made = [(await api.create(kind)).job_id for _ in range(5)]
     first = await page(api, kind, page_size=1)
     assert ids(first, await page(api, kind, page_size=4, page_token=first.next_page_token)) == made[::-1]

@@ -161,7 +161,7 @@ async def test_a_list_is_filtered_by_state(
     assert len(found) == len(states)
 
 
-async def test_a_list_goes_on_over_pages(stub: lro.OperationsStub, api: Api, kind: str):
+async def test_a_list_continues_over_pages(stub: lro.OperationsStub, api: Api, kind: str):
     made = [(await api.create(kind)).job_id for _ in range(3)]
     request, names = lro.ListOperationsRequest(name="operations", page_size=2), []
     for _ in range(2):
@@ -172,7 +172,7 @@ async def test_a_list_goes_on_over_pages(stub: lro.OperationsStub, api: Api, kin
 
 
 @pytest.mark.parametrize("name", ["", "operations/", "jobs/x", "operations/a b", "operations/a/b"])
-async def test_a_name_that_is_none_is_refused(stub: lro.OperationsStub, name: str):
+async def test_a_name_that_is_invalid_is_refused(stub: lro.OperationsStub, name: str):
     with invalid("name"):
         await stub.GetOperation(lro.GetOperationRequest(name=name))
 
@@ -180,7 +180,7 @@ async def test_a_name_that_is_none_is_refused(stub: lro.OperationsStub, name: st
 @pytest.mark.parametrize(
     "text", ["state=GONE", "state>RUNNING", "done=maybe", "labels.x=1", "state=RUNNING AND done=true"]
 )
-async def test_a_filter_that_is_none_is_refused(stub: lro.OperationsStub, text: str):
+async def test_a_filter_that_is_invalid_is_refused(stub: lro.OperationsStub, text: str):
     with invalid("filter"):
         await stub.ListOperations(lro.ListOperationsRequest(filter=text))
 

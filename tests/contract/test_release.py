@@ -7,7 +7,7 @@ from tests.support.errors import invalid
 from tests.support.states import CHUNK_PENDING, LEASE_LOST, OK, RUNNING, summary
 
 
-async def test_a_released_chunk_goes_again_at_once_with_the_attempt_not_counted(api: Api, kind: str):
+async def test_a_released_chunk_is_retried_at_once_with_the_attempt_not_counted(api: Api, kind: str):
     job_id = (await api.create(kind, retry_policy={"max_attempts": 1})).job_id
     for _ in range(3):
         [claimed] = await api.claim(kind)

@@ -62,7 +62,7 @@ async def test_a_retry_begins_a_new_run_and_keeps_what_was_completed(api: Api, k
     assert (await api.get(job.job_id)).state == COMPLETED
 
 
-async def test_a_chunk_that_goes_again_has_its_attempts_again(api: Api, kind: str):
+async def test_a_chunk_that_is_retried_has_its_attempts_again(api: Api, kind: str):
     job = await api.create(kind, retry_policy={"max_attempts": 1})
     await api.fail(*await api.claim(kind))
     await retry(api, job.job_id)
@@ -77,7 +77,7 @@ async def test_a_chunk_that_goes_again_has_its_attempts_again(api: Api, kind: st
     assert (await api.get(job.job_id)).state == FAILED
 
 
-async def test_a_cancelled_job_goes_again(api: Api, kind: str):
+async def test_a_cancelled_job_is_retried(api: Api, kind: str):
     job = await api.job_in(CANCELLED, kind, item_count=2, chunk_size=1)
     await retry(api, job.job_id)
     job = await api.get(job.job_id)
@@ -120,9 +120,9 @@ async def test_a_lease_of_the_run_before_is_lost(api: Api, kind: str):
 @pytest.mark.parametrize("state", [QUEUED, RUNNING, CANCELLING])
 async def test_a_job_that_has_not_ended_is_not_retried(api: Api, kind: str, state: int):
     job = await api.job_in(state, kind)
-    with refused(FAILED_PRECONDITION, "JOB_NOT_ENDED") as said:
+    with refused(FAILED_PRECONDITION, "JOB_NOT_ENDED") as output:
         await retry(api, job.job_id)
-    assert said.metadata["job_id"] == job.job_id
+    assert output.metadata["job_id"] == job.job_id
     assert await api.get(job.job_id) == job
 
 
@@ -142,9 +142,9 @@ async def test_a_retry_that_names_completed_chunks_only_has_nothing_to_retry(api
 
 async def test_a_chunk_past_the_last_is_not_found(api: Api, kind: str):
     job = await half_failed(api, kind)
-    with refused(NOT_FOUND, "CHUNK_NOT_FOUND") as said:
+    with refused(NOT_FOUND, "CHUNK_NOT_FOUND") as output:
         await retry(api, job.job_id, chunk_indexes=[2, 4])
-    assert said.metadata == {"job_id": job.job_id, "chunk_index": "4"}
+    assert output.metadata == {"job_id": job.job_id, "chunk_index": "4"}
     assert await api.get(job.job_id) == job
 
 
@@ -195,10 +195,10 @@ async def test_the_etag_is_that_of_the_revision_in_force(api: Api, kind: str):
     created = await api.create(kind)
     await api.cancel(created.job_id)
     request = RetryJobRequest(job_id=created.job_id, etag=created.etag, request_id=uuid4().hex)
-    with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH") as said:
+    with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH") as output:
         await api.jobs.RetryJob(request)
     assert (await api.get(created.job_id)).state == CANCELLED
-    request.etag = said.metadata["etag"]
+    request.etag = output.metadata["etag"]
     retried = (await api.jobs.RetryJob(request)).job
     assert (retried.state, retried.retry_count) == (QUEUED, 1)
     assert (await api.jobs.RetryJob(request)).job == retried, "a request that took effect is the same answer"

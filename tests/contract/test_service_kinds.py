@@ -69,19 +69,19 @@ async def test_jobs_of_the_service_are_left_out_unless_they_are_asked_for_or_nam
         assert await seen(fresh, wanted) == {*ids, run}
 
 
-async def test_a_watch_without_service_jobs_goes_by_their_events(fresh: Api):
+async def test_a_watch_without_service_jobs_follows_their_events(fresh: Api):
     cursor = (await fresh.jobs.ListJobs(ListJobsRequest())).cursor
     ids, run = await with_a_run(fresh)
     last = (await fresh.create("a.kind")).job_id
-    told = {}
-    for asked in (False, True):
-        request = WatchJobsRequest(filter=JobFilter(include_service_jobs=asked), cursor=cursor)
+    reported = {}
+    for requested in (False, True):
+        request = WatchJobsRequest(filter=JobFilter(include_service_jobs=requested), cursor=cursor)
         async with Watch(fresh.jobs.WatchJobs(request)) as watch:
             messages = [await watch.message()]
             while messages[-1].job.job_id != last:
                 messages.append(await watch.message())
-        told[asked] = {message.job.job_id for message in messages} - {""}
-    assert told == {False: {*ids, last}, True: {*ids, run, last}}
+        reported[requested] = {message.job.job_id for message in messages} - {""}
+    assert reported == {False: {*ids, last}, True: {*ids, run, last}}
 
 
 async def test_statistics_leave_out_the_kinds_of_the_service(fresh: Api):

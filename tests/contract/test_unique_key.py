@@ -40,9 +40,9 @@ async def test_a_second_job_is_the_first_or_is_refused(api: Api, kind: str):
     second = await create(api, kind, input={"n": 2}, priority=9)
     assert (first.created, first.job.unique_key, second.created) == (True, "nightly", False)
     assert second.job == (await jobs_of(api, kind))[0]
-    with refused(ALREADY_EXISTS, "UNIQUE_KEY_TAKEN") as said:
+    with refused(ALREADY_EXISTS, "UNIQUE_KEY_TAKEN") as result:
         await create(api, kind, on_conflict=REFUSE)
-    assert said.metadata == {"unique_key": "nightly", "job_id": first.job.job_id}
+    assert result.metadata == {"unique_key": "nightly", "job_id": first.job.job_id}
     others = [await create(api, kind, "weekly"), await create(api, fresh_kind()), await create(api, kind, "")]
     assert all(one.created for one in others)
     assert len(await jobs_of(api, kind)) == 3
@@ -55,9 +55,9 @@ async def test_the_key_is_free_when_its_job_has_ended_and_a_retry_takes_it_again
     assert second.job_id != first.job_id
     if state == COMPLETED:
         return
-    with refused(ALREADY_EXISTS, "UNIQUE_KEY_TAKEN") as said:
+    with refused(ALREADY_EXISTS, "UNIQUE_KEY_TAKEN") as result:
         await api.jobs.RetryJob(RetryJobRequest(job_id=first.job_id))
-    assert said.metadata == {"unique_key": "nightly", "job_id": second.job_id}
+    assert result.metadata == {"unique_key": "nightly", "job_id": second.job_id}
     await api.cancel(second.job_id)
     retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=first.job_id))).job
     assert (retried.state, (await create(api, kind)).job) == (QUEUED, retried)
@@ -121,9 +121,9 @@ async def test_ends_creations_and_retries_at_once_leave_one_unfinished_job(
         job = (await create(api, kind)).job
         await api.cancel(job.job_id)
         call = api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
-        [said] = await asyncio.gather(call, return_exceptions=True)
-        if isinstance(said, grpc.RpcError):
-            assert read(said).reason in {"UNIQUE_KEY_TAKEN", "JOB_NOT_ENDED"}
+        [result] = await asyncio.gather(call, return_exceptions=True)
+        if isinstance(result, grpc.RpcError):
+            assert read(result).reason in {"UNIQUE_KEY_TAKEN", "JOB_NOT_ENDED"}
 
     for _ in range(3):
         await asyncio.gather(*map(one_round, range(12)))

@@ -65,9 +65,9 @@ async def test_the_right_etag_is_taken_and_an_old_one_is_refused(api: Api, kind:
     changed = await update(api, job.job_id, "priority", priority=6, etag=job.etag)
     assert changed.priority == 6
     for etag in (job.etag, "no etag at all"):
-        with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH") as said:
+        with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH") as result:
             await update(api, job.job_id, "priority", priority=7, etag=etag)
-        assert said.metadata["job_id"] == job.job_id
+        assert result.metadata["job_id"] == job.job_id
     assert (await api.get(job.job_id)).priority == 6
 
 

@@ -48,9 +48,9 @@ def environment(container: dict[str, Any]) -> dict[str, str]:
 def settings_of(container: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that come of a container: its command line and environment, as the server reads them."""
     _, *flags = container["args"]
-    told = CliRunner().invoke(cli, ["config", *flags, "--output", "json"], env=environment(container))
-    assert told.exit_code == 0, told.output
-    return {name: one["value"] for name, one in json.loads(told.output).items()}
+    reported = CliRunner().invoke(cli, ["config", *flags, "--output", "json"], env=environment(container))
+    assert reported.exit_code == 0, reported.output
+    return {name: one["value"] for name, one in json.loads(reported.output).items()}
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)

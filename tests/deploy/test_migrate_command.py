@@ -10,10 +10,12 @@ from typer.testing import CliRunner
 
 def test_it_migrates_once_and_then_has_nothing_to_do(tmp_path: Path):
     database = {"JOBLEDGER_DATABASE": f"sqlite:///{tmp_path}/x.db"}
-    said = [CliRunner().invoke(cli, ["migrate", *flags], env=database) for flags in (["--check"], [], [], ["--check"])]
-    assert [one.exit_code for one in said] == [1, 0, 0, 0]
-    assert "run `jobledger-server migrate` first" in said[0].output
-    assert "was upgraded to this version" in said[1].output
+    result = [
+        CliRunner().invoke(cli, ["migrate", *flags], env=database) for flags in (["--check"], [], [], ["--check"])
+    ]
+    assert [one.exit_code for one in result] == [1, 0, 0, 0]
+    assert "run `jobledger-server migrate` first" in result[0].output
+    assert "was upgraded to this version" in result[1].output
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ def test_every_setting_is_reported_with_its_default():
         default = str(field.default).lower()
         if type(field.default) in (int, float):
             default = f"{field.default:,}"
-        told = re.sub(r" \(\d+ days\)$", "", row.split("|")[2].replace("`", "").strip())
-        assert told == default.removesuffix(".0"), name
+        reported = re.sub(r" \(\d+ days\)$", "", row.split("|")[2].replace("`", "").strip())
+        assert reported == default.removesuffix(".0"), name
 
 
 def test_every_state_is_reported():

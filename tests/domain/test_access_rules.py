@@ -55,7 +55,7 @@ def test_a_token_names_its_key_and_only_its_own_digest_is_the_keys(key_id: str, 
 @pytest.mark.parametrize(
     "token", ["", "jl_", "jl_0123456789ab_", f"JL_{'0' * 12}_{'0' * 64}", f"jl_{'0' * 12}_{'0' * 65}"]
 )
-def test_what_has_not_the_form_of_a_token_is_none(token: str):
+def test_what_has_not_the_form_of_a_token_is_invalid(token: str):
     assert TOKEN.fullmatch(token) is None
 
 

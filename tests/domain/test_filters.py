@@ -19,7 +19,7 @@ from msgspec.structs import asdict, replace
 times = st.integers(0, 5)
 spans = st.builds(TimeRange, st.none() | times, st.none() | times)
 labels = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=2)
-facts = st.builds(
+filter_fields = st.builds(
     FilterFields,
     owner=st.sampled_from(("me", "you")),
     kind=st.sampled_from(("k", "l", "jobledger.bulk")),
@@ -46,14 +46,14 @@ conditions: dict[str, st.SearchStrategy] = {
 filters = st.fixed_dictionaries({"owner": st.just("me")}, optional=conditions).map(lambda given: JobFilter(**given))
 
 
-@given(filters, facts)
+@given(filters, filter_fields)
 def test_a_job_matches_when_it_matches_each_condition_alone(jobs: JobFilter, job: FilterFields):
     kinds = {"kinds": jobs.kinds, "include_service_jobs": jobs.include_service_jobs}
     alone = [JobFilter("me", **{name: getattr(jobs, name)}, **kinds) for name in conditions if name != "kinds"]
     assert jobs.matches(job) == all(one.matches(job) for one in alone)
 
 
-@given(filters, facts)
+@given(filters, filter_fields)
 def test_a_condition_more_finds_no_job_more(jobs: JobFilter, job: FilterFields):
     if jobs.matches(job):
         assert job.owner == "me"
@@ -64,7 +64,7 @@ def test_a_condition_more_finds_no_job_more(jobs: JobFilter, job: FilterFields):
         assert not replace(jobs, states=frozenset(JobState) - {job.state}).matches(job)
 
 
-@given(facts)
+@given(filter_fields)
 def test_the_services_own_jobs_are_found_when_they_are_meant(job: FilterFields):
     mine = replace(job, owner="me", kind="jobledger.bulk")
     assert not JobFilter("me").matches(mine)
@@ -87,7 +87,7 @@ def test_a_span_has_its_beginning_and_not_its_end(span: TimeRange, time: int | N
         assert span.holds(time) == (time in inside)
 
 
-@given(facts, facts)
+@given(filter_fields, filter_fields)
 def test_what_differs_leads_back_to_what_was_before(before: FilterFields, after: FilterFields):
     before = replace(before, owner=after.owner, kind=after.kind, create_time=after.create_time)
     differs = changed_fields(before, after)

@@ -187,7 +187,7 @@ def test_an_import_that_is_taken_is_a_state_that_the_domain_reaches(imported: Im
 
 
 @given(histories())
-def test_an_import_keeps_the_promises_of_a_job_and_can_go_on(imported: ImportedJob):
+def test_an_import_keeps_the_promises_of_a_job_and_can_continue(imported: ImportedJob):
     assume(is_taken(imported))
     step = import_job(imported, "caller", NOW)
     job, chunks = step.job, {chunk.index: chunk for chunk in step.chunks}

@@ -50,7 +50,7 @@ def test_a_stage_that_is_entered_again_adds_up():
     assert spans(step.job) == {"a": (1, 8, 6), "b": (3, 4, 1)}
 
 
-def test_no_stage_begins_before_what_the_service_knows_whatever_the_worker_says():
+def test_no_stage_begins_before_what_the_service_knows_whatever_the_worker_reports():
     job, chunk = claimed()
     year = 365 * 86_400 * SECOND
     job, chunk = beat(job, chunk, BEGIN + 5 * SECOND, stage="b", passed=(("a", year),), stage_duration=year)

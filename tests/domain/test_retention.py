@@ -20,7 +20,7 @@ def ended(state: JobState, at: int = 50, expire_time: int | None = None) -> Job:
 
 
 @given(retentions, ends, st.integers(0, 200), chosen)
-def test_a_job_that_ends_goes_when_its_caller_said_or_else_when_the_operator_did(
+def test_a_job_that_ends_goes_when_its_caller_reported_or_else_when_the_operator_did(
     kept: Retention, state: JobState, at: int, chosen: int | None
 ):
     before = replace(WAITING, expire_time=chosen)
@@ -39,7 +39,7 @@ def test_a_retry_takes_away_what_the_end_brought_and_nothing_else(kept: Retentio
 
 
 @given(retentions, ends, st.integers(0, 9))
-def test_a_change_of_an_ended_job_does_not_begin_its_time_anew(kept: Retention, state: JobState, priority: int):
+def test_a_change_of_an_ended_job_does_not_begin_its_time_again(kept: Retention, state: JobState, priority: int):
     end = kept.applied(WAITING, ended(state))
     changed = replace(end, priority=priority, update_time=900)
     assert kept.applied(end, changed) is changed

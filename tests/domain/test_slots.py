@@ -106,7 +106,7 @@ limits = st.builds(
 
 
 @given(st.lists(limits, max_size=3, unique_by=lambda limit: limit.key))
-def test_a_job_is_let_in_where_every_limit_has_a_slot_and_nobody_waits(over: list[Limit]):
+def test_a_job_is_admitted_where_every_limit_has_a_slot_and_nobody_waits(over: list[Limit]):
     after = admitted(job(1), over)
     open_ = [limit.max_running is None or (limit.running < limit.max_running and not limit.waiting) for limit in over]
     assert after.slots == (tuple(limit.key for limit in over) if all(open_) else ())
@@ -114,7 +114,7 @@ def test_a_job_is_let_in_where_every_limit_has_a_slot_and_nobody_waits(over: lis
 
 
 @given(st.lists(limits, max_size=3, unique_by=lambda limit: limit.key))
-def test_a_job_that_waited_is_let_in_where_every_limit_has_a_slot_whoever_waits(over: list[Limit]):
+def test_a_job_that_waited_is_admitted_where_every_limit_has_a_slot_regardless_of_who_waits(over: list[Limit]):
     after = admitted(replace(job(1), parked_for="me/kind:k"), over)
     full = next(
         (limit.key for limit in over if limit.max_running is not None and limit.running >= limit.max_running), ""

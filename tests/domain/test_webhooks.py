@@ -32,7 +32,7 @@ def change(kind: ChangeType, before: JobState | None, after: JobState | None) ->
     return Change(kind, "somebody", before, after)
 
 
-def test_one_commit_may_tell_a_whole_life_in_order():
+def test_one_commit_may_report_a_whole_life_in_order():
     queued, running, completed = JobState.QUEUED, JobState.RUNNING, JobState.COMPLETED
     life = [
         change(ChangeType.CREATED, None, queued),
@@ -64,12 +64,12 @@ def test_the_schedule_is_the_one_of_the_document():
 
 
 @given(st.integers(1, 60), SPANS, st.floats(0, 1), SPANS)
-def test_an_attempt_is_never_outside_the_window(tries: int, now: int, jitter_sample: float, asked: int):
-    again = schedule(5 * SECOND, DAY).next(tries, 0, Attempt(0, now, 503, "", asked), jitter_sample)
+def test_an_attempt_is_never_outside_the_window(tries: int, now: int, jitter_sample: float, requested: int):
+    again = schedule(5 * SECOND, DAY).next(tries, 0, Attempt(0, now, 503, "", requested), jitter_sample)
     assert (again is None) == (now >= DAY)
     if again is not None:
         assert now < again <= DAY
-        assert again >= min(now + asked, DAY)
+        assert again >= min(now + requested, DAY)
     assert schedule(5 * SECOND, DAY).next(tries, 0, Attempt(0, now, 410, ""), jitter_sample) is None
 
 

@@ -32,9 +32,9 @@ def pages(caller: JobClient, server: Server, folder: Path) -> list[Shown]:
     first = next(watching)
     with ExitStack() as stack:
         start(stack, server.target, folder)
-        told = [first, *watching]
-        assert frames_in(read(told[-1]["video"] or "")) == SCENES * SCENE_SECONDS * FRAMES
-    return told
+        reported = [first, *watching]
+        assert frames_in(read(reported[-1]["video"] or "")) == SCENES * SCENE_SECONDS * FRAMES
+    return reported
 
 
 def test_the_page_begins_with_nothing(pages: list[Shown]):
@@ -121,8 +121,8 @@ class TestTroubleToday:
         first = tab(caller, "edsger", page_size=5).page()
         submit(caller, "edsger", "one more", 1)
         second = tab(caller, "edsger", page_size=5, page_token=first.next_page_token).page()
-        told = [f"Film {FILMS - 1 - place} of a silent kettle" for place in range(10)]
-        assert names([*first.jobs, *second.jobs])[-9:] == told[1:]
+        reported = [f"Film {FILMS - 1 - place} of a silent kettle" for place in range(10)]
+        assert names([*first.jobs, *second.jobs])[-9:] == reported[1:]
         assert not {job.job_id for job in first.jobs} & {job.job_id for job in second.jobs}
         assert films
 

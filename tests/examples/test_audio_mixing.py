@@ -125,11 +125,11 @@ class TestTroubleToday:
 
     def test_a_percent_does_not_fall(self, caller: JobClient):
         claimed = Claimed.of(caller, "audio.mix.falling")
-        told = []
+        reported = []
         for percent in (60, 40, 80):
             claimed.report(percent=percent)
-            told.append(shown(caller.get_job(claimed.job_id))["percent"])
-        assert told == [60, 60, 80]
+            reported.append(shown(caller.get_job(claimed.job_id))["percent"])
+        assert reported == [60, 60, 80]
         claimed.report(stage="mixing", message="12 stems")
         page = shown(caller.get_job(claimed.job_id))
         assert (page["state"], page["stage"], page["message"]) == ("running", "mixing", "12 stems")

@@ -143,8 +143,8 @@ class TestTroubleToday:
             [ChunkRelease(lease_token=one.lease.token, reason="somebody else is free") for one in hoard[2:]]
         )
         moved = caller.leases.claim_chunks(["crawl.balance"], worker="free", max_chunks=5)
-        told = [(one.chunk.index, one.chunk.attempt, one.chunk.worker) for one in moved]
-        assert told == [(index, 1, "free") for index in (2, 3, 4)], "giving back is no failed attempt"
+        reported = [(one.chunk.index, one.chunk.attempt, one.chunk.worker) for one in moved]
+        assert reported == [(index, 1, "free") for index in (2, 3, 4)], "giving back is no failed attempt"
 
     def test_a_new_priority_reaches_the_chunks(self, caller: JobClient):
         first, second = (caller.create_job("crawl.order", item_count=1_000).job.job_id for _ in range(2))

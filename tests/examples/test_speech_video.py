@@ -120,8 +120,8 @@ def test_one_get_counts_segments_in_every_state(mixed: dict[str, Any]):
 
 def test_a_segment_has_what_is_known_of_it_and_nothing_else(mixed: dict[str, Any]):
     known = {"taskId", "error", "startTime", "endTime"}
-    told = [chunk.keys() & known for chunk in mixed["chunks"]]
-    assert told == [{"taskId", "startTime", "endTime"}, known, {"taskId", "startTime"}, set()]
+    reported = [chunk.keys() & known for chunk in mixed["chunks"]]
+    assert reported == [{"taskId", "startTime", "endTime"}, known, {"taskId", "startTime"}, set()]
     failed = mixed["chunks"][1]
     assert failed["taskId"] == "runpod-1"
     assert (failed["error"]["code"], failed["error"]["message"]) == ("CUDA_ERROR", "out of memory")

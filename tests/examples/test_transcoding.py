@@ -111,19 +111,19 @@ class TestTroubleToday:
     """What the team could not do before, line by line."""
 
     def test_the_overall_percent_is_that_of_the_weights(self, seen: list[Job]):
-        told = [job.progress for job in seen if job.progress.stage]
+        reported = [job.progress for job in seen if job.progress.stage]
         before = dict(zip(PLAN, [0, 5, 10, 15, 40, 65, 75, 90, 95], strict=True))
-        assert [one.percent for one in told] == sorted(one.percent for one in told)
-        for one in told[:-1]:
+        assert [one.percent for one in reported] == sorted(one.percent for one in reported)
+        for one in reported[:-1]:
             assert one.percent == pytest.approx(
                 before[one.stage] + PLAN[one.stage] * one.stage_percent / 100, abs=0.001
             )
-        assert list(dict.fromkeys(one.stage for one in told)) == list(PLAN), "live, one task after another"
+        assert list(dict.fromkeys(one.stage for one in reported)) == list(PLAN), "live, one task after another"
         for task in PLAN:
-            percents = [one.stage_percent for one in told if one.stage == task]
+            percents = [one.stage_percent for one in reported if one.stage == task]
             assert percents == sorted(percents), "of a task too"
-        assert any(0 < one.stage_percent < 100 for one in told)
-        assert told[-1].percent == 100
+        assert any(0 < one.stage_percent < 100 for one in reported)
+        assert reported[-1].percent == 100
 
     def test_a_signature_is_over_the_body_as_it_came(self, studio: Studio, seen: list[Job]):
         studio.inbox.wait(seen[-1].job_id, "job.completed", BOUND)
@@ -141,8 +141,8 @@ class TestTroubleToday:
         job_id = seen[-1].job_id
         studio.inbox.wait(job_id, "job.completed", BOUND)
         assert studio.inbox.of(job_id) == EVENTS, "each once, in their order"
-        told = [event["percents"] for event in studio.inbox.events.values() if event["type"] == "job.progress"]
-        assert told == [[percent] for percent in PERCENTS]
+        reported = [event["percents"] for event in studio.inbox.events.values() if event["type"] == "job.progress"]
+        assert reported == [[percent] for percent in PERCENTS]
         names = [headers["webhook-id"] for headers, body in studio.inbox.attempts if job_id.encode() in body]
         assert names[: AWAY + 1] == names[:1] * (AWAY + 1), "it came again under its name, until it was taken"
         [webhook] = studio.client.webhooks.list_webhooks()
@@ -160,7 +160,7 @@ class TestTroubleToday:
         same = [getattr(after, name) == getattr(before, name) for name in counted]
         assert all(same), "they are sums, in which a job stays that is deleted"
 
-    def test_a_cancelled_job_does_not_go_on_running(self, cancelled: tuple[Job, list[str]]):
+    def test_a_cancelled_job_does_not_continue_running(self, cancelled: tuple[Job, list[str]]):
         job, running = cancelled
         assert (job.state, job.cancel_reason, running) == (CANCELLED, "the wrong file", [])
         assert job.progress.percent < 65, "long before its end, and before an hour of grace"
@@ -200,8 +200,8 @@ def test_every_output_is_there_with_its_size_and_ratio(answer: dict[str, Any], f
         assert artifact["metadata"]["compression_ratio"] == round(answer["input"]["size_bytes"] / len(content), 2)
         assert RFC3339.fullmatch(artifact["createTime"])
     for name in TRANSCRIPTS:
-        said = {key: artifacts[name]["metadata"][key] for key in ("language", "word_count", "model")}
-        assert said == {"language": "en", "word_count": 1, "model": "zero-crossings-1"}
+        result = {key: artifacts[name]["metadata"][key] for key in ("language", "word_count", "model")}
+        assert result == {"language": "en", "word_count": 1, "model": "zero-crossings-1"}
     types = [artifacts[name]["contentType"] for name in TRANSCRIPTS]
     assert types == ["application/json", "application/x-subrip", "text/plain", "text/vtt"]
     for height in (360, 720):
@@ -226,8 +226,8 @@ def test_a_wrong_file_fails_once_with_its_task(studio: Studio, files: Bucket):
     assert (job.state, job.error.code, job.error.stage) == (FAILED, "BadUploadError", "validate")
     assert "letter.y4m is not a Y4M video" in job.error.message
     assert studio.client.get_job(job.job_id).chunks[0].attempt == 1
-    told = studio.inbox.wait(job.job_id, "job.failed", BOUND)["data"]
-    assert (told["error"]["stage"], told["error"]["message"]) == ("validate", job.error.message)
+    reported = studio.inbox.wait(job.job_id, "job.failed", BOUND)["data"]
+    assert (reported["error"]["stage"], reported["error"]["message"]) == ("validate", job.error.message)
 
 
 def test_a_cancelled_job_may_run_again(cancelled: tuple[Job, list[str]], caller: JobClient, files: Bucket):
@@ -379,11 +379,11 @@ def test_a_key_reads_as_often_as_it_may(stack: ExitStack, studio: Studio):
 def test_health_reports_all_that_a_job_depends_on(studio: Studio, files: Bucket):
     files.put("uploads/note.y4m", b"Dear Sir or Madam,")  # a job that the engine has just worked on
     studio.client.wait(submit(studio.client, files, "uploads/note.y4m").job_id, timeout=CALL_TIMEOUT)
-    told = console.health(studio)
-    assert told["jobledger"] == "HEALTHY"
-    assert min(told["database_latency_ms"], told["disk_free_bytes"], told["bucket_free_bytes"]) > 0
-    assert min(told["webhooks_pending"], told["commits_queued"], told["runs"]) >= 0
-    assert told["workers"] >= 1, "the engine has reported within a minute"
+    reported = console.health(studio)
+    assert reported["jobledger"] == "HEALTHY"
+    assert min(reported["database_latency_ms"], reported["disk_free_bytes"], reported["bucket_free_bytes"]) > 0
+    assert min(reported["webhooks_pending"], reported["commits_queued"], reported["runs"]) >= 0
+    assert reported["workers"] >= 1, "the engine has reported within a minute"
     with pytest.raises(RoleMissingError):
         studio.client.admin.get_system_health()
 
@@ -396,7 +396,7 @@ def test_the_stopwatch_notes_all_that_was_asked_for(caller: JobClient, seen: lis
     assert (row["call"], row["asked"], row["times"], row["slowest"] >= row["median"] > 0) == ("get", 50, 3, True)
 
 
-def test_the_example_says_which_tools_it_has(answer: dict[str, Any]):
+def test_the_example_reports_which_tools_it_has(answer: dict[str, Any]):
     assert tools in (plain, ffmpeg)
     assert answer["artifacts"]["audio"]["contentType"] == tools.TYPES["audio"]
     assert answer["state"] == "JOB_STATE_COMPLETED"

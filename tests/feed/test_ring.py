@@ -119,7 +119,7 @@ def test_an_owner_whose_entries_are_gone_is_not_covered_where_they_were():
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(1, 3)), max_size=200), st.integers(0, 600))
-def test_a_log_is_a_list_of_which_the_beginning_was_dropped(history: list[int | None], asked: int):
+def test_a_log_is_a_list_of_which_the_beginning_was_dropped(history: list[int | None], requested: int):
     log, model, position = EntryLog(), list[Entry](), 0
     for step in history:
         if step is not None:
@@ -130,10 +130,10 @@ def test_a_log_is_a_list_of_which_the_beginning_was_dropped(history: list[int | 
             assert log.drop_oldest() is model.pop(0)
         assert len(log) == len(model)
         assert not model or log.oldest is model[0]
-    assert log.after(asked) == ([one for one in model if one.position > asked], False)
+    assert log.after(requested) == ([one for one in model if one.position > requested], False)
 
 
-def test_a_log_gives_a_page_at_a_time_and_says_that_there_is_more():
+def test_a_log_gives_a_page_at_a_time_and_reports_that_there_is_more():
     log, read = EntryLog(), list[int]()
     for position in range(1, 2 * MAX_PAGE_ENTRIES + 6):
         log.append(entry(position))

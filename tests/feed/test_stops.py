@@ -65,7 +65,7 @@ async def test_a_stream_begins_with_all_leases_and_then_names_each_job_once(stre
 
 
 @given(before=st.none() | states, after=st.none() | states, owner=st.sampled_from(OWNERS), kind=st.sampled_from(KINDS))
-async def test_a_stream_hears_of_stops_of_its_owner_and_kinds_and_of_nothing_else(
+async def test_a_stream_learns_of_stops_of_its_owner_and_kinds_and_of_nothing_else(
     before: JobState | None, after: JobState | None, owner: str, kind: str
 ):
     streams = Streams()

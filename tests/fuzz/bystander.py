@@ -130,17 +130,17 @@ class Bystander:
             self._hand_out(cursor=first.cursor)
             claimed = await self._claim(job)
             for one in claimed:
-                said = await self._api.report(
+                result = await self._api.report(
                     one, stage="work", stage_percent=50, message=self._mark, items_completed=1
                 )
-                assert said.status == OK
+                assert result.status == OK
             shown = await self._api.get(job.job_id)
             assert (shown.state, shown.progress.percent, shown.progress.message) == (RUNNING, 62.5, self._mark)
             artifacts = {self._mark: {"uri": f"s3://bucket/{self._mark}", "size_bytes": 5}}
-            said = await self._api.complete(
+            result = await self._api.complete(
                 *claimed, progress={"artifacts": artifacts}, result_uri="s3://bucket/result"
             )
-            assert [one.status for one in said] == [OK] * CHUNKS
+            assert [one.status for one in result] == [OK] * CHUNKS
             await self._follow(watch, first, COMPLETED)
         ended = await self._api.get(job.job_id)
         assert (ended.state, ended.progress.percent, ended.result_uri) == (COMPLETED, 100, "s3://bucket/result")
@@ -197,12 +197,12 @@ class Bystander:
     async def _cancel(self) -> None:
         job = await self._create()
         claimed = (await self._claim(job))[0]
-        said = await self._api.cancel(job.job_id, reason=self._mark, grace_period=HOUR)
-        assert said.outcome == CancelOutcome.CANCEL_OUTCOME_REQUESTED
+        result = await self._api.cancel(job.job_id, reason=self._mark, grace_period=HOUR)
+        assert result.outcome == CancelOutcome.CANCEL_OUTCOME_REQUESTED
         assert (await self._api.report(claimed, percent=5)).status != OK
-        said = await self._api.cancel(job.job_id, force=True)
-        assert (said.outcome, said.job.state) == (CancelOutcome.CANCEL_OUTCOME_CANCELLED, CANCELLED)
-        assert said.job.cancel_reason == self._mark
+        result = await self._api.cancel(job.job_id, force=True)
+        assert (result.outcome, result.job.state) == (CancelOutcome.CANCEL_OUTCOME_CANCELLED, CANCELLED)
+        assert result.job.cancel_reason == self._mark
         await self._api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
         found = await self._api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job.job_id]))
         assert (list(found.jobs), list(found.missing_job_ids)) == ([], [job.job_id])

@@ -154,8 +154,8 @@ class LedgerMachine(RuleBasedStateMachine):
             request.item_count, request.chunk_size = items, size
             sizes = [min(size, items - first) for first in range(0, items, size)]
         chunks = [Chunk(index, count, attempts) for index, count in enumerate(sizes)]
-        said = self._call(owner, "CreateJob", request)
-        assert said.created
+        output = self._call(owner, "CreateJob", request)
+        assert output.created
         self.ledger.create(Job(owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast))
         self.requests.append((owner, request))
 
@@ -234,8 +234,8 @@ class LedgerMachine(RuleBasedStateMachine):
         """Retry a job, or some of its chunks."""
         job_id = self._job(number).job_id
         with self._as_expected(lambda: self.ledger.retry(owner, job_id, indexes)) as job:
-            said = self._call(owner, "RetryJob", jobs_pb.RetryJobRequest(job_id=job_id, chunk_indexes=indexes)).job
-            assert (said.state, said.retry_count) == (job.state, job.retry_count)
+            output = self._call(owner, "RetryJob", jobs_pb.RetryJobRequest(job_id=job_id, chunk_indexes=indexes)).job
+            assert (output.state, output.retry_count) == (job.state, job.retry_count)
 
     @precondition(lambda self: self.requests)
     @rule(

@@ -48,10 +48,10 @@ class Memory:
 
     def go_on(self, method: str, request: Message, answer: Message) -> None:
         """Keep the request that goes on where an answer ended, if there is one."""
-        for told, asked in PLACES.items():
-            known = told in answer.DESCRIPTOR.fields_by_name and asked in request.DESCRIPTOR.fields_by_name
-            if known and (token := getattr(answer, told)):
-                setattr(request, asked, token)
+        for reported, requested in PLACES.items():
+            known = reported in answer.DESCRIPTOR.fields_by_name and requested in request.DESCRIPTOR.fields_by_name
+            if known and (token := getattr(answer, reported)):
+                setattr(request, requested, token)
                 self.worked(method, request.SerializeToString())
 
     def request(self, method: str) -> bytes | None:

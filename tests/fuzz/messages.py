@@ -129,11 +129,11 @@ class Generator:
                 known = self._memory.value(name)
                 return known if type(known) is int else int(values.plausible_number(self._rng, name, whole=True))
 
-    def _text(self, name: str, asked: Descriptor) -> str:
-        if name == "name" and asked.file.package == "google.longrunning":
-            listed = asked.name.startswith("List")
+    def _text(self, name: str, requested: Descriptor) -> str:
+        if name == "name" and requested.file.package == "google.longrunning":
+            listed = requested.name.startswith("List")
             return "operations" if listed else f"operations/{self._memory.value('job_id')}"
-        if name == "job_id" and asked.name.startswith("Create"):
+        if name == "job_id" and requested.name.startswith("Create"):
             return f"{self._mark}-{self._rng.getrandbits(20)}"
         known, plausible = self._memory.value(name), values.WORDS.get(name)
         if isinstance(known, str) and (plausible is None or self._rng.random() < values.KNOWN.get(name, 0.5)):

@@ -24,10 +24,10 @@ def past(
     job_id: str, kind: str, state: int = COMPLETED, *, job: dict[str, Any] | None = None, **fields: Any
 ) -> ImportedJob:
     """Return a job as it ended long ago."""
-    told = CreateJobRequest(job_id=job_id, kind=kind, **(job or {}))
+    reported = CreateJobRequest(job_id=job_id, kind=kind, **(job or {}))
     times = {"create_time": CREATED} | ({} if state == QUEUED else {"start_time": STARTED, "end_time": ENDED})
     error = {"error": WorkError(code="BOOM", message="it broke")} if state == FAILED else {}
-    return ImportedJob(job=told, state=state, **(times | error | fields))
+    return ImportedJob(job=reported, state=state, **(times | error | fields))
 
 
 async def send(api: Api, *messages: Iterable[ImportedJob]) -> ImportJobsResponse:

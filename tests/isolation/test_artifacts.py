@@ -71,8 +71,8 @@ async def test_a_run_over_many_jobs_deletes_nothing_of_another_owner(deleting: T
     await job_with(alice, kind, [f"file://{media}/bob/film"], [])
     await job_with(alice, kind, [f"file://{media}/alice/film"], [])
     answer = await alice.jobs.DeleteJobs(DeleteJobsRequest(filter={"kinds": [kind]}, delete_artifacts=True))
-    told = report(await ended(alice, answer.job.job_id))
-    assert (told["applied"], told["artifacts_outside_roots"]) == (2, 1)
+    reported = report(await ended(alice, answer.job.job_id))
+    assert (reported["applied"], reported["artifacts_outside_roots"]) == (2, 1)
     async with alice.watch_jobs("jobledger.artifacts") as watch:
         await watch.until(lambda message: message.job.state == COMPLETED)
     assert not names(media / "alice")
@@ -80,7 +80,7 @@ async def test_a_run_over_many_jobs_deletes_nothing_of_another_owner(deleting: T
 
 
 @pytest.mark.parametrize(
-    ("roots", "said"),
+    ("roots", "result"),
     [
         ("file:///srv/media/", "shared by all owners"),
         ("file:///srv/{owner}/ file:///srv/", "shared by all owners"),
@@ -90,14 +90,14 @@ async def test_a_run_over_many_jobs_deletes_nothing_of_another_owner(deleting: T
         ("file:///srv/{owner}/ file:///srv/alice/{owner}/", "overlap"),
     ],
 )
-def test_with_keys_a_server_does_not_start_with_a_root_that_owners_share(tmp_path: Path, roots: str, said: str):
+def test_with_keys_a_server_does_not_start_with_a_root_that_owners_share(tmp_path: Path, roots: str, result: str):
     arguments = ("--database", f"sqlite:///{tmp_path}/x.db", "--auth", "keys", "--artifact-roots", roots)
-    told = refused_to_start(tmp_path, *arguments, status=78)
-    assert "--artifact-roots: " in told
-    assert said in told
+    reported = refused_to_start(tmp_path, *arguments, status=78)
+    assert "--artifact-roots: " in reported
+    assert result in reported
 
 
-async def test_an_operator_may_say_that_owners_share_a_root(store: str, tmp_path: Path, media: Path, kind: str):
+async def test_an_operator_may_report_that_owners_share_a_root(store: str, tmp_path: Path, media: Path, kind: str):
     shared = {"artifact_roots": f"file://{media}/", "artifact_roots_shared_by_all_owners": "true"}
     tenants = Tenants(store, tmp_path, allow_file_artifacts="true", **shared)
     alice = await tenants.api("alice")

@@ -134,7 +134,7 @@ async def test_a_batch_that_runs_for_too_long_is_one_that_the_database_does_not_
     assert not committer.is_stopped
 
 
-async def test_a_report_on_a_held_lease_goes_before_what_its_owner_creates_and_is_let_in_when_that_is_not(
+async def test_a_report_on_a_held_lease_goes_before_what_its_owner_creates_and_is_admitted_when_that_is_not(
     ledger: Ledger,
 ):
     committer = Committer(ledger.executor, ledger.commits.append, bounds=replace(PATIENT, commands=8))

@@ -65,8 +65,8 @@ def test_reports_of_many_workers_are_as_many_commits_as_they_need(ledger: LargeL
     reports = [CompleteChunks(ALICE, [(one.lease, WorkReport("c", artifacts=artifacts(30)), "")]) for one in claimed]
     outcomes = drained(ledger, reports)
     assert [answer.status for [answer] in outcomes] == ["OK"] * COUNT
-    told = [chunk.index for message in events(ledger) for chunk in message.chunks]
-    assert sorted(told) == list(range(COUNT))
+    reported = [chunk.index for message in events(ledger) for chunk in message.chunks]
+    assert sorted(reported) == list(range(COUNT))
     assert 3 <= len(ledger.commits) <= 4
     assert ledger.job("big").state is JobState.COMPLETED
 

@@ -117,7 +117,7 @@ def test_owners_who_both_wait_get_the_same(of_a: list[int], of_b: list[int]):
         assert abs(got["a"] - got["b"]) <= 2 * (TURN_CREDIT + COMMAND_COST + max(of_a + of_b))
 
 
-def test_what_was_postponed_comes_first_and_who_used_more_than_he_said_passes_turns():
+def test_what_was_postponed_comes_first_and_who_used_more_than_he_reported_passes_turns():
     flood, mine = [waiting("flood") for _ in range(600)], waiting("bystander")
     queue = queue_of(*flood)
     for _ in range(2):  # with more of him waiting, and with all of him taken
@@ -132,7 +132,7 @@ def test_what_was_postponed_comes_first_and_who_used_more_than_he_said_passes_tu
 
 @settings(max_examples=20)
 @given(st.lists(st.integers(1, 10), min_size=1, max_size=3), st.integers(1_024, 2_000))
-def test_when_some_owners_flood_another_one_is_let_in(amounts: list[int], limit: int):
+def test_when_some_owners_flood_another_one_is_admitted(amounts: list[int], limit: int):
     shares = Shares(limit)
     for amount in (*amounts, 1):  # the largest share that each can get, and then what is left of it
         for number in range(len(amounts)):

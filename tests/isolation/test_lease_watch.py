@@ -76,9 +76,9 @@ async def test_jobs_that_are_to_stop_are_reported_and_others_are_not(api: Api, k
         await api.complete(*await api.claim(kind))
         assert (await api.get(completed.job_id)).revision == 3
 
-        asked = await running(api, kind)
-        await api.cancel(asked)
-        assert await stream.jobs() == [asked]
+        requested = await running(api, kind)
+        await api.cancel(requested)
+        assert await stream.jobs() == [requested]
         forced = await running(api, kind)
         await api.cancel(forced, force=True)
         assert await stream.jobs() == [forced]
@@ -107,7 +107,7 @@ async def test_a_stop_at_one_replica_is_reported_at_every_other(
             assert (await first.jobs(), await last.jobs()) == ([job_id], [job_id])
 
 
-async def test_a_quiet_stream_says_that_it_lives(api: Api, kind: str):
+async def test_a_quiet_stream_reports_that_it_lives(api: Api, kind: str):
     async with watching(api, kind) as stream:
         assert await stream.message() == QUIET
 
@@ -148,7 +148,7 @@ async def test_a_stream_counts_as_a_watch(start_server: StartServer, connect: Ca
             await LeaseStream(api, kind).message()
 
 
-async def test_a_stream_ends_with_its_key_and_others_go_on(tenants: Tenants, kind: str):
+async def test_a_stream_ends_with_its_key_and_others_continue(tenants: Tenants, kind: str):
     alice, bob = await tenants.api("alice"), await tenants.api("bob")
     async with watching(alice, kind) as stream, watching(bob, kind) as other:
         await tenants.revoke(alice)
@@ -176,7 +176,7 @@ async def test_what_breaks_a_rule_is_named(api: Api, fields: dict[str, object], 
         await api.work.WatchLeases(WatchLeasesRequest(**({"worker": "w"} | fields))).read()
 
 
-async def test_a_stream_that_is_not_read_keeps_a_bounded_number_of_jobs_and_says_that_there_were_more():
+async def test_a_stream_that_is_not_read_keeps_a_bounded_number_of_jobs_and_reports_that_there_were_more():
     subscription = StopSubscription("alice", frozenset(), asyncio.Event(), unsubscribe=lambda _: None)
     assert (await subscription.next(BOUND)).check_all
     for n in range(MAX_JOBS):

@@ -24,7 +24,7 @@ async def completed_with_large_chunks(api: Api, kind: str) -> tuple[str, bytes]:
     return job.job_id, cursor
 
 
-async def test_a_snapshot_that_would_be_too_large_leaves_chunks_out_and_says_so(api: Api, kind: str):
+async def test_a_snapshot_that_would_be_too_large_leaves_chunks_out_and_reports_it(api: Api, kind: str):
     job_id, _ = await completed_with_large_chunks(api, kind)
     async with api.watch_job(job_id) as watch:
         snapshot = await watch.message()

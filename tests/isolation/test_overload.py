@@ -95,15 +95,15 @@ async def test_who_floods_is_refused_first_and_another_owner_is_not(start_keyed:
                 assert (await flooding.report(held)).status == LeaseStatus.LEASE_STATUS_OK
                 await health.Check(health_pb2.HealthCheckRequest())
     assert flood.done
-    assert {(said.code, said.reason) for said in flood.refusals} == {(EXHAUSTED, "QUEUE_FULL")}
-    assert all(said.retry_delay and said.retry_delay >= 1 for said in flood.refusals)
+    assert {(result.code, result.reason) for result in flood.refusals} == {(EXHAUSTED, "QUEUE_FULL")}
+    assert all(result.retry_delay and result.retry_delay >= 1 for result in flood.refusals)
     counted = scrape(server)
     told = {bound: counted.value("jobledger_calls_refused_total", bound=bound) for bound in bounds(flood)}
     assert sum(told.values()) == len(flood.refusals)
 
 
 def bounds(flood: Flood) -> set[str]:
-    return {said.metadata["bound"] for said in flood.refusals}
+    return {result.metadata["bound"] for result in flood.refusals}
 
 
 @pytest.mark.long
@@ -119,7 +119,7 @@ async def test_the_bytes_of_requests_in_flight_stay_below_the_setting(start_keye
                 seen.append(await asyncio.to_thread(lambda: scrape(server).value("jobledger_request_bytes")))
         assert max(seen) <= limit
         assert flood.done
-        assert {(said.code, said.reason) for said in flood.refusals} <= {(EXHAUSTED, "QUEUE_FULL")}
+        assert {(result.code, result.reason) for result in flood.refusals} <= {(EXHAUSTED, "QUEUE_FULL")}
         for gauge in ("jobledger_request_bytes", "jobledger_calls_in_flight"):  # a call is answered before it is over
             while (await asyncio.to_thread(scrape, server)).value(gauge):
                 pass
@@ -134,17 +134,17 @@ async def test_calls_in_flight_are_bounded_by_owner(start_keyed: StartServer):
     assert "calls" in bounds(flood)
 
 
-def test_refusals_for_overload_share_a_status_and_each_says_its_own_bound_and_delay():
+def test_refusals_for_overload_share_a_status_and_each_reports_its_own_bound_and_delay():
     def status(bound: str, micros: int) -> grpc.Status:
         refused = refused_by_core(QueueFull(bound, micros), lambda _: b"", lambda: False)
         assert refused is not None
         return refused.status
 
     assert status("age", 1_200_001) is status("age", 1_300_000)
-    said = {
+    result = {
         (bound, micros): told(status(bound, micros)) for bound in ("age", "share") for micros in (1_000_000, 1_200_001)
     }
-    assert said == {
+    assert result == {
         ("age", 1_000_000): ("age", 1.0),
         ("age", 1_200_001): ("age", 1.3),
         ("share", 1_000_000): ("share", 1.0),

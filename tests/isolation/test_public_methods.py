@@ -68,7 +68,7 @@ async def reflect_v1alpha(channel: grpc.aio.Channel, raw: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("raw", MALFORMED, ids=range(len(MALFORMED)))
 @pytest.mark.parametrize("send", [check, watch, reflect, reflect_v1alpha])
-async def test_bytes_that_are_no_message_are_invalid_and_tell_nothing(
+async def test_bytes_that_are_no_message_are_invalid_and_reveal_nothing(
     channel: grpc.aio.Channel, send: Send, raw: bytes
 ):
     with refused(INVALID_ARGUMENT, "INVALID_FIELD", "request"):
@@ -79,9 +79,9 @@ async def test_bytes_that_are_no_message_are_invalid_and_tell_nothing(
 @pytest.mark.parametrize("send", [check, watch, reflect, reflect_v1alpha])
 async def test_a_request_without_a_key_is_small(channel: grpc.aio.Channel, send: Send, size: int):
     for raw in (b"\xff" * size, HealthCheckRequest(service="x" * size).SerializeToString()):
-        with refused(RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE") as said:
+        with refused(RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE") as result:
             await send(channel, raw)
-        assert said.metadata == {"size": str(len(raw)), "limit": str(MAX_BYTES)}
+        assert result.metadata == {"size": str(len(raw)), "limit": str(MAX_BYTES)}
 
 
 @pytest.mark.parametrize("method", [f"{HEALTH}/Check", f"{HEALTH}/Watch"])
@@ -130,9 +130,9 @@ async def test_a_method_that_there_is_not_is_unimplemented(channel: grpc.aio.Cha
 
 
 async def test_a_service_that_there_is_not_has_no_health(channel: grpc.aio.Channel):
-    with refused(grpc.StatusCode.NOT_FOUND, "SERVICE_NOT_FOUND") as said:
+    with refused(grpc.StatusCode.NOT_FOUND, "SERVICE_NOT_FOUND") as result:
         await HealthStub(channel).Check(HealthCheckRequest(service="x" * 4_000))
-    assert len(said.metadata["service"]) == 128
+    assert len(result.metadata["service"]) == 128
     call = HealthStub(channel).Watch(HealthCheckRequest(service="nothing"))
     assert (await call.read()).status == HealthCheckResponse.SERVICE_UNKNOWN
 
@@ -151,7 +151,7 @@ async def test_both_versions_of_reflection_list_and_describe_both(channel: grpc.
 
 
 async def test_reflection_answers_what_it_does_not_know_by_name(channel: grpc.aio.Channel):
-    asked = [
+    requested = [
         ServerReflectionRequest(file_by_filename="\x00"),
         ServerReflectionRequest(file_containing_symbol="x" * 4_000),
         ServerReflectionRequest(all_extension_numbers_of_type="\U0010ffff"),
@@ -160,9 +160,9 @@ async def test_reflection_answers_what_it_does_not_know_by_name(channel: grpc.ai
         ),
         ServerReflectionRequest(),
     ]
-    call = ServerReflectionStub(channel).ServerReflectionInfo(iter(asked))
+    call = ServerReflectionStub(channel).ServerReflectionInfo(iter(requested))
     answers = [answer async for answer in call]
-    assert [answer.WhichOneof("message_response") for answer in answers] == ["error_response"] * len(asked)
+    assert [answer.WhichOneof("message_response") for answer in answers] == ["error_response"] * len(requested)
 
 
 async def test_strangers_fill_no_log_and_cost_nobody_a_call(

@@ -87,14 +87,14 @@ async def test_a_poisoned_read_fails_alone_among_those_that_it_shares_a_statemen
     with closing(Readers()) as readers:
         queries = Queries(ReadStore(database), readers)
         keys = [job_key(BYSTANDER, f"job-{n}") for n in range(20)]
-        asked = [*keys[:7], UNFIT_KEYS[0], *keys[7:13], UNFIT_KEYS[1], *keys[13:]]
+        requested = [*keys[:7], UNFIT_KEYS[0], *keys[7:13], UNFIT_KEYS[1], *keys[13:]]
 
         async def found(key: str) -> str | None:
             read = await queries.show_job(key, lambda read, _: read, full=True)
             return read.key if read else None
 
-        answers = await asyncio.gather(*map(found, asked), return_exceptions=True)
-    assert [answer for key, answer in zip(asked, answers, strict=True) if key in keys] == keys
-    for key, answer in zip(asked, answers, strict=True):
+        answers = await asyncio.gather(*map(found, requested), return_exceptions=True)
+    assert [answer for key, answer in zip(requested, answers, strict=True) if key in keys] == keys
+    for key, answer in zip(requested, answers, strict=True):
         assert key in keys or answer is None or isinstance(answer, Exception)
         assert not isinstance(answer, Refusal), "one who read beside it was told that the database is away"

@@ -100,7 +100,7 @@ def fits(answer: Message) -> bool:
     return answer.ByteSize() <= MAX_REPLY_BYTES
 
 
-async def test_a_full_job_says_where_its_chunks_go_on(api: KeyedApi, large: Large):
+async def test_a_full_job_reports_where_its_chunks_continue(api: KeyedApi, large: Large):
     answer = await api.jobs.GetJob(GetJobRequest(job_id=large[0], view=FULL))
     job = answer.job
     assert fits(answer)
@@ -212,7 +212,7 @@ async def test_a_claim_gives_back_what_its_answer_has_no_room_for(api: KeyedApi,
     assert {result.status for result in await api.complete(*claimed)} == {OK}
 
 
-async def test_the_sdk_goes_on_by_itself(api: KeyedApi, large: Large):
+async def test_the_sdk_continues_by_itself(api: KeyedApi, large: Large):
     async with AsyncJobClient(large.shared.server.target, api_key=api.token) as client:
         found = await client.batch_get_jobs([*large, "nothing"])
         assert [job.job_id for job in found.jobs] == large

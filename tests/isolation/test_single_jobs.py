@@ -47,8 +47,8 @@ class Sets:
 async def test_keys_of_different_owners_go_into_a_read_in_turn():
     sets = Sets()
     loader = Loader(sets.fetch, limit=3, owner_of=owner_of)
-    asked = [f"alice/{n}" for n in range(5)] + ["bob/0", "bob/1", "carol/0"]
-    assert await asyncio.gather(*map(loader.load, asked)) == asked
+    requested = [f"alice/{n}" for n in range(5)] + ["bob/0", "bob/1", "carol/0"]
+    assert await asyncio.gather(*map(loader.load, requested)) == requested
     assert sets.read == [["alice/0", "bob/0", "carol/0"], ["alice/1", "bob/1", "alice/2"], ["alice/3", "alice/4"]]
 
 

@@ -118,8 +118,8 @@ async def test_forged_tokens_fail_no_call_of_anybody_else(hostile: KeyedApi, bys
             assert (await bystander.get(job.job_id)).state == COMPLETED
         return [result.status for result in ended]
 
-    *told, done = await asyncio.gather(*(forge() for _ in range(FORGERS)), work())
-    assert told == [{LEASE_LOST}] * FORGERS
+    *reported, done = await asyncio.gather(*(forge() for _ in range(FORGERS)), work())
+    assert reported == [{LEASE_LOST}] * FORGERS
     assert done == [OK] * (CALLS // 4)
 
 

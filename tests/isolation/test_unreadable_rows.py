@@ -105,10 +105,10 @@ def _artifacts(number: float) -> str:
 
 
 def _told_artifacts(number: float) -> bytes:
-    told = Job()
-    told.artifacts["model"].uri = "s3://b/k"
-    told.artifacts["model"].metadata.fields["loss"].number_value = number
-    return told.SerializeToString()
+    reported = Job()
+    reported.artifacts["model"].uri = "s3://b/k"
+    reported.artifacts["model"].metadata.fields["loss"].number_value = number
+    return reported.SerializeToString()
 
 
 def _deep() -> bytes:
@@ -151,10 +151,10 @@ def _damage(database: str) -> None:
         change(of_labelled, body=body, moving=moving)
         change("UPDATE events SET message = :to WHERE job_key = 'alice/event'", **junk)
         raw = connection.execute(text("SELECT message FROM events WHERE job_key = 'alice/told'")).scalar_one()
-        told = rpc.WatchJobResponse.FromString(raw)
-        told.job.artifacts["model"].metadata.fields["loss"].number_value = nan
-        told.job.artifacts["model"].uri = "s3://b/k"
-        change("UPDATE events SET message = :to WHERE job_key = 'alice/told'", to=told.SerializeToString())
+        reported = rpc.WatchJobResponse.FromString(raw)
+        reported.job.artifacts["model"].metadata.fields["loss"].number_value = nan
+        reported.job.artifacts["model"].uri = "s3://b/k"
+        change("UPDATE events SET message = :to WHERE job_key = 'alice/told'", to=reported.SerializeToString())
         for key in ("alice/ended", "alice/kept", "bob/ended", "bob/kept"):
             change("UPDATE jobs SET expire_time = 1 WHERE job_key = :key", key=key)
         change("UPDATE jobs SET settled = :to, fixed = :to WHERE job_key = 'alice/kept'", **junk)
@@ -201,7 +201,7 @@ async def listed(api: KeyedApi, view: JobView, page_size: int) -> tuple[set[str]
 
 
 @pytest.mark.parametrize("page_size", [1, 100])
-async def test_lists_go_on(alice: KeyedApi, bob: KeyedApi, page_size: int):
+async def test_lists_continue(alice: KeyedApi, bob: KeyedApi, page_size: int):
     all_ids = set(NAMES)
     assert await listed(alice, JobView.JOB_VIEW_STATUS, page_size) == (all_ids - {"policy"}, {"policy"})
     assert await listed(alice, JobView.JOB_VIEW_BASIC, page_size) == (all_ids - {"nan", "policy"}, {"nan", "policy"})
@@ -209,7 +209,7 @@ async def test_lists_go_on(alice: KeyedApi, bob: KeyedApi, page_size: int):
     assert await listed(bob, JobView.JOB_VIEW_FULL, page_size) == (all_ids, set())
 
 
-async def test_a_batch_of_jobs_goes_on(alice: KeyedApi):
+async def test_a_batch_of_jobs_continues(alice: KeyedApi):
     ids = [*NAMES, "none"]
     batch = await alice.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=ids))
     MessageToJson(batch)
@@ -225,9 +225,9 @@ async def test_reads_that_are_gathered_fail_alone(alice: KeyedApi, bob: KeyedApi
     done = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(one) for one in done] == [Job, Job, grpc.aio.AioRpcError, grpc.aio.AioRpcError] * 20
     for job_id in ("policy", "chunk"):
-        with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as said:
+        with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as result:
             await alice.get(job_id)
-        assert said.metadata == {"job_id": job_id}
+        assert result.metadata == {"job_id": job_id}
     basic = GetJobRequest(job_id="deep", view=JobView.JOB_VIEW_BASIC)
     assert (await alice.jobs.GetJob(basic)).job.state == JobState.JOB_STATE_QUEUED
 
@@ -248,7 +248,7 @@ async def test_labels_that_are_no_labels_keep_no_other_row_from_being_fetched(al
     assert [one.job_id for one in await bob.claim("labelled", 10)] == ["labelled", "plain"]
 
 
-async def test_operations_go_on(alice: KeyedApi):
+async def test_operations_continue(alice: KeyedApi):
     operations = OperationsStub(alice.channel)
     page = await operations.ListOperations(ListOperationsRequest(name="operations", page_size=100))
     MessageToJson(page)
@@ -258,7 +258,7 @@ async def test_operations_go_on(alice: KeyedApi):
         await operations.GetOperation(GetOperationRequest(name="operations/policy"))
 
 
-async def test_chunks_and_events_go_on(alice: KeyedApi):
+async def test_chunks_and_events_continue(alice: KeyedApi):
     page = await alice.jobs.ListChunks(ListChunksRequest(job_id="chunk"))
     assert (list(page.chunks), list(page.unreadable_chunk_indexes)) == ([], [0])
     events = await alice.jobs.ListJobEvents(rpc.ListJobEventsRequest(job_id="event"))
@@ -267,7 +267,7 @@ async def test_chunks_and_events_go_on(alice: KeyedApi):
 
 
 @pytest.mark.parametrize("format_", [CSV, JSON_LINES])
-async def test_an_export_has_a_line_for_it_that_says_why(alice: KeyedApi, format_: int):
+async def test_an_export_has_a_line_for_it_that_reports_why(alice: KeyedApi, format_: int):
     got = [one async for one in pieces(alice, format=format_, filter={"kinds": [KIND]})]
     data = b"".join(one.data for one in got).decode()
     rows = {row["job_id"]: row for row in (csv_rows if format_ == CSV else json_rows)(data)}
@@ -285,7 +285,7 @@ async def test_an_export_that_is_resumed_counts_on(alice: KeyedApi):
     assert first.unreadable_rows >= 2
 
 
-async def test_webhooks_go_on_with_a_dead_delivery(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
+async def test_webhooks_continue_with_a_dead_delivery(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
     async def deliveries(api: KeyedApi, owner: str) -> dict[str, hooks.WebhookDelivery]:
         request = hook_rpc.ListWebhookDeliveriesRequest(webhook_id=damaged.webhooks[owner], page_size=500)
         found = (await WebhookServiceStub(api.channel).ListWebhookDeliveries(request)).deliveries
@@ -301,16 +301,16 @@ async def test_webhooks_go_on_with_a_dead_delivery(damaged: Damaged, alice: Keye
     assert all("the event cannot be shown" in mine[name].attempts[0].error for name in dead)
 
 
-async def test_a_watch_goes_on_but_the_owners_is_reported(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
+async def test_a_watch_continues_but_the_owners_is_reported(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
     async with bob.watch_jobs(KIND, cursor=damaged.cursor, mode=rpc.WatchMode.WATCH_MODE_EVERY) as watch:
         assert [one.job.job_id for one in await watch.changes(len(NAMES))] == NAMES
     async with alice.watch_jobs(KIND, cursor=damaged.cursor, mode=rpc.WatchMode.WATCH_MODE_EVERY) as watch:
-        with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as said:
+        with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as result:
             await watch.changes(len(NAMES))
-    assert said.metadata == {"job_id": "event"}
+    assert result.metadata == {"job_id": "event"}
 
 
-async def test_the_snapshots_of_a_watch_go_on_and_name_what_cannot_be_shown(alice: KeyedApi, bob: KeyedApi):
+async def test_the_snapshots_of_a_watch_continue_and_name_what_cannot_be_shown(alice: KeyedApi, bob: KeyedApi):
     for api, bad in ((alice, {"nan", "policy"}), (bob, set[str]())):
         shown, unreadable = list[str](), set[str]()
         async with api.watch_jobs(KIND) as watch:
@@ -326,12 +326,12 @@ async def test_the_snapshots_of_a_watch_go_on_and_name_what_cannot_be_shown(alic
 async def test_a_watch_of_one_job_that_cannot_be_shown_is_reported(alice: KeyedApi):
     for job_id in ("nan", "policy", "chunk", "deep"):
         async with alice.watch_job(job_id) as watch:
-            with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as said:
+            with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as result:
                 await watch.message()
-        assert said.metadata == {"job_id": job_id}
+        assert result.metadata == {"job_id": job_id}
 
 
-async def test_retention_goes_on(alice: KeyedApi, bob: KeyedApi):
+async def test_retention_continues(alice: KeyedApi, bob: KeyedApi):
     for api, job_ids in ((alice, ["ended"]), (bob, ["ended", "kept"])):
         request = BatchGetJobsRequest(job_ids=job_ids)
         while (await api.jobs.BatchGetJobs(request)).jobs:
@@ -339,7 +339,7 @@ async def test_retention_goes_on(alice: KeyedApi, bob: KeyedApi):
     assert (await alice.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=["kept"]))).unreadable_job_ids == ["kept"]
 
 
-async def test_a_run_over_many_jobs_goes_on_and_tells(alice: KeyedApi):
+async def test_a_run_over_many_jobs_continues_and_reports(alice: KeyedApi):
     request = UpdateJobPrioritiesRequest(job_ids=["policy", "good"], priority=9)
     run = (await alice.jobs.UpdateJobPriorities(request)).job
     async with alice.watch_job(run.job_id) as watch:
@@ -349,7 +349,7 @@ async def test_a_run_over_many_jobs_goes_on_and_tells(alice: KeyedApi):
     assert [(one["job_id"], one["reason"]) for one in report["refusals"]] == [("policy", "JOB_UNREADABLE")]
 
 
-async def test_a_claim_goes_on_and_a_chunk_that_cannot_be_shown_fails(alice: KeyedApi, bob: KeyedApi):
+async def test_a_claim_continues_and_a_chunk_that_cannot_be_shown_fails(alice: KeyedApi, bob: KeyedApi):
     assert [one.job_id for one in await alice.claim("deeper", 10)] == ["fine"]
     assert [one.job_id for one in await bob.claim("deeper", 10)] == ["deeper", "fine"]
     basic = GetJobRequest(job_id="deeper", view=JobView.JOB_VIEW_BASIC)
@@ -376,11 +376,11 @@ async def test_a_claim_passes_over_what_cannot_be_read_and_gets_what_waits_behin
     assert {("job", "alice/no-job"), ("chunk", "('alice/no-chunk', 0)")} <= aside
 
 
-async def test_a_verb_on_a_job_that_cannot_be_read_says_so(alice: KeyedApi, bob: KeyedApi):
+async def test_a_verb_on_a_job_that_cannot_be_read_reports_it(alice: KeyedApi, bob: KeyedApi):
     for verb in (alice.cancel("policy"), alice.create("other", job_id="policy")):
-        with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as said:
+        with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as result:
             await verb
-        assert said.metadata == {"job_id": "policy"}
+        assert result.metadata == {"job_id": "policy"}
     assert (await bob.get("policy")).state == JobState.JOB_STATE_QUEUED
 
 

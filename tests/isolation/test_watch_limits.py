@@ -43,10 +43,10 @@ async def test_watches_have_a_bound_on_a_server_without_keys_too(
     async with AsyncExitStack() as stack:
         for _ in range(3):
             await (await stack.enter_async_context(api.watch_jobs(kind))).message()
-        with refused(EXHAUSTED, "TOO_MANY_WATCHES") as said:
+        with refused(EXHAUSTED, "TOO_MANY_WATCHES") as result:
             await api.watch_jobs(kind).message()
-        assert (said.subjects, said.metadata) == (["owner:default"], {"limit": "3"})
-        assert said.retry_delay > 0
+        assert (result.subjects, result.metadata) == (["owner:default"], {"limit": "3"})
+        assert result.retry_delay > 0
         await api.create(kind)  # all else goes on
 
 
@@ -57,9 +57,9 @@ async def test_a_connection_that_watches_health_too_often_is_refused_alone(
     held = [HealthStub(stranger).Watch(request) for _ in range(MAX_PER_CONNECTION)]
     for one in held:
         assert (await one.read()).status == HealthCheckResponse.SERVING
-    with refused(EXHAUSTED, "TOO_MANY_WATCHES") as said:
+    with refused(EXHAUSTED, "TOO_MANY_WATCHES") as result:
         await HealthStub(stranger).Watch(request).read()
-    assert said.subjects == ["connection"]
+    assert result.subjects == ["connection"]
     assert (await HealthStub(api.channel).Watch(request).read()).status == HealthCheckResponse.SERVING
     async with AsyncJobClient(server.target) as client:  # whose channel asks for the health too
         assert (await client.create_job(kind)).job.kind == kind

@@ -79,7 +79,7 @@ def test_jobs_that_others_hold_are_passed_over(
         assert len(picked.chunks) == query.limit or not free
 
 
-def test_what_is_looked_at_grows_with_the_limits_and_not_with_their_square():
+def test_what_is_examined_grows_with_the_limits_and_not_with_their_square():
     kinds = [f"k{n}" for n in range(60)]
     chunks = {("me", kind): chunks_of(kind, [5] * 1_500, per_job=1) for kind in (*kinds, "common")}
     for others in ((), ("common",)):

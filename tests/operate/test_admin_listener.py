@@ -106,16 +106,16 @@ async def test_a_foreign_client_finds_its_way_there(moved: tuple[Server, str]):
     key = ("--header", f"authorization: Bearer {token}")
     answer = await buf_curl(admin_target(server), f"{CHANNELZ}/GetServers", *key, data={})
     assert answer.code == 0, answer.err
-    told = answer.messages()[0]["server"]
-    assert len(told) == 2  # its two listeners
+    reported = answer.messages()[0]["server"]
+    assert len(reported) == 2  # its two listeners
     answer = await buf_curl(admin_target(server), "jobledger.v1.AdminService/GetSystemHealth", *key, data={})
     assert answer.messages()[0]["health"]["status"] == "SYSTEM_STATUS_HEALTHY"
 
 
-async def streams_of(asked: ChannelzStub, socket_id: int) -> int:
+async def streams_of(requested: ChannelzStub, socket_id: int) -> int:
     """Return how many streams a connection has had; none when it is gone, as that of a test before may be."""
     try:
-        socket = (await asked.GetSocket(channelz.GetSocketRequest(socket_id=socket_id))).socket
+        socket = (await requested.GetSocket(channelz.GetSocketRequest(socket_id=socket_id))).socket
     except grpc.aio.AioRpcError as error:
         assert read(error).reason == "CONNECTION_NOT_FOUND"  # noqa: PT017 - it need not be raised
         return 0
@@ -125,17 +125,17 @@ async def streams_of(asked: ChannelzStub, socket_id: int) -> int:
 async def test_channelz_lists_the_connections_of_callers(moved: tuple[Server, str], as_holder: As):
     server, token = moved
     await as_holder(server.target, token).jobs.ListJobs(ListJobsRequest())
-    asked = ChannelzStub(as_holder(admin_target(server), token).channel)
-    served = (await asked.GetServers(channelz.GetServersRequest())).server
+    requested = ChannelzStub(as_holder(admin_target(server), token).channel)
+    served = (await requested.GetServers(channelz.GetServersRequest())).server
     counts = []
     for one in served:
-        sockets = await asked.GetServerSockets(channelz.GetServerSocketsRequest(server_id=one.ref.server_id))
-        started = [await streams_of(asked, ref.socket_id) for ref in sockets.socket_ref]
+        sockets = await requested.GetServerSockets(channelz.GetServerSocketsRequest(server_id=one.ref.server_id))
+        started = [await streams_of(requested, ref.socket_id) for ref in sockets.socket_ref]
         counts.append(sum(streams >= 1 for streams in started))
     assert len(counts) == 2
     assert min(counts) >= 1
     with refused(grpc.StatusCode.NOT_FOUND, "CONNECTION_NOT_FOUND"):
-        await asked.GetSocket(channelz.GetSocketRequest(socket_id=2**60))
+        await requested.GetSocket(channelz.GetSocketRequest(socket_id=2**60))
 
 
 async def test_keys_and_roles_are_those_of_the_main_listener(moved: tuple[Server, str], as_holder: As):
@@ -190,7 +190,7 @@ async def test_both_listeners_drain_together(start_sqlite: Start, connect: Calla
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "result"),
     [
         ({"admin_listen": "nonsense"}, "--admin-listen: value 'nonsense' must be HOST:PORT"),
         ({"admin_listen": "0.0.0.0:7071"}, "0.0.0.0:7071 is open to other hosts without authentication"),
@@ -202,16 +202,16 @@ async def test_both_listeners_drain_together(start_sqlite: Start, connect: Calla
         ),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_with_a_sentence(given: dict, said: str):
-    with pytest.raises(InvalidSettingError, match=said):
+def test_a_setting_that_cannot_be_is_refused_with_a_sentence(given: dict, result: str):
+    with pytest.raises(InvalidSettingError, match=result):
         check_settings(Settings(**given))
 
 
-def test_other_hosts_are_let_in_when_the_operator_insists():
+def test_other_hosts_are_admitted_when_the_operator_insists():
     check_settings(Settings(admin_listen="0.0.0.0:7071", insecure=True))
 
 
-def test_a_port_that_is_taken_is_said(moved: tuple[Server, str], tmp_path: Path):
+def test_a_port_that_is_taken_is_reported(moved: tuple[Server, str], tmp_path: Path):
     taken = admin_target(moved[0])
-    said = refused_to_start(tmp_path, "--listen", LOCAL, "--admin-listen", taken, status=78)
-    assert f"cannot listen on {taken}" in said
+    result = refused_to_start(tmp_path, "--listen", LOCAL, "--admin-listen", taken, status=78)
+    assert f"cannot listen on {taken}" in result

@@ -126,7 +126,7 @@ def test_a_damaged_database_gives_no_back_up(tmp_path: Path):
         ("nonsense", 78, "value 'nonsense' must be a database URL"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_copied_is_said(database: str, status: int, word: str, tmp_path: Path):
+def test_what_cannot_be_copied_is_reported(database: str, status: int, word: str, tmp_path: Path):
     made = run(database, tmp_path / "copy.db")
     assert made.exit_code == status
     assert word in made.stderr
@@ -152,7 +152,7 @@ def test_who_may_not_read_the_database_may_not_read_its_copy(tmp_path: Path, mod
     assert copy.stat().st_mode & 0o777 == mode
 
 
-def test_a_place_that_cannot_be_written_is_said(tmp_path: Path):
+def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path):
     source = tmp_path / "source.db"
     with sqlite3.connect(source) as connection:
         connection.execute("CREATE TABLE ledger (position INTEGER)")

@@ -72,8 +72,8 @@ def labels(expression: str) -> set[tuple[str, str]]:
     return by
 
 
-def known(told: Scrape) -> set[tuple[str, str]]:
-    return {(name, label) for name, its, _ in told.samples for label in its}
+def known(reported: Scrape) -> set[tuple[str, str]]:
+    return {(name, label) for name, its, _ in reported.samples for label in its}
 
 
 @pytest.mark.parametrize("expression", sorted(set(expressions())))
@@ -95,22 +95,24 @@ async def scraped_after_a_call(server: Server, api: Api, kind: str) -> Scrape:
 
 
 async def test_every_metric_that_is_asked_for_is_there(server: Server, api: Api, kind: str, store: str):
-    told = await scraped_after_a_call(server, api, kind)
-    asked = {name for expression in expressions() for name in named(expression)}
-    missing = asked - told.names - OF_PROMETHEUS
+    reported = await scraped_after_a_call(server, api, kind)
+    requested = {name for expression in expressions() for name in named(expression)}
+    missing = requested - reported.names - OF_PROMETHEUS
     assert missing <= ({"jobledger_disk_free_bytes"} if store == "postgresql" else set())
-    assert len(asked) > 20
+    assert len(requested) > 20
 
 
 async def test_every_label_that_is_selected_by_is_there(server: Server, api: Api, kind: str):
-    told = await scraped_after_a_call(server, api, kind)
+    reported = await scraped_after_a_call(server, api, kind)
     added_by_prometheus = {"instance", "job"}
-    asked = {pair for expression in expressions() for pair in labels(expression) if pair[1] not in added_by_prometheus}
-    assert asked - known(told) == set()
-    assert asked
+    requested = {
+        pair for expression in expressions() for pair in labels(expression) if pair[1] not in added_by_prometheus
+    }
+    assert requested - known(reported) == set()
+    assert requested
 
 
-def test_every_alert_says_what_to_do():
+def test_every_alert_reports_what_to_do():
     there = anchors(ROOT / "docs" / "operating.md")
     for rule in rules():
         assert rule["annotations"]["runbook"] == f"operating.md#{rule['alert'].lower()}"

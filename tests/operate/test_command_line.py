@@ -114,20 +114,20 @@ def test_a_port_that_is_taken_is_one_line_and_no_file_is_made(tmp_path: Path, li
         place = f"127.0.0.1:{taken.getsockname()[1]}"
         others = [] if listener == "--listen" else ["--listen", "127.0.0.1:0"]
         ended = ran(tmp_path, "serve", *others, listener, place)
-    said = f"jobledger-server: {listener}: cannot listen on {place}: another process listens there\n"
-    assert (ended.returncode, ended.stdout, ended.stderr) == (78, "", said)
+    result = f"jobledger-server: {listener}: cannot listen on {place}: another process listens there\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (78, "", result)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_read_or_written_is_one_sentence(tmp_path: Path):
     os.mknod(tmp_path / "cert", stat.S_IFSOCK)
-    asked = ["health", "--target", "127.0.0.1:1", "--ca-file", "cert"]
-    ended = ran(tmp_path, *asked)
+    requested = ["health", "--target", "127.0.0.1:1", "--ca-file", "cert"]
+    ended = ran(tmp_path, *requested)
     assert (ended.returncode, ended.stderr) == (74, "jobledger-server: cert: No such device or address\n")
     with Path("/dev/full").open("w") as full:
         command = [COMMAND, "config"]
-        told = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (told.returncode, told.stderr) == (74, "jobledger-server: No space left on device\n")
+        reported = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (reported.returncode, reported.stderr) == (74, "jobledger-server: No space left on device\n")
 
 
 def test_a_defect_is_one_sentence_and_its_traceback_is_asked_for(

@@ -74,8 +74,8 @@ def test_each_threshold_has_a_verdict_and_a_reason(found: Vitals, status: Status
 
 
 def test_the_worst_comes_first():
-    told = findings(vitals(latency=1.0, queued=100), LIMITS)
-    assert [finding.status for finding in told] == [Status.UNHEALTHY, Status.DEGRADED]
+    reported = findings(vitals(latency=1.0, queued=100), LIMITS)
+    assert [finding.status for finding in reported] == [Status.UNHEALTHY, Status.DEGRADED]
 
 
 async def system_health(api: Api) -> SystemHealth:
@@ -86,31 +86,31 @@ async def system_health(api: Api) -> SystemHealth:
 async def test_a_server_at_work_is_healthy(server: Server, api: Api, kind: str, store: str):
     await api.create(kind)
     await api.claim(kind, worker=f"worker of {kind}")
-    told = await system_health(api)
-    assert told.status == SYSTEM_STATUS_HEALTHY, told
-    assert not told.reasons
-    assert told.version == "0.1.0"
-    assert told.start_time.ToMicroseconds() < told.check_time.ToMicroseconds()
-    assert told.database.kind == store
-    assert told.database.reachable
-    assert told.database.latency.ToMicroseconds() > 0
-    assert told.database.schema_version
-    assert told.database.size_bytes > 100_000
-    assert told.database.HasField("disk_free_bytes") == (store == "sqlite")
-    assert told.committer.last_batch_size >= 1
-    assert told.committer.last_commit_duration.ToMicroseconds() > 0
-    assert told.committer.queue_limit == 10_000
-    assert told.feed.position > 0
-    assert told.active_workers >= 1
+    reported = await system_health(api)
+    assert reported.status == SYSTEM_STATUS_HEALTHY, reported
+    assert not reported.reasons
+    assert reported.version == "0.1.0"
+    assert reported.start_time.ToMicroseconds() < reported.check_time.ToMicroseconds()
+    assert reported.database.kind == store
+    assert reported.database.reachable
+    assert reported.database.latency.ToMicroseconds() > 0
+    assert reported.database.schema_version
+    assert reported.database.size_bytes > 100_000
+    assert reported.database.HasField("disk_free_bytes") == (store == "sqlite")
+    assert reported.committer.last_batch_size >= 1
+    assert reported.committer.last_commit_duration.ToMicroseconds() > 0
+    assert reported.committer.queue_limit == 10_000
+    assert reported.feed.position > 0
+    assert reported.active_workers >= 1
 
 
 async def test_replicas_see_each_other(api: Api, replicas: list[Server], store: str):
-    told = await system_health(api)
-    assert len({one.name for one in told.replicas}) == (len(replicas) if store == "postgresql" else 0)
-    assert {one.version for one in told.replicas} <= {"0.1.0"}
+    reported = await system_health(api)
+    assert len({one.name for one in reported.replicas}) == (len(replicas) if store == "postgresql" else 0)
+    assert {one.version for one in reported.replicas} <= {"0.1.0"}
 
 
-async def test_the_command_line_says_it_to_people_and_programs(server: Server):
+async def test_the_command_line_reports_it_to_people_and_programs(server: Server):
     people = await ask_health(server.target)
     programs = await ask_health(server.target, "--output", "json")
     assert people.exit_code == programs.exit_code == 0
@@ -119,20 +119,20 @@ async def test_the_command_line_says_it_to_people_and_programs(server: Server):
 
 
 def test_a_server_that_is_not_there_is_69():
-    told = health("127.0.0.1:1", "--timeout", "5")
-    assert told.exit_code == 69
-    assert "the server is unreachable" in told.stderr
-    assert "127.0.0.1:1" in told.stderr
+    reported = health("127.0.0.1:1", "--timeout", "5")
+    assert reported.exit_code == 69
+    assert "the server is unreachable" in reported.stderr
+    assert "127.0.0.1:1" in reported.stderr
 
 
 async def test_a_threshold_that_is_passed_is_degraded_and_1(start_sqlite: Start, connect: Connect):
     server = start_sqlite(health_database_latency="0.0000001")
-    told = await system_health(connect(server))
-    assert told.status == SYSTEM_STATUS_DEGRADED
-    assert "a small read of the database took" in told.reasons[0]
-    said = await ask_health(server.target)
-    assert said.exit_code == 1
-    assert said.stdout.startswith("degraded\n  a small read")
+    reported = await system_health(connect(server))
+    assert reported.status == SYSTEM_STATUS_DEGRADED
+    assert "a small read of the database took" in reported.reasons[0]
+    result = await ask_health(server.target)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("degraded\n  a small read")
 
 
 async def test_a_database_that_is_read_and_takes_no_writes_is_unhealthy(tmp_path: Path, connect: Connect, kind: str):
@@ -143,9 +143,9 @@ async def test_a_database_that_is_read_and_takes_no_writes_is_unhealthy(tmp_path
         for _ in range(2):  # the first finds that its connection has ended
             with refused(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
                 await api.create(kind)
-        told = await reachable_health(api)
-        assert told.status == SYSTEM_STATUS_UNHEALTHY
-        assert [reason.partition(":")[0] for reason in told.reasons] == ["the database accepts no writes"]
+        reported = await reachable_health(api)
+        assert reported.status == SYSTEM_STATUS_UNHEALTHY
+        assert [reason.partition(":")[0] for reason in reported.reasons] == ["the database accepts no writes"]
     await eventually_created(api, kind)
     assert (await reachable_health(api)).status == SYSTEM_STATUS_HEALTHY
     assert server.stop() == 0
@@ -154,9 +154,9 @@ async def test_a_database_that_is_read_and_takes_no_writes_is_unhealthy(tmp_path
 async def reachable_health(api: Api) -> SystemHealth:
     """Ask for the health until the connections that have ended were found to have."""
     async with asyncio.timeout(BOUND):
-        while not (told := await system_health(api)).database.reachable:
+        while not (reported := await system_health(api)).database.reachable:
             pass
-    return told
+    return reported
 
 
 async def eventually_created(api: Api, kind: str) -> None:
@@ -176,11 +176,11 @@ async def test_a_lost_database_is_unhealthy_and_out_of_service_until_it_is_back(
     assert (await of_jobs.read()).status == SERVING
     with shut_off(server.database):
         assert (await of_jobs.read()).status == NOT_SERVING
-        told = await system_health(api)
-        assert told.status == SYSTEM_STATUS_UNHEALTHY
-        assert told.reasons[0] == "the database does not answer"
-        assert not told.database.reachable
-        assert not told.database.HasField("latency")
+        reported = await system_health(api)
+        assert reported.status == SYSTEM_STATUS_UNHEALTHY
+        assert reported.reasons[0] == "the database does not answer"
+        assert not reported.database.reachable
+        assert not reported.database.HasField("latency")
         # The process is well: starting it again would not bring the database back.
         assert (await HealthStub(api.channel).Check(HealthCheckRequest(service=""))).status == SERVING
     assert (await of_jobs.read()).status == SERVING
@@ -212,8 +212,8 @@ async def assert_lost_database_is_told(target: str, token: str) -> None:
     key = ("--header", f"authorization: Bearer {token}")
     answer = await buf_curl(target, "jobledger.v1.AdminService/GetSystemHealth", *key, data={})
     assert answer.code == 0, answer.err
-    told = answer.messages()[0]["health"]
-    assert (told["status"], told["reasons"][0]) == ("SYSTEM_STATUS_UNHEALTHY", "the database does not answer")
-    said = await ask_health(target, "--api-key", token)
-    assert said.exit_code == 1
-    assert said.stdout.startswith("unhealthy\n  the database does not answer\n")
+    reported = answer.messages()[0]["health"]
+    assert (reported["status"], reported["reasons"][0]) == ("SYSTEM_STATUS_UNHEALTHY", "the database does not answer")
+    result = await ask_health(target, "--api-key", token)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("unhealthy\n  the database does not answer\n")

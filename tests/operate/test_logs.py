@@ -91,7 +91,7 @@ async def test_a_line_is_short_whatever_was_asked_for(server: Server, api: Api):
     assert max(map(len, server.log.read_text().splitlines())) < 10_000
 
 
-def test_at_debug_libraries_tell_nothing_of_their_requests():
+def test_at_debug_libraries_reveal_nothing_of_their_requests():
     program = """
 import logging
 from jobledger_service.cli import logs

@@ -93,12 +93,12 @@ async def test_an_expired_lease_and_the_duty_that_saw_it_are_counted(start_sqlit
 
 
 def test_what_alerts_and_boards_count_from_the_first_is_there_before_it(start_sqlite: Start):
-    told = scrape(start_sqlite(metrics_listen="127.0.0.1:0")).samples
-    methods = {its["grpc_method"] for name, its, _ in told if name == "grpc_server_call_started_total"}
-    failed = {its["grpc_method"]: value for name, its, value in told if its.get("grpc_status") == "INTERNAL"}
+    reported = scrape(start_sqlite(metrics_listen="127.0.0.1:0")).samples
+    methods = {its["grpc_method"] for name, its, _ in reported if name == "grpc_server_call_started_total"}
+    failed = {its["grpc_method"]: value for name, its, value in reported if its.get("grpc_status") == "INTERNAL"}
     assert GET in methods
     assert failed == dict.fromkeys(methods, 0)
-    outcomes = {its["outcome"]: value for name, its, value in told if name == "jobledger_webhook_attempts_total"}
+    outcomes = {its["outcome"]: value for name, its, value in reported if name == "jobledger_webhook_attempts_total"}
     assert outcomes == {"delivered": 0, "failed": 0, "dead": 0}
 
 
@@ -113,7 +113,7 @@ def test_ports_for_all_processes_are_there():
         check_settings(Settings(database="postgresql://h/n", processes=4, metrics_listen="127.0.0.1:65533"))
 
 
-def test_a_port_that_is_taken_is_said(tmp_path: Path):
+def test_a_port_that_is_taken_is_reported(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"
         command = [COMMAND, "serve", "--listen", "127.0.0.1:0", "--metrics-listen", place]

@@ -47,12 +47,12 @@ def restored(backup: str, lost: str, directory: Path) -> str:
     """Return a database made of a back-up as the documentation says, on PostgreSQL in place of what is there."""
     if lost.startswith("postgresql"):
         run_program("pg_restore", "--clean", "--if-exists", f"--dbname={address(lost)}", backup)
-        said = run("new-epoch", "--database", lost)
-        assert said.exit_code == 0, said.output
+        printed = run("new-epoch", "--database", lost)
+        assert printed.exit_code == 0, printed.output
         return lost
     database = f"sqlite:///{directory / 'restored.db'}"
-    said = run("restore", backup, "--database", database)
-    assert said.exit_code == 0, said.output
+    printed = run("restore", backup, "--database", database)
+    assert printed.exit_code == 0, printed.output
     return database
 
 
@@ -141,9 +141,9 @@ async def test_a_chunk_that_was_held_at_the_back_up_is_claimable_when_its_lease_
 @pytest.mark.long
 def test_a_new_epoch_is_refused_while_servers_run(store: str, tmp_path: Path):
     server = Server(new_database(store, tmp_path), tmp_path, QUICK).start()
-    said = run("new-epoch", "--database", server.database)
-    assert said.exit_code == 78
-    assert "is open in another server" in said.stderr if store == "sqlite" else "stop them first" in said.stderr
+    printed = run("new-epoch", "--database", server.database)
+    assert printed.exit_code == 78
+    assert "is open in another server" in printed.stderr if store == "sqlite" else "stop them first" in printed.stderr
     assert server.stop() == 0
     assert run("new-epoch", "--database", server.database).exit_code == 0
 
@@ -160,9 +160,9 @@ def backup(tmp_path: Path) -> Path:
 def test_nothing_is_restored_over_what_is_there(backup: Path, tmp_path: Path, there: str):
     precious = tmp_path / there
     precious.write_text("precious")
-    said = run("restore", str(backup), "--database", f"sqlite:///{tmp_path / 'new.db'}")
-    assert said.exit_code == 1
-    assert f"{there} exists" in said.stderr
+    printed = run("restore", str(backup), "--database", f"sqlite:///{tmp_path / 'new.db'}")
+    assert printed.exit_code == 1
+    assert f"{there} exists" in printed.stderr
     assert precious.read_text() == "precious"
 
 
@@ -189,11 +189,11 @@ def test_a_restore_leaves_the_back_up_as_it_is_and_nothing_beside_the_database(b
         ("nonsense", "value 'nonsense' must be a database URL"),
     ],
 )
-def test_what_cannot_be_restored_is_said(backup: Path, database: str, word: str):
-    said = run("restore", str(backup), "--database", database)
-    assert said.exit_code == 78
-    assert word in said.stderr
-    assert "hunter2" not in said.output
+def test_what_cannot_be_restored_is_reported(backup: Path, database: str, word: str):
+    printed = run("restore", str(backup), "--database", database)
+    assert printed.exit_code == 78
+    assert word in printed.stderr
+    assert "hunter2" not in printed.output
 
 
 def test_a_damaged_back_up_is_not_restored(backup: Path, tmp_path: Path):
@@ -202,7 +202,7 @@ def test_a_damaged_back_up_is_not_restored(backup: Path, tmp_path: Path):
     raw = bytearray(damaged.read_bytes())
     raw[8_192:-4_096] = bytes(len(raw) - 12_288)
     damaged.write_bytes(raw)
-    said = run("restore", str(damaged), "--database", f"sqlite:///{tmp_path / 'new.db'}")
-    assert said.exit_code == 1
+    printed = run("restore", str(damaged), "--database", f"sqlite:///{tmp_path / 'new.db'}")
+    assert printed.exit_code == 1
     assert not (tmp_path / "new.db").exists()
     assert not list(tmp_path.glob(".new*"))

@@ -30,21 +30,21 @@ def _only(environment: dict[str, str]) -> dict[str, str | None]:
     return ours | {f"JOBLEDGER_{name}": value for name, value in environment.items()}
 
 
-def test_each_setting_says_where_it_comes_from():
-    told = json.loads(config("--queue-limit", "7", "-o", "json", DRAIN_TIMEOUT="3", QUEUE_LIMIT="9"))
-    assert set(told) == set(Settings.model_fields)
-    assert told["queue_limit"] == {"value": 7, "source": "flag"}
-    assert told["drain_timeout"] == {"value": 3.0, "source": "environment"}
-    assert told["listen"] == {"value": "127.0.0.1:7070", "source": "default"}
+def test_each_setting_reports_where_it_comes_from():
+    reported = json.loads(config("--queue-limit", "7", "-o", "json", DRAIN_TIMEOUT="3", QUEUE_LIMIT="9"))
+    assert set(reported) == set(Settings.model_fields)
+    assert reported["queue_limit"] == {"value": 7, "source": "flag"}
+    assert reported["drain_timeout"] == {"value": 3.0, "source": "environment"}
+    assert reported["listen"] == {"value": "127.0.0.1:7070", "source": "default"}
 
 
 def test_choices_files_and_passwords_are_shown_as_text():
     flags = ("--reflection", "off", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
     store = "redis://user:secret@127.0.0.1:6379/0"
-    told = json.loads(config(*flags, "--rate-limit-store", store, "-o", "json"))
-    assert told["reflection"] == {"value": "off", "source": "flag"}
-    assert told["tls_cert"] == {"value": "cert.pem", "source": "flag"}
-    assert told["rate_limit_store"]["value"] == "redis://user:***@127.0.0.1:6379/0"
+    reported = json.loads(config(*flags, "--rate-limit-store", store, "-o", "json"))
+    assert reported["reflection"] == {"value": "off", "source": "flag"}
+    assert reported["tls_cert"] == {"value": "cert.pem", "source": "flag"}
+    assert reported["rate_limit_store"]["value"] == "redis://user:***@127.0.0.1:6379/0"
 
 
 def test_the_table_has_a_row_for_each_setting():
@@ -69,9 +69,9 @@ def test_the_env_form_is_an_environment(tmp_path: Path):
 
 @pytest.mark.parametrize("form", ["table", "json", "env"])
 def test_passwords_are_masked(form: str):
-    told = config("--output", form, DATABASE="postgresql+psycopg://me:hunter2@db/jobs?sslpassword=hunter3")
-    assert "postgresql+psycopg://me:***@db/jobs?sslpassword=***" in told
-    assert "hunter" not in told
+    reported = config("--output", form, DATABASE="postgresql+psycopg://me:hunter2@db/jobs?sslpassword=hunter3")
+    assert "postgresql+psycopg://me:***@db/jobs?sslpassword=***" in reported
+    assert "hunter" not in reported
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ async def test_the_callers_trace_is_given_to_the_worker(api: Api, kind: str):
 
 
 @pytest.mark.parametrize("header", ["", "nonsense", PARENT.replace("00-", "ff-"), PARENT.replace(TRACE, "0" * 32)])
-async def test_a_trace_that_is_none_is_left_out(api: Api, kind: str, header: str):
+async def test_a_trace_that_is_invalid_is_left_out(api: Api, kind: str, header: str):
     assert await created_with(api, kind, *([("traceparent", header)] if header else [])) == ""
 
 
@@ -79,7 +79,7 @@ async def test_a_server_that_traces_is_between_caller_and_worker(
 ):
     server = start_sqlite(tracing="true")
     api = connect(server)
-    told = await created_with(api, kind, ("traceparent", PARENT))
+    reported = await created_with(api, kind, ("traceparent", PARENT))
     with pytest.raises(grpc.aio.AioRpcError):
         await api.get("nowhere")
     assert server.stop() == 0
@@ -87,7 +87,7 @@ async def test_a_server_that_traces_is_between_caller_and_worker(
     created = spans["jobledger.v1.JobService/CreateJob"]
     assert created.trace_id.hex() == TRACE
     assert created.parent_span_id.hex() == PARENT_SPAN
-    assert told == f"00-{TRACE}-{created.span_id.hex()}-01"
+    assert reported == f"00-{TRACE}-{created.span_id.hex()}-01"
     assert attributes(created)["rpc.grpc.status_code"] == 0
     missed = spans["jobledger.v1.JobService/GetJob"]
     assert attributes(missed)["rpc.grpc.status_code"] == grpc.StatusCode.NOT_FOUND.value[0]

@@ -51,8 +51,8 @@ async def test_what_is_there_is_upgraded(start_server: StartServer, connect: Con
             upgrade(opened, NEXT)
         with pytest.raises(SchemaError, match="0002, is of a later version"):
             check(opened)
-    said = refused_to_start(tmp_path, "--database", server.database, "--listen", "127.0.0.1:0", status=78)
-    assert "0002, is of a later version: upgrade this server" in said
+    result = refused_to_start(tmp_path, "--database", server.database, "--listen", "127.0.0.1:0", status=78)
+    assert "0002, is of a later version: upgrade this server" in result
 
 
 async def test_a_server_that_writes_meanwhile_leaves_nothing_that_the_migration_missed(

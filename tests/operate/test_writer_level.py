@@ -72,8 +72,8 @@ class Tenant:
             while True:
                 await work()
         except grpc.aio.AioRpcError as error:
-            told = read(error)
-            self.refusals.append((told.code, told.reason))
+            reported = read(error)
+            self.refusals.append((reported.code, reported.reason))
 
     async def create(self) -> None:
         self.created.append((await self.api.create(self.kind)).job_id)
@@ -96,8 +96,8 @@ async def drained(watch: Watch[Any]) -> list[Any]:
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await read_on()
-    told = read(caught.value)
-    assert (told.code, told.reason) == DRAINING
+    reported = read(caught.value)
+    assert (reported.code, reported.reason) == DRAINING
     assert messages[-1].type == BOOKMARK
     return messages
 
@@ -119,7 +119,7 @@ async def test_an_outdated_server_writes_nothing_more_and_drains(
 
     set_level(database, WRITER_LEVEL + 1)
     await asyncio.wait_for(asyncio.gather(*running), BOUND)
-    heard = await asyncio.wait_for(asyncio.gather(*reading), BOUND)
+    received = await asyncio.wait_for(asyncio.gather(*reading), BOUND)
     assert await asyncio.to_thread(server.wait) == OUTDATED
     assert outdated_lines(server) == 1
     assert server.defects() == []
@@ -136,11 +136,11 @@ async def test_an_outdated_server_writes_nothing_more_and_drains(
     assert query(database, "SELECT count(*) FROM job_words") == query(database, "SELECT count(*) FROM jobs")
 
     # It does not start again, and one of the level that is asked for goes on where the watches ended.
-    said = refused_to_start(tmp_path, "--database", database, "--listen", "127.0.0.1:0", status=78)
-    assert f"servers of writer level {WRITER_LEVEL + 1} or above; this one has {WRITER_LEVEL}" in said
+    output = refused_to_start(tmp_path, "--database", database, "--listen", "127.0.0.1:0", status=78)
+    assert f"servers of writer level {WRITER_LEVEL + 1} or above; this one has {WRITER_LEVEL}" in output
     set_level(database, WRITER_LEVEL)
     later = start_server(database, **settings)
-    for one, watch, messages in zip(made.values(), watches, heard, strict=True):
+    for one, watch, messages in zip(made.values(), watches, received, strict=True):
         api = KeyedApi(later.target, one.token)
         job = await api.create(kind)
         async with api.watch_jobs(kind, mode=EVERY, cursor=watch.cursor) as resumed:
@@ -174,7 +174,7 @@ def test_levels_that_may_write():
     assert [may_write(level) for level in (0, WRITER_LEVEL, WRITER_LEVEL + 1)] == [True, True, False]
 
 
-def test_health_says_that_a_server_is_outdated():
+def test_health_reports_that_a_server_is_outdated():
     store = StoreVitals(100, "0001", 1_000, 10_000, writer_level=WRITER_LEVEL + 1)
     vitals = Vitals(store, 0.0, 0, 10, None, 0, None, None, 100, 0, 0)
     [found] = findings(vitals, Thresholds(0.5, 5, 0.5, 100, 1_000))
@@ -183,13 +183,13 @@ def test_health_says_that_a_server_is_outdated():
 
 
 def test_every_kind_of_write_is_refused(database: Database):
-    heard: list[int] = []
-    database.on_outdated = heard.append
+    received: list[int] = []
+    database.on_outdated = received.append
     with database.write() as connection:
         raise_writer_level(connection, WRITER_LEVEL + 3)
     with pytest.raises(Draining), database.write():
         raise AssertionError("a transaction began")
-    assert heard == [WRITER_LEVEL + 3]
+    assert received == [WRITER_LEVEL + 3]
     with database.change_schema() as connection:
         raise_writer_level(connection, WRITER_LEVEL)
     with pytest.raises(Draining), database.write():

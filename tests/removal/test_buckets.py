@@ -54,8 +54,10 @@ async def delete(api: Api, kind: str, *uris: str) -> tuple[str, int]:
 async def failures(api: Api, job_id: str) -> list[dict[str, str]]:
     """Wait until an attempt has failed, and return why."""
     async with api.watch_job(job_id) as watch:
-        told = await watch.until(lambda message: " 0 failed" not in f" {message.job.progress.message or '0 failed'}")
-    return report(told.job)["failures"]
+        reported = await watch.until(
+            lambda message: " 0 failed" not in f" {message.job.progress.message or '0 failed'}"
+        )
+    return report(reported.job)["failures"]
 
 
 async def test_objects_below_a_root_go_and_all_others_stay(keeper: Api, buckets: BucketStore, kind: str):
@@ -79,17 +81,17 @@ async def test_a_prefix_is_no_object_and_a_whole_bucket_may_be_a_root(keeper: Ap
     whole = f"{buckets.scheme}://whole/{kind}"
     buckets.fill("whole", f"{kind}/a", f"{kind}/b/c")
     job_id, _ = await delete(keeper, kind, f"{whole}/a", f"{whole}/b")
-    told = report(await ended(keeper, job_id))
-    assert told["failures"] == [{"uri": f"{whole}/b", "message": "it is a directory"}]
-    assert told["deleted"] == 1
+    reported = report(await ended(keeper, job_id))
+    assert reported["failures"] == [{"uri": f"{whole}/b", "message": "it is a directory"}]
+    assert reported["deleted"] == 1
     assert buckets.names("whole") == {f"{kind}/b/c"}
 
 
 async def test_objects_of_a_bucket_that_is_not_there_are_not_missing(keeper: Api, buckets: BucketStore, kind: str):
     uri = f"{buckets.scheme}://absent/x"
     job_id, _ = await delete(keeper, kind, uri)
-    [told] = await failures(keeper, job_id)
-    assert told == {"uri": uri, "message": "the bucket absent is not there"}
+    [reported] = await failures(keeper, job_id)
+    assert reported == {"uri": uri, "message": "the bucket absent is not there"}
     assert (await keeper.get(job_id)).chunks_summary.failed == 0  # it will be tried again
 
 

@@ -97,7 +97,7 @@ def test_a_hostile_uri_deletes_nothing_outside_its_bucket(bucket: Callable[[], s
     MemoryFileSystem().pipe_file("/bucket/in/dir/a", b"x")
 
 
-def test_files_go_one_by_one_and_what_is_missing_is_told_apart(tree: Path):
+def test_files_go_one_by_one_and_what_is_missing_is_distinguished(tree: Path):
     (tree / "dir" / "a b").write_text("x")
     roots = Roots([parse_root(f"file://{tree}")])
     assert outcome(roots, f"file://{tree}/dir/a%20b") is True
@@ -109,8 +109,8 @@ def test_files_go_one_by_one_and_what_is_missing_is_told_apart(tree: Path):
 
 
 def test_files_below_a_root_that_is_not_mounted_are_not_missing(tree: Path):
-    said = outcome(Roots([parse_root(f"file://{tree}/unmounted")]), f"file://{tree}/unmounted/a")
-    assert said == f"the root {tree}/unmounted is not there"
+    result = outcome(Roots([parse_root(f"file://{tree}/unmounted")]), f"file://{tree}/unmounted/a")
+    assert result == f"the root {tree}/unmounted is not there"
 
 
 def test_of_a_link_the_name_goes_and_what_it_leads_to_stays(tree: Path):
@@ -137,10 +137,10 @@ def test_a_file_that_cannot_be_deleted_now_may_be_later():
 
 
 @pytest.mark.parametrize(
-    ("root", "said"), [("ftp://host/x", "only at"), ("az://bucket/out", "jobledger-service\\[az\\]")]
+    ("root", "result"), [("ftp://host/x", "only at"), ("az://bucket/out", "jobledger-service\\[az\\]")]
 )
-def test_a_root_without_a_driver_is_refused(root: str, said: str):
-    with pytest.raises(NoDriverError, match=said):
+def test_a_root_without_a_driver_is_refused(root: str, result: str):
+    with pytest.raises(NoDriverError, match=result):
         check_driver(parse_root(root))
 
 

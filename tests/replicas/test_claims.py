@@ -83,7 +83,7 @@ async def test_a_named_chunk_that_all_claim_at_once_goes_to_one(apis: list[Api],
         ]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         refusals = [read(answer) for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
-        assert [said.reason for said in refusals] == ["CHUNK_NOT_CLAIMABLE"] * 2
+        assert [output.reason for output in refusals] == ["CHUNK_NOT_CLAIMABLE"] * 2
         assert len([answer for answer in answers if not isinstance(answer, BaseException)]) == 1
 
 

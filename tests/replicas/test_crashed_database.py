@@ -76,9 +76,9 @@ async def write(api: Api, kind: str, created: list[str], *, until_refused: bool)
         try:
             created.append((await api.create(kind)).job_id)
         except grpc.aio.AioRpcError as error:
-            said = read(error)
-            assert (said.code, said.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
-            assert said.retry_delay
+            result = read(error)
+            assert (result.code, result.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+            assert result.retry_delay
             if until_refused:
                 return
         else:
@@ -86,7 +86,7 @@ async def write(api: Api, kind: str, created: list[str], *, until_refused: bool)
                 return
 
 
-async def test_acknowledged_writes_survive_a_crash_and_the_server_goes_on_without_a_restart(
+async def test_acknowledged_writes_survive_a_crash_and_the_server_continues_without_a_restart(
     own: OwnPostgres, server: Server, connect: Connect, kind: str
 ):
     api, created = connect(server), list[str]()

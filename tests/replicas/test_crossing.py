@@ -51,7 +51,7 @@ async def test_a_list_after_an_acknowledged_write_sees_it_and_its_cursor_is_past
             assert (await watch.change()).event.revision == 2
 
 
-async def test_a_watch_goes_on_at_any_replica_from_each_cursor_of_any_other(apis: list[Api], kind: str):
+async def test_a_watch_continues_at_any_replica_from_each_cursor_of_any_other(apis: list[Api], kind: str):
     job = await apis[0].create(kind, item_count=4, chunk_size=1)
     async with apis[1].watch_job(job.job_id, mode=EVERY) as watch:
         first = await watch.change()

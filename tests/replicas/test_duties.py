@@ -119,7 +119,7 @@ async def retried_in_time(apis: list[Api], kind: str) -> Job:
             assert error.code() == grpc.StatusCode.NOT_FOUND  # noqa: PT017 - it need not be raised
 
 
-async def test_an_ended_job_says_when_it_goes_and_goes_once_unless_it_is_retried(apis: list[Api], kind: str):
+async def test_an_ended_job_reports_when_it_goes_and_goes_once_unless_it_is_retried(apis: list[Api], kind: str):
     kept = await retried_in_time(apis, f"{kind}.kept")
     assert (kept.state, kept.HasField("expire_time")) == (QUEUED, False)
     jobs = [await apis[n % 3].create(kind) for n in range(JOBS)]

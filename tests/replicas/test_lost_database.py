@@ -113,13 +113,13 @@ async def calling(api: Api, kind: str) -> AsyncIterator[Callers]:
 
 async def assert_kept(api: Api, callers: Callers) -> None:
     """Hold that refusals said what they should, and that what was acknowledged is there."""
-    assert {(said.code, said.reason) for said in callers.refusals} <= {AWAY}
-    assert all(said.retry_delay for said in callers.refusals)
+    assert {(output.code, output.reason) for output in callers.refusals} <= {AWAY}
+    assert all(output.retry_delay for output in callers.refusals)
     for job_id in callers.acknowledged:
         assert (await api.get(job_id)).job_id == job_id
 
 
-async def test_calls_while_the_database_is_away_are_unavailable_and_then_go_on(
+async def test_calls_while_the_database_is_away_are_unavailable_and_then_continue(
     server: Server, connect: Connect, kind: str
 ):
     api = connect(server)
@@ -144,7 +144,7 @@ async def test_who_floods_while_the_database_is_away_is_not_refused_for_overload
         flood = await asyncio.gather(*(api.create(kind) for _ in range(100)), return_exceptions=True)
     refusals = [read(answer) for answer in flood if isinstance(answer, grpc.aio.AioRpcError)]
     assert len(refusals) == 100
-    assert {(said.code, said.reason) for said in refusals} == {AWAY}
+    assert {(output.code, output.reason) for output in refusals} == {AWAY}
     assert server.stop() == 0
 
 
@@ -182,9 +182,9 @@ async def refused_once(call: Awaitable[object]) -> None:
     try:
         await call
     except grpc.aio.AioRpcError as error:
-        said = read(error)
-        assert (said.code, said.reason) == AWAY
-        assert said.retry_delay
+        output = read(error)
+        assert (output.code, output.reason) == AWAY
+        assert output.retry_delay
     else:
         raise AssertionError("a call without a database is answered")
 

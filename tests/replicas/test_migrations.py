@@ -74,7 +74,7 @@ def test_several_migrations_at_once_all_succeed_and_make_one_ledger(empty: str):
     with ThreadPoolExecutor(3) as threads:
         answers = list(threads.map(migrate, [empty] * 3))
     assert [status for status, _, _ in answers] == [0, 0, 0]
-    assert sorted(said for _, said, _ in answers) == [
+    assert sorted(result for _, result, _ in answers) == [
         *["the schema is up to date"] * 2,
         "the schema was upgraded to this version",
     ]
@@ -82,11 +82,11 @@ def test_several_migrations_at_once_all_succeed_and_make_one_ledger(empty: str):
         assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (1,)
 
 
-def test_a_database_that_is_not_there_is_said_in_a_sentence(empty: str, tmp_path: Path):
+def test_a_database_that_is_not_there_is_reported_in_a_sentence(empty: str, tmp_path: Path):
     gone = empty.replace("@/jobledger_", "@/no_such_")
-    status, _, said = migrate(gone)
+    status, _, result = migrate(gone)
     assert status == 69
-    assert said.splitlines()[-1].startswith("jobledger-server: ")
+    assert result.splitlines()[-1].startswith("jobledger-server: ")
 
 
 def is_ours(name: str | None, type_: str, _parents: object) -> bool:

@@ -113,8 +113,10 @@ async def test_sigterm_drains_all_and_ends_with_0(supervised: Server, connect: C
 
 def test_sqlite_is_refused_with_a_sentence(tmp_path: Path):
     database = f"sqlite:///{tmp_path}/x.db"
-    said = refused_to_start(tmp_path, "--processes", "2", "--database", database, "--listen", "127.0.0.1:0", status=78)
-    assert "--processes: 2 processes need PostgreSQL" in said
+    result = refused_to_start(
+        tmp_path, "--processes", "2", "--database", database, "--listen", "127.0.0.1:0", status=78
+    )
+    assert "--processes: 2 processes need PostgreSQL" in result
     assert not list(tmp_path.glob("x.db*"))
 
 

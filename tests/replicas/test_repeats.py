@@ -40,7 +40,7 @@ async def test_a_job_id_that_two_want_at_once_for_different_jobs_goes_to_one(api
         ]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         refusals = [read(answer) for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
-        assert [said.reason for said in refusals] == ["JOB_ALREADY_EXISTS"] * 2
+        assert [result.reason for result in refusals] == ["JOB_ALREADY_EXISTS"] * 2
 
 
 async def test_a_retry_that_is_sent_to_all_replicas_at_once_begins_one_run(apis: list[Api], kind: str):

@@ -58,7 +58,9 @@ async def distant(tmp_path: Path) -> AsyncIterator[Distant]:
         assert server.stop() == 0
 
 
-async def test_calls_while_nothing_comes_through_are_unavailable_and_then_all_owners_go_on(distant: Distant, kind: str):
+async def test_calls_while_nothing_comes_through_are_unavailable_and_then_all_owners_continue(
+    distant: Distant, kind: str
+):
     pid = distant.server.pid
     alice, bob = distant.callers
     watched = await alice.create(kind, item_count=1)
@@ -78,13 +80,13 @@ async def test_calls_while_nothing_comes_through_are_unavailable_and_then_all_ow
         messages += await watch.through(ended)
     assert_gapless(messages)
     for callers in (ours, others):
-        assert {(said.code, said.reason) for said in callers.refusals} == {AWAY}
+        assert {(output.code, output.reason) for output in callers.refusals} == {AWAY}
     await assert_kept(alice, ours)
     await assert_kept(bob, others)
     assert distant.server.pid == pid
 
 
-async def test_the_connection_for_wake_ups_is_made_anew(distant: Distant):
+async def test_the_connection_for_wake_ups_is_made_again(distant: Distant):
     def listening() -> set[int]:
         with connect_to_database(distant.server.database) as connection:
             return {pid for (pid,) in connection.execute(LISTENING)}
@@ -110,7 +112,7 @@ def logged(server: Server, sentence: str) -> None:
         pass
 
 
-async def test_a_replica_that_is_cut_off_within_a_transaction_lets_go_of_its_locks(
+async def test_a_replica_that_is_cut_off_within_a_transaction_stops_of_its_locks(
     distant: Distant, connect: Connect, tmp_path: Path, kind: str
 ):
     alice, bob = distant.callers

@@ -107,7 +107,7 @@ async def test_of_claims_that_wait_at_all_replicas_one_gets_the_chunk(apis: list
     await held_by_one(claims, await apis[1].create(kind))
 
 
-async def test_a_claim_that_waits_gets_a_job_though_its_replica_cannot_hear(
+async def test_a_claim_that_waits_gets_a_job_though_its_replica_cannot_listen(
     three: list[Server], apis: list[Api], kind: str
 ):
     claim = await waiting_claim(apis[0], kind)
@@ -130,6 +130,6 @@ async def test_replicas_are_notified_of_retries_that_another_one_found_due(
         connection.execute("LISTEN jobledger")
         await apis[0].create(kind, retry_policy={"max_attempts": 2, "initial_backoff": timedelta(milliseconds=1)})
         await apis[0].fail(*await apis[0].claim(kind))
-        heard: list[list[str]] = []
-        while ["default", kind, "1"] not in heard:
-            heard += [notice.payload.split("\n")[1:] for notice in connection.notifies(timeout=0.2)]
+        received: list[list[str]] = []
+        while ["default", kind, "1"] not in received:
+            received += [notice.payload.split("\n")[1:] for notice in connection.notifies(timeout=0.2)]

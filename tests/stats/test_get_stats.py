@@ -159,8 +159,8 @@ async def test_a_span_before_or_after_all_jobs_is_empty_and_now_is_not(api: Api,
 async def test_what_is_wrong_is_refused_by_name(api: Api, fields: dict[str, Any], names: list[str]):
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await api.jobs.GetJobStats(GetJobStatsRequest(**fields))
-    said = read(refused.value)
-    assert (said.code, said.reason, said.fields) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", names)
+    result = read(refused.value)
+    assert (result.code, result.reason, result.fields) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", names)
 
 
 @pytest.mark.parametrize(

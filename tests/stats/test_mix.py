@@ -219,7 +219,7 @@ def counted(server: Server, kind: str) -> tuple[list[tuple], list[tuple]]:
     return rows[0], rows[1]
 
 
-async def test_counts_and_sums_are_what_the_ledger_says(replicas: list[Server], connect: Connect):
+async def test_counts_and_sums_are_what_the_ledger_reports(replicas: list[Server], connect: Connect):
     apis, kinds = [connect(server) for server in replicas], [fresh_kind(), fresh_kind()]
     before = (await apis[0].jobs.ListJobs(ListJobsRequest(filter={"kinds": kinds}))).cursor
     jobs: list[Job] = []
@@ -233,13 +233,13 @@ async def test_counts_and_sums_are_what_the_ledger_says(replicas: list[Server], 
     last = await apis[0].create(kinds[0])
 
     models = {kind: Model() for kind in kinds}
-    heard = False
+    received = False
     async with apis[-1].watch_jobs(*kinds, cursor=before, mode=WatchMode.WATCH_MODE_EVERY) as watch:
-        while not (heard and all(model.quiet for model in models.values())):
+        while not (received and all(model.quiet for model in models.values())):
             message = await watch.message()
             if message.HasField("job"):
                 models[message.job.kind].hear(message)
-                heard = heard or message.job.job_id == last.job_id
+                received = received or message.job.job_id == last.job_id
 
     assert all(sum(model.seen[name] for model in models.values()) for name in told(JobActivity()))
     hours = {"start_time": datetime.now(UTC) - timedelta(hours=1)}

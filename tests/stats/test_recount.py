@@ -136,9 +136,9 @@ async def test_recount_is_exact_while_servers_write(start_server: StartServer, s
         while not ended.done():
             for api in apis:
                 await lives(api, rng)
-        said, progress = (stream.decode() for stream in await ended)
+        result, progress = (stream.decode() for stream in await ended)
         assert process.returncode == 0, progress
-        became = dict(line.split(": ", 1) for line in said.splitlines())
+        became = dict(line.split(": ", 1) for line in result.splitlines())
         assert {name for name, what in became.items() if what.endswith("rows corrected")} == RECOUNTED
         assert {name for name, what in became.items() if what.startswith("not recounted; ")} == KEPT
         assert {line.split(":")[0] for line in progress.splitlines()} == {"counts", "limits", "words"}

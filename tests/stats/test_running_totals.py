@@ -134,7 +134,7 @@ def test_old_hours_become_one_total_and_the_figures_of_those_kept_stay(database:
     model.check()
 
 
-def test_a_kind_of_which_nothing_is_left_is_forgotten_and_begins_anew(database: Database):
+def test_a_kind_of_which_nothing_is_left_is_forgotten_and_starts_again(database: Database):
     model = Model(database, random.Random(8))
     model.write(HOURS, 300)
     model.fold(HOURS.stop)

@@ -126,7 +126,7 @@ def test_what_was_missed_is_reported_to_those_that_recorded(database: Database):
     assert [one.missed for one in found if one] == [Missed(8, 9, 10), None]
 
 
-def test_a_page_of_some_states_looks_at_so_many_deliveries_and_says_where_it_ended(database: Database):
+def test_a_page_of_some_states_examines_so_many_deliveries_and_reports_where_it_ended(database: Database):
     store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database, max_look=3)
     webhook = store.create(made("w"), 1)
     assert store.record_batch(FanoutBatch(0, 8, None, [draft(webhook, n, f"job-{n}") for n in range(1, 9)]), 5)

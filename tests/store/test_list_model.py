@@ -129,7 +129,7 @@ few = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scop
     limit=st.sampled_from([9, 40, 500]),
     budget=st.sampled_from(BUDGETS),
 )
-def test_pages_are_what_a_model_says(
+def test_pages_are_what_a_model_reports(
     population: tuple[Database, Jobs], fields: dict[str, Any], order: Order, ascending: bool, limit: int, budget: Budget
 ):
     database, known = population

@@ -114,7 +114,7 @@ def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(datab
         "SCAN limits USING INDEX limits_free",
         "SEARCH limits USING INDEX limits_free (limit_key>?)",
         "SEARCH limits USING INDEX sqlite_autoindex_limits_1 (limit_key=?)",
-        "SEARCH limits USING INDEX limits_passing (set_time<?)",
+        "SEARCH limits USING INDEX limits_removable (set_time<?)",
     ]
 
 

@@ -52,15 +52,15 @@ def read(error: grpc.RpcError) -> Refusal:
 @contextmanager
 def refused(code: grpc.StatusCode, reason: str, *fields: str) -> Iterator[Refusal]:
     """Hold that the block is refused with this code and reason, naming exactly these fields."""
-    said = Refusal()
+    result = Refusal()
     with pytest.raises(AioRpcError) as caught:
-        yield said
-    vars(said).update(vars(read(caught.value)))
-    assert (said.code, said.reason, sorted(said.fields)) == (code, reason, sorted(fields)), caught.value.details()
+        yield result
+    vars(result).update(vars(read(caught.value)))
+    assert (result.code, result.reason, sorted(result.fields)) == (code, reason, sorted(fields)), caught.value.details()
 
 
 @contextmanager
 def invalid(*fields: str) -> Iterator[Refusal]:
     """Hold that the block is refused because these fields, and no others, break their rules."""
-    with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", *fields) as said:
-        yield said
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", *fields) as result:
+        yield result

@@ -39,7 +39,7 @@ async def test_a_resume_after_the_last_message_sends_nothing_and_ends_with_ok(ap
         assert await resumed.rest() == []
 
 
-async def test_a_watch_of_many_goes_on_after_a_job_has_ended(api: Api, kind: str):
+async def test_a_watch_of_many_continues_after_a_job_has_ended(api: Api, kind: str):
     async with api.watch_jobs(kind) as watch:
         await watch.bookmark()
         for _ in range(3):
@@ -51,7 +51,7 @@ async def test_a_watch_of_many_goes_on_after_a_job_has_ended(api: Api, kind: str
         assert (await watch.change()).job.job_id == later.job_id
 
 
-async def test_a_job_that_goes_again_is_watched_in_its_new_run(api: Api, kind: str):
+async def test_a_job_that_is_retried_is_watched_in_its_new_run(api: Api, kind: str):
     job = await api.job_in(FAILED, kind)
     await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
     async with api.watch_job(job.job_id) as watch:

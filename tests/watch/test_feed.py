@@ -228,7 +228,7 @@ async def test_a_long_way_on_which_nothing_matches_is_reported_by_bookmarks_that
     watch = Watch(ledger.reads, queries, ledger.readers, cursors, ledger.open_feed(), codec, bookmark_every=1e-9)
     others = JobFilter("alice", kinds=frozenset({"other"}))
     async with aclosing(watch.jobs(others, cursors.encode(0), Mode.EVERY)) as messages:
-        told = [WatchJobsResponse.FromString(await anext(messages)) for _ in range(4)]
-    assert [message.type for message in told] == [BOOKMARK] * 4
-    places = [cursors.parse(message.cursor) for message in told]
+        reported = [WatchJobsResponse.FromString(await anext(messages)) for _ in range(4)]
+    assert [message.type for message in reported] == [BOOKMARK] * 4
+    places = [cursors.parse(message.cursor) for message in reported]
     assert places == [MAX_PAGE_ENTRIES, 2 * MAX_PAGE_ENTRIES, 3 * MAX_PAGE_ENTRIES, 3 * MAX_PAGE_ENTRIES + 5]

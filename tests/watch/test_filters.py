@@ -78,7 +78,7 @@ async def test_by_update_time_a_job_leaves_with_its_next_change(api: Api, kind: 
         assert (await watch.change()).type == LEFT
 
 
-async def test_a_resume_before_the_leaving_hears_of_it_and_one_after_does_not(api: Api, kind: str):
+async def test_a_resume_before_the_leaving_learns_of_it_and_one_after_does_not(api: Api, kind: str):
     wanted = {"kinds": [kind], "states": [QUEUED]}
     job = await api.create(kind)
     async with api.watch_jobs(filter=wanted, mode=EVERY) as watch:

@@ -39,9 +39,9 @@ async def refusal(watch: Watch) -> Refusal | None:
     return None
 
 
-def oldest_cursor(said: Refusal) -> bytes:
+def oldest_cursor(result: Refusal) -> bytes:
     """Return the oldest cursor that is good, as a refusal tells it."""
-    return base64.b64decode(said.metadata["oldest_cursor"], validate=True)
+    return base64.b64decode(result.metadata["oldest_cursor"], validate=True)
 
 
 async def test_the_cursor_of_a_list_resumes_both_watches(api: Api, kind: str, watching: Watching):
@@ -107,20 +107,20 @@ async def test_a_cursor_past_trimmed_history_is_refused_with_the_oldest_that_is_
     await api.cancel(job.job_id)
     end = await cursor_now(api)
     async with api.watch_jobs() as clock:  # until both events are gone, perhaps one after the other
-        while not (said := await refusal(api.watch_jobs(cursor=begin, mode=EVERY))) or oldest_cursor(said) != end:
+        while not (result := await refusal(api.watch_jobs(cursor=begin, mode=EVERY))) or oldest_cursor(result) != end:
             await clock.bookmark()
-    assert (said.code, said.reason) == (grpc.StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED")
+    assert (result.code, result.reason) == (grpc.StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED")
     with refused(grpc.StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED"):
         await api.watch_job(job.job_id, cursor=begin).message()
 
     # What was trimmed lies before it, though nothing at all is left after it.
-    async with api.watch_jobs(kind, cursor=oldest_cursor(said)) as from_oldest:
+    async with api.watch_jobs(kind, cursor=oldest_cursor(result)) as from_oldest:
         await from_oldest.bookmark()
         later = await api.create(kind)
         assert (await from_oldest.change()).job.job_id == later.job_id
 
 
-async def test_a_ledger_of_which_all_was_trimmed_goes_on_after_a_restart(
+async def test_a_ledger_of_which_all_was_trimmed_continues_after_a_restart(
     start_server: StartServer, connect: Connect, kind: str
 ):
     server = start_server(event_retention="1")

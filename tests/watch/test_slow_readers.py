@@ -34,7 +34,9 @@ async def change_often(api: Api, job_id: str, **last: object) -> None:
         await api.jobs.UpdateJob(UpdateJobRequest(job_id=job_id, update_mask=mask, **fields))
 
 
-async def test_latest_merges_says_how_many_and_ends_with_the_last(api: Api, slow: Api, kind: str, watching: Watching):
+async def test_latest_merges_reports_how_many_and_ends_with_the_last(
+    api: Api, slow: Api, kind: str, watching: Watching
+):
     job = await api.create(kind, labels=FAT)
     async with watching(slow, job, mode=LATEST) as watch:
         messages = [await watch.change()]
@@ -76,9 +78,9 @@ async def test_the_chunks_of_merged_messages_are_all_there(api: Api, slow: Api, 
         last = await live(api, job, reports=40)
         messages = await watch.through(ended)
     assert any(message.merged_revisions for message in messages)
-    told = {chunk.index: chunk for message in messages for chunk in message.chunks}
+    reported = {chunk.index: chunk for message in messages for chunk in message.chunks}
     if not any(message.chunks_omitted for message in messages):
-        assert {index: chunk.state for index, chunk in told.items()} == dict.fromkeys(range(5), CHUNK_COMPLETED)
+        assert {index: chunk.state for index, chunk in reported.items()} == dict.fromkeys(range(5), CHUNK_COMPLETED)
     assert messages[-1].job.chunks_summary == last.chunks_summary
     assert messages[-1].job.state == COMPLETED
 

@@ -42,8 +42,8 @@ async def basic(api: Api, job: Job) -> Job:
 
 def chunks_told(message: WatchJobResponse | WatchJobsResponse) -> dict[int, int]:
     """Return the state of every chunk that a message tells of: its ranges first, then its chunks."""
-    told = {n: one.state for one in message.chunk_ranges for n in range(one.first_index, one.last_index + 1)}
-    return told | {chunk.index: chunk.state for chunk in message.chunks}
+    reported = {n: one.state for one in message.chunk_ranges for n in range(one.first_index, one.last_index + 1)}
+    return reported | {chunk.index: chunk.state for chunk in message.chunks}
 
 
 async def test_a_watch_of_one_job_begins_with_the_job_in_view_full(api: Api, kind: str):

@@ -44,18 +44,18 @@ async def test_no_notation_leads_to_an_address_that_is_not_public(api: Api, rece
     await hook.delete(webhook_id)
 
 
-def test_public_addresses_are_told_from_others():
+def test_public_addresses_are_distinguished_from_others():
     assert [address for address in PUBLIC if not is_public(address)] == []
 
 
 @pytest.mark.parametrize("then", ["127.0.0.1", "10.0.0.1"])
 async def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(receiver: Receiver, then: str):
     """A name that changes its address after the check leads nowhere else: nobody asks for it again."""
-    asked: list[str] = []
+    requested: list[str] = []
 
     def rebinding(host: str, port: int, **rest: Any) -> Any:
-        asked.append(host)
-        return socket.getaddrinfo(then if len(asked) > 1 else "127.0.0.1", port, **rest)
+        requested.append(host)
+        return socket.getaddrinfo(then if len(requested) > 1 else "127.0.0.1", port, **rest)
 
     lookups = NameLookups(1, rebinding)
     post = HttpPost(
@@ -68,7 +68,7 @@ async def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(rece
     )
     attempt = await post(f"http://rebinding.example:{receiver.port}/", [SECRET], "id", b"{}")
     assert attempt.status_code == 200
-    assert asked == ["rebinding.example"]
+    assert requested == ["rebinding.example"]
     assert (await receiver.next()).headers["host"] == f"rebinding.example:{receiver.port}"
     await post.close()
 

@@ -69,10 +69,10 @@ async def test_a_slow_receiver_is_given_up_on_and_holds_up_no_other(
         stuck = await hook.create(slow, kind, event_types=CREATED)
         await hook.create(receiver, kind, event_types=CREATED)
         jobs = [await hook.api.create(kind) for _ in range(8)]
-        told: set[str] = set()
-        while len(told) < 8:  # one may come twice: a machine that stalls is a slow receiver too
-            told.add((await receiver.next()).job_id)
-        assert told == {job.job_id for job in jobs}
+        reported: set[str] = set()
+        while len(reported) < 8:  # one may come twice: a machine that stalls is a slow receiver too
+            reported.add((await receiver.next()).job_id)
+        assert reported == {job.job_id for job in jobs}
         while not (failed := [one for one in await hook.deliveries(stuck.webhook.webhook_id) if one.attempts]):
             pass
         tried = failed[0]
@@ -82,7 +82,7 @@ async def test_a_slow_receiver_is_given_up_on_and_holds_up_no_other(
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{closed}/", "https://127.0.0.1:{receiver}/"])
-async def test_a_ping_says_that_nothing_was_reached(hook: Hooks, receiver: Receiver, url: str):
+async def test_a_ping_reports_that_nothing_was_reached(hook: Hooks, receiver: Receiver, url: str):
     with socket.socket() as closed:  # it has a port, and listens to nobody; the receiver does not speak TLS
         closed.bind(("127.0.0.1", 0))
         created = await hook.create_at(url.format(closed=closed.getsockname()[1], receiver=receiver.port))
@@ -92,8 +92,8 @@ async def test_a_ping_says_that_nothing_was_reached(hook: Hooks, receiver: Recei
     assert answer.attempt.error.startswith("the connection failed: ")
 
 
-@pytest.mark.parametrize(("private", "said"), [(True, "the host's name cannot be resolved"), (False, REFUSED)])
-async def test_a_host_without_an_address_is_reported_unless_that_reveals_a_private_network(private: bool, said: str):
+@pytest.mark.parametrize(("private", "result"), [(True, "the host's name cannot be resolved"), (False, REFUSED)])
+async def test_a_host_without_an_address_is_reported_unless_that_reveals_a_private_network(private: bool, result: str):
     def nobody(*_: Any, **__: Any) -> Any:
         raise socket.gaierror
 
@@ -109,7 +109,7 @@ async def test_a_host_without_an_address_is_reported_unless_that_reveals_a_priva
         NameLookups(1, nobody),
     )
     attempt = await post("https://no-such-host.example/", [SECRET], "id", b"{}")
-    assert (attempt.status_code, attempt.error) == (None, said)
+    assert (attempt.status_code, attempt.error) == (None, result)
     await post.close()
 
 

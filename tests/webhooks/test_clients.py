@@ -30,8 +30,8 @@ async def test_the_sdk_has_every_call(hook_server: Server, receiver: Receiver, k
         webhook_id = created.webhook.webhook_id
         assert (await client.webhooks.ping_webhook(webhook_id)).delivered
         await client.create_job(kind)
-        _, told = await receiver.take(2)
-        assert told.verified_by(created.secret)
+        _, reported = await receiver.take(2)
+        assert reported.verified_by(created.secret)
         rotated = await client.webhooks.rotate_webhook_secret(webhook_id, overlap=timedelta(hours=1))
         assert len(rotated.webhook.secrets) == 2
 
@@ -42,8 +42,8 @@ async def test_the_sdk_has_every_call(hook_server: Server, receiver: Receiver, k
             )
         ]:
             pass
-        assert await client.webhooks.redeliver_webhook(webhook_id, delivery_id=told.id) == 1
-        assert (await receiver.next()).id == told.id
+        assert await client.webhooks.redeliver_webhook(webhook_id, delivery_id=reported.id) == 1
+        assert (await receiver.next()).id == reported.id
         with pytest.raises(DeliveryNotFoundError):
             await client.webhooks.redeliver_webhook(webhook_id, delivery_id="x")
 
@@ -110,13 +110,13 @@ async def test_the_command_line_has_every_command(shell: Shell, receiver: Receiv
     receiver.fail(times=0)
 
     assert run(["create", kind, "--label", "a=1"]) == 0
-    told = await receiver.next()
+    reported = await receiver.next()
     while "DELIVERED" not in shell("deliveries", webhook_id):
         pass
     [delivery] = shell.json("deliveries", webhook_id, "--state", "DELIVERED")["deliveries"]
-    assert delivery["deliveryId"] == told.id
-    assert shell("redeliver", webhook_id, "--delivery", told.id) == "1 repeated\n"
-    assert (await receiver.next()).id == told.id
+    assert delivery["deliveryId"] == reported.id
+    assert shell("redeliver", webhook_id, "--delivery", reported.id) == "1 repeated\n"
+    assert (await receiver.next()).id == reported.id
 
     _, newer = id_and_secret(shell("rotate", webhook_id, "--overlap", "1h"))
     assert newer not in ("", secret)

@@ -41,13 +41,13 @@ async def test_what_was_committed_is_delivered_after_a_crash(
     for job in jobs:
         await again.api.cancel(job.job_id)
     taken: dict[str, list[str]] = {job.job_id: [] for job in jobs}
-    while not all(told[-1:] == ["job.cancelled"] for told in taken.values()):
+    while not all(reported[-1:] == ["job.cancelled"] for reported in taken.values()):
         one = await receiver.next()
         assert one.verified_by(created.secret)
         # At least once: attempts that were under way are repeated.
         if len(receiver.received) > before and one.type not in taken[one.job_id]:
             taken[one.job_id].append(one.type)
-    assert all(told == ["job.created", "job.cancelled"] for told in taken.values())
+    assert all(reported == ["job.created", "job.cancelled"] for reported in taken.values())
     delivered = await again.settled(created.webhook.webhook_id, DELIVERED, count=40)
     assert len(delivered) == 40
 

@@ -24,25 +24,25 @@ async def test_the_life_of_a_job_is_reported_in_order(hook: Hooks, receiver: Rec
     [claimed] = await api.claim(kind)
     await api.complete(claimed)
     await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
-    told = await receiver.until(lambda one: one.type == "job.deleted")
-    assert types_of(told) == [
+    reported = await receiver.until(lambda one: one.type == "job.deleted")
+    assert types_of(reported) == [
         *("job.created", "job.started", "job.failed", "job.retried", "job.started"),
         *("job.progress", "job.completed", "job.deleted"),
     ]
     events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id))).events
-    assert {one.position for one in told} == {event.position for event in events}
-    assert len({one.id for one in told}) == len(told)
-    assert all(one.verified_by(created.secret) for one in told)
-    assert not any("." in one.id for one in told)  # the dot divides what is signed
+    assert {one.position for one in reported} == {event.position for event in events}
+    assert len({one.id for one in reported}) == len(reported)
+    assert all(one.verified_by(created.secret) for one in reported)
+    assert not any("." in one.id for one in reported)  # the dot divides what is signed
 
 
 async def test_the_body_is_the_job_in_view_basic(hook: Hooks, receiver: Receiver, kind: str):
     await hook.create(receiver, kind)
     job = await hook.api.create(kind, display_name="Film", labels={"team": "é"}, input={"secret": "of the workers"})
-    told = await receiver.next()
-    assert told.headers["content-type"] == "application/json"
-    assert sorted(told.body) == ["cursor", "data", "position", "timestamp", "type"]
-    data = told.body["data"]
+    reported = await receiver.next()
+    assert reported.headers["content-type"] == "application/json"
+    assert sorted(reported.body) == ["cursor", "data", "position", "timestamp", "type"]
+    data = reported.body["data"]
     assert (data["jobId"], data["kind"], data["displayName"], data["labels"]) == (
         job.job_id,
         kind,
@@ -51,8 +51,8 @@ async def test_the_body_is_the_job_in_view_basic(hook: Hooks, receiver: Receiver
     )
     assert (data["state"], data["progress"]["percent"], data["retryCount"]) == ("JOB_STATE_QUEUED", 0, 0)
     assert not {"input", "chunks"} & set(data)
-    assert datetime.fromisoformat(told.body["timestamp"]) == job.create_time.ToDatetime(UTC)
-    cursor = base64.b64decode(told.body["cursor"])
+    assert datetime.fromisoformat(reported.body["timestamp"]) == job.create_time.ToDatetime(UTC)
+    cursor = base64.b64decode(reported.body["cursor"])
     await hook.api.cancel(job.job_id)
     async with hook.api.watch_jobs(kind, cursor=cursor) as watch:
         assert (await watch.change()).job.state == CANCELLED
@@ -69,9 +69,9 @@ async def test_only_what_was_asked_for_is_reported(hook: Hooks, receiver: Receiv
     await hook.api.cancel(other.job_id)
     last = await hook.api.create(kind, labels=wanted)
     await hook.api.cancel(last.job_id)
-    told = await receiver.take(2)
+    reported = await receiver.take(2)
     expected = {("job.cancelled", job.job_id), ("job.cancelled", last.job_id)}
-    assert {(one.type, one.job_id) for one in told} == expected  # jobs have no order among each other
+    assert {(one.type, one.job_id) for one in reported} == expected  # jobs have no order among each other
 
 
 async def test_jobs_of_the_service_are_reported_only_to_a_webhook_that_names_their_kind(
@@ -96,7 +96,7 @@ async def test_a_webhook_is_notified_of_what_follows_its_creation(hook: Hooks, r
 
 
 @pytest.mark.parametrize(
-    ("reports", "told"),
+    ("reports", "reported"),
     [
         ([10, 80], [[25, 50, 75]]),
         ([25], [[25]]),
@@ -105,7 +105,7 @@ async def test_a_webhook_is_notified_of_what_follows_its_creation(hook: Hooks, r
     ],
 )
 async def test_a_jump_over_several_percents_is_reported_once_with_all_of_them(
-    hook: Hooks, receiver: Receiver, kind: str, reports: list[float], told: list[list[int]]
+    hook: Hooks, receiver: Receiver, kind: str, reports: list[float], reported: list[list[int]]
 ):
     types = [TYPES.WEBHOOK_EVENT_TYPE_JOB_PROGRESS, TYPES.WEBHOOK_EVENT_TYPE_JOB_CANCELLED]
     await hook.create(receiver, kind, event_types=types)
@@ -115,7 +115,7 @@ async def test_a_jump_over_several_percents_is_reported_once_with_all_of_them(
         await hook.api.report(claimed, percent=percent)
     await hook.api.cancel(job.job_id, force=True)
     *progress, last = await receiver.until(lambda one: one.type == "job.cancelled")
-    assert [one.body["percents"] for one in progress] == told
+    assert [one.body["percents"] for one in progress] == reported
     assert "percents" not in last.body
 
 
@@ -154,7 +154,7 @@ async def test_every_event_arrives_in_order_for_its_job_whatever_fails(hook: Hoo
             taken[one.job_id].append((one.position, one.type))
     life = ["job.created", "job.started", "job.progress", "job.completed"]
     for job in jobs:
-        assert [told for _, told in taken[job.job_id]] == life
+        assert [reported for _, reported in taken[job.job_id]] == life
         assert taken[job.job_id] == sorted(taken[job.job_id], key=lambda one: one[0])
     deliveries = await hook.settled(created.webhook.webhook_id, DELIVERED, count=expected)
     assert len(deliveries) == expected
@@ -166,21 +166,21 @@ async def test_a_delivery_waits_for_the_one_before_of_its_job_alone(hook: Hooks,
     held, free = [await hook.api.create(kind, display_name=name) for name in ("held", "free")]
     for job in (held, free):
         await hook.api.cancel(job.job_id)
-    told = await receiver.until(lambda one: (one.job_id, one.type) == (free.job_id, "job.cancelled"))
-    assert {one.type for one in told if one.job_id == held.job_id} <= {"job.created"}
+    reported = await receiver.until(lambda one: (one.job_id, one.type) == (free.job_id, "job.cancelled"))
+    assert {one.type for one in reported if one.job_id == held.job_id} <= {"job.created"}
     mine = [one for one in await hook.deliveries(created.webhook.webhook_id) if one.job_id == held.job_id]
     assert [one.event_type for one in mine] == [TYPES.WEBHOOK_EVENT_TYPE_JOB_CANCELLED, *CREATED]
     assert {one.state for one in mine} == {PENDING}
     assert (mine[0].attempt_count, mine[0].HasField("next_attempt_time")) == (0, False)
     receiver.fail(times=0)
-    told = await receiver.until(lambda one: (one.job_id, one.type) == (held.job_id, "job.cancelled"))
-    assert [one.type for one in told if one.status == 200] == ["job.created", "job.cancelled"]
+    reported = await receiver.until(lambda one: (one.job_id, one.type) == (held.job_id, "job.cancelled"))
+    assert [one.type for one in reported if one.status == 200] == ["job.created", "job.cancelled"]
 
 
-async def test_two_webhooks_are_told_apart(hook: Hooks, receiver: Receiver, kind: str):
+async def test_two_webhooks_are_distinguished(hook: Hooks, receiver: Receiver, kind: str):
     one, two = [await hook.create(receiver, kind) for _ in range(2)]
     await hook.api.create(kind)
-    told = await receiver.take(2)
-    assert len({received.id for received in told}) == 2
-    assert {received.verified_by(one.secret) for received in told} == {True, False}
-    assert {received.verified_by(two.secret) for received in told} == {True, False}
+    reported = await receiver.take(2)
+    assert len({received.id for received in reported}) == 2
+    assert {received.verified_by(one.secret) for received in reported} == {True, False}
+    assert {received.verified_by(two.secret) for received in reported} == {True, False}

@@ -66,9 +66,9 @@ async def test_an_equal_request_creates_one_webhook(hook: Hooks, kind: str):
     answers = await asyncio.gather(*(create(hook, request_id=kind) for _ in range(8)))
     assert [answer.created for answer in answers].count(True) == 1
     assert len({answer.webhook.webhook_id for answer in answers}) == 1
-    with refused(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED") as said:
+    with refused(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED") as result:
         await create(hook, request_id=kind, description="another")
-    assert said.metadata == {"request_id": kind, "webhook_id": answers[0].webhook.webhook_id}
+    assert result.metadata == {"request_id": kind, "webhook_id": answers[0].webhook.webhook_id}
 
 
 async def test_a_deleted_webhook_is_gone_with_its_deliveries(hook: Hooks, receiver: Receiver, kind: str):
@@ -85,16 +85,16 @@ async def test_a_deleted_webhook_is_gone_with_its_deliveries(hook: Hooks, receiv
         hook.calls.RotateWebhookSecret(rpc.RotateWebhookSecretRequest(webhook_id=webhook_id)),
         hook.calls.DeleteWebhook(rpc.DeleteWebhookRequest(webhook_id=webhook_id)),
     ):
-        with refused(grpc.StatusCode.NOT_FOUND, "WEBHOOK_NOT_FOUND") as said:
+        with refused(grpc.StatusCode.NOT_FOUND, "WEBHOOK_NOT_FOUND") as result:
             await call
-        assert said.metadata == {"webhook_id": webhook_id}
+        assert result.metadata == {"webhook_id": webhook_id}
 
 
 async def test_there_may_be_a_hundred_and_they_are_listed_in_pages(hook: Hooks):
     ids = [(await create(hook)).webhook.webhook_id for _ in range(100)]
-    with refused(grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY_WEBHOOKS") as said:
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY_WEBHOOKS") as result:
         await create(hook)
-    assert said.metadata == {"limit": "100"}
+    assert result.metadata == {"limit": "100"}
     listed, token = [], ""
     while True:
         page = await hook.calls.ListWebhooks(rpc.ListWebhooksRequest(page_size=30, page_token=token))
@@ -131,9 +131,9 @@ async def test_deliveries_are_listed_in_pages_newest_first(hook: Hooks, receiver
     jobs = [await hook.api.create(kind) for _ in range(3)]
     for job in jobs:
         await hook.api.cancel(job.job_id)
-    told = await receiver.take(6)
+    reported = await receiver.take(6)
     every = await hook.settled(webhook_id, hooks.WEBHOOK_DELIVERY_STATE_DELIVERED, count=6)
-    assert [one.position for one in every] == sorted((one.position for one in told), reverse=True)
+    assert [one.position for one in every] == sorted((one.position for one in reported), reverse=True)
     listed, token = [], ""
     while True:
         request = rpc.ListWebhookDeliveriesRequest(webhook_id=webhook_id, page_size=2, page_token=token)
@@ -187,9 +187,9 @@ async def test_a_request_that_breaks_a_rule_is_refused(hook: Hooks):
 async def test_a_ping_is_posted_once_signed_and_answered_with_what_happened(hook: Hooks, receiver: Receiver, kind: str):
     created = await hook.create(receiver, kind, disabled=True)
     answer = await hook.ping(created.webhook.webhook_id)
-    told = await receiver.next()
-    assert told.verified_by(created.secret)
-    assert (told.type, told.body["data"]["webhookId"]) == ("webhook.ping", created.webhook.webhook_id)
+    reported = await receiver.next()
+    assert reported.verified_by(created.secret)
+    assert (reported.type, reported.body["data"]["webhookId"]) == ("webhook.ping", created.webhook.webhook_id)
     assert (answer.delivered, answer.attempt.status_code, answer.attempt.error) == (True, 200, "")
     assert answer.attempt.HasField("time")
     receiver.fail(503)

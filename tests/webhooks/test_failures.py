@@ -25,11 +25,11 @@ async def test_a_delivery_is_tried_again_under_the_same_id_until_it_succeeds(
     receiver.fail(503, times=3)
     created = await hook.create(receiver, kind, event_types=CREATED)
     await hook.api.create(kind)
-    told = await receiver.take(4)
-    assert len({one.id for one in told}) == len({one.raw for one in told}) == 1
-    assert all(one.verified_by(created.secret) for one in told)
+    reported = await receiver.take(4)
+    assert len({one.id for one in reported}) == len({one.raw for one in reported}) == 1
+    assert all(one.verified_by(created.secret) for one in reported)
     [delivery] = await hook.settled(created.webhook.webhook_id, DELIVERED)
-    assert (delivery.delivery_id, delivery.attempt_count) == (told[0].id, 4)
+    assert (delivery.delivery_id, delivery.attempt_count) == (reported[0].id, 4)
     assert [one.status_code for one in delivery.attempts] == [503, 503, 503, 200]
     assert [one.error for one in delivery.attempts] == ["answered 503"] * 3 + [""]
     times = [one.time.ToDatetime() for one in delivery.attempts]
@@ -48,10 +48,10 @@ async def test_what_is_never_taken_is_dead_and_the_next_of_its_job_goes(
     created = await hook.create(receiver, kind, event_types=ENDS)
     job = await hook.api.create(kind)
     await hook.api.cancel(job.job_id)
-    told = await receiver.until(lambda one: one.type == "job.cancelled")
+    reported = await receiver.until(lambda one: one.type == "job.cancelled")
     webhook_id = created.webhook.webhook_id
     [dead] = await hook.deliveries(webhook_id, DEAD)
-    assert len(told) - 1 == dead.attempt_count > 1
+    assert len(reported) - 1 == dead.attempt_count > 1
     last = dead.attempts[-1]
     tried_until = last.time.ToDatetime() + last.duration.ToTimedelta()
     assert tried_until - dead.attempts[0].time.ToDatetime() >= timedelta(seconds=4)
@@ -60,7 +60,7 @@ async def test_what_is_never_taken_is_dead_and_the_next_of_its_job_goes(
     receiver.fail(times=0)
     assert await hook.redeliver(webhook_id, delivery_id=dead.delivery_id) == 1
     again = await receiver.next()
-    assert (again.id, again.raw) == (dead.delivery_id, told[0].raw)
+    assert (again.id, again.raw) == (dead.delivery_id, reported[0].raw)
     assert {one.state for one in await hook.settled(webhook_id, DELIVERED, count=2)} == {DELIVERED}
 
 
@@ -90,9 +90,9 @@ async def test_a_redelivery_has_to_name_what_there_is(hook: Hooks, receiver: Rec
     await receiver.take(2)
     [theirs] = await hook.deliveries(two)
     for name in (theirs.delivery_id, "x", f"{one}_999999999_0", f"{one}_1", f"{one}_-1_0", "1" * 128):
-        with refused(grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND") as said:
+        with refused(grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND") as result:
             await hook.redeliver(one, delivery_id=name)
-        assert said.metadata == {"webhook_id": one, "delivery_id": name}
+        assert result.metadata == {"webhook_id": one, "delivery_id": name}
     with invalid("delivery_id"):
         await hook.redeliver(one)
     with invalid("delivery_id"):
@@ -155,9 +155,9 @@ async def test_a_webhook_that_keeps_failing_is_paused_and_loses_nothing(
     receiver.fail(times=0)
     webhook = await hook.resume(webhook_id)
     assert (webhook.state, webhook.HasField("failing_since_time")) == (ACTIVE, False)
-    told = await receiver.take(3)
-    assert types_of([one for one in told if one.job_id == job.job_id]) == ["job.created", "job.cancelled"]
-    assert types_of([one for one in told if one.job_id == during.job_id]) == ["job.created"]
+    reported = await receiver.take(3)
+    assert types_of([one for one in reported if one.job_id == job.job_id]) == ["job.created", "job.cancelled"]
+    assert types_of([one for one in reported if one.job_id == during.job_id]) == ["job.created"]
     assert len({one.id for one in failed}) == 1
 
 

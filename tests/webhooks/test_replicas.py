@@ -49,12 +49,12 @@ async def test_each_event_is_delivered_once(three: list[Server], at: At, receive
         await hooks[(number + 1) % 3].api.cancel(job.job_id)
 
     await asyncio.gather(*(live(number) for number in range(JOBS)))
-    told = await receiver.take(2 * JOBS)
+    reported = await receiver.take(2 * JOBS)
     await hooks[1].settled(created.webhook.webhook_id, DELIVERED, count=2 * JOBS)
     assert receiver.waiting() == 0
-    assert set(Counter(one.id for one in told).values()) == {1}
+    assert set(Counter(one.id for one in reported).values()) == {1}
     lives: dict[str, list[str]] = defaultdict(list)
-    for one in told:
+    for one in reported:
         lives[one.job_id].append(one.type)
     assert list(lives.values()) == [["job.created", "job.cancelled"]] * JOBS
 

@@ -84,9 +84,9 @@ async def test_plain_secrets_are_sealed_at_the_start_and_again_when_the_first_ke
     assert seen[2] == seen[3], "what the first key has sealed stays"
 
 
-@pytest.mark.parametrize(("keys", "said"), [(THIRD, "with any of this server's"), ("", "has no secrets_keys")])
+@pytest.mark.parametrize(("keys", "result"), [(THIRD, "with any of this server's"), ("", "has no secrets_keys")])
 async def test_without_the_right_key_an_attempt_fails_with_words_and_the_right_key_mends_it(
-    store: str, tmp_path: Path, connect: Connect, receiver: Receiver, kind: str, keys: str, said: str
+    store: str, tmp_path: Path, connect: Connect, receiver: Receiver, kind: str, keys: str, result: str
 ):
     database = new_database(store, tmp_path)
     sealed = server(database, tmp_path, FIRST)
@@ -96,7 +96,7 @@ async def test_without_the_right_key_an_attempt_fails_with_words_and_the_right_k
     hooks = Hooks(connect(wrong))
     answer = await hooks.ping(made.webhook.webhook_id)
     assert not answer.delivered
-    assert said in answer.attempt.error
+    assert result in answer.attempt.error
     await hooks.api.create(kind)
     await hooks.settled(made.webhook.webhook_id)
     other = await hooks.create(receiver, f"{kind}.other", event_types=CREATED)
@@ -109,9 +109,9 @@ async def test_without_the_right_key_an_attempt_fails_with_words_and_the_right_k
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"), [("x y", "key 1 must be base64"), (f"{FIRST} c2hvcnQ=", "key 2 must have 32 bytes; got 5")]
+    ("keys", "result"), [("x y", "key 1 must be base64"), (f"{FIRST} c2hvcnQ=", "key 2 must have 32 bytes; got 5")]
 )
-def test_a_server_does_not_start_with_a_key_that_is_none(tmp_path: Path, keys: str, said: str):
-    told = refused_to_start(tmp_path, "--database", f"sqlite:///{tmp_path}/x.db", "--secrets-keys", keys, status=78)
-    assert f"--secrets-keys: {said}" in told
-    assert FIRST not in told
+def test_a_server_does_not_start_with_a_key_that_is_invalid(tmp_path: Path, keys: str, result: str):
+    reported = refused_to_start(tmp_path, "--database", f"sqlite:///{tmp_path}/x.db", "--secrets-keys", keys, status=78)
+    assert f"--secrets-keys: {result}" in reported
+    assert FIRST not in reported

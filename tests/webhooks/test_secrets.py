@@ -22,10 +22,10 @@ async def test_both_secrets_sign_while_they_overlap(hook: Hooks, receiver: Recei
     webhook_id = created.webhook.webhook_id
     rotated = await rotate(hook, webhook_id, overlap=HOUR)
     await hook.api.create(kind)
-    told = await receiver.next()
-    assert len(told.headers["webhook-signature"].split()) == 2
-    assert told.verified_by(created.secret)
-    assert told.verified_by(rotated.secret)
+    reported = await receiver.next()
+    assert len(reported.headers["webhook-signature"].split()) == 2
+    assert reported.verified_by(created.secret)
+    assert reported.verified_by(rotated.secret)
     assert rotated.secret != created.secret
 
     newest, oldest = rotated.webhook.secrets
@@ -38,9 +38,9 @@ async def test_without_an_overlap_the_old_secret_ends_at_once(hook: Hooks, recei
     created = await hook.create(receiver, kind, event_types=CREATED)
     rotated = await rotate(hook, created.webhook.webhook_id, overlap=timedelta(0))
     await hook.ping(created.webhook.webhook_id)
-    told = await receiver.next()
-    assert told.verified_by(rotated.secret)
-    assert not told.verified_by(created.secret)
+    reported = await receiver.next()
+    assert reported.verified_by(rotated.secret)
+    assert not reported.verified_by(created.secret)
     assert len(rotated.webhook.secrets) == 1
 
 
@@ -50,9 +50,9 @@ async def test_an_overlap_ends_by_time(hook: Hooks, receiver: Receiver, kind: st
     both = True
     while both:
         await hook.ping(created.webhook.webhook_id)
-        told = await receiver.next()
-        assert told.verified_by(rotated.secret)
-        both = told.verified_by(created.secret)
+        reported = await receiver.next()
+        assert reported.verified_by(rotated.secret)
+        both = reported.verified_by(created.secret)
 
 
 async def test_a_repeated_rotation_leaves_the_first_secret_in_force(hook: Hooks, receiver: Receiver, kind: str):
@@ -60,13 +60,13 @@ async def test_a_repeated_rotation_leaves_the_first_secret_in_force(hook: Hooks,
     webhook_id = created.webhook.webhook_id
     secrets = [created.secret] + [(await rotate(hook, webhook_id, overlap=HOUR)).secret for _ in range(4)]
     await hook.ping(webhook_id)
-    told = await receiver.next()
-    assert all(told.verified_by(secret) for secret in secrets)
+    reported = await receiver.next()
+    assert all(reported.verified_by(secret) for secret in secrets)
 
     last = await rotate(hook, webhook_id, overlap=2 * HOUR)  # one too many: the one whose time ends first goes
     await hook.ping(webhook_id)
-    told = await receiver.next()
-    assert [told.verified_by(secret) for secret in [*secrets, last.secret]] == [False] + [True] * 5
+    reported = await receiver.next()
+    assert [reported.verified_by(secret) for secret in [*secrets, last.secret]] == [False] + [True] * 5
 
 
 async def test_secrets_are_shown_at_creation_and_rotation_alone(hook: Hooks, receiver: Receiver, kind: str):

@@ -156,7 +156,7 @@ class ProtoCodec:
         return message if cursor else message + _NO_CURSOR
 
     def left(self, message: bytes) -> bytes:
-        """Return the message changed into one that says that a job no longer matches; a deletion stays one."""
+        """Return the message changed into one that announces that a job no longer matches; a deletion stays one."""
         return message + _LEFT
 
     def audited(self, position: int, message: bytes) -> bytes | None:

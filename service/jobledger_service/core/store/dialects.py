@@ -68,7 +68,7 @@ class Dialect(Protocol):
         return f"{self.insert(table, names, count)} {_added(table, names, keys)}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
-        """Return an INSERT that can be told what to do on a conflict."""
+        """Return an INSERT that can have an ON CONFLICT clause."""
 
     def values(self, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
         """Return the parameters of `insert`, `update` or `add`."""

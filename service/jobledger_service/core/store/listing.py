@@ -52,7 +52,7 @@ BUDGET: Final = Budget()
 class FoundKeys:
     """A page of keys, in order; `next` is where the following page begins, None after the last.
 
-    `count` is how many jobs match, as far as that was asked for; `more` says that there may be more.
+    `count` is how many jobs match, as far as that was asked for; `more` is true when there may be more.
     """
 
     keys: Sequence[PageKey]
@@ -97,7 +97,7 @@ def _page(seen: Sequence[PageKey], listing: Listing, walker: "_Walker") -> Found
 
 
 class _Walker:
-    """Walks the routes of a list one after the other; `after` is the last place that it looked at."""
+    """Walks the routes of a list one after the other; `after` is the last place that it read."""
 
     def __init__(self, steps: Steps, listing: Listing) -> None:
         self.after = listing.after
@@ -120,7 +120,7 @@ class _Walker:
         self._routes = []
 
     def scan(self, max_rows: int, wanted: int) -> list[PageKey]:
-        """Return the next keys that pass the tests, having looked at no more than `most` rows of a route."""
+        """Return the next keys that pass the tests, having read at most `most` rows of a route."""
         found: list[PageKey] = []
         while self._routes:
             route, after = self._routes[0], self._after(self._routes[0])
@@ -140,7 +140,7 @@ class _Walker:
         return next(iter(self._steps.fetch(replace(route, tests={}), 1, skip=max_rows - 1, after=after)), None)
 
     def _after(self, route: Route) -> PageKey | None:
-        """Return the place on a route after which to go on: None for a route that begins after all places so far."""
+        """Return the place on a route after which to continue: None for a route that begins after all places so far."""
         if route.place is not None and self.after is not None and self.after.value != route.place:
             return None
         return self.after

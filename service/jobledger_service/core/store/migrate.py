@@ -34,9 +34,9 @@ def upgrade(database: Database, versions: Sequence[Path] = (VERSIONS,)) -> bool:
         if _is_current(connection, versions):
             return False
         _migrate(connection, versions)
-        if connection.execute(select(ledger.c.one)).first() is None:
+        if connection.execute(select(ledger.c.id)).first() is None:
             values = {"position": 0, "trimmed": 0, "commit_time": 0, "writer_level": WRITER_LEVEL, **epoch_values()}
-            connection.execute(insert(ledger).values(one=1, **values))
+            connection.execute(insert(ledger).values(id=1, **values))
         return True
 
 

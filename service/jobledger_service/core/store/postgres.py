@@ -79,7 +79,7 @@ def bounded(given: Mapping[str, Any], limits: TimeLimits) -> dict[str, Any]:
 
 
 def _options(limits: TimeLimits) -> str:
-    """Return what the server is told: of two values for a setting the later one holds."""
+    """Return the options of the connection: of two values for a setting the later one counts."""
     timeouts = {
         "statement_timeout": limits.statement,
         "lock_timeout": limits.lock,

@@ -80,7 +80,7 @@ class Statements:
         )
         self.take_positions = (
             update(ledger)
-            .where(ledger.c.one == 1)
+            .where(ledger.c.id == 1)
             .values(position=ledger.c.position + bindparam("taken"), commit_time=_later)
             .returning(ledger.c.position, ledger.c.commit_time)
         )

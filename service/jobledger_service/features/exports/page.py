@@ -31,9 +31,9 @@ class ExportedJob(MsgStruct, frozen=True):
 
 
 class ExportPage(MsgStruct, frozen=True):
-    """Jobs that are, or may be, meant, oldest first; `through` is the last place looked at, None after the last job.
+    """Jobs that are, or may be, meant, oldest first; `through` is the last place read, None after the last job.
 
-    `looked_at` counts the jobs that exist now, of those that were looked at; `position` is when that was.
+    `looked_at` counts the jobs that exist now, of those that were read; `position` is when that was.
     """
 
     shown: Sequence[ExportedJob]

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, select, upda
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import jobs, limits, limits_passing, parked, slots_free
+from jobledger_service.core.store.tables import jobs, limits, limits_removable, parked, slots_free
 
 from .rules import LAST_SCOPE, Limit, limit_key
 
@@ -115,7 +115,7 @@ class LimitStore:
         A limit that a commit holds is passed over: it may be about to be taken, and a row that was read before it
         was locked would be deleted under the job that took it.
         """
-        idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before, limits_passing)
+        idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before, limits_removable)
         gone = select(limits.c.limit_key).where(idle).order_by(limits.c.set_time).limit(limit)
         gone = gone.with_for_update(skip_locked=True)
         with self._database.write() as connection:

@@ -49,7 +49,7 @@ class SqlHistoryStore:
             newest: int = old[-1].position
             connection.execute(delete(events).where(events.c.position <= newest))
             # Last, as commits wait for this row; both are seen together.
-            connection.execute(update(ledger).where(ledger.c.one == 1).values(trimmed=newest))
+            connection.execute(update(ledger).where(ledger.c.id == 1).values(trimmed=newest))
             return newest
 
     def _keep(self, connection: Connection, old: Sequence[Any]) -> None:

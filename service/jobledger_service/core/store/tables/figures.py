@@ -58,7 +58,7 @@ slots_free = and_(
     or_(limits.c.max_running.is_(None), limits.c.running < limits.c.max_running),
 )
 """A slot for which jobs wait."""
-limits_passing = or_(limits.c.by_job, limits.c.max_running.is_(None))
+limits_removable = or_(limits.c.by_job, limits.c.max_running.is_(None))
 """What no operator set, or set aside: it goes when nothing uses it."""
 Index("limits_free", limits.c.limit_key, sqlite_where=slots_free, postgresql_where=slots_free)
-Index("limits_passing", limits.c.set_time, sqlite_where=limits_passing, postgresql_where=limits_passing)
+Index("limits_removable", limits.c.set_time, sqlite_where=limits_removable, postgresql_where=limits_removable)

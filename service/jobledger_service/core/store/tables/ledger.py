@@ -96,14 +96,14 @@ audit = Table(
 ledger = Table(
     "ledger",
     metadata,
-    Column("one", SmallInteger, primary_key=True, autoincrement=False),
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
     Column("epoch", Text, nullable=False),
     Column("token_secret", LargeBinary, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("trimmed", BigInteger, nullable=False),
     Column("commit_time", BigInteger, nullable=False),
     Column("writer_level", Integer, nullable=False),
-    CheckConstraint("one = 1", name="one_row"),
+    CheckConstraint("id = 1", name="one_row"),
     CheckConstraint("trimmed BETWEEN 0 AND position", name="trimmed_in_range"),
 )
 

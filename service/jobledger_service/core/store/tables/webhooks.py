@@ -77,7 +77,7 @@ Index(
     postgresql_where=pending,
 )
 Index("deliveries_pending", deliveries.c.create_time, sqlite_where=pending, postgresql_where=pending)
-Index("deliveries_over", deliveries.c.end_time, sqlite_where=over, postgresql_where=over)
+Index("deliveries_ended", deliveries.c.end_time, sqlite_where=over, postgresql_where=over)
 Index(
     "deliveries_dead",
     deliveries.c.webhook_key,
@@ -90,7 +90,7 @@ Index(
 webhook_checkpoint = Table(
     "webhook_checkpoint",
     metadata,
-    Column("one", SmallInteger, primary_key=True, autoincrement=False),
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
     Column("position", BigInteger, nullable=False),
-    CheckConstraint("one = 1", name="one_row"),
+    CheckConstraint("id = 1", name="one_row"),
 )

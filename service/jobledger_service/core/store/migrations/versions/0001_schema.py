@@ -25,5 +25,5 @@ def upgrade() -> None:
     indexes = [index for table in metadata.sorted_tables for index in table.indexes]
     for index in sorted(indexes, key=lambda index: (index.name == LAST, index.name)):
         index.create(connection)
-    connection.execute(insert(webhook_checkpoint).values(one=1, position=0))
+    connection.execute(insert(webhook_checkpoint).values(id=1, position=0))
     create_full_text()
