@@ -235,6 +235,10 @@ async def test_nobody_beside_a_reader_of_large_jobs_is_refused_or_mixed_up(
     assert all(map(fits, answers))
 
 
+BYTEA = 17
+"""The number of PostgreSQL's type, whose values come in hexadecimal digits."""
+
+
 class Fetched:
     """Counts the bytes that a database gives: rows of SQLite as they are fetched, whole results of PostgreSQL."""
 
@@ -253,8 +257,12 @@ class Fetched:
 
     def _executed(self, _: object, cursor: object, *__: object) -> None:
         if isinstance(cursor, psycopg.Cursor) and (result := cursor.pgresult) is not None:
+            binary = [result.ftype(column) == BYTEA for column in range(result.nfields)]
             for row in range(result.ntuples):
-                self.bytes += sum(len(result.get_value(row, column) or b"") for column in range(result.nfields))
+                sizes = [len(result.get_value(row, column) or b"") for column in range(result.nfields)]
+                self.bytes += sum(
+                    size // 2 if is_binary else size for size, is_binary in zip(sizes, binary, strict=True)
+                )
 
 
 def open_beside(large: Large, directory: Path) -> Database:
