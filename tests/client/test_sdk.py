@@ -149,7 +149,7 @@ async def test_wait_ends_after_its_timeout(client: AsyncJobClient, kind: str):
 async def test_errors_come_by_reason(client: AsyncJobClient, kind: str):
     job = (await client.create_job(kind, request_id=kind)).job
     with pytest.raises(RequestIdReusedError):
-        await client.create_job(kind, request_id=kind, priority=9)
+        await client.create_job(kind, request_id=kind, item_count=9)
     with pytest.raises(InvalidFieldError) as caught:
         await client.create_job(kind, priority=11, item_count=0)
     assert {violation.field for violation in caught.value.field_violations} == {"priority", "item_count"}

@@ -71,7 +71,7 @@ async def test_heartbeats_keep_a_lease_for_as_long_as_they_come(api: Api, kind: 
         kinds = f"{kind}.kept{lease.seconds}", f"{kind}.silent{lease.seconds}"
         job_id = (await api.create(kinds[0])).job_id
         [kept] = await api.claim(kinds[0], lease_duration=lease)
-        if (await api.report(kept, percent=1)).status == OK:  # from now on sixty seconds
+        if (await api.report(kept, percent=1, lease_duration=60 * SECOND)).status == OK:
             break
     # Another lease, taken later and as short as the first, says when the first would have expired.
     await expired(api, kinds[1], lease)

@@ -1,5 +1,6 @@
 """Both services over one channel, with the few calls that most tests begin with."""
 
+from datetime import timedelta
 from uuid import uuid4
 
 import grpc
@@ -67,10 +68,13 @@ class Api:
         request = ClaimChunksRequest(kinds=[kind], max_chunks=max_chunks, worker=worker, **fields)
         return list((await self.work.ClaimChunks(request)).chunks)
 
-    async def report(self, claimed: ClaimedChunk, **progress: object) -> HeartbeatResult:
+    async def report(
+        self, claimed: ClaimedChunk, *, lease_duration: timedelta | None = None, **progress: object
+    ) -> HeartbeatResult:
         """Send a heartbeat with progress for one chunk."""
         report = LeaseReport(lease_token=claimed.lease.token, progress=ProgressReport(**progress))
-        return (await self.work.Heartbeat(HeartbeatRequest(reports=[report]))).results[0]
+        request = HeartbeatRequest(reports=[report], lease_duration=lease_duration)
+        return (await self.work.Heartbeat(request)).results[0]
 
     async def complete(self, *claimed: ClaimedChunk, **fields: object) -> list[LeaseResult]:
         """Complete chunks, each with the same fields."""
