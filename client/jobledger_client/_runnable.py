@@ -14,8 +14,16 @@ class Runnable:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, drain, and return. Call it on the main thread of a process."""
-        asyncio.run(self._run())
+        """Serve until SIGTERM or SIGINT, drain, and return. Call it on the main thread of a process.
+
+        Raises RuntimeError within an event loop: `await serve()` there.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run(self._run())
+        else:
+            raise RuntimeError(f"{type(self).__name__}.run() makes an event loop of its own: await serve() in this one")
 
     async def serve(self) -> None:
         """Serve until `stop`."""

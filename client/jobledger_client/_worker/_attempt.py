@@ -242,7 +242,10 @@ class Attempt:
             elif self._stop is not None:
                 await self._release(self._stop.value)
             elif error is not None:
-                logger.warning("%s failed: %s\n%s", self, error_text(error)[:1_024], traceback_text(error))
+                if isinstance(error, RetryLater):
+                    logger.info("%s is tried again after %s: %s", self, error.delay, error_text(error)[:1_024])
+                else:
+                    logger.warning("%s failed: %s\n%s", self, error_text(error)[:1_024], traceback_text(error))
                 await self._fail(error, retryable=not isinstance(error, NotRetryable))
             elif (postponed := self._context.postponed) is not None:
                 await self._release(postponed.reason, postponed.after)
