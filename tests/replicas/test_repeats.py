@@ -35,7 +35,7 @@ async def test_jobs_that_are_created_at_all_replicas_in_any_order_are_one_each(a
 async def test_a_job_id_that_two_want_at_once_for_different_jobs_goes_to_one(apis: list[Api], kind: str):
     for n in range(ROUNDS):
         calls = [
-            api.jobs.CreateJob(CreateJobRequest(kind=kind, job_id=f"{kind}-{n}", display_name=f"{at}"))
+            api.jobs.CreateJob(CreateJobRequest(kind=kind, job_id=f"{kind}-{n}", item_count=at + 1))
             for at, api in enumerate(apis)
         ]
         answers = await asyncio.gather(*calls, return_exceptions=True)
