@@ -170,7 +170,7 @@ def test_an_import_that_is_taken_is_a_state_that_the_domain_reaches(imported: Im
     taken = is_taken(imported)
     event("taken" if taken else "refused")
     assume(taken)
-    step = import_job(imported, "caller", NOW)
+    step = import_job(imported, "caller")
     replay = Replay(imported)
     reached = replay.run()
     assert (reached.state, reached.counts, reached.retry_count) == (
@@ -189,7 +189,7 @@ def test_an_import_that_is_taken_is_a_state_that_the_domain_reaches(imported: Im
 @given(histories())
 def test_an_import_keeps_the_promises_of_a_job_and_can_continue(imported: ImportedJob):
     assume(is_taken(imported))
-    step = import_job(imported, "caller", NOW)
+    step = import_job(imported, "caller")
     job, chunks = step.job, {chunk.index: chunk for chunk in step.chunks}
     counted = Counter(chunk.state for chunk in chunks.values())
     assert {state: getattr(job.counts, state.lower()) for state in ChunkState} == {s: counted[s] for s in ChunkState}

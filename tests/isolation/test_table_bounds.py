@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from uuid import uuid4
 
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
@@ -101,7 +102,7 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
         on_merged=nothing,
         on_unreadable=nothing,
         clock=lambda: clock[0],
-        new_id=lambda: "id",
+        new_id=lambda: str(uuid4()),
         sample_jitter=lambda: 0.5,
         random_bytes=bytes,
         monotonic=time.monotonic,

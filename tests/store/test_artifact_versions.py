@@ -194,7 +194,7 @@ def test_versions_go_with_the_last_event_that_needs_them(ledger: LargeLedger):
 
 
 def imported(name: str) -> ImportJobs:
-    spec = JobSpec(ALICE, "big", "k", name.encode())
+    spec = JobSpec(ALICE, "big", "k", name.encode(), uid_bytes=name.encode() * 16)
     job = ImportedJob(
         new=NewJob(spec, [1]),
         state=JobState.COMPLETED,

@@ -212,12 +212,16 @@ class JobCalls:
         self,
         job_id: str,
         *,
+        uid: str = "",
         page_size: int = 0,
         page_token: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListJobEventsResponse, JobEvent]:
-        """List a job's history, oldest first, also of a deleted job. `page_size` is 1 to 500, 100 when 0."""
-        request = rpc.ListJobEventsRequest(job_id=job_id, page_size=page_size, page_token=page_token)
+        """List a job's history, oldest first, also of a deleted job. `page_size` is 1 to 500, 100 when 0.
+
+        `uid` names one of several jobs that had this job_id one after the other; empty: the present one, or else the last.
+        """
+        request = rpc.ListJobEventsRequest(job_id=job_id, uid=uid, page_size=page_size, page_token=page_token)
         return Pages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
 
     def watch(

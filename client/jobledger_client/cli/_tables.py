@@ -208,6 +208,7 @@ def outcome(one: Job) -> Text:
 def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     progress = one.progress
     yield "job", one.job_id
+    yield "uid", one.uid
     yield "name", one.display_name
     yield "kind", one.kind
     yield "owner", one.owner

@@ -180,6 +180,7 @@ class ProtoCodec:
 
 def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
     message.job_id = record.job.spec.job_id
+    message.uid = record.job.spec.uid
     message.owner = record.job.spec.owner
     message.revision = record.job.revision
     for change in record.changes:
@@ -230,11 +231,11 @@ def _artifacts_of(record: Record, of_job: bytes, listed: Sequence[Chunk]) -> dic
     """Return the artifacts that the message of a record shows, and those that it changed."""
     job, found = record.job, {}
     if job.artifacts_revision is not None:
-        found[ArtifactsKey(job.key, job.spec.incarnation, JOB_ITSELF, job.artifacts_revision)] = of_job
+        found[ArtifactsKey(job.key, job.spec.uid_bytes, JOB_ITSELF, job.artifacts_revision)] = of_job
     changed = [chunk for chunk in record.chunks if chunk.artifacts_revision == job.revision]
     for chunk in chain(listed, changed):
         if chunk.artifacts_revision is not None:
-            key = ArtifactsKey(job.key, job.spec.incarnation, chunk.index, chunk.artifacts_revision)
+            key = ArtifactsKey(job.key, job.spec.uid_bytes, chunk.index, chunk.artifacts_revision)
             found[key] = convert.encoded_artifacts(chunk_pb2.Chunk(), chunk.artifacts)
     return found
 

@@ -186,8 +186,10 @@ class JobService:
 
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
         limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
-        job_id = read.job_id(request)
-        return await self.queries.list_events(caller.owner, job_id, limit, request.page_token, self._encoded_events)
+        job_id, uid = read.job_id(request), read.job_uid(request)
+        return await self.queries.list_events(
+            caller.owner, job_id, uid, limit, request.page_token, self._encoded_events
+        )
 
     def _encoded_events(self, page: EventPage) -> bytes:
         named = ((row.position, row) for row in page.rows)

@@ -67,6 +67,15 @@ def job_id_of(key: str) -> str:
     return key.partition("/")[2]
 
 
+NO_UID: Final = bytes(16)
+"""That of a job that is only validated."""
+
+
+def uid_of(text: str) -> bytes:
+    """Return the bytes of a uid in its canonical form."""
+    return bytes.fromhex(text.replace("-", ""))
+
+
 class JobSpec(MsgStruct, frozen=True):
     """What a job has from its creation on, unchanged."""
 
@@ -82,13 +91,16 @@ class JobSpec(MsgStruct, frozen=True):
     """The trace in which it was created, for its workers; empty for none."""
     unique_key: str = ""
     """The key that no other unfinished job of its owner and kind has; empty for none."""
-    import_time: int | None = None
-    """When a job with a history came into the ledger; None for a job that was created in it."""
+    uid_bytes: bytes = NO_UID
+    """The job's own identity, a UUID that no other job ever has: it tells it from others with the same key."""
 
     @property
-    def incarnation(self) -> int:
-        """When the ledger got the job: it tells the job from an earlier one with the same key."""
-        return self.create_time if self.import_time is None else self.import_time
+    def uid(self) -> str:
+        """The identity in its canonical form; empty for none."""
+        if self.uid_bytes == NO_UID:
+            return ""
+        digits = self.uid_bytes.hex()
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
     @property
     def key(self) -> str:
@@ -233,7 +245,8 @@ class Job(MsgStruct, frozen=True):
     @property
     def etag(self) -> str:
         """The tag of this revision of this job; a job created again under the same id has other etags."""
-        return f"{self.spec.incarnation:x}-{self.revision:x}"
+        random = self.spec.uid_bytes[8:].hex()  # that of a UUIDv7: the tag is stored with each change
+        return f"{random}-{self.revision:x}"
 
     @property
     def eta(self) -> int | None:

@@ -14,7 +14,7 @@ from .cells import Row
 from .entry import JOB_ITSELF
 from .reads import JobRead
 from .row_functions import body_reader, row_reader, row_writer
-from .tables import artifact_versions, incarnation, jobs
+from .tables import artifact_versions, jobs
 
 JOB_COLUMNS, job_of = row_reader(Job, JOB_FIELDS, jobs)
 """The columns of a job and of its artifacts, which WHOLE_JOBS has, and the function from a row of them to the job."""
@@ -22,7 +22,7 @@ WHOLE_JOBS: Final = jobs.outerjoin(
     artifact_versions,
     and_(
         artifact_versions.c.job_key == jobs.c.job_key,
-        artifact_versions.c.incarnation == incarnation,
+        artifact_versions.c.uid == jobs.c.uid,
         artifact_versions.c.chunk_index == JOB_ITSELF,
         artifact_versions.c.revision == jobs.c.artifacts_revision,
     ),

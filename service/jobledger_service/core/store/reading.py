@@ -59,6 +59,7 @@ from .tables import (
     runs,
     schema_version,
 )
+from .trails import Trail, read_trail
 from .unreadable_rows import UnreadableRows
 from .writer_level import read_writer_level
 
@@ -221,10 +222,17 @@ class ReadStore:
             rows = with_artifacts(connection, [row[:-1] for row in found])
         return _events_read(rows, sum(map(_size, found)), after, limit, position, trimmed)
 
-    def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
-        """Return a job's events after a position, oldest first: first from the audit trail, then without artifacts."""
+    def job_events(self, job_key: str, uid: bytes | None, after: int, limit: int) -> tuple[Trail, EventsRead] | None:
+        """Return events of a job's trail after a position, oldest first: first from the audit trail, without artifacts.
+
+        They may go on past its end. None when there is no such trail.
+        """
         with self._database.read() as connection:
+            trail = read_trail(connection, job_key, uid)
+            if trail is None:
+                return None
             position, trimmed = connection.execute(_ENDS).one()
+            after = max(after, trail.begin)
             wanted: dict[str, object] = {"after": after, "key": job_key, "most": limit}
             kept = connection.execute(_AUDIT, wanted)
             rows = [EventRow(position, key, message, None) for position, key, message in kept]
@@ -235,7 +243,7 @@ class ReadStore:
                 found = connection.execute(_EVENTS_OF_JOB, wanted).all()
                 rows += [EventRow(*row[:4]) for row in found]
                 size += sum(map(_size, found))
-        return _events_read(rows, size, after, limit, position, trimmed)
+        return trail, _events_read(rows, size, after, limit, position, trimmed)
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has expired."""
