@@ -19,7 +19,7 @@ from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.job import NO_OUTPUTS, Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED, ChunkState
 from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
@@ -190,7 +190,7 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
 def _snapshot(read: JobRead, cursor: bytes) -> bytes:
     head = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor).SerializeToString()
     check_chunks(read.chunks, read.inputs)
-    _, job = shown_job(replace(read, chunks=(), next_chunks=""))
+    _, job = shown_job(replace(read, chunks=(), next_chunks="", outputs=NO_OUTPUTS))
     parts = [head, joined.field(_JOB, job)]
     left = MAX_MESSAGE_BYTES - sum(map(len, parts))
     omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW

@@ -169,12 +169,12 @@ class JobService:
         return await self.queries.list_chunks(caller.owner, job_id, states, limit, request.page_token, show)
 
     def _encoded_chunks(self, job_id: str, page: ChunkPage) -> bytes:
-        inputs = page.read.inputs.chunks
+        inputs, outputs = page.read.inputs.chunks, page.read.outputs.chunks
 
         def encode(chunk: Chunk) -> bytes:
-            check_chunks([chunk], page.read.inputs)
+            check_chunks([chunk], page.read.inputs, page.read.outputs)
             part = api.ListChunksResponse()
-            convert.fill_chunk(part.chunks.add(), chunk, inputs.get(chunk.index))
+            convert.fill_chunk(part.chunks.add(), chunk, inputs.get(chunk.index), outputs.get(chunk.index))
             return part.SerializeToString()
 
         named = ((chunk.index, chunk) for chunk in page.read.chunks)

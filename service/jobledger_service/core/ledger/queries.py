@@ -100,7 +100,8 @@ class Queries:
     async def show_job(self, key: str, show: ShowJob[R], *, full: bool, for_watch: bool = False) -> R:
         """Return `show` of a job, as it is after every acknowledged write; raises JobUnreadable.
 
-        Small jobs are read with those of other calls. Others are read in their owner's turn, and shown there.
+        Small jobs are read with those of other calls. Others are read in their owner's turn, and shown there; without
+        outputs for a watch, as these would take the room of chunks.
         """
         small = await self._small_jobs[full].load(key)
         if small.unreadable:
@@ -108,10 +109,10 @@ class Queries:
         if small.read is not None:
             return show(small.read, small.position)
         run = self._readers.for_watch if for_watch else self._readers.for_owner
-        return await run(owner_of(key), self._read_and_show, key, show, full)
+        return await run(owner_of(key), self._read_and_show, key, show, full, not for_watch)
 
-    def _read_and_show(self, key: str, show: ShowJob[R], full: bool) -> R:  # noqa: FBT001  given by position to a thread
-        read = self._store.read_jobs([key], View.FULL if full else View.BASIC)
+    def _read_and_show(self, key: str, show: ShowJob[R], full: bool, with_outputs: bool) -> R:  # noqa: FBT001  given by position to a thread
+        read = self._store.read_jobs([key], View.FULL if full else View.BASIC, with_outputs=with_outputs)
         if key in read.unreadable:
             raise JobUnreadable(job_id_of(key))
         return show(self._with_next(read.jobs.get(key)), read.position)
@@ -136,7 +137,7 @@ class Queries:
         keys = [job_key(owner, job_id) for job_id in job_ids]
 
         def read_and_show() -> R:
-            read = self._store.read_jobs(keys, view)
+            read = self._store.read_jobs(keys, view, with_outputs=True)
             return show(replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()}))
 
         return await self._readers.for_owner(owner, read_and_show)

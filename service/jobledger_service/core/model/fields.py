@@ -101,6 +101,7 @@ JOB_FIELDS: Final = (
     Field("progress.work_done", Kept.COLUMN),
     Field("artifacts_revision", Kept.COLUMN),
     Field("declared_result", Kept.CURRENT),
+    Field("output_bytes", Kept.COLUMN),
     Field("first_failure", Kept.CURRENT),
     Field("cancel_deadline", Kept.COLUMN),
     Field("expires_by_rule", Kept.CURRENT),

@@ -52,6 +52,13 @@ class Inputs(MsgStruct, frozen=True):
     chunks: Mapping[int, bytes] = {}
 
 
+class Outputs(Inputs, frozen=True):
+    """Encoded Structs: a job's output, and those of its chunks that have one."""
+
+
+NO_OUTPUTS: Final = Outputs()
+
+
 def job_key(owner: str, job_id: str) -> str:
     """Return the ledger-wide key of a job; a job_id is unique within its owner only."""
     return f"{owner}/{job_id}"
@@ -192,6 +199,8 @@ class Job(MsgStruct, frozen=True):
     artifacts_revision: int | None = None
     """The revision that last changed the artifacts; None when there are none."""
     declared_result: str = ""
+    output_bytes: int | None = None
+    """The bytes of the output that was declared last, encoded; None when there is none."""
     first_failure: WorkError | None = None
     cancel_reason: str = ""
     cancel_deadline: int | None = None

@@ -63,6 +63,7 @@ SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     jobs.c.moving,
     jobs.c.artifacts_revision,
     _artifact_bytes,
+    jobs.c.output_bytes,
 )
 """The columns of a job that are read from WHOLE_JOBS, without its artifacts."""
 WHOLE_COLUMNS: Final = (*SHOWN_COLUMNS, artifact_versions.c.encoded)
@@ -75,11 +76,26 @@ SHOWN_BYTES: Final[ColumnElement[int]] = (
 
 def job_read(row: Sequence[Any]) -> JobRead:
     """Return the job of a row of SHOWN_COLUMNS, without its artifacts; raises ValueError when these are missing."""
-    key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, version, artifact_bytes = row
+    (
+        key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, version, artifact_bytes,
+        output_bytes,
+    ) = row  # fmt: skip
     if version is not None and artifact_bytes is None:
         raise ValueError("the artifacts are missing")
     size = len(fixed) + len(moving) + (artifact_bytes or 0)
-    return JobRead(key, JobState(state), revision, create_time, priority, parked_for, chunk_count, fixed + moving, size)
+    shown_output = output_bytes or 0 if state == JobState.COMPLETED else 0
+    return JobRead(
+        key,
+        JobState(state),
+        revision,
+        create_time,
+        priority,
+        parked_for,
+        chunk_count,
+        fixed + moving,
+        size,
+        shown_output,
+    )
 
 
 def whole_job_read(row: Sequence[Any]) -> JobRead:

@@ -145,6 +145,15 @@ unique_keys = Table(
 )
 """The keys of jobs that have not ended."""
 
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
+    Column("chunk_index", Integer, primary_key=True, autoincrement=False),
+    Column("encoded", LargeBinary, nullable=False),
+)
+"""The outputs of chunks, and of jobs, encoded."""
+
 job_words = Table(
     "job_words",
     metadata,
