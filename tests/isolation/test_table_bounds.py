@@ -79,7 +79,7 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
     await WebhookServiceStub(api.channel).CreateWebhook(hook)
     for n in range(2):
         job = await api.create(kind, request_id=f"r{n}", limits=[{"max_running": 5}])
-        await api.complete(*await api.claim(kind))
+        await api.complete(*await api.claim(kind), output={"x": n}, job_output={"x": n})
     await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
     await api.create(kind, unique_key="one")
     run = await api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": [kind]}))
