@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
+from google.protobuf.json_format import MessageToDict
 from jobledger_client import JobClient
 
 from examples import processes
@@ -38,7 +39,7 @@ def totals_of(client: JobClient, job_id: str) -> Totals:
     """Add up what the chunks found."""
     totals = Totals()
     for chunk in client.list_chunks(job_id):
-        totals += Totals(**{name: int(value) for name, value in chunk.output.items()})
+        totals += Totals(**{name: int(value) for name, value in MessageToDict(chunk.output).items()})
     return totals
 
 
