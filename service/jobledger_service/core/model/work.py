@@ -81,7 +81,7 @@ NOTHING_NEW: Final = WorkReport("")
 def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | None, now: int) -> Step:
     """Extend a held lease and apply the report; only a report with something new is a change.
 
-    No lease lasts longer than the job's attempt_timeout allows. A lease keeps its duration, in microseconds, unless `lease_duration` is another one.
+    A lease keeps its duration, in microseconds, unless `lease_duration` is another one; it ends with its attempt.
     """
     duration = lease_duration or chunk.lease_duration
     end = _lease_end(job, chunk.start_time or now, duration, now)
@@ -206,7 +206,8 @@ def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, others: J
 def expire(job: Job, chunk: Chunk, jitter_sample: float, others: JobChunks, now: int, delay: int = 0) -> Step | None:
     """End a lease that expired `delay` microseconds ago as a failed attempt; None when it has not.
 
-    An attempt whose lease lasted until its attempt_timeout has timed out. Reports that arrived before its end are applied during the delay.
+    An attempt whose lease lasted until its attempt_timeout has timed out: this is where an attempt ends by time.
+    Reports that arrived before the end are applied during the delay.
     """
     if chunk.state is not ChunkState.PROCESSING or chunk.lease_expire_time is None:
         return None

@@ -38,7 +38,7 @@ SERVICE_JOBS_DUE: Final = exists().select_from(chunks).where(of_service)
 
 
 class SqlDueStore:
-    """Finds what is due by `conditions`, by duty; leases expire and runs time out `delay` microseconds after their end."""
+    """Finds what is due by `conditions`, by duty; leases and runs end `delay` microseconds after their time."""
 
     def __init__(self, database: Database, delay: int, conditions: Mapping[str, ColumnElement[bool]]) -> None:
         self._duties = list(conditions)
