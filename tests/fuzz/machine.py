@@ -137,7 +137,10 @@ class LedgerMachine(RuleBasedStateMachine):
         limited: bool,
         again: bool,
     ) -> None:
-        """Create a job, with time limits that it does not reach or without; now and then under the id of one that was deleted, or that the other owner has."""
+        """Create a job, perhaps with time limits that it does not reach.
+
+        It is now and then under the id of one that was deleted, or that the other owner has.
+        """
         job_id = f"{self.kinds[0]}-{len(self.requests)}"
         free = [job.job_id for job in (*self.ledger.gone, *self.ledger.jobs.values())]
         if again and free and (owner, free[-1]) not in self.ledger.jobs:
