@@ -112,6 +112,7 @@ OFFERED = [
     "Stage",
     "StatisticsCalls",
     "StatsStep",
+    "StopReason",
     "StoreUnavailableError",
     "SystemStatus",
     "TaskToStop",
