@@ -64,6 +64,13 @@ class ChunkState(ContractEnum):
     CANCELLED = 5
 
 
+class HoldReason(ContractEnum):
+    """Why a waiting chunk may not be claimed yet."""
+
+    LIMIT = 1
+    BACKOFF = 3
+
+
 class ChangeType(ContractEnum):
     """What happened to a job or a chunk, in events and watches."""
 

@@ -67,6 +67,7 @@ OFFERED = [
     "FieldViolation",
     "ForeignCursorError",
     "HistoryTrimmedError",
+    "HoldReason",
     "ImportCalls",
     "InternalError",
     "InvalidFieldError",

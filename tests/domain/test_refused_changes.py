@@ -131,7 +131,11 @@ def test_a_chunk_is_claimed_only_while_it_waits_is_due_and_has_a_slot():
     queued, waiting = created()
     later = replace(waiting[0], not_before=5)
     refusal_of(lambda: work.claim(queued, later, BY, 4), ChunkNotClaimable, "not yet due")
-    assert work.claim(queued, later, BY, 5).job.state is JobState.RUNNING
+    refusal_of(lambda: work.claim(queued, later, BY, 5), ChunkNotClaimable, "not yet due")
+    assert work.lift_backoff(queued, later, 4) is None
+    lifted = work.lift_backoff(queued, later, 5)
+    assert lifted is not None
+    assert work.claim(lifted.job, lifted.chunks[0], BY, 5).job.state is JobState.RUNNING
     parked = replace(queued, parked_for="o/kind:k")
     refusal_of(lambda: work.claim(parked, waiting[0], BY, 4), ChunkNotClaimable, "limit 'kind:k'")
 

@@ -10,7 +10,7 @@ from jobledger_service.core.model.chunk import NO_KIND
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.due import LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
+from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
@@ -33,6 +33,7 @@ from sqlalchemy import event
 
 DUE = {
     "leases": LEASES_DUE,
+    "holds": HOLDS_DUE,
     "slots": SLOTS_DUE,
     "service jobs": SERVICE_JOBS_DUE,
     "webhook events": EVENTS_DUE,
@@ -86,7 +87,7 @@ def test_a_claim_of_one_job_walks_its_chunks_in_the_index_of_what_waits(database
     ("duty", "index"),
     [
         ("expired_leases", "chunks_leased"),
-        ("due_retries", "chunks_delayed"),
+        ("due_backoffs", "chunks_delayed"),
         ("overdue_cancels", "jobs_cancelling"),
         ("expired_jobs", "jobs_expiring"),
     ],

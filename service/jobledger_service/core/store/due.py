@@ -20,9 +20,9 @@ _LEASE_CUTOFF: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
 """The time up to which ended leases expire."""
 LEASES_DUE: Final = or_(
     exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _LEASE_CUTOFF),
-    exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),
     exists().select_from(jobs).where(cancelling, jobs.c.cancel_deadline <= _NOW),
 )
+HOLDS_DUE: Final = exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW)
 SERVICE_JOBS_DUE: Final = exists().select_from(chunks).where(of_service)
 
 

@@ -241,8 +241,8 @@ class ReadStore:
         """Return chunks whose lease has expired."""
         return self._chunk_keys(leased & (chunks.c.lease_expire_time <= now), chunks.c.lease_expire_time, limit)
 
-    def due_retries(self, now: int, limit: int) -> list[ChunkKey]:
-        """Return chunks whose wait after a failed attempt is over."""
+    def due_backoffs(self, now: int, limit: int) -> list[ChunkKey]:
+        """Return chunks whose wait after an attempt is over."""
         return self._chunk_keys(delayed & (chunks.c.not_before <= now), chunks.c.not_before, limit)
 
     def _chunk_keys(self, condition: Any, order: Any, limit: int) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions

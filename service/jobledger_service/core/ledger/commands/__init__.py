@@ -6,7 +6,7 @@ from .deletion import OnDeletion
 from .partial_commands import PartialResult
 from .reports import CompleteChunks, EndReports, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
 from .runs import StepLease, StepOutcome
-from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
+from .upkeep import ExpireLeases, LiftBackoffs, RemoveExpired, StopOverdue
 from .workers import ClaimChunk, ClaimChunks, ClaimedChunk, ReportAndClaim
 
 __all__ = [
@@ -26,9 +26,9 @@ __all__ = [
     "Heartbeat",
     "LeaseAnswer",
     "LeaseStatus",
+    "LiftBackoffs",
     "OnDeletion",
     "PartialResult",
-    "ReadyRetries",
     "ReleaseChunks",
     "RemoveExpired",
     "ReportAndClaim",

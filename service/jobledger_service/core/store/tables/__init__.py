@@ -1,7 +1,7 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
 from .access import api_keys, usage
-from .figures import counts, limits, limits_removable, rollups, running_totals, slots_free
+from .figures import chunk_counts, counts, limits, limits_removable, rollups, running_totals, slots_free
 from .jobs import (
     cancelling,
     chunks,
@@ -28,6 +28,7 @@ __all__ = [
     "artifact_versions",
     "audit",
     "cancelling",
+    "chunk_counts",
     "chunks",
     "counts",
     "dead",
