@@ -68,6 +68,7 @@ class HoldReason(ContractEnum):
     """Why a waiting chunk may not be claimed yet."""
 
     LIMIT = 1
+    SCHEDULE = 2
     BACKOFF = 3
 
 
@@ -87,6 +88,7 @@ class ChangeType(ContractEnum):
     DELETED = 11
     SLOT_GRANTED = 12
     IMPORTED = 13
+    SCHEDULE_REACHED = 14
 
 
 class JobOrder(ContractEnum):

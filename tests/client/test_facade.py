@@ -79,6 +79,7 @@ OFFERED = [
     "JobFilterFields",
     "JobNotEndedError",
     "JobNotFoundError",
+    "JobStartedError",
     "JobOrder",
     "JobOutcome",
     "JobState",

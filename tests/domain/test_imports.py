@@ -150,7 +150,6 @@ class Replay:
             if n < due - 1:
                 self.apply(work.fail(self.job, chunk, work.NOTHING_NEW, work.Failure(BOOM, 0.5), self.all(), self.now))
                 self.now += 10**12
-                self.apply(work.lift_backoff(self.job, self.chunks[index], self.now) or Step(self.job))
             elif not runs_left and end.state is DONE:
                 if cancels:
                     self.cancel(force=False)

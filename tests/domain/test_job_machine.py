@@ -77,7 +77,7 @@ class JobMachine(RuleBasedStateMachine):
     @rule(index=st.integers(0, 39))
     def claim(self, index: int) -> None:
         chunk = self.chunks.get(index)
-        if chunk is None or chunk.state is not ChunkState.PENDING or chunk.own_held:
+        if chunk is None or chunk.state is not ChunkState.PENDING or self.now < (chunk.not_before or 0):
             return
         self.apply(work.claim(self.job, chunk, work.Claim("w", LEASE), self.now))
         self.leases.append(lease_of(self.job, self.chunks[index]))

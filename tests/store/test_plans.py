@@ -88,6 +88,7 @@ def test_a_claim_of_one_job_walks_its_chunks_in_the_index_of_what_waits(database
     [
         ("expired_leases", "chunks_leased"),
         ("due_backoffs", "chunks_delayed"),
+        ("due_schedules", "jobs_scheduled"),
         ("overdue_cancels", "jobs_cancelling"),
         ("expired_jobs", "jobs_expiring"),
     ],
@@ -101,7 +102,14 @@ def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str
 def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
     plans = Plans(database)
     assert SqlDueStore(database, 0, DUE).due(1) == []
-    for index in ("chunks_leased", "chunks_delayed", "jobs_cancelling", "chunks_of_service", "deliveries_scheduled"):
+    for index in (
+        "chunks_leased",
+        "chunks_delayed",
+        "jobs_scheduled",
+        "jobs_cancelling",
+        "chunks_of_service",
+        "deliveries_scheduled",
+    ):
         plans.hold(index)
 
 

@@ -52,6 +52,8 @@ def held_by(job: Job) -> str:
 
 
 def _hold(hold: Hold) -> str:
+    if hold.reason == HoldReason.SCHEDULE:
+        return f"its time, {formatting.local_time(hold.until)}"
     if hold.reason != HoldReason.LIMIT:
         return HoldReason(hold.reason).name
     return f"a slot of the limit {hold.scope}" + (f", place {hold.place:,}" if hold.HasField("place") else "")

@@ -234,6 +234,7 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "error", f"{one.error.code}: {one.error.message}" if one.HasField("error") else ""
     yield "cancelled", one.cancel_reason
     yield "created", formatting.local_time(one.create_time)
+    yield "scheduled", formatting.local_time(one.schedule_time) if one.HasField("schedule_time") else ""
     yield "started", formatting.local_time(one.start_time) if one.HasField("start_time") else ""
     yield "ended", formatting.local_time(one.end_time) if one.HasField("end_time") else ""
     yield "expires", formatting.local_time(one.expire_time) if one.HasField("expire_time") else ""

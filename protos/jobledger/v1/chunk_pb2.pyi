@@ -68,6 +68,8 @@ class _HoldReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldReason
     """HOLD_REASON_UNSPECIFIED is never returned."""
     HOLD_REASON_LIMIT: _HoldReason.ValueType  # 1
     """HOLD_REASON_LIMIT holds all chunks of a job until it gets a slot under a concurrency limit."""
+    HOLD_REASON_SCHEDULE: _HoldReason.ValueType  # 2
+    """HOLD_REASON_SCHEDULE holds all chunks of a job until its `schedule_time`."""
     HOLD_REASON_BACKOFF: _HoldReason.ValueType  # 3
     """HOLD_REASON_BACKOFF holds one chunk until its `not_before`, after a failed attempt or a release with a delay."""
 
@@ -78,6 +80,8 @@ HOLD_REASON_UNSPECIFIED: HoldReason.ValueType  # 0
 """HOLD_REASON_UNSPECIFIED is never returned."""
 HOLD_REASON_LIMIT: HoldReason.ValueType  # 1
 """HOLD_REASON_LIMIT holds all chunks of a job until it gets a slot under a concurrency limit."""
+HOLD_REASON_SCHEDULE: HoldReason.ValueType  # 2
+"""HOLD_REASON_SCHEDULE holds all chunks of a job until its `schedule_time`."""
 HOLD_REASON_BACKOFF: HoldReason.ValueType  # 3
 """HOLD_REASON_BACKOFF holds one chunk until its `not_before`, after a failed attempt or a release with a delay."""
 Global___HoldReason: _TypeAlias = HoldReason  # noqa: Y015

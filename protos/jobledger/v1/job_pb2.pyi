@@ -301,6 +301,7 @@ class Hold(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
     reason: _chunk_pb2.HoldReason.ValueType
     """reason is why, never UNSPECIFIED."""
     scope: _builtins.str
@@ -309,16 +310,21 @@ class Hold(_message.Message):
     """place is the job's place among those that wait for this limit, from 1: the most urgent first, the oldest first within a
     priority; 10,000 when it is that or more. Absent in view BASIC and in events, and unless the reason is LIMIT.
     """
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """until is when the hold is lifted. Absent unless the reason is SCHEDULE."""
+
     def __init__(
         self,
         *,
         reason: _chunk_pb2.HoldReason.ValueType = ...,
         scope: _builtins.str = ...,
         place: _builtins.int | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "reason", b"reason", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "reason", b"reason", "scope", b"scope", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__place: _TypeAlias = _typing.Literal["place"]  # noqa: Y015
     _WhichOneofArgType__place: _TypeAlias = _typing.Literal["_place", b"_place"]  # noqa: Y015
@@ -403,6 +409,7 @@ class Job(_message.Message):
     HOLDS_FIELD_NUMBER: _builtins.int
     NEXT_CHUNKS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
+    SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id names the job within its owner: 1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first."""
     owner: _builtins.str
@@ -499,6 +506,12 @@ class Job(_message.Message):
         what holds a single chunk is in Chunk.holds.
         """
 
+    @_builtins.property
+    def schedule_time(self) -> _timestamp_pb2.Timestamp:
+        """schedule_time is the time before which no chunk of the first run was to be claimed, also after it has come. Absent when none
+        was given.
+        """
+
     def __init__(
         self,
         *,
@@ -532,10 +545,11 @@ class Job(_message.Message):
         holds: _abc.Iterable[Global___Hold] | None = ...,
         next_chunks_page_token: _builtins.str = ...,
         unique_key: _builtins.str = ...,
+        schedule_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "progress", b"progress", "retry_policy", b"retry_policy", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "progress", b"progress", "retry_policy", b"retry_policy", "schedule_time", b"schedule_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,7 +81,8 @@ def _retry_policy(policy: RetryPolicy) -> chunk_pb2.RetryPolicy:
 
 
 def _hold(value: Hold) -> job_pb2.Hold:
-    return job_pb2.Hold(reason=HOLD_REASONS[value.reason], scope=value.scope)
+    until = None if value.until is None else timestamp(value.until)
+    return job_pb2.Hold(reason=HOLD_REASONS[value.reason], scope=value.scope, until=until)
 
 
 _SIMPLE: Final = {"fill_time": fill_time, "Timestamp": timestamp, "Duration": duration, "Struct": struct}

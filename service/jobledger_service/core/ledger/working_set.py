@@ -355,7 +355,7 @@ def _with_version(before: Holder | None, holder: Holder, revision: int) -> Holde
 
 def _moved(job: Job) -> tuple[object, ...]:
     """Return what families hear changes of."""
-    return job.state, job.slots, job.parked_for
+    return job.state, job.slots, job.parked_for, job.held_until
 
 
 def _moved_in_queue(before: Job | None, job: Job) -> int:

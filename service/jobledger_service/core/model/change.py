@@ -31,6 +31,7 @@ class ChangeType(StrEnum):
     DELETED = "DELETED"
     SLOT_GRANTED = "SLOT_GRANTED"
     IMPORTED = "IMPORTED"
+    SCHEDULE_REACHED = "SCHEDULE_REACHED"
 
 
 class Change(MsgStruct, frozen=True):

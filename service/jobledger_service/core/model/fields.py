@@ -107,6 +107,8 @@ JOB_FIELDS: Final = (
     Field("retry_time", Kept.CURRENT),
     Field("slots", Kept.CURRENT),
     Field("parked_for", Kept.COLUMN),
+    Field("held_until", Kept.COLUMN),
+    Field("schedule_time", Kept.CURRENT, export="schedule_time"),
 )
 """In the order of the columns of an export."""
 

@@ -15,11 +15,13 @@ class HoldReason(IntEnum):
 
     LIMIT = 1
     """The job waits for a slot under a concurrency limit: `Job.parked_for`."""
+    SCHEDULE = 2
+    """The schedule_time of the job has not come: `Job.held_until`."""
     BACKOFF = 4
     """The chunk waits after a failed attempt, or a release with a delay: `Chunk.not_before`."""
 
 
-HELD_BY_JOB: Final = HoldReason.LIMIT.value
+HELD_BY_JOB: Final = HoldReason.LIMIT | HoldReason.SCHEDULE
 """The bits on all waiting chunks of a job alike."""
 
 
@@ -29,7 +31,8 @@ def reasons_of(held: int) -> tuple[HoldReason, ...]:
 
 
 class Hold(MsgStruct, frozen=True):
-    """A hold on a whole job; `scope` is that of the limit that it waits for."""
+    """A hold on a whole job: the scope of the limit that it waits for, or when it is lifted."""
 
     reason: HoldReason
     scope: str = ""
+    until: int | None = None

@@ -199,6 +199,10 @@ class Job(MsgStruct, frozen=True):
     """The concurrency limits of which the job holds a slot."""
     parked_for: str = ""
     """The concurrency limit that the job waits for before workers may claim its chunks; empty for none."""
+    schedule_time: int | None = None
+    """When a caller wanted the first run to begin at the earliest."""
+    held_until: int | None = None
+    """The schedule_time until it comes; None once its hold is lifted."""
 
     @property
     def key(self) -> str:
@@ -262,12 +266,14 @@ class Job(MsgStruct, frozen=True):
     @property
     def held(self) -> int:
         """The bits of the holds on all its waiting chunks."""
-        return HoldReason.LIMIT.value if self.parked_for else 0
+        scheduled = 0 if self.held_until is None else HoldReason.SCHEDULE.value
+        return scheduled | (HoldReason.LIMIT.value if self.parked_for else 0)
 
     @property
     def holds(self) -> tuple[Hold, ...]:
         """Why none of its chunks may be claimed yet."""
-        return (Hold(HoldReason.LIMIT, scope_of(self.parked_for)),) if self.parked_for else ()
+        scheduled = () if self.held_until is None else (Hold(HoldReason.SCHEDULE, until=self.held_until),)
+        return (*scheduled, Hold(HoldReason.LIMIT, scope_of(self.parked_for))) if self.parked_for else scheduled
 
     def with_holds(self, chunk: Chunk) -> Chunk:
         """Return one of its chunks with the holds that are on it now."""
@@ -282,7 +288,7 @@ class Job(MsgStruct, frozen=True):
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent of that state."""
         check_job_transition(self.state, state)
-        job = replace(self, state=state, end_time=now if state in ENDED else None)
+        job = replace(self, state=state, end_time=now if state in ENDED else None, held_until=None)
         if state is JobState.RUNNING:
             return replace(job, start_time=now, progress=replace(job.progress, rate=Rate(since=now, at=now)))
         if state is JobState.COMPLETED:

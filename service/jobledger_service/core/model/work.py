@@ -29,6 +29,7 @@ class Claim(MsgStruct, frozen=True):
 
 _WHY_HELD: Final = {
     HoldReason.LIMIT: "its job waits for a slot under the limit {scope!r}",
+    HoldReason.SCHEDULE: "the schedule_time of its job has not come",
     HoldReason.BACKOFF: "its next attempt is not yet due",
 }
 
@@ -38,6 +39,8 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
     if chunk.state is not ChunkState.PENDING:
         detail = "held by a worker" if chunk.state is ChunkState.PROCESSING else "it is not waiting for a worker"
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
+    if lifted := lift_backoff(job, chunk, now):  # a claim by index may come before the duty
+        job, [chunk] = lifted.job, lifted.chunks
     if reasons := job.with_holds(chunk).holds:
         detail = _WHY_HELD[reasons[0]].format(scope=scope_of(job.parked_for))
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)

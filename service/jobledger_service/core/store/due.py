@@ -13,6 +13,7 @@ from .tables import (
     jobs,
     leased,
     of_service,
+    scheduled_jobs,
 )
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
@@ -22,7 +23,10 @@ LEASES_DUE: Final = or_(
     exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _LEASE_CUTOFF),
     exists().select_from(jobs).where(cancelling, jobs.c.cancel_deadline <= _NOW),
 )
-HOLDS_DUE: Final = exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW)
+HOLDS_DUE: Final = or_(
+    exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),
+    exists().select_from(jobs).where(scheduled_jobs, jobs.c.held_until <= _NOW),
+)
 SERVICE_JOBS_DUE: Final = exists().select_from(chunks).where(of_service)
 
 

@@ -39,7 +39,7 @@ from jobledger_service.core.model.holds import HoldReason
 from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, read_current
 from .row_sets import RowSets
-from .tables import chunk_counts, counts, job_words, jobs, limits, parked, rollups, running_totals
+from .tables import chunk_counts, counts, job_words, jobs, limits, parked, rollups, running_totals, scheduled_jobs
 
 log = structlog.get_logger(__name__)
 
@@ -220,6 +220,7 @@ def _next_kind(after: tuple[str, str]) -> Select[Any]:
 
 _HELD: Final = {
     HoldReason.LIMIT: case((parked, jobs.c.chunks_pending), else_=0),
+    HoldReason.SCHEDULE: case((scheduled_jobs, jobs.c.chunks_pending), else_=0),
     HoldReason.BACKOFF: jobs.c.chunks_delayed,
 }
 _CHUNKS: Final = (jobs.c.chunks_pending, jobs.c.chunks_processing, *(_HELD[reason] for reason in HoldReason))

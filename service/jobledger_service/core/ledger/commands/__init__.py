@@ -6,7 +6,7 @@ from .deletion import OnDeletion
 from .partial_commands import PartialResult
 from .reports import CompleteChunks, EndReports, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
 from .runs import StepLease, StepOutcome
-from .upkeep import ExpireLeases, LiftBackoffs, RemoveExpired, StopOverdue
+from .upkeep import ExpireLeases, LiftBackoffs, LiftSchedules, RemoveExpired, StopOverdue
 from .workers import ClaimChunk, ClaimChunks, ClaimedChunk, ReportAndClaim
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "LeaseAnswer",
     "LeaseStatus",
     "LiftBackoffs",
+    "LiftSchedules",
     "OnDeletion",
     "PartialResult",
     "ReleaseChunks",

@@ -14,7 +14,7 @@ from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.change import SERVICE_ACTOR
 from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.errors import JobUnreadable
-from jobledger_service.core.model.states import UNFINISHED, ChunkState
+from jobledger_service.core.model.states import UNFINISHED, WAITING, ChunkState
 
 from .base import ServiceCommand, chunks_in, ended_rows
 from .partial_commands import PartialCommand
@@ -77,6 +77,24 @@ class LiftBackoffs(_Upkeep[ChunkKey], MsgStruct, frozen=True):
         key, index = item
         job = work.find(key)
         step = rules.lift_backoff(job, work.chunk(job, index), work.now) if job else None
+        if step is not None:
+            work.apply(step)
+
+
+class LiftSchedules(_Upkeep[str], MsgStruct, frozen=True):
+    """Let jobs begin whose schedule_time has come: they take their slots, or wait for them."""
+
+    items: Sequence[str]
+
+    def needs(self) -> Needs:
+        return Needs(jobs=tuple(self.items), requeues=True)
+
+    def rows_of(self, work: WorkingSet, item: str) -> int:
+        return 1 + chunks_in(work, item, *WAITING)
+
+    def _one(self, work: WorkingSet, item: str) -> None:
+        job = work.find(item)
+        step = lifecycle.lift_schedule(job, work.now) if job else None
         if step is not None:
             work.apply(step)
 

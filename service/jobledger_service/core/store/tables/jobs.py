@@ -69,6 +69,9 @@ expiring = jobs.c.expire_time.is_not(None)
 Index("jobs_cancelling", jobs.c.cancel_deadline, sqlite_where=cancelling, postgresql_where=cancelling)
 Index("jobs_expiring", jobs.c.expire_time, sqlite_where=expiring, postgresql_where=expiring)
 
+scheduled_jobs = jobs.c.held_until.is_not(None)
+Index("jobs_scheduled", jobs.c.held_until, sqlite_where=scheduled_jobs, postgresql_where=scheduled_jobs)
+
 parked = jobs.c.parked_for != literal_column("''")
 Index(
     "jobs_parked",
