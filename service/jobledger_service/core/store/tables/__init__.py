@@ -3,9 +3,9 @@
 from .access import api_keys, usage
 from .figures import chunk_counts, counts, limits, limits_removable, rollups, running_totals, slots_free
 from .jobs import (
-    cancelling,
     chunks,
     delayed,
+    ending,
     expiring,
     incarnation,
     job_words,
@@ -28,13 +28,13 @@ __all__ = [
     "api_keys",
     "artifact_versions",
     "audit",
-    "cancelling",
     "chunk_counts",
     "chunks",
     "counts",
     "dead",
     "delayed",
     "deliveries",
+    "ending",
     "event_owner",
     "events",
     "expiring",
