@@ -44,7 +44,7 @@ class NewJob:
     failure_policy: FailurePolicy | None = None
     stages: requests.StagesLike = ()
     expire_time: values.TimestampLike | None = None
-    limits: requests.LimitsLike = ()
+    limited_labels: Iterable[str] = ()
     unique_key: str = ""
     on_conflict: OnConflict | None = None
     request_id: str = field(default_factory=lambda: str(uuid4()))
@@ -77,7 +77,7 @@ def create_request(new: NewJob, *, validate_only: bool = False) -> rpc.CreateJob
         failure_policy=values.number(new.failure_policy),
         stages=requests.stage_plan(new.stages),
         expire_time=values.timestamp(new.expire_time),
-        limits=requests.job_limits(new.limits),
+        limited_labels=requests.names("limited_labels", new.limited_labels),
         unique_key=new.unique_key,
         on_conflict=values.number(new.on_conflict),
         validate_only=validate_only,

@@ -170,7 +170,7 @@ async def test_another_owner_neither_counts_nor_exports_nor_means_a_job(mine: Ke
 async def test_a_limit_is_of_one_owner(admin: KeyedApi, keyed: Keyed, as_holder: As, kind: str):
     made = [await admin.make(ADMIN, owner=owner) for owner in ("limited", "unlimited")]
     limited, unlimited = (as_holder(keyed.replicas[0], one.token) for one in made)
-    await LimitServiceStub(limited.channel).SetLimit(SetLimitRequest(scope=f"kind:{kind}", max_running=1))
+    await LimitServiceStub(limited.channel).SetLimit(SetLimitRequest(scope={"kind": kind}, max_running=1))
     assert not (await LimitServiceStub(unlimited.channel).ListLimits(ListLimitsRequest())).limits
     assert [(await unlimited.create(kind)).HasField("slot_wait") for _ in range(2)] == [False, False]
     assert [(await limited.create(kind)).HasField("slot_wait") for _ in range(2)] == [False, True]

@@ -86,8 +86,10 @@ OFFERED = [
     "JobledgerError",
     "LeaseCalls",
     "LeaseStatus",
+    "Limit",
     "LimitCalls",
     "LimitError",
+    "LimitScope",
     "MessageTooLargeError",
     "NewJob",
     "NotFoundError",
@@ -133,6 +135,9 @@ OFFERED = [
     "WebhookState",
     "Worker",
     "__version__",
+    "for_each",
+    "for_kind",
+    "for_label",
 ]
 
 

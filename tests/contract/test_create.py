@@ -25,9 +25,9 @@ ANOTHER_TIME = {
     "display_name": "again",
     "priority": 6,
     "labels": {"try": "2"},
+    "limited_labels": ["try"],
     "expire_time": datetime(2100, 1, 1, tzinfo=UTC),
     "retry_policy": {"max_attempts": 7},
-    "limits": [{"max_running": 9}],
 }
 
 

@@ -26,7 +26,7 @@ from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
-from jobledger_service.core.model.slots import kind_scope
+from jobledger_service.core.model.slots import LimitScope
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NOTHING_NEW, Failure
 from jobledger_service.core.store.reads import View
@@ -111,11 +111,11 @@ def test_a_call_that_fails_chunks_of_many_jobs_stops_them_in_several_commits_and
 
 
 def test_slots_are_granted_to_as_many_jobs_at_once_as_have_few_rows(ledger: LargeLedger):
-    ledger.do(SetLimit(ALICE, kind_scope("k"), 0))
+    ledger.do(SetLimit(ALICE, LimitScope(kind="k"), 0))
     for n in range(5):
         ledger.create(f"job-{n}", [1] * SIZE)
         assert ledger.job(f"job-{n}").parked_for
-    ledger.do(SetLimit(ALICE, kind_scope("k"), None))
+    ledger.do(SetLimit(ALICE, LimitScope(kind="k"), None))
     rows = []
     left = keys(5)
     while left:

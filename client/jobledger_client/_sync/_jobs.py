@@ -65,7 +65,7 @@ class JobCalls:
         failure_policy: FailurePolicy | None = None,
         stages: requests.StagesLike = (),
         expire_time: values.TimestampLike | None = None,
-        limits: requests.LimitsLike = (),
+        limited_labels: Iterable[str] = (),
         unique_key: str = "",
         on_conflict: OnConflict | None = None,
         request_id: str = "",
@@ -77,8 +77,8 @@ class JobCalls:
         Pass `item_count` (and `chunk_size`, 500 when None), or `chunks`, or neither for a job of one chunk. A mapping
         in `chunks` is the input of a chunk of one item. `priority` is 0 to 10, 5 when None. `max_attempts` is short for
         `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages` may be
-        those of another job. `limits` are concurrency limits that the job sets: {"kind": 2} for all jobs of its kind,
-        {"label:gpu": 1} for all jobs with its value of that label. Without a `request_id` the client makes one, so that
+        those of another job. `limited_labels` are names of its labels under whose values it is limited, if there are
+        limits for these (`client.limits`). Without a `request_id` the client makes one, so that
         a repeated attempt creates no second job. With `validate_only` the service checks everything and creates
         nothing: the response has the job as it would be. While another job of this kind with the same `unique_key` has
         not ended, that job is the response, with `created` False; with OnConflict.REFUSE it is an error.
@@ -103,7 +103,7 @@ class JobCalls:
             failure_policy=failure_policy,
             stages=stages,
             expire_time=expire_time,
-            limits=limits,
+            limited_labels=limited_labels,
             unique_key=unique_key,
             on_conflict=on_conflict,
             request_id=request_id or str(uuid4()),

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
         "create",
         """jobledger create crawl.images --items 2500 --input '{"site": "example.org"}' --label team=search""",
         """jobledger create video.transcode --chunks '[{"part": 1}, {"part": 2}]' --stage decode=1 --stage encode=4""",
+        """jobledger create crawl.images --label user=ann --limited-label user""",
         """jobledger create report.nightly --job-id nightly-2026-01-31 --wait""",
         """jobledger create crawl.images --items 2500 --validate-only""",
     )(create)
@@ -59,9 +60,9 @@ def create(
         str | None,
         typer.Option(metavar="DURATION|TIME", help="Delete the job then (7d, or a time), once it has ended."),
     ] = None,
-    limit: Annotated[
+    limited_label: Annotated[
         list[str] | None,
-        typer.Option(metavar="kind=N|label:NAME=N", help="At most N jobs of its kind, or label, at once; repeat it."),
+        typer.Option(metavar="NAME", help="A label of the job under whose value it is limited; may be repeated."),
     ] = None,
     unique_key: Annotated[
         str, typer.Option(metavar="KEY", help="Create no second unfinished job of this kind with this key.")
@@ -96,7 +97,7 @@ def create(
             failure_policy=FailurePolicy.FAIL_FAST if fail_fast else FailurePolicy.RUN_ALL,
             stages=_parse.weights("--stage", stage or ()),
             expire_time=_parse.future_time("--expire", expire),
-            limits=_parse.numbers("--limit", limit or ()),
+            limited_labels=limited_label or (),
             unique_key=unique_key,
             on_conflict=OnConflict.REFUSE if refuse_conflict else None,
             request_id=request_id,

@@ -6,6 +6,7 @@ from time import monotonic
 from jobledger.v1.job_pb2 import Job
 
 from jobledger_client._enums import JobState
+from jobledger_client._limits import scope
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._connection import Notice
 
@@ -34,7 +35,7 @@ class QueueWait:
         if not is_waiting(job):
             return None
         if job.HasField("slot_wait"):
-            return Notice(FULL, f"it waits for a slot of the limit {job.slot_wait.scope}")
+            return Notice(FULL, f"it waits for a slot of the limit {scope(job.slot_wait.scope)}")
         seconds = max(monotonic() - self._since, seconds_waited(job))
         if seconds < _NOTICE_SECONDS:
             return None

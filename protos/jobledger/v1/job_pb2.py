@@ -26,9 +26,10 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from jobledger.v1 import chunk_pb2 as jobledger_dot_v1_dot_chunk__pb2
+from jobledger.v1 import limit_scope_pb2 as jobledger_dot_v1_dot_limit__scope__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16jobledger/v1/job.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18jobledger/v1/chunk.proto\"5\n\x05Stage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_weight\"\xa7\x01\n\x0bStageTiming\x12\r\n\x05stage\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf4\x01\n\x08Progress\x12\x0f\n\x07percent\x18\x01 \x01(\x01\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x1a\n\rstage_percent\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x17\n\x0fitems_completed\x18\x05 \x01(\x03\x12\x13\n\x0bitems_total\x18\x06 \x01(\x03\x12\x1d\n\x10items_per_second\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\'\n\x03\x65ta\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\n\x0e_stage_percentB\x13\n\x11_items_per_second\"y\n\rChunksSummary\x12\r\n\x05total\x18\x01 \x01(\x05\x12\x0f\n\x07pending\x18\x02 \x01(\x05\x12\x12\n\nprocessing\x18\x03 \x01(\x05\x12\x11\n\tcompleted\x18\x04 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x05\x12\x11\n\tcancelled\x18\x06 \x01(\x05\"7\n\x08SlotWait\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x12\n\x05place\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_place\"\x9f\t\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12%\n\x05state\x18\x05 \x01(\x0e\x32\x16.jobledger.v1.JobState\x12(\n\x08progress\x18\x06 \x01(\x0b\x32\x16.jobledger.v1.Progress\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12&\n\x05input\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12-\n\x06labels\x18\t \x03(\x0b\x32\x1d.jobledger.v1.Job.LabelsEntry\x12\x33\n\tartifacts\x18\n \x03(\x0b\x32 .jobledger.v1.Job.ArtifactsEntry\x12\x12\n\nresult_uri\x18\x0b \x01(\t\x12&\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.jobledger.v1.WorkError\x12/\n\x0cretry_policy\x18\r \x01(\x0b\x32\x19.jobledger.v1.RetryPolicy\x12\x13\n\x0bretry_count\x18\x0e \x01(\x05\x12\x33\n\x0e\x66\x61ilure_policy\x18\x0f \x01(\x0e\x32\x1b.jobledger.v1.FailurePolicy\x12#\n\x06stages\x18\x10 \x03(\x0b\x32\x13.jobledger.v1.Stage\x12\x30\n\rstage_timings\x18\x11 \x03(\x0b\x32\x19.jobledger.v1.StageTiming\x12\x33\n\x0e\x63hunks_summary\x18\x12 \x01(\x0b\x32\x1b.jobledger.v1.ChunksSummary\x12#\n\x06\x63hunks\x18\x13 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12/\n\x0b\x63reate_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x19 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x1a \x01(\t\x12\x15\n\rcancel_reason\x18\x1b \x01(\t\x12)\n\tslot_wait\x18\x1c \x01(\x0b\x32\x16.jobledger.v1.SlotWait\x12\x1e\n\x16next_chunks_page_token\x18\x1d \x01(\t\x12\x12\n\nunique_key\x18\x1f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aH\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.jobledger.v1.Artifact:\x02\x38\x01*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06*_\n\x07JobView\x12\x18\n\x14JOB_VIEW_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_VIEW_BASIC\x10\x01\x12\x11\n\rJOB_VIEW_FULL\x10\x02\x12\x13\n\x0fJOB_VIEW_STATUS\x10\x03*i\n\rFailurePolicy\x12\x1e\n\x1a\x46\x41ILURE_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x41ILURE_POLICY_RUN_ALL\x10\x01\x12\x1c\n\x18\x46\x41ILURE_POLICY_FAIL_FAST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16jobledger/v1/job.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18jobledger/v1/chunk.proto\x1a\x1ejobledger/v1/limit_scope.proto\"5\n\x05Stage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_weight\"\xa7\x01\n\x0bStageTiming\x12\r\n\x05stage\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf4\x01\n\x08Progress\x12\x0f\n\x07percent\x18\x01 \x01(\x01\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x1a\n\rstage_percent\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x17\n\x0fitems_completed\x18\x05 \x01(\x03\x12\x13\n\x0bitems_total\x18\x06 \x01(\x03\x12\x1d\n\x10items_per_second\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\'\n\x03\x65ta\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\n\x0e_stage_percentB\x13\n\x11_items_per_second\"y\n\rChunksSummary\x12\r\n\x05total\x18\x01 \x01(\x05\x12\x0f\n\x07pending\x18\x02 \x01(\x05\x12\x12\n\nprocessing\x18\x03 \x01(\x05\x12\x11\n\tcompleted\x18\x04 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x05\x12\x11\n\tcancelled\x18\x06 \x01(\x05\"Q\n\x08SlotWait\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\x12\n\x05place\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_place\"\x9f\t\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12%\n\x05state\x18\x05 \x01(\x0e\x32\x16.jobledger.v1.JobState\x12(\n\x08progress\x18\x06 \x01(\x0b\x32\x16.jobledger.v1.Progress\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12&\n\x05input\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12-\n\x06labels\x18\t \x03(\x0b\x32\x1d.jobledger.v1.Job.LabelsEntry\x12\x33\n\tartifacts\x18\n \x03(\x0b\x32 .jobledger.v1.Job.ArtifactsEntry\x12\x12\n\nresult_uri\x18\x0b \x01(\t\x12&\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.jobledger.v1.WorkError\x12/\n\x0cretry_policy\x18\r \x01(\x0b\x32\x19.jobledger.v1.RetryPolicy\x12\x13\n\x0bretry_count\x18\x0e \x01(\x05\x12\x33\n\x0e\x66\x61ilure_policy\x18\x0f \x01(\x0e\x32\x1b.jobledger.v1.FailurePolicy\x12#\n\x06stages\x18\x10 \x03(\x0b\x32\x13.jobledger.v1.Stage\x12\x30\n\rstage_timings\x18\x11 \x03(\x0b\x32\x19.jobledger.v1.StageTiming\x12\x33\n\x0e\x63hunks_summary\x18\x12 \x01(\x0b\x32\x1b.jobledger.v1.ChunksSummary\x12#\n\x06\x63hunks\x18\x13 \x03(\x0b\x32\x13.jobledger.v1.Chunk\x12/\n\x0b\x63reate_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x19 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x1a \x01(\t\x12\x15\n\rcancel_reason\x18\x1b \x01(\t\x12)\n\tslot_wait\x18\x1c \x01(\x0b\x32\x16.jobledger.v1.SlotWait\x12\x1e\n\x16next_chunks_page_token\x18\x1d \x01(\t\x12\x12\n\nunique_key\x18\x1f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aH\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.jobledger.v1.Artifact:\x02\x38\x01*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06*_\n\x07JobView\x12\x18\n\x14JOB_VIEW_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_VIEW_BASIC\x10\x01\x12\x11\n\rJOB_VIEW_FULL\x10\x02\x12\x13\n\x0fJOB_VIEW_STATUS\x10\x03*i\n\rFailurePolicy\x12\x1e\n\x1a\x46\x41ILURE_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x41ILURE_POLICY_RUN_ALL\x10\x01\x12\x1c\n\x18\x46\x41ILURE_POLICY_FAIL_FAST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,26 +40,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOB_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_JOB_ARTIFACTSENTRY']._loaded_options = None
   _globals['_JOB_ARTIFACTSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBSTATE']._serialized_start=2000
-  _globals['_JOBSTATE']._serialized_end=2180
-  _globals['_JOBVIEW']._serialized_start=2182
-  _globals['_JOBVIEW']._serialized_end=2277
-  _globals['_FAILUREPOLICY']._serialized_start=2279
-  _globals['_FAILUREPOLICY']._serialized_end=2384
-  _globals['_STAGE']._serialized_start=161
-  _globals['_STAGE']._serialized_end=214
-  _globals['_STAGETIMING']._serialized_start=217
-  _globals['_STAGETIMING']._serialized_end=384
-  _globals['_PROGRESS']._serialized_start=387
-  _globals['_PROGRESS']._serialized_end=631
-  _globals['_CHUNKSSUMMARY']._serialized_start=633
-  _globals['_CHUNKSSUMMARY']._serialized_end=754
-  _globals['_SLOTWAIT']._serialized_start=756
-  _globals['_SLOTWAIT']._serialized_end=811
-  _globals['_JOB']._serialized_start=814
-  _globals['_JOB']._serialized_end=1997
-  _globals['_JOB_LABELSENTRY']._serialized_start=1878
-  _globals['_JOB_LABELSENTRY']._serialized_end=1923
-  _globals['_JOB_ARTIFACTSENTRY']._serialized_start=1925
-  _globals['_JOB_ARTIFACTSENTRY']._serialized_end=1997
+  _globals['_JOBSTATE']._serialized_start=2058
+  _globals['_JOBSTATE']._serialized_end=2238
+  _globals['_JOBVIEW']._serialized_start=2240
+  _globals['_JOBVIEW']._serialized_end=2335
+  _globals['_FAILUREPOLICY']._serialized_start=2337
+  _globals['_FAILUREPOLICY']._serialized_end=2442
+  _globals['_STAGE']._serialized_start=193
+  _globals['_STAGE']._serialized_end=246
+  _globals['_STAGETIMING']._serialized_start=249
+  _globals['_STAGETIMING']._serialized_end=416
+  _globals['_PROGRESS']._serialized_start=419
+  _globals['_PROGRESS']._serialized_end=663
+  _globals['_CHUNKSSUMMARY']._serialized_start=665
+  _globals['_CHUNKSSUMMARY']._serialized_end=786
+  _globals['_SLOTWAIT']._serialized_start=788
+  _globals['_SLOTWAIT']._serialized_end=869
+  _globals['_JOB']._serialized_start=872
+  _globals['_JOB']._serialized_end=2055
+  _globals['_JOB_LABELSENTRY']._serialized_start=1936
+  _globals['_JOB_LABELSENTRY']._serialized_end=1981
+  _globals['_JOB_ARTIFACTSENTRY']._serialized_start=1983
+  _globals['_JOB_ARTIFACTSENTRY']._serialized_end=2055
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from jobledger.v1 import chunk_pb2 as _chunk_pb2
+from jobledger.v1 import limit_scope_pb2 as _limit_scope_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -300,19 +301,21 @@ class SlotWait(_message.Message):
 
     SCOPE_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
-    scope: _builtins.str
-    """scope is the limit that is full: "kind:KIND" or "label:NAME=VALUE"."""
     place: _builtins.int
     """place is the job's place among those that wait for this limit, from 1: the most urgent first, the oldest first within a
     priority; 10,000 when it is that or more. Absent in view BASIC and in events.
     """
+    @_builtins.property
+    def scope(self) -> _limit_scope_pb2.LimitScope:
+        """scope is the limit that is full or paused: a kind, or a value of a label."""
+
     def __init__(
         self,
         *,
-        scope: _builtins.str = ...,
+        scope: _limit_scope_pb2.LimitScope | None = ...,
         place: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...

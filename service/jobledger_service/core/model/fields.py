@@ -95,6 +95,7 @@ JOB_FIELDS: Final = (
     Field("spec.stages", Kept.SETTLED),
     Field("spec.traceparent", Kept.SETTLED),
     Field("spec.unique_key", Kept.SETTLED),
+    Field("spec.limited_labels", Kept.SETTLED),
     Field("spec.import_time", Kept.FIXED),
     Field("progress.work_total", Kept.FIXED),
     Field("progress.work_done", Kept.COLUMN),

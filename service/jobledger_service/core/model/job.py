@@ -12,7 +12,7 @@ from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
 from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
-from .slots import scope_of
+from .slots import LimitScope, scope_of_key
 from .states import ENDED, ChunkState, JobState, check_job_transition
 from .sweep import Sweep, Totals
 
@@ -82,6 +82,8 @@ class JobSpec(MsgStruct, frozen=True):
     """The trace in which it was created, for its workers; empty for none."""
     unique_key: str = ""
     """The key that no other unfinished job of its owner and kind has; empty for none."""
+    limited_labels: tuple[str, ...] = ()
+    """The labels of whose values limits hold for it."""
     import_time: int | None = None
     """When a job with a history came into the ledger; None for a job that was created in it."""
 
@@ -250,9 +252,9 @@ class Job(MsgStruct, frozen=True):
         return rate.items_per_second if rate and self.state is JobState.RUNNING else None
 
     @property
-    def slot_scope(self) -> str | None:
+    def slot_scope(self) -> LimitScope | None:
         """The scope of the concurrency limit that the job waits for; None when it does not wait."""
-        return scope_of(self.parked_for) if self.parked_for else None
+        return scope_of_key(self.parked_for) if self.parked_for else None
 
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent of that state."""

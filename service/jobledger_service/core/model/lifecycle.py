@@ -12,7 +12,6 @@ from .chunk import WHOLE, Chunk
 from .errors import ChunkNotFound, EtagMismatch, JobEnded, JobNotEnded, NothingToRetry
 from .job import NO_LABELS, Counts, Job, JobProgress, JobSpec
 from .limits import DEFAULT_PRIORITY
-from .slots import JobLimit
 from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 
@@ -26,8 +25,6 @@ class NewJob(MsgStruct, frozen=True):
     priority: int = DEFAULT_PRIORITY
     labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
-    limits: Sequence[JobLimit] = ()
-    """The concurrency limits that it brings along."""
 
 
 def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:

@@ -13,7 +13,6 @@ from .lifecycle import stop, stop_chunks
 from .limits import MAX_CHUNK_ARTIFACT_BYTES, MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES, MAX_JOB_ARTIFACTS
 from .progress import ProgressReport, advance
 from .sizes import bytes_of_artifacts
-from .slots import scope_of
 from .states import ENDED, UNFINISHED, ChunkState, JobState, check_chunk_transition
 from .sweep import JobChunks
 
@@ -33,8 +32,8 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
     if chunk.not_before is not None and now < chunk.not_before:
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, "its next attempt is not yet due")
-    if job.parked_for:
-        detail = f"its job waits for a slot under the limit {scope_of(job.parked_for)!r}"
+    if job.slot_scope is not None:
+        detail = f"its job waits for a slot under the limit {job.slot_scope.text!r}"
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
     before = job.state
     if before is JobState.QUEUED:

@@ -9,15 +9,12 @@ from jobledger_service.core.ledger.row_families import Needs, OpenFamily, RowFam
 from jobledger_service.core.ledger.undo import Undo
 from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.service_kinds import is_reserved
+from jobledger_service.core.model.slots import LimitScope, limit_key
 from jobledger_service.core.store.dialects import Dialect
 
-from .rules import Limit, admitted, counted_limits, limit_keys, limits_over, needs_update, released
+from .rules import Limit, admitted, counted_limits, in_force, keys_over, released, scopes_over
 from .store import LimitRows
-
-_NewJobs = dict[tuple[str, bytes], NewJob]
-"""By key and fingerprint; of several, the first one is created, and brings its limits along."""
 
 
 def limits_family(dialect: Dialect) -> OpenFamily:
@@ -39,7 +36,8 @@ class Limits(RowFamily):
         self._connection = connection
         self._undo = undo
         self._limits: dict[str, Limit] = {}
-        self._new_jobs: _NewJobs = {}
+        self._followers: dict[str, Limit] = {}
+        """Values of labels without a row, under limits for each value: those that come to count a job get one."""
         self._new: dict[str, Limit] = {}
         self._set: dict[str, Limit] = {}
         self._counts: dict[str, tuple[int, int]] = {}
@@ -48,10 +46,9 @@ class Limits(RowFamily):
         """Load the limits over jobs that are about to wait for workers, and then all that the batch may count at."""
         keys = keys_of(Limits, needs)
         for new in (new for need in needs for new in need.new_jobs):
-            keys.update(limit_keys(new.spec.owner, new.spec.kind, new.labels))
-            self._new_jobs.setdefault((new.spec.key, new.spec.fingerprint), new)
+            keys.update(keys_over(new.spec, new.labels))
         requeued = {key for need in needs if need.requeues for key in need.jobs}
-        keys.update(key for job in requeued & jobs.keys() for key in limits_over(jobs[job]))
+        keys.update(key for job in requeued & jobs.keys() for key in keys_over(jobs[job].spec, jobs[job].labels))
         if keys:
             keys.update(key for job in jobs.values() for key in counted_limits(job))
             self._limits = self._rows.load(self._connection, keys)
@@ -61,8 +58,6 @@ class Limits(RowFamily):
         if after.ended:
             after = released(after)
         elif (before is None or before.ended) and not is_reserved(after.spec.kind):
-            if before is None:
-                self._set_brought(after)
             after = admitted(after, self.over(after))
         if before is None or (before.slots, before.parked_for) != (after.slots, after.parked_for):
             self._count(before, -1)
@@ -73,32 +68,32 @@ class Limits(RowFamily):
         """Take the slots of a deleted job back."""
         self._count(job, -1)
 
-    def _set_brought(self, job: Job) -> None:
-        """Set the limits that a job brings along, unless an operator has."""
-        new = self._new_jobs.get((job.key, job.spec.fingerprint))
-        for one in new.limits if new else ():
-            limit = Limit(job.spec.owner, one.scope, one.max_running, by_job=True)
-            if needs_update(limit, self.find(limit.key), job.spec.create_time):
-                self.set(limit, job.spec.create_time)
-
     def over(self, job: Job) -> list[Limit]:
-        """Return the limits over a job."""
-        return [limit for key in limits_over(job) if (limit := self.find(key)) is not None]
+        """Return the limits in force over a job."""
+        scopes = scopes_over(job.spec, job.labels)
+        return [limit for scope in scopes if (limit := self.in_force(job.spec.owner, scope)) is not None]
+
+    def in_force(self, owner: str, scope: LimitScope) -> Limit | None:
+        """Return the limit that holds over a scope, as the earlier commands left it; None when there is none."""
+        key, each = limit_key(owner, scope), scope.each
+        limit = in_force(self.find(key), self.find(limit_key(owner, each)) if each else None, owner, scope)
+        if limit is not None and key not in self._limits:
+            self._followers[key] = replace(limit, running=0, waiting=0)
+        return limit
 
     def find(self, key: str) -> Limit | None:
-        """Return a loaded limit, as the earlier commands left it; None when it was never set."""
-        limit = self._limits.get(key)
+        """Return a limit of which there is a row, or will be, as the earlier commands left it; None for another."""
+        limit = self._limits.get(key) or self._followers.get(key)
         if limit is None:
             return None
         running, waiting = self._counts.get(key, (0, 0))
         return replace(limit, running=limit.running + running, waiting=limit.waiting + waiting)
 
-    def set(self, limit: Limit, now: int) -> None:
+    def set(self, limit: Limit) -> None:
         """Set how many jobs of a scope may run; the counts of running and waiting jobs stay."""
         old = self._limits.get(limit.key)
         if old is not None:
             limit = replace(limit, running=old.running, waiting=old.waiting)
-        limit = replace(limit, set_time=now)
         self._undo.put(self._limits, limit.key, limit)
         is_new = old is None or limit.key in self._new
         self._undo.put(self._new if is_new else self._set, limit.key, limit)
@@ -118,5 +113,6 @@ class Limits(RowFamily):
         """Write what was set and counted; return whether jobs that wait for a slot may get one."""
         if not (self._new or self._set or self._counts):
             return False
-        self._rows.save(self._connection, self._new, self._set, self._counts)
+        followers = {key: one for key, one in self._followers.items() if any(self._counts.get(key, ()))}
+        self._rows.save(self._connection, {**followers, **self._new}, self._set, self._counts)
         return bool(self._set) or any(running < 0 for running, _ in self._counts.values())
