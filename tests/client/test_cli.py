@@ -154,8 +154,8 @@ def test_limits_are_set_listed_and_deleted(shell: Shell, kind: str):
     for scope in (["--kind", kind], ["--each", kind], ["--label", f"{kind}=bob"]):
         shell("limits", "delete", *scope)
     assert kind not in shell("limits", "list")
-    shell("limits", "set", "1", code=64)
-    shell("limits", "delete", "--kind", kind, "--each", kind, code=64)
+    shell("limits", "set", "1", code=2)
+    shell("limits", "delete", "--kind", kind, "--each", kind, code=2)
 
 
 def test_watch_exits_by_the_state(shell: Shell, sync_client: JobClient, kind: str):

@@ -34,6 +34,12 @@ class Limit(MsgStruct, frozen=True):
         return f"{self.owner}/{self.scope}"
 
     @property
+    def each_key(self) -> str:
+        """The key of the limit for each value that a value follows; empty for other scopes."""
+        each = self.over.each
+        return limit_key(self.owner, each) if each else ""
+
+    @property
     def full(self) -> bool:
         """Whether no slot is free."""
         return self.max_running is not None and self.running >= self.max_running

@@ -1,6 +1,6 @@
 """The rows of concurrency limits: in the transaction of a batch, and as they are read."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import asdict
@@ -19,7 +19,7 @@ from jobledger_service.core.store.tables import (
     slots_free,
 )
 
-from .rules import Limit
+from .rules import Limit, in_force
 
 _COLUMNS: Final = [column for column in limits.c if column.name != "limit_key"]
 _KEY: Final = limits.c.limit_key
@@ -105,9 +105,19 @@ class LimitStore:
         wanted = select(*_COLUMNS).where(*mine).order_by(_KEY).limit(limit + 1)
         with self._database.read() as connection:
             found = [Limit(*row) for row in connection.execute(wanted)]
-        page = found[:limit]
-        shown = [one for one in page if one.is_set or (one.max_running is not None and one.used)]
+            page = found[:limit]
+            each = self._followed(connection, page)
+        limits_in_force = (in_force(one, each.get(one.each_key), owner, one.over) for one in page)
+        shown = [one for one in limits_in_force if one is not None and (one.is_set or one.used)]
         return shown, page[-1].key if len(found) > limit else None
+
+    def _followed(self, connection: Connection, found: Sequence[Limit]) -> dict[str, Limit]:
+        """Return the limits for each value that these follow."""
+        dialect = self._database.dialect
+        keys = {one.each_key for one in found if not one.is_set and one.each_key}
+        wanted = select(*_COLUMNS).where(_KEY.in_(dialect.keys()))
+        each = (Limit(*row) for row in connection.execute(wanted, {"keys": dialect.key_values(keys)}))
+        return {one.key: one for one in each}
 
     def free_slots(self, limit: int) -> list[str]:
         """Return at most `limit` parked jobs that can get a slot, the most urgent and oldest of each limit.
