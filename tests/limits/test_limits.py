@@ -25,7 +25,10 @@ from tests.support.api import Api
 from tests.support.errors import invalid, refused
 from tests.support.limits import delete_limit, each_scope, kind_scope, label_scope, limit, listed_limits, set_limit
 from tests.support.server import Server
+from tests.support.states import QUEUED
 
+WAIT = {"seconds": 20}
+"""Of a claim that gets something at once."""
 Connect = Callable[[Server], Api]
 
 
@@ -243,6 +246,54 @@ async def test_zero_pauses_a_scope(api: Api, kind: str):
     assert (await limit(api, ann)).waiting == 1
     await set_limit(api, ann, 1)
     await granted(api, of_ann.job_id)
+
+
+@pytest.mark.parametrize("limited", [True, False])
+async def test_a_pause_stops_what_was_let_through_or_came_before_it(api: Api, kind: str, limited: bool):
+    label, ann, each = kind, label_scope(kind, "ann"), each_scope(kind)
+    if limited:
+        await set_limit(api, each, 5)
+
+    async def create(user: str, **fields: object) -> Job:
+        return await api.create(kind, labels={label: user}, limited_labels=[label], **fields)
+
+    begun = await create("ann", item_count=2, chunk_size=1, priority=9)
+    waits = [await create("ann", priority=priority) for priority in (7, 8)]
+    assert [one.job_id for one in await api.claim(kind)] == [begun.job_id]
+    await set_limit(api, ann, 0)
+    of_bob = await create("bob")
+    assert [one.job_id for one in await api.claim(kind)] == [begun.job_id], "it has begun"
+    assert [one.job_id for one in await api.claim(kind, wait=WAIT)] == [of_bob.job_id]
+    assert await places(api, *waits) == [2, 1]
+    assert {(await api.get(one.job_id)).state for one in waits} == {QUEUED}
+    assert await limit(api, ann) == Limit(scope=ann, running=int(limited), waiting=2)
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
+        await api.work.ClaimChunk(ClaimChunkRequest(job_id=waits[0].job_id, worker="w"))
+    await set_limit(api, ann, 2 + limited)
+    for one in waits:
+        await granted(api, one.job_id)
+    assert {one.job_id for one in await api.claim(kind, 3)} == {one.job_id for one in waits}
+
+
+async def test_a_named_chunk_of_a_job_under_a_pause_is_not_claimed(api: Api, kind: str):
+    job = await api.create(kind)
+    await set_limit(api, kind_scope(kind), 0)
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
+        await api.work.ClaimChunk(ClaimChunkRequest(job_id=job.job_id, worker="w"))
+    await delete_limit(api, kind_scope(kind))
+    assert (await api.work.ClaimChunk(ClaimChunkRequest(job_id=job.job_id, worker="w"))).chunk.job_id == job.job_id
+
+
+async def test_a_pause_for_each_value_stops_values_that_no_limit_has_counted(api: Api, kind: str):
+    job = await api.create(kind, labels={kind: "ann"}, limited_labels=[kind])
+    await set_limit(api, each_scope(kind), 0)
+    assert await api.claim(kind, 3) == []
+    ann = label_scope(kind, "ann")
+    assert (await api.get(job.job_id)).slot_wait.scope == ann
+    assert await limit(api, ann) == Limit(scope=ann, waiting=1, inherited=True)
+    await set_limit(api, each_scope(kind), 1)
+    await granted(api, job.job_id)
+    assert [one.job_id for one in await api.claim(kind, 3)] == [job.job_id]
 
 
 async def test_a_changed_label_limits_a_job_by_its_new_value(api: Api, kind: str):

@@ -7,10 +7,12 @@ from sqlalchemy import Connection
 
 from jobledger_service.core.ledger.row_families import Needs, OpenFamily, RowFamily, keys_of
 from jobledger_service.core.ledger.undo import Undo
+from jobledger_service.core.ledger.working_set import PostponedError
 from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.slots import LimitScope, limit_key
+from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.dialects import Dialect
 
 from .rules import Limit, admitted, counted_limits, in_force, keys_over, released, scopes_over
@@ -35,6 +37,10 @@ class Limits(RowFamily):
         self._rows = rows
         self._connection = connection
         self._undo = undo
+        self._known: set[str] = set()
+        """The keys that were looked for."""
+        self._paused: set[str] = set()
+        """The jobs that are not to begin."""
         self._limits: dict[str, Limit] = {}
         self._followers: dict[str, Limit] = {}
         """Values of labels without a row, under limits for each value: those that come to count a job get one."""
@@ -49,9 +55,19 @@ class Limits(RowFamily):
             keys.update(keys_over(new.spec, new.labels))
         requeued = {key for need in needs if need.requeues for key in need.jobs}
         keys.update(key for job in requeued & jobs.keys() for key in keys_over(jobs[job].spec, jobs[job].labels))
+        if any(need.starts for need in needs):
+            keys |= self._keys_of_paused(jobs)
         if keys:
             keys.update(key for job in jobs.values() for key in counted_limits(job))
             self._limits = self._rows.load(self._connection, keys)
+            self._known = keys
+
+    def _keys_of_paused(self, jobs: Mapping[str, Job]) -> set[str]:
+        """Return the keys over the jobs that are not to begin, as one of them is paused. This locks nothing."""
+        queued = {job.key: keys_over(job.spec, job.labels) for job in jobs.values() if job.state is JobState.QUEUED}
+        paused = self._rows.paused(self._connection, {key for keys in queued.values() for key in keys})
+        self._paused = {job for job, keys in queued.items() if not paused.isdisjoint(keys)}
+        return {key for job in self._paused for key in queued[job]}
 
     def changed(self, before: Job | None, after: Job) -> Job:
         """Give a job that begins to wait its slots, or park it; take them back when it ends."""
@@ -64,6 +80,13 @@ class Limits(RowFamily):
             self._count(after, 1)
         return after
 
+    def starting(self, job: Job) -> Job:
+        """Park a job under a limit that is paused, whether it held a slot of it or came before it."""
+        if job.key not in self._paused:
+            return job
+        paused = next((limit for limit in self.over(job) if limit.max_running == 0), None)
+        return job if paused is None else replace(job, slots=(), parked_for=paused.key)
+
     def deleted(self, job: Job) -> None:
         """Take the slots of a deleted job back."""
         self._count(job, -1)
@@ -74,8 +97,13 @@ class Limits(RowFamily):
         return [limit for scope in scopes if (limit := self.in_force(job.spec.owner, scope)) is not None]
 
     def in_force(self, owner: str, scope: LimitScope) -> Limit | None:
-        """Return the limit that holds over a scope, as the earlier commands left it; None when there is none."""
+        """Return the limit that holds over a scope, as the earlier commands left it; None when there is none.
+
+        Raises PostponedError when the batch has not loaded it, as an earlier command changed the job's labels.
+        """
         key, each = limit_key(owner, scope), scope.each
+        if key not in self._known:
+            raise PostponedError
         limit = in_force(self.find(key), self.find(limit_key(owner, each)) if each else None, owner, scope)
         if limit is not None and key not in self._limits:
             self._followers[key] = replace(limit, running=0, waiting=0)

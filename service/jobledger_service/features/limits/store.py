@@ -13,6 +13,7 @@ from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import (
     jobs,
     limits,
+    limits_paused,
     limits_spreading,
     limits_unused,
     parked,
@@ -49,6 +50,7 @@ class LimitRows:
         self._dialect = dialect
         self._any = select(_KEY).limit(1)
         self._load = select(*_COLUMNS).where(_KEY.in_(dialect.keys())).order_by(_KEY).with_for_update()
+        self._paused = select(_KEY).where(limits_paused, _KEY.in_(dialect.keys()))
         of = update(limits).where(bindparam("of") == _KEY)
         self._set = of.values(max_running=bindparam("to"), is_set=bindparam("own"), values_through=bindparam("through"))
         self._count = of.values(
@@ -67,6 +69,12 @@ class LimitRows:
             for row in connection.execute(self._load, {"keys": self._dialect.key_values(some)})
         ]
         return {limit.key: limit for limit in found}
+
+    def paused(self, connection: Connection, keys: Collection[str]) -> set[str]:
+        """Return the keys of those that let no job begin. This locks nothing."""
+        if not keys:
+            return set()
+        return set(connection.scalars(self._paused, {"keys": self._dialect.key_values(keys)}))
 
     def save(
         self,

@@ -1,7 +1,7 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
 from .access import api_keys, usage
-from .figures import counts, limits, limits_spreading, limits_unused, rollups, running_totals, slots_free
+from .figures import counts, limits, limits_paused, limits_spreading, limits_unused, rollups, running_totals, slots_free
 from .jobs import (
     cancelling,
     chunks,
@@ -42,6 +42,7 @@ __all__ = [
     "leased",
     "ledger",
     "limits",
+    "limits_paused",
     "limits_spreading",
     "limits_unused",
     "metadata",

@@ -60,6 +60,8 @@ slots_free = and_(
     or_(limits.c.max_running.is_(None), limits.c.running < limits.c.max_running),
 )
 """A slot for which jobs wait."""
+limits_paused = limits.c.max_running == literal_column("0")
+"""What lets no job begin."""
 limits_spreading = limits.c.values_through.is_not(None)
 """A limit for each value of a label whose values have yet to get its number."""
 limits_unused = and_(
@@ -70,5 +72,6 @@ limits_unused = and_(
 )
 """What has no number of its own and counts no job: it goes."""
 Index("limits_free", limits.c.limit_key, sqlite_where=slots_free, postgresql_where=slots_free)
+Index("limits_paused", limits.c.limit_key, sqlite_where=limits_paused, postgresql_where=limits_paused)
 Index("limits_spreading", limits.c.limit_key, sqlite_where=limits_spreading, postgresql_where=limits_spreading)
 Index("limits_unused", limits.c.limit_key, sqlite_where=limits_unused, postgresql_where=limits_unused)
