@@ -211,10 +211,9 @@ class WorkingSet:
             return job
         return reduce(lambda kept, family: family.starting(kept), self._families, job)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether the chunks of one job more may be changed."""
-        return self.rows <= MAX_BATCH_ROWS
+    def has_room_for(self, rows: int) -> bool:
+        """Whether so many rows more may be changed; those of one large job may, while the others are few."""
+        return self.rows + (rows if rows <= MAX_BATCH_ROWS else 0) <= MAX_BATCH_ROWS
 
     def family(self, family: type[Family]) -> Family:
         """Return the rows of a family."""

@@ -28,7 +28,7 @@ def limits_family(dialect: Dialect) -> OpenFamily:
 class Limits(RowFamily):
     """Limits by key, as the commands so far left them. What they hold is counted as a difference to the rows.
 
-    A batch that reads a limit locks all that count one of its jobs at once; any other counts without having read one.
+    A batch that reads a limit locks all that count one of its jobs at once; any other when it writes the counts.
     """
 
     rank = 1
@@ -139,8 +139,13 @@ class Limits(RowFamily):
 
     def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it was called for each change
         """Write what was set and counted; return whether jobs that wait for a slot may get one."""
-        if not (self._new or self._set or self._counts):
+        counted = {key for key, count in self._counts.items() if any(count)}
+        if not (self._new or self._set or counted):
             return False
-        followers = {key: one for key, one in self._followers.items() if any(self._counts.get(key, ()))}
-        self._rows.save(self._connection, {**followers, **self._new}, self._set, self._counts)
+        if unread := counted - self._known:
+            self._limits |= self._rows.load(self._connection, unread)
+        new = (counted & self._followers.keys()) | self._new.keys()
+        changed = (counted & self._limits.keys()) | self._set.keys()
+        found = {key: limit for key in new | changed if (limit := self.find(key))}
+        self._rows.save(self._connection, [found[key] for key in new], [found[key] for key in changed - new])
         return bool(self._set) or any(running < 0 for running, _ in self._counts.values())

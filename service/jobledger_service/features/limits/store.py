@@ -1,12 +1,13 @@
 """The rows of concurrency limits: in the transaction of a batch, and as they are read."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from msgspec.structs import asdict
 from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
 from jobledger_service.core.model.slots import scope_of_key
+from jobledger_service.core.store.cells import Row
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.row_sets import RowSets
@@ -51,11 +52,7 @@ class LimitRows:
         self._any = select(_KEY).limit(1)
         self._load = select(*_COLUMNS).where(_KEY.in_(dialect.keys())).order_by(_KEY).with_for_update()
         self._paused = select(_KEY).where(limits_paused, _KEY.in_(dialect.keys()))
-        of = update(limits).where(bindparam("of") == _KEY)
-        self._set = of.values(max_running=bindparam("to"), is_set=bindparam("own"), values_through=bindparam("through"))
-        self._count = of.values(
-            running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer")
-        )
+        self._row_sets = RowSets(dialect)
 
     def load(self, connection: Connection, keys: Collection[str]) -> dict[str, Limit]:
         """Return those that were ever set, locked."""
@@ -76,25 +73,14 @@ class LimitRows:
             return set()
         return set(connection.scalars(self._paused, {"keys": self._dialect.key_values(keys)}))
 
-    def save(
-        self,
-        connection: Connection,
-        new: Mapping[str, Limit],
-        changed: Mapping[str, Limit],
-        counts: Mapping[str, tuple[int, int]],
-    ) -> None:
-        """Insert new limits, write those that were set again, and add how many more jobs hold or await a slot."""
-        rows = [{"limit_key": key, **asdict(one), "running": 0, "waiting": 0} for key, one in sorted(new.items())]
-        RowSets(self._dialect).insert(connection, limits, rows)
-        if changed:
-            rows = [
-                {"of": key, "to": one.max_running, "own": one.is_set, "through": one.values_through}
-                for key, one in sorted(changed.items())
-            ]
-            connection.execute(self._set, rows)
-        counted = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in sorted(counts.items())]
-        if counted := [row for row in counted if row["more"] or row["longer"]]:
-            connection.execute(self._count, counted)
+    def save(self, connection: Connection, new: Iterable[Limit], changed: Iterable[Limit]) -> None:
+        """Insert new rows, and write others, which are locked, in the order of their keys."""
+        self._row_sets.insert(connection, limits, _rows(new))
+        self._row_sets.update(connection, limits, _rows(changed))
+
+
+def _rows(some: Iterable[Limit]) -> list[Row]:
+    return [{"limit_key": one.key, **asdict(one)} for one in sorted(some, key=lambda one: one.key)]
 
 
 class LimitStore:

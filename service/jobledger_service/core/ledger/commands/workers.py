@@ -94,7 +94,7 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
         return False
     kept = work.starting(job)
     if kept is not job:
-        if work.has_room:
+        if work.has_room_for(job.counts.pending):
             work.apply(Step(kept))
         return False
     try:
