@@ -48,9 +48,10 @@ class Load:
                 tasks.create_task(self._work())
 
     async def _limit_each(self) -> None:
-        """Set the limits for each value, as far as there are jobs."""
-        for name in EACH:
-            await set_limit(random.choice(self._apis), each_scope(name), random.randint(2, 4))
+        """Pause what is limited by labels, and set other numbers."""
+        for scope in (*map(each_scope, EACH), label_scope(random.choice(LABELS), "1")):
+            await set_limit(random.choice(self._apis), scope, 0)
+            await set_limit(random.choice(self._apis), scope, random.randint(2, 4))
 
     async def _create(self) -> None:
         for number in range(JOBS):
