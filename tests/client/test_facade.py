@@ -114,6 +114,7 @@ OFFERED = [
     "Stage",
     "StatisticsCalls",
     "StatsStep",
+    "StopReason",
     "StoreUnavailableError",
     "SystemStatus",
     "TaskToStop",

@@ -60,6 +60,12 @@ def create(
         str | None,
         typer.Option(metavar="DURATION|TIME", help="Delete the job then (7d, or a time), once it has ended."),
     ] = None,
+    run_timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Fail the job when its run takes longer, such as 2h.")
+    ] = None,
+    attempt_timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Fail an attempt at a chunk that takes longer, such as 5m.")
+    ] = None,
     limited_label: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A label of the job under whose value it is limited; may be repeated."),
@@ -97,6 +103,8 @@ def create(
             failure_policy=FailurePolicy.FAIL_FAST if fail_fast else FailurePolicy.RUN_ALL,
             stages=_parse.weights("--stage", stage or ()),
             expire_time=_parse.future_time("--expire", expire),
+            run_timeout=_parse.duration("--run-timeout", run_timeout),
+            attempt_timeout=_parse.duration("--attempt-timeout", attempt_timeout),
             limited_labels=limited_label or (),
             unique_key=unique_key,
             on_conflict=OnConflict.REFUSE if refuse_conflict else None,

@@ -119,7 +119,7 @@ class WorkError(_message.Message):
     CHUNK_INDEX_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """code is a short name that programs can act on, such as "CUDA_OUT_OF_MEMORY": 1 to 128 characters.
-    The service itself uses LEASE_EXPIRED and, on jobs of its own, ARTIFACTS_NOT_DELETED and INTERNAL.
+    The service itself uses LEASE_EXPIRED, TIMED_OUT, INPUT_UNREADABLE and, on jobs of its own, ARTIFACTS_NOT_DELETED and INTERNAL.
     """
     message: _builtins.str
     """message is a sentence for people, at most 4,096 characters. Empty when the code says all."""

@@ -3,9 +3,9 @@
 from .access import api_keys, usage
 from .figures import counts, limits, limits_paused, limits_spreading, limits_unused, rollups, running_totals, slots_free
 from .jobs import (
-    cancelling,
     chunks,
     delayed,
+    ending,
     expiring,
     incarnation,
     job_words,
@@ -27,12 +27,12 @@ __all__ = [
     "api_keys",
     "artifact_versions",
     "audit",
-    "cancelling",
     "chunks",
     "counts",
     "dead",
     "delayed",
     "deliveries",
+    "ending",
     "event_owner",
     "events",
     "expiring",
