@@ -56,7 +56,7 @@ class Limit:
 
 
 def scope(message: limit_scope_pb2.LimitScope) -> LimitScope:
-    """Return the scope of a message, such as that of a job's `slot_wait`."""
+    """Return the scope of a message, such as that of a job's hold."""
     if message.HasField("label"):
         return for_label(message.label.name, message.label.value)
     return LimitScope(kind=message.kind, label=message.each_value_of_label)

@@ -189,5 +189,5 @@ async def test_a_limit_is_of_one_owner(admin: KeyedApi, keyed: Keyed, as_holder:
     limited, unlimited = (as_holder(keyed.replicas[0], one.token) for one in made)
     await set_limit(limited, kind_scope(kind), 1)
     assert await listed_limits(unlimited) == []
-    assert [(await unlimited.create(kind)).HasField("slot_wait") for _ in range(2)] == [False, False]
-    assert [(await limited.create(kind)).HasField("slot_wait") for _ in range(2)] == [False, True]
+    assert [bool((await unlimited.create(kind)).holds) for _ in range(2)] == [False, False]
+    assert [bool((await limited.create(kind)).holds) for _ in range(2)] == [False, True]

@@ -78,4 +78,4 @@ async def test_a_check_takes_no_slot(api: Api, kind: str):
     await api.create(kind, validate_only=True)
     first = await api.create(kind)
     preview = await api.create(kind, validate_only=True)
-    assert (first.HasField("slot_wait"), preview.HasField("slot_wait")) == (False, True)
+    assert (bool(first.holds), bool(preview.holds)) == (False, True)

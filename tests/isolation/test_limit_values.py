@@ -105,7 +105,7 @@ def test_a_lower_number_holds_at_once_for_values_that_do_not_have_it_yet(ledger:
     ledger.do(SetLimit(ALICE, USER, 1))
     ledger.do(of_user("second", "ann"))
     assert numbers(ledger, ALICE) == {"each:user": 1, "label:user=ann": 2}
-    assert ledger.job("second").slot_scope == LimitScope(label="user", value="ann")
+    assert ledger.job("second").holds[0].scope == LimitScope(label="user", value="ann")
     assert ledger.do(GrantSlots(LimitStore(ledger.database).free_slots(9))) == (0, 1)
     assert [one.max_running for one in LimitStore(ledger.database).page(ALICE, "", 9)[0]] == [1, 1]
 
@@ -136,4 +136,4 @@ def test_jobs_of_a_label_that_changed_in_the_same_batch_wait_for_the_next(ledger
     retry = RetryJob(ALICE, "anns", [], "caller", "", "", b"", "")
     _, postponed = ledger.batch(update, retry)
     ledger.do(postponed.rest or retry)
-    assert ledger.job("anns").slot_scope == LimitScope(label="user", value="bob")
+    assert ledger.job("anns").holds[0].scope == LimitScope(label="user", value="bob")

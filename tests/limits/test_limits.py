@@ -35,21 +35,22 @@ Connect = Callable[[Server], Api]
 async def granted(api: Api, job_id: str) -> Job:
     """Wait until a job has a slot."""
     async with api.watch_job(job_id) as watch:
-        messages = await watch.through(lambda message: not message.job.HasField("slot_wait"))
+        messages = await watch.through(lambda message: not message.job.holds)
     return messages[-1].job
 
 
 async def places(api: Api, *jobs: Job) -> list[int]:
-    return [(await api.get(job.job_id)).slot_wait.place for job in jobs]
+    shown = [await api.get(job.job_id) for job in jobs]
+    return [job.holds[0].place if job.holds else 0 for job in shown]
 
 
 async def test_jobs_over_a_limit_wait_for_a_slot_and_show_their_place(api: Api, kind: str):
     scope = kind_scope(kind)
     assert await set_limit(api, scope, 2) == Limit(scope=scope, max_running=2)
     jobs = [await api.create(kind) for _ in range(5)]
-    assert [job.HasField("slot_wait") for job in jobs] == [False, False, True, True, True]
+    assert [bool(job.holds) for job in jobs] == [False, False, True, True, True]
     assert await places(api, *jobs) == [0, 0, 1, 2, 3]
-    assert (await api.get(jobs[2].job_id)).slot_wait.scope == scope
+    assert (await api.get(jobs[2].job_id)).holds[0].scope == scope
     claimed = await api.claim(kind, 10)
     assert [one.job_id for one in claimed] == [job.job_id for job in jobs[:2]]
     assert await limit(api, scope) == Limit(scope=scope, max_running=2, running=2, waiting=3)
@@ -82,7 +83,7 @@ async def test_one_that_comes_when_a_slot_is_free_does_not_pass_those_that_wait(
     cancelled, created = await asyncio.gather(api.cancel(first.job_id), api.create(kind, priority=4))
     assert cancelled.job.HasField("end_time")
     await granted(api, waiting.job_id)
-    assert (await api.get(created.job_id)).slot_wait.place == 1
+    assert (await api.get(created.job_id)).holds[0].place == 1
 
 
 @pytest.mark.parametrize("end", ["complete", "fail", "cancel", "delete"])
@@ -110,7 +111,7 @@ async def test_a_job_that_stops_waiting_is_counted_no_more(api: Api, kind: str):
     await api.jobs.DeleteJob(DeleteJobRequest(job_id=deleted.job_id, force=True))
     assert await places(api, last) == [1]
     assert (await limit(api, kind_scope(kind))).waiting == 1
-    assert not (await api.get(cancelled.job_id)).HasField("slot_wait")
+    assert not bool((await api.get(cancelled.job_id)).holds)
 
 
 async def test_a_retried_job_waits_like_a_new_one(api: Api, kind: str):
@@ -119,7 +120,7 @@ async def test_a_retried_job_waits_like_a_new_one(api: Api, kind: str):
     await api.fail(*await api.claim(kind, 10), not_retryable=True)
     other = await api.create(kind)
     retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id))).job
-    assert retried.slot_wait.scope == kind_scope(kind)
+    assert retried.holds[0].scope == kind_scope(kind)
     assert [one.job_id for one in await api.claim(kind, 10)] == [other.job_id]
     await api.cancel(other.job_id, force=True)
     await granted(api, failed.job_id)
@@ -133,7 +134,7 @@ async def test_all_chunks_of_a_job_share_its_slot(api: Api, kind: str):
     assert {one.job_id for one in claimed} == {wide.job_id}
     assert len(claimed) == 4
     await api.complete(*claimed[:3])
-    assert (await api.get(other.job_id)).slot_wait.place == 1
+    assert (await api.get(other.job_id)).holds[0].place == 1
     await api.complete(claimed[3])
     await granted(api, other.job_id)
 
@@ -145,8 +146,8 @@ async def test_a_label_limits_the_jobs_that_name_it(api: Api, kind: str):
     second = await api.create(f"{kind}.other", **gpu)
     apart = await api.create(kind, labels={"gpu": "other"}, limited_labels=["gpu"])
     unnamed = await api.create(kind, labels={"gpu": kind})
-    assert [job.HasField("slot_wait") for job in (first, second, apart, unnamed)] == [False, True, False, False]
-    assert second.slot_wait.scope == scope
+    assert [bool(job.holds) for job in (first, second, apart, unnamed)] == [False, True, False, False]
+    assert second.holds[0].scope == scope
     assert await limit(api, scope) == Limit(scope=scope, max_running=1, running=1, waiting=1)
     await set_limit(api, scope, 2)
     await granted(api, second.job_id)
@@ -157,7 +158,7 @@ async def test_a_limit_counts_the_jobs_that_came_while_it_was_there(api: Api, ki
     before = await api.create(kind, **gpu)
     await set_limit(api, scope, 1)
     first, second = await api.create(kind, **gpu), await api.create(kind, **gpu)
-    assert [(await api.get(one.job_id)).HasField("slot_wait") for one in (before, first, second)] == [
+    assert [bool((await api.get(one.job_id)).holds) for one in (before, first, second)] == [
         False,
         False,
         True,
@@ -182,8 +183,8 @@ async def test_a_limit_for_each_value_counts_each_by_itself(api: Api, kind: str)
         return await api.create(kind, labels={label: user}, limited_labels=[label])
 
     ann_1, ann_2, bob_1 = await create("ann"), await create("ann"), await create("bob")
-    assert [job.HasField("slot_wait") for job in (ann_1, ann_2, bob_1)] == [False, True, False]
-    assert ann_2.slot_wait.scope == ann
+    assert [bool(job.holds) for job in (ann_1, ann_2, bob_1)] == [False, True, False]
+    assert ann_2.holds[0].scope == ann
     assert await limit(api, ann) == Limit(scope=ann, max_running=1, running=1, waiting=1, inherited=True)
     assert await limit(api, bob) == Limit(scope=bob, max_running=1, running=1, inherited=True)
     await api.cancel(ann_1.job_id)
@@ -219,7 +220,7 @@ async def test_the_limit_of_a_value_comes_before_that_for_each(api: Api, kind: s
     await granted(api, second.job_id)
     await set_limit(api, each, 5)
     third = await create()
-    assert third.slot_wait.scope == ann, "the other number is not its"
+    assert third.holds[0].scope == ann, "the other number is not its"
     await delete_limit(api, ann)
     assert (await limit(api, ann)).inherited
     await granted(api, third.job_id)
@@ -235,12 +236,12 @@ async def test_zero_pauses_a_scope(api: Api, kind: str):
     of_ann = await api.create(kind, labels={label: "ann"}, limited_labels=[label])
     of_bob = await api.create(kind, labels={label: "bob"}, limited_labels=[label])
     of_kind = await api.create(f"{kind}.paused")
-    assert [(await api.get(one.job_id)).HasField("slot_wait") for one in (of_ann, of_bob, of_kind)] == [
+    assert [bool((await api.get(one.job_id)).holds) for one in (of_ann, of_bob, of_kind)] == [
         True,
         False,
         True,
     ]
-    assert (of_ann.slot_wait.scope, of_kind.slot_wait.scope) == (ann, kind_scope(f"{kind}.paused"))
+    assert (of_ann.holds[0].scope, of_kind.holds[0].scope) == (ann, kind_scope(f"{kind}.paused"))
     assert [one.job_id for one in await api.claim(kind, 10)] == [of_bob.job_id]
     assert await api.claim(f"{kind}.paused", 10) == []
     assert (await limit(api, ann)).waiting == 1
@@ -289,7 +290,7 @@ async def test_a_pause_for_each_value_stops_values_that_no_limit_has_counted(api
     await set_limit(api, each_scope(kind), 0)
     assert await api.claim(kind, 3) == []
     ann = label_scope(kind, "ann")
-    assert (await api.get(job.job_id)).slot_wait.scope == ann
+    assert (await api.get(job.job_id)).holds[0].scope == ann
     assert await limit(api, ann) == Limit(scope=ann, waiting=1, inherited=True)
     await set_limit(api, each_scope(kind), 1)
     await granted(api, job.job_id)
@@ -301,7 +302,7 @@ async def test_a_changed_label_limits_a_job_by_its_new_value(api: Api, kind: str
     await set_limit(api, each_scope(label), 1)
     first, second = [await api.create(kind, labels={label: "ann"}, limited_labels=[label]) for _ in range(2)]
     request = UpdateJobRequest(job_id=second.job_id, update_mask={"paths": ["labels"]}, labels={label: "bob"})
-    assert (await api.jobs.UpdateJob(request)).job.slot_wait.scope == ann, "it still waits there"
+    assert (await api.jobs.UpdateJob(request)).job.holds[0].scope == ann, "it still waits there"
     await api.cancel(first.job_id)
     await granted(api, second.job_id)
     assert await limit(api, ann) is None
@@ -314,8 +315,8 @@ async def test_a_job_under_two_limits_needs_a_slot_of_both(api: Api, kind: str):
     team = {"labels": {"team": kind}, "limited_labels": ["team"]}
     first, second = await api.create(kind, **team), await api.create(kind, **team)
     third, fourth = await api.create(kind), await api.create(kind)
-    assert second.slot_wait.scope == label_scope("team", kind)
-    assert [job.HasField("slot_wait") for job in (third, fourth)] == [False, True]
+    assert second.holds[0].scope == label_scope("team", kind)
+    assert [bool(job.holds) for job in (third, fourth)] == [False, True]
     await api.cancel(first.job_id)
     await granted(api, second.job_id)
     assert (await limit(api, kind_scope(kind))).running == 2
@@ -333,7 +334,7 @@ async def test_raising_and_deleting_a_limit_release_what_waits(api: Api, kind: s
     for job in jobs[2:]:
         await granted(api, job.job_id)
     assert await limit(api, scope) is None
-    assert not (await api.create(kind)).HasField("slot_wait")
+    assert not (await api.create(kind)).holds
 
 
 async def test_the_history_reports_the_slot(api: Api, kind: str):

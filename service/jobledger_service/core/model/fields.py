@@ -88,7 +88,7 @@ JOB_FIELDS: Final = (
     Field("etag", Kept.COMPUTED),
     Field("eta", Kept.COMPUTED, message="progress.eta"),
     Field("items_per_second", Kept.COMPUTED, message="progress.items_per_second"),
-    Field("slot_scope", Kept.COMPUTED, message="slot_wait.scope"),
+    Field("holds", Kept.COMPUTED),
     Field("spec.fingerprint", Kept.SETTLED),
     Field("spec.retry_policy", Kept.SETTLED),
     Field("spec.failure_policy", Kept.SETTLED),
@@ -99,6 +99,7 @@ JOB_FIELDS: Final = (
     Field("spec.attempt_timeout", Kept.SETTLED, export="attempt_timeout_seconds"),
     Field("spec.limited_labels", Kept.SETTLED),
     Field("spec.import_time", Kept.FIXED),
+    Field("counts.delayed", Kept.COLUMN, "chunks_delayed"),
     Field("progress.work_total", Kept.FIXED),
     Field("progress.work_done", Kept.COLUMN),
     Field("artifacts_revision", Kept.COLUMN),
@@ -109,6 +110,8 @@ JOB_FIELDS: Final = (
     Field("retry_time", Kept.CURRENT),
     Field("slots", Kept.CURRENT),
     Field("parked_for", Kept.COLUMN),
+    Field("held_until", Kept.COLUMN),
+    Field("schedule_time", Kept.CURRENT, export="schedule_time"),
 )
 """In the order of the columns of an export."""
 
@@ -134,6 +137,8 @@ CHUNK_FIELDS: Final = (
     Field("end_time", Kept.COLUMN),
     Field("lease_expire_time", Kept.COLUMN),
     Field("not_before", Kept.COLUMN),
+    Field("held", Kept.COLUMN),
+    Field("holds", Kept.COMPUTED),
     Field("task_id", Kept.CURRENT),
     Field("worker", Kept.CURRENT),
     Field("progress.message", Kept.CURRENT),

@@ -89,5 +89,5 @@ def admitted(job: Job, limits: Iterable[Limit]) -> Job:
 
 
 def released(job: Job) -> Job:
-    """Return an ended job without slots."""
+    """Return a job without slots, which waits for none."""
     return replace(job, parked_for="", slots=()) if job.slots or job.parked_for else job

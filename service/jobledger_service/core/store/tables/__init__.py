@@ -1,7 +1,17 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
 from .access import api_keys, usage
-from .figures import counts, limits, limits_paused, limits_spreading, limits_unused, rollups, running_totals, slots_free
+from .figures import (
+    chunk_counts,
+    counts,
+    limits,
+    limits_paused,
+    limits_spreading,
+    limits_unused,
+    rollups,
+    running_totals,
+    slots_free,
+)
 from .jobs import (
     chunks,
     delayed,
@@ -14,6 +24,7 @@ from .jobs import (
     of_service,
     parked,
     runs,
+    scheduled_jobs,
     search_vector,
     unique_keys,
     waiting,
@@ -27,6 +38,7 @@ __all__ = [
     "api_keys",
     "artifact_versions",
     "audit",
+    "chunk_counts",
     "chunks",
     "counts",
     "dead",
@@ -55,6 +67,7 @@ __all__ = [
     "running_totals",
     "runs",
     "scheduled",
+    "scheduled_jobs",
     "schema_version",
     "search_vector",
     "slots_free",
