@@ -100,6 +100,7 @@ from jobledger_client._errors import (
     UniqueKeyTakenError,
     WebhookNotFoundError,
 )
+from jobledger_client._limits import Limit, LimitScope, for_each, for_kind, for_label
 from jobledger_client._new_jobs import JobOutcome, NewJob
 from jobledger_client._policies import ChunkSpec, RetryPolicy, Stage
 from jobledger_client._requests import JobFilterFields
@@ -202,8 +203,10 @@ __all__ = [
     "JobledgerError",
     "LeaseCalls",
     "LeaseStatus",
+    "Limit",
     "LimitCalls",
     "LimitError",
+    "LimitScope",
     "MessageTooLargeError",
     "NewJob",
     "NotFoundError",
@@ -250,6 +253,9 @@ __all__ = [
     "WebhookState",
     "Worker",
     "__version__",
+    "for_each",
+    "for_kind",
+    "for_label",
 ]
 
 __version__ = "0.1.0"

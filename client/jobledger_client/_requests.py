@@ -7,7 +7,6 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from jobledger.v1 import chunk_pb2, job_pb2
 from jobledger.v1.export_pb2 import ExportJobsRequest
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_service_pb2 import JobLimit
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkRelease, LeaseReport, ProgressReport
 
 from jobledger_client import _values as values
@@ -19,7 +18,6 @@ ChunkSpecLike: TypeAlias = ChunkSpec | Mapping[str, Any]
 StageLike: TypeAlias = Stage | job_pb2.Stage | str
 StagesLike: TypeAlias = Mapping[str, float] | Iterable[StageLike]
 RetryPolicyLike: TypeAlias = RetryPolicy | chunk_pb2.RetryPolicy
-LimitsLike: TypeAlias = Mapping[str, int] | Iterable[JobLimit]
 
 
 class JobFilterFields(TypedDict, total=False):
@@ -66,12 +64,19 @@ def job_filter(fields: JobFilterFields) -> JobFilter:
     )
 
 
+def names(field: str, given: Iterable[str]) -> Iterable[str]:
+    """Return names. Raises TypeError for a single string, whose letters would be the names."""
+    if isinstance(given, str):
+        raise TypeError(f"{field} must be a list of strings, such as [{given!r}]; got the string {given!r}")
+    return given
+
+
 def _check_fields(fields: JobFilterFields) -> None:
     for name, value in fields.items():
         if name not in JobFilterFields.__annotations__:
             raise TypeError(f"a filter field must be one of {', '.join(JobFilterFields.__annotations__)}; got {name!r}")
-        if name in ("states", "kinds") and isinstance(value, str):
-            raise TypeError(f"{name} must be a list of strings, such as [{value!r}]; got the string {value!r}")
+        if name in ("states", "kinds"):
+            names(name, value)  # type: ignore[arg-type]  # a TypedDict's values are objects
 
 
 def export_request(
@@ -134,22 +139,6 @@ def retry_policy(policy: RetryPolicyLike | None, max_attempts: int | None) -> ch
     values.finite(policy.multiplier, "retry_policy.multiplier")
     values.finite(policy.jitter, "retry_policy.jitter")
     return policy
-
-
-def job_limits(limits: LimitsLike) -> list[JobLimit]:
-    """Return the limits that a job sets: "kind" is for its kind, "label:NAME" for its value of that label."""
-    if isinstance(limits, Mapping):
-        return [JobLimit(label=_limit_label(scope), max_running=limit) for scope, limit in limits.items()]
-    return list(limits)
-
-
-def _limit_label(scope: str) -> str:
-    scope_type, _, name = scope.partition(":")
-    if (scope_type, name) == ("kind", ""):
-        return ""
-    if scope_type == "label" and name:
-        return name
-    raise ValueError(f'unknown limit {scope!r}; a limit of a job must be "kind" or "label:NAME"')
 
 
 Report = TypeVar("Report", ChunkCompletion, ChunkRelease, LeaseReport)

@@ -139,16 +139,25 @@ def test_status_shows_where_many_jobs_stand(shell: Shell, kind: str):
 
 
 def test_limits_are_set_listed_and_deleted(shell: Shell, kind: str):
-    assert shell("limits", "set", f"kind:{kind}", "1") == f"kind:{kind}: at most 1 at once\n"
-    shell("create", kind)
-    waiting = shell("create", kind, "--label", f"gpu={kind}", "--limit", "label:gpu=3").strip()
-    assert "a slot of the limit" in shell("get", waiting)
-    listed = {one["scope"]: one for one in shell.json("limits", "list")["limits"]}
-    assert listed[f"kind:{kind}"]["waiting"] == "1"
-    assert listed[f"label:gpu={kind}"]["setByJob"]
-    assert f"kind:{kind}" in shell("limits", "list")
-    shell("limits", "delete", f"kind:{kind}")
-    assert f"kind:{kind}" not in {one["scope"] for one in shell.json("limits", "list")["limits"]}
+    assert shell("limits", "set", "--kind", kind, "1") == f"kind {kind}: at most 1 at once\n"
+    assert shell("limits", "set", "--each", kind, "5") == f"each {kind}: at most 5 at once\n"
+    assert shell("limits", "set", "--label", f"{kind}=bob", "0") == f"label {kind}=bob: at most 0 at once\n"
+    shell("create", kind, "--label", f"{kind}=ann", "--limited-label", kind)
+    waiting = shell("create", kind, "--label", f"{kind}=ann", "--limited-label", kind).strip()
+    assert f"a slot of the limit kind {kind}, place 1" in shell("get", waiting)
+    limits = shell.json("limits", "list")["limits"]
+    own = {"scope": {"kind": kind}, "maxRunning": 1, "running": "1", "waiting": "1", "inherited": False}
+    of_ann = {"scope": {"label": {"name": kind, "value": "ann"}}, "maxRunning": 5, "running": "1", "inherited": True}
+    assert own in limits
+    assert of_ann | {"waiting": "0"} in limits
+    listed = [line.split() for line in shell("limits", "list").splitlines()]
+    assert ["label", f"{kind}=ann", "5", "1", "0", "each", kind] in listed
+    assert ["label", f"{kind}=bob", "paused", "0", "0"] in listed
+    for scope in (["--kind", kind], ["--each", kind], ["--label", f"{kind}=bob"]):
+        shell("limits", "delete", *scope)
+    assert kind not in shell("limits", "list")
+    shell("limits", "set", "1", code=2)
+    shell("limits", "delete", "--kind", kind, "--each", kind, code=2)
 
 
 def test_watch_exits_by_the_state(shell: Shell, sync_client: JobClient, kind: str):

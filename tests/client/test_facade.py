@@ -88,8 +88,10 @@ OFFERED = [
     "JobledgerError",
     "LeaseCalls",
     "LeaseStatus",
+    "Limit",
     "LimitCalls",
     "LimitError",
+    "LimitScope",
     "MessageTooLargeError",
     "NewJob",
     "NotFoundError",
@@ -136,6 +138,9 @@ OFFERED = [
     "WebhookState",
     "Worker",
     "__version__",
+    "for_each",
+    "for_kind",
+    "for_label",
 ]
 
 

@@ -13,12 +13,12 @@ from jobledger.v1.job_service_pb2 import CreateJobRequest
 from jobledger_service.core.api.worker_requests import RequestContext
 from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.commands import (
+    EndOverdue,
     CancelJob,
     CreateJob,
     ExpireLeases,
     FailChunks,
     RemoveExpired,
-    StopOverdue,
     UpdateJob,
 )
 from jobledger_service.core.ledger.committer import Committer
@@ -26,7 +26,7 @@ from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
-from jobledger_service.core.model.slots import kind_scope
+from jobledger_service.core.model.slots import LimitScope
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NOTHING_NEW, Failure
 from jobledger_service.core.store.reads import View
@@ -82,7 +82,7 @@ def test_grace_periods_end_for_as_many_jobs_at_once_as_have_few_rows(ledger: Lar
         for begin in range(0, SIZE, 300):
             ledger.claim(f"job-{n}", range(begin, begin + 300))
         ledger.do(CancelJob(ALICE, f"job-{n}", Cancellation(0), "caller"))
-    assert steps(ledger, StopOverdue, keys(3)) == [2, 1]
+    assert steps(ledger, lambda some: EndOverdue(some, 0), keys(3)) == [2, 1]
     assert [ledger.job(f"job-{n}").state for n in range(3)] == [JobState.CANCELLED] * 3
 
 
@@ -111,11 +111,11 @@ def test_a_call_that_fails_chunks_of_many_jobs_stops_them_in_several_commits_and
 
 
 def test_slots_are_granted_to_as_many_jobs_at_once_as_have_few_rows(ledger: LargeLedger):
-    ledger.do(SetLimit(ALICE, kind_scope("k"), 0))
+    ledger.do(SetLimit(ALICE, LimitScope(kind="k"), 0))
     for n in range(5):
         ledger.create(f"job-{n}", [1] * SIZE)
         assert ledger.job(f"job-{n}").parked_for
-    ledger.do(SetLimit(ALICE, kind_scope("k"), None))
+    ledger.do(SetLimit(ALICE, LimitScope(kind="k"), None))
     rows = []
     left = keys(5)
     while left:

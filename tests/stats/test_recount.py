@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, JobLimit
+from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.recount import Recount, Recounted
 from sqlalchemy import Connection, text
@@ -18,7 +18,8 @@ from tests.conftest import StartServer
 from tests.support.api import Api, fresh_kind
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
-from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
+from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi, first_key
+from tests.support.limits import each_scope, kind_scope, set_limit
 from tests.support.server import COMMAND
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
@@ -74,16 +75,18 @@ async def lives(api: Api, rng: random.Random) -> None:
                 await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
             if state == RUNNING:
                 await api.cancel(job.job_id, grace_period={"seconds": 3600})
-    limited, limit = fresh_kind(), JobLimit(max_running=2)
-    for _ in range(5):
-        await api.create(limited, limits=[limit])
+    limited = fresh_kind()
+    await set_limit(api, kind_scope(limited), 2)
+    await set_limit(api, each_scope("user"), 2)
+    for user in "aabbbc":
+        await api.create(limited, labels={"user": user}, limited_labels=["user"])
     await api.claim(limited, 1)
 
 
 async def tenants(target: str, token: str) -> list[KeyedApi]:
     """Return the APIs of two owners."""
     admin = KeyedApi(target, token)
-    made = [await admin.make(CALLER, WORKER, owner=owner) for owner in ("search", "video")]
+    made = [await admin.make(CALLER, WORKER, ADMIN, owner=owner) for owner in ("search", "video")]
     await admin.channel.close()
     return [KeyedApi(target, one.token) for one in made]
 

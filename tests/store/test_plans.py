@@ -122,13 +122,15 @@ def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(datab
     plans = Plans(database)
     assert SqlDueStore(database, 0, DUE).due(1) == []
     assert LimitStore(database).free_slots(10) == []
-    assert LimitStore(database).trim(1, 10) == 0
+    assert LimitStore(database).trim(10) == 0
+    assert LimitStore(database).spread(10) == 0
     found = [step for step in plans.steps if " limits" in step]
     assert found == [
         "SCAN limits USING INDEX limits_free",
         "SEARCH limits USING INDEX limits_free (limit_key>?)",
         "SEARCH limits USING INDEX sqlite_autoindex_limits_1 (limit_key=?)",
-        "SEARCH limits USING INDEX limits_removable (set_time<?)",
+        "SCAN limits USING INDEX limits_unused",
+        "SCAN limits USING INDEX limits_spreading",
     ]
 
 

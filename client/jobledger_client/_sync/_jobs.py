@@ -70,7 +70,7 @@ class JobCalls:
         schedule_time: values.TimestampLike | timedelta | None = None,
         run_timeout: values.DurationLike | None = None,
         attempt_timeout: values.DurationLike | None = None,
-        limits: requests.LimitsLike = (),
+        limited_labels: Iterable[str] = (),
         unique_key: str = "",
         on_conflict: OnConflict | None = None,
         request_id: str = "",
@@ -84,8 +84,8 @@ class JobCalls:
         `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages` may be
         those of another job. `run_timeout` is how long the job may take from its first claim on, `attempt_timeout` how
         long one attempt at a chunk may take, whatever its worker reports: 1 s to 366 days. No worker may claim a chunk
-        before `schedule_time`, a time or a timedelta from now. `limits` are concurrency limits that the job sets:
-        {"kind": 2} for all jobs of its kind, {"label:gpu": 1} for all jobs with its value of that label. Without a
+        before `schedule_time`, a time or a timedelta from now. `limited_labels` are names of its labels under whose
+        values it is limited, if there are limits for these (`client.limits`). Without a
         `request_id` the client makes one, so that a repeated attempt creates no second job. With `validate_only` the
         service checks everything and creates nothing: the response has the job as it would be. While another job of
         this kind with the same `unique_key` has not ended, that job is the response, with `created` False; with
@@ -114,7 +114,7 @@ class JobCalls:
             schedule_time=schedule_time,
             run_timeout=run_timeout,
             attempt_timeout=attempt_timeout,
-            limits=limits,
+            limited_labels=limited_labels,
             unique_key=unique_key,
             on_conflict=on_conflict,
             request_id=request_id or str(uuid4()),

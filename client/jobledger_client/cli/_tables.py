@@ -8,12 +8,12 @@ from jobledger.v1.admin_service_pb2 import Usage
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.event_pb2 import Change, JobEvent
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.limit_service_pb2 import Limit
 from jobledger.v1.webhook_pb2 import Webhook, WebhookDelivery
 from rich.table import Table
 from rich.text import Text
 
 from jobledger_client._enums import ChangeType, ChunkState, HoldReason, JobState, WebhookDeliveryState, WebhookState
+from jobledger_client._limits import Limit
 from jobledger_client._structs import plain
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json
@@ -40,10 +40,11 @@ def jobs(found: Iterable[Job], *, width: int) -> Table:
 
 def limits(found: Iterable[Limit]) -> Table:
     """Return concurrency limits, one a row."""
-    table = _table("SCOPE", "AT MOST", "RUNNING", "WAITING", "SET BY", folding=("SCOPE",))
+    table = _table("SCOPE", "AT MOST", "RUNNING", "WAITING", "FOLLOWS", folding=("SCOPE",))
     for limit in found:
-        by = "a job" if limit.set_by_job else "an operator"
-        _row(table, limit.scope, f"{limit.max_running:,}", f"{limit.running:,}", f"{limit.waiting:,}", by)
+        number = "paused" if limit.max_running == 0 else f"{limit.max_running:,}"
+        own = f"each {limit.scope.label}" if limit.inherited else ""
+        _row(table, str(limit.scope), number, f"{limit.running:,}", f"{limit.waiting:,}", own)
     return table
 
 

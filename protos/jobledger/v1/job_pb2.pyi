@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from jobledger.v1 import chunk_pb2 as _chunk_pb2
+from jobledger.v1 import limit_scope_pb2 as _limit_scope_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -304,12 +305,14 @@ class Hold(_message.Message):
     UNTIL_FIELD_NUMBER: _builtins.int
     reason: _chunk_pb2.HoldReason.ValueType
     """reason is why, never UNSPECIFIED."""
-    scope: _builtins.str
-    """scope is the limit that is full: "kind:KIND" or "label:NAME=VALUE". Empty unless the reason is LIMIT."""
     place: _builtins.int
     """place is the job's place among those that wait for this limit, from 1: the most urgent first, the oldest first within a
     priority; 10,000 when it is that or more. Absent in view BASIC and in events, and unless the reason is LIMIT.
     """
+    @_builtins.property
+    def scope(self) -> _limit_scope_pb2.LimitScope:
+        """scope is the limit that is full or paused: a kind, or a value of a label. Absent unless the reason is LIMIT."""
+
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
         """until is when the hold is lifted. Absent unless the reason is SCHEDULE."""
@@ -318,11 +321,11 @@ class Hold(_message.Message):
         self,
         *,
         reason: _chunk_pb2.HoldReason.ValueType = ...,
-        scope: _builtins.str = ...,
+        scope: _limit_scope_pb2.LimitScope | None = ...,
         place: _builtins.int | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "until", b"until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "scope", b"scope", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "reason", b"reason", "scope", b"scope", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...

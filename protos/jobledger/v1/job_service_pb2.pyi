@@ -177,34 +177,6 @@ CANCEL_OUTCOME_ALREADY_ENDED: CancelOutcome.ValueType  # 3
 Global___CancelOutcome: _TypeAlias = CancelOutcome  # noqa: Y015
 
 @_typing.final
-class JobLimit(_message.Message):
-    """JobLimit is a concurrency limit set by a job."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LABEL_FIELD_NUMBER: _builtins.int
-    MAX_RUNNING_FIELD_NUMBER: _builtins.int
-    label: _builtins.str
-    """label is the name of one of the job's labels: the limit is over all jobs with its value. Empty: over all jobs of the kind."""
-    max_running: _builtins.int
-    """max_running is how many of them may be in work at once, 1 to 1,000,000. Required. The last job that sets it decides, unless
-    SetLimit has.
-    """
-    def __init__(
-        self,
-        *,
-        label: _builtins.str = ...,
-        max_running: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "max_running", b"max_running"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___JobLimit: _TypeAlias = JobLimit  # noqa: Y015
-
-@_typing.final
 class CreateJobRequest(_message.Message):
     """CreateJobRequest describes a job. Give items (item_count, chunk_size), or chunks, or neither for a job of one chunk."""
 
@@ -244,7 +216,7 @@ class CreateJobRequest(_message.Message):
     FAILURE_POLICY_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
-    LIMITS_FIELD_NUMBER: _builtins.int
+    LIMITED_LABELS_FIELD_NUMBER: _builtins.int
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
     ON_CONFLICT_FIELD_NUMBER: _builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
@@ -314,9 +286,10 @@ class CreateJobRequest(_message.Message):
         """expire_time is when the job is to be deleted, once it has ended, from 1970 on. Absent: it is kept."""
 
     @_builtins.property
-    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobLimit]:
-        """limits are concurrency limits over the job's kind or its labels, at most 8. They hold for all jobs of these scopes that are
-        created from now on.
+    def limited_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """limited_labels are the names of labels of this job, at most 8, under which it is limited: it needs a slot of the limit over
+        its value of each, if there is one (see LimitService). The limit over its kind holds in any case. Labels that are changed
+        later limit the job by the value that they have when it waits for a slot. Empty: only the kind limits it.
         """
 
     @_builtins.property
@@ -356,7 +329,7 @@ class CreateJobRequest(_message.Message):
         failure_policy: _job_pb2.FailurePolicy.ValueType = ...,
         stages: _abc.Iterable[_job_pb2.Stage] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
-        limits: _abc.Iterable[Global___JobLimit] | None = ...,
+        limited_labels: _abc.Iterable[_builtins.str] | None = ...,
         unique_key: _builtins.str = ...,
         on_conflict: Global___OnConflict.ValueType = ...,
         schedule_time: _timestamp_pb2.Timestamp | None = ...,
@@ -366,7 +339,7 @@ class CreateJobRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_size: _TypeAlias = _typing.Literal["chunk_size"]  # noqa: Y015
     _WhichOneofArgType__chunk_size: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size"]  # noqa: Y015

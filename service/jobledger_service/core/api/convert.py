@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
+from jobledger.v1 import chunk_pb2, event_pb2, job_pb2, limit_scope_pb2
 
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, WorkError
@@ -17,6 +17,7 @@ from jobledger_service.core.model.holds import Hold, HoldReason
 from jobledger_service.core.model.job import Job, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.limits import MAX_DURATION, MAX_TIME
 from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.slots import LimitScope
 from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.store.entry import JobSegments
 
@@ -80,9 +81,19 @@ def _retry_policy(policy: RetryPolicy) -> chunk_pb2.RetryPolicy:
     return _make_retry_policy(policy)
 
 
+def limit_scope(scope: LimitScope) -> limit_scope_pb2.LimitScope:
+    """Return what a limit is over."""
+    if scope.kind:
+        return limit_scope_pb2.LimitScope(kind=scope.kind)
+    if scope.value is None:
+        return limit_scope_pb2.LimitScope(each_value_of_label=scope.label)
+    return limit_scope_pb2.LimitScope(label=limit_scope_pb2.LimitScope.Label(name=scope.label, value=scope.value))
+
+
 def _hold(value: Hold) -> job_pb2.Hold:
     until = None if value.until is None else timestamp(value.until)
-    return job_pb2.Hold(reason=HOLD_REASONS[value.reason], scope=value.scope, until=until)
+    scope = None if value.scope is None else limit_scope(value.scope)
+    return job_pb2.Hold(reason=HOLD_REASONS[value.reason], scope=scope, until=until)
 
 
 _SIMPLE: Final = {"fill_time": fill_time, "Timestamp": timestamp, "Duration": duration, "Struct": struct}

@@ -13,7 +13,7 @@ from jobledger_service.core.model.states import ChunkState, DeliveryState, JobSt
 from jobledger_service.core.store.reads import Listing, Order, View
 from jobledger_service.transport.identity import Caller
 
-from .checks import LABEL, Checks
+from .checks import LABEL, LABEL_FORM, Checks
 from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from .owners import owner_of
 from .views import view
@@ -132,6 +132,6 @@ def labels(checks: Checks, field: str, given: Any) -> dict[str, str]:  # noqa: A
     found = dict(given)
     for name, value in found.items():
         place = f'{field}["{name}"]'
-        checks.form(place, name, LABEL, "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -")
+        checks.form(place, name, LABEL, LABEL_FORM)
         checks.at_most(place, value, 255)
     return found

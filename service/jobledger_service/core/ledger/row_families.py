@@ -31,6 +31,8 @@ class Needs(MsgStruct, frozen=True):
     """Jobs that it may create, which then wait for workers."""
     requeues: bool = False
     """Whether its jobs may begin to wait for workers again."""
+    starts: bool = False
+    """Whether it may claim the first chunk of a job."""
 
     @classmethod
     def of_all(cls, needs: "Sequence[Needs]") -> "Needs":
@@ -62,6 +64,10 @@ class RowFamily:
         It is called when a job is new, or its state, its slots or what it waits for changed.
         """
         return after
+
+    def starting(self, job: Job) -> Job:
+        """Return a job of which the first chunk is about to be claimed; parked when it has to wait after all."""
+        return job
 
     def deleted(self, job: Job) -> None:
         """React to the deletion of a job."""

@@ -78,11 +78,12 @@ class Touched(MsgStruct):
         return swept + sum(c.state is ChunkState.PENDING and not c.held for c in self.chunks.values())
 
     def is_progress(self, job: Job) -> bool:
-        """Whether nothing changed but progress: no state, and no artifacts."""
+        """Whether nothing changed but progress: no state, no hold, and no artifacts."""
         before = self.before
         return (
             before is not None
-            and (before.state, before.counts, before.artifacts) == (job.state, job.counts, job.artifacts)
+            and (before.state, before.held, before.counts, before.artifacts)
+            == (job.state, job.held, job.counts, job.artifacts)
             and not self.artifacts
             and all(change.type is ChangeType.PROGRESSED for change in self.changes)
         )

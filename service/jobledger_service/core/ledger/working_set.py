@@ -14,6 +14,7 @@ from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk, ChunkKey, Qu
 from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import Inputs, Job, job_id_of, job_key
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
+from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.sweep import Sweep
 from jobledger_service.core.store.entry import Entry, JobSegments, Record
 from jobledger_service.core.store.writes import SweptRows, Writes
@@ -103,7 +104,7 @@ class WorkingSet:
         chunks = {key for need in needs for key in need.chunks}
         jobs = {key for need in needs for key in need.jobs}
         jobs.update(key for key, _ in chunks)
-        families = self._families if any(need.rows or need.new_jobs or need.requeues for need in needs) else ()
+        families = self._families if any(map(_needs_families, needs)) else ()
         for family in families:
             jobs.update(family.find_jobs(needs))
         self._lock(jobs)
@@ -203,6 +204,16 @@ class WorkingSet:
     def encoded(self, key: str) -> bytes:
         """Return a job as the commands so far left it, encoded."""
         return self._codec.segments(self._jobs[key]).joined
+
+    def starting(self, job: Job) -> Job:
+        """Return a job of which a chunk is about to be claimed; one that is to begin may have to wait after all."""
+        if job.state is not JobState.QUEUED:
+            return job
+        return reduce(lambda kept, family: family.starting(kept), self._families, job)
+
+    def has_room_for(self, rows: int) -> bool:
+        """Whether so many rows more may be changed; those of one large job may, while the others are few."""
+        return self.rows + (rows if rows <= MAX_BATCH_ROWS else 0) <= MAX_BATCH_ROWS
 
     def family(self, family: type[Family]) -> Family:
         """Return the rows of a family."""
@@ -356,6 +367,10 @@ def _with_version(before: Holder | None, holder: Holder, revision: int) -> Holde
 def _moved(job: Job) -> tuple[object, ...]:
     """Return what families hear changes of."""
     return job.state, job.slots, job.parked_for, job.held_until
+
+
+def _needs_families(need: Needs) -> bool:
+    return bool(need.rows or need.new_jobs or need.requeues or need.starts)
 
 
 def _moved_in_queue(before: Job | None, job: Job) -> int:

@@ -97,6 +97,7 @@ JOB_FIELDS: Final = (
     Field("spec.unique_key", Kept.SETTLED),
     Field("spec.run_timeout", Kept.SETTLED, export="run_timeout_seconds"),
     Field("spec.attempt_timeout", Kept.SETTLED, export="attempt_timeout_seconds"),
+    Field("spec.limited_labels", Kept.SETTLED),
     Field("spec.uid_bytes", Kept.FIXED, "uid"),
     Field("spec.uid", Kept.COMPUTED, export="uid"),
     Field("counts.delayed", Kept.COLUMN, "chunks_delayed"),

@@ -13,7 +13,7 @@ from .holds import Hold, HoldReason
 from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
-from .slots import scope_of
+from .slots import scope_of_key
 from .states import ENDED, ChunkState, JobState, check_job_transition
 from .sweep import Sweep, Totals
 
@@ -105,6 +105,8 @@ class JobSpec(MsgStruct, frozen=True):
     """How long an attempt at a chunk may take, in microseconds; None for no limit."""
     uid_bytes: bytes = NO_UID
     """The job's own identity, a UUID that no other job ever has: it tells it from others with the same key."""
+    limited_labels: tuple[str, ...] = ()
+    """The labels of whose values limits hold for it."""
 
     @property
     def uid(self) -> str:
@@ -304,7 +306,7 @@ class Job(MsgStruct, frozen=True):
     def holds(self) -> tuple[Hold, ...]:
         """Why none of its chunks may be claimed yet."""
         scheduled = () if self.held_until is None else (Hold(HoldReason.SCHEDULE, until=self.held_until),)
-        return (*scheduled, Hold(HoldReason.LIMIT, scope_of(self.parked_for))) if self.parked_for else scheduled
+        return (*scheduled, Hold(HoldReason.LIMIT, scope_of_key(self.parked_for))) if self.parked_for else scheduled
 
     def with_holds(self, chunk: Chunk) -> Chunk:
         """Return one of its chunks with the holds that are on it now."""

@@ -13,7 +13,6 @@ from .durations import duration_text
 from .errors import ChunkNotFound, EtagMismatch, InvalidField, JobEnded, JobNotEnded, JobStarted, NothingToRetry
 from .job import NO_LABELS, Counts, Job, JobProgress, JobSpec
 from .limits import DEFAULT_PRIORITY
-from .slots import JobLimit
 from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 
@@ -28,8 +27,6 @@ class NewJob(MsgStruct, frozen=True):
     labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
     schedule_time: int | None = None
-    limits: Sequence[JobLimit] = ()
-    """The concurrency limits that it brings along."""
 
 
 def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:

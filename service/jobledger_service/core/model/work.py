@@ -15,7 +15,7 @@ from .lifecycle import stop, stop_chunks
 from .limits import MAX_CHUNK_ARTIFACT_BYTES, MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES, MAX_JOB_ARTIFACTS
 from .progress import ProgressReport, advance
 from .sizes import bytes_of_artifacts
-from .slots import scope_of
+from .slots import scope_of_key
 from .states import ENDED, UNFINISHED, ChunkState, JobState, check_chunk_transition
 from .sweep import JobChunks
 
@@ -35,6 +35,10 @@ _WHY_HELD: Final = {
 }
 
 
+def _limit_of(job: Job) -> str:
+    return scope_of_key(job.parked_for).text if job.parked_for else ""
+
+
 def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
     """Lease a pending chunk to a worker; raises ChunkNotClaimable when it cannot be claimed."""
     if chunk.state is not ChunkState.PENDING:
@@ -43,7 +47,7 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
     if lifted := lift_backoff(job, chunk, now):  # a claim by index may come before the duty
         job, [chunk] = lifted.job, lifted.chunks
     if reasons := job.with_holds(chunk).holds:
-        detail = _WHY_HELD[reasons[0]].format(scope=scope_of(job.parked_for))
+        detail = _WHY_HELD[reasons[0]].format(scope=_limit_of(job))
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
     before = job.state
     if before is JobState.QUEUED:

@@ -38,9 +38,7 @@ def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: byt
             checks.fault("job.job_id", "is required")
         if job.request_id:
             checks.fault("job.request_id", "must be absent for an imported job: its job_id makes a retry safe")
-        if job.limits:
-            checks.fault("job.limits", "must be absent for an imported job")
-        for name in ("validate_only", "unique_key", "on_conflict"):
+        for name in ("validate_only", "unique_key", "on_conflict", "limited_labels"):
             if getattr(job, name):
                 checks.fault(f"job.{name}", "must be absent for an imported job")
         new, inputs = new_job(checks, job, owner, job.job_id, uid, mark=fingerprint(one))

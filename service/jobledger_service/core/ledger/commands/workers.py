@@ -9,6 +9,7 @@ from jobledger_service.core.ledger.picking import ClaimQuery
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
+from jobledger_service.core.model.change import Step
 from jobledger_service.core.model.chunk import Chunk, ChunkKey
 from jobledger_service.core.model.errors import ChunkNotClaimable, JobUnreadable
 from jobledger_service.core.model.job import Inputs, Job, job_key
@@ -61,7 +62,7 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
         return self.limit
 
     def needs(self) -> Needs:
-        return Needs(claim_query=self.query)
+        return Needs(claim_query=self.query, starts=True)
 
     def decide(self, work: WorkingSet) -> list[ChunkKey] | None:
         picked = work.picked(self.query)
@@ -90,6 +91,11 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
     """Lease a found chunk, unless an earlier command leased or stopped it, or deleted its job."""
     job = work.find(key[0])
     if job is None:
+        return False
+    kept = work.starting(job)
+    if kept is not job:
+        if work.has_room_for(job.counts.pending):
+            work.apply(Step(kept))
         return False
     try:
         work.apply(rules.claim(job, work.chunk(job, key[1]), by, work.now))
@@ -121,7 +127,7 @@ class ReportAndClaim(
         return self.report.rows(work) + self.claim.weight
 
     def needs(self) -> Needs:
-        return replace(self.report.needs(), claim_query=self.claim.query)
+        return replace(self.report.needs(), claim_query=self.claim.query, starts=True)
 
     def decide(self, work: WorkingSet) -> tuple[list[LeaseAnswer], list[ChunkKey]] | PartialResult:
         answers = self.report.decide(work)
@@ -148,7 +154,7 @@ class ClaimChunk(Command[ChunkKey, ClaimedChunk], MsgStruct, frozen=True):
         return job_key(self.owner, self.job_id), self.index
 
     def needs(self) -> Needs:
-        return Needs(jobs=(self._key()[0],), chunks=(self._key(),))
+        return Needs(jobs=(self._key()[0],), chunks=(self._key(),), starts=True)
 
     def decide(self, work: WorkingSet) -> ChunkKey:
         job = work.job(self.owner, self.job_id)
@@ -159,7 +165,7 @@ class ClaimChunk(Command[ChunkKey, ClaimedChunk], MsgStruct, frozen=True):
         if held and holds(lease_of(job, chunk), job, chunk, work.now):
             work.mark_claimed(self._key())
         else:
-            work.apply(rules.claim(job, chunk, self.by, work.now))
+            work.apply(rules.claim(work.starting(job), chunk, self.by, work.now))
         return self._key()
 
     def answer(self, decided: ChunkKey, work: WorkingSet) -> ClaimedChunk:

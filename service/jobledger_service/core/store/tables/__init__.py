@@ -1,7 +1,17 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
 from .access import api_keys, usage
-from .figures import chunk_counts, counts, limits, limits_removable, rollups, running_totals, slots_free
+from .figures import (
+    chunk_counts,
+    counts,
+    limits,
+    limits_paused,
+    limits_spreading,
+    limits_unused,
+    rollups,
+    running_totals,
+    slots_free,
+)
 from .jobs import (
     chunks,
     delayed,
@@ -43,7 +53,9 @@ __all__ = [
     "leased",
     "ledger",
     "limits",
-    "limits_removable",
+    "limits_paused",
+    "limits_spreading",
+    "limits_unused",
     "metadata",
     "of_service",
     "outputs",
