@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,9 +14,9 @@ from jobledger.v1.job_service_pb2 import CreateJobRequest
 from jobledger_service.core.api.worker_requests import RequestContext
 from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.commands import (
-    EndOverdue,
     CancelJob,
     CreateJob,
+    EndOverdue,
     ExpireLeases,
     FailChunks,
     RemoveExpired,
@@ -146,7 +147,8 @@ async def test_an_import_goes_in_steps_another_owner_lands_between_them_and_a_re
 
     committer = Committer(ledger.executor, committed, bounds=PATIENT)
     running = asyncio.create_task(committer.run())
-    service = ImportService(committer, RequestContext(lambda: ledger.now, lambda: 0.5, (), ledger.reads.epoch))
+    context = RequestContext(lambda: ledger.now, lambda: 0.5, (), ledger.reads.epoch)
+    service = ImportService(committer, context, lambda: str(uuid4()))
 
     async def requests() -> AsyncIterator[ImportJobsRequest]:
         yield ImportJobsRequest(jobs=[imported(f"job-{n}") for n in range(7)])
