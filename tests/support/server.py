@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.support.bounds import BOUND
+from tests.support.forked import Forked
 
 COMMAND = Path(sys.executable).with_name("jobledger-server")
 READY = "jobledger listening on "
@@ -28,7 +29,7 @@ class Server:
         self.log.touch()
         self.settings = dict(settings or {})
         self.target = "127.0.0.1:0"
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | Forked | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the process: ours without any JOBLEDGER_ setting but those of this server."""
@@ -37,14 +38,20 @@ class Server:
 
     def start(self) -> Self:
         """Start the process and wait for the line that says it is ready; later starts take the same port again."""
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                [COMMAND, "serve", "--database", self.database, "--listen", self.target],
-                stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment(),
-            )  # fmt: skip
+        is_replica = any(other.database == self.database for other in running)
+        arguments = ["serve", "--database", self.database, "--listen", self.target]
+        self.process = (self._command if is_replica else Forked)(arguments, self.environment(), self.log)
         running.append(self)
         self.target = self._ready_line().removeprefix(READY).strip()
         return self
+
+    @staticmethod
+    def _command(arguments: list[str], environment: dict[str, str], log: Path) -> "subprocess.Popen[str]":
+        """Start it as its users do. Forks share the seed of their hashes, and so replicas must not all be forks."""
+        with log.open("a") as stderr:
+            return subprocess.Popen(
+                [COMMAND, *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+            )
 
     def _ready_line(self) -> str:
         assert self.process is not None
