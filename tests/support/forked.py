@@ -4,6 +4,7 @@
 """
 
 import atexit
+import gc
 import json
 import os
 import select
@@ -17,6 +18,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
+from typing import IO
 
 NUMBER = 8  # bytes of a process id or an exit status
 IMPORTED = ["jobledger_service.app", "alembic.command", "alembic.config"]
@@ -24,16 +26,18 @@ IMPORTED = ["jobledger_service.app", "alembic.command", "alembic.config"]
 
 
 class Forked:
-    """A running `jobledger-server` with these arguments, environment and log."""
+    """A running `jobledger-server` with these arguments, environment, directory and standard error."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        output, its_output = os.pipe()
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path, stderr: IO[str]
+    ) -> None:
+        stdout, its_stdout = os.pipe()
         self._status, its_status = os.pipe()
-        request = json.dumps({"arguments": arguments, "environment": dict(environment), "log": str(log)})
-        socket.send_fds(_template(), [request.encode()], [its_output, its_status])
-        os.close(its_output)
+        request = {"arguments": arguments, "environment": dict(environment), "directory": str(directory)}
+        socket.send_fds(_template(), [json.dumps(request).encode()], [its_stdout, stderr.fileno(), its_status])
+        os.close(its_stdout)
         os.close(its_status)
-        self.stdout = os.fdopen(output)
+        self.stdout = os.fdopen(stdout)
         self.returncode: int | None = None
         self._reading = Lock()
         self.pid = self._number()
@@ -83,9 +87,10 @@ def _fork_on_request(requests: socket.socket) -> None:
     for name in IMPORTED:
         import_module(name)
     main = import_module("jobledger_service.cli.main").main
+    gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        request, descriptors, _, _ = socket.recv_fds(requests, 1 << 20, 2)
+        request, descriptors, _, _ = socket.recv_fds(requests, 1 << 20, 3)
         if not request:
             return
         if os.fork() == 0:
@@ -100,22 +105,24 @@ def _fork_on_request(requests: socket.socket) -> None:
                 pass
 
 
-def _fork_and_report(output: int, status: int) -> None:
+def _fork_and_report(stdout: int, stderr: int, status: int) -> None:
     """Fork the server, which returns from here; report its process id, and at its end its exit status."""
     if pid := os.fork():
-        os.close(output)
+        os.close(stdout)
+        os.close(stderr)
         os.write(status, pid.to_bytes(NUMBER, signed=True))
         _, ended = os.waitpid(pid, 0)
         os.write(status, os.waitstatus_to_exitcode(ended).to_bytes(NUMBER, signed=True))
         os._exit(0)
-    os.close(status)
-    os.dup2(output, 1)
-    os.close(output)
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    for descriptor in (stdout, stderr, status):
+        os.close(descriptor)
 
 
-def _become(arguments: Sequence[str], environment: Mapping[str, str], log: str) -> None:
-    os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
+def _become(arguments: Sequence[str], environment: Mapping[str, str], directory: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["jobledger-server", *arguments]

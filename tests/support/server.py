@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from tempfile import TemporaryFile
+from typing import IO, Self
 
 from tests.support.bounds import BOUND
 from tests.support.forked import Forked
@@ -17,6 +18,22 @@ COMMAND = Path(sys.executable).with_name("jobledger-server")
 READY = "jobledger listening on "
 
 running: list["Server"] = []
+
+
+def without_settings() -> dict[str, str]:
+    """Return our environment without any JOBLEDGER_ setting."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("JOBLEDGER_")}
+
+
+def run_command(directory: Path, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run `jobledger-server` in a directory to its end, with these variables and without our settings."""
+    with TemporaryFile("w+") as stderr:
+        process = Forked(words, without_settings() | environment, directory, stderr)
+        with process.stdout as stdout:
+            output = stdout.read()
+        status = process.wait(BOUND)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(words, status, output, stderr.read())
 
 
 class Server:
@@ -33,25 +50,22 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the process: ours without any JOBLEDGER_ setting but those of this server."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("JOBLEDGER_")}
-        return ours | {f"JOBLEDGER_{name.upper()}": value for name, value in self.settings.items()}
+        return without_settings() | {f"JOBLEDGER_{name.upper()}": value for name, value in self.settings.items()}
 
     def start(self) -> Self:
         """Start the process and wait for the line that says it is ready; later starts take the same port again."""
-        is_replica = any(other.database == self.database for other in running)
-        arguments = ["serve", "--database", self.database, "--listen", self.target]
-        self.process = (self._command if is_replica else Forked)(arguments, self.environment(), self.log)
+        with self.log.open("a") as log:
+            self.process = self._begun(["serve", "--database", self.database, "--listen", self.target], log)
         running.append(self)
         self.target = self._ready_line().removeprefix(READY).strip()
         return self
 
-    @staticmethod
-    def _command(arguments: list[str], environment: dict[str, str], log: Path) -> "subprocess.Popen[str]":
-        """Start it as its users do. Forks share the seed of their hashes, and so replicas must not all be forks."""
-        with log.open("a") as stderr:
-            return subprocess.Popen(
-                [COMMAND, *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
-            )
+    def _begun(self, arguments: list[str], log: IO[str]) -> "subprocess.Popen[str] | Forked":
+        """Fork the first server of a database, and start the others as users do: what is forked hashes alike."""
+        if any(other.database == self.database for other in running):
+            streams = {"stdout": subprocess.PIPE, "stderr": log}
+            return subprocess.Popen([COMMAND, *arguments], text=True, env=self.environment(), **streams)
+        return Forked(arguments, self.environment(), Path.cwd(), log)
 
     def _ready_line(self) -> str:
         assert self.process is not None
