@@ -20,6 +20,7 @@ from tests.support.bounds import BOUND
 from tests.support.server import COMMAND, run_command
 
 
+@pytest.mark.process
 def test_the_version_is_that_of_the_distribution():
     ended = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, timeout=BOUND, check=False)
     assert (ended.returncode, ended.stdout) == (0, f"jobledger-server {metadata.version('jobledger-service')}\n")
