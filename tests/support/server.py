@@ -39,6 +39,9 @@ def run_command(directory: Path, *words: str, **environment: str) -> "subprocess
 class Server:
     """One replica: a process over a database."""
 
+    may_be_forked = True
+    """Unless its environment is for the interpreter, which reads it at its start."""
+
     def __init__(self, database: str, directory: Path, settings: Mapping[str, str] | None = None) -> None:
         """Take the database's URL, a directory for the log, and settings: JOBLEDGER_ names without the prefix."""
         self.database = database
@@ -62,7 +65,7 @@ class Server:
 
     def _begun(self, arguments: list[str], log: IO[str]) -> "subprocess.Popen[str] | Forked":
         """Fork the first server of a database, and start the others as users do: what is forked hashes alike."""
-        if any(other.database == self.database for other in running):
+        if not self.may_be_forked or any(other.database == self.database for other in running):
             streams = {"stdout": subprocess.PIPE, "stderr": log}
             return subprocess.Popen([COMMAND, *arguments], text=True, env=self.environment(), **streams)
         return Forked(arguments, self.environment(), Path.cwd(), log)
