@@ -57,18 +57,19 @@ class Server:
 
     def start(self) -> Self:
         """Start the process and wait for the line that says it is ready; later starts take the same port again."""
+        running.append(self)
         with self.log.open("a") as log:
             self.process = self._begun(["serve", "--database", self.database, "--listen", self.target], log)
-        running.append(self)
         self.target = self._ready_line().removeprefix(READY).strip()
         return self
 
     def _begun(self, arguments: list[str], log: IO[str]) -> "subprocess.Popen[str] | Forked":
         """Fork the first server of a database, and start the others as users do: what is forked hashes alike."""
-        if not self.may_be_forked or any(other.database == self.database for other in running):
-            streams = {"stdout": subprocess.PIPE, "stderr": log}
-            return subprocess.Popen([COMMAND, *arguments], text=True, env=self.environment(), **streams)
-        return Forked(arguments, self.environment(), Path.cwd(), log)
+        is_first = all(other is self or other.database != self.database for other in running)
+        if is_first and self.may_be_forked:
+            return Forked(arguments, self.environment(), Path.cwd(), log)
+        streams = {"stdout": subprocess.PIPE, "stderr": log}
+        return subprocess.Popen([COMMAND, *arguments], text=True, env=self.environment(), **streams)
 
     def _ready_line(self) -> str:
         assert self.process is not None
