@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import subprocess
 from asyncio.subprocess import PIPE
 from contextlib import closing
 from pathlib import Path
@@ -16,11 +15,10 @@ from sqlalchemy import Connection, text
 
 from tests.conftest import StartServer
 from tests.support.api import Api, fresh_kind
-from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi, first_key
 from tests.support.limits import each_scope, kind_scope, set_limit
-from tests.support.server import COMMAND
+from tests.support.server import COMMAND, run_command
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
 DERIVED = (
@@ -152,12 +150,10 @@ async def test_recount_is_exact_while_servers_write(start_server: StartServer, s
         assert recount(database) == Recounted()
 
 
-def test_recount_needs_the_sqlite_file_for_itself(start_server: StartServer, store: str):
+def test_recount_needs_the_sqlite_file_for_itself(start_server: StartServer, store: str, tmp_path: Path):
     if store == "postgresql":
         pytest.skip("servers may run meanwhile")
     server = start_server()
-    ended = subprocess.run(
-        [COMMAND, "recount", "--database", server.database], capture_output=True, text=True, timeout=BOUND, check=False
-    )
+    ended = run_command(tmp_path, "recount", "--database", server.database)
     assert ended.returncode == 78
     assert "is open in another server" in ended.stderr
