@@ -1,5 +1,4 @@
-"""Requests that begin and never end, of methods that stream: a stranger's are not received, an owner's a few at a time.
-"""
+"""Requests of streaming methods that never end: a stranger's are not received, an owner's a few at a time."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

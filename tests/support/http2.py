@@ -44,7 +44,7 @@ class RawConnection:
         """Send of a message in each call what the server makes room for, but never its end, until it makes no more."""
         quiet = 0
         begun: dict[int, int] = dict.fromkeys(self._windows, 0)
-        while quiet < 5:  # noqa: PLR2004  answers during which no window grew
+        while quiet < 5:
             before = self.sent
             for stream in list(begun):
                 room = min(self._windows.get(stream, 0), self._window, message_size - begun[stream])
@@ -56,7 +56,7 @@ class RawConnection:
             await self.answered()
             quiet = quiet + 1 if self.sent == before else 0
 
-    def _send(self, stream: int, size: int, first: bool, message_size: int) -> None:  # noqa: FBT001  a part
+    def _send(self, stream: int, size: int, first: bool, message_size: int) -> None:
         prefix = (b"\0" + struct.pack(">I", message_size) + b"\x1a")[: size if first else 0]
         self._writer.write(_frame(_DATA, 0, stream, prefix + bytes(size - len(prefix))))
         self._windows[stream] -= size

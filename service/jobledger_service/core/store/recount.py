@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -33,11 +34,12 @@ from sqlalchemy import (
 )
 
 from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.service_kinds import ALL_KINDS
 
 from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, read_current
 from .row_sets import RowSets
-from .tables import counts, job_words, jobs, limits, rollups, running_totals
+from .tables import counts, counts_of_all, job_words, jobs, limits, rollups, running_totals
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +99,9 @@ class Recount:
         while place := self._step(self._recount_kind, place):
             self._progress(f"counts: {place[0]} {place[1]}")
         owner: str | None = ""
+        while owner := self._step(self._recount_all_kinds, owner):
+            self._progress(f"counts: {owner}")
+        owner = ""
         while owner := self._step(self._recount_limits, owner):
             self._progress(f"limits: {owner}")
         after: str | None = ""
@@ -118,6 +123,18 @@ class Recount:
         if found is None:
             return None
         owner, kind = found
+        self._add_differences(connection, owner, kind, _count_differences(owner, kind))
+        return owner, kind
+
+    def _recount_all_kinds(self, connection: Connection, after: str) -> str | None:
+        """Correct the counts of all kinds of the next owner by those of each, and return the owner."""
+        next_owner = select(func.min(counts.c.owner)).where(counts.c.owner > after)
+        owner: str | None = connection.execute(next_owner).scalar()
+        if owner is not None:
+            self._add_differences(connection, owner, ALL_KINDS, _differences_of_all(owner))
+        return owner
+
+    def _add_differences(self, connection: Connection, owner: str, kind: str, differences: Select[Any]) -> None:
         rows = [
             {
                 "owner": owner,
@@ -127,12 +144,11 @@ class Recount:
                 "chunks_pending": int(pending),
                 "chunks_processing": int(processing),
             }
-            for state, more, pending, processing in connection.execute(_count_differences(owner, kind))
+            for state, more, pending, processing in connection.execute(differences)
             if more or pending or processing
         ]
         self._row_sets.add(connection, counts, sorted(rows, key=lambda row: row["state"]))
         self._done.counts += len(rows)
-        return owner, kind
 
     # Limits
 
@@ -211,7 +227,13 @@ def _next_kind(after: tuple[str, str]) -> Select[Any]:
 
     def first(table: FromClause) -> FromClause:
         place = (table.c.owner, table.c.kind)
-        return select(*place).where(tuple_(*place) > tuple_(*after)).order_by(*place).limit(1).subquery()
+        return (
+            select(*place)
+            .where(tuple_(*place) > tuple_(*after), table.c.kind != ALL_KINDS)
+            .order_by(*place)
+            .limit(1)
+            .subquery()
+        )
 
     either = union_all(select(first(jobs)), select(first(counts))).subquery()
     return select(either.c.owner, either.c.kind).order_by(either.c.owner, either.c.kind).limit(1)
@@ -231,6 +253,13 @@ def _count_differences(owner: str, kind: str) -> Select[Any]:
     ).subquery()
     sums = [func.sum(both.c[name]) for name in ("jobs", "pending", "processing")]
     return select(both.c.state, *sums).group_by(both.c.state)
+
+
+def _differences_of_all(owner: str) -> Select[Any]:
+    """Return the statement of how far the counts of an owner's kinds exceed those of all kinds, by state."""
+    added = (counts.c.jobs, counts.c.chunks_pending, counts.c.chunks_processing)
+    sums = [func.sum(case((counts_of_all, -column), else_=column)) for column in added]
+    return select(counts.c.state, *sums).where(counts.c.owner == owner).group_by(counts.c.state)
 
 
 def _slots(owner: str) -> Any:  # noqa: ANN401  a union

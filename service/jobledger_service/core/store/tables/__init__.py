@@ -1,7 +1,7 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
 from .access import api_keys, usage
-from .figures import counts, limits, limits_removable, rollups, running_totals, slots_free
+from .figures import counts, counts_of_all, limits, limits_removable, rollups, running_totals, slots_free
 from .jobs import (
     cancelling,
     chunks,
@@ -30,6 +30,7 @@ __all__ = [
     "cancelling",
     "chunks",
     "counts",
+    "counts_of_all",
     "dead",
     "delayed",
     "deliveries",

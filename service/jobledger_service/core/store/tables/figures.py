@@ -2,6 +2,8 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, and_, literal_column, or_
 
+from jobledger_service.core.model.service_kinds import ALL_KINDS
+
 from .schema import Key, metadata
 
 counts = Table(
@@ -15,6 +17,9 @@ counts = Table(
     Column("chunks_processing", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+counts_of_all = counts.c.kind == literal_column(f"'{ALL_KINDS}'")
+"""The counts that are summed over owners: their number does not grow with the kinds."""
+Index("counts_of_all", counts.c.owner, sqlite_where=counts_of_all, postgresql_where=counts_of_all)
 
 rollups = Table(
     "rollups",
