@@ -9,6 +9,7 @@ from jobledger_service.core.ledger.current_call import begin_call
 from jobledger_service.core.ledger.shares import Shares
 from jobledger_service.settings import Settings
 from jobledger_service.transport.in_flight import HARD, UNREAD_BYTES, InFlight
+from jobledger_service.transport.server import OPTIONS
 
 from tests.isolation.conftest import Tenants
 from tests.support.http2 import MAX_FRAME, RawConnection
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.one_store("requests are received by the server")
 MIB = 2**20
 MEMORY, MESSAGE = 16 * MIB, MIB
 CALLS = 30
+PENDING_BYTES = 15 * 1024
+"""What a call takes that gRPC has not handed over yet, measured with 50,000 of them."""
 STREAMING = {
     name: method
     for name, method in METHODS.items()
@@ -63,6 +66,12 @@ async def test_requests_that_never_end_take_no_more_than_the_places_where_they_a
         assert connection.sent <= received + CALLS * len(STREAMING) * (UNREAD_BYTES + MAX_FRAME)
     finally:
         await connection.close()
+
+
+def test_what_waits_inside_grpc_has_a_bound_that_admits_ten_thousand_watches():
+    options = dict(OPTIONS)
+    assert options["grpc.server.max_pending_requests"] >= 10_000
+    assert options["grpc.server.max_pending_requests_hard_limit"] * PENDING_BYTES <= Settings().memory_limit
 
 
 async def test_a_watch_opens_while_another_owners_watches_that_are_begun_and_never_asked_for_wait(
