@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, exis
 from jobledger_service.core.model.service_kinds import ALL_KINDS, RESERVED
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.tables import counts, jobs, rollups, running_totals
+from jobledger_service.core.store.tables import chunk_counts, counts, jobs, rollups, running_totals
 
 from .activity import Activity
 from .rules import MAX_KINDS, Figures, KindFigures, StatsQuery
@@ -55,7 +55,7 @@ class FiguresReader:
         return {"keys": self._dialect.key_values({*figures.kinds, *query.together, *query.excluded})}
 
     def _add_counts(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
-        columns = (counts.c.jobs, counts.c.chunks_pending, counts.c.chunks_processing)
+        columns = (counts.c.jobs, *chunk_counts)
         wanted = counts.c.kind.in_(self._dialect.keys())
         by_kind = select(counts.c.kind, counts.c.state, *columns).where(counts.c.owner == query.owner, wanted)
         for kind, state, *numbers in connection.execute(by_kind, self._keys(query, figures)):

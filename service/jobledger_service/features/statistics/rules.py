@@ -1,5 +1,7 @@
 """Statistics: the query and its result."""
 
+from collections.abc import Sequence
+from operator import add
 from typing import Final
 
 from msgspec import Struct as MsgStruct
@@ -9,6 +11,7 @@ from jobledger_service.core.model.service_kinds import ALL_KINDS, SERVICE_KINDS
 from jobledger_service.core.model.states import JobState
 
 from .activity import Activity
+from .rollup import NOT_HELD
 
 MAX_KINDS: Final = 1_000
 """The most kinds that are shown one by one."""
@@ -52,17 +55,20 @@ class KindFigures(MsgStruct):
     jobs: dict[JobState, int] = {}
     chunks_pending: int = 0
     chunks_processing: int = 0
+    chunks_held: Sequence[int] = NOT_HELD
+    """The pending ones that may not be claimed yet, by reason, in the order of HoldReason."""
     oldest_queued: int | None = None
     activity: Activity = field(default_factory=Activity)
 
     def __bool__(self) -> bool:
         return any(self.jobs.values()) or bool(self.activity)
 
-    def put(self, state: JobState, jobs: int, chunks_pending: int, chunks_processing: int) -> None:
+    def put(self, state: JobState, jobs: int, chunks_pending: int, chunks_processing: int, *chunks_held: int) -> None:
         """Add the counts of a state."""
         self.jobs[state] = self.jobs.get(state, 0) + jobs
         self.chunks_pending += chunks_pending
         self.chunks_processing += chunks_processing
+        self.chunks_held = tuple(map(add, self.chunks_held, chunks_held))
 
 
 class Figures(MsgStruct, frozen=True):

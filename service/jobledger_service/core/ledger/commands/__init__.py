@@ -6,7 +6,7 @@ from .deletion import OnDeletion
 from .partial_commands import PartialResult
 from .reports import CompleteChunks, EndReports, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
 from .runs import StepLease, StepOutcome
-from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
+from .upkeep import EndOverdue, ExpireLeases, LiftBackoffs, LiftSchedules, RemoveExpired
 from .workers import ClaimChunk, ClaimChunks, ClaimedChunk, ReportAndClaim
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "CreateJob",
     "CreateJobs",
     "DeleteJob",
+    "EndOverdue",
     "EndReports",
     "ExpireLeases",
     "FailChunks",
@@ -26,15 +27,15 @@ __all__ = [
     "Heartbeat",
     "LeaseAnswer",
     "LeaseStatus",
+    "LiftBackoffs",
+    "LiftSchedules",
     "OnDeletion",
     "PartialResult",
-    "ReadyRetries",
     "ReleaseChunks",
     "RemoveExpired",
     "ReportAndClaim",
     "RetryJob",
     "StepLease",
     "StepOutcome",
-    "StopOverdue",
     "UpdateJob",
 ]

@@ -1,11 +1,20 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
 from .access import api_keys, usage
-from .figures import counts, counts_of_all, limits, limits_removable, rollups, running_totals, slots_free
+from .figures import (
+    chunk_counts,
+    counts,
+    counts_of_all,
+    limits,
+    limits_removable,
+    rollups,
+    running_totals,
+    slots_free,
+)
 from .jobs import (
-    cancelling,
     chunks,
     delayed,
+    ending,
     expiring,
     incarnation,
     job_words,
@@ -14,6 +23,7 @@ from .jobs import (
     of_service,
     parked,
     runs,
+    scheduled_jobs,
     search_vector,
     unique_keys,
     waiting,
@@ -27,13 +37,14 @@ __all__ = [
     "api_keys",
     "artifact_versions",
     "audit",
-    "cancelling",
+    "chunk_counts",
     "chunks",
     "counts",
     "counts_of_all",
     "dead",
     "delayed",
     "deliveries",
+    "ending",
     "event_owner",
     "events",
     "expiring",
@@ -54,6 +65,7 @@ __all__ = [
     "running_totals",
     "runs",
     "scheduled",
+    "scheduled_jobs",
     "schema_version",
     "search_vector",
     "slots_free",

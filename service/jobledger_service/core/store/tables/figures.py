@@ -2,6 +2,7 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, and_, literal_column, or_
 
+from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.service_kinds import ALL_KINDS
 
 from .schema import Key, metadata
@@ -15,6 +16,7 @@ counts = Table(
     Column("jobs", BigInteger, nullable=False),
     Column("chunks_pending", BigInteger, nullable=False),
     Column("chunks_processing", BigInteger, nullable=False),
+    *(Column(f"chunks_{reason.name.lower()}", BigInteger, nullable=False) for reason in HoldReason),
     sqlite_with_rowid=False,
 )
 counts_of_all = counts.c.kind == literal_column(f"'{ALL_KINDS}'")
@@ -43,6 +45,9 @@ running_totals = Table(
     Column("activity", Text, nullable=False),
 )
 Index("running_totals_by_hour", running_totals.c.hour)
+
+chunk_counts = tuple(column for column in counts.c if column.name.startswith("chunks_"))
+"""The columns of counts with chunks: pending, processing, and pending by hold."""
 
 limits = Table(
     "limits",
