@@ -54,7 +54,7 @@ def spoil(connection: Connection, rng: random.Random) -> None:
             elif table == "counts" and rng.random() < 0.5:
                 connection.execute(text(f"DELETE FROM counts WHERE {key} = :name"), {"name": name})  # noqa: S608
     connection.execute(text("DELETE FROM counts WHERE owner = 'nobody'"))
-    connection.execute(text("INSERT INTO counts VALUES ('nobody', 'no.kind', 'QUEUED', 7, 8, 9)"))
+    connection.execute(text("INSERT INTO counts VALUES ('nobody', 'no.kind', 'QUEUED', 7, 8, 9, 0, 0, 0)"))
     for key in connection.execute(text("SELECT job_key FROM job_words")).scalars().all():
         change = rng.choice(
             ["DELETE FROM job_words", "UPDATE job_words SET words = 'old words'", "UPDATE job_words SET words = words"]

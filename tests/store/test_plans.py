@@ -216,7 +216,8 @@ def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
             walked in one
             for walked in (
                 "SEARCH counts USING PRIMARY KEY (owner=?",
-                "SEARCH rollups USING PRIMARY KEY (owner=? AND hour>? AND hour<?)",
+                "SEARCH rollups USING PRIMARY KEY (owner=? AND hour>? AND hour<?)",  # the next hour of a few
+                "SEARCH rollups USING PRIMARY KEY (owner=? AND hour=? AND kind=?)",
                 "SEARCH running_totals USING INDEX sqlite_autoindex_running_totals_1 (owner=? AND kind=?",
                 "SEARCH running_totals USING COVERING INDEX sqlite_autoindex_running_totals_1 (owner=? AND kind=?",
                 "SEARCH total USING INDEX sqlite_autoindex_running_totals_1 (owner=? AND kind=? AND hour=?)",

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     Row,
@@ -15,7 +14,6 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
-    cast,
     func,
     literal,
     or_,
@@ -45,6 +43,7 @@ from .tables import (
     audit,
     chunks,
     counts,
+    counts_of_all,
     delayed,
     deliveries,
     event_owner,
@@ -286,7 +285,7 @@ class ReadStore:
             position, lowest = _position(connection), read_writer_level(connection)
             version: str = connection.execute(select(schema_version.c.version_num)).scalar_one()
             size, replicas = dialect.size(connection), dialect.replicas(connection)
-            by_state: dict[str, int] = dict(connection.execute(_JOBS_BY_STATE).tuples().all())
+            by_state = {state: int(number) for state, number in connection.execute(_JOBS_BY_STATE)}
             waiting, oldest = connection.execute(_DELIVERIES).one()
         free = None
         if file is not None:
@@ -314,7 +313,7 @@ class ReadStore:
         return None if run is None else RUN.decode(run)
 
 
-_JOBS_BY_STATE = select(counts.c.state, cast(func.sum(counts.c.jobs), BigInteger)).group_by(counts.c.state)
+_JOBS_BY_STATE = select(counts.c.state, func.sum(counts.c.jobs)).where(counts_of_all).group_by(counts.c.state)
 _WAITING = select(deliveries.c.create_time).where(pending).limit(MAX_COUNTED_DELIVERIES).subquery()
 _DELIVERIES = select(func.count(), func.min(_WAITING.c.create_time)).select_from(_WAITING)
 MAX_PLACES: Final = 20_000

@@ -4,6 +4,7 @@ from .access import api_keys, usage
 from .figures import (
     chunk_counts,
     counts,
+    counts_of_all,
     limits,
     limits_paused,
     limits_spreading,
@@ -41,6 +42,7 @@ __all__ = [
     "chunk_counts",
     "chunks",
     "counts",
+    "counts_of_all",
     "dead",
     "delayed",
     "deliveries",

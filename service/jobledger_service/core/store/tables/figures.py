@@ -3,6 +3,7 @@
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, and_, literal_column, or_
 
 from jobledger_service.core.model.holds import HoldReason
+from jobledger_service.core.model.service_kinds import ALL_KINDS
 
 from .schema import Key, metadata
 
@@ -18,6 +19,9 @@ counts = Table(
     *(Column(f"chunks_{reason.name.lower()}", BigInteger, nullable=False) for reason in HoldReason),
     sqlite_with_rowid=False,
 )
+counts_of_all = counts.c.kind == literal_column(f"'{ALL_KINDS}'")
+"""The counts that are summed over owners: their number does not grow with the kinds."""
+Index("counts_of_all", counts.c.owner, sqlite_where=counts_of_all, postgresql_where=counts_of_all)
 
 rollups = Table(
     "rollups",
