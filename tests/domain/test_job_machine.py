@@ -148,6 +148,26 @@ class JobMachine(RuleBasedStateMachine):
     def stop_overdue(self) -> None:
         self.apply(lifecycle.stop_overdue(self.job, self.all(), self.now))
 
+    @precondition(lambda self: self.job.state in (JobState.QUEUED, JobState.RUNNING))
+    @rule(data=st.data())
+    def retry_chunk(self, data: st.DataObject) -> None:
+        failed = [chunk for chunk in self.others() if chunk.state is ChunkState.FAILED]
+        if not failed:
+            return
+        before, chunk = self.job, data.draw(st.sampled_from(failed))
+        self.apply(lifecycle.retry(before, self.all(), [chunk.index], "caller", "", self.now))
+        again = self.chunks[chunk.index]
+        assert (again.state, again.max_attempts - again.attempt) == (
+            ChunkState.PENDING,
+            before.spec.retry_policy.max_attempts,
+        )
+        assert (self.job.state, self.job.retry_count, self.job.progress) == (
+            before.state,
+            before.retry_count,
+            before.progress,
+        )
+        assert (self.job.first_failure is None) == (len(failed) == 1)
+
     @precondition(lambda self: self.job.state in (JobState.FAILED, JobState.CANCELLED))
     @rule()
     def retry(self) -> None:

@@ -236,14 +236,17 @@ class Ledger:
         return CancelOutcome.CANCEL_OUTCOME_CANCELLED if ended else CancelOutcome.CANCEL_OUTCOME_REQUESTED
 
     def retry(self, owner: str, job_id: str, indexes: Sequence[int]) -> Job:
-        """Begin another run."""
+        """Begin another run, or run failed chunks of this one again."""
         job = self.job(owner, job_id)
-        if job.state not in (FAILED, CANCELLED):
-            raise Refused("JOB_ENDED" if job.state == COMPLETED else "JOB_NOT_ENDED")
+        ended = job.state in ENDED
+        if job.state == COMPLETED:
+            raise Refused("JOB_ENDED")
+        if job.state == CANCELLING or not (ended or indexes):
+            raise Refused("JOB_NOT_ENDED")
         for index in indexes:
             if index >= len(job.chunks):
                 raise Refused("CHUNK_NOT_FOUND")
-            if job.chunks[index].state == CHUNK_COMPLETED:
+            if job.chunks[index].state not in ((CHUNK_FAILED, CHUNK_CANCELLED) if ended else (CHUNK_FAILED,)):
                 raise Refused("NOTHING_TO_RETRY")
         again = [
             chunk for chunk in job.in_states((CHUNK_FAILED, CHUNK_CANCELLED)) if not indexes or chunk.index in indexes
@@ -253,8 +256,9 @@ class Ledger:
         with self._commit([job]):
             for chunk in again:
                 chunk.state, chunk.max_attempts = CHUNK_PENDING, chunk.attempt + job.attempts
-            job.state, job.percent, job.cancel_reason = QUEUED, 0, ""
-            job.retry_count += 1
+            if ended:
+                job.state, job.percent, job.cancel_reason = QUEUED, 0, ""
+                job.retry_count += 1
             job.error_of = next((chunk.index for chunk in job.in_states((CHUNK_FAILED,))), None)
             _sum_up(job)
         return job

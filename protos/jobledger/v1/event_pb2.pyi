@@ -46,7 +46,7 @@ class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType
     CHANGE_TYPE_CANCEL_REQUESTED: _ChangeType.ValueType  # 8
     """CHANGE_TYPE_CANCEL_REQUESTED is CancelJob, or its grace period running out."""
     CHANGE_TYPE_RETRIED: _ChangeType.ValueType  # 9
-    """CHANGE_TYPE_RETRIED is RetryJob."""
+    """CHANGE_TYPE_RETRIED is RetryJob: another run, or, with the same state before and after, chunks that go again within the run."""
     CHANGE_TYPE_UPDATED: _ChangeType.ValueType  # 10
     """CHANGE_TYPE_UPDATED is UpdateJob."""
     CHANGE_TYPE_DELETED: _ChangeType.ValueType  # 11
@@ -78,7 +78,7 @@ CHANGE_TYPE_LEASE_EXPIRED: ChangeType.ValueType  # 7
 CHANGE_TYPE_CANCEL_REQUESTED: ChangeType.ValueType  # 8
 """CHANGE_TYPE_CANCEL_REQUESTED is CancelJob, or its grace period running out."""
 CHANGE_TYPE_RETRIED: ChangeType.ValueType  # 9
-"""CHANGE_TYPE_RETRIED is RetryJob."""
+"""CHANGE_TYPE_RETRIED is RetryJob: another run, or, with the same state before and after, chunks that go again within the run."""
 CHANGE_TYPE_UPDATED: ChangeType.ValueType  # 10
 """CHANGE_TYPE_UPDATED is UpdateJob."""
 CHANGE_TYPE_DELETED: ChangeType.ValueType  # 11

@@ -1222,8 +1222,9 @@ class RetryJobRequest(_message.Message):
     """etag is the revision that the caller decided on. Empty: whatever the revision is."""
     @_builtins.property
     def chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """chunk_indexes are the failed or cancelled chunks to run again, at most 10,000; one that is neither refuses the call.
-        Empty: all of them.
+        """chunk_indexes are the chunks to run again, at most 10,000: FAILED or CANCELLED ones of an ended job, FAILED ones of a job that
+        has not ended; one in another state refuses the call. Each has all attempts of the retry policy again. Empty: all failed
+        and cancelled chunks of an ended job; a job that has not ended is refused.
         """
 
     def __init__(

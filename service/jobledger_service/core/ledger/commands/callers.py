@@ -226,7 +226,7 @@ class _JobCommand(Command[str, bytes]):
 
 
 class RetryJob(_JobCommand, MsgStruct, frozen=True):
-    """Start another run; answers with the job."""
+    """Start another run, or retry chunks within the present one; answers with the job."""
 
     owner: str
     job_id: str
