@@ -399,6 +399,7 @@ class Job(_message.Message):
     SLOT_WAIT_FIELD_NUMBER: _builtins.int
     NEXT_CHUNKS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id names the job within its owner: 1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first."""
     owner: _builtins.str
@@ -493,6 +494,12 @@ class Job(_message.Message):
     def slot_wait(self) -> Global___SlotWait:
         """slot_wait is what a QUEUED job waits for before a worker may claim it. Absent unless it waits for a slot."""
 
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Attempt]:
+        """attempts are the last 5 attempts: those that last, the latest first, then those that ended, the last first; of a job of more
+        chunks than `chunks` has, the latest attempts at the others are not considered. ListAttempts has all. Only in view FULL of GetJob.
+        """
+
     def __init__(
         self,
         *,
@@ -526,10 +533,11 @@ class Job(_message.Message):
         slot_wait: Global___SlotWait | None = ...,
         next_chunks_page_token: _builtins.str = ...,
         unique_key: _builtins.str = ...,
+        attempts: _abc.Iterable[_chunk_pb2.Attempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "progress", b"progress", "retry_policy", b"retry_policy", "slot_wait", b"slot_wait", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "slot_wait", b"slot_wait", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempts", b"attempts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "slot_wait", b"slot_wait", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

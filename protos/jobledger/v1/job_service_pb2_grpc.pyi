@@ -80,6 +80,13 @@ class JobServiceStub:
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
+    ListAttempts: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListAttemptsRequest, _job_service_pb2.ListAttemptsResponse]
+    """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
+    each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
+    chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]
     """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
     why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
@@ -218,6 +225,13 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     ListChunks: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListChunksRequest, _job_service_pb2.ListChunksResponse]  # type: ignore[assignment]
     """ListChunks returns a page of a job's chunks, by index.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    """
+    ListAttempts: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListAttemptsRequest, _job_service_pb2.ListAttemptsResponse]  # type: ignore[assignment]
+    """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
+    each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
+    chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
@@ -392,6 +406,19 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListChunksResponse, _abc.Awaitable[_job_service_pb2.ListChunksResponse]]:
         """ListChunks returns a page of a job's chunks, by index.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAttempts(
+        self,
+        request: _job_service_pb2.ListAttemptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.ListAttemptsResponse, _abc.Awaitable[_job_service_pb2.ListAttemptsResponse]]:
+        """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
+        each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
+        chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """

@@ -69,7 +69,7 @@ def _joined(read: JobRead) -> bytes:
     raw = read.message
     if read.inputs.job is not None:
         raw += field(_INPUT, read.inputs.job)
-    if read.chunks or read.next_chunks or read.place is not None:
+    if read.chunks or read.next_chunks or read.attempts or read.place is not None:
         raw += _rest(read).SerializeToString()
     return raw
 
@@ -79,6 +79,8 @@ def _rest(read: JobRead) -> job_pb2.Job:
     rest = job_pb2.Job(next_chunks_page_token=read.next_chunks)
     if read.place is not None:
         rest.slot_wait.place = read.place
+    for attempt in read.attempts:
+        convert.fill_attempt(rest.attempts.add(), attempt)
     inputs = read.inputs.chunks
     for chunk in read.chunks:
         convert.fill_chunk(rest.chunks.add(), chunk, inputs.get(chunk.index))

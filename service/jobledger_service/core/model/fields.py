@@ -106,6 +106,7 @@ JOB_FIELDS: Final = (
     Field("retry_time", Kept.CURRENT),
     Field("slots", Kept.CURRENT),
     Field("parked_for", Kept.COLUMN),
+    Field("kept_attempts", Kept.CURRENT),
 )
 """In the order of the columns of an export."""
 
@@ -119,7 +120,10 @@ CHUNK_FIELDS: Final = (
     Field("attempt", Kept.COLUMN),
     Field("max_attempts", Kept.COLUMN),
     Field("fence", Kept.COLUMN),
-    Field("lease_end", Kept.COLUMN),
+    Field("attempt_number", Kept.COLUMN),
+    Field("outcome", Kept.COLUMN),
+    Field("attempt_end_time", Kept.COLUMN),
+    Field("task_id", Kept.COLUMN),
     Field("progress.done", Kept.COLUMN),
     Field("progress.percent", Kept.COMPUTED),
     Field("progress.stage", Kept.COLUMN),
@@ -131,13 +135,23 @@ CHUNK_FIELDS: Final = (
     Field("end_time", Kept.COLUMN),
     Field("lease_expire_time", Kept.COLUMN),
     Field("not_before", Kept.COLUMN),
-    Field("task_id", Kept.CURRENT),
     Field("worker", Kept.CURRENT),
     Field("progress.message", Kept.CURRENT),
     Field("error", Kept.CURRENT),
     Field("start_time", Kept.CURRENT),
     Field("lease_duration", Kept.CURRENT),
 )
+
+ATTEMPT_FIELDS: Final = (
+    Field("job_key", Kept.KEY),
+    Field("index", Kept.KEY, "chunk_index"),
+    Field("attempt_number", Kept.KEY),
+    Field("outcome", Kept.COLUMN),
+    Field("attempt_end_time", Kept.COLUMN),
+    Field("task_id", Kept.COLUMN),
+    *(field for field in CHUNK_FIELDS if field.kept is Kept.CURRENT),
+)
+"""What is kept of a chunk as its attempt left it, when another one begins."""
 
 
 def field_of(type_: Any, name: str) -> FieldInfo:  # noqa: ANN401  a type

@@ -8,6 +8,7 @@ from typing import Final, Self
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from .attempts import has_ended_attempt, max_kept_attempts
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
 from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
@@ -194,6 +195,8 @@ class Job(MsgStruct, frozen=True):
     """The concurrency limits of which the job holds a slot."""
     parked_for: str = ""
     """The concurrency limit that the job waits for before workers may claim its chunks; empty for none."""
+    kept_attempts: int = 0
+    """How many earlier attempts at its chunks are kept."""
 
     @property
     def key(self) -> str:
@@ -268,6 +271,13 @@ class Job(MsgStruct, frozen=True):
         """Return the job after one of its chunks changed from `old` to `new`: O(1), whatever the number of chunks."""
         job = replace(self, counts=self.counts.moved(old.state, new.state), progress=self.progress.moved(old, new, now))
         return job.with_stage(old, new, now)
+
+    def with_attempt(self, chunk: Chunk) -> Self:
+        """Return the job after the attempt that left this chunk was kept, and the oldest one let go for it."""
+        if not has_ended_attempt(chunk):
+            return self
+        lets_go = chunk.attempt_number > max_kept_attempts(self.counts.total)
+        return self if lets_go else replace(self, kept_attempts=self.kept_attempts + 1)
 
     def with_stage(self, old: Chunk, new: Chunk, now: int) -> Self:
         """Return the job after one of its chunks changed from the stage of `old` to that of `new`, if they differ."""

@@ -16,7 +16,7 @@ from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.states import UNFINISHED, ChunkState
 
-from .base import ServiceCommand, chunks_in, ended_rows
+from .base import ServiceCommand, chunks_in, deleted_rows, ended_rows
 from .partial_commands import PartialCommand
 
 Item = TypeVar("Item")
@@ -110,7 +110,7 @@ class RemoveExpired(_Upkeep[str], MsgStruct, frozen=True):
         return Needs(jobs=tuple(self.items))
 
     def rows_of(self, work: WorkingSet, item: str) -> int:
-        return 1 + chunks_in(work, item, *ChunkState)
+        return deleted_rows(work, item)
 
     def _one(self, work: WorkingSet, item: str) -> None:
         job = work.find(item)

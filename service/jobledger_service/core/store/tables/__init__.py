@@ -3,10 +3,13 @@
 from .access import api_keys, usage
 from .figures import counts, limits, limits_removable, rollups, running_totals, slots_free
 from .jobs import (
+    attempts,
     cancelling,
     chunks,
     delayed,
     expiring,
+    had_task,
+    has_task,
     incarnation,
     job_words,
     jobs,
@@ -26,6 +29,7 @@ __all__ = [
     "NEVER",
     "api_keys",
     "artifact_versions",
+    "attempts",
     "audit",
     "cancelling",
     "chunks",
@@ -36,6 +40,8 @@ __all__ = [
     "event_owner",
     "events",
     "expiring",
+    "had_task",
+    "has_task",
     "incarnation",
     "job_words",
     "jobs",
