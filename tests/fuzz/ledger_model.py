@@ -47,6 +47,8 @@ class Chunk:
     task_id: str = ""
     holder: "Lease | None" = None
     ended: str = ""
+    tries: list[list[object]] = field(default_factory=list)
+    """The task and the outcome of each attempt; of one that lasts, the outcome is empty."""
 
     @property
     def work(self) -> float:
@@ -174,6 +176,7 @@ class Ledger:
     def _lease(self, job: Job, chunk: Chunk, task_id: str) -> Lease:
         chunk.state, chunk.percent, chunk.ended, chunk.task_id = CHUNK_PROCESSING, 0, "", task_id
         chunk.attempt += 1
+        chunk.tries.append([task_id, ""])
         chunk.holder = Lease(job, chunk)
         if job.state == QUEUED:
             job.state = RUNNING
@@ -204,6 +207,7 @@ class Ledger:
         if not lease.holds(owner):
             return LEASE_LOST, ChunkState.CHUNK_STATE_UNSPECIFIED
         chunk.percent, chunk.ended = max(chunk.percent, percent), kind
+        chunk.tries[-1][1] = {"complete": "COMPLETED", "fail": "FAILED", "release": "RELEASED"}[kind]
         _sum_up(job)
         stopping = job.state == CANCELLING
         match kind:
@@ -291,7 +295,8 @@ def _mark(job: Job) -> tuple[object, ...]:
 
 def _stop(chunks: Iterable[Chunk]) -> None:
     for chunk in chunks:
-        chunk.ended = "" if chunk.state == CHUNK_PROCESSING else chunk.ended
+        if chunk.state == CHUNK_PROCESSING:
+            chunk.ended, chunk.tries[-1][1] = "", "CANCELLED"
         chunk.state = CHUNK_CANCELLED
 
 

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from datetime import timedelta
 from pathlib import Path
 
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
@@ -76,6 +77,9 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
     api, kind = await tenants.api(owner), fresh_kind()
     hook = CreateWebhookRequest(url="http://127.0.0.1:1024/", event_types=[WEBHOOK_EVENT_TYPE_JOB_CREATED])
     await WebhookServiceStub(api.channel).CreateWebhook(hook)
+    await api.create(kind)
+    await api.fail(*await api.claim(kind), retry_delay=timedelta(0))
+    await api.complete(*await api.claim(kind))
     for n in range(2):
         job = await api.create(kind, request_id=f"r{n}", limits=[{"max_running": 5}])
         await api.complete(*await api.claim(kind))
