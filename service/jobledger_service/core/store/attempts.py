@@ -12,7 +12,6 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
-    exists,
     func,
     literal_column,
     or_,
@@ -49,11 +48,14 @@ def let_go(job: Job, chunk: Chunk) -> Iterator[Row]:
 def has_had_task() -> ColumnElement[bool]:
     """Return the condition that a chunk of a job has, or had, the task of the parameter `task_id`."""
     named = bindparam("task_id", type_=Text)
-    now = exists().where(
+    # Nothing is selected but what the indexes have: SQLite would else go through the chunks of each job.
+    now = select(chunks.c.job_key).where(
         has_task, chunks.c.owner == jobs.c.owner, chunks.c.task_id == named, chunks.c.job_key == jobs.c.job_key
     )
-    before = exists().where(had_task, attempts.c.task_id == named, attempts.c.job_key == jobs.c.job_key)
-    return or_(now.correlate(jobs), before.correlate(jobs))
+    before = select(attempts.c.job_key).where(
+        had_task, attempts.c.task_id == named, attempts.c.job_key == jobs.c.job_key
+    )
+    return or_(now.correlate(jobs).exists(), before.correlate(jobs).exists())
 
 
 def jobs_of_task(connection: Connection, owner: str, task_id: str, limit: int) -> list[str]:
