@@ -91,6 +91,8 @@ class ChangeType(ContractEnum):
     DELETED = 11
     SLOT_GRANTED = 12
     IMPORTED = 13
+    ATTEMPT_TIMED_OUT = 14
+    RUN_TIMED_OUT = 15
 
 
 class JobOrder(ContractEnum):

@@ -44,6 +44,8 @@ class NewJob:
     failure_policy: FailurePolicy | None = None
     stages: requests.StagesLike = ()
     expire_time: values.TimestampLike | None = None
+    run_timeout: values.DurationLike | None = None
+    attempt_timeout: values.DurationLike | None = None
     limits: requests.LimitsLike = ()
     unique_key: str = ""
     on_conflict: OnConflict | None = None
@@ -77,6 +79,8 @@ def create_request(new: NewJob, *, validate_only: bool = False) -> rpc.CreateJob
         failure_policy=values.number(new.failure_policy),
         stages=requests.stage_plan(new.stages),
         expire_time=values.timestamp(new.expire_time),
+        run_timeout=values.duration(new.run_timeout),
+        attempt_timeout=values.duration(new.attempt_timeout),
         limits=requests.job_limits(new.limits),
         unique_key=new.unique_key,
         on_conflict=values.number(new.on_conflict),

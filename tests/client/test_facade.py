@@ -113,6 +113,7 @@ OFFERED = [
     "Stage",
     "StatisticsCalls",
     "StatsStep",
+    "StopReason",
     "StoreUnavailableError",
     "SystemStatus",
     "TaskToStop",

@@ -90,7 +90,6 @@ def test_a_claim_of_one_job_walks_its_chunks_in_the_index_of_what_waits(database
     [
         ("expired_leases", "chunks_leased"),
         ("due_retries", "chunks_delayed"),
-        ("overdue_cancels", "jobs_cancelling"),
         ("expired_jobs", "jobs_expiring"),
     ],
 )
@@ -100,10 +99,16 @@ def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str
     plans.hold(index)
 
 
+def test_the_duty_walks_the_index_of_jobs_with_a_deadline(database: Database):
+    plans = Plans(database)
+    assert ReadStore(database).overdue_jobs(2, 1, 10) == []
+    plans.hold("jobs_ending (deadline>? AND deadline<?)")
+
+
 def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
     plans = Plans(database)
     assert SqlDueStore(database, 0, DUE).due(1) == []
-    for index in ("chunks_leased", "chunks_delayed", "jobs_cancelling", "chunks_of_service", "deliveries_scheduled"):
+    for index in ("chunks_leased", "chunks_delayed", "jobs_ending", "chunks_of_service", "deliveries_scheduled"):
         plans.hold(index)
 
 

@@ -64,6 +64,8 @@ class AsyncJobCalls:
         failure_policy: FailurePolicy | None = None,
         stages: requests.StagesLike = (),
         expire_time: values.TimestampLike | None = None,
+        run_timeout: values.DurationLike | None = None,
+        attempt_timeout: values.DurationLike | None = None,
         limits: requests.LimitsLike = (),
         unique_key: str = "",
         on_conflict: OnConflict | None = None,
@@ -76,11 +78,13 @@ class AsyncJobCalls:
         Pass `item_count` (and `chunk_size`, 500 when None), or `chunks`, or neither for a job of one chunk. A mapping
         in `chunks` is the input of a chunk of one item. `priority` is 0 to 10, 5 when None. `max_attempts` is short for
         `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages` may be
-        those of another job. `limits` are concurrency limits that the job sets: {"kind": 2} for all jobs of its kind,
-        {"label:gpu": 1} for all jobs with its value of that label. Without a `request_id` the client makes one, so that
-        a repeated attempt creates no second job. With `validate_only` the service checks everything and creates
-        nothing: the response has the job as it would be. While another job of this kind with the same `unique_key` has
-        not ended, that job is the response, with `created` False; with OnConflict.REFUSE it is an error.
+        those of another job. `run_timeout` is how long the job may take from its first claim on, `attempt_timeout` how
+        long one attempt at a chunk may take, whatever its worker reports: 1 s to 366 days. `limits` are concurrency
+        limits that the job sets: {"kind": 2} for all jobs of its kind, {"label:gpu": 1} for all jobs with its value of
+        that label. Without a `request_id` the client makes one, so that a repeated attempt creates no second job. With
+        `validate_only` the service checks everything and creates nothing: the response has the job as it would be.
+        While another job of this kind with the same `unique_key` has not ended, that job is the response, with
+        `created` False; with OnConflict.REFUSE it is an error.
 
         Inputs are what JSON can hold without loss. A ValueError names the path of a value that it cannot hold, such as
         NaN, an integer beyond ±2**53 (send a string), a date, a set or bytes, or more than 24 levels of nesting.
@@ -102,6 +106,8 @@ class AsyncJobCalls:
             failure_policy=failure_policy,
             stages=stages,
             expire_time=expire_time,
+            run_timeout=run_timeout,
+            attempt_timeout=attempt_timeout,
             limits=limits,
             unique_key=unique_key,
             on_conflict=on_conflict,

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
+from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.admin_service_pb2 import Usage
 from jobledger.v1.chunk_pb2 import Artifact, Attempt, Chunk
 from jobledger.v1.event_pb2 import Change, JobEvent
@@ -251,8 +252,14 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "started", formatting.local_time(one.start_time) if one.HasField("start_time") else ""
     yield "ended", formatting.local_time(one.end_time) if one.HasField("end_time") else ""
     yield "expires", formatting.local_time(one.expire_time) if one.HasField("expire_time") else ""
+    yield "run timeout", _timeout(one.run_timeout) if one.HasField("run_timeout") else ""
+    yield "attempt timeout", _timeout(one.attempt_timeout) if one.HasField("attempt_timeout") else ""
     yield "retries", str(one.retry_count or "")
     yield "etag", one.etag
+
+
+def _timeout(limit: Duration) -> str:
+    return formatting.duration(limit.ToTimedelta().total_seconds())
 
 
 def _slot_wait(one: Job) -> str:

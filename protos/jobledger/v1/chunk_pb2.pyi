@@ -75,9 +75,11 @@ class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attemp
     ATTEMPT_OUTCOME_RELEASED: _AttemptOutcome.ValueType  # 4
     """ATTEMPT_OUTCOME_RELEASED is a chunk that its worker gave back."""
     ATTEMPT_OUTCOME_TIMED_OUT: _AttemptOutcome.ValueType  # 5
-    """ATTEMPT_OUTCOME_TIMED_OUT is a time limit of the job that ended the attempt."""
+    """ATTEMPT_OUTCOME_TIMED_OUT is an attempt that took longer than the job's attempt_timeout."""
     ATTEMPT_OUTCOME_CANCELLED: _AttemptOutcome.ValueType  # 6
-    """ATTEMPT_OUTCOME_CANCELLED is a lease that was taken from its worker, as the job was cancelled, or failed under FAIL_FAST."""
+    """ATTEMPT_OUTCOME_CANCELLED is a lease that was taken from its worker, as the job was cancelled, failed under
+    FAIL_FAST, or took longer than its run_timeout.
+    """
 
 class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
     """AttemptOutcome is how an attempt ended."""
@@ -93,9 +95,11 @@ ATTEMPT_OUTCOME_EXPIRED: AttemptOutcome.ValueType  # 3
 ATTEMPT_OUTCOME_RELEASED: AttemptOutcome.ValueType  # 4
 """ATTEMPT_OUTCOME_RELEASED is a chunk that its worker gave back."""
 ATTEMPT_OUTCOME_TIMED_OUT: AttemptOutcome.ValueType  # 5
-"""ATTEMPT_OUTCOME_TIMED_OUT is a time limit of the job that ended the attempt."""
+"""ATTEMPT_OUTCOME_TIMED_OUT is an attempt that took longer than the job's attempt_timeout."""
 ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 6
-"""ATTEMPT_OUTCOME_CANCELLED is a lease that was taken from its worker, as the job was cancelled, or failed under FAIL_FAST."""
+"""ATTEMPT_OUTCOME_CANCELLED is a lease that was taken from its worker, as the job was cancelled, failed under
+FAIL_FAST, or took longer than its run_timeout.
+"""
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
 @_typing.final
@@ -159,7 +163,7 @@ class WorkError(_message.Message):
     CHUNK_INDEX_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """code is a short name that programs can act on, such as "CUDA_OUT_OF_MEMORY": 1 to 128 characters.
-    The service itself uses LEASE_EXPIRED and, on jobs of its own, ARTIFACTS_NOT_DELETED and INTERNAL.
+    The service itself uses LEASE_EXPIRED, TIMED_OUT, INPUT_UNREADABLE and, on jobs of its own, ARTIFACTS_NOT_DELETED and INTERNAL.
     """
     message: _builtins.str
     """message is a sentence for people, at most 4,096 characters. Empty when the code says all."""

@@ -40,7 +40,7 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_COMPLETED: _JobState.ValueType  # 4
     """JOB_STATE_COMPLETED has every chunk completed. Final."""
     JOB_STATE_FAILED: _JobState.ValueType  # 5
-    """JOB_STATE_FAILED has a chunk that failed for good. Left only by RetryJob."""
+    """JOB_STATE_FAILED has a chunk that failed for good, or took longer than its run_timeout. Left only by RetryJob."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 6
     """JOB_STATE_CANCELLED was stopped. Left only by RetryJob."""
 
@@ -58,7 +58,7 @@ JOB_STATE_CANCELLING: JobState.ValueType  # 3
 JOB_STATE_COMPLETED: JobState.ValueType  # 4
 """JOB_STATE_COMPLETED has every chunk completed. Final."""
 JOB_STATE_FAILED: JobState.ValueType  # 5
-"""JOB_STATE_FAILED has a chunk that failed for good. Left only by RetryJob."""
+"""JOB_STATE_FAILED has a chunk that failed for good, or took longer than its run_timeout. Left only by RetryJob."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 6
 """JOB_STATE_CANCELLED was stopped. Left only by RetryJob."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
@@ -399,6 +399,8 @@ class Job(_message.Message):
     SLOT_WAIT_FIELD_NUMBER: _builtins.int
     NEXT_CHUNKS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
+    RUN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id names the job within its owner: 1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first."""
@@ -495,6 +497,14 @@ class Job(_message.Message):
         """slot_wait is what a QUEUED job waits for before a worker may claim it. Absent unless it waits for a slot."""
 
     @_builtins.property
+    def run_timeout(self) -> _duration_pb2.Duration:
+        """run_timeout is how long a run may take, from the first claim of one of its chunks to the end of the job. Absent: without limit."""
+
+    @_builtins.property
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """attempt_timeout is how long one attempt at a chunk may take. Absent: without limit."""
+
+    @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Attempt]:
         """attempts are the last 5 attempts: those that last, the latest first, then those that ended, the last first; of a job of more
         chunks than `chunks` has, the latest attempts at the others are not considered. ListAttempts has all. Only in view FULL of GetJob.
@@ -533,11 +543,13 @@ class Job(_message.Message):
         slot_wait: Global___SlotWait | None = ...,
         next_chunks_page_token: _builtins.str = ...,
         unique_key: _builtins.str = ...,
+        run_timeout: _duration_pb2.Duration | None = ...,
+        attempt_timeout: _duration_pb2.Duration | None = ...,
         attempts: _abc.Iterable[_chunk_pb2.Attempt] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "progress", b"progress", "retry_policy", b"retry_policy", "slot_wait", b"slot_wait", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "progress", b"progress", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "slot_wait", b"slot_wait", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempts", b"attempts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "slot_wait", b"slot_wait", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt_timeout", b"attempt_timeout", "attempts", b"attempts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "slot_wait", b"slot_wait", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -247,6 +247,8 @@ class CreateJobRequest(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
     ON_CONFLICT_FIELD_NUMBER: _builtins.int
+    RUN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered for at least 24 h while the job exists. The same
@@ -316,6 +318,20 @@ class CreateJobRequest(_message.Message):
         created from now on.
         """
 
+    @_builtins.property
+    def run_timeout(self) -> _duration_pb2.Duration:
+        """run_timeout is how long a run of the job may take, 1 s to 366 days, from the first claim of one of its chunks to the end of the
+        job. Then the job is FAILED with the error code TIMED_OUT, and its unfinished chunks are CANCELLED. RetryJob starts it anew.
+        Absent: without limit.
+        """
+
+    @_builtins.property
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """attempt_timeout is how long one attempt at a chunk may take, 1 s to 366 days, from its claim, whatever its heartbeats say. Its
+        lease never lasts longer; then the attempt has failed with the error code TIMED_OUT, and retry_policy applies. Absent: without
+        limit.
+        """
+
     def __init__(
         self,
         *,
@@ -336,11 +352,13 @@ class CreateJobRequest(_message.Message):
         limits: _abc.Iterable[Global___JobLimit] | None = ...,
         unique_key: _builtins.str = ...,
         on_conflict: Global___OnConflict.ValueType = ...,
+        run_timeout: _duration_pb2.Duration | None = ...,
+        attempt_timeout: _duration_pb2.Duration | None = ...,
         validate_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_size: _TypeAlias = _typing.Literal["chunk_size"]  # noqa: Y015
     _WhichOneofArgType__chunk_size: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size"]  # noqa: Y015

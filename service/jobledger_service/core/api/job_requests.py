@@ -101,6 +101,8 @@ def new_job(
         stages=stages,
         traceparent=traceparent,
         unique_key=request.unique_key,
+        run_timeout=_timeout(checks, request, "run_timeout"),
+        attempt_timeout=_timeout(checks, request, "attempt_timeout"),
     )
     new = NewJob(
         spec=spec,
@@ -221,6 +223,12 @@ def _retry_policy(checks: Checks, given: chunk_pb2.RetryPolicy) -> RetryPolicy:
     if given.HasField("max_backoff"):
         ceiling = checks.micros(f"{field}.max_backoff", given.max_backoff, initial, DAY)
     return RetryPolicy(attempts, initial, multiplier, max(ceiling, initial), jitter)
+
+
+def _timeout(checks: Checks, request: api.CreateJobRequest, name: str) -> int | None:
+    if not request.HasField(name):  # type: ignore[arg-type] # a name among several
+        return None
+    return checks.micros(name, getattr(request, name), limits.SECOND, limits.MAX_TIMEOUT)
 
 
 def _failure_policy(checks: Checks, given: int) -> FailurePolicy:

@@ -44,6 +44,10 @@ class WorkError(MsgStruct, frozen=True, array_like=True):
     chunk_index: int | None = None
 
 
+TIMED_OUT: Final = "TIMED_OUT"
+"""The code of an attempt, or of a job, that took too long."""
+
+
 class AttemptOutcome(StrEnum):
     """How an attempt ended; it also tells a repeated report on its lease from a stale one."""
 
@@ -54,9 +58,9 @@ class AttemptOutcome(StrEnum):
     """Its worker did not extend the lease in time."""
     RELEASED = "RELEASED"
     TIMED_OUT = "TIMED_OUT"
-    """A time limit of the job ended it."""
+    """It took longer than the attempt_timeout of its job."""
     CANCELLED = "CANCELLED"
-    """The job was stopped, or another chunk failed it."""
+    """The job was stopped, took too long, or another chunk failed it."""
 
 
 class ChunkProgress(MsgStruct, frozen=True):

@@ -83,6 +83,10 @@ class JobSpec(MsgStruct, frozen=True):
     """The trace in which it was created, for its workers; empty for none."""
     unique_key: str = ""
     """The key that no other unfinished job of its owner and kind has; empty for none."""
+    run_timeout: int | None = None
+    """How long a run may take, from its first claim to the end of the job, in microseconds; None for no limit."""
+    attempt_timeout: int | None = None
+    """How long an attempt at a chunk may take, in microseconds; None for no limit."""
     import_time: int | None = None
     """When a job with a history came into the ledger; None for a job that was created in it."""
 
@@ -183,7 +187,8 @@ class Job(MsgStruct, frozen=True):
     declared_result: str = ""
     first_failure: WorkError | None = None
     cancel_reason: str = ""
-    cancel_deadline: int | None = None
+    deadline: int | None = None
+    """When the service ends the job: at the end of its run_timeout, or in CANCELLING of its grace period."""
     start_time: int | None = None
     end_time: int | None = None
     expire_time: int | None = None
@@ -223,6 +228,10 @@ class Job(MsgStruct, frozen=True):
         """Whether the state is terminal."""
         return self.state in ENDED
 
+    def has_timed_out(self, now: int) -> bool:
+        """Whether the run has reached its run_timeout; workers' reports are lost then."""
+        return self.state is JobState.RUNNING and self.deadline is not None and now >= self.deadline
+
     @property
     def result_uri(self) -> str:
         """The address of the result; empty unless COMPLETED."""
@@ -260,9 +269,12 @@ class Job(MsgStruct, frozen=True):
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent of that state."""
         check_job_transition(self.state, state)
-        job = replace(self, state=state, end_time=now if state in ENDED else None)
+        ended = state in ENDED
+        job = replace(self, state=state, end_time=now if ended else None, deadline=None if ended else self.deadline)
         if state is JobState.RUNNING:
-            return replace(job, start_time=now, progress=replace(job.progress, rate=Rate(since=now, at=now)))
+            deadline = None if self.spec.run_timeout is None else now + self.spec.run_timeout
+            rate = Rate(since=now, at=now)
+            return replace(job, start_time=now, deadline=deadline, progress=replace(job.progress, rate=rate))
         if state is JobState.COMPLETED:
             return replace(job, progress=replace(job.progress, percent=100.0))
         return job

@@ -36,6 +36,7 @@ from .artifact_versions import with_artifacts
 from .attempts import AttemptReads
 from .batch_rows import RUN
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
+from .due import overdue
 from .engines import Database
 from .epochs import read_epoch
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
@@ -55,7 +56,6 @@ from .reads import (
 from .small_jobs import SmallJobReads
 from .tables import (
     audit,
-    cancelling,
     chunks,
     counts,
     delayed,
@@ -279,9 +279,9 @@ class ReadStore:
         with self._database.read() as connection:
             return [(key, index) for key, index in connection.execute(wanted)]
 
-    def overdue_cancels(self, now: int, limit: int) -> list[str]:
-        """Return CANCELLING jobs whose grace period is over."""
-        return self._job_keys(cancelling & (jobs.c.cancel_deadline <= now), limit)
+    def overdue_jobs(self, now: int, cutoff: int, limit: int) -> list[str]:
+        """Return jobs whose deadline has come: CANCELLING ones by now, runs up to a cutoff."""
+        return self._job_keys(overdue(now, cutoff), limit)
 
     def expired_jobs(self, now: int, limit: int) -> list[str]:
         """Return ended jobs whose expire_time has come."""

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from jobledger_service.core.model.change import Change, ChangeType, Step
 from jobledger_service.core.model.chunk import (
     NO_ARTIFACTS,
+    TIMED_OUT,
     WHOLE,
     Artifacts,
     AttemptOutcome,
@@ -52,6 +53,11 @@ class ImportedJob(MsgStruct, frozen=True):
     def ran(self) -> bool:
         """Whether a chunk of it may have been attempted: in this run, or in one before a retry."""
         return self.start_time is not None or self.retry_count > 0
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it failed because its run took too long: then its chunks may all be stopped, and none FAILED."""
+        return self.new.spec.run_timeout is not None and self.error is not None and self.error.code == TIMED_OUT
 
     def attempts(self, end: ChunkEnd) -> int:
         """Return the number of attempts at a chunk: as given, else one where there must or may have been one."""
@@ -115,7 +121,7 @@ def _with_end(imported: ImportedJob, job: Job, chunks: Sequence[Chunk]) -> Job:
 
 def _first_failure(imported: ImportedJob, chunks: Sequence[Chunk]) -> WorkError | None:
     """Return the job's error, of the chunk that it names, else of the first failed one."""
-    if imported.error is None or imported.error.chunk_index is not None:
+    if imported.error is None or imported.error.chunk_index is not None or imported.timed_out:
         return imported.error
     return replace(imported.error, chunk_index=next(c.index for c in chunks if c.state is ChunkState.FAILED))
 

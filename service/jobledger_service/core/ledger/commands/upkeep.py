@@ -83,10 +83,11 @@ class ReadyRetries(_Upkeep[ChunkKey], MsgStruct, frozen=True):
             work.apply(Step(job, (rules.due(chunk),)))
 
 
-class StopOverdue(_Upkeep[str], MsgStruct, frozen=True):
-    """Stop CANCELLING jobs whose grace period is over."""
+class EndOverdue(_Upkeep[str], MsgStruct, frozen=True):
+    """End jobs whose deadline has come; runs that timed out, `delay` microseconds later."""
 
     items: Sequence[str]
+    delay: int = 0
 
     def needs(self) -> Needs:
         return Needs(jobs=tuple(self.items))
@@ -96,7 +97,7 @@ class StopOverdue(_Upkeep[str], MsgStruct, frozen=True):
 
     def _one(self, work: WorkingSet, item: str) -> None:
         job = work.find(item)
-        step = None if job is None or job.ended else lifecycle.stop_overdue(job, work.chunks(job), work.now)
+        step = None if job is None else lifecycle.end_overdue(job, work.chunks(job), work.now, self.delay)
         if step is not None:
             work.apply(step)
 

@@ -64,9 +64,9 @@ Index("jobs_by_end_time", jobs.c.owner, jobs.c.state, jobs.c.end_time, jobs.c.cr
 Index("jobs_by_priority", jobs.c.owner, jobs.c.state, jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
 
 # The conditions of partial indexes. A query has to say the same, with the same literal, for its database to use one.
-cancelling = jobs.c.state == literal_column("'CANCELLING'")
+ending = jobs.c.deadline.is_not(None)
 expiring = jobs.c.expire_time.is_not(None)
-Index("jobs_cancelling", jobs.c.cancel_deadline, sqlite_where=cancelling, postgresql_where=cancelling)
+Index("jobs_ending", jobs.c.deadline, sqlite_where=ending, postgresql_where=ending)
 Index("jobs_expiring", jobs.c.expire_time, sqlite_where=expiring, postgresql_where=expiring)
 
 parked = jobs.c.parked_for != literal_column("''")
