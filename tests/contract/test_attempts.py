@@ -6,6 +6,7 @@ from uuid import uuid4
 import grpc
 from jobledger.v1.chunk_pb2 import Attempt, AttemptOutcome
 from jobledger.v1.event_pb2 import Change, ChangeType
+from jobledger.v1.export_pb2 import ExportJobsRequest
 from jobledger.v1.job_pb2 import FailurePolicy, JobView
 from jobledger.v1.job_service_pb2 import (
     BatchGetJobsRequest,
@@ -281,6 +282,8 @@ async def test_a_request_that_breaks_a_rule_is_refused(api: Api, kind: str):
         await listed(api, "x" * 257)
     with invalid("filter.task_id"):
         await anext(aiter(api.jobs.WatchJobs(WatchJobsRequest(filter={"task_id": "t"}))))
+    with invalid("filter.task_id"):
+        await anext(aiter(api.jobs.ExportJobs(ExportJobsRequest(filter={"task_id": "t"}, format="EXPORT_FORMAT_CSV"))))
 
 
 async def test_a_page_token_is_of_its_own_request(api: Api, kind: str):

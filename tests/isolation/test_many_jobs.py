@@ -15,10 +15,10 @@ from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.commands import (
     CancelJob,
     CreateJob,
+    EndOverdue,
     ExpireLeases,
     FailChunks,
     RemoveExpired,
-    StopOverdue,
     UpdateJob,
 )
 from jobledger_service.core.ledger.committer import Committer
@@ -82,7 +82,7 @@ def test_grace_periods_end_for_as_many_jobs_at_once_as_have_few_rows(ledger: Lar
         for begin in range(0, SIZE, 300):
             ledger.claim(f"job-{n}", range(begin, begin + 300))
         ledger.do(CancelJob(ALICE, f"job-{n}", Cancellation(0), "caller"))
-    assert steps(ledger, StopOverdue, keys(3)) == [2, 1]
+    assert steps(ledger, EndOverdue, keys(3)) == [2, 1]
     assert [ledger.job(f"job-{n}").state for n in range(3)] == [JobState.CANCELLED] * 3
 
 
