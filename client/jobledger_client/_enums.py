@@ -75,6 +75,14 @@ class AttemptOutcome(ContractEnum):
     CANCELLED = 6
 
 
+class HoldReason(ContractEnum):
+    """Why a waiting chunk may not be claimed yet."""
+
+    LIMIT = 1
+    SCHEDULE = 2
+    BACKOFF = 3
+
+
 class ChangeType(ContractEnum):
     """What happened to a job or a chunk, in events and watches."""
 
@@ -93,6 +101,7 @@ class ChangeType(ContractEnum):
     IMPORTED = 13
     ATTEMPT_TIMED_OUT = 14
     RUN_TIMED_OUT = 15
+    SCHEDULE_REACHED = 16
 
 
 class JobOrder(ContractEnum):

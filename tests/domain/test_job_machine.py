@@ -103,6 +103,11 @@ class JobMachine(RuleBasedStateMachine):
         self.apply(work.claim(self.job, chunk, work.Claim("w", LEASE), self.now))
         self.leases.append(lease_of(self.job, self.chunks[index]))
 
+    @rule()
+    def lift_backoffs(self) -> None:
+        for index in sorted(self.chunks):
+            self.apply(work.lift_backoff(self.job, self.chunks[index], self.now))
+
     def held(self, lease: Lease) -> bool:
         return holds(lease, self.job, self.chunks[lease.index], self.now)
 
@@ -228,6 +233,13 @@ class JobMachine(RuleBasedStateMachine):
         counted = Counter(chunk.state for chunk in self.others())
         counts = self.job.counts
         assert {state: getattr(counts, state.lower()) for state in ChunkState} == {s: counted[s] for s in ChunkState}
+
+    @invariant()
+    def chunks_that_wait_for_their_next_attempt_are_counted_and_alone_held(self) -> None:
+        held = [chunk for chunk in self.others() if self.job.with_holds(chunk).held]
+        assert held == [chunk for chunk in self.others() if chunk.not_before is not None]
+        assert self.job.counts.delayed == len(held)
+        assert all(chunk.state is ChunkState.PENDING for chunk in held)
 
     @invariant()
     def sums_are_those_of_the_chunks(self) -> None:

@@ -1,11 +1,11 @@
-"""Expired leases, due retries, and jobs whose deadline has come."""
+"""Expired leases, and jobs whose deadline has come."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.bisection import submit_bisecting
-from jobledger_service.core.ledger.commands import Command, EndOverdue, ExpireLeases, ReadyRetries
+from jobledger_service.core.ledger.commands import Command, EndOverdue, ExpireLeases
 from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.store.due import LEASES_DUE
 
@@ -29,10 +29,8 @@ def leases(kernel: Kernel, delay: int) -> Duty:
         now = kernel.clock()
         expired = await run(store.expired_leases, now - delay, ROWS_PER_STEP)
         await each(expired, lambda keys: ExpireLeases([(key, kernel.sample_jitter()) for key in keys], delay))
-        due = await run(store.due_retries, now, ROWS_PER_STEP)
-        await each(due, ReadyRetries)
         overdue = await run(store.overdue_jobs, now, now - delay, ROWS_PER_STEP)
         await each(overdue, lambda keys: EndOverdue(keys, delay))
-        return ROWS_PER_STEP in (len(expired), len(due), len(overdue))
+        return ROWS_PER_STEP in (len(expired), len(overdue))
 
     return Duty("leases", once, due=LEASES_DUE)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
 from .chunk import TIMED_OUT, WHOLE, Chunk, WorkError
 from .durations import duration_text
-from .errors import ChunkNotFound, EtagMismatch, JobEnded, JobNotEnded, NothingToRetry
+from .errors import ChunkNotFound, EtagMismatch, InvalidField, JobEnded, JobNotEnded, JobStarted, NothingToRetry
 from .job import NO_LABELS, Counts, Job, JobProgress, JobSpec
 from .limits import DEFAULT_PRIORITY
 from .slots import JobLimit
@@ -27,6 +27,7 @@ class NewJob(MsgStruct, frozen=True):
     priority: int = DEFAULT_PRIORITY
     labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
+    schedule_time: int | None = None
     limits: Sequence[JobLimit] = ()
     """The concurrency limits that it brings along."""
 
@@ -52,6 +53,8 @@ def create(new: NewJob, actor: str, now: int) -> Step:
         priority=new.priority,
         labels=new.labels,
         expire_time=new.expire_time,
+        schedule_time=new.schedule_time,
+        held_until=new.schedule_time if new.schedule_time is not None and now < new.schedule_time else None,
     )
     return Step(job, chunks, Change(ChangeType.CREATED, actor, None, job.state))
 
@@ -219,16 +222,17 @@ def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Mapping[Chunk
 
 
 class JobUpdate(MsgStruct, frozen=True):
-    """The fields to change: those in `fields`, of priority, display_name, labels, expire_time."""
+    """The fields to change: those in `fields`, of priority, display_name, labels, expire_time, schedule_time."""
 
     fields: frozenset[str]
     priority: int = DEFAULT_PRIORITY
     display_name: str = ""
     labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
+    schedule_time: int | None = None
 
 
-def update(job: Job, new: JobUpdate, actor: str, reason: str = "") -> Step | None:
+def update(job: Job, new: JobUpdate, actor: str, now: int, reason: str = "") -> Step | None:
     """Return the job with its new fields; None when nothing differs. The change lists the fields, then the reason."""
     values = {name: getattr(new, name) for name in new.fields}
     if all(getattr(job, name) == value for name, value in values.items()):
@@ -238,7 +242,34 @@ def update(job: Job, new: JobUpdate, actor: str, reason: str = "") -> Step | Non
     reason_text = "; ".join(filter(None, (", ".join(sorted(new.fields)), reason)))
     change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=reason_text)
     by_rule = job.expires_by_rule and "expire_time" not in new.fields
-    return Step(replace(job, **values, expires_by_rule=by_rule), (), change)
+    job = replace(job, **values, expires_by_rule=by_rule)
+    if "schedule_time" in new.fields:
+        job = _scheduled(job, now)
+    if new.fields & {"schedule_time", "expire_time"}:
+        _check_expiry(job)
+    return Step(job, (), change)
+
+
+def _scheduled(job: Job, now: int) -> Job:
+    """Return the job held until its new schedule_time; from now on the duty of holds may let it begin."""
+    if job.state is not JobState.QUEUED:
+        raise JobStarted(job.spec.job_id, job.state)
+    until = max(now, job.schedule_time or now)
+    return job if until == now and job.held_until is None else replace(job, held_until=until)
+
+
+def _check_expiry(job: Job) -> None:
+    """Raise InvalidField for a job that expires before it may begin."""
+    if job.held_until is not None and job.expire_time is not None and job.expire_time < job.held_until:
+        raise InvalidField(("expire_time", "must not be before schedule_time"))
+
+
+def lift_schedule(job: Job, now: int) -> Step | None:
+    """Let a job begin whose schedule_time has come; None when it has not. It then waits for its slots."""
+    if job.held_until is None or now < job.held_until:
+        return None
+    change = Change(ChangeType.SCHEDULE_REACHED, SERVICE_ACTOR, job.state, job.state)
+    return Step(replace(job, held_until=None), (), change)
 
 
 def delete(job: Job, actor: str, *, force: bool, reason: str = "") -> Change:

@@ -49,6 +49,7 @@ def stopped(chunk: Chunk, now: int) -> Chunk:
         end_time=now,
         lease_expire_time=None,
         not_before=None,
+        held=0,
         stage_time=None,
         outcome=AttemptOutcome.CANCELLED if in_work else chunk.outcome,
         attempt_end_time=now if in_work else chunk.attempt_end_time,
@@ -63,6 +64,7 @@ def requeued(chunk: Chunk, attempts: int) -> Chunk:
         max_attempts=chunk.attempt + attempts,
         end_time=None,
         not_before=None,
+        held=0,
         lease_expire_time=None,
     )
 

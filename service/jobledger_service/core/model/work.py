@@ -9,6 +9,7 @@ from .change import SERVICE_ACTOR, Change, ChangeType, Step
 from .chunk import NO_ARTIFACTS, NO_PROGRESS, TIMED_OUT, WHOLE, Artifacts, AttemptOutcome, Chunk, WorkError
 from .durations import duration_text
 from .errors import ChunkNotClaimable, InvalidField
+from .holds import HoldReason
 from .job import FailurePolicy, Job
 from .lifecycle import stop, stop_chunks
 from .limits import MAX_CHUNK_ARTIFACT_BYTES, MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES, MAX_JOB_ARTIFACTS
@@ -27,15 +28,22 @@ class Claim(MsgStruct, frozen=True):
     task_id: str = ""
 
 
+_WHY_HELD: Final = {
+    HoldReason.LIMIT: "its job waits for a slot under the limit {scope!r}",
+    HoldReason.SCHEDULE: "the schedule_time of its job has not come",
+    HoldReason.BACKOFF: "its next attempt is not yet due",
+}
+
+
 def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
     """Lease a pending chunk to a worker; raises ChunkNotClaimable when it cannot be claimed."""
     if chunk.state is not ChunkState.PENDING:
         detail = "held by a worker" if chunk.state is ChunkState.PROCESSING else "it is not waiting for a worker"
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
-    if chunk.not_before is not None and now < chunk.not_before:
-        raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, "its next attempt is not yet due")
-    if job.parked_for:
-        detail = f"its job waits for a slot under the limit {scope_of(job.parked_for)!r}"
+    if lifted := lift_backoff(job, chunk, now):  # a claim by index may come before the duty
+        job, [chunk] = lifted.job, lifted.chunks
+    if reasons := job.with_holds(chunk).holds:
+        detail = _WHY_HELD[reasons[0]].format(scope=scope_of(job.parked_for))
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
     before = job.state
     if before is JobState.QUEUED:
@@ -316,6 +324,9 @@ def settle(job: Job, now: int) -> Job:
     return job.to(JobState.COMPLETED, now)
 
 
-def due(chunk: Chunk) -> Chunk:
-    """Return a chunk whose wait after a failed attempt is over."""
-    return replace(chunk, not_before=None)
+def lift_backoff(job: Job, chunk: Chunk, now: int) -> Step | None:
+    """Make a chunk claimable whose wait after an attempt is over; None when it is not."""
+    if chunk.not_before is None or now < chunk.not_before:
+        return None
+    new = replace(chunk, not_before=None)
+    return Step(job.with_chunk(chunk, new, now), (new,))

@@ -8,14 +8,7 @@ from sqlalchemy import BigInteger, BindParameter, ColumnElement, bindparam, exis
 from jobledger_service.core.model.states import JobState
 
 from .engines import Database
-from .tables import (
-    chunks,
-    delayed,
-    ending,
-    jobs,
-    leased,
-    of_service,
-)
+from .tables import chunks, delayed, ending, jobs, leased, of_service, scheduled_jobs
 
 Time: TypeAlias = int | BindParameter[int]
 
@@ -31,8 +24,11 @@ _LEASE_CUTOFF: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
 """The time up to which ended leases expire, and runs time out."""
 LEASES_DUE: Final = or_(
     exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _LEASE_CUTOFF),
-    exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),
     exists().select_from(jobs).where(overdue(_NOW, _LEASE_CUTOFF)),
+)
+HOLDS_DUE: Final = or_(
+    exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),
+    exists().select_from(jobs).where(scheduled_jobs, jobs.c.held_until <= _NOW),
 )
 SERVICE_JOBS_DUE: Final = exists().select_from(chunks).where(of_service)
 

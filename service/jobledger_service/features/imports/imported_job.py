@@ -116,6 +116,7 @@ def _with_end(imported: ImportedJob, job: Job, chunks: Sequence[Chunk]) -> Job:
         retry_count=imported.retry_count,
         retry_time=(imported.start_time or imported.create_time) if imported.retry_count else None,
         cancel_reason=imported.cancel_reason,
+        held_until=job.held_until if imported.state is JobState.QUEUED else None,
     )
 
 

@@ -6,7 +6,7 @@ from .deletion import OnDeletion
 from .partial_commands import PartialResult
 from .reports import CompleteChunks, EndReports, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
 from .runs import StepLease, StepOutcome
-from .upkeep import EndOverdue, ExpireLeases, ReadyRetries, RemoveExpired
+from .upkeep import EndOverdue, ExpireLeases, LiftBackoffs, LiftSchedules, RemoveExpired
 from .workers import ClaimChunk, ClaimChunks, ClaimedChunk, ReportAndClaim
 
 __all__ = [
@@ -27,9 +27,10 @@ __all__ = [
     "Heartbeat",
     "LeaseAnswer",
     "LeaseStatus",
+    "LiftBackoffs",
+    "LiftSchedules",
     "OnDeletion",
     "PartialResult",
-    "ReadyRetries",
     "ReleaseChunks",
     "RemoveExpired",
     "ReportAndClaim",

@@ -11,10 +11,10 @@ from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model import work as rules
-from jobledger_service.core.model.change import SERVICE_ACTOR, Step
+from jobledger_service.core.model.change import SERVICE_ACTOR
 from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.errors import JobUnreadable
-from jobledger_service.core.model.states import UNFINISHED, ChunkState
+from jobledger_service.core.model.states import UNFINISHED, WAITING
 
 from .base import ServiceCommand, chunks_in, deleted_rows, ended_rows
 from .partial_commands import PartialCommand
@@ -65,8 +65,8 @@ class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], MsgStruct, frozen=True):
             work.apply(step)
 
 
-class ReadyRetries(_Upkeep[ChunkKey], MsgStruct, frozen=True):
-    """Make chunks claimable whose wait after a failed attempt is over."""
+class LiftBackoffs(_Upkeep[ChunkKey], MsgStruct, frozen=True):
+    """Make chunks claimable whose wait after an attempt is over."""
 
     items: Sequence[ChunkKey]
 
@@ -76,11 +76,27 @@ class ReadyRetries(_Upkeep[ChunkKey], MsgStruct, frozen=True):
     def _one(self, work: WorkingSet, item: ChunkKey) -> None:
         key, index = item
         job = work.find(key)
-        chunk = work.chunk(job, index) if job else None
-        if job is None or chunk is None or chunk.state is not ChunkState.PENDING or chunk.not_before is None:
-            return
-        if work.now >= chunk.not_before:
-            work.apply(Step(job, (rules.due(chunk),)))
+        step = rules.lift_backoff(job, work.chunk(job, index), work.now) if job else None
+        if step is not None:
+            work.apply(step)
+
+
+class LiftSchedules(_Upkeep[str], MsgStruct, frozen=True):
+    """Let jobs begin whose schedule_time has come: they take their slots, or wait for them."""
+
+    items: Sequence[str]
+
+    def needs(self) -> Needs:
+        return Needs(jobs=tuple(self.items), requeues=True)
+
+    def rows_of(self, work: WorkingSet, item: str) -> int:
+        return 1 + chunks_in(work, item, *WAITING)
+
+    def _one(self, work: WorkingSet, item: str) -> None:
+        job = work.find(item)
+        step = lifecycle.lift_schedule(job, work.now) if job else None
+        if step is not None:
+            work.apply(step)
 
 
 class EndOverdue(_Upkeep[str], MsgStruct, frozen=True):

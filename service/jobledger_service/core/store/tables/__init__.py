@@ -1,7 +1,7 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
 from .access import api_keys, usage
-from .figures import counts, limits, limits_removable, rollups, running_totals, slots_free
+from .figures import chunk_counts, counts, limits, limits_removable, rollups, running_totals, slots_free
 from .jobs import (
     attempts,
     chunks,
@@ -17,6 +17,7 @@ from .jobs import (
     of_service,
     parked,
     runs,
+    scheduled_jobs,
     search_vector,
     unique_keys,
     waiting,
@@ -31,6 +32,7 @@ __all__ = [
     "artifact_versions",
     "attempts",
     "audit",
+    "chunk_counts",
     "chunks",
     "counts",
     "dead",
@@ -59,6 +61,7 @@ __all__ = [
     "running_totals",
     "runs",
     "scheduled",
+    "scheduled_jobs",
     "schema_version",
     "search_vector",
     "slots_free",
