@@ -24,6 +24,7 @@ from jobledger_client._engines._dispatcher import Dispatcher
 from jobledger_client._engines._runner import EngineRunner
 from jobledger_client._enums import (
     TERMINAL_STATES,
+    AttemptOutcome,
     CancelOutcome,
     ChangeType,
     ChunkState,
@@ -151,6 +152,7 @@ __all__ = [
     "AsyncStatisticsCalls",
     "AsyncWatch",
     "AsyncWebhookCalls",
+    "AttemptOutcome",
     "AuthDisabledError",
     "Backoff",
     "BulkCalls",

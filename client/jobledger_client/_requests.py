@@ -28,6 +28,7 @@ class JobFilterFields(TypedDict, total=False):
     of the name, the kind, a label's value or the error's message, regardless of case and accents. `owner` is whose
     jobs, by default the key's own; another owner needs an admin's key, and only reads accept one. The service's own
     jobs, of kinds that begin with "jobledger.", match only with `include_service_jobs` or with their kind in `kinds`.
+    `task_id` is the id that an external engine gave an attempt; watches and exports do not accept one.
     """
 
     states: Iterable[JobState]
@@ -41,6 +42,7 @@ class JobFilterFields(TypedDict, total=False):
     search: str
     owner: str
     include_service_jobs: bool
+    task_id: str
 
 
 def job_filter(fields: JobFilterFields) -> JobFilter:
@@ -61,6 +63,7 @@ def job_filter(fields: JobFilterFields) -> JobFilter:
         search=fields.get("search", ""),
         owner=fields.get("owner", ""),
         include_service_jobs=fields.get("include_service_jobs", False),
+        task_id=fields.get("task_id", ""),
     )
 
 

@@ -36,6 +36,7 @@ OFFERED = [
     "AsyncStatisticsCalls",
     "AsyncWatch",
     "AsyncWebhookCalls",
+    "AttemptOutcome",
     "AuthDisabledError",
     "Backoff",
     "BulkCalls",

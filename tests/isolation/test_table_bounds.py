@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -79,6 +80,9 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
     admin = KeyedApi(tenants.server.target, (await tenants.admin.make(ADMIN, owner=owner)).token)
     await set_limit(admin, each_scope("user"), 1)
     await admin.channel.close()
+    await api.create(kind)
+    await api.fail(*await api.claim(kind), retry_delay=timedelta(0))
+    await api.complete(*await api.claim(kind))
     for n in range(2):
         job = await api.create(kind, request_id=f"r{n}", labels={"user": str(n)}, limited_labels=["user"])
         await api.complete(*await api.claim(kind), output={"x": n}, job_output={"x": n})

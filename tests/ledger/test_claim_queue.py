@@ -14,7 +14,7 @@ from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Claim
-from jobledger_service.core.store.reads import View
+from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, View
 
 from tests.support.bounds import BOUND
 from tests.support.ledger import PATIENT, Ledger, create
@@ -119,6 +119,10 @@ async def test_chunks_that_were_claimed_for_a_caller_who_left_are_given_back_and
         opened.on_commit = lambda _: None
         staying = await opened.begin(claim(limit=3))
         assert [(one.chunk.index, one.chunk.attempt) for one in staying] == [(0, 1), (1, 1), (2, 1)]
+    wanted = AttemptsWanted("me/k-3", None, "", AttemptPlace(-1, 0), 10)
+    attempts = ledger.reads.list_attempts(wanted)
+    assert attempts is not None
+    assert [(one.chunk_index, one.number, one.outcome) for one in attempts.attempts] == [(n, 1, None) for n in range(3)]
     read = ledger.reads.read_jobs(["me/k-3"], View.BASIC).jobs["me/k-3"]
     assert shown_job(read)[0].chunks_summary.processing == 3
 

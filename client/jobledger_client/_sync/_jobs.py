@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import grpc
 from jobledger.v1 import job_service_pb2 as rpc
-from jobledger.v1.chunk_pb2 import Chunk
+from jobledger.v1.chunk_pb2 import Attempt, Chunk
 from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
@@ -219,6 +219,25 @@ class JobCalls:
         )
         return Pages(self._caller, self._stub.ListChunks, request, lambda page: page.chunks, timeout)
 
+    def list_attempts(
+        self,
+        job_id: str,
+        *,
+        chunk_index: int | None = None,
+        task_id: str = "",
+        page_size: int = 0,
+        page_token: str = "",
+        timeout: timedelta | None = None,
+    ) -> Pages[rpc.ListAttemptsResponse, Attempt]:
+        """List the attempts at a job's chunks, or at one, or those of an engine's task: by chunk, then oldest first.
+
+        `AttemptOutcome(attempt.outcome)` says how one ended. `page_size` is 1 to 1,000, 100 when 0.
+        """
+        request = rpc.ListAttemptsRequest(
+            job_id=job_id, chunk_index=chunk_index, task_id=task_id, page_size=page_size, page_token=page_token
+        )
+        return Pages(self._caller, self._stub.ListAttempts, request, lambda page: page.attempts, timeout)
+
     def list_job_events(
         self,
         job_id: str,
@@ -364,6 +383,8 @@ class JobCalls:
         timeout: timedelta | None = None,
     ) -> Job:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
+
+        While the job has not ended, `chunk_indexes` must name FAILED chunks: they go again within its run.
 
         Raises InvalidFieldError, JobNotFoundError, ChunkNotFoundError, RequestIdReusedError, EtagMismatchError,
         UniqueKeyTakenError, JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.

@@ -5,14 +5,22 @@ from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.admin_service_pb2 import Usage
-from jobledger.v1.chunk_pb2 import Artifact, Chunk
+from jobledger.v1.chunk_pb2 import Artifact, Attempt, Chunk
 from jobledger.v1.event_pb2 import Change, JobEvent
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.webhook_pb2 import Webhook, WebhookDelivery
 from rich.table import Table
 from rich.text import Text
 
-from jobledger_client._enums import ChangeType, ChunkState, HoldReason, JobState, WebhookDeliveryState, WebhookState
+from jobledger_client._enums import (
+    AttemptOutcome,
+    ChangeType,
+    ChunkState,
+    HoldReason,
+    JobState,
+    WebhookDeliveryState,
+    WebhookState,
+)
 from jobledger_client._limits import Limit
 from jobledger_client._structs import plain
 from jobledger_client.cli import _format as formatting
@@ -108,6 +116,26 @@ def chunks(found: Collection[Chunk]) -> Table:
     return table
 
 
+def attempts(found: Collection[Attempt]) -> Table:
+    """Return attempts, one a row, with the ids of an external engine, if there are any."""
+    task = ("TASK",) if any(one.task_id for one in found) else ()
+    columns = ("CHUNK", "ATTEMPT", "OUTCOME", "WORKER", *task, "STARTED", "ENDED", "ERROR")
+    table = _table(*columns, folding=("WORKER", "TASK", "ERROR"))
+    for one in found:
+        _row(
+            table,
+            str(one.chunk_index),
+            str(one.number),
+            AttemptOutcome(one.outcome).name if one.outcome else "",
+            one.worker,
+            *((one.task_id,) if task else ()),
+            formatting.local_time(one.start_time),
+            formatting.local_time(one.end_time) if one.HasField("end_time") else "",
+            f"{one.error.code}: {one.error.message}" if one.HasField("error") else "",
+        )
+    return table
+
+
 def _holds(chunk: Chunk) -> str:
     """Return why a chunk may not be claimed yet, and until when its next attempt waits."""
     until = f" until {formatting.local_time(chunk.not_before)}" if chunk.HasField("not_before") else ""
@@ -122,7 +150,8 @@ def _artifacts(chunk: Chunk) -> Text:
 
 def events(found: Iterable[JobEvent]) -> Table:
     """Return a history, one change a row."""
-    table = _table("TIME", "REVISION", "CHANGE", "CHUNK", "ACTOR", "STATE", "REASON", folding=("ACTOR", "REASON"))
+    columns = ("TIME", "REVISION", "CHANGE", "CHUNK", "ATTEMPT", "ACTOR", "STATE", "REASON")
+    table = _table(*columns, folding=("ACTOR", "REASON"))
     for event in found:
         for change in event.changes:
             _row(
@@ -131,6 +160,7 @@ def events(found: Iterable[JobEvent]) -> Table:
                 str(event.revision),
                 ChangeType(change.type).name,
                 str(change.chunk_index) if change.HasField("chunk_index") else "",
+                str(change.attempt) if change.HasField("attempt") else "",
                 change.actor,
                 _state_change(change),
                 change.reason,

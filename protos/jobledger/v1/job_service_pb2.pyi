@@ -855,6 +855,82 @@ class ListChunksResponse(_message.Message):
 Global___ListChunksResponse: _TypeAlias = ListChunksResponse  # noqa: Y015
 
 @_typing.final
+class ListAttemptsRequest(_message.Message):
+    """ListAttemptsRequest asks for a page of attempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    CHUNK_INDEX_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """job_id is the job. Required."""
+    chunk_index: _builtins.int
+    """chunk_index is the chunk, from 0; one past the last has no attempts. Absent: all chunks."""
+    page_size: _builtins.int
+    """page_size is how many attempts to return, 0 to 1,000; more is taken as 1,000. A page also ends at 3 MiB. 0: 100."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before. Empty: the first page."""
+    task_id: _builtins.str
+    """task_id is the id of the attempts' task at an external engine, at most 256 characters. Empty: any."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        chunk_index: _builtins.int | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__chunk_index: _TypeAlias = _typing.Literal["chunk_index"]  # noqa: Y015
+    _WhichOneofArgType__chunk_index: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chunk_index) -> _WhichOneofReturnType__chunk_index | None: ...
+
+Global___ListAttemptsRequest: _TypeAlias = ListAttemptsRequest  # noqa: Y015
+
+@_typing.final
+class ListAttemptsResponse(_message.Message):
+    """ListAttemptsResponse is a page of attempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UNREADABLE_CHUNK_INDEXES_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token asks for the next page. Empty on the last."""
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Attempt]:
+        """attempts are by chunk and number."""
+
+    @_builtins.property
+    def unreadable_chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """unreadable_chunk_indexes are the chunks with attempts of this page that cannot be shown, as what is stored of them is damaged.
+        Usually empty.
+        """
+
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[_chunk_pb2.Attempt] | None = ...,
+        next_page_token: _builtins.str = ...,
+        unreadable_chunk_indexes: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "next_page_token", b"next_page_token", "unreadable_chunk_indexes", b"unreadable_chunk_indexes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttemptsResponse: _TypeAlias = ListAttemptsResponse  # noqa: Y015
+
+@_typing.final
 class ListJobEventsRequest(_message.Message):
     """ListJobEventsRequest asks for a page of a job's audit trail."""
 
@@ -1227,8 +1303,9 @@ class RetryJobRequest(_message.Message):
     """etag is the revision that the caller decided on. Empty: whatever the revision is."""
     @_builtins.property
     def chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """chunk_indexes are the failed or cancelled chunks to run again, at most 10,000; one that is neither refuses the call.
-        Empty: all of them.
+        """chunk_indexes are the chunks to run again, at most 10,000: FAILED or CANCELLED ones of an ended job, FAILED ones of a job that
+        has not ended; one in another state refuses the call. Each has all attempts of the retry policy again. Empty: all failed
+        and cancelled chunks of an ended job; a job that has not ended is refused.
         """
 
     def __init__(

@@ -10,9 +10,10 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2, limit_scope_pb2
 
+from jobledger_service.core.model.attempts import Attempt
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, WorkError
-from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Kept
+from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Field, Kept
 from jobledger_service.core.model.holds import Hold, HoldReason
 from jobledger_service.core.model.job import Job, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.limits import MAX_DURATION, MAX_TIME
@@ -130,6 +131,12 @@ _fill_chunk: Final[Callable[[chunk_pb2.Chunk, Chunk], None]] = message_filler(
 )
 
 
+_ATTEMPT: Final = [Field(name, Kept.COMPUTED) for name in Attempt.__struct_fields__]
+fill_attempt: Final[Callable[[chunk_pb2.Attempt, Attempt], None]] = message_filler(
+    Attempt, _ATTEMPT, chunk_pb2.Attempt.DESCRIPTOR, "message, value", _MESSAGES
+)
+
+
 def fill_chunk(
     message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None, output: bytes | None = None
 ) -> None:
@@ -186,3 +193,6 @@ def fill_change(message: event_pb2.Change, value: Change) -> None:
     if value.chunk_index is not None:
         message.chunk_index = value.chunk_index
     message.reason = value.reason
+    if value.attempt is not None:
+        message.attempt = value.attempt
+    message.task_id = value.task_id

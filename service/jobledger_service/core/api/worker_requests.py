@@ -92,7 +92,7 @@ def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.Clai
     checks.job_id("job_id", request.job_id)
     if request.chunk_index < 0:
         checks.fault("chunk_index", f"value {request.chunk_index} must be at least 0")
-    checks.at_most("task_id", request.task_id, 256)
+    checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
     by = _claim(checks, request, request.task_id)
     checks.done()
     return commands.ClaimChunk(caller.owner, request.job_id, request.chunk_index, by)

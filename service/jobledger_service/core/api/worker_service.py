@@ -38,7 +38,7 @@ from . import worker_requests as read
 UNREADABLE: Final = "INPUT_UNREADABLE"
 """The error code of a chunk that no worker can be shown."""
 
-NO_ROOM: Final = Release("the claim response had no room for it")
+NO_ROOM: Final = Release("the claim response had no room for it", unheard=True)
 
 WORKER_SERVICE: Final = api.DESCRIPTOR.services_by_name["WorkerService"]
 METHODS: Final = (

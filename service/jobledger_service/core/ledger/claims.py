@@ -24,7 +24,7 @@ CONTENTION_SECONDS = 0.5
 """Seconds for which a claim retries at once when other replicas hold the same chunks."""
 CONTENTION_PAUSE_SECONDS = 0.005
 
-RELEASE = Release("the caller left before the claim was answered")
+RELEASE = Release("the caller left before the claim was answered", unheard=True)
 
 
 class ClaimQueue:

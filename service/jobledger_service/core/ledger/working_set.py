@@ -261,7 +261,7 @@ class WorkingSet:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             touched.record_change(step.change, self.undo)
         job = _with_version(before, job, job.revision)
-        self._count(len(step.chunks) + _moved_in_queue(before, job))
+        self._count(len(step.chunks) + _moved_in_queue(before, job) + _new_attempts(before, job))
         self.undo.put(self._jobs, key, job)
         if job.revision == 1 and touched.before is None and not touched.chunks:
             self.undo.put(self._chunks, key, touched.create(step.chunks))
@@ -304,7 +304,7 @@ class WorkingSet:
         if self.is_new(job.key):
             raise PostponedError
         self.apply(Step(job, (), change))
-        self._count(job.counts.total)
+        self._count(job.counts.total + job.kept_attempts)
         touched = self._touched[job.key]
         self.undo.assign(touched, "deleted", value=True)
         for family in self._families:
@@ -371,6 +371,11 @@ def _moved(job: Job) -> tuple[object, ...]:
 
 def _needs_families(need: Needs) -> bool:
     return bool(need.rows or need.new_jobs or need.requeues or need.starts)
+
+
+def _new_attempts(before: Job | None, job: Job) -> int:
+    """Return the number of earlier attempts to insert."""
+    return 0 if before is None else job.kept_attempts - before.kept_attempts
 
 
 def _moved_in_queue(before: Job | None, job: Job) -> int:

@@ -8,6 +8,7 @@ from typing import Final, Self
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from .attempts import has_ended_attempt, max_kept_attempts
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
 from .holds import Hold, HoldReason
 from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
@@ -231,6 +232,8 @@ class Job(MsgStruct, frozen=True):
     """When a caller wanted the first run to begin at the earliest."""
     held_until: int | None = None
     """The schedule_time until it comes; None once its hold is lifted."""
+    kept_attempts: int = 0
+    """How many earlier attempts at its chunks are kept."""
 
     @property
     def key(self) -> str:
@@ -336,6 +339,13 @@ class Job(MsgStruct, frozen=True):
         """Return the job after one of its chunks changed from `old` to `new`: O(1), whatever the number of chunks."""
         job = replace(self, counts=self.counts.moved(old, new), progress=self.progress.moved(old, new, now))
         return job.with_stage(old, new, now)
+
+    def with_attempt(self, chunk: Chunk) -> Self:
+        """Return the job after the attempt that left this chunk was kept, and the oldest one let go for it."""
+        if not has_ended_attempt(chunk):
+            return self
+        lets_go = chunk.attempt_number > max_kept_attempts(self.counts.total)
+        return self if lets_go else replace(self, kept_attempts=self.kept_attempts + 1)
 
     def with_stage(self, old: Chunk, new: Chunk, now: int) -> Self:
         """Return the job after one of its chunks changed from the stage of `old` to that of `new`, if they differ."""

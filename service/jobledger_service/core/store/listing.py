@@ -17,6 +17,7 @@ from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.search import label_marks, owner_mark
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 
+from .attempts import jobs_of_task
 from .dialects import Dialect
 from .reads import Listing, Order, PageKey
 from .routes import (
@@ -178,6 +179,8 @@ def _candidates(
     if wanted.search or wanted.labels:
         query = dialect.query_value(wanted.search, (owner_mark(wanted.owner), *label_marks(wanted.labels)))
         yield list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars()), True
+    if wanted.task_id:
+        yield jobs_of_task(connection, wanted.owner, wanted.task_id, max_jobs + 1), False
     steps = Steps(connection, dialect)
     main = route(wanted, order, states_of(wanted))
     if wanted.kinds and main.by is not By.KIND:

@@ -80,6 +80,10 @@ class Postgres(Dialect):
         found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
         return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {found}"
 
+    def delete(self, table: Table, keys: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
+        found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
+        return f"DELETE FROM {table.name} USING {_unnest(table, keys)} WHERE {found}"
+
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return postgresql.insert(table)
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     select,
 )
 
+from jobledger_service.core.model.attempts import last_attempts
 from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.job import Inputs, Outputs
@@ -30,6 +31,7 @@ from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
 from .artifact_versions import with_artifacts
+from .attempts import AttemptReads
 from .batch_rows import RUN
 from .due import overdue
 from .engines import Database
@@ -37,7 +39,18 @@ from .epochs import read_epoch
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
 from .listing import BUDGET, Budget, list_keys
 from .outputs import select_chunks
-from .reads import ChunksRead, EventRow, EventsRead, JobRead, JobsRead, Listed, Listing, View
+from .reads import (
+    AttemptsRead,
+    AttemptsWanted,
+    ChunksRead,
+    EventRow,
+    EventsRead,
+    JobRead,
+    JobsRead,
+    Listed,
+    Listing,
+    View,
+)
 from .small_jobs import SmallJobReads
 from .tables import (
     audit,
@@ -118,7 +131,8 @@ class ReadStore:
         self._budget = budget
         self._unreadable = unreadable or UnreadableRows()
         self._jobs = JobReads(database.dialect, self._unreadable)
-        self._small_jobs = SmallJobReads(database.dialect, self._unreadable)
+        self._attempts = AttemptReads(database.dialect, self._unreadable)
+        self._small_jobs = SmallJobReads(database.dialect, self._unreadable, self._attempts)
         self._existing = select(jobs.c.job_key).where(jobs.c.job_key.in_(database.dialect.keys()))
         with database.read() as connection:
             self._epoch = read_epoch(connection)
@@ -140,6 +154,14 @@ class ReadStore:
         with self._database.read() as connection:
             byte_budget = ByteBudget(_REPLY_BYTES if bounded else sys.maxsize)
             read = self._jobs_of(connection, keys, view, byte_budget, with_outputs=with_outputs)
+            return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
+
+    def read_job(self, key: str, view: View, *, with_outputs: bool) -> JobsRead:
+        """Return a job if it exists, in view FULL with its last attempts."""
+        with self._database.read() as connection:
+            read = self._jobs_of(connection, [key], view, ByteBudget(_REPLY_BYTES), with_outputs=with_outputs)
+            if view is View.FULL and (one := read.jobs.get(key)):
+                read.jobs[key] = replace(one, attempts=last_attempts(one.chunks, self._attempts.last(connection, key)))
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
     def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
@@ -215,6 +237,13 @@ class ReadStore:
         more = len(looked) > limit or not read.complete
         shown = [chunk for chunk in found if chunk.index <= last]
         return ChunksRead(shown, inputs, outputs, last, more, sorted(index for index in bad if index <= last))
+
+    def list_attempts(self, wanted: AttemptsWanted) -> AttemptsRead | None:
+        """Return a page of attempts, as many as fit into a reply; None when there is no such job."""
+        with self._database.read() as connection:
+            if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == wanted.job_key)).first() is None:
+                return None
+            return self._attempts.page(connection, wanted, _REPLY_BYTES)
 
     def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
         """Return the events after a position, of one job, of one owner or of all, oldest first."""

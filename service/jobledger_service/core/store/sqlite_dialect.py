@@ -83,6 +83,9 @@ class Sqlite(Dialect):
         found = " AND ".join(f'{table.name}."{name}" = {given[name]}' for name in keys)
         return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS given WHERE {found}"
 
+    def delete(self, table: Table, keys: Sequence[str], count: int) -> str:
+        return f"DELETE FROM {table.name} WHERE ({listed(keys)}) IN (VALUES {_marks(keys, count)})"
+
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return sqlite.insert(table)
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.model.chunk import Artifacts, Chunk, LeaseEnd, WorkError
+from jobledger_service.core.model.chunk import Artifacts, AttemptOutcome, Chunk, WorkError
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
@@ -36,14 +36,16 @@ _IN_WORK: Final = chunks.c.state == ChunkState.PROCESSING.value
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _ITEMS: Final = func.coalesce(chunks.c.last_item - chunks.c.first_item + 1, 1)
 _STAGE_TIME: Final = case((chunks.c.stage_time < _NOW, _NOW - chunks.c.stage_time), else_=0)
+_TIME: Final[BindParameter[int]] = bindparam("time", type_=BigInteger)
 _STOP: Final = {
     chunks.c.state: ChunkState.CANCELLED.value,
-    chunks.c.end_time: bindparam("time", type_=BigInteger),
+    chunks.c.end_time: _TIME,
     chunks.c.lease_expire_time: None,
     chunks.c.not_before: None,
     chunks.c.held: 0,
     chunks.c.stage_time: None,
-    chunks.c.lease_end: case((_IN_WORK, LeaseEnd.TAKEN.value), else_=chunks.c.lease_end),
+    chunks.c.outcome: case((_IN_WORK, AttemptOutcome.CANCELLED.value), else_=chunks.c.outcome),
+    chunks.c.attempt_end_time: case((_IN_WORK, _TIME), else_=chunks.c.attempt_end_time),
 }
 _REQUEUE: Final = {
     chunks.c.state: ChunkState.PENDING.value,

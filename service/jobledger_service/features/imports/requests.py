@@ -11,7 +11,7 @@ from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATE
 from jobledger_service.core.api.job_requests import fingerprint, new_job
 from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of
 from jobledger_service.core.model.chunk import WorkError
-from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS
+from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
 from .commands import JobImport
@@ -111,7 +111,7 @@ def _chunks(checks: Checks, one: api.ImportedJob) -> Mapping[int, ChunkEnd]:
 
 
 def _chunk(checks: Checks, field: str, given: api.ImportedChunk, state: ChunkState) -> ChunkEnd:
-    checks.at_most(f"{field}.task_id", given.task_id, 256)
+    checks.at_most(f"{field}.task_id", given.task_id, MAX_TASK_ID)
     checks.at_most(f"{field}.worker", given.worker, 256)
     checks.within(f"{field}.attempt", given.attempt, 0, MAX_ATTEMPTS)
     start = _time(checks, given, "start_time", f"{field}.")

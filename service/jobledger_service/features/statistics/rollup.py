@@ -68,7 +68,6 @@ def middle_of(bucket: int) -> float:
 
 _COUNTED: Final = {
     ChangeType.CREATED: Measure.CREATED,
-    ChangeType.RETRIED: Measure.JOB_RETRIES,
     ChangeType.CHUNK_FAILED: Measure.FAILED_ATTEMPTS,
     ChangeType.LEASE_EXPIRED: Measure.FAILED_ATTEMPTS,
     ChangeType.ATTEMPT_TIMED_OUT: Measure.FAILED_ATTEMPTS,
@@ -163,6 +162,8 @@ def measures_of(delta: JobDelta, now: int) -> Iterator[tuple[Measure, int, int, 
         match change.to_state:
             case JobState.QUEUED:
                 queued, started = now, None
+                if change.type is ChangeType.RETRIED:
+                    yield Measure.JOB_RETRIES, 0, 1, 0
             case JobState.RUNNING:
                 started = now
                 yield _duration(Measure.STARTED, queued, now)

@@ -13,7 +13,7 @@ from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.change import Step
-from jobledger_service.core.model.chunk import Chunk, LeaseEnd
+from jobledger_service.core.model.chunk import AttemptOutcome, Chunk
 from jobledger_service.core.model.errors import InvalidField, JobUnreadable
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.leases import Lease, ended_by, holds
@@ -105,7 +105,7 @@ class LeaseReports(
     def _is_held(self, work: WorkingSet, lease: Lease, job: Job, chunk: Chunk) -> bool:
         return holds(lease, job, chunk, work.now if self.received is None else self.received)
 
-    def _end(self, work: WorkingSet, lease: Lease, end: LeaseEnd, rule: Rule) -> LeaseAnswer:
+    def _end(self, work: WorkingSet, lease: Lease, outcome: AttemptOutcome, rule: Rule) -> LeaseAnswer:
         """End a lease by a rule. A repetition of the same end answers OK; any other is lost."""
         named = self._named(work, lease)
         if named is not None:
@@ -113,7 +113,7 @@ class LeaseReports(
                 step = rule(*named)
                 work.apply(step)
                 return LeaseAnswer(lease, LeaseStatus.OK, step.chunks[0])
-            if ended_by(lease, *named, end):
+            if ended_by(lease, *named, outcome):
                 return LeaseAnswer(lease, LeaseStatus.OK, named[1])
         return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
 
@@ -150,7 +150,7 @@ class CompleteChunks(LeaseReports[CompletionItem], frozen=True):
             work.family(OutputRows).declare(lease, results)
             return rules.complete(job, chunk, report, results, work.now)
 
-        return self._end(work, lease, LeaseEnd.COMPLETED, rule)
+        return self._end(work, lease, AttemptOutcome.COMPLETED, rule)
 
 
 class FailChunks(LeaseReports[FailureItem], frozen=True):
@@ -172,7 +172,7 @@ class FailChunks(LeaseReports[FailureItem], frozen=True):
             _check_stage(job, failure, field)
             return rules.fail(job, chunk, report, failure, work.chunks(job), work.now)
 
-        return self._end(work, lease, LeaseEnd.FAILED, rule)
+        return self._end(work, lease, AttemptOutcome.FAILED, rule)
 
 
 def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
@@ -187,7 +187,10 @@ class ReleaseChunks(LeaseReports[ReleaseItem], frozen=True):
     def do(self, work: WorkingSet, item: ReleaseItem) -> LeaseAnswer:
         lease, report, release = item
         return self._end(
-            work, lease, LeaseEnd.RELEASED, lambda job, chunk: rules.release(job, chunk, report, release, work.now)
+            work,
+            lease,
+            AttemptOutcome.RELEASED,
+            lambda job, chunk: rules.release(job, chunk, report, release, work.now),
         )
 
 

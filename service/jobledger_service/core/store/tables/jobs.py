@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS
+from jobledger_service.core.model.fields import ATTEMPT_FIELDS, CHUNK_FIELDS, JOB_FIELDS
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
@@ -126,6 +126,29 @@ Index(
     chunks.c.create_time,
     sqlite_where=of_service,
     postgresql_where=of_service,
+)
+
+has_task = chunks.c.task_id != literal_column("''")
+Index(
+    "chunks_by_task",
+    chunks.c.owner,
+    chunks.c.task_id,
+    chunks.c.job_key,
+    sqlite_where=has_task,
+    postgresql_where=has_task,
+)
+
+attempts = Table("attempts", metadata, *columns_of(Chunk, ATTEMPT_FIELDS), sqlite_with_rowid=False)
+"""Attempts at chunks that were followed by others: the chunks as they left them."""
+
+Index("attempts_by_time", attempts.c.job_key, attempts.c.attempt_end_time)
+had_task = attempts.c.task_id != literal_column("''")
+Index(
+    "attempts_by_task",
+    attempts.c.task_id,
+    attempts.c.job_key,
+    sqlite_where=had_task,
+    postgresql_where=had_task,
 )
 
 runs = Table(
