@@ -33,6 +33,7 @@ class AsyncLeaseCalls:
         *,
         worker: str,
         job_ids: Iterable[str] = (),
+        owners: Iterable[str] = (),
         max_chunks: int = 1,
         lease_duration: values.DurationLike | None = None,
         wait: timedelta = timedelta(0),
@@ -40,13 +41,15 @@ class AsyncLeaseCalls:
     ) -> Sequence[rpc.ClaimedChunk]:
         """Lease up to `max_chunks` (1 to 1,000) chunks, the most urgent first; return none after `wait` (≤ 5 min).
 
-        The chunks are those of 1 to 100 `kinds`, or in place of kinds of up to 100 jobs by id.
+        The chunks are those of 1 to 100 `kinds`, or in place of kinds of up to 100 jobs by id. `owners`, up to 100, are
+        some of those that the key serves; empty means all of them.
         `lease_duration` is 1 s to 24 h, 60 s when None. `timeout` is added to `wait`. An attempt
         whose response was lost is not repeated: its chunks become claimable again when the leases expire.
         """
         request = rpc.ClaimChunksRequest(
             kinds=kinds,
             job_ids=job_ids,
+            owners=owners,
             max_chunks=max_chunks,
             worker=worker,
             lease_duration=values.duration(lease_duration),

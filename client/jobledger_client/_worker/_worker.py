@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar, Unpack
@@ -26,7 +26,8 @@ AnyHandler = TypeVar("AnyHandler", bound=Handler)
 class Worker(Runnable):
     """Claims chunks of the kinds that it has handlers for, works on up to `concurrency` at once, and reports.
 
-    `name` is for people and the audit trail; None means host and process id. `lease_duration`, 1 s to 24 h, is how long
+    `name` is for people and the audit trail; None means host and process id. `owners` are some of those that the API
+    key serves; empty means all of them. `lease_duration`, 1 s to 24 h, is how long
     a silent worker keeps its chunks. `heartbeat_interval` is how often it extends the leases; None means a third of
     `lease_duration`. A stream reports cancelled jobs at once; without the stream the next heartbeat does. `claim_wait`
     is how long one claim waits at the server, up to 5 min. `cancel_grace` is how long an async handler has
@@ -46,6 +47,7 @@ class Worker(Runnable):
         *,
         concurrency: int = 4,
         name: str | None = None,
+        owners: Iterable[str] = (),
         lease_duration: timedelta = timedelta(seconds=30),
         heartbeat_interval: timedelta | None = None,
         claim_wait: timedelta = timedelta(seconds=20),
@@ -59,6 +61,7 @@ class Worker(Runnable):
             raise ValueError(f"concurrency must be 1 or more; got {concurrency}")
         self._settings = WorkerSettings(
             name=name or f"{socket.gethostname()}-{os.getpid()}",
+            owners=tuple(owners),
             concurrency=concurrency,
             lease_duration=lease_duration,
             heartbeat_interval=checked_interval(lease_duration, heartbeat_interval),

@@ -34,6 +34,7 @@ class WorkerSettings:
     """The settings of a worker; see Worker."""
 
     name: str
+    owners: tuple[str, ...]
     concurrency: int
     lease_duration: timedelta
     heartbeat_interval: timedelta
@@ -123,6 +124,7 @@ class WorkerLoop:
         claimed = await self._client.leases.claim_chunks(
             list(self._handlers),
             worker=self._settings.name,
+            owners=self._settings.owners,
             max_chunks=min(free, _MAX_CLAIM_CHUNKS),
             lease_duration=self._settings.lease_duration,
             wait=self._settings.claim_wait,
@@ -137,6 +139,7 @@ class WorkerLoop:
         return ClaimChunksRequest(
             kinds=list(self._handlers),
             worker=self._settings.name,
+            owners=self._settings.owners,
             max_chunks=free,
             lease_duration=duration(self._settings.lease_duration),
         )

@@ -121,6 +121,7 @@ class ClaimedChunk(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     ARTIFACT_SCHEMES_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the chunk's job."""
     kind: _builtins.str
@@ -129,6 +130,8 @@ class ClaimedChunk(_message.Message):
     """traceparent is the trace that the job was created in, as W3C Trace Context writes it, for the worker's spans to continue
     from. It is what CreateJob had in its metadata `traceparent`, or the server's own span of that call. Empty for none.
     """
+    owner: _builtins.str
+    """owner is the tenant whose chunk it is."""
     @_builtins.property
     def lease(self) -> Global___Lease:
         """lease is the right to it."""
@@ -165,10 +168,11 @@ class ClaimedChunk(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         traceparent: _builtins.str = ...,
         artifact_schemes: _abc.Iterable[_builtins.str] | None = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "job_input", b"job_input", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_schemes", b"artifact_schemes", "chunk", b"chunk", "job_id", b"job_id", "job_input", b"job_input", "kind", b"kind", "labels", b"labels", "lease", b"lease", "stages", b"stages", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_schemes", b"artifact_schemes", "chunk", b"chunk", "job_id", b"job_id", "job_input", b"job_input", "kind", b"kind", "labels", b"labels", "lease", b"lease", "owner", b"owner", "stages", b"stages", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -186,6 +190,7 @@ class ClaimChunksRequest(_message.Message):
     LEASE_DURATION_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
     max_chunks: _builtins.int
     """max_chunks is how many chunks to lease at the most, 0 to 1,000. 0: 1."""
     worker: _builtins.str
@@ -207,8 +212,13 @@ class ClaimChunksRequest(_message.Message):
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """job_ids are the jobs whose chunks to lease, at most 100, in place of kinds. A job that has no chunk for a worker, has
-        ended or does not exist has none to lease. Empty: the jobs of kinds.
+        ended or does not exist has none to lease. They are jobs of one owner: name it in owners when the key serves several.
+        Empty: the jobs of kinds.
         """
+
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """owners are the tenants whose chunks to lease, at most 100, each one that the key serves. Empty: all that the key serves."""
 
     def __init__(
         self,
@@ -219,10 +229,11 @@ class ClaimChunksRequest(_message.Message):
         lease_duration: _duration_pb2.Duration | None = ...,
         wait: _duration_pb2.Duration | None = ...,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        owners: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease_duration", b"lease_duration", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ids", b"job_ids", "kinds", b"kinds", "lease_duration", b"lease_duration", "max_chunks", b"max_chunks", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ids", b"job_ids", "kinds", b"kinds", "lease_duration", b"lease_duration", "max_chunks", b"max_chunks", "owners", b"owners", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -931,7 +942,9 @@ class WatchLeasesRequest(_message.Message):
     """worker names the worker, as in its claims: 1 to 256 characters. Required."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds of the jobs to watch, at most 100: those that the worker claims. Empty: all of the owner's jobs."""
+        """kinds are the kinds of the jobs to watch, at most 100: those that the worker claims. Empty: all jobs of the owner, or of
+        the owners that the key serves.
+        """
 
     def __init__(
         self,
@@ -964,7 +977,7 @@ class WatchLeasesResponse(_message.Message):
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """job_ids are jobs that were running and are to stop, or are gone, at most 1,000; workers of the same owner and kinds
-        may hold their chunks. Empty: none.
+        may hold their chunks. With a key that serves several owners, check the leases of this id of every owner. Empty: none.
         """
 
     def __init__(

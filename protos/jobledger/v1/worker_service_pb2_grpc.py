@@ -31,7 +31,8 @@ class WorkerServiceStub:
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
     RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     def __init__(self, channel):
@@ -83,12 +84,13 @@ class WorkerServiceServicer:
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
     RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     def ClaimChunks(self, request, context):
-        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-        are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
+        that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
         INPUT_UNREADABLE, and is not returned.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
@@ -99,7 +101,7 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClaimChunk(self, request, context):
-        """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+        """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
         answers with the lease that is in force.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
@@ -213,7 +215,8 @@ class WorkerService:
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
     RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     @staticmethod

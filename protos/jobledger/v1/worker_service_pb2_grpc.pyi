@@ -32,7 +32,8 @@ class WorkerServiceStub:
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
     RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     @_typing.overload
@@ -40,15 +41,15 @@ class WorkerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     ClaimChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunksRequest, _worker_service_pb2.ClaimChunksResponse]
-    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-    are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
+    that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
     INPUT_UNREADABLE, and is not returned.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
     answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
     """
     ClaimChunk: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]
-    """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+    """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
     answers with the lease that is in force.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
@@ -94,20 +95,21 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
     RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ClaimChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunksRequest, _worker_service_pb2.ClaimChunksResponse]  # type: ignore[assignment]
-    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-    are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
+    that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
     INPUT_UNREADABLE, and is not returned.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
     answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
     """
     ClaimChunk: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]  # type: ignore[assignment]
-    """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+    """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
     answers with the lease that is in force.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
@@ -152,7 +154,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
     RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     @_abc_1.abstractmethod
@@ -161,8 +164,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ClaimChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ClaimChunksResponse, _abc.Awaitable[_worker_service_pb2.ClaimChunksResponse]]:
-        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-        are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
+        that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
         INPUT_UNREADABLE, and is not returned.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
@@ -175,7 +178,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ClaimChunkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ClaimChunkResponse, _abc.Awaitable[_worker_service_pb2.ClaimChunkResponse]]:
-        """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+        """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
         answers with the lease that is in force.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION

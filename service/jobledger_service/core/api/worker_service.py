@@ -98,7 +98,7 @@ class WorkerService:
             part = response(message).SerializeToString()
             size += len(part)
             if parts and size > MAX_REPLY_BYTES:
-                self.claims.release(one.job.spec.owner, claimed[number:], NO_ROOM)
+                self.claims.release(claimed[number:], NO_ROOM)
                 break
             parts.append(part)
         return b"".join(parts)
@@ -181,9 +181,9 @@ class WorkerService:
 
     async def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[bytes]:
         """Yield at once that the worker must check all leases, then each stop; an empty message when it was quiet."""
-        kinds = read.watch_leases(request)
+        owners, kinds = read.watch_leases(request, caller)
         self.active_workers.record(caller.owner, request.worker)
-        with closing(self.feed.subscribe_to_stops(caller.owner, kinds)) as subscription:
+        with closing(self.feed.subscribe_to_stops(owners, kinds)) as subscription:
             while True:
                 one = await subscription.next(self.quiet_seconds)
                 yield api.WatchLeasesResponse(job_ids=one.job_ids, check_all=one.check_all).SerializeToString()
@@ -229,6 +229,7 @@ def _claimed(claimed: ClaimedChunk, context: read.RequestContext) -> api.Claimed
         labels=job.labels or None,
         traceparent=job.spec.traceparent,
         artifact_schemes=context.schemes,
+        owner=job.spec.owner,
     )
     message.lease.token = claimed.lease.token(context.epoch)
     if chunk.lease_expire_time is not None:

@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context
-from itertools import islice
+from itertools import chain, islice
 
 import structlog
 
 from jobledger_service.core.model.chunk import Queue
+from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.work import NOTHING_NEW, Release
 
 from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, LeaseAnswer, ReleaseChunks, ReportAndClaim
 from .committer import Committer
+from .picking import ClaimQuery
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +46,7 @@ class ClaimQueue:
         """Return leased chunks, waiting up to `wait` seconds for some; none when there are none by then."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
-        with self._registered(command.query.queues) as waiter:
+        with self._registered(command.query) as waiter:
             while True:
                 waiter.begin_attempt()
                 claimed = await self._try_claim(command)
@@ -65,7 +67,7 @@ class ClaimQueue:
         """
 
         def on_abandoned(claimed: list[ClaimedChunk] | None) -> None:
-            self.release(command.owner, claimed or (), RELEASE)
+            self.release(claimed or (), RELEASE)
 
         return await self._committer.submit(command, on_abandoned)
 
@@ -73,7 +75,7 @@ class ClaimQueue:
         """End leases and return the outcomes, and the next chunks, none when there are none now."""
 
         def on_abandoned(answer: tuple[list[LeaseAnswer], list[ClaimedChunk]]) -> None:
-            self.release(command.owner, answer[1], RELEASE)
+            self.release(answer[1], RELEASE)
 
         return await self._committer.submit(command, on_abandoned)
 
@@ -81,7 +83,7 @@ class ClaimQueue:
         """Return the lease of a named chunk; one with a task id stays for the caller who asks again."""
 
         def on_abandoned(claimed: ClaimedChunk) -> None:
-            self.release(command.owner, [claimed], RELEASE)
+            self.release([claimed], RELEASE)
 
         return await self._committer.submit(command, None if command.by.task_id else on_abandoned)
 
@@ -94,10 +96,15 @@ class ClaimQueue:
             claimed = await self.claim_now(command)
         return claimed
 
-    def release(self, owner: str, claimed: Sequence[ClaimedChunk], release: Release) -> None:
+    def release(self, claimed: Sequence[ClaimedChunk], release: Release) -> None:
         """Release chunks that no caller received, without counting their attempts."""
-        if not claimed:
-            return
+        by_owner: dict[str, list[ClaimedChunk]] = {}
+        for one in claimed:
+            by_owner.setdefault(one.job.spec.owner, []).append(one)
+        for owner, some in by_owner.items():
+            self._release(owner, some, release)
+
+    def _release(self, owner: str, claimed: Sequence[ClaimedChunk], release: Release) -> None:
         by_service = is_reserved(claimed[0].job.spec.kind)
         command = ReleaseChunks(owner, [(one.lease, NOTHING_NEW, release) for one in claimed], by_service)
         # in a context of its own: it is no part of the call, whose deadline may be over
@@ -113,9 +120,9 @@ class ClaimQueue:
             log.warning("unclaimed leases are left to expire", why=str(error), leases=len(command.items))
 
     @contextmanager
-    def _registered(self, queues: list[Queue]) -> Iterator["_Waiter"]:
+    def _registered(self, query: ClaimQuery) -> Iterator["_Waiter"]:
         """Keep a claim in its queues; other claims get its unused wake-ups."""
-        waiter = _Waiter()
+        waiter, queues = _Waiter(), query.queues
         for queue in queues:
             self._waiting.setdefault(queue, {})[waiter] = None
         try:
@@ -129,12 +136,10 @@ class ClaimQueue:
             self.wake(dict.fromkeys(waiter.unused, 1))
 
     def wake(self, ready: Mapping[Queue, int]) -> None:
-        """Wake as many of the longest waiting claims as chunks are ready for them."""
+        """Wake as many of the longest waiting claims as chunks are ready for them, those for all owners last."""
         for queue, count in ready.items():
-            waiting = self._waiting.get(queue)
-            if waiting is None:
-                continue
-            for waiter in list(islice((one for one in waiting if queue not in one.woken_by), count)):
+            claims = chain(self._waiting.get(queue, ()), self._waiting.get((ALL_OWNERS, queue[1]), ()))
+            for waiter in list(islice((one for one in claims if queue not in one.woken_by), count)):
                 waiter.wake(queue)
 
     def close(self) -> None:

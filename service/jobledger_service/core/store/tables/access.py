@@ -1,6 +1,6 @@
 """Keys, and what was called with them."""
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, Table, Text
 
 from .schema import Key, metadata
 
@@ -17,6 +17,8 @@ api_keys = Table(
     Column("revoke_time", BigInteger),
     Column("last_used_time", BigInteger),
     Column("request_key", Key),
+    Column("served_owners", Text, nullable=False),
+    Column("all_owners", Boolean, nullable=False),
     Column("change", BigInteger, nullable=False),
 )
 Index("api_keys_by_change", api_keys.c.change, unique=True)
