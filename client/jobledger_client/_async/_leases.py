@@ -10,6 +10,7 @@ from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._async._caller import AsyncCaller
+from jobledger_client._async._pages import AsyncPages
 from jobledger_client._async._stream import AsyncResumingStream
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class AsyncLeaseCalls:
         worker: str,
         job_ids: Iterable[str] = (),
         owners: Iterable[str] = (),
+        version: str = "",
+        host: str = "",
         max_chunks: int = 1,
         lease_duration: values.DurationLike | None = None,
         wait: timedelta = timedelta(0),
@@ -42,7 +45,7 @@ class AsyncLeaseCalls:
         """Lease up to `max_chunks` (1 to 1,000) chunks, the most urgent first; return none after `wait` (≤ 5 min).
 
         The chunks are those of 1 to 100 `kinds`, or in place of kinds of up to 100 jobs by id. `owners`, up to 100, are
-        some of those that the key serves; empty means all of them.
+        some of those that the key serves; empty means all of them. `version` and `host` are shown by list_workers.
         `lease_duration` is 1 s to 24 h, 60 s when None. `timeout` is added to `wait`. An attempt
         whose response was lost is not repeated: its chunks become claimable again when the leases expire.
         """
@@ -50,6 +53,8 @@ class AsyncLeaseCalls:
             kinds=kinds,
             job_ids=job_ids,
             owners=owners,
+            version=version,
+            host=host,
             max_chunks=max_chunks,
             worker=worker,
             lease_duration=values.duration(lease_duration),
@@ -147,6 +152,16 @@ class AsyncLeaseCalls:
         """
         request = rpc.ReleaseChunksRequest(releases=requests.reports(rpc.ChunkRelease, releases, "releases"))
         return (await self._caller.call(self._stub.ReleaseChunks, request, timeout=timeout)).results
+
+    def list_workers(
+        self, *, page_size: int = 0, page_token: str = "", timeout: timedelta | None = None
+    ) -> AsyncPages[rpc.ListWorkersResponse, rpc.Worker]:
+        """List the workers that claim the caller's chunks: those of the owner's keys, then others that serve the owner.
+
+        The service notes workers every few seconds, and forgets them after 10 minutes of silence.
+        """
+        request = rpc.ListWorkersRequest(page_size=page_size, page_token=page_token)
+        return AsyncPages(self._caller, self._stub.ListWorkers, request, lambda page: page.workers, timeout)
 
     def watch_leases(self, *, worker: str, kinds: Iterable[str] = ()) -> AsyncResumingStream[rpc.WatchLeasesResponse]:
         """Watch which leases a worker is to check with a heartbeat: those of jobs that are to stop.

@@ -35,6 +35,8 @@ class WorkerSettings:
 
     name: str
     owners: tuple[str, ...]
+    version: str
+    host: str
     concurrency: int
     lease_duration: timedelta
     heartbeat_interval: timedelta
@@ -125,6 +127,8 @@ class WorkerLoop:
             list(self._handlers),
             worker=self._settings.name,
             owners=self._settings.owners,
+            version=self._settings.version,
+            host=self._settings.host,
             max_chunks=min(free, _MAX_CLAIM_CHUNKS),
             lease_duration=self._settings.lease_duration,
             wait=self._settings.claim_wait,
@@ -140,6 +144,8 @@ class WorkerLoop:
             kinds=list(self._handlers),
             worker=self._settings.name,
             owners=self._settings.owners,
+            version=self._settings.version,
+            host=self._settings.host,
             max_chunks=free,
             lease_duration=duration(self._settings.lease_duration),
         )

@@ -29,8 +29,8 @@ class WorkerServiceStub:
     """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
+    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
     with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
     of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
@@ -76,14 +76,19 @@ class WorkerServiceStub:
                 request_serializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesResponse.FromString,
                 _registered_method=True)
+        self.ListWorkers = channel.unary_unary(
+                '/jobledger.v1.WorkerService/ListWorkers',
+                request_serializer=jobledger_dot_v1_dot_worker__service__pb2.ListWorkersRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_worker__service__pb2.ListWorkersResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
     """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
+    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
     with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
     of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
@@ -163,6 +168,17 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWorkers(self, request, context):
+        """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
+        replicas. It needs the role CALLER. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
+        service remembers at most 10,000 of an owner's keys, those that were heard last.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -201,6 +217,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     request_deserializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesResponse.SerializeToString,
             ),
+            'ListWorkers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkers,
+                    request_deserializer=jobledger_dot_v1_dot_worker__service__pb2.ListWorkersRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_worker__service__pb2.ListWorkersResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'jobledger.v1.WorkerService', rpc_method_handlers)
@@ -213,8 +234,8 @@ class WorkerService:
     """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
+    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
     with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
     of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
@@ -398,6 +419,33 @@ class WorkerService:
             '/jobledger.v1.WorkerService/WatchLeases',
             jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesRequest.SerializeToString,
             jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.WorkerService/ListWorkers',
+            jobledger_dot_v1_dot_worker__service__pb2.ListWorkersRequest.SerializeToString,
+            jobledger_dot_v1_dot_worker__service__pb2.ListWorkersResponse.FromString,
             options,
             channel_credentials,
             insecure,

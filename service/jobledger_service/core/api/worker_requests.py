@@ -9,6 +9,7 @@ from jobledger.v1 import chunk_pb2
 from jobledger.v1 import worker_service_pb2 as api
 
 from jobledger_service.core.ledger import commands
+from jobledger_service.core.ledger.active_workers import WorkerInfo
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
 from jobledger_service.core.model.epoch import Epoch
@@ -30,6 +31,7 @@ MAX_LEASES: Final = 1_000
 MAX_METADATA_BYTES: Final = 4 * 1024
 MAX_CLAIM_WAIT: Final = 300 * SECOND
 MAX_DELAY: Final = 7 * DAY
+MAX_SHOWN_KINDS: Final = 20
 MAX_NAMED_QUEUES: Final = 2_000
 """Owners times kinds of a worker that serves owners by name: each of these queues is looked at."""
 
@@ -50,6 +52,11 @@ def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[comma
     command, wait = _claim_chunks(checks, request, caller), checks.micros("wait", request.wait, 0, MAX_CLAIM_WAIT)
     checks.done()
     return command, wait / SECOND
+
+
+def worker_info(request: api.ClaimChunksRequest, command: commands.ClaimChunks) -> WorkerInfo:
+    """Return what the worker of a checked claim says about itself."""
+    return WorkerInfo(command.kinds[:MAX_SHOWN_KINDS], command.served, request.version, request.host)
 
 
 def next_chunks(request: api.CompleteChunksRequest | api.FailChunksRequest, caller: Caller) -> commands.ClaimChunks:
@@ -75,6 +82,8 @@ def _claim_chunks(
     for index, job_id in enumerate(request.job_ids):
         checks.job_id(f"{path}job_ids[{index}]", job_id)
     checks.within(f"{path}max_chunks", request.max_chunks, 0, MAX_LEASES)
+    checks.at_most(f"{path}version", request.version, 64)
+    checks.at_most(f"{path}host", request.host, 255)
     by = _claim(checks, request, path=path)
     kinds = tuple(sorted(set(request.kinds)))
     served = _served(checks, request, caller, path)

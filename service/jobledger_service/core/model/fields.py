@@ -132,7 +132,7 @@ CHUNK_FIELDS: Final = (
     Field("lease_expire_time", Kept.COLUMN),
     Field("not_before", Kept.COLUMN),
     Field("task_id", Kept.CURRENT),
-    Field("worker", Kept.CURRENT),
+    Field("worker", Kept.COLUMN),
     Field("progress.message", Kept.CURRENT),
     Field("error", Kept.CURRENT),
     Field("start_time", Kept.CURRENT),

@@ -1,6 +1,6 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
-from .access import api_keys, usage
+from .access import api_keys, of_fleets, usage, workers
 from .figures import counts, limits, limits_removable, rollups, running_totals, slots_free
 from .jobs import (
     cancelling,
@@ -45,6 +45,7 @@ __all__ = [
     "limits",
     "limits_removable",
     "metadata",
+    "of_fleets",
     "of_service",
     "of_workers",
     "over",
@@ -64,4 +65,5 @@ __all__ = [
     "waiting",
     "webhook_checkpoint",
     "webhooks",
+    "workers",
 ]

@@ -120,6 +120,7 @@ Index(
     postgresql_where=waiting,
 )
 Index("chunks_leased", chunks.c.lease_expire_time, sqlite_where=leased, postgresql_where=leased)
+Index("chunks_held", chunks.c.worker, chunks.c.owner, sqlite_where=leased, postgresql_where=leased)
 Index("chunks_delayed", chunks.c.not_before, sqlite_where=delayed, postgresql_where=delayed)
 
 _service_kinds: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
