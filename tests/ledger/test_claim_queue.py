@@ -175,3 +175,33 @@ async def _result(task: Task) -> list[ClaimedChunk]:
         return await task
     except asyncio.CancelledError:
         return []
+
+
+async def test_leases_of_a_claim_with_a_request_id_wait_for_its_repetition(ledger: Ledger):
+    async with running(ledger) as opened:
+        await opened.committer.submit(job_of("k", chunks=3))
+        request = ClaimChunks("me", ("k",), 2, Claim("worker", MINUTE), request_id="once")
+        left = opened.begin(request)
+        opened.on_commit = lambda commit: left.cancel() and None if commit.touched else None
+        assert await _result(left) == []
+        opened.on_commit = lambda _: None
+        repeated, other = await opened.begin(request), await opened.begin(claim(limit=3))
+        assert [(one.chunk.index, one.chunk.attempt, one.chunk.fence) for one in repeated] == [(0, 1, 1), (1, 1, 1)]
+        assert [one.chunk.index for one in other] == [2]
+        await opened.claims.settle()
+        again = await opened.begin(request)
+        assert [one.lease for one in again] == [one.lease for one in repeated], "what was heard of is not released"
+
+
+async def test_leases_that_nobody_asks_for_again_are_released_without_an_attempt(ledger: Ledger):
+    async with running(ledger) as opened:
+        await opened.committer.submit(job_of("k", chunks=2))
+        request = ClaimChunks("me", ("k",), 2, Claim("worker", MINUTE), request_id="once")
+        left = opened.begin(request)
+        opened.on_commit = lambda commit: left.cancel() and None if commit.touched else None
+        assert await _result(left) == []
+        opened.on_commit = lambda _: None
+        await opened.claims.settle()
+        for _ in range(2):
+            anew = await opened.begin(request)
+            assert [(one.chunk.index, one.chunk.attempt, one.chunk.fence) for one in anew] == [(0, 1, 2), (1, 1, 2)]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from jobledger.v1 import worker_service_pb2 as rpc
 from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class AsyncLeaseCalls:
     """Leases on chunks, for workers and the engines that run them. Worker makes these calls by itself.
 
-    A response has one result for each lease, in order. All calls but the claims are safe to repeat. Each may raise
+    A response has one result for each lease, in order. The client repeats calls after a lost connection. Each may raise
     InvalidFieldError; the service then changed nothing.
     """
 
@@ -40,6 +41,7 @@ class AsyncLeaseCalls:
         max_chunks: int = 1,
         lease_duration: values.DurationLike | None = None,
         wait: timedelta = timedelta(0),
+        request_id: str = "",
         timeout: timedelta | None = None,
     ) -> Sequence[rpc.ClaimedChunk]:
         """Lease up to `max_chunks` (1 to 1,000) chunks, the most urgent first; return none after `wait` (≤ 5 min).
@@ -47,7 +49,8 @@ class AsyncLeaseCalls:
         The chunks are those of 1 to 100 `kinds`, or in place of kinds of up to 100 jobs by id. `owners`, up to 100, are
         some of those that the key serves; empty means all of them. `version` and `host` are shown by list_workers.
         `lease_duration` is 1 s to 24 h, 60 s when None. `timeout` is added to `wait`. An attempt
-        whose response was lost is not repeated: its chunks become claimable again when the leases expire.
+        whose response was lost is repeated with the same `request_id`, a random one when empty, and returns the same
+        leases. To repeat a call that failed, name the `request_id` yourself.
         """
         request = rpc.ClaimChunksRequest(
             kinds=kinds,
@@ -59,9 +62,10 @@ class AsyncLeaseCalls:
             worker=worker,
             lease_duration=values.duration(lease_duration),
             wait=values.duration(wait),
+            request_id=request_id or str(uuid4()),
         )
         total = wait + (self._caller.timeout if timeout is None else timeout)
-        return (await self._caller.call(self._stub.ClaimChunks, request, idempotent=False, timeout=total)).chunks
+        return (await self._caller.call(self._stub.ClaimChunks, request, timeout=total)).chunks
 
     async def claim_chunk(
         self,
@@ -129,7 +133,8 @@ class AsyncLeaseCalls:
     ) -> rpc.CompleteChunksResponse:
         """Complete chunks as `complete_chunks`, and lease the next ones in the same commit: `claimed`.
 
-        `claim` must not wait. Chunks whose response was lost become claimable again when their leases expire.
+        `claim` must not wait. With a `request_id` of the claim, a repeated call returns the same chunks; without one,
+        chunks whose response was lost become claimable again when their leases expire.
         """
         request = rpc.CompleteChunksRequest(
             completions=requests.reports(rpc.ChunkCompletion, completions, "completions"), claim=claim

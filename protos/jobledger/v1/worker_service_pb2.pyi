@@ -191,12 +191,18 @@ class ClaimChunksRequest(_message.Message):
     WAIT_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
     OWNERS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     max_chunks: _builtins.int
     """max_chunks is how many chunks to lease at the most, 0 to 1,000. 0: 1."""
     worker: _builtins.str
     """worker names the worker, for people and the audit trail: 1 to 256 characters. Required."""
+    request_id: _builtins.str
+    """request_id makes a retry safe: 1 to 128 characters, unique among the claims of the key's owner, remembered for 5 minutes. While
+    any chunk that the request leased is still held, the same request_id answers with those that are, whatever else the request
+    says, and extends their leases. Empty: no protection.
+    """
     version: _builtins.str
     """version is the version of the worker's code, for people, at most 64 characters. Empty: not said."""
     host: _builtins.str
@@ -236,12 +242,13 @@ class ClaimChunksRequest(_message.Message):
         wait: _duration_pb2.Duration | None = ...,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
         owners: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
         version: _builtins.str = ...,
         host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease_duration", b"lease_duration", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "job_ids", b"job_ids", "kinds", b"kinds", "lease_duration", b"lease_duration", "max_chunks", b"max_chunks", "owners", b"owners", "version", b"version", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "job_ids", b"job_ids", "kinds", b"kinds", "lease_duration", b"lease_duration", "max_chunks", b"max_chunks", "owners", b"owners", "request_id", b"request_id", "version", b"version", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -98,8 +98,10 @@ class WorkerServiceServicer:
         that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
         INPUT_UNREADABLE, and is not returned.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
-        answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe with a request_id: it answers with the same leases, at every
+        replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
+        shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
+        back when their leases expire, as a failed attempt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,7 +129,7 @@ class WorkerServiceServicer:
 
     def CompleteChunks(self, request, context):
         """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-        same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
+        same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """

@@ -45,8 +45,10 @@ class WorkerServiceStub:
     that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
     INPUT_UNREADABLE, and is not returned.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
-    answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe with a request_id: it answers with the same leases, at every
+    replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
+    shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
+    back when their leases expire, as a failed attempt.
     """
     ClaimChunk: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]
     """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
@@ -62,7 +64,7 @@ class WorkerServiceStub:
     """
     CompleteChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]
     """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-    same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
+    same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
@@ -112,8 +114,10 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
     INPUT_UNREADABLE, and is not returned.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
-    answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe with a request_id: it answers with the same leases, at every
+    replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
+    shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
+    back when their leases expire, as a failed attempt.
     """
     ClaimChunk: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]  # type: ignore[assignment]
     """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
@@ -129,7 +133,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """
     CompleteChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]  # type: ignore[assignment]
     """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-    same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
+    same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
@@ -182,8 +186,10 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
         INPUT_UNREADABLE, and is not returned.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
-        answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe with a request_id: it answers with the same leases, at every
+        replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
+        shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
+        back when their leases expire, as a failed attempt.
         """
 
     @_abc_1.abstractmethod
@@ -217,7 +223,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.CompleteChunksResponse, _abc.Awaitable[_worker_service_pb2.CompleteChunksResponse]]:
         """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-        same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
+        same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """

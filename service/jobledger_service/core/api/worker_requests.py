@@ -82,6 +82,7 @@ def _claim_chunks(
     for index, job_id in enumerate(request.job_ids):
         checks.job_id(f"{path}job_ids[{index}]", job_id)
     checks.within(f"{path}max_chunks", request.max_chunks, 0, MAX_LEASES)
+    checks.at_most(f"{path}request_id", request.request_id, 128)
     checks.at_most(f"{path}version", request.version, 64)
     checks.at_most(f"{path}host", request.host, 255)
     by = _claim(checks, request, path=path)
@@ -90,11 +91,14 @@ def _claim_chunks(
     if request.job_ids:
         owner, served = _only(checks, served, caller, path), None
         job_keys = tuple(sorted({job_key(owner, job_id) for job_id in request.job_ids}))
-        return commands.ClaimChunks(caller.owner, (), request.max_chunks or 1, by, job_keys)
+        limit = request.max_chunks or 1
+        return commands.ClaimChunks(caller.owner, (), limit, by, job_keys, request_id=request.request_id)
     if served is not None and len(served.names) * len(kinds) > MAX_NAMED_QUEUES:
         got = f"{len(kinds)} kinds of {len(served.names)} owners"
         checks.fault(f"{path}kinds", f"must be at most {MAX_NAMED_QUEUES:,}, times the named owners; got {got}")
-    return commands.ClaimChunks(caller.owner, kinds, request.max_chunks or 1, by, served=served)
+    return commands.ClaimChunks(
+        caller.owner, kinds, request.max_chunks or 1, by, served=served, request_id=request.request_id
+    )
 
 
 def _served(checks: Checks, request: api.ClaimChunksRequest, caller: Caller, path: str) -> Owners | None:

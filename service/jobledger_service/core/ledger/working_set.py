@@ -105,10 +105,11 @@ class WorkingSet:
         needs = list(needs)
         chunks = {key for need in needs for key in need.chunks}
         jobs = {key for need in needs for key in need.jobs}
-        jobs.update(key for key, _ in chunks)
         families = self._families if any(need.rows or need.new_jobs or need.requeues for need in needs) else ()
         for family in families:
             jobs.update(family.find_jobs(needs))
+            chunks.update(family.find_chunks())
+        jobs.update(key for key, _ in chunks)
         self._lock(jobs)
         if queries := [need.claim_query for need in needs if need.claim_query]:
             self._pick(queries, chunks)

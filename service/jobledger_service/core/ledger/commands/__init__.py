@@ -4,7 +4,16 @@ from .base import Command
 from .callers import CancelJob, CreateJob, CreateJobs, DeleteJob, FindCreated, RetryJob, UpdateJob
 from .deletion import OnDeletion
 from .partial_commands import PartialResult
-from .reports import CompleteChunks, EndReports, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
+from .reports import (
+    CompleteChunks,
+    EndReports,
+    FailChunks,
+    Heartbeat,
+    LeaseAnswer,
+    LeaseStatus,
+    ReleaseChunks,
+    ReleaseUnheard,
+)
 from .runs import StepLease, StepOutcome
 from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
 from .workers import ClaimChunk, ClaimChunks, ClaimedChunk, ReportAndClaim
@@ -30,6 +39,7 @@ __all__ = [
     "PartialResult",
     "ReadyRetries",
     "ReleaseChunks",
+    "ReleaseUnheard",
     "RemoveExpired",
     "ReportAndClaim",
     "RetryJob",

@@ -127,6 +127,8 @@ HeartbeatItem = tuple[Lease, rules.WorkReport]
 CompletionItem = tuple[Lease, rules.WorkReport, str]
 FailureItem = tuple[Lease, rules.WorkReport, rules.Failure, str]
 ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
+UnheardItem = tuple[Lease, int | None, rules.Release]
+"""The lease, and until when it was granted."""
 
 
 class Heartbeat(LeaseReports[HeartbeatItem], frozen=True, kw_only=True):
@@ -190,6 +192,22 @@ class ReleaseChunks(LeaseReports[ReleaseItem], frozen=True):
         lease, report, release = item
         return self._end(
             work, lease, LeaseEnd.RELEASED, lambda job, chunk: rules.release(job, chunk, report, release, work.now)
+        )
+
+
+class ReleaseUnheard(LeaseReports[UnheardItem], frozen=True):
+    """Release chunks that no caller received; a lease that was extended since it was granted was heard of."""
+
+    def do(self, work: WorkingSet, item: UnheardItem) -> LeaseAnswer:
+        lease, granted_until, release = item
+        named = self._named(work, lease)
+        if named is None or named[1].lease_expire_time != granted_until:
+            return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
+        return self._end(
+            work,
+            lease,
+            LeaseEnd.RELEASED,
+            lambda job, chunk: rules.release(job, chunk, rules.NOTHING_NEW, release, work.now),
         )
 
 
