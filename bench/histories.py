@@ -146,7 +146,7 @@ def shifted_chunk(chunk: Chunk, job: Job) -> Chunk:
     return replace(chunk, job_key=job.key, **_times(chunk, job.spec.create_time, _CHUNK))
 
 
-_JOB: Final = ("update_time", "start_time", "end_time", "cancel_deadline")
+_JOB: Final = ("update_time", "start_time", "end_time", "deadline")
 _TIMING: Final = ("start_time", "end_time")
 _CHUNK: Final = ("create_time", "stage_time", "start_time", "end_time", "lease_expire_time")
 

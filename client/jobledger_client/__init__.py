@@ -29,6 +29,7 @@ from jobledger_client._enums import (
     ChunkState,
     ExportFormat,
     FailurePolicy,
+    HoldReason,
     JobOrder,
     JobState,
     JobView,
@@ -74,6 +75,7 @@ from jobledger_client._errors import (
     JobledgerError,
     JobNotEndedError,
     JobNotFoundError,
+    JobStartedError,
     JobUnreadableError,
     LimitError,
     MessageTooLargeError,
@@ -118,7 +120,7 @@ from jobledger_client._sync._statistics import StatisticsCalls
 from jobledger_client._sync._stream import ResumingStream
 from jobledger_client._sync._watch import Watch
 from jobledger_client._sync._webhooks import WebhookCalls
-from jobledger_client._worker._context import ChunkContext
+from jobledger_client._worker._context import ChunkContext, StopReason
 from jobledger_client._worker._handlers import NotRetryable, RetryLater
 from jobledger_client._worker._worker import Worker
 
@@ -179,6 +181,7 @@ __all__ = [
     "FieldViolation",
     "ForeignCursorError",
     "HistoryTrimmedError",
+    "HoldReason",
     "ImportCalls",
     "InternalError",
     "InvalidFieldError",
@@ -192,6 +195,7 @@ __all__ = [
     "JobNotFoundError",
     "JobOrder",
     "JobOutcome",
+    "JobStartedError",
     "JobState",
     "JobUnreadableError",
     "JobView",
@@ -224,6 +228,7 @@ __all__ = [
     "Stage",
     "StatisticsCalls",
     "StatsStep",
+    "StopReason",
     "StoreUnavailableError",
     "SystemStatus",
     "TaskToStop",

@@ -64,6 +64,14 @@ class ChunkState(ContractEnum):
     CANCELLED = 5
 
 
+class HoldReason(ContractEnum):
+    """Why a waiting chunk may not be claimed yet."""
+
+    LIMIT = 1
+    SCHEDULE = 2
+    BACKOFF = 3
+
+
 class ChangeType(ContractEnum):
     """What happened to a job or a chunk, in events and watches."""
 
@@ -80,6 +88,9 @@ class ChangeType(ContractEnum):
     DELETED = 11
     SLOT_GRANTED = 12
     IMPORTED = 13
+    ATTEMPT_TIMED_OUT = 14
+    RUN_TIMED_OUT = 15
+    SCHEDULE_REACHED = 16
 
 
 class JobOrder(ContractEnum):

@@ -20,6 +20,7 @@ JobledgerError
 ├── PreconditionError
 │   ├── JobNotEndedError         JOB_NOT_ENDED
 │   ├── JobEndedError            JOB_ENDED
+│   ├── JobStartedError          JOB_STARTED
 │   ├── NothingToRetryError      NOTHING_TO_RETRY
 │   ├── ChunkNotClaimableError   CHUNK_NOT_CLAIMABLE
 │   ├── ApiKeyEndedError         API_KEY_ENDED: a revoked or expired key cannot be rotated
@@ -174,6 +175,10 @@ class PreconditionError(JobledgerError):
 
 class JobNotEndedError(PreconditionError):
     """The job must end first."""
+
+
+class JobStartedError(PreconditionError):
+    """A chunk of the job was claimed, or the job has ended."""
 
 
 class JobEndedError(PreconditionError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from datetime import timedelta
 from typing import Final
 from uuid import uuid4
 
@@ -44,6 +45,9 @@ class NewJob:
     failure_policy: FailurePolicy | None = None
     stages: requests.StagesLike = ()
     expire_time: values.TimestampLike | None = None
+    schedule_time: values.TimestampLike | timedelta | None = None
+    run_timeout: values.DurationLike | None = None
+    attempt_timeout: values.DurationLike | None = None
     limits: requests.LimitsLike = ()
     unique_key: str = ""
     on_conflict: OnConflict | None = None
@@ -77,6 +81,9 @@ def create_request(new: NewJob, *, validate_only: bool = False) -> rpc.CreateJob
         failure_policy=values.number(new.failure_policy),
         stages=requests.stage_plan(new.stages),
         expire_time=values.timestamp(new.expire_time),
+        schedule_time=values.future_time(new.schedule_time),
+        run_timeout=values.duration(new.run_timeout),
+        attempt_timeout=values.duration(new.attempt_timeout),
         limits=requests.job_limits(new.limits),
         unique_key=new.unique_key,
         on_conflict=values.number(new.on_conflict),

@@ -29,6 +29,7 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "ETAG_MISMATCH": errors.EtagMismatchError,
     "JOB_NOT_ENDED": errors.JobNotEndedError,
     "JOB_ENDED": errors.JobEndedError,
+    "JOB_STARTED": errors.JobStartedError,
     "NOTHING_TO_RETRY": errors.NothingToRetryError,
     "CHUNK_NOT_CLAIMABLE": errors.ChunkNotClaimableError,
     "HISTORY_TRIMMED": errors.HistoryTrimmedError,

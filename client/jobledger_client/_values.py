@@ -1,7 +1,7 @@
 """Conversions from Python values to protobuf's messages."""
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from math import inf, isfinite
 from typing import Any, TypeAlias
 
@@ -41,6 +41,11 @@ def timestamp(value: TimestampLike | None) -> Timestamp | None:
     except OverflowError:
         raise ValueError(f"a datetime must be in the years 1 to 9999 of UTC; got {value.isoformat()}") from None
     return message
+
+
+def future_time(value: TimestampLike | timedelta | None) -> Timestamp | None:
+    """Return a time, or the time that is a timedelta from now, as a Timestamp."""
+    return timestamp(datetime.now(tz=UTC) + value if isinstance(value, timedelta) else value)
 
 
 def duration(value: DurationLike | None) -> Duration | None:

@@ -31,7 +31,7 @@ def shown(job: Job) -> Shown:
         stage=progress.stage,
         percent=progress.percent,
         message=progress.message,
-        place=job.slot_wait.place or None,
+        place=next((hold.place for hold in job.holds if hold.place), None),
         result_url=job.result_uri or None,
         error=job.error.message if job.HasField("error") else None,
     )

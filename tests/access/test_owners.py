@@ -172,5 +172,5 @@ async def test_a_limit_is_of_one_owner(admin: KeyedApi, keyed: Keyed, as_holder:
     limited, unlimited = (as_holder(keyed.replicas[0], one.token) for one in made)
     await LimitServiceStub(limited.channel).SetLimit(SetLimitRequest(scope=f"kind:{kind}", max_running=1))
     assert not (await LimitServiceStub(unlimited.channel).ListLimits(ListLimitsRequest())).limits
-    assert [(await unlimited.create(kind)).HasField("slot_wait") for _ in range(2)] == [False, False]
-    assert [(await limited.create(kind)).HasField("slot_wait") for _ in range(2)] == [False, True]
+    assert [bool((await unlimited.create(kind)).holds) for _ in range(2)] == [False, False]
+    assert [bool((await limited.create(kind)).holds) for _ in range(2)] == [False, True]

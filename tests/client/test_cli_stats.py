@@ -87,9 +87,9 @@ def test_stats_shows_a_row_for_each_kind(shell: Shell, sync_client: JobClient, k
     shell("create", kind)
     text = shell("stats", "--kind", kind)
     [row] = [line for line in text.splitlines() if kind in line]
-    assert row.split()[:4] == [kind, "1", "0", "1+0"]
-    assert re.fullmatch(r"\d+s", row.split()[4]), "the age of the oldest"
-    assert row.split()[5:9] == ["1", "1", "50.0", "%"]
+    assert row.split()[:5] == [kind, "1", "0", "1+0", "0"]
+    assert re.fullmatch(r"\d+s", row.split()[5]), "the age of the oldest"
+    assert row.split()[6:10] == ["1", "1", "50.0", "%"]
     assert "KIND" in text
     found = shell.json("stats", "--kind", kind)
     assert found["total"]["activity"]["itemsCompleted"] == "1200"

@@ -54,6 +54,7 @@ chunks = st.builds(
     end_time=st.none() | times,
     lease_expire_time=st.none() | times,
     not_before=st.none() | times,
+    held=st.integers(0, 7),
 ).map(lambda chunk: replace(chunk, artifacts_revision=3 if chunk.artifacts else None))
 changes = st.builds(
     Change,

@@ -55,8 +55,8 @@ def test_a_reply_reports_what_one_reports_that_is_filled_in(
         whole.job.input.CopyFrom(INPUT)
     for chunk in some:
         fill_chunk(whole.job.chunks.add(), chunk, inputs.chunks.get(chunk.index))
-    if place is not None:
-        whole.job.slot_wait.place = place
+    for hold in whole.job.holds if place is not None else ():
+        hold.place = place
     whole.job.next_chunks_page_token = token
     read = replace(read_of(job), inputs=inputs, chunks=some, place=place, next_chunks=token)
     assert GetJobResponse.FromString(job_field(read)) == whole

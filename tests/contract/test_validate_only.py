@@ -77,4 +77,4 @@ async def test_a_check_takes_no_slot(api: Api, kind: str):
     await api.create(kind, limits=limits, validate_only=True)
     first = await api.create(kind, limits=limits)
     preview = await api.create(kind, limits=limits, validate_only=True)
-    assert (first.HasField("slot_wait"), preview.HasField("slot_wait")) == (False, True)
+    assert (bool(first.holds), bool(preview.holds)) == (False, True)

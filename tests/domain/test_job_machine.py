@@ -29,8 +29,19 @@ class JobMachine(RuleBasedStateMachine):
         attempts=st.integers(1, 3),
         policy=st.sampled_from(FailurePolicy),
         planned=st.booleans(),
+        run_timeout=st.sampled_from([None, 10_000_000, 100_000_000]),
+        attempt_timeout=st.sampled_from([None, 3_000_000, 70_000_000]),
     )
-    def create(self, items: int | None, size: int, attempts: int, policy: FailurePolicy, planned: bool) -> None:
+    def create(
+        self,
+        items: int | None,
+        size: int,
+        attempts: int,
+        policy: FailurePolicy,
+        planned: bool,
+        run_timeout: int | None,
+        attempt_timeout: int | None,
+    ) -> None:
         spec = JobSpec(
             "o",
             "j",
@@ -39,6 +50,8 @@ class JobMachine(RuleBasedStateMachine):
             retry_policy=RetryPolicy(max_attempts=attempts, initial_backoff=1_000_000),
             failure_policy=policy,
             stages=PLAN if planned else (),
+            run_timeout=run_timeout,
+            attempt_timeout=attempt_timeout,
         )
         self.now = 1_000_000
         self.leases: list[Lease] = []
@@ -81,6 +94,11 @@ class JobMachine(RuleBasedStateMachine):
             return
         self.apply(work.claim(self.job, chunk, work.Claim("w", LEASE), self.now))
         self.leases.append(lease_of(self.job, self.chunks[index]))
+
+    @rule()
+    def lift_backoffs(self) -> None:
+        for index in sorted(self.chunks):
+            self.apply(work.lift_backoff(self.job, self.chunks[index], self.now))
 
     def held(self, lease: Lease) -> bool:
         return holds(lease, self.job, self.chunks[lease.index], self.now)
@@ -145,8 +163,13 @@ class JobMachine(RuleBasedStateMachine):
             assert self.job.state is JobState.CANCELLED
 
     @rule()
-    def stop_overdue(self) -> None:
-        self.apply(lifecycle.stop_overdue(self.job, self.all(), self.now))
+    def end_overdue(self) -> None:
+        before = self.job
+        self.apply(lifecycle.end_overdue(self.job, self.all(), self.now))
+        if before.has_timed_out(self.now):
+            assert self.job.state is JobState.FAILED
+            assert self.job.error is not None
+            assert self.job.error.code == "TIMED_OUT"
 
     @precondition(lambda self: self.job.state in (JobState.FAILED, JobState.CANCELLED))
     @rule()
@@ -165,6 +188,13 @@ class JobMachine(RuleBasedStateMachine):
         counted = Counter(chunk.state for chunk in self.others())
         counts = self.job.counts
         assert {state: getattr(counts, state.lower()) for state in ChunkState} == {s: counted[s] for s in ChunkState}
+
+    @invariant()
+    def chunks_that_wait_for_their_next_attempt_are_counted_and_alone_held(self) -> None:
+        held = [chunk for chunk in self.others() if self.job.with_holds(chunk).held]
+        assert held == [chunk for chunk in self.others() if chunk.not_before is not None]
+        assert self.job.counts.delayed == len(held)
+        assert all(chunk.state is ChunkState.PENDING for chunk in held)
 
     @invariant()
     def sums_are_those_of_the_chunks(self) -> None:
@@ -194,9 +224,21 @@ class JobMachine(RuleBasedStateMachine):
         assert job.retry_count == self.run
 
     @invariant()
+    def only_what_ends_by_time_has_a_deadline(self) -> None:
+        job, limit = self.job, self.job.spec.run_timeout
+        if job.state is JobState.RUNNING:
+            assert job.deadline == (None if limit is None else (job.start_time or 0) + limit)
+            assert not (job.has_timed_out(self.now) and any(map(self.held, self.leases)))
+        else:
+            assert (job.deadline is not None) == (job.state is JobState.CANCELLING)
+
+    @invariant()
     def only_chunks_in_work_have_a_lease(self) -> None:
         for chunk in self.others():
             assert (chunk.lease_expire_time is not None) == (chunk.state is ChunkState.PROCESSING)
+            timeout = self.job.spec.attempt_timeout
+            if chunk.lease_expire_time is not None and timeout is not None:
+                assert chunk.lease_expire_time <= (chunk.start_time or 0) + timeout
             assert chunk.attempt <= chunk.max_attempts
             assert (chunk.end_time is not None) == (chunk.state not in (ChunkState.PENDING, ChunkState.PROCESSING))
 

@@ -86,7 +86,7 @@ def test_a_completed_job_is_final():
     assert job.state is JobState.COMPLETED
     refusal_of(lambda: retry(job, chunks), JobEnded, "is COMPLETED", "final")
     raised = lifecycle.JobUpdate(frozenset({"priority"}), priority=9)
-    refusal_of(lambda: lifecycle.update(job, raised, "caller"), JobEnded, "priority")
+    refusal_of(lambda: lifecycle.update(job, raised, "caller", 5), JobEnded, "priority")
     assert lifecycle.delete(job, "caller", force=False).type is ChangeType.DELETED
     outcome, step = lifecycle.cancel(job, stored(job, chunks), lifecycle.Cancellation(0), "caller", 9)
     assert (outcome, step) == (lifecycle.CancelOutcome.ALREADY_ENDED, None)
@@ -106,7 +106,7 @@ def test_a_retry_names_chunks_that_the_job_has_and_that_may_run_again():
 def test_an_update_that_changes_nothing_is_no_change_and_one_on_an_older_revision_is_refused():
     job, _ = created()
     same = lifecycle.JobUpdate(frozenset({"priority", "display_name"}), priority=job.priority)
-    assert lifecycle.update(job, same, "caller") is None
+    assert lifecycle.update(job, same, "caller", 5) is None
     lifecycle.check_etag(job, "")
     lifecycle.check_etag(job, job.etag)
     later = replace(job, revision=job.revision + 1)
@@ -117,7 +117,7 @@ def test_an_update_that_changes_nothing_is_no_change_and_one_on_an_older_revisio
 def test_an_update_names_its_fields_in_order_and_then_its_reason():
     job, _ = created()
     new = lifecycle.JobUpdate(frozenset({"priority", "display_name"}), priority=9, display_name="other")
-    step = lifecycle.update(job, new, "caller", "it is urgent")
+    step = lifecycle.update(job, new, "caller", 5, "it is urgent")
     assert step is not None
     assert step.change is not None
     assert (step.change.reason, step.job.priority) == ("display_name, priority; it is urgent", 9)
@@ -131,6 +131,7 @@ def test_a_chunk_is_claimed_only_while_it_waits_is_due_and_has_a_slot():
     queued, waiting = created()
     later = replace(waiting[0], not_before=5)
     refusal_of(lambda: work.claim(queued, later, BY, 4), ChunkNotClaimable, "not yet due")
+    assert work.lift_backoff(queued, later, 4) is None
     assert work.claim(queued, later, BY, 5).job.state is JobState.RUNNING
     parked = replace(queued, parked_for="o/kind:k")
     refusal_of(lambda: work.claim(parked, waiting[0], BY, 4), ChunkNotClaimable, "limit 'kind:k'")

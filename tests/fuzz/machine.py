@@ -122,6 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
         priority=st.sampled_from([0, 5, 10]),
         attempts=st.integers(1, 3),
         fail_fast=st.booleans(),
+        limited=st.booleans(),
         again=st.booleans(),
     )
     def create(
@@ -133,9 +134,13 @@ class LedgerMachine(RuleBasedStateMachine):
         priority: int,
         attempts: int,
         fail_fast: bool,
+        limited: bool,
         again: bool,
     ) -> None:
-        """Create a job; now and then under the id of one that was deleted, or that the other owner has."""
+        """Create a job, perhaps with time limits that it does not reach.
+
+        It is now and then under the id of one that was deleted, or that the other owner has.
+        """
         job_id = f"{self.kinds[0]}-{len(self.requests)}"
         free = [job.job_id for job in (*self.ledger.gone, *self.ledger.jobs.values())]
         if again and free and (owner, free[-1]) not in self.ledger.jobs:
@@ -148,6 +153,8 @@ class LedgerMachine(RuleBasedStateMachine):
             failure_policy=FailurePolicy.FAILURE_POLICY_FAIL_FAST
             if fail_fast
             else FailurePolicy.FAILURE_POLICY_RUN_ALL,
+            run_timeout=HOUR if limited else None,
+            attempt_timeout=HOUR if limited else None,
         )
         sizes = [0]
         if items is not None:
@@ -156,6 +163,7 @@ class LedgerMachine(RuleBasedStateMachine):
         chunks = [Chunk(index, count, attempts) for index, count in enumerate(sizes)]
         output = self._call(owner, "CreateJob", request)
         assert output.created
+        assert output.job.run_timeout == output.job.attempt_timeout == request.run_timeout
         self.ledger.create(Job(owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast))
         self.requests.append((owner, request))
 

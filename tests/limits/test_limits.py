@@ -52,21 +52,22 @@ async def listed_limits(api: Api, page_size: int = 0) -> list[Limit]:
 async def granted(api: Api, job_id: str) -> Job:
     """Wait until a job has a slot."""
     async with api.watch_job(job_id) as watch:
-        messages = await watch.through(lambda message: not message.job.HasField("slot_wait"))
+        messages = await watch.through(lambda message: not message.job.holds)
     return messages[-1].job
 
 
 async def places(api: Api, *jobs: Job) -> list[int]:
-    return [(await api.get(job.job_id)).slot_wait.place for job in jobs]
+    shown = [await api.get(job.job_id) for job in jobs]
+    return [job.holds[0].place if job.holds else 0 for job in shown]
 
 
 async def test_jobs_over_a_limit_wait_for_a_slot_and_show_their_place(api: Api, kind: str):
     scope = f"kind:{kind}"
     assert await set_limit(api, scope, 2) == Limit(scope=scope, max_running=2)
     jobs = [await api.create(kind) for _ in range(5)]
-    assert [job.HasField("slot_wait") for job in jobs] == [False, False, True, True, True]
+    assert [bool(job.holds) for job in jobs] == [False, False, True, True, True]
     assert await places(api, *jobs) == [0, 0, 1, 2, 3]
-    assert (await api.get(jobs[2].job_id)).slot_wait.scope == scope
+    assert (await api.get(jobs[2].job_id)).holds[0].scope == scope
     claimed = await api.claim(kind, 10)
     assert [one.job_id for one in claimed] == [job.job_id for job in jobs[:2]]
     assert await limit(api, scope) == Limit(scope=scope, max_running=2, running=2, waiting=3)
@@ -99,7 +100,7 @@ async def test_one_that_comes_when_a_slot_is_free_does_not_pass_those_that_wait(
     cancelled, created = await asyncio.gather(api.cancel(first.job_id), api.create(kind, priority=4))
     assert cancelled.job.HasField("end_time")
     await granted(api, waiting.job_id)
-    assert (await api.get(created.job_id)).slot_wait.place == 1
+    assert (await api.get(created.job_id)).holds[0].place == 1
 
 
 @pytest.mark.parametrize("end", ["complete", "fail", "cancel", "delete"])
@@ -127,7 +128,7 @@ async def test_a_job_that_stops_waiting_is_counted_no_more(api: Api, kind: str):
     await api.jobs.DeleteJob(DeleteJobRequest(job_id=deleted.job_id, force=True))
     assert await places(api, last) == [1]
     assert (await limit(api, f"kind:{kind}")).waiting == 1
-    assert not (await api.get(cancelled.job_id)).HasField("slot_wait")
+    assert not (await api.get(cancelled.job_id)).holds
 
 
 async def test_a_retried_job_waits_like_a_new_one(api: Api, kind: str):
@@ -136,7 +137,7 @@ async def test_a_retried_job_waits_like_a_new_one(api: Api, kind: str):
     await api.fail(*await api.claim(kind, 10), not_retryable=True)
     other = await api.create(kind)
     retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id))).job
-    assert retried.slot_wait.scope == f"kind:{kind}"
+    assert retried.holds[0].scope == f"kind:{kind}"
     assert [one.job_id for one in await api.claim(kind, 10)] == [other.job_id]
     await api.cancel(other.job_id, force=True)
     await granted(api, failed.job_id)
@@ -150,7 +151,7 @@ async def test_all_chunks_of_a_job_share_its_slot(api: Api, kind: str):
     assert {one.job_id for one in claimed} == {wide.job_id}
     assert len(claimed) == 4
     await api.complete(*claimed[:3])
-    assert (await api.get(other.job_id)).slot_wait.place == 1
+    assert (await api.get(other.job_id)).holds[0].place == 1
     await api.complete(claimed[3])
     await granted(api, other.job_id)
 
@@ -161,18 +162,18 @@ async def test_a_job_brings_a_limit_over_a_label_along(api: Api, kind: str):
     first = await api.create(kind, labels=labels, limits=one_at_once)
     second = await api.create(f"{kind}.other", labels=labels)
     apart = await api.create(kind, labels={"gpu": "other"})
-    assert [job.HasField("slot_wait") for job in (first, second, apart)] == [False, True, False]
+    assert [bool(job.holds) for job in (first, second, apart)] == [False, True, False]
     assert await limit(api, scope) == Limit(scope=scope, max_running=1, running=1, waiting=1, set_by_job=True)
     third = await api.create(kind, labels=labels, limits=[JobLimit(label="gpu", max_running=2)])
     await granted(api, second.job_id)
-    assert (await api.get(third.job_id)).slot_wait.place == 1
+    assert (await api.get(third.job_id)).holds[0].place == 1
 
 
 async def test_what_an_operator_set_no_job_changes(api: Api, kind: str):
     await set_limit(api, f"kind:{kind}", 1)
     more = [JobLimit(max_running=100)]
     jobs = [await api.create(kind, limits=more) for _ in range(2)]
-    assert [job.HasField("slot_wait") for job in jobs] == [False, True]
+    assert [bool(job.holds) for job in jobs] == [False, True]
 
 
 async def test_a_job_under_two_limits_needs_a_slot_of_both(api: Api, kind: str):
@@ -181,8 +182,8 @@ async def test_a_job_under_two_limits_needs_a_slot_of_both(api: Api, kind: str):
     team = {"team": kind}
     first, second = await api.create(kind, labels=team), await api.create(kind, labels=team)
     third, fourth = await api.create(kind), await api.create(kind)
-    assert second.slot_wait.scope == f"label:team={kind}"
-    assert [job.HasField("slot_wait") for job in (third, fourth)] == [False, True]
+    assert second.holds[0].scope == f"label:team={kind}"
+    assert [bool(job.holds) for job in (third, fourth)] == [False, True]
     await api.cancel(first.job_id)
     await granted(api, second.job_id)
     assert (await limit(api, f"kind:{kind}")).running == 2
@@ -200,7 +201,7 @@ async def test_raising_and_deleting_a_limit_release_what_waits(api: Api, kind: s
     for job in jobs[2:]:
         await granted(api, job.job_id)
     assert await limit(api, scope) is None
-    assert not (await api.create(kind)).HasField("slot_wait")
+    assert not (await api.create(kind)).holds
 
 
 async def test_the_history_reports_the_slot(api: Api, kind: str):

@@ -1,5 +1,6 @@
 """A reply stays within what a message may hold, whatever was counted."""
 
+from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES, MAX_SUM
 from jobledger_service.core.model.states import JobState
 from jobledger_service.features.statistics.activity import Activity
@@ -19,7 +20,10 @@ def busy() -> Activity:
 
 def test_the_largest_reply_is_within_the_byte_budget():
     jobs = dict.fromkeys(JobState, 2**62)
-    kinds = {f"k.{'x' * 122}{n:04}": KindFigures(jobs, 2**62, 2**62, 1, busy()) for n in range(MAX_KINDS)}
+    kinds = {
+        f"k.{'x' * 122}{n:04}": KindFigures(jobs, 2**62, 2**62, [2**62] * len(HoldReason), 1, busy())
+        for n in range(MAX_KINDS)
+    }
     points = {n: busy() for n in range(MAX_POINTS)}
     figures = Figures(kinds, KindFigures(jobs, activity=busy()), points, 2**31 - 1)
     found = reply(StatsQuery("me", (), range(MAX_POINTS), 1), figures, 10**15)

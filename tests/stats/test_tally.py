@@ -8,6 +8,7 @@ from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.features.statistics.rollup import (
+    NOT_HELD,
     UNMEASURED,
     Measure,
     StatisticsDelta,
@@ -102,10 +103,13 @@ def test_counts_move_from_the_state_before_to_the_state_after():
     batch, statistics = Batch(), StatisticsDelta()
     batch.claim()
     statistics.add(batch.passage(), NOW)
-    assert statistics.counts() == [(("me", "k", "QUEUED"), (-1, -1, 0)), (("me", "k", "RUNNING"), (1, 0, 1))]
+    assert statistics.counts() == [
+        (("me", "k", "QUEUED"), (-1, -1, 0, *NOT_HELD)),
+        (("me", "k", "RUNNING"), (1, 0, 1, *NOT_HELD)),
+    ]
     deleted = StatisticsDelta()
     deleted.add(batch.passage(deleted=True), NOW)
-    assert deleted.counts() == [(("me", "k", "QUEUED"), (-1, -1, 0))]
+    assert deleted.counts() == [(("me", "k", "QUEUED"), (-1, -1, 0, *NOT_HELD))]
 
 
 def test_nothing_is_written_for_what_counts_nothing():

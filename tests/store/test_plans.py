@@ -10,7 +10,7 @@ from jobledger_service.core.model.chunk import NO_KIND
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.due import LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
+from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
@@ -33,6 +33,7 @@ from sqlalchemy import event
 
 DUE = {
     "leases": LEASES_DUE,
+    "holds": HOLDS_DUE,
     "slots": SLOTS_DUE,
     "service jobs": SERVICE_JOBS_DUE,
     "webhook events": EVENTS_DUE,
@@ -86,8 +87,8 @@ def test_a_claim_of_one_job_walks_its_chunks_in_the_index_of_what_waits(database
     ("duty", "index"),
     [
         ("expired_leases", "chunks_leased"),
-        ("due_retries", "chunks_delayed"),
-        ("overdue_cancels", "jobs_cancelling"),
+        ("due_backoffs", "chunks_delayed"),
+        ("due_schedules", "jobs_scheduled"),
         ("expired_jobs", "jobs_expiring"),
     ],
 )
@@ -97,10 +98,23 @@ def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str
     plans.hold(index)
 
 
+def test_the_duty_walks_the_index_of_jobs_with_a_deadline(database: Database):
+    plans = Plans(database)
+    assert ReadStore(database).overdue_jobs(2, 1, 10) == []
+    plans.hold("jobs_ending (deadline>? AND deadline<?)")
+
+
 def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
     plans = Plans(database)
     assert SqlDueStore(database, 0, DUE).due(1) == []
-    for index in ("chunks_leased", "chunks_delayed", "jobs_cancelling", "chunks_of_service", "deliveries_scheduled"):
+    for index in (
+        "chunks_leased",
+        "chunks_delayed",
+        "jobs_scheduled",
+        "jobs_ending",
+        "chunks_of_service",
+        "deliveries_scheduled",
+    ):
         plans.hold(index)
 
 

@@ -64,6 +64,9 @@ class AsyncJobCalls:
         failure_policy: FailurePolicy | None = None,
         stages: requests.StagesLike = (),
         expire_time: values.TimestampLike | None = None,
+        schedule_time: values.TimestampLike | timedelta | None = None,
+        run_timeout: values.DurationLike | None = None,
+        attempt_timeout: values.DurationLike | None = None,
         limits: requests.LimitsLike = (),
         unique_key: str = "",
         on_conflict: OnConflict | None = None,
@@ -76,11 +79,14 @@ class AsyncJobCalls:
         Pass `item_count` (and `chunk_size`, 500 when None), or `chunks`, or neither for a job of one chunk. A mapping
         in `chunks` is the input of a chunk of one item. `priority` is 0 to 10, 5 when None. `max_attempts` is short for
         `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages` may be
-        those of another job. `limits` are concurrency limits that the job sets: {"kind": 2} for all jobs of its kind,
-        {"label:gpu": 1} for all jobs with its value of that label. Without a `request_id` the client makes one, so that
-        a repeated attempt creates no second job. With `validate_only` the service checks everything and creates
-        nothing: the response has the job as it would be. While another job of this kind with the same `unique_key` has
-        not ended, that job is the response, with `created` False; with OnConflict.REFUSE it is an error.
+        those of another job. `run_timeout` is how long the job may take from its first claim on, `attempt_timeout` how
+        long one attempt at a chunk may take, whatever its worker reports: 1 s to 366 days. No worker may claim a chunk
+        before `schedule_time`, a time or a timedelta from now. `limits` are concurrency limits that the job sets:
+        {"kind": 2} for all jobs of its kind, {"label:gpu": 1} for all jobs with its value of that label. Without a
+        `request_id` the client makes one, so that a repeated attempt creates no second job. With `validate_only` the
+        service checks everything and creates nothing: the response has the job as it would be. While another job of
+        this kind with the same `unique_key` has not ended, that job is the response, with `created` False; with
+        OnConflict.REFUSE it is an error.
 
         Inputs are what JSON can hold without loss. A ValueError names the path of a value that it cannot hold, such as
         NaN, an integer beyond ±2**53 (send a string), a date, a set or bytes, or more than 24 levels of nesting.
@@ -102,6 +108,9 @@ class AsyncJobCalls:
             failure_policy=failure_policy,
             stages=stages,
             expire_time=expire_time,
+            schedule_time=schedule_time,
+            run_timeout=run_timeout,
+            attempt_timeout=attempt_timeout,
             limits=limits,
             unique_key=unique_key,
             on_conflict=on_conflict,
@@ -361,24 +370,36 @@ class AsyncJobCalls:
         labels: Mapping[str, str] | None = None,
         expire_time: values.TimestampLike | None = None,
         keep_forever: bool = False,
+        schedule_time: values.TimestampLike | timedelta | None = None,
+        start_now: bool = False,
         etag: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Change the fields that are not None; return the job in view BASIC.
 
-        `labels` replace all labels; an empty `display_name` removes it; `keep_forever` removes the expiry. With an
-        `etag`, an attempt whose response was lost is not repeated.
+        `labels` replace all labels; an empty `display_name` removes it; `keep_forever` removes the expiry. A
+        `schedule_time`, a time or a timedelta from now, can change until a chunk is claimed; `start_now` removes it.
+        With an `etag`, an attempt whose response was lost is not repeated.
 
-        Raises InvalidFieldError (also when all fields are None), JobNotFoundError, EtagMismatchError, JobEndedError.
+        Raises InvalidFieldError (also when all fields are None), JobNotFoundError, EtagMismatchError, JobEndedError,
+        JobStartedError.
         """
         if keep_forever and expire_time is not None:
             raise ValueError("expire_time and keep_forever exclude each other; pass one of them")
+        if start_now and schedule_time is not None:
+            raise ValueError("schedule_time and start_now exclude each other; pass one of them")
         changes = requests.changes(
-            priority=priority, display_name=display_name, labels=labels, expire_time=values.timestamp(expire_time)
+            priority=priority,
+            display_name=display_name,
+            labels=labels,
+            expire_time=values.timestamp(expire_time),
+            schedule_time=values.future_time(schedule_time),
         )
         request = rpc.UpdateJobRequest(job_id=job_id, etag=etag, **changes)
         if keep_forever:
             request.update_mask.paths.append("expire_time")  # without a value: none from now on
+        if start_now:
+            request.update_mask.paths.append("schedule_time")
         return (await self._caller.call(self._stub.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
 
     async def delete_job(

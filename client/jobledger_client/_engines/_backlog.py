@@ -49,8 +49,9 @@ class Backlog:
         return sum(now < pushed.lost_at for entry in self._entries.values() for pushed in entry.pushed.values())
 
     def jobs(self) -> list[Job]:
-        """Return the jobs with pending chunks: the most urgent first, the oldest first within a priority."""
-        jobs = [entry.job for entry in self._entries.values() if entry.job.chunks_summary.pending]
+        """Return the jobs with pending chunks that nothing holds: the most urgent first, then the oldest."""
+        found = (entry.job for entry in self._entries.values())
+        jobs = [job for job in found if job.chunks_summary.pending and not job.holds]
         return sorted(jobs, key=lambda job: (-job.priority, job.create_time.ToNanoseconds(), job.job_id))
 
     def pushed(self, job_id: str, chunk: Chunk) -> Pushed | None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,16 @@ from jobledger_client._worker import _artifact_rules as rules
 from jobledger_client._worker._pending import PendingReport
 
 _MESSAGE_LENGTH = 1_024
+
+
+class StopReason(Enum):
+    """Why an attempt must stop, in words for the audit trail."""
+
+    CANCEL_REQUESTED = "the job is cancelled"
+    DRAINING = "the worker shuts down"
+    LEASE_LOST = "the lease is lost"
+    REFUSED = "the service refused a report"
+    TIMED_OUT = "the work took too long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,7 @@ class ChunkContext:
         self._claimed = claimed
         self._pending = pending
         self._cancelled = threading.Event()
+        self._stop_reason: StopReason | None = None
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._artifact_sizes = {name: rules.artifact_bytes(name, one) for name, one in claimed.chunk.artifacts.items()}
         self._job_artifact_sizes: dict[str, int] = {}
@@ -98,11 +110,20 @@ class ChunkContext:
     def cancelled(self) -> bool:
         """True when the work must stop: the job is cancelled, the lease is lost or expired, or the worker shuts down.
 
-        A lease expires when the service is unreachable for its duration: another worker may then have the chunk.
+        A lease expires when the service is unreachable for its duration, and at the end of the job's attempt_timeout:
+        another worker may then have the chunk. `stop_reason` says what it was.
 
         What a handler returns or raises after this is not reported: the chunk is released.
         """
         return self._cancelled.is_set()
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """The first reason for which the work must stop; None before `cancelled`.
+
+        TIMED_OUT is the end of the job's attempt_timeout, or of the handler's timeout.
+        """
+        return self._stop_reason
 
     def wait_cancelled(self, timeout: timedelta | None = None) -> bool:
         """Block until `cancelled`, or for `timeout`; return `cancelled`. It replaces time.sleep in plain handlers."""
@@ -192,8 +213,9 @@ class ChunkContext:
         """What was last passed to `release`; None before."""
         return self._postponed
 
-    def cancel(self) -> None:
+    def cancel(self, reason: StopReason = StopReason.CANCEL_REQUESTED) -> None:
         """Set `cancelled`. The worker calls this; tests of handlers may, too."""
+        self._stop_reason = self._stop_reason or reason
         self._cancelled.set()
         for loop, event in tuple(self._waiters):
             if not loop.is_closed():

@@ -51,6 +51,7 @@ def register(app: typer.Typer) -> None:
         "jobledger update JOB_ID --priority 9",
         "jobledger update JOB_ID --label team=search --label tier=gold",
         "jobledger update JOB_ID --expire 7d",
+        "jobledger update JOB_ID --at 2h",
         "jobledger update --priority 9 --state QUEUED --with-label team=search",
     )(add_filter_options(update, label="--with-label"))
     command(
@@ -155,28 +156,34 @@ def update(
         typer.Option(metavar="DURATION|TIME", help="Delete the job then (7d, or a time), once it has ended."),
     ] = None,
     keep_forever: Annotated[bool, typer.Option("--keep-forever", help="Never delete the job automatically.")] = False,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION|TIME", help="Let no worker claim it before then (2h from now, or a time)."),
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Let workers claim a scheduled job at once.")] = False,
     etag: Etag = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     detach: Detach = False,
     filter_fields: "JobFilterFields",
 ) -> int:
-    """Change priority, name, labels or expiry.
+    """Change priority, name, labels, expiry or the time to begin.
 
     Other fields stay unchanged. Of many jobs, given by id or by a filter, only the priority can change.
     """
     selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
     job_id = selection.one
     labels = _parse.pairs("--label", label or ()) if label or no_labels else None
-    others = (display_name, labels, expire)
+    others = (display_name, labels, expire, at)
+    removes = keep_forever or now
     if job_id is None:
-        if priority is None or keep_forever or etag or any(value is not None for value in others):
+        if priority is None or removes or etag or any(value is not None for value in others):
             raise typer.BadParameter("many jobs require --priority, and no other change")
         with session.client() as client:
             return run(session, client, "update", partial(client.bulk.update_job_priorities, priority), selection)
-    if not keep_forever and priority is None and all(value is None for value in others):
+    if not removes and priority is None and all(value is None for value in others):
         raise typer.BadParameter(
-            "a change is required: --priority, --display-name, --label, --expire or --keep-forever"
+            "a change is required: --priority, --display-name, --label, --expire, --keep-forever, --at or --now"
         )
     with session.client() as client:
         job = client.update_job(
@@ -186,6 +193,8 @@ def update(
             labels=labels,
             expire_time=_parse.future_time("--expire", expire),
             keep_forever=keep_forever,
+            schedule_time=_parse.future_time("--at", at),
+            start_now=now,
             etag=etag,
         )
     return _print_job(session, job, "updated")

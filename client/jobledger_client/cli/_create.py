@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
         """jobledger create crawl.images --items 2500 --input '{"site": "example.org"}' --label team=search""",
         """jobledger create video.transcode --chunks '[{"part": 1}, {"part": 2}]' --stage decode=1 --stage encode=4""",
         """jobledger create report.nightly --job-id nightly-2026-01-31 --wait""",
+        """jobledger create report.nightly --at 2h""",
         """jobledger create crawl.images --items 2500 --validate-only""",
     )(create)
 
@@ -59,6 +60,16 @@ def create(
         str | None,
         typer.Option(metavar="DURATION|TIME", help="Delete the job then (7d, or a time), once it has ended."),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION|TIME", help="Let no worker claim it before then (2h from now, or a time)."),
+    ] = None,
+    run_timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Fail the job when its run takes longer, such as 2h.")
+    ] = None,
+    attempt_timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Fail an attempt at a chunk that takes longer, such as 5m.")
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(metavar="kind=N|label:NAME=N", help="At most N jobs of its kind, or label, at once; repeat it."),
@@ -96,6 +107,9 @@ def create(
             failure_policy=FailurePolicy.FAIL_FAST if fail_fast else FailurePolicy.RUN_ALL,
             stages=_parse.weights("--stage", stage or ()),
             expire_time=_parse.future_time("--expire", expire),
+            schedule_time=_parse.future_time("--at", at),
+            run_timeout=_parse.duration("--run-timeout", run_timeout),
+            attempt_timeout=_parse.duration("--attempt-timeout", attempt_timeout),
             limits=_parse.numbers("--limit", limit or ()),
             unique_key=unique_key,
             on_conflict=OnConflict.REFUSE if refuse_conflict else None,

@@ -1,15 +1,15 @@
-"""Jobs that wait for a worker or a slot, and for how long."""
+"""Jobs that wait for a worker, or for what holds them, and for how long."""
 
 from datetime import UTC, datetime
 from time import monotonic
 
-from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_pb2 import Hold, Job
 
-from jobledger_client._enums import JobState
+from jobledger_client._enums import HoldReason, JobState
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._connection import Notice
 
-UNCLAIMED, FULL = "UNCLAIMED", "WAITS_FOR_SLOT"
+UNCLAIMED, HELD = "UNCLAIMED", "HELD"
 _NOTICE_SECONDS = 10.0
 """A notice names a job that has waited for this time."""
 _WAITING_STATES = (JobState.QUEUED, JobState.RUNNING)
@@ -33,8 +33,8 @@ class QueueWait:
         job = self._job
         if not is_waiting(job):
             return None
-        if job.HasField("slot_wait"):
-            return Notice(FULL, f"it waits for a slot of the limit {job.slot_wait.scope}")
+        if job.holds:
+            return Notice(HELD, f"it waits for {held_by(job)}")
         seconds = max(monotonic() - self._since, seconds_waited(job))
         if seconds < _NOTICE_SECONDS:
             return None
@@ -44,6 +44,19 @@ class QueueWait:
 def is_waiting(job: Job) -> bool:
     """Return whether a job has pending chunks, and no worker works on it."""
     return job.state in _WAITING_STATES and bool(job.chunks_summary.pending) and not job.chunks_summary.processing
+
+
+def held_by(job: Job) -> str:
+    """Return what holds all chunks of a job; empty for nothing."""
+    return ", ".join(map(_hold, job.holds))
+
+
+def _hold(hold: Hold) -> str:
+    if hold.reason == HoldReason.SCHEDULE:
+        return f"its time, {formatting.local_time(hold.until)}"
+    if hold.reason != HoldReason.LIMIT:
+        return HoldReason(hold.reason).name
+    return f"a slot of the limit {hold.scope}" + (f", place {hold.place:,}" if hold.HasField("place") else "")
 
 
 def seconds_waited(job: Job) -> float:

@@ -46,7 +46,7 @@ def numbers(*columns: str) -> Table:
 def by_kind(found: GetJobStatsResponse, *, width: int) -> Table:
     """Return a row for each kind and one for all; a wide terminal gets more columns."""
     wide = width >= WIDE
-    more = ("CHUNKS", "OLDEST") if wide else ()
+    more = ("CHUNKS", "HELD", "OLDEST") if wide else ()
     times = ("MEAN", "P50", "P95", "P99", "ITEMS/S") if wide else ("P50", "P95")
     table = numbers("KIND", "QUEUED", "IN WORK", *more, "COMPLETED", "FAILED", "SUCCESS", *times)
     for one in found.kinds:
@@ -62,6 +62,7 @@ def _cells(stats: JobStats, *, wide: bool) -> Iterator[str]:
     yield f"{now.running + now.cancelling:,}"
     if wide:
         yield f"{now.chunks_pending:,}+{now.chunks_processing:,}"
+        yield f"{sum(held.chunks for held in now.chunks_held):,}"
         yield formatting.age(now.oldest_queued_time) if now.HasField("oldest_queued_time") else "–"  # noqa: RUF001 - none
     yield f"{activity.completed:,}"
     yield f"{activity.failed:,}"

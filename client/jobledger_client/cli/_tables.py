@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
+from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.admin_service_pb2 import Usage
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.event_pb2 import Change, JobEvent
@@ -13,11 +14,11 @@ from jobledger.v1.worker_service_pb2 import Worker
 from rich.table import Table
 from rich.text import Text
 
-from jobledger_client._enums import ChangeType, ChunkState, JobState, WebhookDeliveryState, WebhookState
+from jobledger_client._enums import ChangeType, ChunkState, HoldReason, JobState, WebhookDeliveryState, WebhookState
 from jobledger_client._structs import plain
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json
-from jobledger_client.cli._queue_wait import is_waiting, seconds_waited, unclaimed
+from jobledger_client.cli._queue_wait import held_by, is_waiting, seconds_waited, unclaimed
 
 _WIDE = 110  # columns
 _VERDICTS = ("applied", "unchanged", "refused")
@@ -99,14 +100,16 @@ def statuses(found: Iterable[Job], *, width: int) -> Table:
 def chunks(found: Collection[Chunk]) -> Table:
     """Return chunks, one a row, with artifacts and the ids of an external engine, if there are any."""
     task = ("TASK",) if any(chunk.task_id for chunk in found) else ()
+    held = ("HELD",) if any(chunk.holds for chunk in found) else ()
     artifacts = ("ARTIFACTS",) if any(chunk.artifacts for chunk in found) else ()
-    columns = ("CHUNK", "STATE", "ITEMS", "DONE", "ATTEMPT", "WORKER", *task, "STAGE", "ERROR", *artifacts)
+    columns = ("CHUNK", "STATE", *held, "ITEMS", "DONE", "ATTEMPT", "WORKER", *task, "STAGE", "ERROR", *artifacts)
     table = _table(*columns, folding=("WORKER", "TASK", "ERROR", "ARTIFACTS"))
     for chunk in found:
         _row(
             table,
             str(chunk.index),
             formatting.coloured(ChunkState(chunk.state)),
+            *((_holds(chunk),) if held else ()),
             f"{chunk.first_item}–{chunk.last_item}" if chunk.HasField("first_item") else "",  # noqa: RUF001 - a range
             formatting.percent(chunk.progress.percent),
             f"{chunk.attempt}/{chunk.max_attempts}",
@@ -117,6 +120,12 @@ def chunks(found: Collection[Chunk]) -> Table:
             *((_artifacts(chunk),) if artifacts else ()),
         )
     return table
+
+
+def _holds(chunk: Chunk) -> str:
+    """Return why a chunk may not be claimed yet, and until when its next attempt waits."""
+    until = f" until {formatting.local_time(chunk.not_before)}" if chunk.HasField("not_before") else ""
+    return ", ".join(HoldReason(reason).name for reason in chunk.holds) + until
 
 
 def _artifacts(chunk: Chunk) -> Text:
@@ -227,7 +236,7 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "kind", one.kind
     yield "owner", one.owner
     yield "state", formatting.coloured(JobState(one.state))
-    yield "waits for", _slot_wait(one)
+    yield "waits for", held_by(one) or (f"a worker: {unclaimed(one, seconds_waited(one))}" if is_waiting(one) else "")
     yield "progress", ", ".join(filter(None, [formatting.percent(progress.percent), formatting.items(one)]))
     yield "eta", formatting.eta(progress.eta) if progress.HasField("eta") else ""
     yield "stage", f"{progress.stage} {_stage_percent(one)}".strip()
@@ -241,18 +250,18 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "error", f"{one.error.code}: {one.error.message}" if one.HasField("error") else ""
     yield "cancelled", one.cancel_reason
     yield "created", formatting.local_time(one.create_time)
+    yield "scheduled", formatting.local_time(one.schedule_time) if one.HasField("schedule_time") else ""
     yield "started", formatting.local_time(one.start_time) if one.HasField("start_time") else ""
     yield "ended", formatting.local_time(one.end_time) if one.HasField("end_time") else ""
     yield "expires", formatting.local_time(one.expire_time) if one.HasField("expire_time") else ""
+    yield "run timeout", _timeout(one.run_timeout) if one.HasField("run_timeout") else ""
+    yield "attempt timeout", _timeout(one.attempt_timeout) if one.HasField("attempt_timeout") else ""
     yield "retries", str(one.retry_count or "")
     yield "etag", one.etag
 
 
-def _slot_wait(one: Job) -> str:
-    if not one.HasField("slot_wait"):
-        return f"a worker: {unclaimed(one, seconds_waited(one))}" if is_waiting(one) else ""
-    place = f", place {one.slot_wait.place:,}" if one.slot_wait.HasField("place") else ""
-    return f"a slot of the limit {one.slot_wait.scope}{place}"
+def _timeout(limit: Duration) -> str:
+    return formatting.duration(limit.ToTimedelta().total_seconds())
 
 
 def _stage_percent(one: Job) -> str:

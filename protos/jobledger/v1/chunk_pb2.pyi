@@ -58,6 +58,34 @@ CHUNK_STATE_CANCELLED: ChunkState.ValueType  # 5
 """CHUNK_STATE_CANCELLED was stopped with its job, before or during its work."""
 Global___ChunkState: _TypeAlias = ChunkState  # noqa: Y015
 
+class _HoldReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLD_REASON_UNSPECIFIED: _HoldReason.ValueType  # 0
+    """HOLD_REASON_UNSPECIFIED is never returned."""
+    HOLD_REASON_LIMIT: _HoldReason.ValueType  # 1
+    """HOLD_REASON_LIMIT holds all chunks of a job until it gets a slot under a concurrency limit."""
+    HOLD_REASON_SCHEDULE: _HoldReason.ValueType  # 2
+    """HOLD_REASON_SCHEDULE holds all chunks of a job until its `schedule_time`."""
+    HOLD_REASON_BACKOFF: _HoldReason.ValueType  # 3
+    """HOLD_REASON_BACKOFF holds one chunk until its `not_before`, after a failed attempt or a release with a delay."""
+
+class HoldReason(_HoldReason, metaclass=_HoldReasonEnumTypeWrapper):
+    """HoldReason is why a waiting chunk may not be claimed yet. A chunk without a hold that is PENDING is claimable."""
+
+HOLD_REASON_UNSPECIFIED: HoldReason.ValueType  # 0
+"""HOLD_REASON_UNSPECIFIED is never returned."""
+HOLD_REASON_LIMIT: HoldReason.ValueType  # 1
+"""HOLD_REASON_LIMIT holds all chunks of a job until it gets a slot under a concurrency limit."""
+HOLD_REASON_SCHEDULE: HoldReason.ValueType  # 2
+"""HOLD_REASON_SCHEDULE holds all chunks of a job until its `schedule_time`."""
+HOLD_REASON_BACKOFF: HoldReason.ValueType  # 3
+"""HOLD_REASON_BACKOFF holds one chunk until its `not_before`, after a failed attempt or a release with a delay."""
+Global___HoldReason: _TypeAlias = HoldReason  # noqa: Y015
+
 @_typing.final
 class Artifact(_message.Message):
     """Artifact is a named output or preview: where it is, never what it contains."""
@@ -119,7 +147,7 @@ class WorkError(_message.Message):
     CHUNK_INDEX_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """code is a short name that programs can act on, such as "CUDA_OUT_OF_MEMORY": 1 to 128 characters.
-    The service itself uses LEASE_EXPIRED and, on jobs of its own, ARTIFACTS_NOT_DELETED and INTERNAL.
+    The service itself uses LEASE_EXPIRED, TIMED_OUT, INPUT_UNREADABLE and, on jobs of its own, ARTIFACTS_NOT_DELETED and INTERNAL.
     """
     message: _builtins.str
     """message is a sentence for people, at most 4,096 characters. Empty when the code says all."""
@@ -229,6 +257,7 @@ class Chunk(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     LEASE_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     NOT_BEFORE_FIELD_NUMBER: _builtins.int
+    HOLDS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """index is the chunk's place in its job, from 0."""
     state: Global___ChunkState.ValueType
@@ -283,6 +312,12 @@ class Chunk(_message.Message):
     def not_before(self) -> _timestamp_pb2.Timestamp:
         """not_before is the earliest time of the next attempt after a failed one. Absent when the chunk may be claimed at once."""
 
+    @_builtins.property
+    def holds(self) -> _containers.RepeatedScalarFieldContainer[Global___HoldReason.ValueType]:
+        """holds is why no worker may claim the chunk yet, each reason once. Empty for a chunk that may be claimed, and unless it is
+        PENDING. A chunk in an event has those of that moment: Job.holds tells whether those on the whole job remain.
+        """
+
     def __init__(
         self,
         *,
@@ -303,10 +338,11 @@ class Chunk(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         lease_expire_time: _timestamp_pb2.Timestamp | None = ...,
         not_before: _timestamp_pb2.Timestamp | None = ...,
+        holds: _abc.Iterable[Global___HoldReason.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "first_item", b"first_item", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "not_before", b"not_before", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "artifacts", b"artifacts", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "first_item", b"first_item", "index", b"index", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "max_attempts", b"max_attempts", "not_before", b"not_before", "progress", b"progress", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "artifacts", b"artifacts", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "first_item", b"first_item", "holds", b"holds", "index", b"index", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "max_attempts", b"max_attempts", "not_before", b"not_before", "progress", b"progress", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_item: _TypeAlias = _typing.Literal["first_item"]  # noqa: Y015
     _WhichOneofArgType__first_item: _TypeAlias = _typing.Literal["_first_item", b"_first_item"]  # noqa: Y015

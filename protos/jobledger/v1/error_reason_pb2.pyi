@@ -190,6 +190,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: CreateJob with ON_CONFLICT_REFUSE, or RetryJob of a job whose key was taken after it ended. Metadata: unique_key,
     job_id (the job that has it).
     """
+    ERROR_REASON_JOB_STARTED: _ErrorReason.ValueType  # 62
+    """ERROR_REASON_JOB_STARTED (FAILED_PRECONDITION) is a job of which a chunk was claimed, or which has ended.
+    Example: UpdateJob with a schedule_time for a RUNNING job. Metadata: job_id, state.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
@@ -364,5 +368,9 @@ ERROR_REASON_UNIQUE_KEY_TAKEN: ErrorReason.ValueType  # 61
 """ERROR_REASON_UNIQUE_KEY_TAKEN (ALREADY_EXISTS) is a unique_key that another job of the same kind has, which has not ended.
 Example: CreateJob with ON_CONFLICT_REFUSE, or RetryJob of a job whose key was taken after it ended. Metadata: unique_key,
 job_id (the job that has it).
+"""
+ERROR_REASON_JOB_STARTED: ErrorReason.ValueType  # 62
+"""ERROR_REASON_JOB_STARTED (FAILED_PRECONDITION) is a job of which a chunk was claimed, or which has ended.
+Example: UpdateJob with a schedule_time for a RUNNING job. Metadata: job_id, state.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

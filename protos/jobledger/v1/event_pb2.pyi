@@ -55,6 +55,12 @@ class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType
     """CHANGE_TYPE_SLOT_GRANTED is a job that has waited for a slot under a concurrency limit and got it."""
     CHANGE_TYPE_IMPORTED: _ChangeType.ValueType  # 13
     """CHANGE_TYPE_IMPORTED is the first entry of a job that came from another system, perhaps after its end."""
+    CHANGE_TYPE_ATTEMPT_TIMED_OUT: _ChangeType.ValueType  # 14
+    """CHANGE_TYPE_ATTEMPT_TIMED_OUT is a failed attempt at a chunk that took longer than the job's attempt_timeout."""
+    CHANGE_TYPE_RUN_TIMED_OUT: _ChangeType.ValueType  # 15
+    """CHANGE_TYPE_RUN_TIMED_OUT is a job that failed because its run took longer than its run_timeout."""
+    CHANGE_TYPE_SCHEDULE_REACHED: _ChangeType.ValueType  # 16
+    """CHANGE_TYPE_SCHEDULE_REACHED is a job whose schedule_time has come."""
 
 class ChangeType(_ChangeType, metaclass=_ChangeTypeEnumTypeWrapper):
     """ChangeType is what kind of thing happened to a job."""
@@ -87,6 +93,12 @@ CHANGE_TYPE_SLOT_GRANTED: ChangeType.ValueType  # 12
 """CHANGE_TYPE_SLOT_GRANTED is a job that has waited for a slot under a concurrency limit and got it."""
 CHANGE_TYPE_IMPORTED: ChangeType.ValueType  # 13
 """CHANGE_TYPE_IMPORTED is the first entry of a job that came from another system, perhaps after its end."""
+CHANGE_TYPE_ATTEMPT_TIMED_OUT: ChangeType.ValueType  # 14
+"""CHANGE_TYPE_ATTEMPT_TIMED_OUT is a failed attempt at a chunk that took longer than the job's attempt_timeout."""
+CHANGE_TYPE_RUN_TIMED_OUT: ChangeType.ValueType  # 15
+"""CHANGE_TYPE_RUN_TIMED_OUT is a job that failed because its run took longer than its run_timeout."""
+CHANGE_TYPE_SCHEDULE_REACHED: ChangeType.ValueType  # 16
+"""CHANGE_TYPE_SCHEDULE_REACHED is a job whose schedule_time has come."""
 Global___ChangeType: _TypeAlias = ChangeType  # noqa: Y015
 
 @_typing.final

@@ -40,7 +40,7 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_COMPLETED: _JobState.ValueType  # 4
     """JOB_STATE_COMPLETED has every chunk completed. Final."""
     JOB_STATE_FAILED: _JobState.ValueType  # 5
-    """JOB_STATE_FAILED has a chunk that failed for good. Left only by RetryJob."""
+    """JOB_STATE_FAILED has a chunk that failed for good, or took longer than its run_timeout. Left only by RetryJob."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 6
     """JOB_STATE_CANCELLED was stopped. Left only by RetryJob."""
 
@@ -58,7 +58,7 @@ JOB_STATE_CANCELLING: JobState.ValueType  # 3
 JOB_STATE_COMPLETED: JobState.ValueType  # 4
 """JOB_STATE_COMPLETED has every chunk completed. Final."""
 JOB_STATE_FAILED: JobState.ValueType  # 5
-"""JOB_STATE_FAILED has a chunk that failed for good. Left only by RetryJob."""
+"""JOB_STATE_FAILED has a chunk that failed for good, or took longer than its run_timeout. Left only by RetryJob."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 6
 """JOB_STATE_CANCELLED was stopped. Left only by RetryJob."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
@@ -293,34 +293,44 @@ class ChunksSummary(_message.Message):
 Global___ChunksSummary: _TypeAlias = ChunksSummary  # noqa: Y015
 
 @_typing.final
-class SlotWait(_message.Message):
-    """SlotWait says that a job is waiting for a slot under a concurrency limit."""
+class Hold(_message.Message):
+    """Hold is why no chunk of a job may be claimed yet."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    REASON_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    reason: _chunk_pb2.HoldReason.ValueType
+    """reason is why, never UNSPECIFIED."""
     scope: _builtins.str
-    """scope is the limit that is full: "kind:KIND" or "label:NAME=VALUE"."""
+    """scope is the limit that is full: "kind:KIND" or "label:NAME=VALUE". Empty unless the reason is LIMIT."""
     place: _builtins.int
     """place is the job's place among those that wait for this limit, from 1: the most urgent first, the oldest first within a
-    priority; 10,000 when it is that or more. Absent in view BASIC and in events.
+    priority; 10,000 when it is that or more. Absent in view BASIC and in events, and unless the reason is LIMIT.
     """
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """until is when the hold is lifted. Absent unless the reason is SCHEDULE."""
+
     def __init__(
         self,
         *,
+        reason: _chunk_pb2.HoldReason.ValueType = ...,
         scope: _builtins.str = ...,
         place: _builtins.int | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "reason", b"reason", "scope", b"scope", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__place: _TypeAlias = _typing.Literal["place"]  # noqa: Y015
     _WhichOneofArgType__place: _TypeAlias = _typing.Literal["_place", b"_place"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__place) -> _WhichOneofReturnType__place | None: ...
 
-Global___SlotWait: _TypeAlias = SlotWait  # noqa: Y015
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
 
 @_typing.final
 class Job(_message.Message):
@@ -396,9 +406,12 @@ class Job(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     CANCEL_REASON_FIELD_NUMBER: _builtins.int
-    SLOT_WAIT_FIELD_NUMBER: _builtins.int
+    HOLDS_FIELD_NUMBER: _builtins.int
     NEXT_CHUNKS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
+    SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
+    RUN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id names the job within its owner: 1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first."""
     owner: _builtins.str
@@ -490,8 +503,24 @@ class Job(_message.Message):
         """expire_time is when the job will be deleted, once it has ended. Absent: it is kept."""
 
     @_builtins.property
-    def slot_wait(self) -> Global___SlotWait:
-        """slot_wait is what a QUEUED job waits for before a worker may claim it. Absent unless it waits for a slot."""
+    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
+        """holds are what a QUEUED job waits for before a worker may claim any of its chunks. Empty when nothing holds the whole job;
+        what holds a single chunk is in Chunk.holds.
+        """
+
+    @_builtins.property
+    def schedule_time(self) -> _timestamp_pb2.Timestamp:
+        """schedule_time is the time before which no chunk of the first run was to be claimed, also after it has come. Absent when none
+        was given.
+        """
+
+    @_builtins.property
+    def run_timeout(self) -> _duration_pb2.Duration:
+        """run_timeout is how long a run may take, from the first claim of one of its chunks to the end of the job. Absent: without limit."""
+
+    @_builtins.property
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """attempt_timeout is how long one attempt at a chunk may take. Absent: without limit."""
 
     def __init__(
         self,
@@ -523,13 +552,16 @@ class Job(_message.Message):
         revision: _builtins.int = ...,
         etag: _builtins.str = ...,
         cancel_reason: _builtins.str = ...,
-        slot_wait: Global___SlotWait | None = ...,
+        holds: _abc.Iterable[Global___Hold] | None = ...,
         next_chunks_page_token: _builtins.str = ...,
         unique_key: _builtins.str = ...,
+        schedule_time: _timestamp_pb2.Timestamp | None = ...,
+        run_timeout: _duration_pb2.Duration | None = ...,
+        attempt_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "progress", b"progress", "retry_policy", b"retry_policy", "slot_wait", b"slot_wait", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "progress", b"progress", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "slot_wait", b"slot_wait", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt_timeout", b"attempt_timeout", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

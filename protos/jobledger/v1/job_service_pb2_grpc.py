@@ -277,7 +277,7 @@ class JobServiceServicer:
         """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-        (JOB_ENDED, for a new priority). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
+        (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -124,7 +124,7 @@ class JobServiceStub:
     """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-    (JOB_ENDED, for a new priority). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
+    (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]
     """DeleteJob removes a job and its chunks. Its watchers see DELETED.
@@ -264,7 +264,7 @@ class JobServiceAsyncStub(JobServiceStub):
     """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-    (JOB_ENDED, for a new priority). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
+    (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """DeleteJob removes a job and its chunks. Its watchers see DELETED.
@@ -473,7 +473,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-        (JOB_ENDED, for a new priority). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
+        (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
         """
 
     @_abc_1.abstractmethod

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from jobledger.v1 import chunk_pb2 as _chunk_pb2
 from jobledger.v1 import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
@@ -245,6 +246,7 @@ class JobCounts(_message.Message):
     CHUNKS_PROCESSING_FIELD_NUMBER: _builtins.int
     OLDEST_QUEUED_TIME_FIELD_NUMBER: _builtins.int
     OLDEST_QUEUED_SECONDS_FIELD_NUMBER: _builtins.int
+    CHUNKS_HELD_FIELD_NUMBER: _builtins.int
     queued: _builtins.int
     """queued counts the QUEUED jobs: the depth of the queue."""
     running: _builtins.int
@@ -267,6 +269,10 @@ class JobCounts(_message.Message):
     def oldest_queued_time(self) -> _timestamp_pb2.Timestamp:
         """oldest_queued_time is when the job was created that has waited longest of those that are QUEUED. Absent: none waits."""
 
+    @_builtins.property
+    def chunks_held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldChunks]:
+        """chunks_held counts those of chunks_pending that may not be claimed yet, by reason. Empty when all may."""
+
     def __init__(
         self,
         *,
@@ -280,16 +286,43 @@ class JobCounts(_message.Message):
         chunks_processing: _builtins.int = ...,
         oldest_queued_time: _timestamp_pb2.Timestamp | None = ...,
         oldest_queued_seconds: _builtins.float | None = ...,
+        chunks_held: _abc.Iterable[Global___HeldChunks] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_oldest_queued_seconds", b"_oldest_queued_seconds", "oldest_queued_seconds", b"oldest_queued_seconds", "oldest_queued_time", b"oldest_queued_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_oldest_queued_seconds", b"_oldest_queued_seconds", "cancelled", b"cancelled", "cancelling", b"cancelling", "chunks_pending", b"chunks_pending", "chunks_processing", b"chunks_processing", "completed", b"completed", "failed", b"failed", "oldest_queued_seconds", b"oldest_queued_seconds", "oldest_queued_time", b"oldest_queued_time", "queued", b"queued", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_oldest_queued_seconds", b"_oldest_queued_seconds", "cancelled", b"cancelled", "cancelling", b"cancelling", "chunks_held", b"chunks_held", "chunks_pending", b"chunks_pending", "chunks_processing", b"chunks_processing", "completed", b"completed", "failed", b"failed", "oldest_queued_seconds", b"oldest_queued_seconds", "oldest_queued_time", b"oldest_queued_time", "queued", b"queued", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__oldest_queued_seconds: _TypeAlias = _typing.Literal["oldest_queued_seconds"]  # noqa: Y015
     _WhichOneofArgType__oldest_queued_seconds: _TypeAlias = _typing.Literal["_oldest_queued_seconds", b"_oldest_queued_seconds"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__oldest_queued_seconds) -> _WhichOneofReturnType__oldest_queued_seconds | None: ...
 
 Global___JobCounts: _TypeAlias = JobCounts  # noqa: Y015
+
+@_typing.final
+class HeldChunks(_message.Message):
+    """HeldChunks counts the waiting chunks that may not be claimed yet, for one reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    reason: _chunk_pb2.HoldReason.ValueType
+    """reason is why, never UNSPECIFIED."""
+    chunks: _builtins.int
+    """chunks counts the chunks, above 0."""
+    def __init__(
+        self,
+        *,
+        reason: _chunk_pb2.HoldReason.ValueType = ...,
+        chunks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldChunks: _TypeAlias = HeldChunks  # noqa: Y015
 
 @_typing.final
 class JobActivity(_message.Message):

@@ -70,7 +70,7 @@ class Lease(_message.Message):
     """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time is when the lease ends unless a heartbeat extends it."""
+        """expire_time is when the lease ends unless a heartbeat extends it: at the latest with its attempt, by the job's attempt_timeout."""
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from .api import job_service, worker_service
 from .api.job_service import JobService
 from .api.reply_cache import ReplyCache
 from .api.worker_service import WorkerService
+from .duties.holds import holds
 from .duties.leases import leases
 from .duties.service_jobs import ServiceJobs
 from .kernel import Feature, Kernel
@@ -39,7 +40,7 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
         kernel.feed.close()
         kernel.claims.close()
 
-    duties = [service_jobs.duty, leases(kernel, delay)]
+    duties = [service_jobs.duty, leases(kernel, delay), holds(kernel)]
     if isinstance(kernel.clock, DatabaseClock):
         duties.append(_clock(kernel, kernel.clock))
     return Feature(

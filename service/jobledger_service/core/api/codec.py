@@ -37,6 +37,8 @@ _CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()
 _CHUNKS_OMITTED: Final = Message(chunks_omitted=True).SerializeToString()
+_LIFTING: Final = (event_pb2.CHANGE_TYPE_SLOT_GRANTED, event_pb2.CHANGE_TYPE_SCHEDULE_REACHED)
+"""Changes that make all waiting chunks of a job claimable when nothing else holds them."""
 _NO_CURSOR: Final = b"\x12\x00"
 """Field 2, of length 0: removes the cursor of a message."""
 
@@ -302,14 +304,14 @@ def _range(first: int, last: int, state: ChunkState) -> chunk_pb2.ChunkRange:
 
 
 def _plain(chunk: Chunk) -> bool:
-    return chunk.state is ChunkState.CANCELLED or (chunk.state is ChunkState.PENDING and chunk.not_before is None)
+    return chunk.state is ChunkState.CANCELLED or (chunk.state is ChunkState.PENDING and not chunk.own_held)
 
 
 def _ready(message: Message) -> int:
-    if message.job.HasField("slot_wait"):
+    if message.job.holds:
         return 0
-    if any(change.type == event_pb2.CHANGE_TYPE_SLOT_GRANTED for change in message.event.changes):
+    if any(change.type in _LIFTING for change in message.event.changes):
         return int(message.job.chunks_summary.pending)
     pending = chunk_pb2.ChunkState.CHUNK_STATE_PENDING
     ranges = sum(run.last_index - run.first_index + 1 for run in message.chunk_ranges if run.state == pending)
-    return ranges + sum(chunk.state == pending and not chunk.HasField("not_before") for chunk in message.chunks)
+    return ranges + sum(chunk.state == pending and not chunk.holds for chunk in message.chunks)

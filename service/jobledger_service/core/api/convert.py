@@ -13,6 +13,7 @@ from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, WorkError
 from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Kept
+from jobledger_service.core.model.holds import Hold, HoldReason
 from jobledger_service.core.model.job import Job, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.limits import MAX_DURATION, MAX_TIME
 from jobledger_service.core.model.retry import RetryPolicy
@@ -27,6 +28,7 @@ _FIRST_TIME: Final = -62_135_596_800 * MICROS
 
 JOB_STATES: Final = {state: job_pb2.JobState.Value(f"JOB_STATE_{state}") for state in JobState}
 CHUNK_STATES: Final = {state: chunk_pb2.ChunkState.Value(f"CHUNK_STATE_{state}") for state in ChunkState}
+HOLD_REASONS: Final = {reason: chunk_pb2.HoldReason.Value(f"HOLD_REASON_{reason.name}") for reason in HoldReason}
 _CHANGE_TYPES: Final = {change: event_pb2.ChangeType.Value(f"CHANGE_TYPE_{change}") for change in ChangeType}
 CHANGE_TYPES_BY_NUMBER: Final[dict[int, ChangeType]] = {number: change for change, number in _CHANGE_TYPES.items()}
 JOB_STATES_BY_NUMBER: Final[dict[int, JobState]] = {number: state for state, number in JOB_STATES.items()}
@@ -78,6 +80,11 @@ def _retry_policy(policy: RetryPolicy) -> chunk_pb2.RetryPolicy:
     return _make_retry_policy(policy)
 
 
+def _hold(value: Hold) -> job_pb2.Hold:
+    until = None if value.until is None else timestamp(value.until)
+    return job_pb2.Hold(reason=HOLD_REASONS[value.reason], scope=value.scope, until=until)
+
+
 _SIMPLE: Final = {"fill_time": fill_time, "Timestamp": timestamp, "Duration": duration, "Struct": struct}
 artifact = message_maker(Artifact, chunk_pb2.Artifact, _SIMPLE)
 stage = message_maker(Stage, job_pb2.Stage, _SIMPLE)
@@ -85,6 +92,8 @@ _make_retry_policy: Final = message_maker(RetryPolicy, chunk_pb2.RetryPolicy, _S
 _MESSAGES: Final = {
     **_SIMPLE,
     "Artifact": artifact,
+    "Hold": _hold,
+    "HoldReason": HOLD_REASONS.__getitem__,
     "RetryPolicy": _retry_policy,
     "Stage": stage,
     "StageTiming": message_maker(StageTiming, job_pb2.StageTiming, _SIMPLE),

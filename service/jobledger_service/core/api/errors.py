@@ -41,6 +41,7 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     errors.UniqueKeyTaken: (code_pb2.ALREADY_EXISTS, ErrorReason.ERROR_REASON_UNIQUE_KEY_TAKEN),
     errors.EtagMismatch: (code_pb2.ABORTED, ErrorReason.ERROR_REASON_ETAG_MISMATCH),
     errors.JobNotEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_JOB_NOT_ENDED),
+    errors.JobStarted: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_JOB_STARTED),
     errors.JobEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_JOB_ENDED),
     errors.NothingToRetry: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_NOTHING_TO_RETRY),
     errors.ChunkNotClaimable: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_CHUNK_NOT_CLAIMABLE),

@@ -101,16 +101,31 @@ def new_job(
         stages=stages,
         traceparent=traceparent,
         unique_key=request.unique_key,
+        run_timeout=_timeout(checks, request, "run_timeout"),
+        attempt_timeout=_timeout(checks, request, "attempt_timeout"),
     )
+    schedule, expire = _times(checks, request)
     new = NewJob(
         spec=spec,
         sizes=sizes,
         display_name=request.display_name,
         priority=read_priority(checks, request),
         labels=labels(checks, "labels", request.labels),
-        expire_time=checks.time_of_job("expire_time", request.expire_time) if request.HasField("expire_time") else None,
+        schedule_time=schedule,
+        expire_time=expire,
     )
     return new, inputs
+
+
+def _times(checks: Checks, request: Any) -> tuple[int | None, int | None]:  # noqa: ANN401  of a new job, or of a change
+    """Return a job's schedule_time and expire_time, None for absent ones; it must not expire before it may begin."""
+    schedule, expire = (
+        checks.time_of_job(name, getattr(request, name)) if request.HasField(name) else None
+        for name in ("schedule_time", "expire_time")
+    )
+    if schedule is not None and expire is not None and expire < schedule:
+        checks.fault("expire_time", "must not be before schedule_time")
+    return schedule, expire
 
 
 def _content_mark(
@@ -223,6 +238,12 @@ def _retry_policy(checks: Checks, given: chunk_pb2.RetryPolicy) -> RetryPolicy:
     return RetryPolicy(attempts, initial, multiplier, max(ceiling, initial), jitter)
 
 
+def _timeout(checks: Checks, request: api.CreateJobRequest, name: str) -> int | None:
+    if not request.HasField(name):  # type: ignore[arg-type] # a name among several
+        return None
+    return checks.micros(name, getattr(request, name), limits.SECOND, limits.MAX_TIMEOUT)
+
+
 def _failure_policy(checks: Checks, given: int) -> FailurePolicy:
     match given:
         case job_pb2.FAILURE_POLICY_UNSPECIFIED | job_pb2.FAILURE_POLICY_RUN_ALL:
@@ -283,7 +304,7 @@ def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob
     )
 
 
-UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time")
+UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time", "schedule_time")
 
 
 def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.UpdateJob:
@@ -298,12 +319,14 @@ def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.Update
     if "priority" in fields and not request.HasField("priority"):
         checks.fault("priority", "is required when update_mask names it")
     checks.at_most("display_name", request.display_name, 1_024)
+    schedule, expire = _times(checks, request)
     new = JobUpdate(
         fields=fields,
         priority=read_priority(checks, request),
         display_name=request.display_name,
         labels=labels(checks, "labels", request.labels),
-        expire_time=checks.time_of_job("expire_time", request.expire_time) if request.HasField("expire_time") else None,
+        schedule_time=schedule,
+        expire_time=expire,
     )
     checks.done()
     return commands.UpdateJob(caller.owner, request.job_id, new, caller.name, request.etag)

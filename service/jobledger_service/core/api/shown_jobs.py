@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from google.protobuf.message import Message
-from jobledger.v1 import job_pb2
+from jobledger.v1 import chunk_pb2, job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.store.reads import JobRead
@@ -66,19 +66,26 @@ def shown_job(read: JobRead) -> tuple[job_pb2.Job, bytes]:
 
 
 def _joined(read: JobRead) -> bytes:
-    raw = read.message
+    raw = read.message if read.place is None else _with_place(read.message, read.place)
     if read.inputs.job is not None:
         raw += field(_INPUT, read.inputs.job)
-    if read.chunks or read.next_chunks or read.place is not None:
+    if read.chunks or read.next_chunks:
         raw += _rest(read).SerializeToString()
     return raw
+
+
+def _with_place(raw: bytes, place: int) -> bytes:
+    """Return an encoded job with its place in its hold by a limit: an element of a list cannot be appended to."""
+    job = job_pb2.Job.FromString(raw)
+    for hold in job.holds:
+        if hold.reason == chunk_pb2.HOLD_REASON_LIMIT:
+            hold.place = place
+    return job.SerializeToString()
 
 
 def _rest(read: JobRead) -> job_pb2.Job:
     """Return what no segment has."""
     rest = job_pb2.Job(next_chunks_page_token=read.next_chunks)
-    if read.place is not None:
-        rest.slot_wait.place = read.place
     inputs = read.inputs.chunks
     for chunk in read.chunks:
         convert.fill_chunk(rest.chunks.add(), chunk, inputs.get(chunk.index))

@@ -60,18 +60,22 @@ class Touched(MsgStruct):
         undo.assign(self, "swept", swept)
         undo.assign(self, "size", self.size + RANGE * len(swept.ranges))
 
+    def set_holds(self, job: Job) -> None:
+        """Set the holds of the changed chunks, when all commands are decided."""
+        self.chunks = {index: job.with_holds(chunk) for index, chunk in self.chunks.items()}
+
     def exceeds(self, job: Job) -> bool:
         """Whether its event may be larger than one commit allows."""
         return self.size + bytes_of_job(job) > MAX_EVENT_BYTES
 
     def ready(self, job: Job) -> int:
         """Return how many of the written chunks wait for workers now."""
-        if self.deleted or job.parked_for:
+        if self.deleted or job.held:
             return 0
-        if self.before is not None and self.before.parked_for:
+        if self.before is not None and self.before.held:
             return job.counts.pending
         swept = self.swept.count if self.swept and self.swept.sweep.to is ChunkState.PENDING else 0
-        return swept + sum(c.state is ChunkState.PENDING and c.not_before is None for c in self.chunks.values())
+        return swept + sum(c.state is ChunkState.PENDING and not c.held for c in self.chunks.values())
 
     def is_progress(self, job: Job) -> bool:
         """Whether nothing changed but progress: no state, and no artifacts."""
@@ -114,8 +118,7 @@ class Touched(MsgStruct):
         else:
             writes.jobs.append((job, segments))
             writes.words.extend(_new_words(self.before, job))
-            before = self.before
-            if (job.priority, bool(job.parked_for)) != (before.priority, bool(before.parked_for)):
+            if job.in_queue != self.before.in_queue:
                 writes.followed.append(job)
 
     def write_chunks(self, job: Job, writes: Writes) -> None:

@@ -323,6 +323,7 @@ class WorkingSet:
         left = BatchChanges(list(self._touched))
         for key, touched in self._touched.items():
             job = self._jobs[key]
+            touched.set_holds(job)
             if job is not touched.before:
                 touched.write(job, self.segments(key), left.writes)
             touched.write_chunks(job, left.writes)
@@ -362,12 +363,9 @@ def _with_version(before: Holder | None, holder: Holder, revision: int) -> Holde
 
 def _moved(job: Job) -> tuple[object, ...]:
     """Return what families hear changes of."""
-    return job.state, job.slots, job.parked_for
+    return job.state, job.slots, job.parked_for, job.held_until
 
 
 def _moved_in_queue(before: Job | None, job: Job) -> int:
-    """Return the number of waiting chunks to update because their job's priority, or whether it is parked, changed."""
-    if before is None:
-        return 0
-    moved = job.priority != before.priority or bool(job.parked_for) != bool(before.parked_for)
-    return job.counts.pending if moved else 0
+    """Return the number of waiting chunks to update because their job's priority or holds changed."""
+    return 0 if before is None or job.in_queue == before.in_queue else job.counts.pending

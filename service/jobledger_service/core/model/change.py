@@ -31,6 +31,9 @@ class ChangeType(StrEnum):
     DELETED = "DELETED"
     SLOT_GRANTED = "SLOT_GRANTED"
     IMPORTED = "IMPORTED"
+    SCHEDULE_REACHED = "SCHEDULE_REACHED"
+    ATTEMPT_TIMED_OUT = "ATTEMPT_TIMED_OUT"
+    RUN_TIMED_OUT = "RUN_TIMED_OUT"
 
 
 class Change(MsgStruct, frozen=True):

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
+from .holds import HoldReason, reasons_of
 from .limits import DEFAULT_LEASE
 from .states import ChunkState
 
@@ -42,6 +43,10 @@ class WorkError(MsgStruct, frozen=True, array_like=True):
     message: str = ""
     stage: str = ""
     chunk_index: int | None = None
+
+
+TIMED_OUT: Final = "TIMED_OUT"
+"""The code of an attempt, or of a job, that took too long."""
 
 
 class LeaseEnd(StrEnum):
@@ -97,8 +102,25 @@ class Chunk(MsgStruct, frozen=True):
     end_time: int | None = None
     lease_expire_time: int | None = None
     not_before: int | None = None
+    held: int = 0
+    """The bits of its holds and of its job's, as of the last commit; 0 unless PENDING."""
     lease_duration: int = DEFAULT_LEASE
     """How long the latest lease lasts from each heartbeat on, in microseconds."""
+
+    @property
+    def own_held(self) -> int:
+        """The bits of the holds on this chunk alone."""
+        return 0 if self.not_before is None else HoldReason.BACKOFF.value
+
+    @property
+    def holds(self) -> tuple[HoldReason, ...]:
+        """Why it may not be claimed yet."""
+        return reasons_of(self.held)
+
+    @property
+    def delayed(self) -> bool:
+        """Whether it waits for its next attempt."""
+        return self.not_before is not None
 
     @property
     def items(self) -> int:

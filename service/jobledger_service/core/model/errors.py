@@ -11,6 +11,7 @@ Refusal
 ├── EtagMismatch          decided on an older revision
 ├── JobNotEnded           the job must end first
 ├── JobEnded              the job has ended and cannot change in this way
+├── JobStarted            a chunk of the job was claimed, or the job has ended
 ├── NothingToRetry        no failed or cancelled chunk was named
 ├── ChunkNotClaimable     the chunk is held, done or not yet due
 ├── HistoryTrimmed        the cursor is older than the history
@@ -120,6 +121,17 @@ class JobEnded(Refusal):
 
     def __init__(self, job_id: str, state: str, what: str) -> None:
         super().__init__(f"job {job_id!r} is {state}: {what}", job_id=job_id, state=state)
+
+
+class JobStarted(Refusal):
+    """A chunk of the job was claimed, or the job has ended."""
+
+    def __init__(self, job_id: str, state: str) -> None:
+        super().__init__(
+            f"job {job_id!r} has begun (state {state}): its schedule_time can no longer change",
+            job_id=job_id,
+            state=state,
+        )
 
 
 class NothingToRetry(Refusal):

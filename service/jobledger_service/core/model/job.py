@@ -9,6 +9,7 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
+from .holds import Hold, HoldReason
 from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
@@ -82,6 +83,10 @@ class JobSpec(MsgStruct, frozen=True):
     """The trace in which it was created, for its workers; empty for none."""
     unique_key: str = ""
     """The key that no other unfinished job of its owner and kind has; empty for none."""
+    run_timeout: int | None = None
+    """How long a run may take, from its first claim to the end of the job, in microseconds; None for no limit."""
+    attempt_timeout: int | None = None
+    """How long an attempt at a chunk may take, in microseconds; None for no limit."""
     import_time: int | None = None
     """When a job with a history came into the ledger; None for a job that was created in it."""
 
@@ -104,18 +109,21 @@ class Counts(MsgStruct, frozen=True):
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
+    delayed: int = 0
+    """Those of the pending ones that wait for their next attempt."""
 
     @property
     def total(self) -> int:
         """The number of all chunks."""
         return self.pending + self.processing + self.completed + self.failed + self.cancelled
 
-    def moved(self, old: ChunkState, new: ChunkState) -> Self:
-        """Return the counts after one chunk went from `old` to `new`."""
-        if old is new:
-            return self
-        was, is_ = old.lower(), new.lower()
-        return replace(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1})
+    def moved(self, old: Chunk, new: Chunk) -> Self:
+        """Return the counts after one chunk changed from `old` to `new`."""
+        delayed = self.delayed + new.delayed - old.delayed
+        if old.state is new.state:
+            return self if delayed == self.delayed else replace(self, delayed=delayed)
+        was, is_ = old.state.lower(), new.state.lower()
+        return replace(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1}, delayed=delayed)
 
     def of(self, state: ChunkState) -> int:
         """Return the number of chunks in a state."""
@@ -125,7 +133,8 @@ class Counts(MsgStruct, frozen=True):
     def swept(self, moved: Mapping[ChunkState, int], to: ChunkState) -> Self:
         """Return the counts after `moved` chunks of each state changed to another state."""
         changed = {state.lower(): self.of(state) - count for state, count in moved.items()}
-        return replace(self, **{**changed, to.lower(): self.of(to) + sum(moved.values())})
+        delayed = 0 if ChunkState.PENDING in moved else self.delayed
+        return replace(self, **{**changed, to.lower(): self.of(to) + sum(moved.values())}, delayed=delayed)
 
 
 class JobProgress(MsgStruct, frozen=True):
@@ -182,7 +191,8 @@ class Job(MsgStruct, frozen=True):
     declared_result: str = ""
     first_failure: WorkError | None = None
     cancel_reason: str = ""
-    cancel_deadline: int | None = None
+    deadline: int | None = None
+    """When the service ends the job: at the end of its run_timeout, or in CANCELLING of its grace period."""
     start_time: int | None = None
     end_time: int | None = None
     expire_time: int | None = None
@@ -194,6 +204,10 @@ class Job(MsgStruct, frozen=True):
     """The concurrency limits of which the job holds a slot."""
     parked_for: str = ""
     """The concurrency limit that the job waits for before workers may claim its chunks; empty for none."""
+    schedule_time: int | None = None
+    """When a caller wanted the first run to begin at the earliest."""
+    held_until: int | None = None
+    """The schedule_time until it comes; None once its hold is lifted."""
 
     @property
     def key(self) -> str:
@@ -219,6 +233,10 @@ class Job(MsgStruct, frozen=True):
     def ended(self) -> bool:
         """Whether the state is terminal."""
         return self.state in ENDED
+
+    def has_timed_out(self, now: int) -> bool:
+        """Whether the run has reached its run_timeout; workers' reports are lost then."""
+        return self.state is JobState.RUNNING and self.deadline is not None and now >= self.deadline
 
     @property
     def result_uri(self) -> str:
@@ -250,23 +268,49 @@ class Job(MsgStruct, frozen=True):
         return rate.items_per_second if rate and self.state is JobState.RUNNING else None
 
     @property
-    def slot_scope(self) -> str | None:
-        """The scope of the concurrency limit that the job waits for; None when it does not wait."""
-        return scope_of(self.parked_for) if self.parked_for else None
+    def in_queue(self) -> tuple[int, int]:
+        """What its waiting chunks have from it: the priority, and the bits of its holds."""
+        return self.priority, self.held
+
+    @property
+    def held(self) -> int:
+        """The bits of the holds on all its waiting chunks."""
+        scheduled = 0 if self.held_until is None else HoldReason.SCHEDULE.value
+        return scheduled | (HoldReason.LIMIT.value if self.parked_for else 0)
+
+    @property
+    def holds(self) -> tuple[Hold, ...]:
+        """Why none of its chunks may be claimed yet."""
+        scheduled = () if self.held_until is None else (Hold(HoldReason.SCHEDULE, until=self.held_until),)
+        return (*scheduled, Hold(HoldReason.LIMIT, scope_of(self.parked_for))) if self.parked_for else scheduled
+
+    def with_holds(self, chunk: Chunk) -> Chunk:
+        """Return one of its chunks with the holds that are on it now."""
+        held = self.held | chunk.own_held if chunk.state is ChunkState.PENDING else 0
+        return chunk if held == chunk.held else replace(chunk, held=held)
+
+    def held_chunks(self) -> dict[HoldReason, int]:
+        """Return the number of its chunks with each hold."""
+        found = {reason: self.counts.pending if self.held & reason else 0 for reason in HoldReason}
+        return found | {HoldReason.BACKOFF: self.counts.delayed}
 
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent of that state."""
         check_job_transition(self.state, state)
-        job = replace(self, state=state, end_time=now if state in ENDED else None)
+        ended = state in ENDED
+        deadline = None if ended else self.deadline
+        job = replace(self, state=state, end_time=now if ended else None, held_until=None, deadline=deadline)
         if state is JobState.RUNNING:
-            return replace(job, start_time=now, progress=replace(job.progress, rate=Rate(since=now, at=now)))
+            deadline = None if self.spec.run_timeout is None else now + self.spec.run_timeout
+            rate = Rate(since=now, at=now)
+            return replace(job, start_time=now, deadline=deadline, progress=replace(job.progress, rate=rate))
         if state is JobState.COMPLETED:
             return replace(job, progress=replace(job.progress, percent=100.0))
         return job
 
     def with_chunk(self, old: Chunk, new: Chunk, now: int) -> Self:
         """Return the job after one of its chunks changed from `old` to `new`: O(1), whatever the number of chunks."""
-        job = replace(self, counts=self.counts.moved(old.state, new.state), progress=self.progress.moved(old, new, now))
+        job = replace(self, counts=self.counts.moved(old, new), progress=self.progress.moved(old, new, now))
         return job.with_stage(old, new, now)
 
     def with_stage(self, old: Chunk, new: Chunk, now: int) -> Self:

@@ -8,8 +8,9 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
-from .chunk import WHOLE, Chunk
-from .errors import ChunkNotFound, EtagMismatch, JobEnded, JobNotEnded, NothingToRetry
+from .chunk import TIMED_OUT, WHOLE, Chunk, WorkError
+from .durations import duration_text
+from .errors import ChunkNotFound, EtagMismatch, InvalidField, JobEnded, JobNotEnded, JobStarted, NothingToRetry
 from .job import NO_LABELS, Counts, Job, JobProgress, JobSpec
 from .limits import DEFAULT_PRIORITY
 from .slots import JobLimit
@@ -26,6 +27,7 @@ class NewJob(MsgStruct, frozen=True):
     priority: int = DEFAULT_PRIORITY
     labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
+    schedule_time: int | None = None
     limits: Sequence[JobLimit] = ()
     """The concurrency limits that it brings along."""
 
@@ -51,6 +53,8 @@ def create(new: NewJob, actor: str, now: int) -> Step:
         priority=new.priority,
         labels=new.labels,
         expire_time=new.expire_time,
+        schedule_time=new.schedule_time,
+        held_until=new.schedule_time if new.schedule_time is not None and now < new.schedule_time else None,
     )
     return Step(job, chunks, Change(ChangeType.CREATED, actor, None, job.state))
 
@@ -103,30 +107,41 @@ def cancel(job: Job, chunks: JobChunks, how: Cancellation, actor: str, now: int)
         job = replace(stop(job, now), cancel_reason=reason)
         outcome = CancelOutcome.CANCELLED
     else:
-        deadline = min(now + how.grace, now + how.grace if job.cancel_deadline is None else job.cancel_deadline)
-        unchanged = before is JobState.CANCELLING and deadline == job.cancel_deadline and reason == job.cancel_reason
+        deadline = now + how.grace if job.deadline is None else min(now + how.grace, job.deadline)
+        unchanged = before is JobState.CANCELLING and deadline == job.deadline and reason == job.cancel_reason
         if unchanged:
             return CancelOutcome.REQUESTED, None
         if before is JobState.RUNNING:
             job = job.to(JobState.CANCELLING, now)
-        job = replace(job, cancel_reason=reason, cancel_deadline=deadline)
+        job = replace(job, cancel_reason=reason, deadline=deadline)
         outcome = CancelOutcome.REQUESTED
     change = Change(ChangeType.CANCEL_REQUESTED, actor, before, job.state, reason=how.reason)
     return outcome, Step(job, (), change, sweep)
 
 
-def is_overdue(job: Job, now: int) -> bool:
-    """Whether a CANCELLING job's grace period has run out."""
-    return job.state is JobState.CANCELLING and job.cancel_deadline is not None and now >= job.cancel_deadline
+def end_overdue(job: Job, chunks: JobChunks, now: int, delay: int = 0) -> Step | None:
+    """End a job whose deadline has come; None when it has not.
 
-
-def stop_overdue(job: Job, chunks: JobChunks, now: int) -> Step | None:
-    """Stop a CANCELLING job whose grace period has run out; None when it has not."""
-    if not is_overdue(job, now):
+    A CANCELLING job is stopped. A RUNNING one fails, `delay` microseconds later: reports that arrived before are
+    applied by then.
+    """
+    if job.has_timed_out(now - delay):
+        return _time_out(job, chunks, now)
+    if job.state is not JobState.CANCELLING or job.deadline is None or now < job.deadline:
         return None
     how = Cancellation(grace=0, reason="the grace period ended", force=True)
     _, step = cancel(job, chunks, how, SERVICE_ACTOR, now)
     return step and replace(step, job=replace(step.job, cancel_reason=job.cancel_reason))
+
+
+def _time_out(job: Job, chunks: JobChunks, now: int) -> Step:
+    """Fail a job that has run for too long; this stops its unfinished chunks."""
+    message = f"the job ran longer than its run_timeout of {duration_text(job.spec.run_timeout or 0)}"
+    error = WorkError(TIMED_OUT, message, job.progress.stage)
+    stopped, sweep = stop_chunks(job, UNFINISHED, lambda: chunks.totals(now), now)
+    failed = replace(stopped, first_failure=error).to(JobState.FAILED, now)
+    change = Change(ChangeType.RUN_TIMED_OUT, SERVICE_ACTOR, job.state, failed.state, reason=message)
+    return Step(failed, (), change, sweep)
 
 
 def stop_chunks(
@@ -147,7 +162,7 @@ def stop(job: Job, now: int) -> Job:
     """Return the job CANCELLED, through CANCELLING where the transition table requires it."""
     if job.state is JobState.RUNNING:
         job = job.to(JobState.CANCELLING, now)
-    return replace(job.to(JobState.CANCELLED, now), cancel_deadline=None)
+    return job.to(JobState.CANCELLED, now)
 
 
 def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reason: str, now: int) -> Step:
@@ -193,16 +208,17 @@ def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Mapping[Chunk
 
 
 class JobUpdate(MsgStruct, frozen=True):
-    """The fields to change: those in `fields`, of priority, display_name, labels, expire_time."""
+    """The fields to change: those in `fields`, of priority, display_name, labels, expire_time, schedule_time."""
 
     fields: frozenset[str]
     priority: int = DEFAULT_PRIORITY
     display_name: str = ""
     labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
+    schedule_time: int | None = None
 
 
-def update(job: Job, new: JobUpdate, actor: str, reason: str = "") -> Step | None:
+def update(job: Job, new: JobUpdate, actor: str, now: int, reason: str = "") -> Step | None:
     """Return the job with its new fields; None when nothing differs. The change lists the fields, then the reason."""
     values = {name: getattr(new, name) for name in new.fields}
     if all(getattr(job, name) == value for name, value in values.items()):
@@ -212,7 +228,34 @@ def update(job: Job, new: JobUpdate, actor: str, reason: str = "") -> Step | Non
     reason_text = "; ".join(filter(None, (", ".join(sorted(new.fields)), reason)))
     change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=reason_text)
     by_rule = job.expires_by_rule and "expire_time" not in new.fields
-    return Step(replace(job, **values, expires_by_rule=by_rule), (), change)
+    job = replace(job, **values, expires_by_rule=by_rule)
+    if "schedule_time" in new.fields:
+        job = _scheduled(job, now)
+    if new.fields & {"schedule_time", "expire_time"}:
+        _check_expiry(job)
+    return Step(job, (), change)
+
+
+def _scheduled(job: Job, now: int) -> Job:
+    """Return the job held until its new schedule_time; from now on the duty of holds may let it begin."""
+    if job.state is not JobState.QUEUED:
+        raise JobStarted(job.spec.job_id, job.state)
+    until = max(now, job.schedule_time or now)
+    return job if until == now and job.held_until is None else replace(job, held_until=until)
+
+
+def _check_expiry(job: Job) -> None:
+    """Raise InvalidField for a job that expires before it may begin."""
+    if job.held_until is not None and job.expire_time is not None and job.expire_time < job.held_until:
+        raise InvalidField(("expire_time", "must not be before schedule_time"))
+
+
+def lift_schedule(job: Job, now: int) -> Step | None:
+    """Let a job begin whose schedule_time has come; None when it has not. It then waits for its slots."""
+    if job.held_until is None or now < job.held_until:
+        return None
+    change = Change(ChangeType.SCHEDULE_REACHED, SERVICE_ACTOR, job.state, job.state)
+    return Step(replace(job, held_until=None), (), change)
 
 
 def delete(job: Job, actor: str, *, force: bool, reason: str = "") -> Change:

@@ -34,6 +34,7 @@ MAX_SIZE_BYTES: Final = 2**53
 """The bound of an artifact's numbers; up to this they are exact in every JSON."""
 DEFAULT_LEASE: Final = 60 * SECOND
 DEFAULT_GRACE: Final = 30 * SECOND
+MAX_TIMEOUT: Final = 366 * DAY
 
 MAX_REPLY_BYTES: Final = 3 * 1024 * 1024
 """The maximum size of a reply: gRPC clients accept 4 MiB by default."""

@@ -48,6 +48,7 @@ def stopped(chunk: Chunk, now: int) -> Chunk:
         end_time=now,
         lease_expire_time=None,
         not_before=None,
+        held=0,
         stage_time=None,
         lease_end=LeaseEnd.TAKEN if chunk.state is ChunkState.PROCESSING else chunk.lease_end,
     )
@@ -61,6 +62,7 @@ def requeued(chunk: Chunk, attempts: int) -> Chunk:
         max_attempts=chunk.attempt + attempts,
         end_time=None,
         not_before=None,
+        held=0,
         lease_expire_time=None,
     )
 

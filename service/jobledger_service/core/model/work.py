@@ -6,8 +6,10 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
-from .chunk import NO_ARTIFACTS, NO_PROGRESS, WHOLE, Artifacts, Chunk, LeaseEnd, WorkError
+from .chunk import NO_ARTIFACTS, NO_PROGRESS, TIMED_OUT, WHOLE, Artifacts, Chunk, LeaseEnd, WorkError
+from .durations import duration_text
 from .errors import ChunkNotClaimable, InvalidField
+from .holds import HoldReason
 from .job import FailurePolicy, Job
 from .lifecycle import stop, stop_chunks
 from .limits import MAX_CHUNK_ARTIFACT_BYTES, MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES, MAX_JOB_ARTIFACTS
@@ -26,15 +28,22 @@ class Claim(MsgStruct, frozen=True):
     task_id: str = ""
 
 
+_WHY_HELD: Final = {
+    HoldReason.LIMIT: "its job waits for a slot under the limit {scope!r}",
+    HoldReason.SCHEDULE: "the schedule_time of its job has not come",
+    HoldReason.BACKOFF: "its next attempt is not yet due",
+}
+
+
 def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
     """Lease a pending chunk to a worker; raises ChunkNotClaimable when it cannot be claimed."""
     if chunk.state is not ChunkState.PENDING:
         detail = "held by a worker" if chunk.state is ChunkState.PROCESSING else "it is not waiting for a worker"
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
-    if chunk.not_before is not None and now < chunk.not_before:
-        raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, "its next attempt is not yet due")
-    if job.parked_for:
-        detail = f"its job waits for a slot under the limit {scope_of(job.parked_for)!r}"
+    if lifted := lift_backoff(job, chunk, now):  # a claim by index may come before the duty
+        job, [chunk] = lifted.job, lifted.chunks
+    if reasons := job.with_holds(chunk).holds:
+        detail = _WHY_HELD[reasons[0]].format(scope=scope_of(job.parked_for))
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
     before = job.state
     if before is JobState.QUEUED:
@@ -51,12 +60,18 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
         stage_time=None,
         start_time=now,
         end_time=None,
-        lease_expire_time=now + by.lease_duration,
+        lease_expire_time=_lease_end(job, now, by.lease_duration, now),
         lease_duration=by.lease_duration,
         not_before=None,
     )
     change = Change(ChangeType.CLAIMED, by.worker, before, job.state, chunk.index)
     return Step(job.with_chunk(chunk, taken, now), (taken,), change)
+
+
+def _lease_end(job: Job, start: int, duration: int, now: int) -> int:
+    """Return when a lease of this duration ends: never after the end of its attempt, which began at `start`."""
+    timeout = job.spec.attempt_timeout
+    return now + duration if timeout is None else min(now + duration, start + timeout)
 
 
 class WorkReport(MsgStruct, frozen=True):
@@ -74,10 +89,11 @@ NOTHING_NEW: Final = WorkReport("")
 def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | None, now: int) -> Step:
     """Extend a held lease and apply the report; only a report with something new is a change.
 
-    A lease keeps its duration, in microseconds, unless `lease_duration` is another one.
+    A lease keeps its duration, in microseconds, unless `lease_duration` is another one; it ends with its attempt.
     """
     duration = lease_duration or chunk.lease_duration
-    extended = replace(chunk, lease_expire_time=now + duration, lease_duration=duration)
+    end = _lease_end(job, chunk.start_time or now, duration, now)
+    extended = replace(chunk, lease_expire_time=end, lease_duration=duration)
     after, new = _reported(job, extended, report, now)
     if new == extended and after is job:
         return Step(job, (extended,))
@@ -198,16 +214,23 @@ def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, others: J
 def expire(job: Job, chunk: Chunk, jitter_sample: float, others: JobChunks, now: int, delay: int = 0) -> Step | None:
     """End a lease that expired `delay` microseconds ago as a failed attempt; None when it has not.
 
-    Reports that arrived before its end are applied during the delay.
+    An attempt whose lease lasted until its attempt_timeout has timed out: this is where an attempt ends by time.
+    Reports that arrived before the end are applied during the delay.
     """
     if chunk.state is not ChunkState.PROCESSING or chunk.lease_expire_time is None:
         return None
     if now < chunk.lease_expire_time + delay:
         return None
-    message = f"worker {chunk.worker} did not extend its lease in time"
-    failure = Failure(WorkError("LEASE_EXPIRED", message, chunk.progress.stage), jitter_sample)
+    timeout = job.spec.attempt_timeout
+    if timeout is not None and chunk.lease_expire_time >= (chunk.start_time or 0) + timeout:
+        code, type_ = TIMED_OUT, ChangeType.ATTEMPT_TIMED_OUT
+        message = f"the attempt took longer than its attempt_timeout of {duration_text(timeout)}"
+    else:
+        code, type_ = "LEASE_EXPIRED", ChangeType.LEASE_EXPIRED
+        message = f"worker {chunk.worker} did not extend its lease in time"
+    failure = Failure(WorkError(code, message, chunk.progress.stage), jitter_sample)
     step = _fail_attempt(job, chunk, failure, LeaseEnd.TAKEN, others, now)
-    change = Change(ChangeType.LEASE_EXPIRED, SERVICE_ACTOR, job.state, step.job.state, chunk.index, message)
+    change = Change(type_, SERVICE_ACTOR, job.state, step.job.state, chunk.index, message)
     return replace(step, change=change)
 
 
@@ -282,6 +305,9 @@ def settle(job: Job, now: int) -> Job:
     return job.to(JobState.COMPLETED, now)
 
 
-def due(chunk: Chunk) -> Chunk:
-    """Return a chunk whose wait after a failed attempt is over."""
-    return replace(chunk, not_before=None)
+def lift_backoff(job: Job, chunk: Chunk, now: int) -> Step | None:
+    """Make a chunk claimable whose wait after an attempt is over; None when it is not."""
+    if chunk.not_before is None or now < chunk.not_before:
+        return None
+    new = replace(chunk, not_before=None)
+    return Step(job.with_chunk(chunk, new, now), (new,))

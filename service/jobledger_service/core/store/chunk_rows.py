@@ -37,14 +37,10 @@ _new_row = row_writer(Chunk, CHUNK_FIELDS, *Kept)
 
 def chunk_row(job: Job, chunk: Chunk) -> Row:
     """Return the columns of a chunk that change after its creation, and its key."""
-    return _row(chunk) | _waiting_columns(job)
+    return _row(chunk) | {"priority": job.priority}
 
 
 def new_chunk_row(job: Job, chunk: Chunk, input_: bytes | None) -> Row:
     """Return all columns of a chunk."""
-    of_job = {"owner": job.spec.owner, "kind": job.spec.kind, "input": input_}
-    return _new_row(chunk) | _waiting_columns(job) | of_job
-
-
-def _waiting_columns(job: Job) -> Row:
-    return {"priority": job.priority, "parked": int(bool(job.parked_for))}
+    of_job = {"owner": job.spec.owner, "kind": job.spec.kind, "priority": job.priority, "input": input_}
+    return _new_row(chunk) | of_job

@@ -34,6 +34,7 @@ from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVit
 from .artifact_versions import with_artifacts
 from .batch_rows import RUN
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
+from .due import overdue
 from .engines import Database
 from .epochs import read_epoch
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
@@ -42,7 +43,6 @@ from .reads import ChunksRead, EventRow, EventsRead, JobRead, JobsRead, Listed, 
 from .small_jobs import SmallJobReads
 from .tables import (
     audit,
-    cancelling,
     chunks,
     counts,
     delayed,
@@ -57,6 +57,7 @@ from .tables import (
     parked,
     pending,
     runs,
+    scheduled_jobs,
     schema_version,
 )
 from .unreadable_rows import UnreadableRows
@@ -241,18 +242,22 @@ class ReadStore:
         """Return chunks whose lease has expired."""
         return self._chunk_keys(leased & (chunks.c.lease_expire_time <= now), chunks.c.lease_expire_time, limit)
 
-    def due_retries(self, now: int, limit: int) -> list[ChunkKey]:
-        """Return chunks whose wait after a failed attempt is over."""
+    def due_backoffs(self, now: int, limit: int) -> list[ChunkKey]:
+        """Return chunks whose wait after an attempt is over."""
         return self._chunk_keys(delayed & (chunks.c.not_before <= now), chunks.c.not_before, limit)
+
+    def due_schedules(self, now: int, limit: int) -> list[str]:
+        """Return jobs whose schedule_time has come, the earliest first."""
+        return self._job_keys(scheduled_jobs & (jobs.c.held_until <= now), limit, jobs.c.held_until)
 
     def _chunk_keys(self, condition: Any, order: Any, limit: int) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions
         wanted = select(chunks.c.job_key, chunks.c.chunk_index).where(condition).order_by(order).limit(limit)
         with self._database.read() as connection:
             return [(key, index) for key, index in connection.execute(wanted)]
 
-    def overdue_cancels(self, now: int, limit: int) -> list[str]:
-        """Return CANCELLING jobs whose grace period is over."""
-        return self._job_keys(cancelling & (jobs.c.cancel_deadline <= now), limit)
+    def overdue_jobs(self, now: int, cutoff: int, limit: int) -> list[str]:
+        """Return jobs whose deadline has come: CANCELLING ones by now, runs up to a cutoff."""
+        return self._job_keys(overdue(now, cutoff), limit)
 
     def expired_jobs(self, now: int, limit: int) -> list[str]:
         """Return ended jobs whose expire_time has come."""
@@ -274,9 +279,10 @@ class ReadStore:
             free = shutil.disk_usage(file.parent).free
         return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, lowest)
 
-    def _job_keys(self, condition: Any, limit: int) -> list[str]:  # noqa: ANN401  an SQL expression
+    def _job_keys(self, condition: Any, limit: int, *order: Any) -> list[str]:  # noqa: ANN401  SQL expressions
+        wanted = select(jobs.c.job_key).where(condition).order_by(*order).limit(limit)
         with self._database.read() as connection:
-            return list(connection.execute(select(jobs.c.job_key).where(condition).limit(limit)).scalars())
+            return list(connection.execute(wanted).scalars())
 
     def service_queues(self) -> list[Queue]:
         """Return the queues of waiting chunks of the service's own jobs, the longest waiting first."""

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -33,11 +34,12 @@ from sqlalchemy import (
 )
 
 from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.holds import HoldReason
 
 from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, read_current
 from .row_sets import RowSets
-from .tables import counts, job_words, jobs, limits, rollups, running_totals
+from .tables import chunk_counts, counts, job_words, jobs, limits, parked, rollups, running_totals, scheduled_jobs
 
 log = structlog.get_logger(__name__)
 
@@ -124,11 +126,10 @@ class Recount:
                 "kind": kind,
                 "state": state,
                 "jobs": int(more),
-                "chunks_pending": int(pending),
-                "chunks_processing": int(processing),
+                **{column.name: int(number) for column, number in zip(chunk_counts, numbers, strict=True)},
             }
-            for state, more, pending, processing in connection.execute(_count_differences(owner, kind))
-            if more or pending or processing
+            for state, more, *numbers in connection.execute(_count_differences(owner, kind))
+            if more or any(numbers)
         ]
         self._row_sets.add(connection, counts, sorted(rows, key=lambda row: row["state"]))
         self._done.counts += len(rows)
@@ -217,19 +218,27 @@ def _next_kind(after: tuple[str, str]) -> Select[Any]:
     return select(either.c.owner, either.c.kind).order_by(either.c.owner, either.c.kind).limit(1)
 
 
+_HELD: Final = {
+    HoldReason.LIMIT: case((parked, jobs.c.chunks_pending), else_=0),
+    HoldReason.SCHEDULE: case((scheduled_jobs, jobs.c.chunks_pending), else_=0),
+    HoldReason.BACKOFF: jobs.c.chunks_delayed,
+}
+_CHUNKS: Final = (jobs.c.chunks_pending, jobs.c.chunks_processing, *(_HELD[reason] for reason in HoldReason))
+"""What each of `chunk_counts` sums."""
+
+
 def _count_differences(owner: str, kind: str) -> Select[Any]:
     """Return the statement of how far each state's jobs exceed their count: jobs, chunks waiting or held."""
     counted = select(
         jobs.c.state.label("state"),
         func.count().label("jobs"),
-        func.sum(jobs.c.chunks_pending).label("pending"),
-        func.sum(jobs.c.chunks_processing).label("processing"),
+        *(func.sum(numbers).label(column.name) for column, numbers in zip(chunk_counts, _CHUNKS, strict=True)),
     ).where(jobs.c.owner == owner, jobs.c.kind == kind)
-    recorded = select(counts.c.state, -counts.c.jobs, -counts.c.chunks_pending, -counts.c.chunks_processing)
+    recorded = select(counts.c.state, -counts.c.jobs, *(-column for column in chunk_counts))
     both = union_all(
         counted.group_by(jobs.c.state), recorded.where(counts.c.owner == owner, counts.c.kind == kind)
     ).subquery()
-    sums = [func.sum(both.c[name]) for name in ("jobs", "pending", "processing")]
+    sums = [func.sum(both.c[name]) for name in ("jobs", *(column.name for column in chunk_counts))]
     return select(both.c.state, *sums).group_by(both.c.state)
 
 

@@ -41,6 +41,7 @@ _STOP: Final = {
     chunks.c.end_time: bindparam("time", type_=BigInteger),
     chunks.c.lease_expire_time: None,
     chunks.c.not_before: None,
+    chunks.c.held: 0,
     chunks.c.stage_time: None,
     chunks.c.lease_end: case((_IN_WORK, LeaseEnd.TAKEN.value), else_=chunks.c.lease_end),
 }
@@ -51,7 +52,7 @@ _REQUEUE: Final = {
     chunks.c.not_before: None,
     chunks.c.lease_expire_time: None,
     chunks.c.priority: bindparam("to_priority", type_=Integer),
-    chunks.c.parked: bindparam("to_parked", type_=Integer),
+    chunks.c.held: bindparam("to_held", type_=Integer),
 }
 
 
@@ -174,4 +175,4 @@ class JobSweeps:
 
 def waiting_values(job: Job) -> dict[str, int]:
     """Return the parameters of what waiting chunks have from their job."""
-    return {"to_priority": job.priority, "to_parked": int(bool(job.parked_for))}
+    return {"to_priority": job.priority, "to_held": job.held}

@@ -63,4 +63,4 @@ class Writes(MsgStruct):
     words: list[tuple[str, str]] = []
     """The changed full text of existing jobs."""
     followed: list[Job] = []
-    """Jobs whose waiting chunks must follow the job: its priority, and whether it is parked."""
+    """Jobs whose waiting chunks must follow the job: its priority and its holds."""

@@ -13,12 +13,14 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    literal_column,
     select,
     update,
 )
 
 from jobledger_service.core.model.chunk import Chunk, ChunkKey, Queue
 from jobledger_service.core.model.filter import FilterFields, changed_fields
+from jobledger_service.core.model.holds import HELD_BY_JOB
 from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.states import ChunkState
 
@@ -41,6 +43,7 @@ from .waiting_chunks import WaitingChunks
 from .writes import WaitingChunk, Writes
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
+_OWN_HELD: Final = chunks.c.held.bitwise_and(literal_column(str(~HELD_BY_JOB)))
 _later: Final = case((ledger.c.commit_time > _NOW, ledger.c.commit_time), else_=_NOW)
 """The time of a commit: never before that of the previous position."""
 
@@ -77,7 +80,7 @@ class Statements:
         self.follow = (
             update(chunks)
             .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
-            .values(priority=bindparam("to_priority"), parked=bindparam("to_parked"))
+            .values(priority=bindparam("to_priority"), held=_OWN_HELD.bitwise_or(bindparam("to_held")))
         )
         self.take_positions = (
             update(ledger)

@@ -57,12 +57,13 @@ class Limits(RowFamily):
             self._limits = self._rows.load(self._connection, keys)
 
     def changed(self, before: Job | None, after: Job) -> Job:
-        """Give a job that begins to wait its slots, or park it; take them back when it ends."""
-        if after.ended:
+        """Give a job that begins to wait its slots, or park it; one that ended, or is held until a time, has none."""
+        waits = not after.ended and not is_reserved(after.spec.kind)
+        if before is None and waits:
+            self._set_brought(after)
+        if after.ended or after.held_until is not None:
             after = released(after)
-        elif (before is None or before.ended) and not is_reserved(after.spec.kind):
-            if before is None:
-                self._set_brought(after)
+        elif waits and (before is None or before.ended or before.held_until is not None):
             after = admitted(after, self.over(after))
         if before is None or (before.slots, before.parked_for) != (after.slots, after.parked_for):
             self._count(before, -1)

@@ -76,5 +76,5 @@ def needs_update(limit: Limit, known: Limit | None, now: int) -> bool:
 
 
 def released(job: Job) -> Job:
-    """Return an ended job without slots."""
+    """Return a job without slots, which waits for none."""
     return replace(job, parked_for="", slots=()) if job.slots or job.parked_for else job

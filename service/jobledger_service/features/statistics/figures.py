@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, exis
 from jobledger_service.core.model.service_kinds import RESERVED, SERVICE_KINDS
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.tables import counts, jobs, rollups, running_totals
+from jobledger_service.core.store.tables import chunk_counts, counts, jobs, rollups, running_totals
 
 from .activity import Activity
 from .rules import MAX_KINDS, Figures, KindFigures, StatsQuery
@@ -53,7 +53,7 @@ class FiguresReader:
         return {"keys": self._dialect.key_values(figures.kinds)}
 
     def _add_counts(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
-        columns = (counts.c.jobs, counts.c.chunks_pending, counts.c.chunks_processing)
+        columns = (counts.c.jobs, *chunk_counts)
         sums = select(counts.c.state, *map(func.sum, columns)).where(*_asked(counts, query)).group_by(counts.c.state)
         for state, *numbers in connection.execute(sums):
             figures.total.put(JobState(state), *map(int, numbers))

@@ -3,7 +3,8 @@
 from jobledger.v1 import stats_pb2
 from jobledger.v1.filter_pb2 import TimeRange
 
-from jobledger_service.core.api.convert import MICROS, timestamp
+from jobledger_service.core.api.convert import HOLD_REASONS, MICROS, timestamp
+from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import JobState
 
@@ -49,6 +50,11 @@ def _stats(figures: KindFigures, hours: range, now: int) -> stats_pb2.JobStats:
         chunks_processing=figures.chunks_processing,
         oldest_queued_time=None if oldest is None else timestamp(oldest),
         oldest_queued_seconds=None if oldest is None else max(now - oldest, 0) / MICROS,
+        chunks_held=[
+            stats_pb2.HeldChunks(reason=HOLD_REASONS[reason], chunks=chunks)
+            for reason, chunks in zip(HoldReason, figures.chunks_held, strict=True)
+            if chunks
+        ],
     )
     return stats_pb2.JobStats(now=counts, activity=_activity(figures.activity, hours, now))
 

@@ -1,14 +1,16 @@
 """A batch's additions to counts and hourly sums, computed from its changes and never by counting rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from math import floor, log2
+from operator import add
 from typing import Final
 
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.change import ChangeType, JobDelta
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifacts
+from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import HOUR, MAX_SUM, SECOND
 from jobledger_service.core.model.states import JobState
@@ -42,6 +44,8 @@ class Measure(StrEnum):
     """Attempts at chunks that failed or whose lease ran out; no total."""
 
 
+NOT_HELD: Final = (0,) * len(HoldReason)
+
 CountKey = tuple[str, str, str]
 """Owner, kind, state."""
 RollupKey = tuple[str, int, str, str, int]
@@ -66,6 +70,7 @@ _COUNTED: Final = {
     ChangeType.RETRIED: Measure.JOB_RETRIES,
     ChangeType.CHUNK_FAILED: Measure.FAILED_ATTEMPTS,
     ChangeType.LEASE_EXPIRED: Measure.FAILED_ATTEMPTS,
+    ChangeType.ATTEMPT_TIMED_OUT: Measure.FAILED_ATTEMPTS,
 }
 _ENDS: Final = {
     JobState.COMPLETED: Measure.COMPLETED,
@@ -77,13 +82,11 @@ _ENDS: Final = {
 class StatisticsDelta(MsgStruct):
     """Sums the changes of one batch or several."""
 
-    _counts: dict[CountKey, tuple[int, int, int]] = {}
+    _counts: dict[CountKey, tuple[int, ...]] = {}
     _rollups: dict[RollupKey, tuple[int, int]] = {}
 
     def add(self, delta: JobDelta, now: int) -> None:
         """Add a job's changes; `now` is the time of the commit."""
-        if not delta.changes:
-            return
         self._recount(delta)
         hour = now // HOUR
         for measure, bucket, count, total in measures_of(delta, now):
@@ -95,15 +98,19 @@ class StatisticsDelta(MsgStruct):
         old_count, old_total = self._rollups.get(key, (0, 0))
         self._rollups[key] = (old_count + count, old_total + total)
 
-    def add_count(self, key: CountKey, jobs: int, chunks_pending: int, chunks_processing: int) -> None:
-        """Add to one count."""
-        old_jobs, old_pending, old_processing = self._counts.get(key, (0, 0, 0))
-        self._counts[key] = (old_jobs + jobs, old_pending + chunks_pending, old_processing + chunks_processing)
+    def add_count(
+        self, key: CountKey, jobs: int, chunks_pending: int, chunks_processing: int, *, held: Iterable[int] = NOT_HELD
+    ) -> None:
+        """Add to one count; `held` are the pending chunks with each hold."""
+        added = (jobs, chunks_pending, chunks_processing, *held)
+        old = self._counts.get(key)
+        self._counts[key] = added if old is None else tuple(map(add, old, added))
 
     def _recount(self, delta: JobDelta) -> None:
         before, job = delta.before, delta.job
         if before is not None:
-            if not delta.deleted and before.state is job.state and before.counts is job.counts:
+            unchanged = (before.state, before.held) == (job.state, job.held) and before.counts is job.counts
+            if unchanged and not delta.deleted:
                 return
             self._move(before, -1)
         if not delta.deleted:
@@ -112,10 +119,11 @@ class StatisticsDelta(MsgStruct):
     def _move(self, job: Job, sign: int) -> None:
         counts = job.counts
         key = (job.spec.owner, job.spec.kind, job.state.value)
-        self.add_count(key, sign, sign * counts.pending, sign * counts.processing)
+        held = [sign * chunks for chunks in job.held_chunks().values()]
+        self.add_count(key, sign, sign * counts.pending, sign * counts.processing, held=held)
 
-    def counts(self) -> list[tuple[CountKey, tuple[int, int, int]]]:
-        """Return the additions to the counts (jobs, chunks pending, chunks processing), in the order of keys."""
+    def counts(self) -> list[tuple[CountKey, tuple[int, ...]]]:
+        """Return the additions to the counts (jobs, and chunks as `chunk_counts` has them), in the order of keys."""
         return sorted((key, added) for key, added in self._counts.items() if any(added))
 
     def rollups(self) -> list[tuple[RollupKey, tuple[int, int]]]:

@@ -1,5 +1,7 @@
 """Statistics: the query and its result."""
 
+from collections.abc import Sequence
+from operator import add
 from typing import Final
 
 from msgspec import Struct as MsgStruct
@@ -8,6 +10,7 @@ from msgspec import field
 from jobledger_service.core.model.states import JobState
 
 from .activity import Activity
+from .rollup import NOT_HELD
 
 MAX_KINDS: Final = 1_000
 """The most kinds that are shown one by one."""
@@ -37,17 +40,20 @@ class KindFigures(MsgStruct):
     jobs: dict[JobState, int] = {}
     chunks_pending: int = 0
     chunks_processing: int = 0
+    chunks_held: Sequence[int] = NOT_HELD
+    """The pending ones that may not be claimed yet, by reason, in the order of HoldReason."""
     oldest_queued: int | None = None
     activity: Activity = field(default_factory=Activity)
 
     def __bool__(self) -> bool:
         return any(self.jobs.values()) or bool(self.activity)
 
-    def put(self, state: JobState, jobs: int, chunks_pending: int, chunks_processing: int) -> None:
+    def put(self, state: JobState, jobs: int, chunks_pending: int, chunks_processing: int, *chunks_held: int) -> None:
         """Add the counts of a state."""
         self.jobs[state] = jobs
         self.chunks_pending += chunks_pending
         self.chunks_processing += chunks_processing
+        self.chunks_held = tuple(map(add, self.chunks_held, chunks_held))
 
 
 class Figures(MsgStruct, frozen=True):

@@ -15,7 +15,7 @@ from .reports import (
     ReleaseUnheard,
 )
 from .runs import StepLease, StepOutcome
-from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
+from .upkeep import EndOverdue, ExpireLeases, LiftBackoffs, LiftSchedules, RemoveExpired
 from .workers import ClaimChunk, ClaimChunks, ClaimedChunk, ReportAndClaim
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "CreateJob",
     "CreateJobs",
     "DeleteJob",
+    "EndOverdue",
     "EndReports",
     "ExpireLeases",
     "FailChunks",
@@ -35,9 +36,10 @@ __all__ = [
     "Heartbeat",
     "LeaseAnswer",
     "LeaseStatus",
+    "LiftBackoffs",
+    "LiftSchedules",
     "OnDeletion",
     "PartialResult",
-    "ReadyRetries",
     "ReleaseChunks",
     "ReleaseUnheard",
     "RemoveExpired",
@@ -45,6 +47,5 @@ __all__ = [
     "RetryJob",
     "StepLease",
     "StepOutcome",
-    "StopOverdue",
     "UpdateJob",
 ]

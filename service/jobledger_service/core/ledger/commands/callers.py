@@ -272,7 +272,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
         return Needs(jobs=(job_key(self.owner, self.job_id),))
 
     def rows(self, work: WorkingSet) -> int:
-        changed = WAITING if "priority" in self.new.fields else ()
+        changed = WAITING if self.new.fields & {"priority", "schedule_time"} else ()
         return 1 + chunks_in(work, job_key(self.owner, self.job_id), *changed)
 
     def decide(self, work: WorkingSet) -> str:
@@ -280,7 +280,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
         lifecycle.check_etag(job, self.etag)
         if not self.new.fields:
             raise InvalidField(("update_mask", "must name a field"))
-        step = lifecycle.update(job, self.new, self.actor, self.reason)
+        step = lifecycle.update(job, self.new, self.actor, work.now, self.reason)
         if step is not None:
             work.apply(step)
         return job.key

@@ -11,10 +11,10 @@ from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model import work as rules
-from jobledger_service.core.model.change import SERVICE_ACTOR, Step
+from jobledger_service.core.model.change import SERVICE_ACTOR
 from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.errors import JobUnreadable
-from jobledger_service.core.model.states import UNFINISHED, ChunkState
+from jobledger_service.core.model.states import UNFINISHED, WAITING, ChunkState
 
 from .base import ServiceCommand, chunks_in, ended_rows
 from .partial_commands import PartialCommand
@@ -65,8 +65,8 @@ class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], MsgStruct, frozen=True):
             work.apply(step)
 
 
-class ReadyRetries(_Upkeep[ChunkKey], MsgStruct, frozen=True):
-    """Make chunks claimable whose wait after a failed attempt is over."""
+class LiftBackoffs(_Upkeep[ChunkKey], MsgStruct, frozen=True):
+    """Make chunks claimable whose wait after an attempt is over."""
 
     items: Sequence[ChunkKey]
 
@@ -76,17 +76,34 @@ class ReadyRetries(_Upkeep[ChunkKey], MsgStruct, frozen=True):
     def _one(self, work: WorkingSet, item: ChunkKey) -> None:
         key, index = item
         job = work.find(key)
-        chunk = work.chunk(job, index) if job else None
-        if job is None or chunk is None or chunk.state is not ChunkState.PENDING or chunk.not_before is None:
-            return
-        if work.now >= chunk.not_before:
-            work.apply(Step(job, (rules.due(chunk),)))
+        step = rules.lift_backoff(job, work.chunk(job, index), work.now) if job else None
+        if step is not None:
+            work.apply(step)
 
 
-class StopOverdue(_Upkeep[str], MsgStruct, frozen=True):
-    """Stop CANCELLING jobs whose grace period is over."""
+class LiftSchedules(_Upkeep[str], MsgStruct, frozen=True):
+    """Let jobs begin whose schedule_time has come: they take their slots, or wait for them."""
 
     items: Sequence[str]
+
+    def needs(self) -> Needs:
+        return Needs(jobs=tuple(self.items), requeues=True)
+
+    def rows_of(self, work: WorkingSet, item: str) -> int:
+        return 1 + chunks_in(work, item, *WAITING)
+
+    def _one(self, work: WorkingSet, item: str) -> None:
+        job = work.find(item)
+        step = lifecycle.lift_schedule(job, work.now) if job else None
+        if step is not None:
+            work.apply(step)
+
+
+class EndOverdue(_Upkeep[str], MsgStruct, frozen=True):
+    """End jobs whose deadline has come; runs that timed out, `delay` microseconds later."""
+
+    items: Sequence[str]
+    delay: int = 0
 
     def needs(self) -> Needs:
         return Needs(jobs=tuple(self.items))
@@ -96,7 +113,7 @@ class StopOverdue(_Upkeep[str], MsgStruct, frozen=True):
 
     def _one(self, work: WorkingSet, item: str) -> None:
         job = work.find(item)
-        step = None if job is None or job.ended else lifecycle.stop_overdue(job, work.chunks(job), work.now)
+        step = None if job is None else lifecycle.end_overdue(job, work.chunks(job), work.now, self.delay)
         if step is not None:
             work.apply(step)
 

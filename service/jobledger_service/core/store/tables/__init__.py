@@ -1,11 +1,11 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
 from .access import api_keys, of_fleets, usage, workers
-from .figures import counts, limits, limits_removable, rollups, running_totals, slots_free
+from .figures import chunk_counts, counts, limits, limits_removable, rollups, running_totals, slots_free
 from .jobs import (
-    cancelling,
     chunks,
     delayed,
+    ending,
     expiring,
     incarnation,
     job_words,
@@ -15,6 +15,7 @@ from .jobs import (
     of_workers,
     parked,
     runs,
+    scheduled_jobs,
     search_vector,
     unique_keys,
     waiting,
@@ -28,12 +29,13 @@ __all__ = [
     "api_keys",
     "artifact_versions",
     "audit",
-    "cancelling",
+    "chunk_counts",
     "chunks",
     "counts",
     "dead",
     "delayed",
     "deliveries",
+    "ending",
     "event_owner",
     "events",
     "expiring",
@@ -56,6 +58,7 @@ __all__ = [
     "running_totals",
     "runs",
     "scheduled",
+    "scheduled_jobs",
     "schema_version",
     "search_vector",
     "slots_free",

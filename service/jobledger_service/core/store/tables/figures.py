@@ -2,6 +2,8 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, and_, literal_column, or_
 
+from jobledger_service.core.model.holds import HoldReason
+
 from .schema import Key, metadata
 
 counts = Table(
@@ -13,6 +15,7 @@ counts = Table(
     Column("jobs", BigInteger, nullable=False),
     Column("chunks_pending", BigInteger, nullable=False),
     Column("chunks_processing", BigInteger, nullable=False),
+    *(Column(f"chunks_{reason.name.lower()}", BigInteger, nullable=False) for reason in HoldReason),
     sqlite_with_rowid=False,
 )
 
@@ -38,6 +41,9 @@ running_totals = Table(
     Column("activity", Text, nullable=False),
 )
 Index("running_totals_by_hour", running_totals.c.hour)
+
+chunk_counts = tuple(column for column in counts.c if column.name.startswith("chunks_"))
+"""The columns of counts with chunks: pending, processing, and pending by hold."""
 
 limits = Table(
     "limits",

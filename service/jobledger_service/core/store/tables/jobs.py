@@ -43,7 +43,7 @@ jobs = Table(
     CheckConstraint("revision >= 1 AND retry_count >= 0", name="revision_counts"),
     CheckConstraint(
         "chunks_pending >= 0 AND chunks_processing >= 0 AND chunks_completed >= 0 AND chunks_failed >= 0"
-        " AND chunks_cancelled >= 0",
+        " AND chunks_cancelled >= 0 AND chunks_delayed BETWEEN 0 AND chunks_pending",
         name="chunks_not_negative",
     ),
     CheckConstraint(
@@ -65,10 +65,13 @@ Index("jobs_by_end_time", jobs.c.owner, jobs.c.state, jobs.c.end_time, jobs.c.cr
 Index("jobs_by_priority", jobs.c.owner, jobs.c.state, jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
 
 # The conditions of partial indexes. A query has to say the same, with the same literal, for its database to use one.
-cancelling = jobs.c.state == literal_column("'CANCELLING'")
+ending = jobs.c.deadline.is_not(None)
 expiring = jobs.c.expire_time.is_not(None)
-Index("jobs_cancelling", jobs.c.cancel_deadline, sqlite_where=cancelling, postgresql_where=cancelling)
+Index("jobs_ending", jobs.c.deadline, sqlite_where=ending, postgresql_where=ending)
 Index("jobs_expiring", jobs.c.expire_time, sqlite_where=expiring, postgresql_where=expiring)
+
+scheduled_jobs = jobs.c.held_until.is_not(None)
+Index("jobs_scheduled", jobs.c.held_until, sqlite_where=scheduled_jobs, postgresql_where=scheduled_jobs)
 
 parked = jobs.c.parked_for != literal_column("''")
 Index(
@@ -90,7 +93,6 @@ chunks = Table(
     Column("owner", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
-    Column("parked", SmallInteger, nullable=False),
     Column("input", LargeBinary),
     one_of("state", list(ChunkState)),
     CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),
@@ -98,14 +100,12 @@ chunks = Table(
     CheckConstraint("stage_percent BETWEEN 0 AND 100", name="stage_percent_in_range"),
     CheckConstraint("attempt >= 0 AND fence >= 0 AND items_completed >= 0", name="counts_not_negative"),
     CheckConstraint("(lease_expire_time IS NOT NULL) = (state = 'PROCESSING')", name="lease_when_processing"),
+    CheckConstraint("held = 0 OR state = 'PENDING'", name="held_when_pending"),
     sqlite_with_rowid=False,
 )
 
-waiting = and_(
-    chunks.c.state == literal_column("'PENDING'"),
-    chunks.c.not_before.is_(None),
-    chunks.c.parked == literal_column("0"),
-)
+waiting = and_(chunks.c.state == literal_column("'PENDING'"), chunks.c.held == literal_column("0"))
+"""The chunks that may be claimed: PENDING, and without a hold."""
 leased = chunks.c.state == literal_column("'PROCESSING'")
 delayed = chunks.c.not_before.is_not(None)
 Index(
@@ -120,7 +120,7 @@ Index(
     postgresql_where=waiting,
 )
 Index("chunks_leased", chunks.c.lease_expire_time, sqlite_where=leased, postgresql_where=leased)
-Index("chunks_held", chunks.c.worker, chunks.c.owner, sqlite_where=leased, postgresql_where=leased)
+Index("chunks_of_workers", chunks.c.worker, chunks.c.owner, sqlite_where=leased, postgresql_where=leased)
 Index("chunks_delayed", chunks.c.not_before, sqlite_where=delayed, postgresql_where=delayed)
 
 _service_kinds: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]

@@ -1,0 +1,39 @@
+"""schedule_time in the SDK and the command line: times, and durations from now."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from jobledger_client import HoldReason, JobClient, JobStartedError
+
+from tests.client.test_cli import Shell
+from tests.support.server import Server
+
+
+@pytest.fixture
+def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
+    return Shell(server.target, capsys)
+
+
+def test_a_schedule_is_a_time_or_a_timedelta_and_can_be_removed(sync_client: JobClient, kind: str):
+    time = datetime(2100, 1, 1, tzinfo=UTC)
+    job = sync_client.create_job(kind, schedule_time=timedelta(hours=1)).job
+    assert [hold.reason for hold in job.holds] == [HoldReason.SCHEDULE]
+    assert timedelta(minutes=59) < job.schedule_time.ToDatetime() - job.create_time.ToDatetime() < timedelta(minutes=61)
+    assert sync_client.update_job(job.job_id, schedule_time=time).schedule_time.ToDatetime(UTC) == time
+    with pytest.raises(ValueError, match="exclude each other"):
+        sync_client.update_job(job.job_id, schedule_time=time, start_now=True)
+    assert not sync_client.update_job(job.job_id, start_now=True).HasField("schedule_time")
+    sync_client.leases.claim_chunks([kind], worker="w", wait=timedelta(seconds=30))
+    with pytest.raises(JobStartedError):
+        sync_client.update_job(job.job_id, schedule_time=time)
+
+
+def test_the_command_line_schedules_shows_and_moves_a_job(shell: Shell, sync_client: JobClient, kind: str):
+    job_id = shell("create", kind, "--at", "2h").strip()
+    assert "its time, " in shell("get", job_id)
+    assert "SCHEDULE" in shell("chunks", job_id)
+    shell("update", job_id, "--at", "2100-01-01T00:00:00+00:00")
+    assert sync_client.get_job(job_id).schedule_time.ToDatetime(UTC) == datetime(2100, 1, 1, tzinfo=UTC)
+    shell("update", job_id, "--now")
+    assert not sync_client.get_job(job_id).HasField("schedule_time")
