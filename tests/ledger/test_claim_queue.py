@@ -205,3 +205,16 @@ async def test_leases_that_nobody_asks_for_again_are_released_without_an_attempt
         for _ in range(2):
             anew = await opened.begin(request)
             assert [(one.chunk.index, one.chunk.attempt, one.chunk.fence) for one in anew] == [(0, 1, 2), (1, 1, 2)]
+
+
+async def test_leases_that_nothing_extends_are_not_kept_for_a_repetition(ledger: Ledger):
+    async with running(ledger) as opened:
+        spec = JobSpec("me", "short", "k", b"", attempt_timeout=MINUTE // 2)
+        await opened.committer.submit(CreateJob(NewJob(spec, [0]), "caller"))
+        request = ClaimChunks("me", ("k",), 1, Claim("worker", MINUTE), request_id="once")
+        left = opened.begin(request)
+        opened.on_commit = lambda commit: left.cancel() and None if commit.touched else None
+        assert await _result(left) == []
+        opened.on_commit = lambda _: None
+        [anew] = await opened.begin(request)
+        assert (anew.chunk.attempt, anew.chunk.fence) == (1, 2)

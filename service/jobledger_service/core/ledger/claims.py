@@ -12,7 +12,7 @@ from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.model.service_kinds import is_reserved
-from jobledger_service.core.model.work import Release
+from jobledger_service.core.model.work import Release, ends_with_attempt
 
 from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, LeaseAnswer, ReleaseUnheard, ReportAndClaim
 from .committer import Committer
@@ -103,14 +103,16 @@ class ClaimQueue:
 
     def release(self, claimed: Sequence[ClaimedChunk], release: Release, after_seconds: float = 0.0) -> None:
         """Release chunks that no caller received and nobody has heard of since, without counting their attempts."""
-        by_owner: dict[str, list[ClaimedChunk]] = {}
+        alike: dict[tuple[str, float], list[ClaimedChunk]] = {}
         for one in claimed:
-            by_owner.setdefault(one.job.spec.owner, []).append(one)
-        for owner, some in by_owner.items():
+            # the end of such a lease does not tell whether it was heard of
+            seconds = 0.0 if ends_with_attempt(one.job, one.chunk) else after_seconds
+            alike.setdefault((one.job.spec.owner, seconds), []).append(one)
+        for (owner, seconds), some in alike.items():
             items = [(one.lease, one.chunk.lease_expire_time, release) for one in some]
             command = ReleaseUnheard(owner, items, is_reserved(some[0].job.spec.kind))
             # in a context of its own: it is no part of the call, whose deadline may be over
-            work = self._submit_release(command, after_seconds)
+            work = self._submit_release(command, seconds)
             task = asyncio.create_task(work, name="release of an unheard claim", context=Context())
             self._releases.add(task)
             task.add_done_callback(self._releases.discard)
