@@ -58,7 +58,7 @@ async def test_an_owner_sees_who_claims_over_all_replicas(keyed: Keyed, admin: K
         await at_server.claim(kind, 2, worker=f"w{number}", version="1.2", host=f"host-{number}")
     names = [f"w{number}" for number, _ in enumerate(keyed.replicas)]
     found = await listed(api, *names)
-    assert sorted(found) == names
+    assert [name for name, one in found.items() if kind in one.kinds] == names
     for number, name in enumerate(names):
         one = found[name]
         assert (list(one.kinds), list(one.owners), one.chunks) == ([kind], [owner], 2)
@@ -94,7 +94,8 @@ async def test_an_owner_sees_the_fleets_that_serve_it_and_nothing_of_the_others(
     assert ours == {f"{name}-both": ([alice], 2), f"{name}-all": ([alice], 1)}
     assert "private" not in seen
     seen = await listed(of_fleet, f"{name}-all")
-    assert {worker: (sorted(one.owners), one.chunks) for worker, one in seen.items()} == {
+    ours = {worker: (sorted(one.owners), one.chunks) for worker, one in seen.items() if worker.startswith(name)}
+    assert ours == {
         f"{name}-both": (sorted([alice, bob]), 4),
         f"{name}-bob": ([bob], 1),
         f"{name}-all": ([], 1),
