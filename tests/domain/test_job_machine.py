@@ -136,7 +136,7 @@ class JobMachine(RuleBasedStateMachine):
         if not self.held(lease):
             return
         if how == "complete":
-            self.apply(work.complete(self.job, chunk, work.WorkReport("c"), "", self.now))
+            self.apply(work.complete(self.job, chunk, work.WorkReport("c"), work.NO_RESULTS, self.now))
         elif how == "release":
             self.apply(work.release(self.job, chunk, work.NOTHING_NEW, work.Release(), self.now))
         else:
@@ -258,9 +258,9 @@ def test_ended_states_are_left_by_a_retry_alone():
 
 
 def test_a_lease_of_a_job_created_again_under_the_same_id_is_no_right():
-    spec = JobSpec("o", "j", "k", b"")
+    spec = JobSpec("o", "j", "k", b"", uid_bytes=b"1" * 16)
     first = lifecycle.create(lifecycle.NewJob(spec, [0]), "caller", 1)
     claimed = work.claim(first.job, first.chunks[0], work.Claim("w", LEASE), 2)
-    again = replace(claimed.job, spec=replace(spec, create_time=9))
+    again = replace(claimed.job, spec=replace(spec, uid_bytes=b"2" * 16))
     assert holds(lease_of(claimed.job, claimed.chunks[0]), claimed.job, claimed.chunks[0], 3)
     assert not holds(lease_of(claimed.job, claimed.chunks[0]), again, claimed.chunks[0], 3)

@@ -67,7 +67,9 @@ def test_an_attempt_that_took_too_long_fails_with_backoff_and_on_the_last_one_fo
         "the attempt took longer than its attempt_timeout of 1m30s",
     )
     assert (failed.change.type, failed.change.reason) == (ChangeType.ATTEMPT_TIMED_OUT, chunk.error.message)
-    again = work.claim(failed.job, work.due(chunk), CLAIM, end + MINUTE)
+    waited = work.lift_backoff(failed.job, chunk, end + MINUTE)
+    assert waited is not None
+    again = work.claim(waited.job, waited.chunks[0], CLAIM, end + MINUTE)
     again = beaten(again, end + 100 * SECOND)
     assert again.chunks[0].lease_expire_time == end + MINUTE + 90 * SECOND
     last = expired(again, end + MINUTE + 90 * SECOND)

@@ -26,7 +26,7 @@ from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import Cancellation
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import ChunkState
-from jobledger_service.core.model.work import NOTHING_NEW, Failure, Release, WorkReport
+from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, Release, WorkReport
 from msgspec.structs import replace
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
@@ -62,7 +62,7 @@ def lived(
                 [],
                 [beat],
                 [beat],
-                [beat, CompleteChunks(ALICE, [(one.lease, WorkReport("c"), "")])],
+                [beat, CompleteChunks(ALICE, [(one.lease, WorkReport("c"), NO_RESULTS)])],
                 [beat, FailChunks(ALICE, [(one.lease, NOTHING_NEW, Failure(error, 0.5), "f")])],
                 [ReleaseChunks(ALICE, [(one.lease, NOTHING_NEW, Release())])],
             ])

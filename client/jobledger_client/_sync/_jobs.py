@@ -2,6 +2,7 @@
 """The calls of JobService on jobs: create, read, watch and change."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Unpack
 from uuid import uuid4
@@ -20,6 +21,7 @@ from jobledger_client._enums import (
     ChunkState,
     FailurePolicy,
     JobOrder,
+    JobState,
     JobView,
     OnConflict,
     WatchMessageType,
@@ -221,12 +223,16 @@ class JobCalls:
         self,
         job_id: str,
         *,
+        uid: str = "",
         page_size: int = 0,
         page_token: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListJobEventsResponse, JobEvent]:
-        """List a job's history, oldest first, also of a deleted job. `page_size` is 1 to 500, 100 when 0."""
-        request = rpc.ListJobEventsRequest(job_id=job_id, page_size=page_size, page_token=page_token)
+        """List a job's history, oldest first, also of a deleted job. `page_size` is 1 to 500, 100 when 0.
+
+        `uid` names one of several jobs that had this job_id; empty: the present one, or else the last.
+        """
+        request = rpc.ListJobEventsRequest(job_id=job_id, uid=uid, page_size=page_size, page_token=page_token)
         return Pages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
 
     def watch(
@@ -298,7 +304,7 @@ class JobCalls:
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> Job:
-        """Return the job once it is COMPLETED, FAILED or CANCELLED, without its input and chunks.
+        """Return the job once it is COMPLETED, FAILED or CANCELLED, without its input and chunks, with its output.
 
         `timeout` None means no limit. Raises DeadlineExceededError (a TimeoutError) after it, and JobNotFoundError for
         a job that does not exist or is deleted meanwhile.
@@ -318,6 +324,11 @@ class JobCalls:
                     break
         last.ClearField("input")
         last.ClearField("chunks")
+        if last.state == JobState.COMPLETED:
+            with suppress(JobNotFoundError):  # it was deleted after its end
+                job = self.get_job(job_id, view=JobView.BASIC)
+                if job.uid == last.uid and job.HasField("output"):
+                    last.output.CopyFrom(job.output)
         return last
 
     def cancel_job(

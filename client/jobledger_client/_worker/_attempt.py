@@ -8,7 +8,6 @@ from math import inf
 from typing import Any, Protocol
 
 from jobledger.v1.worker_service_pb2 import (
-    ChunkCompletion,
     ChunkFailure,
     ChunkRelease,
     ClaimedChunk,
@@ -257,11 +256,8 @@ class Attempt:
             logger.exception("could not report the end of %s", self)
 
     async def _complete(self) -> None:
-        def completion(last: ProgressReport) -> ChunkCompletion:
-            return ChunkCompletion(lease_token=self.lease_token, progress=last, result_uri=self._context.result_uri)
-
         try:
-            await self._end(self._reports.completions, completion)
+            await self._end(self._reports.completions, self._context.completion)
         except JobledgerError as error:
             if not is_refusal(error):
                 raise

@@ -9,8 +9,9 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
+from google.protobuf.struct_pb2 import Struct
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
-from jobledger.v1.worker_service_pb2 import ClaimedChunk, ProgressReport
+from jobledger.v1.worker_service_pb2 import ChunkCompletion, ClaimedChunk, ProgressReport
 
 from jobledger_client._structs import plain, struct
 from jobledger_client._values import StructLike, delay
@@ -53,6 +54,7 @@ class ChunkContext:
         self._artifact_sizes = {name: rules.artifact_bytes(name, one) for name, one in claimed.chunk.artifacts.items()}
         self._job_artifact_sizes: dict[str, int] = {}
         self._result_uri = ""
+        self._outputs: dict[str, Struct] = {}
         self._postponed: Postponement | None = None
 
     @property
@@ -105,6 +107,45 @@ class ChunkContext:
     def result_uri(self) -> str:
         """The URI last passed to `result`; empty before."""
         return self._result_uri
+
+    @property
+    def output(self) -> dict[str, Any] | None:
+        """The chunk's result itself, at most 64 KiB encoded; None before it is set. The completion has it.
+
+        Set it to a dict with string keys and JSON values; ValueError for one that the service would refuse.
+        """
+        return self._declared("output")
+
+    @output.setter
+    def output(self, values: StructLike) -> None:
+        self._declare("output", values)
+
+    @property
+    def job_output(self) -> dict[str, Any] | None:
+        """The job's result itself, as `output`: visible once the job is COMPLETED; of several the last counts."""
+        return self._declared("job_output")
+
+    @job_output.setter
+    def job_output(self, values: StructLike) -> None:
+        self._declare("job_output", values)
+
+    def completion(self, last: ProgressReport) -> ChunkCompletion:
+        """Return the chunk's completion with its last report. The worker calls this."""
+        return ChunkCompletion(
+            lease_token=self._claimed.lease.token,
+            progress=last,
+            result_uri=self._result_uri,
+            output=self._outputs.get("output"),
+            job_output=self._outputs.get("job_output"),
+        )
+
+    def _declare(self, name: str, values: StructLike) -> None:
+        message = struct(values, name) or Struct()
+        rules.check_output(name, message)
+        self._outputs[name] = message
+
+    def _declared(self, name: str) -> dict[str, Any] | None:
+        return plain(self._outputs[name]) if name in self._outputs else None
 
     @property
     def cancelled(self) -> bool:

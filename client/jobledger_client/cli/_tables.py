@@ -221,6 +221,8 @@ def job(one: Job) -> Table:
 def outcome(one: Job) -> Text:
     """Return the outcome of an ended job, a line each: its result, error and reason of cancellation."""
     lines = [f"result: {one.result_uri}"] if one.result_uri else []
+    if one.HasField("output"):
+        lines.append(f"output: {_json.dumps(plain(one.output))}")
     if one.HasField("error"):
         chunk = f" (chunk {one.error.chunk_index})" if one.error.HasField("chunk_index") else ""
         lines.append(f"error: {one.error.code}: {one.error.message}{chunk}")
@@ -232,6 +234,7 @@ def outcome(one: Job) -> Text:
 def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     progress = one.progress
     yield "job", one.job_id
+    yield "uid", one.uid
     yield "name", one.display_name
     yield "kind", one.kind
     yield "owner", one.owner
@@ -247,6 +250,7 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "input", _json.dumps(plain(one.input)) if one.HasField("input") else ""
     yield from (("artifact", _artifact(name, artifact)) for name, artifact in sorted(one.artifacts.items()))
     yield "result", one.result_uri
+    yield "output", _json.dumps(plain(one.output)) if one.HasField("output") else ""
     yield "error", f"{one.error.code}: {one.error.message}" if one.HasField("error") else ""
     yield "cancelled", one.cancel_reason
     yield "created", formatting.local_time(one.create_time)

@@ -890,22 +890,28 @@ class ListJobEventsRequest(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """job_id is the job, which may have been deleted. A job_id that was used again has the trails of all its jobs. Required."""
+    """job_id is the job, which may have been deleted. Required."""
     page_size: _builtins.int
     """page_size is how many events to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before. Empty: the first page."""
+    uid: _builtins.str
+    """uid names one of the jobs that had this job_id, as Job.uid does; its trail is there as long as it is kept. Empty: the job
+    that has the job_id now, or else the one that had it last.
+    """
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

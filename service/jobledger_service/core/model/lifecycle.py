@@ -181,6 +181,7 @@ def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reaso
         start_time=None,
         first_failure=chunks.first_error(sweep.indexes) if left else None,
         cancel_reason="",
+        output_bytes=None,
     ).swept(sweep, NO_TOTALS)
     sums = job.progress
     percent = sums.work_done * 100 / sums.work_total

@@ -184,15 +184,28 @@ def _merged(old: Artifacts, new: Artifacts, bounds: tuple[int, int], field: str)
     return merged
 
 
-def complete(job: Job, chunk: Chunk, report: WorkReport, result_uri: str, now: int) -> Step:
+class Results(MsgStruct, frozen=True):
+    """What a completion declares: where the job's result is, and the outputs of the chunk and of the job, encoded."""
+
+    result_uri: str = ""
+    output: bytes | None = None
+    job_output: bytes | None = None
+
+
+NO_RESULTS: Final = Results()
+
+
+def complete(job: Job, chunk: Chunk, report: WorkReport, results: Results, now: int) -> Step:
     """End a held lease with success; the last completed chunk completes the job."""
     before = job.state
     job, chunk = _reported(job, chunk, report, now)
     progress = replace(chunk.progress, done=WHOLE, items_completed=chunk.items)
     new = _released(chunk, ChunkState.COMPLETED, LeaseEnd.COMPLETED, now)
     new = replace(new, progress=progress, error=None)
-    if result_uri:
-        job = replace(job, declared_result=result_uri)
+    if results.result_uri:
+        job = replace(job, declared_result=results.result_uri)
+    if results.job_output is not None:
+        job = replace(job, output_bytes=len(results.job_output))
     job = settle(job.with_chunk(chunk, new, now), now)
     return Step(job, (new,), Change(ChangeType.CHUNK_COMPLETED, chunk.worker, before, job.state, chunk.index))
 

@@ -85,14 +85,13 @@ def default_end(imported: ImportedJob) -> ChunkEnd:
     return ChunkEnd(_CHUNK_STATES[imported.state])
 
 
-def import_job(imported: ImportedJob, actor: str, now: int) -> Step:
+def import_job(imported: ImportedJob, actor: str) -> Step:
     """Return the job and its chunks as they ended, in one entry of the ledger."""
     step = create(imported.new, actor, imported.create_time)
-    spec = replace(step.job.spec, import_time=now)
     usual = _ending(imported, default_end(imported))
     chunks = tuple(_ended(imported, chunk, usual) for chunk in step.chunks)
     change = Change(ChangeType.IMPORTED, actor, None, imported.state)
-    return Step(_with_end(imported, replace(step.job, spec=spec), chunks), chunks, change)
+    return Step(_with_end(imported, step.job, chunks), chunks, change)
 
 
 def _with_end(imported: ImportedJob, job: Job, chunks: Sequence[Chunk]) -> Job:

@@ -52,9 +52,6 @@ jobs = Table(
     CheckConstraint(f"(end_time IS NOT NULL) = (state IN ({_ended}))", name="end_time_when_ended"),
 )
 
-incarnation = func.coalesce(jobs.c.import_time, jobs.c.create_time)
-"""When the ledger got a job: it tells the job from an earlier one with the same key."""
-
 # What lists walk: one order each. The columns before the time or value are given, so that the rest is in order. Entries
 # of the first never change.
 Index("jobs_by_create_time", jobs.c.owner, jobs.c.create_time, jobs.c.job_key)
@@ -160,6 +157,15 @@ unique_keys = Table(
     sqlite_with_rowid=False,
 )
 """The keys of jobs that have not ended."""
+
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
+    Column("chunk_index", Integer, primary_key=True, autoincrement=False),
+    Column("encoded", LargeBinary, nullable=False),
+)
+"""The outputs of chunks, and of jobs, encoded."""
 
 job_words = Table(
     "job_words",
