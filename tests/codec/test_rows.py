@@ -66,7 +66,7 @@ def test_the_places_of_a_body_stay():
     )
     assert kept(JOB_FIELDS, Kept.SETTLED)[:5] == settled.split()
     assert kept(JOB_FIELDS, Kept.CURRENT)[:13] == current.split()
-    assert kept(CHUNK_FIELDS, Kept.CURRENT)[:5] == ["worker", "message", "error", "start_time", "lease_duration"]
+    assert kept(CHUNK_FIELDS, Kept.CURRENT)[:4] == ["message", "error", "start_time", "lease_duration"]
 
 
 def test_each_field_of_the_contract_is_one_of_the_tables():

@@ -31,6 +31,7 @@ from jobledger_service.features.statistics.feature import statistics
 from jobledger_service.features.usage.feature import day_of
 from jobledger_service.features.usage.store import SqlUsageStore
 from jobledger_service.features.webhooks.feature import webhooks
+from jobledger_service.features.workers.feature import workers
 from jobledger_service.settings import Settings
 from sqlalchemy import func, select
 
@@ -45,7 +46,7 @@ from .conftest import Tenants
 
 DAY = 86_400
 """Seconds."""
-FORGETTING = {"retention", "limit retention", "key retention", "statistics", "webhook retention"}
+FORGETTING = {"retention", "limit retention", "key retention", "statistics", "webhook retention", "worker retention"}
 LEFT = {
     "ledger": 1,
     "webhook_checkpoint": 1,
@@ -111,12 +112,11 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
         new_id=lambda: str(uuid4()),
         sample_jitter=lambda: 0.5,
         random_bytes=bytes,
-        monotonic=time.monotonic,
         on_deletion=lambda *_: ArtifactsResult(),
         families=[expire_times(Retention()), *(make(database.dialect) for make in (limits_family, statistics_family))],
         rate_limiter=None,
     )
-    features = [make(kernel) for make in (access, limits, retention, statistics, webhooks)]
+    features = [make(kernel) for make in (access, limits, retention, statistics, webhooks, workers)]
     running = asyncio.create_task(kernel.committer.run())
     yield [one for feature in features for one in feature.duties if one.name in FORGETTING]
     kernel.committer.close()

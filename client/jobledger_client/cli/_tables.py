@@ -9,6 +9,7 @@ from jobledger.v1.chunk_pb2 import Artifact, Attempt, Chunk
 from jobledger.v1.event_pb2 import Change, JobEvent
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.webhook_pb2 import Webhook, WebhookDelivery
+from jobledger.v1.worker_service_pb2 import Worker
 from rich.table import Table
 from rich.text import Text
 
@@ -53,6 +54,20 @@ def limits(found: Iterable[Limit]) -> Table:
         number = "paused" if limit.max_running == 0 else f"{limit.max_running:,}"
         own = f"each {limit.scope.label}" if limit.inherited else ""
         _row(table, str(limit.scope), number, f"{limit.running:,}", f"{limit.waiting:,}", own)
+    return table
+
+
+def workers(found: Iterable[Worker], *, width: int) -> Table:
+    """Return workers, one a row; a wide terminal gets more columns."""
+    wide = width >= _WIDE
+    more = ("VERSION", "HOST", "UP") if wide else ()
+    table = _table("WORKER", "CHUNKS", "HEARD", *more, "KINDS", folding=("WORKER", "VERSION", "HOST", "KINDS"))
+    for worker in found:
+        up = formatting.age(worker.first_seen_time)
+        said = (formatting.one_line(worker.version), formatting.one_line(worker.host), up) if wide else ()
+        heard = f"{formatting.age(worker.last_seen_time)} ago"
+        kinds = formatting.one_line(", ".join(worker.kinds))
+        _row(table, formatting.one_line(worker.worker), f"{worker.chunks:,}", heard, *said, kinds)
     return table
 
 

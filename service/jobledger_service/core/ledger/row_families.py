@@ -55,6 +55,10 @@ class RowFamily:
         """Return the keys of more jobs that are to be locked. Nothing is locked yet, and this locks nothing."""
         return ()
 
+    def find_chunks(self) -> Iterable[ChunkKey]:
+        """Return the keys of more chunks that are to be loaded, after `find_jobs`."""
+        return ()
+
     def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
         """Lock and load rows, in the order of their keys; `jobs` are those of the batch, which are locked."""
 

@@ -21,6 +21,7 @@ from jobledger_service.core.store.writes import SweptRows, Writes
 from jobledger_service.core.store.writing import Transaction
 
 from .codec import Codec
+from .fleet_turns import FleetTurns
 from .picking import ClaimQuery, Picked, pick
 from .row_families import Needs, OpenFamily, RowFamily, open_families
 from .stored_chunks import StoredChunks
@@ -72,6 +73,7 @@ class WorkingSet:
         families: Iterable[OpenFamily],
         quiet: int,
         codec: Codec,
+        fleet_turns: FleetTurns,
     ) -> None:
         self.now = 0  # set when all rows are locked
         self.rows = 0
@@ -83,6 +85,7 @@ class WorkingSet:
         self._quiet = quiet
         self._transaction = transaction
         self._codec = codec
+        self._fleet_turns = fleet_turns
         self._segments: dict[str, JobSegments] = {}
         self._jobs: dict[str, Job] = {}
         self._chunks: dict[str, dict[int, Chunk]] = {}
@@ -103,10 +106,11 @@ class WorkingSet:
         needs = list(needs)
         chunks = {key for need in needs for key in need.chunks}
         jobs = {key for need in needs for key in need.jobs}
-        jobs.update(key for key, _ in chunks)
         families = self._families if any(map(_needs_families, needs)) else ()
         for family in families:
             jobs.update(family.find_jobs(needs))
+            chunks.update(family.find_chunks())
+        jobs.update(key for key, _ in chunks)
         self._lock(jobs)
         if queries := [need.claim_query for need in needs if need.claim_query]:
             self._pick(queries, chunks)
@@ -133,7 +137,11 @@ class WorkingSet:
         transaction = self._transaction
         for _ in range(MAX_LOOKS):
             known = len(transaction.unreadable)
-            picked = pick(queries, transaction.waiting_chunks, transaction.lock_free, shared=transaction.shared)
+            fleets = [(query.fleet, query.limit) for query in queries if query.fleet is not None]
+            turns = self._fleet_turns.find(fleets, transaction.ready_owners, shared=transaction.shared)
+            picked = pick(
+                queries, transaction.waiting_chunks, transaction.lock_free, shared=transaction.shared, turns=turns
+            )
             found = {key for one in picked for key in one.chunks}
             self._lock({key for key, _ in found} - self._jobs.keys())
             self._load_chunks(wanted.union(found))

@@ -145,7 +145,7 @@ CHUNK_FIELDS: Final = (
     Field("not_before", Kept.COLUMN),
     Field("held", Kept.COLUMN),
     Field("holds", Kept.COMPUTED),
-    Field("worker", Kept.CURRENT),
+    Field("worker", Kept.COLUMN),
     Field("progress.message", Kept.CURRENT),
     Field("error", Kept.CURRENT),
     Field("start_time", Kept.CURRENT),

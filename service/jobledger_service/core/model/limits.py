@@ -21,6 +21,8 @@ MAX_CHUNK_ARTIFACT_BYTES: Final = 256 * 1024
 
 MIN_PRIORITY: Final = 0
 MAX_PRIORITY: Final = 10
+MAX_OWNERS: Final = 100
+"""The number of owners by name that one worker may serve."""
 DEFAULT_PRIORITY: Final = 5
 
 SECOND: Final = 1_000_000

@@ -39,8 +39,8 @@ class Dialect(Protocol):
         """Statements are kept for each dialect."""
         return id(self)
 
-    def keys(self) -> Select[Any]:
-        """Return a subquery over the parameter `keys`."""
+    def keys(self, name: str = "keys") -> Select[Any]:
+        """Return a subquery over a parameter, of `key_values`."""
 
     def key_values(self, keys: Iterable[str | int]) -> object:
         """Return the value of the parameter `keys`."""

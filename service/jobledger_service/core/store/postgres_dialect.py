@@ -47,8 +47,8 @@ class Postgres(Dialect):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def keys(self) -> Select[Any]:
-        return select(func.unnest(bindparam("keys", type_=ARRAY(Text))))
+    def keys(self, name: str = "keys") -> Select[Any]:
+        return select(func.unnest(bindparam(name, type_=ARRAY(Text))))
 
     def key_values(self, keys: Iterable[str | int]) -> object:
         return list(keys)

@@ -45,8 +45,8 @@ class Sqlite(Dialect):
     kind = "sqlite"
     has_row_locks = False
 
-    def keys(self) -> Select[Any]:
-        return select(func.json_each(bindparam("keys", type_=Text)).table_valued("value").c.value)
+    def keys(self, name: str = "keys") -> Select[Any]:
+        return select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value)
 
     def key_values(self, keys: Iterable[str | int]) -> object:
         return json_text(list(keys))

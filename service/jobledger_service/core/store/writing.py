@@ -33,6 +33,7 @@ from .engines import Database
 from .entry import Entry, JobSegments, Positions, Record
 from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row
 from .new_chunks import insert_chunks
+from .ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
 from .row_sets import RowSets
 from .set_aside import SetAside
 from .sweeping import JobSweeps, SweepStatements, waiting_values
@@ -96,6 +97,7 @@ class Statements:
             .with_for_update(skip_locked=True)
         )
         self.waiting = WaitingChunks(dialect)
+        self.ready_owners = ReadyOwners(dialect)
 
 
 class Transaction(JobSweeps):
@@ -126,6 +128,10 @@ class Transaction(JobSweeps):
         Those that could not be read of late are passed over.
         """
         return self._statements.waiting.read(self.connection, wanted, self._set_aside.names())
+
+    def ready_owners(self, wanted: ReadyOwnersQuery) -> list[ReadyOwner]:
+        """Return owners with waiting chunks, the most urgent first, but for those that could not be read of late."""
+        return self._statements.ready_owners.read(self.connection, wanted, self._set_aside.names())
 
     def lock_free(self, keys: Collection[str]) -> Collection[str]:
         """Lock those of some jobs that no other replica holds, and return them.

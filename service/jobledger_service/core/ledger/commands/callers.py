@@ -32,7 +32,7 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
     Raises RequestIdReused for other content; JobUnreadable.
     """
     known = work.family(RequestIds).find(keys[0]) if keys else None
-    if known is None:
+    if known is None or known.job_key is None:
         return None
     if known.fingerprint != fingerprint:
         raise RequestIdReused(request_id, job_id_of(known.job_key))

@@ -1,6 +1,6 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
-from .access import api_keys, usage
+from .access import api_keys, of_fleets, usage, workers
 from .figures import (
     chunk_counts,
     counts,
@@ -25,6 +25,7 @@ from .jobs import (
     jobs,
     leased,
     of_service,
+    of_workers,
     outputs,
     parked,
     runs,
@@ -65,7 +66,9 @@ __all__ = [
     "limits_spreading",
     "limits_unused",
     "metadata",
+    "of_fleets",
     "of_service",
+    "of_workers",
     "outputs",
     "over",
     "parked",
@@ -85,4 +88,5 @@ __all__ = [
     "waiting",
     "webhook_checkpoint",
     "webhooks",
+    "workers",
 ]

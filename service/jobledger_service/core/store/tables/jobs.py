@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     ForeignKey,
     Identity,
     Index,
@@ -116,9 +117,11 @@ Index(
     postgresql_where=waiting,
 )
 Index("chunks_leased", chunks.c.lease_expire_time, sqlite_where=leased, postgresql_where=leased)
+Index("chunks_of_workers", chunks.c.worker, chunks.c.owner, sqlite_where=leased, postgresql_where=leased)
 Index("chunks_delayed", chunks.c.not_before, sqlite_where=delayed, postgresql_where=delayed)
 
-of_service = waiting & chunks.c.kind.in_([literal_column(f"'{kind}'") for kind in SERVICE_KINDS])
+_service_kinds: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
+of_service = waiting & chunks.c.kind.in_(_service_kinds)
 Index(
     "chunks_of_service",
     chunks.c.owner,
@@ -149,6 +152,16 @@ Index(
     attempts.c.job_key,
     sqlite_where=had_task,
     postgresql_where=had_task,
+)
+
+of_workers = waiting & chunks.c.kind.not_in(_service_kinds)
+Index(
+    "chunks_of_owners",
+    chunks.c.kind,
+    chunks.c.priority,
+    chunks.c.owner,
+    sqlite_where=of_workers,
+    postgresql_where=of_workers,
 )
 
 runs = Table(
