@@ -15,7 +15,14 @@ from jobledger.v1.admin_service_pb2 import (
 )
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import GetJobRequest, ListJobsRequest
-from jobledger.v1.worker_service_pb2 import ClaimChunkRequest, ClaimChunksRequest, ClaimedChunk, WatchLeasesRequest
+from jobledger.v1.worker_service_pb2 import (
+    ChunkCompletion,
+    ClaimChunkRequest,
+    ClaimChunksRequest,
+    ClaimedChunk,
+    CompleteChunksRequest,
+    WatchLeasesRequest,
+)
 
 from tests.access.conftest import As, Keyed
 from tests.support.api import fresh_kind
@@ -225,6 +232,40 @@ async def test_a_revoked_key_ends_a_waiting_claim_of_its_fleet(admin: KeyedApi, 
     with refused(StatusCode.UNAUTHENTICATED, "API_KEY_REVOKED"):
         async with asyncio.timeout(BOUND):
             await waiting
+
+
+async def test_a_repeated_claim_answers_with_the_leases_of_the_owners_that_its_own_key_serves(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
+):
+    await jobs(tenants, kind, {ALICE: 1, BOB: 1})
+    request_id = fresh_kind()
+    claimed = await fleet.claim(kind, 2, request_id=request_id)
+    assert sorted(owners_of(claimed)) == [ALICE, BOB]
+    own = as_holder(admin, (await admin.make(WORKER, owner="fleet")).token)
+    some = await serving(admin, as_holder, BOB)
+    assert sorted(owners_of(await fleet.claim(kind, 2, request_id=request_id))) == [ALICE, BOB]
+    assert owners_of(await some.claim(kind, 2, request_id=request_id)) == [BOB]
+    assert owners_of(await own.claim(kind, 2, request_id=request_id)) == []
+    ending = CompleteChunksRequest(
+        completions=[ChunkCompletion(lease_token=claimed[0].lease.token)],
+        claim=ClaimChunksRequest(kinds=[kind], worker="w", request_id=request_id),
+    )
+    assert owners_of(list((await own.work.CompleteChunks(ending)).claimed)) == []
+
+
+async def test_a_claim_is_repeated_with_another_key_when_its_own_was_revoked(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], kind: str
+):
+    await jobs(tenants, kind, {ALICE: 2, BOB: 1})
+    made = await admin.make(WORKER, owner="fleet", served_owners=[ALICE, BOB])
+    request_id = fresh_kind()
+    claimed = await as_holder(admin, made.token).claim(kind, 3, request_id=request_id)
+    rotated = await admin.admin.RotateApiKey(RotateApiKeyRequest(key_id=made.api_key.key_id))
+    await admin.admin.RevokeApiKey(RevokeApiKeyRequest(key_id=made.api_key.key_id))
+    new = as_holder(admin, rotated.token)
+    again = await new.claim(kind, 3, request_id=request_id)
+    assert [one.lease.token for one in again] == [one.lease.token for one in claimed]
+    assert [result.status for result in await new.complete(*claimed)] == [OK] * 3
 
 
 async def test_keys_say_whom_they_serve_and_a_rotated_key_serves_the_same(admin: KeyedApi):

@@ -72,7 +72,9 @@ def next_chunks(request: api.CompleteChunksRequest | api.FailChunksRequest, call
 def _claim_chunks(
     checks: Checks, request: api.ClaimChunksRequest, caller: Caller, path: str = ""
 ) -> commands.ClaimChunks:
-    checks.count(f"{path}kinds", len(request.kinds), 100, min_count=0 if request.job_ids else 1)
+    checks.count(f"{path}kinds", len(request.kinds), 100)
+    if not (request.kinds or request.job_ids):
+        checks.fault(f"{path}kinds", "is required without job_ids")
     for index, kind in enumerate(request.kinds):
         checks.kind(f"{path}kinds[{index}]", kind)
         checks.not_reserved(f"{path}kinds[{index}]", kind)
@@ -88,17 +90,15 @@ def _claim_chunks(
     by = _claim(checks, request, path=path)
     kinds = tuple(sorted(set(request.kinds)))
     served = _served(checks, request, caller, path)
+    job_keys: tuple[str, ...] = ()
     if request.job_ids:
         owner, served = _only(checks, served, caller, path), None
         job_keys = tuple(sorted({job_key(owner, job_id) for job_id in request.job_ids}))
-        limit = request.max_chunks or 1
-        return commands.ClaimChunks(caller.owner, (), limit, by, job_keys, request_id=request.request_id)
-    if served is not None and len(served.names) * len(kinds) > MAX_NAMED_QUEUES:
+    elif served is not None and len(served.names) * len(kinds) > MAX_NAMED_QUEUES:
         got = f"{len(kinds)} kinds of {len(served.names)} owners"
         checks.fault(f"{path}kinds", f"must be at most {MAX_NAMED_QUEUES:,}, times the named owners; got {got}")
-    return commands.ClaimChunks(
-        caller.owner, kinds, request.max_chunks or 1, by, served=served, request_id=request.request_id
-    )
+    limit, serves = request.max_chunks or 1, served_by(caller)
+    return commands.ClaimChunks(caller.owner, kinds, limit, by, job_keys, served, serves, request.request_id)
 
 
 def _served(checks: Checks, request: api.ClaimChunksRequest, caller: Caller, path: str) -> Owners | None:

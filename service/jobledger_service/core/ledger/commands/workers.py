@@ -61,6 +61,8 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
     job_keys: tuple[str, ...] = ()
     served: Owners | None = None
     """The owners whose chunks it may lease, None for its own."""
+    serves: Owners | None = None
+    """The owners whose chunks its caller may hold, whatever it claims now; None for its own."""
     request_id: str = ""
     """With it, a repeated claim is answered with the leases of the first that are still held."""
 
@@ -96,11 +98,14 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
     def _held_before(self, work: WorkingSet) -> list[ChunkKey]:
         """Extend the leases that this request was granted before, and return their chunks."""
         known = work.family(RequestIds).find(claim_key(self.owner, self.request_id))
+        owners = self.serves or Owners(frozenset({self.owner}))
         held = []
         for lease in known.leases if known else ():
             job = work.find(lease.job_key)
+            if job is None or job.spec.owner not in owners:  # claimed with a key that serves more than this one
+                continue
             with suppress(JobUnreadable, ChunkNotFound):
-                if job is not None and holds(lease, job, chunk := work.chunk(job, lease.index), work.now):
+                if holds(lease, job, chunk := work.chunk(job, lease.index), work.now):
                     work.apply(rules.heartbeat(job, chunk, rules.NOTHING_NEW, self.by.lease_duration, work.now))
                     work.mark_claimed((job.key, chunk.index))
                     held.append((job.key, chunk.index))
