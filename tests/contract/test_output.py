@@ -148,10 +148,11 @@ async def test_a_repeated_or_late_completion_declares_nothing(api: Api, kind: st
     assert not (await shown(api, other.job_id)).chunks[0].HasField("output")
 
 
-async def test_a_retry_drops_the_output_of_the_job_and_keeps_those_of_completed_chunks(api: Api, kind: str):
+async def test_a_retry_keeps_what_completed_chunks_declared_for_themselves_and_for_the_job(api: Api, kind: str):
     job = await api.create(kind, item_count=2, chunk_size=1)
     first, second = await api.claim(kind, 2)
-    await api.complete(first, output=struct(mine=1), job_output=struct(of="the first run"))
+    declared = {"job_output": struct(of="the first run"), "result_uri": "s3://bucket/first"}
+    await api.complete(first, output=struct(mine=1), **declared)
     await api.fail(second, not_retryable=True)
     failed = await shown(api, job.job_id)
     assert (failed.state, failed.HasField("output")) == (FAILED, False)
@@ -159,7 +160,8 @@ async def test_a_retry_drops_the_output_of_the_job_and_keeps_those_of_completed_
     [second] = await api.claim(kind)
     await api.complete(second)
     ended = await shown(api, job.job_id)
-    assert (ended.state, ended.HasField("output"), ended.chunks[0].output) == (COMPLETED, False, struct(mine=1))
+    assert (ended.state, ended.chunks[0].output) == (COMPLETED, struct(mine=1))
+    assert {"job_output": ended.output, "result_uri": ended.result_uri} == declared
 
 
 async def test_a_retried_job_may_declare_another(api: Api, kind: str):

@@ -117,10 +117,10 @@ def create(
             request_id=request_id,
             validate_only=validate_only,
         )
-        if validate_only:
-            session.print_note(f"the request is valid, and no job was created: {response.job.job_id}")
-        elif not response.created:
+        if not response.created:
             session.print_note(f"the job exists: {response.job.job_id}")
+        elif validate_only:
+            session.print_note(f"the request is valid, and no job was created: {response.job.job_id}")
         return _print_created(session, client, response, wait=wait)
 
 

@@ -31,7 +31,7 @@ class _ChunkStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChunkState
     CHUNK_STATE_UNSPECIFIED: _ChunkState.ValueType  # 0
     """CHUNK_STATE_UNSPECIFIED is never returned; in a filter it is refused."""
     CHUNK_STATE_PENDING: _ChunkState.ValueType  # 1
-    """CHUNK_STATE_PENDING is waiting for a worker, or for `not_before` after a failed attempt."""
+    """CHUNK_STATE_PENDING is waiting for a worker, or until its holds are lifted."""
     CHUNK_STATE_PROCESSING: _ChunkState.ValueType  # 2
     """CHUNK_STATE_PROCESSING is held by a worker under a lease."""
     CHUNK_STATE_COMPLETED: _ChunkState.ValueType  # 3
@@ -47,7 +47,7 @@ class ChunkState(_ChunkState, metaclass=_ChunkStateEnumTypeWrapper):
 CHUNK_STATE_UNSPECIFIED: ChunkState.ValueType  # 0
 """CHUNK_STATE_UNSPECIFIED is never returned; in a filter it is refused."""
 CHUNK_STATE_PENDING: ChunkState.ValueType  # 1
-"""CHUNK_STATE_PENDING is waiting for a worker, or for `not_before` after a failed attempt."""
+"""CHUNK_STATE_PENDING is waiting for a worker, or until its holds are lifted."""
 CHUNK_STATE_PROCESSING: ChunkState.ValueType  # 2
 """CHUNK_STATE_PROCESSING is held by a worker under a lease."""
 CHUNK_STATE_COMPLETED: ChunkState.ValueType  # 3
@@ -411,7 +411,9 @@ class Chunk(_message.Message):
 
     @_builtins.property
     def not_before(self) -> _timestamp_pb2.Timestamp:
-        """not_before is the earliest time of the next attempt after a failed one. Absent when the chunk may be claimed at once."""
+        """not_before is the earliest time of the next attempt, after a failed one or a release with a delay. Absent unless the chunk
+        waits for it: see holds.
+        """
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedScalarFieldContainer[Global___HoldReason.ValueType]:

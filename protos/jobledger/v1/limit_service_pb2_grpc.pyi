@@ -37,8 +37,11 @@ class LimitServiceStub:
     the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
     while it was there: those from before neither count nor wait.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
-    also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
+    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
+    DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
+    after the time in RetryInfo. The limits are those of the key's owner.
     """
 
     @_typing.overload
@@ -76,8 +79,11 @@ class LimitServiceAsyncStub(LimitServiceStub):
     the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
     while it was there: those from before neither count nor wait.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
-    also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
+    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
+    DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
+    after the time in RetryInfo. The limits are those of the key's owner.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -111,8 +117,11 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
     while it was there: those from before neither count nor wait.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
-    also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
+    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
+    DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
+    after the time in RetryInfo. The limits are those of the key's owner.
     """
 
     @_abc_1.abstractmethod

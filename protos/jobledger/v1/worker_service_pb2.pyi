@@ -200,8 +200,8 @@ class ClaimChunksRequest(_message.Message):
     """worker names the worker, for people and the audit trail: 1 to 256 characters. Required."""
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, unique among the claims of the key's owner, remembered for 5 minutes. While
-    any chunk that the request leased is still held, the same request_id answers with those that are, whatever else the request
-    says, and extends their leases. Empty: no protection.
+    any chunk that the request leased is still held, the same request_id answers with those that are, as far as the key serves
+    their owners, whatever else the request says, and extends their leases. Empty: no protection.
     """
     version: _builtins.str
     """version is the version of the worker's code, for people, at most 64 characters. Empty: not said."""
@@ -647,7 +647,7 @@ class ChunkCompletion(_message.Message):
     @_builtins.property
     def job_output(self) -> _struct_pb2.Struct:
         """job_output declares the job's result itself, with the same rules; it shows once the job is COMPLETED, and the last one
-        declared holds. RetryJob drops it. Absent: none is declared here, and an earlier one stays.
+        declared holds, also over RetryJob. Absent: none is declared here, and an earlier one stays.
         """
 
     def __init__(

@@ -62,7 +62,7 @@ class Checks(FieldChecks):
         """Return a time of a job's own, in microseconds, which must not be before 1970."""
         time = self.time(field, value)
         if time < 0:
-            self.fault(field, "must not be before 1970-01-01T00:00:00Z")
+            self.fault(field, f"value {value.ToJsonString()} must not be before 1970-01-01T00:00:00Z")
         return time
 
     def uri(self, field: str, value: str) -> None:

@@ -150,10 +150,9 @@ def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
     checks.kind("kind", request.kind)
     checks.not_reserved("kind", request.kind)
     checks.at_most("display_name", request.display_name, 1_024)
-    checks.at_most("unique_key", request.unique_key, MAX_UNIQUE_KEY_BYTES)
-    if len(request.unique_key.encode()) > MAX_UNIQUE_KEY_BYTES >= len(request.unique_key):
-        size = len(request.unique_key.encode())
+    if (size := len(request.unique_key.encode())) > MAX_UNIQUE_KEY_BYTES:
         checks.fault("unique_key", f"must have at most {MAX_UNIQUE_KEY_BYTES} bytes; got {size}")
+    checks.at_most("unique_key", request.unique_key, size)
 
 
 def _refuses_conflict(checks: Checks, request: api.CreateJobRequest) -> bool:

@@ -189,7 +189,6 @@ def _new_run(job: Job, now: int) -> Job:
         retry_time=now,
         start_time=None,
         cancel_reason="",
-        output_bytes=None,
         progress=replace(sums, percent=percent, rate=None, stage="", stage_percent=None, message=""),
     )
 
