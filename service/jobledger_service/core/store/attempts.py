@@ -35,7 +35,7 @@ from .unreadable_rows import UnreadableRows
 _NAMES: Final = ("chunk_index", "attempt_number", "outcome", "task_id", "worker", "attempt_end_time", "current")
 _ORDER: Final[list[ColumnElement[Any]]] = [literal_column("chunk_index"), literal_column("attempt_number")]
 _ROW_BYTES: Final = 100
-"""Bytes of an attempt in a reply, beside its body, its worker and its task's id."""
+"""Bytes of an attempt in a reply, beside its body, its task's id and its worker."""
 
 
 def let_go(job: Job, chunk: Chunk) -> Iterator[Row]:
@@ -152,8 +152,7 @@ def _page(dialect: Dialect, *arms: Select[Any]) -> Select[Any]:
     """
     merged = union_all(*(dialect.merged_walk(arm, _ORDER) for arm in arms))
     one = merged.order_by(*_ORDER).limit(bindparam("most", type_=Integer)).subquery()
-    texts = func.length(one.c.task_id) + func.length(one.c.worker)
-    size = func.length(one.c.current) + 4 * texts + _ROW_BYTES
+    size = func.length(one.c.current) + 4 * func.length(one.c.task_id + one.c.worker) + _ROW_BYTES
     order = (one.c.chunk_index, one.c.attempt_number)
     measured = select(
         one,
