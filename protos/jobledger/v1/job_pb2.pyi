@@ -439,8 +439,8 @@ class Job(_message.Message):
     revision: _builtins.int
     """revision is the job's own version, from 1, one more with each committed change. Extending a lease is not a change."""
     etag: _builtins.str
-    """etag names this revision of this job, for CancelJob, RetryJob, UpdateJob and DeleteJob. Opaque. Empty in the
-    answer to validate_only.
+    """etag names this revision of this job, for CancelJob, RetryJob, UpdateJob and DeleteJob. Opaque. Of no
+    use in the answer to validate_only.
     """
     cancel_reason: _builtins.str
     """cancel_reason is the reason given to CancelJob. Empty unless CANCELLING or CANCELLED, or when no reason was given."""

@@ -276,9 +276,7 @@ class Job(MsgStruct, frozen=True):
 
     @property
     def etag(self) -> str:
-        """The tag of this revision of this job, empty before its creation; one created again under its id has others."""
-        if self.spec.uid_bytes == NO_UID:
-            return ""
+        """The tag of this revision of this job; a job created again under the same id has other etags."""
         random = self.spec.uid_bytes[8:].hex()  # that of a UUIDv7: the tag is stored with each change
         return f"{random}-{self.revision:x}"
 
