@@ -18,8 +18,8 @@ from jobledger_service.cli.main import cli as server_cli
 
 from tests.conftest import StartServer
 from tests.docs.documents import ROOT, SHELL_COMMANDS, TARGET, Command
-from tests.foreign.test_buf_curl import BUF, FLAGS
 from tests.support.bounds import BOUND
+from tests.support.foreign import BUF, FLAGS
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the examples see messages, not the store")

@@ -1,57 +1,19 @@
 """A client that knows nothing of Jobledger but its reflection, `buf curl`, drives the running server."""
 
 import asyncio
-import base64
-import json
-import sys
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, UpdateJobRequest
 
 from tests.support.api import Api
-from tests.support.bounds import BOUND
+from tests.support.foreign import Refusal, buf_curl
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("a foreign client sees messages, not the store")
 
-BUF = Path(sys.executable).with_name("buf")
-FLAGS = ["--protocol", "grpc", "--http2-prior-knowledge", "--reflect"]
 JOBS = "jobledger.v1.JobService"
-
-
-@dataclass
-class Answer:
-    """What `buf curl` printed, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def messages(self) -> list[dict]:
-        """Return the JSON messages of a stream, or the one of a call."""
-        decoder, rest, found = json.JSONDecoder(), self.out.lstrip(), []
-        while rest:
-            message, end = decoder.raw_decode(rest)
-            found.append(message)
-            rest = rest[end:].lstrip()
-        return found
-
-
-async def buf_curl(target: str, method: str, *flags: str, data: dict | None = None) -> Answer:
-    """Call a method, with data as JSON, and return what was printed."""
-    request = [] if data is None else ["--data", json.dumps(data)]
-    url = f"http://{target}/{method}".rstrip("/")
-    process = await asyncio.create_subprocess_exec(
-        BUF, "curl", *FLAGS, *flags, *request, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await asyncio.wait_for(process.communicate(), BOUND)
-    assert process.returncode is not None
-    return Answer(process.returncode, out.decode(), err.decode())
 
 
 async def called(server: Server, method: str, data: dict) -> list[dict]:
@@ -104,16 +66,10 @@ async def test_it_resumes_a_watch_from_the_cursor_of_a_list(server: Server, api:
 
 
 async def test_the_details_of_an_error_are_readable(server: Server, kind: str):
-    answer = await buf_curl(server.target, f"{JOBS}/CreateJob", data={"kind": kind, "priority": 11})
-    error = json.loads(answer.err)
-    assert answer.code != 0
-    assert error["code"] == "invalid_argument"
-    details = {detail["type"]: base64.b64decode(detail["value"] + "==") for detail in error["details"]}
-    info = ErrorInfo.FromString(details["google.rpc.ErrorInfo"])
-    assert (info.reason, info.domain) == ("INVALID_FIELD", "jobledger")
-    [violation] = BadRequest.FromString(details["google.rpc.BadRequest"]).field_violations
-    assert violation.field == "priority"
-    assert violation.description
+    refusal = Refusal.of(await buf_curl(server.target, f"{JOBS}/CreateJob", data={"kind": kind, "priority": 11}))
+    assert (refusal.code, refusal.reason, refusal.domain) == ("invalid_argument", "INVALID_FIELD", "jobledger")
+    assert list(refusal.fields) == ["priority"]
+    assert all(refusal.fields.values())
 
 
 async def test_it_shows_a_job_whose_every_value_is_at_its_edge(api: Api, server: Server, kind: str):

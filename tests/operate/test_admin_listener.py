@@ -16,12 +16,12 @@ from jobledger_service.cli.startup_checks import check_settings
 from jobledger_service.settings import InvalidSettingError, Settings
 
 from tests.conftest import QUICK
-from tests.foreign.test_buf_curl import buf_curl
 from tests.operate.conftest import Start, ask_health, lines
 from tests.support.api import Api
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.errors import read, refused
+from tests.support.foreign import buf_curl
 from tests.support.keys import CALLER, KeyedApi, first_key
 from tests.support.server import Server
 from tests.test_server import refused_to_start

@@ -22,13 +22,13 @@ from jobledger_service.core.model.vitals import StoreVitals
 from jobledger_service.features.health.rules import Status, Thresholds, Vitals, findings, verdict
 
 from tests.conftest import QUICK
-from tests.foreign.test_buf_curl import buf_curl
 from tests.operate.conftest import Start, ask_health, health
 from tests.operate.test_admin_listener import admin_target
 from tests.operate.test_metrics import Connect
 from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.errors import refused
+from tests.support.foreign import buf_curl
 from tests.support.keys import KeyedApi, first_key
 from tests.support.postgres import read_only, shut_off
 from tests.support.server import BOUND, Server
