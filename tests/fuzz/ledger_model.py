@@ -45,6 +45,7 @@ class Chunk:
     attempt: int = 0
     percent: int = 0
     task_id: str = ""
+    output: int | None = None
     holder: "Lease | None" = None
     ended: str = ""
     tries: list[list[object]] = field(default_factory=list)
@@ -75,6 +76,9 @@ class Job:
     percent: float = 0
     cancel_reason: str = ""
     error_of: int | None = None
+    begins_later: bool = False
+    output: int | None = None
+    """What was declared last; it shows once the job is COMPLETED."""
     history: list[JobState] = field(default_factory=list)
     deleted: bool = False
 
@@ -119,6 +123,8 @@ class Ledger:
     def __init__(self) -> None:
         self.jobs: dict[tuple[str, str], Job] = {}
         self.gone: list[Job] = []
+        self.claims: dict[tuple[str, str], list[Lease]] = {}
+        """What was leased by the caller and the id of a request."""
         self._number = 0
 
     def of(self, owner: str) -> list[Job]:
@@ -150,15 +156,21 @@ class Ledger:
 
     def waiting(self, owner: str, kinds: Sequence[str]) -> list[tuple[Job, Chunk]]:
         """Return what a claim gets, in order: the most urgent job first, then the oldest, then by index."""
-        jobs = [job for job in self.of(owner) if job.kind in kinds]
+        jobs = [job for job in self.of(owner) if job.kind in kinds and not job.begins_later]
         jobs.sort(key=lambda job: (-job.priority, job.number))
         return [(job, chunk) for job in jobs for chunk in job.in_states((CHUNK_PENDING,))]
 
-    def claim(self, owner: str, kinds: Sequence[str], limit: int) -> list[Lease]:
-        """Lease what waits."""
+    def claim(self, owner: str, kinds: Sequence[str], limit: int, request: tuple[str, str] | None) -> list[Lease]:
+        """Lease what waits, or return what the same request leased before and is still held."""
+        before = self.claims.get(request, []) if request else []
+        if held := [lease for lease in before if lease.holds(lease.job.owner)]:
+            return held
         found = self.waiting(owner, kinds)[:limit]
         with self._commit(job for job, _ in found):
-            return [self._lease(job, chunk, "") for job, chunk in found]
+            leases = [self._lease(job, chunk, "") for job, chunk in found]
+        if request and leases:
+            self.claims[request] = leases
+        return leases
 
     def claim_one(self, owner: str, job_id: str, index: int, task_id: str) -> Lease:
         """Lease one chunk, or return the lease that its task holds."""
@@ -168,7 +180,7 @@ class Ledger:
         chunk = job.chunks[index]
         if chunk.state == CHUNK_PROCESSING and task_id and chunk.task_id == task_id and chunk.holder:
             return chunk.holder
-        if chunk.state != CHUNK_PENDING:
+        if chunk.state != CHUNK_PENDING or job.begins_later:
             raise Refused("CHUNK_NOT_CLAIMABLE")
         with self._commit([job]):
             return self._lease(job, chunk, task_id)
@@ -195,12 +207,17 @@ class Ledger:
                 statuses.append(CANCEL_REQUESTED if lease.job.state == CANCELLING else OK)
         return statuses
 
-    def end(self, owner: str, leases: Sequence[Lease], how: str, percent: int | None) -> list[Result]:
-        """End leases: "complete", "fail", "fail for good" or "release"; `percent` is the last report of each."""
-        with self._commit(lease.job for lease in leases):
-            return [self._end(owner, lease, how, percent or 0) for lease in leases]
+    def end(
+        self, owner: str, leases: Sequence[Lease], how: str, percent: int | None, output: int | None
+    ) -> list[Result]:
+        """End leases: "complete", "fail", "fail for good" or "release".
 
-    def _end(self, owner: str, lease: Lease, how: str, percent: int) -> Result:
+        `percent` is the last report of each, and `output` what a completion declares for the chunk and for its job.
+        """
+        with self._commit(lease.job for lease in leases):
+            return [self._end(owner, lease, how, percent or 0, output) for lease in leases]
+
+    def _end(self, owner: str, lease: Lease, how: str, percent: int, output: int | None) -> Result:
         job, chunk, kind = lease.job, lease.chunk, how.partition(" ")[0]
         if lease.ended_by(owner, kind):
             return OK, chunk.state
@@ -212,7 +229,8 @@ class Ledger:
         stopping = job.state == CANCELLING
         match kind:
             case "complete":
-                chunk.state = CHUNK_COMPLETED
+                chunk.state, chunk.output = CHUNK_COMPLETED, output
+                job.output = job.output if output is None else output
             case "release":
                 chunk.state = CHUNK_CANCELLED if stopping else CHUNK_PENDING
                 chunk.attempt -= 0 if stopping else 1
@@ -263,6 +281,7 @@ class Ledger:
             if ended:
                 job.state, job.percent, job.cancel_reason = QUEUED, 0, ""
                 job.retry_count += 1
+                job.begins_later = False
             job.error_of = next((chunk.index for chunk in job.in_states((CHUNK_FAILED,))), None)
             _sum_up(job)
         return job

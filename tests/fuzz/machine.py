@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from jobledger.v1 import job_service_pb2 as jobs_pb
 from jobledger.v1 import worker_service_pb2 as work_pb
-from jobledger.v1.chunk_pb2 import AttemptOutcome
+from jobledger.v1.chunk_pb2 import AttemptOutcome, HoldReason
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
 from jobledger.v1.job_pb2 import Job as Shown
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
@@ -37,6 +38,8 @@ from tests.support.states import (
 from tests.support.watching import DELETED
 
 OWNERS = ("alice", "bob")
+FLEET = "fleet"
+"""The caller whose key serves the owners, and nothing else of them."""
 HOUR = {"seconds": 3_600}
 STATES = (QUEUED, RUNNING, CANCELLING, COMPLETED, FAILED, CANCELLED)
 CHUNK_STATES = {
@@ -125,6 +128,7 @@ class LedgerMachine(RuleBasedStateMachine):
         attempts=st.integers(1, 3),
         fail_fast=st.booleans(),
         limited=st.booleans(),
+        later=st.sampled_from([False, False, False, True]),
         again=st.booleans(),
     )
     def create(
@@ -137,9 +141,10 @@ class LedgerMachine(RuleBasedStateMachine):
         attempts: int,
         fail_fast: bool,
         limited: bool,
+        later: bool,
         again: bool,
     ) -> None:
-        """Create a job, perhaps with time limits that it does not reach.
+        """Create a job, perhaps with limits that it does not reach, or with a time to begin at that does not come.
 
         It is now and then under the id of one that was deleted, or that the other owner has.
         """
@@ -157,6 +162,9 @@ class LedgerMachine(RuleBasedStateMachine):
             else FailurePolicy.FAILURE_POLICY_RUN_ALL,
             run_timeout=HOUR if limited else None,
             attempt_timeout=HOUR if limited else None,
+            labels={"a": "x"} if limited else {},
+            limited_labels=["a"] if limited else [],
+            schedule_time=datetime.now(UTC) + timedelta(hours=1) if later else None,
         )
         sizes = [0]
         if items is not None:
@@ -166,7 +174,9 @@ class LedgerMachine(RuleBasedStateMachine):
         output = self._call(owner, "CreateJob", request)
         assert output.created
         assert output.job.run_timeout == output.job.attempt_timeout == request.run_timeout
-        self.ledger.create(Job(owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast))
+        job = Job(owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast)
+        job.labels, job.begins_later = dict(request.labels), later
+        self.ledger.create(job)
         self.requests.append((owner, request))
 
     @precondition(lambda self: self.requests)
@@ -178,16 +188,31 @@ class LedgerMachine(RuleBasedStateMachine):
         if (owner, request.job_id) in self.ledger.jobs and newest is request:
             assert not self._call(owner, "CreateJob", request).created
 
-    @rule(owner=owners, kinds=st.sampled_from([[0], [1], [0, 1], [1, 0]]), limit=st.integers(1, 4))
-    def claim(self, owner: str, kinds: list[int], limit: int) -> None:
-        """Claim what is most urgent."""
-        names = [self.kinds[kind] for kind in kinds]
-        request = work_pb.ClaimChunksRequest(kinds=names, max_chunks=limit, worker="w", lease_duration=HOUR)
-        given = self._call(owner, "ClaimChunks", request).chunks
-        leases = self.ledger.claim(owner, names, limit)
+    @rule(
+        owner=owners,
+        kinds=st.sampled_from([[0], [1], [0, 1], [1, 0]]),
+        limit=st.integers(1, 4),
+        number=st.none() | st.integers(0, 2),
+        fleet=st.booleans(),
+    )
+    def claim(self, owner: str, kinds: list[int], limit: int, number: int | None, fleet: bool) -> None:
+        """Claim what is most urgent, as the owner or as a fleet, perhaps with the request_id of an earlier claim."""
+        names, caller = [self.kinds[kind] for kind in kinds], FLEET if fleet else owner
+        request_id = "" if number is None else f"{self.kinds[0]}-{number}"
+        request = work_pb.ClaimChunksRequest(
+            kinds=names,
+            owners=[owner],
+            max_chunks=limit,
+            worker="w",
+            lease_duration=HOUR,
+            request_id=request_id,
+        )
+        given = self._call(caller, "ClaimChunks", request).chunks
+        leases = self.ledger.claim(owner, names, limit, (caller, request_id) if request_id else None)
+        assert [one.owner for one in given] == [one.job.owner for one in leases]
         assert [(one.job_id, one.chunk.index) for one in given] == [(one.job.job_id, one.chunk.index) for one in leases]
         for lease, one in zip(leases, given, strict=True):
-            self.tokens[lease] = one.lease.token
+            assert self.tokens.setdefault(lease, one.lease.token) == one.lease.token
 
     @precondition(lambda self: self.requests)
     @rule(owner=owners, number=numbers, index=st.integers(0, 4), task_id=st.sampled_from(["", "t1", "t2"]))
@@ -218,15 +243,16 @@ class LedgerMachine(RuleBasedStateMachine):
         chosen=st.lists(numbers, min_size=1, max_size=3),
         how=st.sampled_from(["complete", "complete", "fail", "fail for good", "release"]),
         percent=st.none() | st.integers(0, 100),
+        output=st.none() | st.integers(0, 9),
     )
-    def end(self, owner: str, chosen: list[int], how: str, percent: int | None) -> None:
+    def end(self, owner: str, chosen: list[int], how: str, percent: int | None, output: int | None) -> None:
         """End some leases, whosever they are, also those that have ended before."""
         leases = self._leases(chosen)
         last = {} if percent is None else {"percent": percent}
-        request = _ending([self.tokens[one] for one in leases], how, last)
+        request = _ending([self.tokens[one] for one in leases], how, last, {} if output is None else {"n": output})
         method = {"c": "CompleteChunks", "f": "FailChunks", "r": "ReleaseChunks"}[how[0]]
         results = self._call(owner, method, request).results
-        expected = self.ledger.end(owner, leases, how, percent)
+        expected = self.ledger.end(owner, leases, how, percent, output)
         assert [(result.status, result.chunk_state) for result in results] == expected
 
     @precondition(lambda self: self.requests)
@@ -377,11 +403,12 @@ class LedgerMachine(RuleBasedStateMachine):
         return all_of_them
 
 
-def _ending(tokens: Sequence[str], how: str, last: dict[str, int]) -> Any:
-    """Return the request that ends leases; `last` is the last report of each."""
+def _ending(tokens: Sequence[str], how: str, last: dict[str, int], output: dict[str, int]) -> Any:
+    """Return the request that ends leases; `last` is the last report of each, `output` what completions declare."""
     each = [{"lease_token": token, "progress": last} for token in tokens]
     if how == "complete":
-        return work_pb.CompleteChunksRequest(completions=each)
+        declared = {"output": output, "job_output": output} if output else {}
+        return work_pb.CompleteChunksRequest(completions=[one | declared for one in each])
     if how == "release":
         return work_pb.ReleaseChunksRequest(releases=each)
     failure = {"error": {"code": "X"}, "not_retryable": how == "fail for good"}
@@ -406,5 +433,9 @@ def assert_same(shown: Shown, job: Job) -> None:
     assert chunks == [(chunk.state, chunk.attempt, chunk.max_attempts) for chunk in job.chunks]
     items = sum(chunk.items for chunk in job.chunks if chunk.state == CHUNK_COMPLETED)
     assert (shown.progress.items_completed, shown.progress.items_total) == (items, sum(c.items for c in job.chunks))
+    outputs = [job.output if job.state == COMPLETED else None, *(chunk.output for chunk in job.chunks)]
+    assert [one.output["n"] if one.HasField("output") else None for one in (shown, *shown.chunks)] == outputs
+    waits = job.begins_later and job.state == QUEUED
+    assert [hold.reason for hold in shown.holds] == [HoldReason.HOLD_REASON_SCHEDULE] * waits
     assert shown.HasField("error") == (job.state == FAILED)
     assert not shown.HasField("error") or shown.error.chunk_index == job.error_of

@@ -11,7 +11,7 @@ from jobledger.v1.admin_service_pb2 import CreateApiKeyRequest
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 
 from tests.fuzz.campaign import SETTINGS
-from tests.fuzz.machine import OWNERS, LedgerMachine, Owner
+from tests.fuzz.machine import FLEET, OWNERS, LedgerMachine, Owner
 from tests.support.databases import new_database
 from tests.support.keys import CALLER, WORKER, first_key
 from tests.support.server import Server
@@ -26,12 +26,12 @@ def two_owners(store: str, directory: Path) -> Iterator[dict[str, Owner]]:
     try:
         with grpc.insecure_channel(server.target) as channel:
             metadata = (("authorization", f"Bearer {token}"),)
-            keys = {
-                owner: AdminServiceStub(channel)
-                .CreateApiKey(CreateApiKeyRequest(name=owner, owner=owner, roles=[CALLER, WORKER]), metadata=metadata)
-                .token
-                for owner in OWNERS
-            }
+            requests = [CreateApiKeyRequest(owner=owner, roles=[CALLER, WORKER]) for owner in OWNERS]
+            requests.append(CreateApiKeyRequest(owner=FLEET, roles=[WORKER], served_owners=OWNERS))
+            keys = {}
+            for request in requests:
+                request.name = request.owner
+                keys[request.owner] = AdminServiceStub(channel).CreateApiKey(request, metadata=metadata).token
             yield {owner: Owner.of(channel, key) for owner, key in keys.items()}
         assert server.stop() == 0
         assert server.defects() == []

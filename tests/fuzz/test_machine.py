@@ -11,7 +11,7 @@ from tests.fuzz.owners import drive, two_owners
 
 @pytest.fixture(scope="module")
 def callers(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Owner]]:
-    """Return the services as each of two owners calls them."""
+    """Return the services as each of two owners, and a fleet that serves both, calls them."""
     with two_owners(store, tmp_path_factory.mktemp("owners")) as callers:
         yield callers
 
