@@ -7,6 +7,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
+
+from jobledger.v1.admin_service_pb2 import CreateApiKeyRequest
 
 from tests.fuzz.bystander import Bystander
 from tests.fuzz.findings import Finding
@@ -23,8 +26,17 @@ SETTINGS = {
     "bookmark_interval": "0.5", "queue_wait": "60", "health_database_latency": "60", "health_commit_stall": "60",
     "webhook_timeout": "1", "webhook_allow_http": "true", "webhook_allow_private_networks": "true",
 }  # fmt: skip
-HOSTILES = {"mallory": (CALLER, WORKER), "mallory-2": (CALLER, WORKER), "operator": (ADMIN,)}
-"""The hostile callers and their roles: two keys of one owner, and an admin."""
+HOSTILES: dict[str, dict[str, Any]] = {
+    "mallory": {"owner": "mallory", "roles": [CALLER, WORKER]},
+    "mallory-2": {"owner": "mallory", "roles": [CALLER, WORKER]},
+    "mallory-ally": {"owner": "ally", "roles": [CALLER, WORKER]},
+    "mallory-fleet": {"owner": "mallory", "roles": [WORKER], "served_owners": ["mallory", "ally"]},
+    "operator": {"owner": "operator", "roles": [ADMIN]},
+}
+"""The hostile callers and their keys: two of an owner, one of an ally, one of a fleet that serves both, and an admin's.
+
+Those whose names begin alike pass on to each other what they see.
+"""
 
 
 class Campaign:
@@ -77,8 +89,8 @@ class Campaign:
         self.targets = served(server.target)
         protected = {made.api_key.key_id, token.split("_")[1]}
         await bystander.subscribe()
-        for name, roles in HOSTILES.items():
-            key = await admin.make(*roles, owner=name.partition("-")[0])
+        for name, described in HOSTILES.items():
+            key = await admin.admin.CreateApiKey(CreateApiKeyRequest(name=name, **described))
             protected.add(key.api_key.key_id)
             self.hostiles.append(self._hostile(name, key.token, marks, protected, bystander))
         await admin.channel.close()
@@ -95,10 +107,10 @@ class Campaign:
     def _hostile(
         self, name: str, token: str, marks: dict[str, str], protected: set[str], bystander: Bystander
     ) -> Hostile:
-        rng, owner = self._rng(f"{name} sends"), name.partition("-")[0]
-        others = [mark.encode() for other, mark in marks.items() if other.partition("-")[0] != owner]
+        rng, group = self._rng(f"{name} sends"), name.partition("-")[0]
+        others = [mark.encode() for other, mark in marks.items() if other.partition("-")[0] != group]
         memory = Memory(rng, protected, bystander.stolen)
-        admin = ADMIN in HOSTILES[name]
+        admin = ADMIN in HOSTILES[name]["roles"]
         return Hostile(name, token, rng, memory, marks[name], others, self._found, reads_others=admin)
 
     async def _run(

@@ -26,7 +26,7 @@ READ = 6
 """Messages that are read of a stream."""
 HELD = 0.15
 """Seconds for which a call that waits is held open."""
-OTHERS = (b"bystander", b"mallory")
+OTHERS = (b"bystander", b"mallory", b"ally")
 """Owners whom an admin may name, and then is told what they have."""
 HEADERS = (
     ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("traceparent", "00-zz"),

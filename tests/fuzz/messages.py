@@ -15,7 +15,7 @@ REQUIRED = {
     "job_id", "job_ids", "kind", "kinds", "worker", "code", "error", "uri", "url", "update_mask", "priority", "scope",
     "job", "jobs", "max_running", "reports", "completions", "failures", "releases", "lease_token", "lease_tokens",
     "format", "artifacts", "metadata", "name", "roles", "key_id", "webhook_id", "delivery_id", "index", "state",
-    "progress", "input",
+    "progress", "input", "requests", "claim",
 }  # fmt: skip
 """Names of fields without which a request is mostly refused at once."""
 MAX_DEPTH = 6
