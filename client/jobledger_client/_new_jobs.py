@@ -44,7 +44,7 @@ class NewJob:
     retry_policy: requests.RetryPolicyLike | None = None
     failure_policy: FailurePolicy | None = None
     stages: requests.StagesLike = ()
-    expire_time: values.TimestampLike | None = None
+    expire_time: values.TimestampLike | timedelta | None = None
     schedule_time: values.TimestampLike | timedelta | None = None
     run_timeout: values.DurationLike | None = None
     attempt_timeout: values.DurationLike | None = None
@@ -80,7 +80,7 @@ def create_request(new: NewJob, *, validate_only: bool = False) -> rpc.CreateJob
         retry_policy=requests.retry_policy(new.retry_policy, new.max_attempts),
         failure_policy=values.number(new.failure_policy),
         stages=requests.stage_plan(new.stages),
-        expire_time=values.timestamp(new.expire_time),
+        expire_time=values.future_time(new.expire_time),
         schedule_time=values.future_time(new.schedule_time),
         run_timeout=values.duration(new.run_timeout),
         attempt_timeout=values.duration(new.attempt_timeout),

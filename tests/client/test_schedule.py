@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from jobledger_client import HoldReason, JobClient, JobStartedError
+from jobledger_client import HoldReason, JobClient, JobStartedError, NewJob
 
 from tests.client.test_cli import Shell
 from tests.support.server import Server
@@ -27,6 +27,22 @@ def test_a_schedule_is_a_time_or_a_timedelta_and_can_be_removed(sync_client: Job
     sync_client.leases.claim_chunks([kind], worker="w", wait=timedelta(seconds=30))
     with pytest.raises(JobStartedError):
         sync_client.update_job(job.job_id, schedule_time=time)
+
+
+def test_an_expiry_may_be_a_timedelta_too(sync_client: JobClient, kind: str):
+    job = sync_client.create_job(kind, expire_time=timedelta(days=7)).job
+    assert timedelta(days=6) < job.expire_time.ToDatetime() - job.create_time.ToDatetime() < timedelta(days=8)
+    longer = sync_client.update_job(job.job_id, expire_time=timedelta(days=30)).expire_time
+    assert longer.ToSeconds() > job.expire_time.ToSeconds()
+    [outcome] = sync_client.create_jobs([NewJob(kind, expire_time=timedelta(days=7))])
+    assert outcome.job is not None
+    assert outcome.job.expire_time.ToSeconds() >= job.expire_time.ToSeconds()
+
+
+def test_the_command_line_shows_the_key_of_a_job_and_that_a_checked_job_exists(shell: Shell, kind: str):
+    job_id = shell("create", kind, "--unique-key", "nightly").strip()
+    assert any(line.split() == ["unique", "key", "nightly"] for line in shell("get", job_id).splitlines())
+    assert shell("create", kind, "--unique-key", "nightly", "--validate-only").strip() == job_id
 
 
 def test_the_command_line_schedules_shows_and_moves_a_job(shell: Shell, sync_client: JobClient, kind: str):

@@ -30,7 +30,7 @@ class AsyncAdminCalls:
         roles: Iterable[Role],
         *,
         owner: str = "",
-        expire_time: values.TimestampLike | None = None,
+        expire_time: values.TimestampLike | timedelta | None = None,
         request_id: str = "",
         served_owners: Iterable[str] = (),
         all_owners: bool = False,
@@ -48,7 +48,7 @@ class AsyncAdminCalls:
             name=name,
             owner=owner,
             roles=values.numbers(roles),
-            expire_time=values.timestamp(expire_time),
+            expire_time=values.future_time(expire_time),
             request_id=request_id,
             served_owners=served_owners,
             all_owners=all_owners,
@@ -78,7 +78,7 @@ class AsyncAdminCalls:
         key_id: str,
         *,
         grace_period: values.DurationLike | None = None,
-        expire_time: values.TimestampLike | None = None,
+        expire_time: values.TimestampLike | timedelta | None = None,
         timeout: timedelta | None = None,
     ) -> rpc.RotateApiKeyResponse:
         """Replace a key by a new one; the old one works for `grace_period` (at most 30 days, 24 h when None).
@@ -89,7 +89,7 @@ class AsyncAdminCalls:
         request = rpc.RotateApiKeyRequest(
             key_id=key_id,
             grace_period=values.duration(grace_period),
-            expire_time=values.timestamp(expire_time),
+            expire_time=values.future_time(expire_time),
         )
         return await self._caller.call(self._stub.RotateApiKey, request, idempotent=False, timeout=timeout)
 

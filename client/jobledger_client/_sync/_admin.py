@@ -31,7 +31,7 @@ class AdminCalls:
         roles: Iterable[Role],
         *,
         owner: str = "",
-        expire_time: values.TimestampLike | None = None,
+        expire_time: values.TimestampLike | timedelta | None = None,
         request_id: str = "",
         served_owners: Iterable[str] = (),
         all_owners: bool = False,
@@ -49,7 +49,7 @@ class AdminCalls:
             name=name,
             owner=owner,
             roles=values.numbers(roles),
-            expire_time=values.timestamp(expire_time),
+            expire_time=values.future_time(expire_time),
             request_id=request_id,
             served_owners=served_owners,
             all_owners=all_owners,
@@ -79,7 +79,7 @@ class AdminCalls:
         key_id: str,
         *,
         grace_period: values.DurationLike | None = None,
-        expire_time: values.TimestampLike | None = None,
+        expire_time: values.TimestampLike | timedelta | None = None,
         timeout: timedelta | None = None,
     ) -> rpc.RotateApiKeyResponse:
         """Replace a key by a new one; the old one works for `grace_period` (at most 30 days, 24 h when None).
@@ -90,7 +90,7 @@ class AdminCalls:
         request = rpc.RotateApiKeyRequest(
             key_id=key_id,
             grace_period=values.duration(grace_period),
-            expire_time=values.timestamp(expire_time),
+            expire_time=values.future_time(expire_time),
         )
         return self._caller.call(self._stub.RotateApiKey, request, idempotent=False, timeout=timeout)
 

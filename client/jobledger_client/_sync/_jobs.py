@@ -66,7 +66,7 @@ class JobCalls:
         retry_policy: requests.RetryPolicyLike | None = None,
         failure_policy: FailurePolicy | None = None,
         stages: requests.StagesLike = (),
-        expire_time: values.TimestampLike | None = None,
+        expire_time: values.TimestampLike | timedelta | None = None,
         schedule_time: values.TimestampLike | timedelta | None = None,
         run_timeout: values.DurationLike | None = None,
         attempt_timeout: values.DurationLike | None = None,
@@ -84,7 +84,7 @@ class JobCalls:
         `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages` may be
         those of another job. `run_timeout` is how long the job may take from its first claim on, `attempt_timeout` how
         long one attempt at a chunk may take, whatever its worker reports: 1 s to 366 days. No worker may claim a chunk
-        before `schedule_time`, a time or a timedelta from now. `limited_labels` are names of its labels under whose
+        before `schedule_time`; that and `expire_time` are times, or timedeltas from now. `limited_labels` are names of its labels under whose
         values it is limited, if there are limits for these (`client.limits`). Without a
         `request_id` the client makes one, so that a repeated attempt creates no second job. With `validate_only` the
         service checks everything and creates nothing: the response has the job as it would be. While another job of
@@ -401,7 +401,7 @@ class JobCalls:
         priority: int | None = None,
         display_name: str | None = None,
         labels: Mapping[str, str] | None = None,
-        expire_time: values.TimestampLike | None = None,
+        expire_time: values.TimestampLike | timedelta | None = None,
         keep_forever: bool = False,
         schedule_time: values.TimestampLike | timedelta | None = None,
         start_now: bool = False,
@@ -425,7 +425,7 @@ class JobCalls:
             priority=priority,
             display_name=display_name,
             labels=labels,
-            expire_time=values.timestamp(expire_time),
+            expire_time=values.future_time(expire_time),
             schedule_time=values.future_time(schedule_time),
         )
         request = rpc.UpdateJobRequest(job_id=job_id, etag=etag, **changes)
