@@ -94,7 +94,7 @@ JOB_FIELDS: Final = (
     Field("spec.failure_policy", Kept.SETTLED),
     Field("spec.stages", Kept.SETTLED),
     Field("spec.traceparent", Kept.SETTLED),
-    Field("spec.unique_key", Kept.SETTLED),
+    Field("spec.unique_key", Kept.SETTLED, export="unique_key"),
     Field("spec.run_timeout", Kept.SETTLED, export="run_timeout_seconds"),
     Field("spec.attempt_timeout", Kept.SETTLED, export="attempt_timeout_seconds"),
     Field("spec.limited_labels", Kept.SETTLED),
