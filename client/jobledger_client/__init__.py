@@ -101,7 +101,7 @@ from jobledger_client._errors import (
     WebhookNotFoundError,
 )
 from jobledger_client._new_jobs import JobOutcome, NewJob
-from jobledger_client._policies import ChunkSpec, RetryPolicy, Stage
+from jobledger_client._policies import ChunkSpec, FinalizerSpec, RetryPolicy, Stage
 from jobledger_client._requests import JobFilterFields
 from jobledger_client._retry import Backoff
 from jobledger_client._seen_jobs import Relist
@@ -179,6 +179,7 @@ __all__ = [
     "ExportFormat",
     "FailurePolicy",
     "FieldViolation",
+    "FinalizerSpec",
     "ForeignCursorError",
     "HistoryTrimmedError",
     "HoldReason",

@@ -65,6 +65,7 @@ OFFERED = [
     "ExportFormat",
     "FailurePolicy",
     "FieldViolation",
+    "FinalizerSpec",
     "ForeignCursorError",
     "HistoryTrimmedError",
     "HoldReason",

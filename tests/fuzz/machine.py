@@ -122,6 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
         priority=st.sampled_from([0, 5, 10]),
         attempts=st.integers(1, 3),
         fail_fast=st.booleans(),
+        weight=st.none() | st.sampled_from([0.5, 1, 3]),
         again=st.booleans(),
     )
     def create(
@@ -133,6 +134,7 @@ class LedgerMachine(RuleBasedStateMachine):
         priority: int,
         attempts: int,
         fail_fast: bool,
+        weight: float | None,
         again: bool,
     ) -> None:
         """Create a job; now and then under the id of one that was deleted, or that the other owner has."""
@@ -153,10 +155,16 @@ class LedgerMachine(RuleBasedStateMachine):
         if items is not None:
             request.item_count, request.chunk_size = items, size
             sizes = [min(size, items - first) for first in range(0, items, size)]
-        chunks = [Chunk(index, count, attempts) for index, count in enumerate(sizes)]
+        chunks = [Chunk(index, count, attempts, count or 1) for index, count in enumerate(sizes)]
+        if items is not None and weight is not None:
+            request.finalizer.weight = weight
+            chunks.append(Chunk(len(chunks), 0, attempts, weight * items / len(sizes)))
         output = self._call(owner, "CreateJob", request)
         assert output.created
-        self.ledger.create(Job(owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast))
+        job = Job(
+            owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast, request.HasField("finalizer")
+        )
+        self.ledger.create(job)
         self.requests.append((owner, request))
 
     @precondition(lambda self: self.requests)

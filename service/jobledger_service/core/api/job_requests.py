@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.model import limits
+from jobledger_service.core.model.chunk import WHOLE
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import FailurePolicy, Inputs, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
@@ -27,6 +28,7 @@ from .list_requests import labels
 MAX_BATCH_JOBS: Final = 500
 MAX_UNIQUE_KEY_BYTES: Final = 255
 MAX_JOB_INPUT_BYTES: Final = 2 * 1024 * 1024
+MAX_FINALIZER_WEIGHT: Final = 1_000
 _DEFAULT: Final = RetryPolicy()
 
 
@@ -78,10 +80,11 @@ def create_jobs(
 
 def _chunk_count(request: api.CreateJobRequest) -> int:
     """Return the number of chunks of a valid request."""
+    more = request.HasField("finalizer")
     if request.chunks or not request.HasField("item_count"):
-        return max(len(request.chunks), 1)
+        return max(len(request.chunks), 1) + more
     size = request.chunk_size if request.HasField("chunk_size") else limits.ITEMS_PER_CHUNK
-    return max(min(-(-request.item_count // max(size, 1)), limits.MAX_CHUNKS), 1)
+    return max(min(-(-request.item_count // max(size, 1)), limits.MAX_CHUNKS), 1) + more
 
 
 def new_job(
@@ -89,18 +92,20 @@ def new_job(
 ) -> tuple[NewJob, Inputs]:
     """Return the job that a request describes, and its inputs; `mark` is its fingerprint if it has another one."""
     _check_names(checks, request)
-    sizes, inputs = _sizes(checks, request), _inputs(checks, request)
+    sizes = _sizes(checks, request)
+    inputs, finalizer_work = _inputs(checks, request, sizes), _finalizer_work(checks, request, sizes)
     stages = _stages(checks, request.stages) if request.stages else ()
     spec = JobSpec(
         owner=owner,
         job_id=job_id,
         kind=request.kind,
-        fingerprint=mark or _content_mark(request, sizes, stages, inputs),
+        fingerprint=mark or _content_mark(request, sizes, stages, inputs, finalizer_work),
         retry_policy=_retry_policy(checks, request.retry_policy) if request.HasField("retry_policy") else _DEFAULT,
         failure_policy=_failure_policy(checks, request.failure_policy),
         stages=stages,
         traceparent=traceparent,
         unique_key=request.unique_key,
+        finalizer_work=finalizer_work,
     )
     schedule, expire = _times(checks, request)
     new = NewJob(
@@ -127,10 +132,14 @@ def _times(checks: Checks, request: Any) -> tuple[int | None, int | None]:  # no
 
 
 def _content_mark(
-    request: api.CreateJobRequest, sizes: Sequence[int], stages: tuple[Stage, ...], inputs: Inputs
+    request: api.CreateJobRequest,
+    sizes: Sequence[int],
+    stages: tuple[Stage, ...],
+    inputs: Inputs,
+    finalizer_work: int | None,
 ) -> bytes:
     """Return the fingerprint of what makes a job the same: not of what a retry may compute anew, such as its labels."""
-    content = (request.job_id, request.kind, sizes, stages, inputs.job, inputs.chunks)
+    content = (request.job_id, request.kind, sizes, stages, inputs.job, inputs.chunks, finalizer_work)
     return hashlib.sha256(msgpack.encode(content)).digest()
 
 
@@ -179,8 +188,8 @@ def _sizes(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
     checks.within("chunk_size", size, 1, limits.MAX_ITEMS)
     checks.within("item_count", request.item_count, 1, limits.MAX_ITEMS)
     total = -(-request.item_count // max(size, 1))
-    if total > limits.MAX_CHUNKS:
-        least = -(-request.item_count // limits.MAX_CHUNKS)
+    if total > _max_chunks(request):
+        least = -(-request.item_count // _max_chunks(request))
         checks.fault(
             "chunk_size", f"value {size} must be at least {least}: a job has at most {limits.MAX_CHUNKS} chunks"
         )
@@ -188,8 +197,27 @@ def _sizes(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
     return sizes_of(request.item_count, max(size, 1))
 
 
+def _max_chunks(request: api.CreateJobRequest) -> int:
+    """Return how many chunks a job may have beside its finalizer."""
+    return limits.MAX_CHUNKS - request.HasField("finalizer")
+
+
+def _finalizer_work(checks: Checks, request: api.CreateJobRequest, sizes: Sequence[int]) -> int | None:
+    """Return the finalizer's work in millionths of an item: that of an average chunk, times its weight."""
+    if not request.HasField("finalizer"):
+        return None
+    if not request.chunks and not request.HasField("item_count"):
+        checks.fault("finalizer", "must be absent without item_count or chunks: it follows other chunks")
+    weight = request.finalizer.weight if request.finalizer.HasField("weight") else 1.0
+    if not 0 < weight <= MAX_FINALIZER_WEIGHT:
+        checks.fault("finalizer.weight", f"value {weight:g} must be above 0 and at most {MAX_FINALIZER_WEIGHT}")
+        return None
+    average = WHOLE * sum(size or 1 for size in sizes) // max(len(sizes), 1)
+    return max(round(average * weight), 1)
+
+
 def _sizes_of_chunks(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
-    checks.count("chunks", len(request.chunks), limits.MAX_CHUNKS)
+    checks.count("chunks", len(request.chunks), _max_chunks(request))
     if request.HasField("item_count"):
         checks.fault("item_count", "must not be combined with chunks")
     if request.HasField("chunk_size"):
@@ -204,16 +232,16 @@ def _sizes_of_chunks(checks: Checks, request: api.CreateJobRequest) -> Sequence[
     return sizes
 
 
-def _inputs(checks: Checks, request: api.CreateJobRequest) -> Inputs:
+def _inputs(checks: Checks, request: api.CreateJobRequest, sizes: Sequence[int]) -> Inputs:
     max_bytes = limits.MAX_INPUT_BYTES
     own = checks.struct("input", request.input, max_bytes) if request.HasField("input") else None
-    if not request.chunks:
-        return Inputs(own)
     of_chunks = {
         index: checks.struct(f"chunks[{index}].input", chunk.input, max_bytes)
         for index, chunk in enumerate(request.chunks)
         if chunk.HasField("input")
     }
+    if request.finalizer.HasField("input"):
+        of_chunks[len(sizes)] = checks.struct("finalizer.input", request.finalizer.input, max_bytes)
     together = sum(map(len, of_chunks.values()))
     if together > MAX_JOB_INPUT_BYTES:
         checks.fault("chunks", f"must have at most {MAX_JOB_INPUT_BYTES} bytes of input together; got {together}")

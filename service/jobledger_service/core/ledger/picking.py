@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.chunk import NO_KIND, ChunkKey, Queue
+from jobledger_service.core.model.job import Job
 from jobledger_service.core.store.writes import WaitingChunk
 
 FIRST_FETCH = 100
@@ -31,6 +32,10 @@ class ClaimQuery(MsgStruct, frozen=True):
     def queues(self) -> list[Queue]:
         """The queues of these chunks."""
         return [*((self.owner, kind) for kind in self.kinds), *((key, NO_KIND) for key in self.job_keys)]
+
+    def covers(self, job: Job) -> bool:
+        """Whether it may lease chunks of a job."""
+        return not set(job.queues).isdisjoint(self.queues)
 
 
 class Picked(MsgStruct):

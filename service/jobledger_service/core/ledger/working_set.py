@@ -1,6 +1,6 @@
 """The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, reduce
 from typing import Final, TypeVar
@@ -88,6 +88,8 @@ class WorkingSet:
         self._picked: dict[ClaimQuery, deque[Picked]] = {}
         self._touched: dict[str, Touched] = {}
         self._claimed: dict[ChunkKey, None] = {}
+        self._next_finalizers: dict[ChunkKey, None] = {}
+        """The finalizers for which the last other chunk completed in this batch."""
         self._inputs: Mapping[str, Inputs] = {}
         self.undo = Undo()
         self._open_families = families
@@ -107,6 +109,7 @@ class WorkingSet:
         for family in families:
             jobs.update(family.find_jobs(needs))
         self._lock(jobs)
+        chunks |= self._finalizers(chunks)
         if queries := [need.claim_query for need in needs if need.claim_query]:
             self._pick(queries, chunks)
         else:
@@ -117,6 +120,16 @@ class WorkingSet:
     def _lock(self, jobs: set[str]) -> None:
         if jobs:
             self._jobs |= self._transaction.jobs(jobs)
+
+    def _finalizers(self, keys: set[ChunkKey]) -> set[ChunkKey]:
+        """Return the finalizers of loaded jobs for which these chunks may be the last to complete."""
+        named = Counter(key for key, _ in keys)
+        jobs = [self._jobs[key] for key in named if key in self._jobs and self._jobs[key].finalizer_waits]
+        return {
+            (job.key, job.counts.total - 1)
+            for job in jobs
+            if job.counts.completed + named[job.key] >= job.counts.total - 1
+        }
 
     def _load_chunks(self, keys: set[ChunkKey]) -> None:
         if keys:
@@ -197,8 +210,17 @@ class WorkingSet:
         return None if touched.before is None else self._transaction
 
     def picked(self, query: ClaimQuery) -> Picked:
-        """Return the chunks for the next claim with this query."""
-        return self._picked[query].popleft()
+        """Return the chunks for the next claim with this query, with finalizers that became claimable in this batch."""
+        picked = self._picked[query].popleft()
+        jobs = [self._jobs[key] for key, _ in self._next_finalizers]
+        if more := [(job.key, job.counts.total - 1) for job in jobs if job.finalizer_is_next and query.covers(job)]:
+            picked.chunks = sorted([*picked.chunks, *more], key=self._place)[: query.limit]
+        return picked
+
+    def _place(self, key: ChunkKey) -> tuple[int, int, ChunkKey]:
+        """Return the place of a chunk in the order of claims."""
+        job = self._jobs[key[0]]
+        return -job.priority, job.spec.create_time, key
 
     def encoded(self, key: str) -> bytes:
         """Return a job as the commands so far left it, encoded."""
@@ -261,6 +283,7 @@ class WorkingSet:
                 self.mark_claimed((key, chunk.index))
         if step.sweep is not None:
             self._sweep(touched, key, step.sweep)
+        self._lift_finalizer(touched, before, job)
         if held and touched.exceeds(job):
             self.undo.assign(self, "exceeded", value=True)
 
@@ -269,6 +292,16 @@ class WorkingSet:
         chunk = _with_version(known.get(chunk.index), chunk, self._jobs[chunk.job_key].revision)
         touched.put(chunk, known.get(chunk.index), self.undo)
         self.undo.put(known, chunk.index, chunk)
+
+    def _lift_finalizer(self, touched: Touched, before: Job | None, job: Job) -> None:
+        """Write the finalizer of a job of which the last other chunk is now completed."""
+        if before is None or not (before.finalizer_waits and job.finalizer_is_next):
+            return
+        key = job.key, job.counts.total - 1
+        if key not in self._transaction.unreadable:
+            self.undo.put(self._next_finalizers, key, None)
+            self._put(touched, self.chunk(job, key[1]))
+            self._count(1)
 
     def _sweep(self, touched: Touched, key: str, sweep: Sweep) -> None:
         """Change the loaded chunks one by one, and the others with one statement; a few are loaded first."""

@@ -83,6 +83,8 @@ class JobSpec(MsgStruct, frozen=True):
     """The trace in which it was created, for its workers; empty for none."""
     unique_key: str = ""
     """The key that no other unfinished job of its owner and kind has; empty for none."""
+    finalizer_work: int | None = None
+    """The work of its finalizer, in millionths of an item; None for a job without one."""
     import_time: int | None = None
     """When a job with a history came into the ledger; None for a job that was created in it."""
 
@@ -275,15 +277,35 @@ class Job(MsgStruct, frozen=True):
         scheduled = () if self.held_until is None else (Hold(HoldReason.SCHEDULE, until=self.held_until),)
         return (*scheduled, Hold(HoldReason.LIMIT, scope_of(self.parked_for))) if self.parked_for else scheduled
 
+    @property
+    def finalizer_waits(self) -> bool:
+        """Whether its finalizer is PENDING, and other chunks are not COMPLETED.
+
+        It is never PENDING beside a CANCELLED chunk: it is cancelled with them, and returns when no other is left so.
+        """
+        counts = self.counts
+        is_pending = self.spec.finalizer_work is not None and counts.pending > 0 and not counts.cancelled
+        return is_pending and counts.completed < counts.total - 1
+
+    @property
+    def finalizer_is_next(self) -> bool:
+        """Whether its finalizer is the only chunk that is not COMPLETED, and is PENDING."""
+        counts = self.counts
+        return self.spec.finalizer_work is not None and counts.pending == 1 and counts.completed == counts.total - 1
+
     def with_holds(self, chunk: Chunk) -> Chunk:
         """Return one of its chunks with the holds that are on it now."""
-        held = self.held | chunk.own_held if chunk.state is ChunkState.PENDING else 0
+        held = 0
+        if chunk.state is ChunkState.PENDING:
+            held = self.held | chunk.own_held
+            if chunk.finalizer and self.finalizer_waits:
+                held |= HoldReason.FINALIZER
         return chunk if held == chunk.held else replace(chunk, held=held)
 
     def held_chunks(self) -> dict[HoldReason, int]:
         """Return the number of its chunks with each hold."""
         found = {reason: self.counts.pending if self.held & reason else 0 for reason in HoldReason}
-        return found | {HoldReason.BACKOFF: self.counts.delayed}
+        return found | {HoldReason.BACKOFF: self.counts.delayed, HoldReason.FINALIZER: int(self.finalizer_waits)}
 
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent of that state."""

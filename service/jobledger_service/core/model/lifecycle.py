@@ -8,7 +8,7 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
-from .chunk import WHOLE, Chunk
+from .chunk import Chunk
 from .errors import ChunkNotFound, EtagMismatch, InvalidField, JobEnded, JobNotEnded, JobStarted, NothingToRetry
 from .job import NO_LABELS, Counts, Job, JobProgress, JobSpec
 from .limits import DEFAULT_PRIORITY
@@ -18,7 +18,7 @@ from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 
 
 class NewJob(MsgStruct, frozen=True):
-    """The job that a caller wants to create; `sizes` are the chunks' items, 0 for a chunk without items."""
+    """The job that a caller wants to create; `sizes` are the chunks' items, 0 for one without items; no finalizer."""
 
     spec: JobSpec
     sizes: Sequence[int]
@@ -29,6 +29,11 @@ class NewJob(MsgStruct, frozen=True):
     schedule_time: int | None = None
     limits: Sequence[JobLimit] = ()
     """The concurrency limits that it brings along."""
+
+    @property
+    def chunk_count(self) -> int:
+        """The number of its chunks, with the finalizer."""
+        return len(self.sizes) + (self.spec.finalizer_work is not None)
 
 
 def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
@@ -43,9 +48,10 @@ def create(new: NewJob, actor: str, now: int) -> Step:
     """Return a new job and its chunks."""
     spec = replace(new.spec, create_time=now)
     chunks = tuple(_chunks(spec, new.sizes))
+    work = sum(chunk.work for chunk in chunks)
     job = Job(
         spec=spec,
-        progress=JobProgress(work_total=WHOLE * sum(size or 1 for size in new.sizes), items_total=sum(new.sizes)),
+        progress=JobProgress(work_total=work, items_total=sum(new.sizes)),
         counts=Counts(pending=len(chunks)),
         update_time=now,
         display_name=new.display_name,
@@ -58,7 +64,7 @@ def create(new: NewJob, actor: str, now: int) -> Step:
     return Step(job, chunks, Change(ChangeType.CREATED, actor, None, job.state))
 
 
-def _chunks(spec: JobSpec, sizes: Iterable[int]) -> Iterable[Chunk]:
+def _chunks(spec: JobSpec, sizes: Sequence[int]) -> Iterable[Chunk]:
     key, now, attempts, first = spec.key, spec.create_time, spec.retry_policy.max_attempts, 0
     for index, size in enumerate(sizes):
         if size:
@@ -66,6 +72,8 @@ def _chunks(spec: JobSpec, sizes: Iterable[int]) -> Iterable[Chunk]:
             first += size
         else:
             yield Chunk(key, index, now, attempts)
+    if spec.finalizer_work is not None:
+        yield Chunk(key, len(sizes), now, attempts, finalizer_work=spec.finalizer_work)
 
 
 def check_etag(job: Job, etag: str) -> None:
@@ -156,10 +164,15 @@ def stop(job: Job, now: int) -> Job:
 def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reason: str, now: int) -> Step:
     """Start another run of the failed and cancelled chunks, or those of `indexes`; completed chunks stay."""
     _check_retry(job)
-    moved = _named(job, chunks, indexes) if indexes else {s: n for s in sorted(RETRYABLE) if (n := job.counts.of(s))}
+    moved = (
+        _named(job, chunks, indexes)
+        if indexes
+        else Counter({s: n for s in sorted(RETRYABLE) if (n := job.counts.of(s))})
+    )
     if not moved:
         raise NothingToRetry(job.spec.job_id, "all of its chunks are completed")
     before = job.state
+    indexes = _with_finalizer(job, moved, indexes) if indexes else indexes
     sweep = Sweep(moved, ChunkState.PENDING, now, job.spec.retry_policy.max_attempts, tuple(sorted(set(indexes))))
     left = job.counts.failed - moved.get(ChunkState.FAILED, 0)
     job = replace(
@@ -184,7 +197,7 @@ def _check_retry(job: Job) -> None:
         raise JobNotEnded(job_id, job.state, "only a FAILED or CANCELLED job is retried")
 
 
-def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Mapping[ChunkState, int]:
+def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Counter[ChunkState]:
     """Return the number of named chunks by state; raises ChunkNotFound, NothingToRetry."""
     found = chunks.states(set(indexes))
     for index in indexes:
@@ -193,6 +206,24 @@ def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Mapping[Chunk
         if found[index] not in RETRYABLE:
             raise NothingToRetry(job.spec.job_id, f"chunk {index} is {found[index]}, not FAILED or CANCELLED")
     return Counter(found.values())
+
+
+def _with_finalizer(job: Job, moved: Counter[ChunkState], indexes: Sequence[int]) -> Sequence[int]:
+    """Return the named chunks and the finalizer, when no other is left that must be completed before it.
+
+    Adds it to `moved`. Raises NothingToRetry for a finalizer that would wait for a chunk that is not retried.
+    """
+    if job.spec.finalizer_work is None:
+        return indexes
+    finalizer, left = job.counts.total - 1, sum(map(job.counts.of, RETRYABLE)) - moved.total()
+    if finalizer not in indexes and left == 1:
+        moved[ChunkState.CANCELLED] += 1  # it never began: it would be the only one to retry otherwise
+        return [*indexes, finalizer]
+    if finalizer in indexes and left:
+        raise NothingToRetry(
+            job.spec.job_id, f"chunk {finalizer} is its finalizer; {left} chunks before it must be named too"
+        )
+    return indexes
 
 
 class JobUpdate(MsgStruct, frozen=True):

@@ -71,6 +71,23 @@ def default_end(imported: ImportedJob) -> ChunkEnd:
     return ChunkEnd(_CHUNK_STATES[imported.state])
 
 
+def with_finalizer(imported: ImportedJob) -> ImportedJob:
+    """Return the job with the end of its finalizer: it never began, unless one is given or all others completed."""
+    new = imported.new
+    if new.spec.finalizer_work is None or len(new.sizes) in imported.chunks or others_completed(imported):
+        return imported
+    end = ChunkEnd(ChunkState.PENDING if imported.state is JobState.QUEUED else ChunkState.CANCELLED, attempt=0)
+    return replace(imported, chunks={**imported.chunks, len(new.sizes): end})
+
+
+def others_completed(imported: ImportedJob) -> bool:
+    """Whether all chunks but the finalizer are COMPLETED."""
+    ends = [end for index, end in imported.chunks.items() if index < len(imported.new.sizes)]
+    if len(ends) < len(imported.new.sizes):
+        ends.append(default_end(imported))
+    return all(end.state is ChunkState.COMPLETED for end in ends)
+
+
 def import_job(imported: ImportedJob, actor: str, now: int) -> Step:
     """Return the job and its chunks as they ended, in one entry of the ledger."""
     step = create(imported.new, actor, imported.create_time)
