@@ -13,7 +13,17 @@ from jobledger_service.core.model.lifecycle import Cancellation, NewJob, cancel,
 from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, WorkReport, claim, complete, fail, heartbeat
+from jobledger_service.core.model.work import (
+    NO_RESULTS,
+    NOTHING_NEW,
+    Claim,
+    Failure,
+    WorkReport,
+    claim,
+    complete,
+    fail,
+    heartbeat,
+)
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from msgspec.structs import replace
 
@@ -90,7 +100,7 @@ def _work(history: JobHistory, plan: JobPlan, start: int, end: int) -> None:
     _each(history, half, lambda job, chunk: heartbeat(job, chunk, report, LEASE, half))
     match plan.state:
         case JobState.COMPLETED:
-            _each(history, end, lambda job, chunk: complete(job, chunk, NOTHING_NEW, "", end))
+            _each(history, end, lambda job, chunk: complete(job, chunk, NOTHING_NEW, NO_RESULTS, end))
         case JobState.FAILED:
             _each(history, end, lambda job, chunk: _end(job, chunk, plan, end))
         case JobState.CANCELLING | JobState.CANCELLED:
@@ -100,7 +110,7 @@ def _work(history: JobHistory, plan: JobPlan, start: int, end: int) -> None:
 def _end(job: Job, chunk: Chunk, plan: JobPlan, now: int) -> Step:
     """Fail the last chunk, and complete the others."""
     if chunk.index < plan.chunks - 1:
-        return complete(job, chunk, NOTHING_NEW, "", now)
+        return complete(job, chunk, NOTHING_NEW, NO_RESULTS, now)
     failure = Failure(ERRORS[plan.error], 0.0, not_retryable=True)
     return fail(job, chunk, NOTHING_NEW, failure, _all(job, {}), now)
 
@@ -146,7 +156,7 @@ def shifted_chunk(chunk: Chunk, job: Job) -> Chunk:
     return replace(chunk, job_key=job.key, **_times(chunk, job.spec.create_time, _CHUNK))
 
 
-_JOB: Final = ("update_time", "start_time", "end_time", "cancel_deadline")
+_JOB: Final = ("update_time", "start_time", "end_time", "deadline")
 _TIMING: Final = ("start_time", "end_time")
 _CHUNK: Final = ("create_time", "stage_time", "start_time", "end_time", "lease_expire_time")
 

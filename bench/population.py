@@ -9,7 +9,7 @@ from uuid import UUID
 
 from jobledger_service.core.api.convert import segments
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.job import Inputs, Job, JobSpec
+from jobledger_service.core.model.job import Inputs, Job, JobSpec, uid_of
 from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.states import JobState
@@ -82,7 +82,12 @@ class JobPopulation:
         """Return a job as it is created."""
         job_id = str(UUID(int=(create_time // 1_000 << 80) | 7 << 76 | rng.getrandbits(76) & ~(3 << 62) | 2 << 62))
         spec = JobSpec(
-            _drawn(_OWNERS, rng), job_id, _drawn(_KINDS, rng), sha256(job_id.encode()).digest(), stages=STAGES
+            _drawn(_OWNERS, rng),
+            job_id,
+            _drawn(_KINDS, rng),
+            sha256(job_id.encode()).digest(),
+            stages=STAGES,
+            uid_bytes=uid_of(job_id),
         )
         name = f"{rng.choice(_NOUNS)} {number % 97:02d} part_{number:07d}.{rng.choice(_ENDINGS)}"
         labels = {"team": _drawn(_TEAMS, rng), "customer": f"c{int(5_000 * rng.random() ** 3)}"}

@@ -120,7 +120,7 @@ from jobledger_client._sync._statistics import StatisticsCalls
 from jobledger_client._sync._stream import ResumingStream
 from jobledger_client._sync._watch import Watch
 from jobledger_client._sync._webhooks import WebhookCalls
-from jobledger_client._worker._context import ChunkContext
+from jobledger_client._worker._context import ChunkContext, StopReason
 from jobledger_client._worker._handlers import NotRetryable, RetryLater
 from jobledger_client._worker._worker import Worker
 
@@ -229,6 +229,7 @@ __all__ = [
     "Stage",
     "StatisticsCalls",
     "StatsStep",
+    "StopReason",
     "StoreUnavailableError",
     "SystemStatus",
     "TaskToStop",

@@ -89,7 +89,9 @@ class ChangeType(ContractEnum):
     DELETED = 11
     SLOT_GRANTED = 12
     IMPORTED = 13
-    SCHEDULE_REACHED = 14
+    ATTEMPT_TIMED_OUT = 14
+    RUN_TIMED_OUT = 15
+    SCHEDULE_REACHED = 16
 
 
 class JobOrder(ContractEnum):

@@ -47,6 +47,8 @@ class NewJob:
     stages: requests.StagesLike = ()
     expire_time: values.TimestampLike | None = None
     schedule_time: values.TimestampLike | timedelta | None = None
+    run_timeout: values.DurationLike | None = None
+    attempt_timeout: values.DurationLike | None = None
     limits: requests.LimitsLike = ()
     unique_key: str = ""
     on_conflict: OnConflict | None = None
@@ -82,6 +84,8 @@ def create_request(new: NewJob, *, validate_only: bool = False) -> rpc.CreateJob
         stages=requests.stage_plan(new.stages),
         expire_time=values.timestamp(new.expire_time),
         schedule_time=values.future_time(new.schedule_time),
+        run_timeout=values.duration(new.run_timeout),
+        attempt_timeout=values.duration(new.attempt_timeout),
         limits=requests.job_limits(new.limits),
         unique_key=new.unique_key,
         on_conflict=values.number(new.on_conflict),

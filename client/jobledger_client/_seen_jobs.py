@@ -17,7 +17,7 @@ MAX_SEEN_JOBS: Final = 100_000
 
 _REMOVED = (WatchMessageType.LEFT, WatchMessageType.DELETED)
 
-_Version: TypeAlias = tuple[int, int, int]  # the create time, as a job_id may be used again, and the revision
+_Version: TypeAlias = tuple[str, int]  # the uid, as a job_id may be used again, and the revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class SeenJobs:
             self._present.discard(name)
             self._versions.pop(name, None)
             return True
-        version = (job.create_time.seconds, job.create_time.nanos, job.revision)
+        version = (job.uid, job.revision)
         previous = self._versions.pop(name, None)
         self._versions[name] = version
         if self._in_snapshots:

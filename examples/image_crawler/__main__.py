@@ -1,13 +1,13 @@
 """The example: `python -m examples.image_crawler`."""
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 
+from google.protobuf.json_format import MessageToDict
 from jobledger_client import JobClient
 
 from examples import processes
-from examples.bucket import Bucket, bucket, read
+from examples.bucket import Bucket, bucket
 from examples.processes import say
 
 from . import tree
@@ -39,7 +39,7 @@ def totals_of(client: JobClient, job_id: str) -> Totals:
     """Add up what the chunks found."""
     totals = Totals()
     for chunk in client.list_chunks(job_id):
-        totals += Totals(**json.loads(read(chunk.artifacts["totals"].uri)))
+        totals += Totals(**{name: int(value) for name, value in MessageToDict(chunk.output).items()})
     return totals
 
 

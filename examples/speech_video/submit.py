@@ -12,6 +12,7 @@ from .audio import FRAMES, STEP, cut, load, loudness, save
 
 KIND = "speech.video"
 GPU_LEASE = timedelta(seconds=10)  # how long a pod may be silent
+GPU_TIME = timedelta(minutes=5)  # how long it may take for a segment: each minute is paid for
 
 
 def submit(client: JobClient, files: Bucket, speech: Path, job_id: str) -> Job:
@@ -29,5 +30,6 @@ def submit(client: JobClient, files: Bucket, speech: Path, job_id: str) -> Job:
         display_name=speech.name,
         chunks=chunks,
         finalizer={},
+        attempt_timeout=GPU_TIME,
         retry_policy=RetryPolicy(max_attempts=3, initial_backoff=timedelta(milliseconds=200)),
     ).job

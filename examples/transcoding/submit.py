@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from jobledger.v1.job_pb2 import Job
@@ -12,6 +13,7 @@ from examples.bucket import Bucket
 from .media import describe
 
 KIND = "video.transcode"
+TIME_LIMIT = timedelta(hours=6)
 PLAN = {
     "validate": 5,
     "upload": 5,
@@ -46,4 +48,5 @@ def submit(
         item_count=seconds,
         chunk_size=seconds,
         stages=PLAN,
+        run_timeout=TIME_LIMIT,
     ).job

@@ -86,9 +86,9 @@ class Settings(BaseSettings):
         "admin", description="Where channelz is served; admin: on admin_listen, if it is set."
     )
     bookmark_interval: Seconds = Field(10, gt=0, le=15, description="How long a watch may be quiet before a bookmark.")
-    duty_interval: Seconds = Field(0.5, gt=0, description="How often leases, retries and cancellations are checked.")
+    duty_interval: Seconds = Field(0.5, gt=0, description="How often leases, retries and deadlines are checked.")
     expiry_delay: Seconds = Field(
-        2, ge=0, description="How long after its end a lease expires, so that earlier reports are still taken."
+        2, ge=0, description="How long after its end a lease or a run ends, so that earlier reports are still taken."
     )
     retention_interval: Seconds = Field(5, gt=0, description="How often expired jobs and old history are removed.")
     event_retention: Seconds = Field(

@@ -17,6 +17,7 @@ from jobledger.v1.worker_service_pb2 import (
     LeaseReport,
     ReleaseChunksRequest,
 )
+from jobledger_service.core.model.job import uid_of
 from jobledger_service.core.model.leases import Lease
 from jobledger_service.core.store.epochs import read_epoch
 from sqlalchemy import create_engine
@@ -72,7 +73,7 @@ async def test_a_lease_of_the_service_is_of_no_use_to_others(slow_server: Server
     with engine.connect() as connection:
         epoch = read_epoch(connection)
     engine.dispose()
-    token = Lease(f"default/{run}", job.create_time.ToMicroseconds(), 0, job.chunks[0].attempt).token(epoch)
+    token = Lease(f"default/{run}", uid_of(job.uid), 0, job.chunks[0].attempt).token(epoch)
     report_ = HeartbeatRequest(reports=[LeaseReport(lease_token=token)])
     completion = CompleteChunksRequest(completions=[ChunkCompletion(lease_token=token)])
     failure = FailChunksRequest(failures=[ChunkFailure(lease_token=token, error={"code": "X"})])

@@ -91,10 +91,13 @@ async def test_priorities_reach_the_jobs_and_what_does_not_change_is_counted(api
 
 
 async def test_deletion_takes_ended_jobs_and_with_force_all(api: Api, kind: str):
-    queued = (await create_many(api, kind, 1))[0]
+    queued = await api.create(kind)
     over = (await api.job_in(CANCELLED, kind)).job_id
     run = await ended(api, (await api.jobs.DeleteJobs(DeleteJobsRequest(filter={"kinds": [kind]}))).job.job_id)
-    assert (report(run)["applied"], [one["job_id"] for one in report(run)["refusals"]]) == (1, [queued])
+    assert (report(run)["applied"], [(one["job_id"], one["uid"]) for one in report(run)["refusals"]]) == (
+        1,
+        [(queued.job_id, queued.uid)],
+    )
     with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
         await api.get(over)
     forced = DeleteJobsRequest(filter={"kinds": [kind]}, force=True)

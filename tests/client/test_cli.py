@@ -82,7 +82,7 @@ def test_every_option_of_create_arrives(shell: Shell, kind: str):
     shell(
         "create", kind, "--job-id", kind, "--display-name", "Film", "--priority", "9", "--chunks", '[{"part": 1}, {}]',
         "--stage", "decode=1", "--stage", "encode=4", "--max-attempts", "7", "--backoff", "2m", "--fail-fast",
-        "--expire", "2100-01-01T00:00:00Z", "--request-id", kind,
+        "--expire", "2100-01-01T00:00:00Z", "--run-timeout", "2h", "--attempt-timeout", "5m", "--request-id", kind,
     )  # fmt: skip
     job = shell.json("get", kind)
     assert (job["displayName"], job["priority"], job["failurePolicy"]) == ("Film", 9, "FAILURE_POLICY_FAIL_FAST")
@@ -91,6 +91,8 @@ def test_every_option_of_create_arrives(shell: Shell, kind: str):
     assert job["stages"] == [{"name": "decode", "weight": 1}, {"name": "encode", "weight": 4}]
     assert job["chunks"][0]["input"] == {"part": 1}
     assert job["expireTime"] == "2100-01-01T00:00:00Z"
+    assert (job["runTimeout"], job["attemptTimeout"]) == ("7200s", "300s")
+    assert re.findall(r"(?:run|attempt) timeout +(\S+)", shell("get", kind)) == ["2h00m", "5m00s"]
 
 
 def test_input_comes_from_a_file_or_standard_input(

@@ -23,8 +23,10 @@ async def test_each_call_may_come_from_another_process(client: AsyncJobClient, k
     assert (job.state, job.progress.percent, job.progress.stage) == (RUNNING, 62.5, "join")
     assert job.artifacts["preview"].uri == "https://cdn.example/a.png"
     assert (job.chunks[0].task_id, job.chunks[0].worker, job.chunks[0].attempt) == ("dag-run-1", "airflow", 1)
-    assert await task(client, job_id).complete(result_uri="https://cdn.example/a.m3u8") == OK
+    outputs = {"output": {"cuts": 2}, "job_output": {"seconds": 1.5}}
+    assert await task(client, job_id).complete(result_uri="https://cdn.example/a.m3u8", **outputs) == OK
     job = await client.get_job(job_id)
+    assert (job.output["seconds"], job.chunks[0].output["cuts"]) == (1.5, 2)
     assert (job.state, job.result_uri) == (COMPLETED, "https://cdn.example/a.m3u8")
     assert await task(client, job_id).progress(stage="join") == LEASE_LOST, "it has ended"
 

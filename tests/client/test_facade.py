@@ -115,6 +115,7 @@ OFFERED = [
     "Stage",
     "StatisticsCalls",
     "StatsStep",
+    "StopReason",
     "StoreUnavailableError",
     "SystemStatus",
     "TaskToStop",

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from datetime import timedelta
+from math import inf
 
 import pytest
 from jobledger.v1.worker_service_pb2 import HeartbeatResult, LeaseReport, ProgressReport
@@ -20,6 +21,7 @@ from tests.support.bounds import BOUND, CALL_TIMEOUT
 
 pytestmark = pytest.mark.one_store("the worker's own clock knows nothing of the store")
 
+START = 1_700_000_000_000_000
 SHORT = timedelta(seconds=4)  # and longer than a machine stalls between two heartbeats
 
 
@@ -41,22 +43,33 @@ class Holder:
     def lease_expired(self, silence_seconds: float) -> None:
         self.heard.append(f"over after {silence_seconds:g} s")
 
+    def attempt_timed_out(self) -> None:
+        self.heard.append("attempt over")
+
     def refused(self, error: object) -> None:
         self.heard.append(f"refused: {error}")
 
 
 class Answering:
-    """The service: answers OK, takes `seconds` of the set time for it."""
+    """The service: answers OK, takes `seconds` of the set time for it.
 
-    def __init__(self, time: SetTime, seconds: float = 0.0) -> None:
+    Each attempt began at START by its clock, and ends after `attempt_timeout`, as leases do that last for 30 s.
+    """
+
+    def __init__(self, time: SetTime, seconds: float = 0.0, attempt_timeout: float = inf) -> None:
         self.time = time
         self.seconds = seconds
+        self.begin = time.now
+        self.attempt_timeout = attempt_timeout
         self.calls: list[list[LeaseReport]] = []
 
     def heartbeat(self, reports: list[LeaseReport], **_: object) -> list[HeartbeatResult]:
         self.calls.append(list(reports))
         self.time.now += self.seconds
-        return [HeartbeatResult(status=LeaseStatus.OK) for _ in reports]
+        result = HeartbeatResult(status=LeaseStatus.OK)
+        lasts = min(self.time.now - self.begin + 30.0, self.attempt_timeout)
+        result.expire_time.FromMicroseconds(START + round(lasts * 1_000_000))
+        return [result for _ in reports]
 
 
 def test_a_lease_whose_handler_cannot_be_stopped_is_extended_no_longer(caplog: pytest.LogCaptureFixture):
@@ -94,6 +107,51 @@ def test_a_lease_is_over_its_duration_after_the_call_that_extended_it_was_sent()
     watchdog.check()
     assert holder.heard == ["over after 30 s"]  # once
     assert leases.due() == []
+
+
+@pytest.mark.parametrize("answers_after", [0.0, 0.4])
+def test_a_lease_ends_with_its_attempt_by_the_workers_clock_whatever_its_heartbeats_say(answers_after: float):
+    time = SetTime()
+    leases = HeldLeases(30.0, 10.0, time.monotonic)
+    holder, other, watchdog = Holder(leases), Holder(leases, "other"), Watchdog(leases, None)
+    leases.add(holder, granted=(START, START + 30_000_000))
+    leases.add(other)
+    service = Answering(time, answers_after, attempt_timeout=45.0)
+    begin = time.now
+    for _ in range(4):
+        time.now += 10.0 - answers_after
+        Heartbeats(service, leases).beat()
+        watchdog.check()
+    assert (holder.heard, leases.seconds_until_expiry(60.0)) == ([], pytest.approx(begin + 45.0 - time.now))
+    time.now = begin + 45.0
+    watchdog.check()
+    assert (holder.heard, other.heard) == (["attempt over"], [])
+
+
+def test_a_lease_may_be_shorter_than_asked_for_from_its_claim_on():
+    time = SetTime()
+    leases = HeldLeases(30.0, 10.0, time.monotonic)
+    holder = Holder(leases)
+    leases.add(holder, granted=(START, START + 5_000_000))
+    time.now += 4.9
+    Watchdog(leases, None).check()
+    assert holder.heard == []
+    time.now += 0.1
+    Watchdog(leases, None).check()
+    assert holder.heard == ["attempt over"]
+
+
+def test_a_lease_that_nobody_extends_is_over_by_silence_though_the_service_named_its_end():
+    time = SetTime()
+    leases = HeldLeases(30.0, 10.0, time.monotonic)
+    holder = Holder(leases)
+    leases.add(holder, granted=(START, START + 30_000_000))
+    service = Answering(time)
+    time.now += 10.0
+    Heartbeats(service, leases).beat()
+    time.now += 30.0
+    Watchdog(leases, None).check()
+    assert holder.heard == ["over after 30 s"]
 
 
 def test_the_interval_between_heartbeats_can_be_set():

@@ -81,7 +81,7 @@ def test_a_job_id_that_was_used_again_is_reported_whatever_its_revision(service:
     _, stream = service.send("WatchJobs", *BEGINNING)
     service.end(stream, "WatchJobs", OUT_OF_RANGE, "HISTORY_TRIMMED")
     other = many(SNAPSHOT, "b", 2)
-    other.job.create_time.seconds = 9
+    other.job.uid = "another"
     again = [many(SNAPSHOT, "a", 5), other, many(SNAPSHOT, "c", 1), many(BOOKMARK, cursor=b"y")]
     service.send("WatchJobs", *again, LAST)
     assert reader.lines() == [*TOLD, (SNAPSHOT, "b", 2), (CHANGED, "last", 1)]

@@ -29,6 +29,7 @@ def handler(ctx: ChunkContext) -> None:
     ctx.artifact("images", uri="s3://bucket/images.zip", content_type="application/zip", metadata={"site": ctx.input})
     ctx.artifact("page", uri="s3://bucket/page.html", job=True)
     ctx.result("s3://bucket/result.json")
+    ctx.output, ctx.job_output = {"images": len(ctx.items)}, {"pages": 1}
 
 
 def test_a_fake_context_records_what_a_handler_reports():
@@ -40,12 +41,13 @@ def test_a_fake_context_records_what_a_handler_reports():
     assert ctx.artifacts["images"].content_type == "application/zip"
     assert list(ctx.job_artifacts) == ["page"]
     assert (ctx.result_uri, ctx.stage, ctx.cancelled) == ("s3://bucket/result.json", "resize", False)
+    assert (ctx.output, ctx.job_output) == ({"images": 2}, {"pages": 1})
 
 
 def test_a_fake_context_is_cancelled_after_so_many_reports():
     ctx = FakeContext(items=range(2), cancel_after=3)
     handler(ctx)
-    assert (len(ctx.reports), ctx.cancelled, ctx.artifacts, ctx.result_uri) == (3, True, {}, "")
+    assert (len(ctx.reports), ctx.cancelled, ctx.artifacts, ctx.result_uri, ctx.output) == (3, True, {}, "", None)
 
 
 async def test_a_fake_context_is_cancelled_from_another_thread_or_task():

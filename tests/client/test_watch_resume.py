@@ -17,6 +17,7 @@ from jobledger_client import (
     JobledgerError,
     JobNotFoundError,
     JobState,
+    JobView,
     UnauthenticatedError,
     UnavailableError,
     WatchMessageType,
@@ -282,9 +283,24 @@ def test_wait_gives_the_ended_job_without_input_and_chunks(service: Played):
     ended.job.chunks.add(index=0)
     got = service.start(lambda client: client.wait("one"))
     service.send("WatchJob", ended)
+    shown = jobs.GetJobResponse(job=ended.job)
+    shown.job.output["score"] = 0.5
+    assert service.answer("GetJob", shown).view == JobView.BASIC
     assert (got.result().revision, got.result().state) == (7, COMPLETED)
     assert not got.result().HasField("input")
     assert not got.result().chunks
+    assert got.result().output["score"] == 0.5
+
+
+def test_wait_gives_the_ended_job_without_output_when_it_is_gone_or_another_has_its_id(service: Played):
+    for answer in (
+        lambda: service.refuse("GetJob", grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"),
+        lambda: service.answer("GetJob", jobs.GetJobResponse(job={"uid": "other", "output": {"x": 1}})),
+    ):
+        got = service.start(lambda client: client.wait("one"))
+        service.send("WatchJob", one(SNAPSHOT, 7, b"c", COMPLETED))
+        answer()
+        assert (got.result().revision, got.result().HasField("output")) == (7, False)
 
 
 def test_wait_reports_that_the_job_was_deleted(service: Played):

@@ -53,6 +53,46 @@ async def test_progress_artifacts_and_the_result_arrive(client: AsyncJobClient, 
     assert (artifacts["preview"].size_bytes, artifacts["preview"].metadata["w"]) == (7, 2)
 
 
+async def test_outputs_arrive_and_wait_returns_that_of_the_job(client: AsyncJobClient, serving: Serving, kind: str):
+    def handler(ctx: ChunkContext) -> None:
+        ctx.output = {"replaced": True}
+        ctx.output = {"frames": len(ctx.items), "of": ["a", None]}
+        ctx.job_output = {"score": 0.5}
+        assert (ctx.output["frames"], ctx.job_output) == (3, {"score": 0.5})
+
+    job = (await client.create_job(kind, item_count=3)).job
+    async with serving({kind: handler}):
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert (ended.state, ended.output["score"], len(ended.chunks)) == (JobState.COMPLETED, 0.5, 0)
+    [chunk] = (await client.get_job(job.job_id)).chunks
+    assert (chunk.output["frames"], list(chunk.output["of"])) == (3, ["a", None])
+
+
+async def test_an_output_that_the_service_would_refuse_fails_at_once(
+    client: AsyncJobClient, serving: Serving, kind: str
+):
+    refused = []
+
+    def handler(ctx: ChunkContext) -> None:
+        for name, value in (
+            ("output", {"a": {"b": float("nan")}}),
+            ("job_output", {"a": [2**53 + 1]}),
+            ("output", {"a": object()}),
+            ("output", {"a": "x" * 65_536}),
+        ):
+            try:
+                setattr(ctx, name, value)
+            except ValueError as error:
+                refused.append(str(error).split(":")[0])
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: handler}):
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert refused[:3] == ["output.a.b", "job_output.a[0]", "output.a"]
+    assert refused[3].startswith("output must have at most 65536 bytes encoded; got 655")
+    assert not ended.HasField("output")
+
+
 async def test_threads_may_report_too(client: AsyncJobClient, serving: Serving, kind: str):
     seen = threading.Event()
 

@@ -158,7 +158,7 @@ class Crossing:
         self.completions = self
         self.attempt: Attempt | None = None
 
-    def add(self, attempt: Attempt, keep_for: float = inf) -> None:
+    def add(self, attempt: Attempt, keep_for: float = inf, granted: tuple[int, int] | None = None) -> None:
         self.attempt = attempt
 
     def remove(self, attempt: Attempt) -> None:

@@ -67,6 +67,9 @@ changes = st.builds(
 )
 
 
+uids = st.binary(min_size=16, max_size=16)
+
+
 @st.composite
 def jobs(draw: st.DrawFn, job_id: str = "j") -> Job:
     """Draw a job; its fields fit together no better than they must to be shown."""
@@ -80,7 +83,7 @@ def jobs(draw: st.DrawFn, job_id: str = "j") -> Job:
     count = st.integers(0, 50)
     own = draw(artifacts)
     return Job(
-        JobSpec("alice", job_id, draw(names), b"", draw(times), stages=tuple(stages)),
+        JobSpec("alice", job_id, draw(names), b"", draw(times), stages=tuple(stages), uid_bytes=draw(uids)),
         JobProgress(SECOND, draw(st.integers(0, SECOND)), message=draw(texts), stage=draw(texts)),
         Counts(draw(count), draw(count), draw(count), draw(count), draw(count)),
         draw(times),

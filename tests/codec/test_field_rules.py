@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -26,7 +27,9 @@ Read = Callable[[], object]
 
 
 def created(**fields: object) -> Read:
-    return lambda: job_requests.create_job(api.CreateJobRequest(**{"kind": "k"} | fields), ALICE, lambda: "new")
+    return lambda: job_requests.create_job(
+        api.CreateJobRequest(**{"kind": "k"} | fields), ALICE, lambda: str(UUID(int=1))
+    )
 
 
 def listed(**fields: object) -> Read:

@@ -27,6 +27,8 @@ ANOTHER_TIME = {
     "labels": {"try": "2"},
     "expire_time": datetime(2100, 1, 1, tzinfo=UTC),
     "retry_policy": {"max_attempts": 7},
+    "run_timeout": timedelta(hours=2),
+    "attempt_timeout": timedelta(minutes=5),
     "limits": [{"max_running": 9}],
 }
 
@@ -44,7 +46,7 @@ async def test_a_job_of_which_only_the_kind_was_given_has_every_default(api: Api
     assert job.HasField("progress")
     assert job.failure_policy == FailurePolicy.FAILURE_POLICY_RUN_ALL
     assert job.create_time == job.update_time
-    for absent in ("start_time", "end_time", "expire_time", "error", "input"):
+    for absent in ("start_time", "end_time", "expire_time", "run_timeout", "attempt_timeout", "error", "input"):
         assert not job.HasField(absent)
     for empty in ("display_name", "labels", "artifacts", "result_uri", "stages", "stage_timings", "cancel_reason"):
         assert not getattr(job, empty)
@@ -75,6 +77,8 @@ async def test_what_was_given_is_what_is_there(api: Api, kind: str):
         "stages": [{"name": "fetch", "weight": 0.5}, {"name": "index"}],
         "retry_policy": {"max_attempts": 7, "initial_backoff": timedelta(0), "multiplier": 1, "jitter": 0},
         "expire_time": expire_time,
+        "run_timeout": timedelta(seconds=1),
+        "attempt_timeout": timedelta(days=366),
         "input": {"url": "https://example.com", "deep": [1, None, {"x": True, "π": 3.5}]},
         "item_count": 3,
         "chunk_size": 2,
@@ -86,6 +90,7 @@ async def test_what_was_given_is_what_is_there(api: Api, kind: str):
     assert [(stage.name, stage.weight) for stage in job.stages] == [("fetch", 0.5), ("index", 1)]
     assert (job.retry_policy.max_attempts, job.retry_policy.multiplier, job.retry_policy.jitter) == (7, 1, 0)
     assert job.retry_policy.initial_backoff.ToTimedelta() == timedelta(0)
+    assert (job.run_timeout, job.attempt_timeout) == (expected.run_timeout, expected.attempt_timeout)
     assert {chunk.max_attempts for chunk in job.chunks} == {7}
 
 

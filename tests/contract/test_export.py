@@ -1,5 +1,7 @@
 """ExportJobs: the formats, the columns, the filter, and what is refused; that it is pinned has a file of its own."""
 
+from datetime import timedelta
+
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -38,7 +40,16 @@ async def test_json_lines_are_one_object_a_line(api: Api, kind: str):
 
 
 async def test_every_column_reports_what_the_job_reports(api: Api, kind: str):
-    job_id = (await api.create(kind, display_name="Film", priority=7, labels={"team": "search"}, item_count=4)).job_id
+    job_id = (
+        await api.create(
+            kind,
+            display_name="Film",
+            priority=7,
+            labels={"team": "search"},
+            item_count=4,
+            run_timeout=timedelta(minutes=1.5),
+        )
+    ).job_id
     [claimed] = await api.claim(kind)
     await api.report(claimed, percent=50, stage="decode", stage_percent=25, message="half")
     artifact = {"uri": "s3://b/k", "content_type": "image/png", "size_bytes": 9}
@@ -63,7 +74,7 @@ async def test_every_column_reports_what_the_job_reports(api: Api, kind: str):
         "chunks_failed": 0, "chunks_cancelled": 0, "labels": {"team": "search"}, "expire_time": None, "retry_count": 0,
         "result_uri": "s3://b/result", "error_code": None, "error_message": None, "error_stage": None,
         "error_chunk_index": None, "cancel_reason": "", "revision": job.revision,
-        "export_error": None,
+        "schedule_time": None, "run_timeout_seconds": 90, "attempt_timeout_seconds": None, "export_error": None, "uid": job.uid,
         "artifacts": {
             "preview": {
                 "uri": "s3://b/k", "content_type": "image/png", "size_bytes": 9,

@@ -34,6 +34,8 @@ async def test_the_answer_is_the_job_as_it_would_be_and_nothing_is_written(api: 
         answer.job.ClearField("create_time")
         answer.job.ClearField("update_time")
         answer.job.ClearField("etag")
+    assert (preview.job.uid, again.job.uid) == ("", "")
+    created.job.ClearField("uid")
     assert preview.job == again.job == created.job
     async with api.watch_jobs(kind, cursor=before) as watch:
         assert (await watch.change()).job.revision == 1

@@ -153,7 +153,7 @@ class Replay:
             elif not runs_left and end.state is DONE:
                 if cancels:
                     self.cancel(force=False)
-                self.apply(work.complete(self.job, self.chunks[index], work.WorkReport("c"), "", self.now))
+                self.apply(work.complete(self.job, self.chunks[index], work.WorkReport("c"), work.NO_RESULTS, self.now))
             elif not runs_left and end.state is FAILED:
                 failure = work.Failure(end.error or self.past.error or BOOM, 0.5, not_retryable=True)
                 self.apply(work.fail(self.job, chunk, work.NOTHING_NEW, failure, self.all(), self.now))
@@ -170,7 +170,7 @@ def test_an_import_that_is_taken_is_a_state_that_the_domain_reaches(imported: Im
     taken = is_taken(imported)
     event("taken" if taken else "refused")
     assume(taken)
-    step = import_job(imported, "caller", NOW)
+    step = import_job(imported, "caller")
     replay = Replay(imported)
     reached = replay.run()
     assert (reached.state, reached.counts, reached.retry_count) == (
@@ -189,7 +189,7 @@ def test_an_import_that_is_taken_is_a_state_that_the_domain_reaches(imported: Im
 @given(histories())
 def test_an_import_keeps_the_promises_of_a_job_and_can_continue(imported: ImportedJob):
     assume(is_taken(imported))
-    step = import_job(imported, "caller", NOW)
+    step = import_job(imported, "caller")
     job, chunks = step.job, {chunk.index: chunk for chunk in step.chunks}
     counted = Counter(chunk.state for chunk in chunks.values())
     assert {state: getattr(job.counts, state.lower()) for state in ChunkState} == {s: counted[s] for s in ChunkState}
@@ -205,7 +205,7 @@ def test_an_import_keeps_the_promises_of_a_job_and_can_continue(imported: Import
     for index in sorted(chunks):
         if chunks[index].state is PENDING:
             claimed = work.claim(job, chunks[index], work.Claim("w", LEASE), NOW)
-            ended = work.complete(claimed.job, claimed.chunks[0], work.WorkReport("c"), "", NOW)
+            ended = work.complete(claimed.job, claimed.chunks[0], work.WorkReport("c"), work.NO_RESULTS, NOW)
             job = ended.job
     assert job.ended
     assert job.state is JobState.COMPLETED or job.counts.completed < job.counts.total or imported.state is job.state

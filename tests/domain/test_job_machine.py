@@ -32,6 +32,8 @@ class JobMachine(RuleBasedStateMachine):
         attempts=st.integers(1, 3),
         policy=st.sampled_from(FailurePolicy),
         planned=st.booleans(),
+        run_timeout=st.sampled_from([None, 10_000_000, 100_000_000]),
+        attempt_timeout=st.sampled_from([None, 3_000_000, 70_000_000]),
         finalizer_work=st.none() | st.integers(1, 40_000_000),
     )
     def create(
@@ -41,6 +43,8 @@ class JobMachine(RuleBasedStateMachine):
         attempts: int,
         policy: FailurePolicy,
         planned: bool,
+        run_timeout: int | None,
+        attempt_timeout: int | None,
         finalizer_work: int | None,
     ) -> None:
         spec = JobSpec(
@@ -51,6 +55,8 @@ class JobMachine(RuleBasedStateMachine):
             retry_policy=RetryPolicy(max_attempts=attempts, initial_backoff=1_000_000),
             failure_policy=policy,
             stages=PLAN if planned else (),
+            run_timeout=run_timeout,
+            attempt_timeout=attempt_timeout,
             finalizer_work=finalizer_work,
         )
         self.now = 1_000_000
@@ -145,7 +151,7 @@ class JobMachine(RuleBasedStateMachine):
         if not self.held(lease):
             return
         if how == "complete":
-            self.apply(work.complete(self.job, chunk, work.WorkReport("c"), "", self.now))
+            self.apply(work.complete(self.job, chunk, work.WorkReport("c"), work.NO_RESULTS, self.now))
         elif how == "release":
             self.apply(work.release(self.job, chunk, work.NOTHING_NEW, work.Release(), self.now))
         else:
@@ -172,8 +178,13 @@ class JobMachine(RuleBasedStateMachine):
             assert self.job.state is JobState.CANCELLED
 
     @rule()
-    def stop_overdue(self) -> None:
-        self.apply(lifecycle.stop_overdue(self.job, self.all(), self.now))
+    def end_overdue(self) -> None:
+        before = self.job
+        self.apply(lifecycle.end_overdue(self.job, self.all(), self.now))
+        if before.has_timed_out(self.now):
+            assert self.job.state is JobState.FAILED
+            assert self.job.error is not None
+            assert self.job.error.code == "TIMED_OUT"
 
     @precondition(lambda self: self.job.state in (JobState.FAILED, JobState.CANCELLED))
     @rule(named=st.sets(st.integers(0, 39), max_size=3))
@@ -234,9 +245,21 @@ class JobMachine(RuleBasedStateMachine):
         assert job.retry_count == self.run
 
     @invariant()
+    def only_what_ends_by_time_has_a_deadline(self) -> None:
+        job, limit = self.job, self.job.spec.run_timeout
+        if job.state is JobState.RUNNING:
+            assert job.deadline == (None if limit is None else (job.start_time or 0) + limit)
+            assert not (job.has_timed_out(self.now) and any(map(self.held, self.leases)))
+        else:
+            assert (job.deadline is not None) == (job.state is JobState.CANCELLING)
+
+    @invariant()
     def only_chunks_in_work_have_a_lease(self) -> None:
         for chunk in self.others():
             assert (chunk.lease_expire_time is not None) == (chunk.state is ChunkState.PROCESSING)
+            timeout = self.job.spec.attempt_timeout
+            if chunk.lease_expire_time is not None and timeout is not None:
+                assert chunk.lease_expire_time <= (chunk.start_time or 0) + timeout
             assert chunk.attempt <= chunk.max_attempts
             assert (chunk.end_time is not None) == (chunk.state not in (ChunkState.PENDING, ChunkState.PROCESSING))
 
@@ -256,9 +279,9 @@ def test_ended_states_are_left_by_a_retry_alone():
 
 
 def test_a_lease_of_a_job_created_again_under_the_same_id_is_no_right():
-    spec = JobSpec("o", "j", "k", b"")
+    spec = JobSpec("o", "j", "k", b"", uid_bytes=b"1" * 16)
     first = lifecycle.create(lifecycle.NewJob(spec, [0]), "caller", 1)
     claimed = work.claim(first.job, first.chunks[0], work.Claim("w", LEASE), 2)
-    again = replace(claimed.job, spec=replace(spec, create_time=9))
+    again = replace(claimed.job, spec=replace(spec, uid_bytes=b"2" * 16))
     assert holds(lease_of(claimed.job, claimed.chunks[0]), claimed.job, claimed.chunks[0], 3)
     assert not holds(lease_of(claimed.job, claimed.chunks[0]), again, claimed.chunks[0], 3)

@@ -39,14 +39,14 @@ def test_passed_stages_are_laid_out_backwards_from_the_report():
     passed = (("b", 2 * SECOND), ("c", 3 * SECOND))
     job, chunk = beat(job, chunk, BEGIN + 10 * SECOND, stage="d", passed=passed, stage_duration=SECOND)
     assert spans(job) == {"a": (1, 4, 3), "b": (4, 6, 2), "c": (6, 9, 3), "d": (9, None, 0)}
-    step = work.complete(job, chunk, work.NOTHING_NEW, "", BEGIN + 12 * SECOND)
+    step = work.complete(job, chunk, work.NOTHING_NEW, work.NO_RESULTS, BEGIN + 12 * SECOND)
     assert spans(step.job)["d"] == (9, 12, 3)
 
 
 def test_a_stage_that_is_entered_again_adds_up():
     job, chunk = beat(*claimed(), BEGIN + SECOND, stage="a")
     job, chunk = beat(job, chunk, BEGIN + 6 * SECOND, stage="a", passed=(("b", SECOND),), stage_duration=2 * SECOND)
-    step = work.complete(job, chunk, work.NOTHING_NEW, "", BEGIN + 8 * SECOND)
+    step = work.complete(job, chunk, work.NOTHING_NEW, work.NO_RESULTS, BEGIN + 8 * SECOND)
     assert spans(step.job) == {"a": (1, 8, 6), "b": (3, 4, 1)}
 
 
@@ -64,5 +64,5 @@ def test_a_report_that_is_sent_again_counts_nothing_twice():
     once = spans(job)
     job, chunk = beat(job, chunk, BEGIN + 7 * SECOND, **first, stage_duration=3 * SECOND)
     assert (spans(job)["a"], spans(job)["b"]) == (once["a"], once["b"])
-    step = work.complete(job, chunk, work.NOTHING_NEW, "", BEGIN + 9 * SECOND)
+    step = work.complete(job, chunk, work.NOTHING_NEW, work.NO_RESULTS, BEGIN + 9 * SECOND)
     assert spans(step.job) == {"a": (1, 3, 2), "b": (3, 4, 1), "c": (4, 9, 5)}

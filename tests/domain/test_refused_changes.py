@@ -43,7 +43,7 @@ def running(**options: tuple[str, ...]) -> tuple[Job, Chunk]:
 def ended(state: JobState) -> tuple[Job, dict[int, Chunk]]:
     """Return a job of one chunk that was COMPLETED, or CANCELLED before it ran."""
     if state is JobState.COMPLETED:
-        step = work.complete(*running(), work.WorkReport("c"), "", 3)
+        step = work.complete(*running(), work.WorkReport("c"), work.NO_RESULTS, 3)
         return step.job, {0: step.chunks[0]}
     job, chunks = created()
     _, cancelled = lifecycle.cancel(job, stored(job, chunks), lifecycle.Cancellation(0), "caller", 3)

@@ -18,7 +18,7 @@ RESTORED = [Epoch(UUID(int=2), EPOCH.secret), Epoch(EPOCH.id, b"t" * 32)]
 LEASES = st.builds(
     Lease,
     job_key=st.text(st.characters(codec="utf-8"), max_size=200),
-    incarnation=st.integers(-(2**63), 2**63 - 1),
+    uid=st.binary(min_size=16, max_size=16),
     index=st.integers(0, 2**32 - 1),
     fence=st.integers(0, 2**32 - 1),
 )

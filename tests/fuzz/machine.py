@@ -122,6 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
         priority=st.sampled_from([0, 5, 10]),
         attempts=st.integers(1, 3),
         fail_fast=st.booleans(),
+        limited=st.booleans(),
         weight=st.none() | st.sampled_from([0.5, 1, 3]),
         again=st.booleans(),
     )
@@ -134,10 +135,14 @@ class LedgerMachine(RuleBasedStateMachine):
         priority: int,
         attempts: int,
         fail_fast: bool,
+        limited: bool,
         weight: float | None,
         again: bool,
     ) -> None:
-        """Create a job; now and then under the id of one that was deleted, or that the other owner has."""
+        """Create a job, perhaps with time limits that it does not reach.
+
+        It is now and then under the id of one that was deleted, or that the other owner has.
+        """
         job_id = f"{self.kinds[0]}-{len(self.requests)}"
         free = [job.job_id for job in (*self.ledger.gone, *self.ledger.jobs.values())]
         if again and free and (owner, free[-1]) not in self.ledger.jobs:
@@ -150,6 +155,8 @@ class LedgerMachine(RuleBasedStateMachine):
             failure_policy=FailurePolicy.FAILURE_POLICY_FAIL_FAST
             if fail_fast
             else FailurePolicy.FAILURE_POLICY_RUN_ALL,
+            run_timeout=HOUR if limited else None,
+            attempt_timeout=HOUR if limited else None,
         )
         sizes = [0]
         if items is not None:
@@ -161,6 +168,7 @@ class LedgerMachine(RuleBasedStateMachine):
             chunks.append(Chunk(len(chunks), 0, attempts, weight * items / len(sizes)))
         output = self._call(owner, "CreateJob", request)
         assert output.created
+        assert output.job.run_timeout == output.job.attempt_timeout == request.run_timeout
         job = Job(
             owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast, request.HasField("finalizer")
         )

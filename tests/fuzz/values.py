@@ -34,6 +34,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "page_token": ("",),
     "cursor": ("",),
     "etag": ("",),
+    "uid": ("",),
     "search": ("part", "mallory", "a b"),
 }
 KNOWN = {"page_token": 0.1, "resume_token": 0.1, "request_id": 0.1}

@@ -16,6 +16,7 @@ from tests.support.errors import invalid
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING, summary
 
 DONE, BROKEN = ChunkState.CHUNK_STATE_COMPLETED, ChunkState.CHUNK_STATE_FAILED
+STOPPED = ChunkState.CHUNK_STATE_CANCELLED
 CREATED = datetime(2024, 3, 1, 12, tzinfo=UTC)
 STARTED, ENDED = CREATED + timedelta(minutes=5), CREATED + timedelta(hours=1)
 
@@ -122,6 +123,12 @@ BROKEN_JOBS = {
         "job": {"item_count": 1_000},
         "chunks": [ImportedChunk(index=0, state=BROKEN)],
     },
+    "chunks: must include a FAILED one": {
+        "state": FAILED,
+        "error": WorkError(code="TIMED_OUT"),
+        "job": {"run_timeout": timedelta(hours=1)},
+        "chunks": [ImportedChunk(index=0, state=DONE)],
+    },
     "chunks[0].state": {"chunks": [ImportedChunk(index=0)]},
     "chunks": {"chunks": [ImportedChunk(index=9, state=DONE)]},
     "chunks: chunk 0 must begin no earlier than create_time": {
@@ -131,6 +138,20 @@ BROKEN_JOBS = {
     "chunks[1].index": {"chunks": [ImportedChunk(index=0, state=DONE)] * 2},
     "artifacts": {"artifacts": {f"a{n}": Artifact(uri="https://x.example/a") for n in range(101)}},
 }
+
+
+async def test_a_job_whose_run_took_too_long_has_no_failed_chunk_and_can_be_retried(api: Api, kind: str):
+    timed_out = past(
+        kind, kind, FAILED, job={"item_count": 1_000, "run_timeout": timedelta(hours=1)},
+        error=WorkError(code="TIMED_OUT"),
+        chunks=[ImportedChunk(index=0, state=DONE), ImportedChunk(index=1, state=STOPPED)],
+    )  # fmt: skip
+    assert await send(api, [timed_out]) == ImportJobsResponse(imported=1)
+    job = await api.get(kind)
+    assert (job.error.code, job.error.HasField("chunk_index"), summary(job)["cancelled"]) == ("TIMED_OUT", False, 1)
+    await api.jobs.RetryJob(RetryJobRequest(job_id=kind))
+    await api.complete(*await api.claim(kind, 10))
+    assert (await api.get(kind)).state == COMPLETED
 
 
 @pytest.mark.parametrize("field", BROKEN_JOBS)

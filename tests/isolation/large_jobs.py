@@ -69,9 +69,16 @@ class LargeLedger:
         return outcome
 
     def create(
-        self, job_id: str, sizes: Sequence[int], owner: str = ALICE, *, fast: bool = False, tries: int = 1
+        self,
+        job_id: str,
+        sizes: Sequence[int],
+        owner: str = ALICE,
+        *,
+        fast: bool = False,
+        tries: int = 1,
+        **timeouts: int | None,
     ) -> Job:
-        """Create a job with a chunk of so many items each."""
+        """Create a job with a chunk of so many items each; `timeouts` are run_timeout and attempt_timeout."""
         spec = JobSpec(
             owner,
             job_id,
@@ -79,6 +86,7 @@ class LargeLedger:
             b"same",
             retry_policy=RetryPolicy(max_attempts=tries),
             failure_policy=FailurePolicy.FAIL_FAST if fast else FailurePolicy.RUN_ALL,
+            **timeouts,
         )
         self.do(CreateJob(NewJob(spec, sizes), "caller"))
         return self.job(job_id, owner)

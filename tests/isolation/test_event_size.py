@@ -13,7 +13,7 @@ from jobledger_service.core.model.chunk import Artifact, WorkError
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.model.work import NOTHING_NEW, Failure, WorkReport
+from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, WorkReport
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.databases import new_database
@@ -62,7 +62,9 @@ def test_reports_of_many_workers_are_as_many_commits_as_they_need(ledger: LargeL
     ledger.create("bystander", [1], BOB)
     claimed = ledger.claim("big", range(COUNT))
     ledger.commits.clear()
-    reports = [CompleteChunks(ALICE, [(one.lease, WorkReport("c", artifacts=artifacts(30)), "")]) for one in claimed]
+    reports = [
+        CompleteChunks(ALICE, [(one.lease, WorkReport("c", artifacts=artifacts(30)), NO_RESULTS)]) for one in claimed
+    ]
     outcomes = drained(ledger, reports)
     assert [answer.status for [answer] in outcomes] == ["OK"] * COUNT
     reported = [chunk.index for message in events(ledger) for chunk in message.chunks]

@@ -19,7 +19,7 @@ from jobledger_service.core.ledger.commands import (
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.lifecycle import Cancellation
 from jobledger_service.core.model.states import ChunkState
-from jobledger_service.core.model.work import NOTHING_NEW, Failure, Release, WorkReport
+from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, Release, WorkReport
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.databases import new_database
@@ -42,7 +42,7 @@ def report(name: str, one: ClaimedChunk, received: int) -> Any:
         case "heartbeat":
             return Heartbeat(ALICE, [(one.lease, WorkReport("r"))], lease_duration=LEASE, received=received)
         case "complete":
-            return CompleteChunks(ALICE, [(one.lease, WorkReport("c"), "")], received=received)
+            return CompleteChunks(ALICE, [(one.lease, WorkReport("c"), NO_RESULTS)], received=received)
         case "fail":
             return FailChunks(ALICE, [(one.lease, NOTHING_NEW, Failure(WorkError("E"), 0.5), "f")], received=received)
     return ReleaseChunks(ALICE, [(one.lease, NOTHING_NEW, Release())], received=received)

@@ -14,10 +14,10 @@ from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.model.errors import Refusal
-from jobledger_service.core.model.job import JobSpec, job_key
+from jobledger_service.core.model.job import NO_UID, JobSpec, job_key
 from jobledger_service.core.model.leases import Lease
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.work import WorkReport
+from jobledger_service.core.model.work import NO_RESULTS, WorkReport
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
@@ -53,7 +53,7 @@ def create(owner: str, job_id: str, display_name: str = "") -> CreateJob:
 
 
 def complete(owner: str, key: str, index: int = 0) -> CompleteChunks:
-    return CompleteChunks(owner, [(Lease(key, 1, index, 1), WorkReport("completions[0]"), "")])
+    return CompleteChunks(owner, [(Lease(key, NO_UID, index, 1), WorkReport("completions[0]"), NO_RESULTS)])
 
 
 def poisoned(number: int) -> CompleteChunks | CreateJob:

@@ -12,11 +12,11 @@ from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER
 from jobledger_service.core.ledger.commands import (
     CancelJob,
     CompleteChunks,
+    EndOverdue,
     FailChunks,
     Heartbeat,
     ReleaseChunks,
     RetryJob,
-    StopOverdue,
 )
 from jobledger_service.core.ledger.stored_chunks import StoredChunks
 from jobledger_service.core.model import lifecycle, work
@@ -26,7 +26,7 @@ from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import Cancellation
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import ChunkState
-from jobledger_service.core.model.work import NOTHING_NEW, Failure, Release, WorkReport
+from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, Release, WorkReport
 from msgspec.structs import replace
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
@@ -41,9 +41,12 @@ def ledger(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lar
         yield opened
 
 
-def lived(ledger: LargeLedger, job_id: str, rng: random.Random, count: int, *, fast: bool) -> list[Any]:
+def lived(
+    ledger: LargeLedger, job_id: str, rng: random.Random, count: int, *, fast: bool, run_timeout: int | None = None
+) -> list[Any]:
     """Give a job a life, in which some of its chunks are in each state; return reports that are still to come."""
-    ledger.create(job_id, [rng.randint(1, 9) for _ in range(count)], fast=fast, tries=2)
+    sizes = [rng.randint(1, 9) for _ in range(count)]
+    ledger.create(job_id, sizes, fast=fast, tries=2, run_timeout=run_timeout)
     claimed = ledger.claim(job_id, sorted(rng.sample(range(count), rng.randint(2, count))))
     ledger.now += SECOND
     reports: list[Any] = []
@@ -59,7 +62,7 @@ def lived(ledger: LargeLedger, job_id: str, rng: random.Random, count: int, *, f
                 [],
                 [beat],
                 [beat],
-                [beat, CompleteChunks(ALICE, [(one.lease, WorkReport("c"), "")])],
+                [beat, CompleteChunks(ALICE, [(one.lease, WorkReport("c"), NO_RESULTS)])],
                 [beat, FailChunks(ALICE, [(one.lease, NOTHING_NEW, Failure(error, 0.5), "f")])],
                 [ReleaseChunks(ALICE, [(one.lease, NOTHING_NEW, Release())])],
             ])
@@ -99,7 +102,7 @@ def same_sums(job: Job, other: Job) -> bool:
 @given(
     seed=st.integers(0, 10_000),
     count=st.sampled_from([3, 49, 70]),
-    verb=st.sampled_from(["cancel", "force", "overdue"]),
+    verb=st.sampled_from(["cancel", "force", "overdue", "timed_out"]),
     together=st.booleans(),
 )
 def test_a_set_of_chunks_is_left_as_each_chunk_by_itself(
@@ -108,25 +111,29 @@ def test_a_set_of_chunks_is_left_as_each_chunk_by_itself(
     rng, ledger.now = random.Random(seed), ledger.now + 1_000 * SECOND
     job_id = f"{verb}-{ledger.now}"
     bystander = ledger.create(f"bob-{ledger.now}", [1] * count, BOB)
-    reports = lived(ledger, job_id, rng, count, fast=False)
-    if verb == "overdue":
+    timed_out, by_time = verb == "timed_out", verb in ("overdue", "timed_out")
+    reports = lived(ledger, job_id, rng, count, fast=False, run_timeout=2 * SECOND if timed_out else None)
+    if by_time:
         ledger.batch(*reports)
         reports = []
+    if verb == "overdue":
         ledger.do(CancelJob(ALICE, job_id, Cancellation(0), "caller"))
     ledger.now += SECOND
-    command = StopOverdue([f"{ALICE}/{job_id}"])
-    if verb != "overdue":
+    command = EndOverdue([f"{ALICE}/{job_id}"])
+    if not by_time:
         command = CancelJob(ALICE, job_id, Cancellation(SECOND, "enough", force=verb == "force"), "caller")
     if not together:
         ledger.batch(*reports)
     before, chunks = ledger.job(job_id), ledger.chunks(job_id)
     all_chunks = StoredChunks(before.key, chunks, lambda: None)
-    if verb == "overdue":
-        step = lifecycle.stop_overdue(before, all_chunks, ledger.now)
+    if by_time:
+        step = lifecycle.end_overdue(before, all_chunks, ledger.now)
     else:
         _, step = lifecycle.cancel(before, all_chunks, command.how, "caller", ledger.now)
     ledger.batch(*reports, command) if together else ledger.do(command)
     job, after = ledger.job(job_id), ledger.chunks(job_id)
+    if timed_out and not before.ended:
+        assert (job.state, job.error and job.error.code) == ("FAILED", "TIMED_OUT")
     if ledger.commits[-1].entries:
         states = told(ledger)
         assert states == {index: one.state for index, one in after.items() if index in states}

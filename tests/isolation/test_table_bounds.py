@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from uuid import uuid4
 
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
@@ -78,7 +79,7 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
     await WebhookServiceStub(api.channel).CreateWebhook(hook)
     for n in range(2):
         job = await api.create(kind, request_id=f"r{n}", limits=[{"max_running": 5}])
-        await api.complete(*await api.claim(kind))
+        await api.complete(*await api.claim(kind), output={"x": n}, job_output={"x": n})
     await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
     await api.create(kind, unique_key="one")
     run = await api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": [kind]}))
@@ -101,7 +102,7 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
         on_merged=nothing,
         on_unreadable=nothing,
         clock=lambda: clock[0],
-        new_id=lambda: "id",
+        new_id=lambda: str(uuid4()),
         sample_jitter=lambda: 0.5,
         random_bytes=bytes,
         monotonic=time.monotonic,

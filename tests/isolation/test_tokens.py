@@ -23,7 +23,7 @@ from tests.support.states import COMPLETED, LEASE_LOST, OK
 from tests.support.tenants import Shared, shared_server
 
 MAC_BYTES = 16
-HEADER = struct.Struct(">qII")
+HEADER = struct.Struct(">16sII")
 FORGERS, ROUNDS, CALLS = 4, 12, 60
 
 
@@ -53,11 +53,11 @@ def encoded(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
-def forged(token: str, *, key: str = "", index: int = 0, fence: int = 0, incarnation: int = 0) -> str:
+def forged(token: str, *, key: str = "", index: int = 0, fence: int = 0, uid: bytes = b"") -> str:
     """Return a token that says something else under the authentication of a real one."""
     mac, content = raw(token)[:MAC_BYTES], raw(token)[MAC_BYTES:]
-    was_time, was_index, was_fence = HEADER.unpack_from(content)
-    header = HEADER.pack(incarnation or was_time, index or was_index, fence or was_fence)
+    was_uid, was_index, was_fence = HEADER.unpack_from(content)
+    header = HEADER.pack(uid or was_uid, index or was_index, fence or was_fence)
     return encoded(mac + header + (key.encode() or content[HEADER.size :]))
 
 
@@ -69,7 +69,7 @@ def forgeries(token: str) -> list[str]:
         forged(token, index=2**31),
         forged(token, index=2**32 - 1),
         forged(token, fence=2**32 - 1),
-        forged(token, incarnation=-(2**63)),
+        forged(token, uid=b"\xff" * 16),
         encoded(bytes(100)),
     ]
 

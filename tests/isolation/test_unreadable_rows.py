@@ -127,7 +127,7 @@ def _damage(database: str) -> None:
             assert connection.execute(text(sql), values).rowcount == 1, sql
 
         change(
-            "INSERT INTO artifact_versions SELECT job_key, create_time, -1, revision, :content, :encoded FROM jobs"
+            "INSERT INTO artifact_versions SELECT job_key, uid, -1, revision, :content, :encoded FROM jobs"
             " WHERE job_key = 'alice/nan'",
             content=_artifacts(nan),
             encoded=_told_artifacts(nan),

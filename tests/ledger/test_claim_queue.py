@@ -13,7 +13,7 @@ from jobledger_service.core.ledger.commands import ClaimChunks, ClaimedChunk, Co
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.work import NOTHING_NEW, Claim
+from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Claim
 from jobledger_service.core.store.reads import View
 
 from tests.support.bounds import BOUND
@@ -127,7 +127,7 @@ async def test_a_report_with_a_claim_holds_and_the_next_chunks_of_a_caller_who_l
     async with running(ledger) as opened:
         await opened.committer.submit(job_of("k", chunks=3))
         [held] = await opened.begin(claim())
-        report = CompleteChunks("me", [(held.lease, NOTHING_NEW, "")])
+        report = CompleteChunks("me", [(held.lease, NOTHING_NEW, NO_RESULTS)])
         leaving = asyncio.create_task(opened.claims.report_and_claim(ReportAndClaim(report, claim(limit=2))))
         opened.on_commit = lambda _: leaving.cancel() and None
         await asyncio.wait([leaving])

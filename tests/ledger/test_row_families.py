@@ -15,7 +15,7 @@ from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.slots import JobLimit
-from jobledger_service.core.model.work import Claim, Failure, WorkReport
+from jobledger_service.core.model.work import NO_RESULTS, Claim, Failure, WorkReport
 from jobledger_service.core.store.writing import Transaction, WriteStore
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
 from jobledger_service.features.limits.rules import Limit
@@ -78,7 +78,7 @@ def test_a_batch_locks_jobs_then_families_by_rank_and_the_counter_last(ledger: L
             CreateJob(NewJob(spec, [0]), "caller"),
             SetLimit("me", "label:a=b", 1),
             replace(create("new"), request_id="once"),
-            CompleteChunks("me", [(lease, WorkReport("x"), "")]),
+            CompleteChunks("me", [(lease, WorkReport("x"), NO_RESULTS)]),
         ]
     )
     assert statements.written() == LOCK_ORDER
@@ -116,7 +116,7 @@ def test_a_batch_that_only_reports_progress_opens_no_family(ledger: Ledger):
     ledger.executor.run([Heartbeat("me", [(lease, with_artifact)], lease_duration=10**9)])
     assert {*opened} == {*families}, "artifacts count into the figures"
     opened.clear()
-    ledger.executor.run([CompleteChunks("me", [(lease, WorkReport("c"), "")])])
+    ledger.executor.run([CompleteChunks("me", [(lease, WorkReport("c"), NO_RESULTS)])])
     assert {*opened} == {*families}
 
 

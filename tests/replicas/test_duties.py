@@ -35,6 +35,8 @@ SECOND = timedelta(seconds=1)
 JOBS = 40
 CLAIMED = ChangeType.CHANGE_TYPE_CLAIMED
 LEASE_EXPIRED = ChangeType.CHANGE_TYPE_LEASE_EXPIRED
+RUN_TIMED_OUT = ChangeType.CHANGE_TYPE_RUN_TIMED_OUT
+ATTEMPT_TIMED_OUT = ChangeType.CHANGE_TYPE_ATTEMPT_TIMED_OUT
 REMOVED = ChangeType.CHANGE_TYPE_DELETED
 STATE_OF_HISTORY = """
 SELECT trimmed, min(events.position), count(events.position), ledger.position
@@ -90,6 +92,18 @@ async def test_each_lease_that_runs_out_counts_as_one_attempt(apis: list[Api], k
         counts = await changes_of(apis[1], job.job_id)
         assert (counts[CLAIMED], counts[LEASE_EXPIRED]) == (2, 2)
         assert (await apis[2].get(job.job_id)).chunks[0].attempt == 2
+
+
+async def test_what_takes_too_long_ends_once(apis: list[Api], kind: str):
+    limits = [{"run_timeout": SECOND}, {"attempt_timeout": SECOND, "retry_policy": {"max_attempts": 1}}]
+    jobs = [await apis[n % 3].create(kind, **limits[n % 2]) for n in range(JOBS)]
+    async with apis[0].watch_jobs(kind, mode=EVERY) as watch:
+        await apis[1].claim(kind, JOBS, lease_duration=60 * SECOND)
+        await ended_in(watch, FAILED, JOBS)
+    for n, job in enumerate(jobs):
+        counts = await changes_of(apis[1], job.job_id)
+        assert (counts[RUN_TIMED_OUT], counts[ATTEMPT_TIMED_OUT]) == ((1, 0), (0, 1))[n % 2]
+        assert (await apis[2].get(job.job_id)).error.code == "TIMED_OUT"
 
 
 async def test_a_grace_period_that_ends_stops_each_job_once(apis: list[Api], kind: str):

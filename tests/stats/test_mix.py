@@ -148,7 +148,11 @@ class Model:
                 self.seen["created"] += 1
             case ChangeType.CHANGE_TYPE_RETRIED:
                 self.seen["job_retries"] += 1
-            case ChangeType.CHANGE_TYPE_CHUNK_FAILED | ChangeType.CHANGE_TYPE_LEASE_EXPIRED:
+            case (
+                ChangeType.CHANGE_TYPE_CHUNK_FAILED
+                | ChangeType.CHANGE_TYPE_LEASE_EXPIRED
+                | ChangeType.CHANGE_TYPE_ATTEMPT_TIMED_OUT
+            ):
                 self.seen["failed_attempts"] += 1
             case ChangeType.CHANGE_TYPE_CHUNK_COMPLETED:
                 self.seen["chunks_completed"] += 1

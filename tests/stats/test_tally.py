@@ -69,7 +69,7 @@ def test_runs_that_began_and_ended_within_a_batch_are_all_counted():
     batch.claim()
     made = {"a": Artifact("s3://b/a", size_bytes=7)}
     report = work.WorkReport("r", artifacts=made, job_artifacts=made)
-    batch.take(work.complete(batch.job, batch.chunk, report, "", NOW))
+    batch.take(work.complete(batch.job, batch.chunk, report, work.NO_RESULTS, NOW))
     waited = NOW - CREATED
     assert list(measures_of(batch.passage(), NOW)) == [
         (Measure.STARTED, bucket_of(waited), 1, waited),

@@ -14,7 +14,7 @@ from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.model.work import WorkReport
+from jobledger_service.core.model.work import NO_RESULTS, WorkReport
 from jobledger_service.core.store import artifact_versions as versions
 from jobledger_service.core.store.reads import EventRow
 from jobledger_service.core.store.tables import artifact_versions, events
@@ -186,7 +186,7 @@ def test_versions_go_with_the_last_event_that_needs_them(ledger: LargeLedger):
     assert trim(ledger, 10) == 6
     assert held(ledger) == [5], "the job needs it still"
     assert ledger.job("big").artifacts.keys() == {"a-0", "b-0"}
-    ledger.do(CompleteChunks(ALICE, [(claimed.lease, WorkReport("c"), "")]))
+    ledger.do(CompleteChunks(ALICE, [(claimed.lease, WorkReport("c"), NO_RESULTS)]))
     ledger.do(DeleteJob(ALICE, "big", "caller"))
     assert shown(whole(stored(ledger)[-1])) == ["a-0", "b-0"]
     assert trim(ledger, 10) == 8
@@ -194,7 +194,7 @@ def test_versions_go_with_the_last_event_that_needs_them(ledger: LargeLedger):
 
 
 def imported(name: str) -> ImportJobs:
-    spec = JobSpec(ALICE, "big", "k", name.encode())
+    spec = JobSpec(ALICE, "big", "k", name.encode(), uid_bytes=name.encode() * 16)
     job = ImportedJob(
         new=NewJob(spec, [1]),
         state=JobState.COMPLETED,

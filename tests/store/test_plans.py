@@ -89,7 +89,6 @@ def test_a_claim_of_one_job_walks_its_chunks_in_the_index_of_what_waits(database
         ("expired_leases", "chunks_leased"),
         ("due_backoffs", "chunks_delayed"),
         ("due_schedules", "jobs_scheduled"),
-        ("overdue_cancels", "jobs_cancelling"),
         ("expired_jobs", "jobs_expiring"),
     ],
 )
@@ -99,6 +98,12 @@ def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str
     plans.hold(index)
 
 
+def test_the_duty_walks_the_index_of_jobs_with_a_deadline(database: Database):
+    plans = Plans(database)
+    assert ReadStore(database).overdue_jobs(2, 1, 10) == []
+    plans.hold("jobs_ending (deadline>? AND deadline<?)")
+
+
 def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
     plans = Plans(database)
     assert SqlDueStore(database, 0, DUE).due(1) == []
@@ -106,7 +111,7 @@ def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
         "chunks_leased",
         "chunks_delayed",
         "jobs_scheduled",
-        "jobs_cancelling",
+        "jobs_ending",
         "chunks_of_service",
         "deliveries_scheduled",
     ):

@@ -58,6 +58,22 @@ async def test_the_body_is_the_job_in_view_basic(hook: Hooks, receiver: Receiver
         assert (await watch.change()).job.state == CANCELLED
 
 
+async def test_the_end_of_a_job_is_reported_with_its_output_and_nothing_else_is(
+    hook: Hooks, receiver: Receiver, kind: str
+):
+    types = [TYPES.WEBHOOK_EVENT_TYPE_JOB_STARTED, TYPES.WEBHOOK_EVENT_TYPE_JOB_PROGRESS]
+    await hook.create(receiver, kind, event_types=[*types, TYPES.WEBHOOK_EVENT_TYPE_JOB_COMPLETED])
+    output = {"frames": 7, "parts": ["a", None, {"b": True}]}
+    job = await hook.api.create(kind, item_count=2, chunk_size=1)
+    first, second = await hook.api.claim(kind, 2)
+    await hook.api.complete(first, job_output=output, output={"of": "a chunk"})
+    await hook.api.complete(second)
+    reported = {one.type: one.body["data"] for one in await receiver.take(4)}
+    assert {data["uid"] for data in reported.values()} == {job.uid}
+    assert {type_ for type_, data in reported.items() if "output" in data} == {"job.completed"}
+    assert reported["job.completed"]["output"] == output
+
+
 async def test_only_what_was_asked_for_is_reported(hook: Hooks, receiver: Receiver, kind: str):
     types = [TYPES.WEBHOOK_EVENT_TYPE_JOB_CANCELLED]
     await hook.create(receiver, kind, event_types=types, labels={"team": "a", "tier": "1"})

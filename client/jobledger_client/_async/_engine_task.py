@@ -17,6 +17,8 @@ from jobledger_client import _values as values
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._enums import LeaseStatus
 from jobledger_client._errors import ChunkNotClaimableError, NotFoundError
+from jobledger_client._structs import struct
+from jobledger_client._values import StructLike
 
 
 class AsyncEngineTask:
@@ -100,17 +102,25 @@ class AsyncEngineTask:
         self,
         *,
         result_uri: str = "",
+        output: StructLike | None = None,
+        job_output: StructLike | None = None,
         message: str | None = None,
         artifacts: Mapping[str, Artifact] | None = None,
         job_artifacts: Mapping[str, Artifact] | None = None,
     ) -> LeaseStatus:
-        """Complete the chunk, with a last report. Raises InvalidFieldError."""
+        """Complete the chunk, with a last report and its results.
+
+        `output` and `job_output`, dicts with JSON values of at most 64 KiB encoded, are the results of the chunk and of
+        the job themselves. Raises InvalidFieldError, and ValueError for values that JSON cannot hold without loss.
+        """
+        outputs = {"output": struct(output, "output"), "job_output": struct(job_output, "job_output")}
         if not await self._join():
             return LeaseStatus.LEASE_LOST
         completion = ChunkCompletion(
             lease_token=self._token,
             progress=ProgressReport(message=message, artifacts=artifacts, job_artifacts=job_artifacts),
             result_uri=result_uri,
+            **outputs,
         )
         return LeaseStatus((await self._client.leases.complete_chunks([completion]))[0].status)
 

@@ -17,7 +17,9 @@ from jobledger.v1.worker_service_pb2 import (
 from jobledger_client import _values as values
 from jobledger_client._enums import LeaseStatus
 from jobledger_client._errors import ChunkNotClaimableError, NotFoundError
+from jobledger_client._structs import struct
 from jobledger_client._sync._client import JobClient
+from jobledger_client._values import StructLike
 
 
 class EngineTask:
@@ -99,17 +101,25 @@ class EngineTask:
         self,
         *,
         result_uri: str = "",
+        output: StructLike | None = None,
+        job_output: StructLike | None = None,
         message: str | None = None,
         artifacts: Mapping[str, Artifact] | None = None,
         job_artifacts: Mapping[str, Artifact] | None = None,
     ) -> LeaseStatus:
-        """Complete the chunk, with a last report. Raises InvalidFieldError."""
+        """Complete the chunk, with a last report and its results.
+
+        `output` and `job_output`, dicts with JSON values of at most 64 KiB encoded, are the results of the chunk and of
+        the job themselves. Raises InvalidFieldError, and ValueError for values that JSON cannot hold without loss.
+        """
+        outputs = {"output": struct(output, "output"), "job_output": struct(job_output, "job_output")}
         if not self._join():
             return LeaseStatus.LEASE_LOST
         completion = ChunkCompletion(
             lease_token=self._token,
             progress=ProgressReport(message=message, artifacts=artifacts, job_artifacts=job_artifacts),
             result_uri=result_uri,
+            **outputs,
         )
         return LeaseStatus((self._client.leases.complete_chunks([completion]))[0].status)
 

@@ -2,6 +2,7 @@
 """The calls of JobService on jobs: create, read, watch and change."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Unpack
 from uuid import uuid4
@@ -20,6 +21,7 @@ from jobledger_client._enums import (
     ChunkState,
     FailurePolicy,
     JobOrder,
+    JobState,
     JobView,
     OnConflict,
     WatchMessageType,
@@ -67,6 +69,8 @@ class JobCalls:
         stages: requests.StagesLike = (),
         expire_time: values.TimestampLike | None = None,
         schedule_time: values.TimestampLike | timedelta | None = None,
+        run_timeout: values.DurationLike | None = None,
+        attempt_timeout: values.DurationLike | None = None,
         limits: requests.LimitsLike = (),
         unique_key: str = "",
         on_conflict: OnConflict | None = None,
@@ -80,12 +84,14 @@ class JobCalls:
         in `chunks` is the input of a chunk of one item. `finalizer` is one more chunk, the last, which no worker gets
         before all others are completed; a mapping is its input. `priority` is 0 to 10, 5 when None. `max_attempts` is
         short for `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages`
-        may be those of another job. No worker may claim a chunk before `schedule_time`, a time or a timedelta from now.
-        `limits` are concurrency limits that the job sets: {"kind": 2} for all jobs of its kind, {"label:gpu": 1} for
-        all jobs with its value of that label. Without a `request_id` the client makes one, so that
-        a repeated attempt creates no second job. With `validate_only` the service checks everything and creates
-        nothing: the response has the job as it would be. While another job of this kind with the same `unique_key` has
-        not ended, that job is the response, with `created` False; with OnConflict.REFUSE it is an error.
+        may be those of another job. `run_timeout` is how long the job may take from its first claim on,
+        `attempt_timeout` how long one attempt at a chunk may take, whatever its worker reports: 1 s to 366 days. No
+        worker may claim a chunk before `schedule_time`, a time or a timedelta from now. `limits` are concurrency limits
+        that the job sets: {"kind": 2} for all jobs of its kind, {"label:gpu": 1} for all jobs with its value of that
+        label. Without a `request_id` the client makes one, so that a repeated attempt creates no second job. With
+        `validate_only` the service checks everything and creates nothing: the response has the job as it would be.
+        While another job of this kind with the same `unique_key` has not ended, that job is the response, with
+        `created` False; with OnConflict.REFUSE it is an error.
 
         Inputs are what JSON can hold without loss. A ValueError names the path of a value that it cannot hold, such as
         NaN, an integer beyond ±2**53 (send a string), a date, a set or bytes, or more than 24 levels of nesting.
@@ -109,6 +115,8 @@ class JobCalls:
             stages=stages,
             expire_time=expire_time,
             schedule_time=schedule_time,
+            run_timeout=run_timeout,
+            attempt_timeout=attempt_timeout,
             limits=limits,
             unique_key=unique_key,
             on_conflict=on_conflict,
@@ -218,12 +226,16 @@ class JobCalls:
         self,
         job_id: str,
         *,
+        uid: str = "",
         page_size: int = 0,
         page_token: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListJobEventsResponse, JobEvent]:
-        """List a job's history, oldest first, also of a deleted job. `page_size` is 1 to 500, 100 when 0."""
-        request = rpc.ListJobEventsRequest(job_id=job_id, page_size=page_size, page_token=page_token)
+        """List a job's history, oldest first, also of a deleted job. `page_size` is 1 to 500, 100 when 0.
+
+        `uid` names one of several jobs that had this job_id; empty: the present one, or else the last.
+        """
+        request = rpc.ListJobEventsRequest(job_id=job_id, uid=uid, page_size=page_size, page_token=page_token)
         return Pages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
 
     def watch(
@@ -295,7 +307,7 @@ class JobCalls:
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> Job:
-        """Return the job once it is COMPLETED, FAILED or CANCELLED, without its input and chunks.
+        """Return the job once it is COMPLETED, FAILED or CANCELLED, without its input and chunks, with its output.
 
         `timeout` None means no limit. Raises DeadlineExceededError (a TimeoutError) after it, and JobNotFoundError for
         a job that does not exist or is deleted meanwhile.
@@ -315,6 +327,11 @@ class JobCalls:
                     break
         last.ClearField("input")
         last.ClearField("chunks")
+        if last.state == JobState.COMPLETED:
+            with suppress(JobNotFoundError):  # it was deleted after its end
+                job = self.get_job(job_id, view=JobView.BASIC)
+                if job.uid == last.uid and job.HasField("output"):
+                    last.output.CopyFrom(job.output)
         return last
 
     def cancel_job(

@@ -4,12 +4,14 @@ import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
+from google.protobuf.struct_pb2 import Struct
 from jobledger.v1.chunk_pb2 import Artifact
 
 MAX_CHUNK_ARTIFACTS = 50
 MAX_JOB_ARTIFACTS = 100
 MAX_CHUNK_ARTIFACT_BYTES = 256 * 1024
 MAX_JOB_ARTIFACT_BYTES = 512 * 1024
+MAX_OUTPUT_BYTES = 64 * 1024
 MAX_STAGE_LENGTH = 128
 
 _MAX_NAME_LENGTH = 128
@@ -30,6 +32,12 @@ def check_artifact(name: str, artifact: Artifact, schemes: Collection[str]) -> N
     size = artifact.metadata.ByteSize()
     if size > _MAX_METADATA_BYTES:
         raise ValueError(f"metadata must have at most {_MAX_METADATA_BYTES} bytes encoded; got {size}")
+
+
+def check_output(name: str, output: Struct) -> None:
+    """Raise ValueError for an output that is too large."""
+    if (size := output.ByteSize()) > MAX_OUTPUT_BYTES:
+        raise ValueError(f"{name} must have at most {MAX_OUTPUT_BYTES} bytes encoded; got {size}")
 
 
 def artifact_bytes(name: str, artifact: Artifact) -> int:

@@ -4,12 +4,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from enum import Enum
 from math import inf
 from typing import Any, Protocol
 
 from jobledger.v1.worker_service_pb2 import (
-    ChunkCompletion,
     ChunkFailure,
     ChunkRelease,
     ClaimedChunk,
@@ -23,7 +21,7 @@ from jobledger_client._errors import JobledgerError
 from jobledger_client._tracing import span_of
 from jobledger_client._values import duration
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
-from jobledger_client._worker._context import ChunkContext
+from jobledger_client._worker._context import ChunkContext, StopReason
 from jobledger_client._worker._failures import HandlerTimeout, error_text, traceback_text, work_error
 from jobledger_client._worker._handler_tasks import OWNER, HandlerTasks
 from jobledger_client._worker._handlers import Handler, HandlerCall, NotRetryable, RetryLater
@@ -37,21 +35,14 @@ logger = logging.getLogger("jobledger_client.worker")
 _UNSTOPPABLE_SECONDS = 5.0  # for which a lease is still extended after its handler should have been abandoned
 
 
-class StopReason(Enum):
-    """Why an attempt must stop, in words for the audit trail."""
-
-    CANCEL_REQUESTED = "the job is cancelled"
-    DRAINING = "the worker shuts down"
-    LEASE_LOST = "the lease is lost"
-    REFUSED = "the service refused a report"
-    TIMED_OUT = "the handler exceeded its timeout"
-
-
 class LeaseRegistry(Protocol):
     """Extends the leases that are added to it."""
 
-    def add(self, holder: Leaseholder, max_seconds: float = inf) -> None:
-        """Extend this lease from now on, for at most `max_seconds`."""
+    def add(self, holder: Leaseholder, max_seconds: float = inf, granted: tuple[int, int] | None = None) -> None:
+        """Extend this lease from now on, for at most `max_seconds`.
+
+        `granted` are its start and its end by the service's clock, in microseconds.
+        """
 
     def remove(self, holder: Leaseholder) -> None:
         """Extend this lease no longer."""
@@ -108,11 +99,12 @@ class Attempt:
     async def run(self) -> None:
         """Do the work under the lease, and report it."""
         timer = None
+        granted = _granted(self._claimed)
         if self._timeout is None:
-            self._leases.add(self)
+            self._leases.add(self, granted=granted)
         else:
             timeout = self._timeout.total_seconds()
-            self._leases.add(self, timeout + self._abandon_after_seconds + _UNSTOPPABLE_SECONDS)
+            self._leases.add(self, timeout + self._abandon_after_seconds + _UNSTOPPABLE_SECONDS, granted)
             timer = self._loop.call_later(timeout, self._time_out, self._timeout)
         OWNER.set(self.tasks)
         try:
@@ -146,23 +138,28 @@ class Attempt:
 
     def cancel_requested(self) -> None:
         """Stop because the job is cancelled: asynchronous handlers are cancelled after the grace period."""
-        self._on_loop(self._stop_for, StopReason.CANCEL_REQUESTED, self._cancel_grace_seconds)
+        reason = StopReason.CANCEL_REQUESTED
+        self._on_loop(reason, self._stop_for, reason, self._cancel_grace_seconds)
 
     def lease_lost(self) -> None:
         """Stop at once and report nothing: another worker may have the chunk.
 
         While the end is being reported this does nothing: a heartbeat after that report finds no lease.
         """
-        self._on_loop(self._lose_lease, "the lease of %s is lost; its work stops", self)
+        self._lose(StopReason.LEASE_LOST, "the lease of %s is lost; its work stops", self)
 
     def lease_expired(self, silence_seconds: float) -> None:
         """Stop at once and report nothing: another worker may have the chunk."""
         message = "the lease of %s has expired: the service was unreachable for %.1f s; its work stops"
-        self._on_loop(self._lose_lease, message, self, silence_seconds)
+        self._lose(StopReason.LEASE_LOST, message, self, silence_seconds)
+
+    def attempt_timed_out(self) -> None:
+        """Stop at once and report nothing: the attempt took longer than the job's attempt_timeout."""
+        self._lose(StopReason.TIMED_OUT, "the attempt at %s took longer than its attempt_timeout; its work stops", self)
 
     def refused(self, error: JobledgerError) -> None:
         """Stop because the service refuses what the handler reported: the chunk fails."""
-        self._on_loop(self._fail_refused, error)
+        self._on_loop(StopReason.REFUSED, self._fail_refused, error)
 
     def drain(self) -> None:
         """Stop because the worker shuts down."""
@@ -174,7 +171,10 @@ class Attempt:
             logger.warning("the handler of %s does not stop; it is abandoned", self)
             self._abandoned.set_result(None)
 
-    def _on_loop(self, stop: Callable[..., None], *args: object) -> None:
+    def _lose(self, reason: StopReason, message: str, *args: object) -> None:
+        self._on_loop(reason, self._lose_lease, reason, message, *args)
+
+    def _on_loop(self, reason: StopReason, stop: Callable[..., None], *args: object) -> None:
         """Stop from any thread, also while the loop is blocked.
 
         The loop receives the stop before the context does, so that a handler which returns after it is not completed.
@@ -183,12 +183,13 @@ class Attempt:
             return
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(stop, *args)
-        self._context.cancel()
+        self._context.cancel(reason)
 
-    def _lose_lease(self, message: str, *args: object) -> None:
+    def _lose_lease(self, reason: StopReason, message: str, *args: object) -> None:
         if self._reporting:
             return
         logger.warning(message, *args)
+        self._context.cancel(reason)
         self._stop_for(StopReason.LEASE_LOST, 0.0)
         self._stop = StopReason.LEASE_LOST  # overrides any earlier reason: nothing may be reported
 
@@ -217,7 +218,7 @@ class Attempt:
         self._stops.add(stop)
         first = self._stop is None
         self._stop = self._stop or stop
-        self._context.cancel()
+        self._context.cancel(stop)
         if grace_seconds <= 0:
             self._cancel_handler()
         elif first:
@@ -255,11 +256,8 @@ class Attempt:
             logger.exception("could not report the end of %s", self)
 
     async def _complete(self) -> None:
-        def completion(last: ProgressReport) -> ChunkCompletion:
-            return ChunkCompletion(lease_token=self.lease_token, progress=last, result_uri=self._context.result_uri)
-
         try:
-            await self._end(self._reports.completions, completion)
+            await self._end(self._reports.completions, self._context.completion)
         except JobledgerError as error:
             if not is_refusal(error):
                 raise
@@ -319,6 +317,12 @@ class Attempt:
     def _log_if_lost(self, result: LeaseResult) -> None:
         if result.status == LeaseStatus.LEASE_LOST:
             logger.warning("the lease of %s was lost before its end was reported", self)
+
+
+def _granted(claimed: ClaimedChunk) -> tuple[int, int] | None:
+    """Return the start and the end of a lease by the service's clock, in microseconds; None when it has none."""
+    start, end = claimed.chunk.start_time, claimed.lease.expire_time
+    return (start.ToMicroseconds(), end.ToMicroseconds()) if claimed.lease.HasField("expire_time") else None
 
 
 def _error_of(task: "asyncio.Task[BaseException | None]") -> BaseException | None:

@@ -5,11 +5,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum
 from functools import cached_property
 from typing import Any
 
+from google.protobuf.struct_pb2 import Struct
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
-from jobledger.v1.worker_service_pb2 import ClaimedChunk, ProgressReport
+from jobledger.v1.worker_service_pb2 import ChunkCompletion, ClaimedChunk, ProgressReport
 
 from jobledger_client._structs import plain, struct
 from jobledger_client._values import StructLike, delay
@@ -17,6 +19,16 @@ from jobledger_client._worker import _artifact_rules as rules
 from jobledger_client._worker._pending import PendingReport
 
 _MESSAGE_LENGTH = 1_024
+
+
+class StopReason(Enum):
+    """Why an attempt must stop, in words for the audit trail."""
+
+    CANCEL_REQUESTED = "the job is cancelled"
+    DRAINING = "the worker shuts down"
+    LEASE_LOST = "the lease is lost"
+    REFUSED = "the service refused a report"
+    TIMED_OUT = "the work took too long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +49,12 @@ class ChunkContext:
         self._claimed = claimed
         self._pending = pending
         self._cancelled = threading.Event()
+        self._stop_reason: StopReason | None = None
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._artifact_sizes = {name: rules.artifact_bytes(name, one) for name, one in claimed.chunk.artifacts.items()}
         self._job_artifact_sizes: dict[str, int] = {}
         self._result_uri = ""
+        self._outputs: dict[str, Struct] = {}
         self._postponed: Postponement | None = None
 
     @property
@@ -95,14 +109,62 @@ class ChunkContext:
         return self._result_uri
 
     @property
+    def output(self) -> dict[str, Any] | None:
+        """The chunk's result itself, at most 64 KiB encoded; None before it is set. The completion has it.
+
+        Set it to a dict with string keys and JSON values; ValueError for one that the service would refuse.
+        """
+        return self._declared("output")
+
+    @output.setter
+    def output(self, values: StructLike) -> None:
+        self._declare("output", values)
+
+    @property
+    def job_output(self) -> dict[str, Any] | None:
+        """The job's result itself, as `output`: visible once the job is COMPLETED; of several the last counts."""
+        return self._declared("job_output")
+
+    @job_output.setter
+    def job_output(self, values: StructLike) -> None:
+        self._declare("job_output", values)
+
+    def completion(self, last: ProgressReport) -> ChunkCompletion:
+        """Return the chunk's completion with its last report. The worker calls this."""
+        return ChunkCompletion(
+            lease_token=self._claimed.lease.token,
+            progress=last,
+            result_uri=self._result_uri,
+            output=self._outputs.get("output"),
+            job_output=self._outputs.get("job_output"),
+        )
+
+    def _declare(self, name: str, values: StructLike) -> None:
+        message = struct(values, name) or Struct()
+        rules.check_output(name, message)
+        self._outputs[name] = message
+
+    def _declared(self, name: str) -> dict[str, Any] | None:
+        return plain(self._outputs[name]) if name in self._outputs else None
+
+    @property
     def cancelled(self) -> bool:
         """True when the work must stop: the job is cancelled, the lease is lost or expired, or the worker shuts down.
 
-        A lease expires when the service is unreachable for its duration: another worker may then have the chunk.
+        A lease expires when the service is unreachable for its duration, and at the end of the job's attempt_timeout:
+        another worker may then have the chunk. `stop_reason` says what it was.
 
         What a handler returns or raises after this is not reported: the chunk is released.
         """
         return self._cancelled.is_set()
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """The first reason for which the work must stop; None before `cancelled`.
+
+        TIMED_OUT is the end of the job's attempt_timeout, or of the handler's timeout.
+        """
+        return self._stop_reason
 
     def wait_cancelled(self, timeout: timedelta | None = None) -> bool:
         """Block until `cancelled`, or for `timeout`; return `cancelled`. It replaces time.sleep in plain handlers."""
@@ -192,8 +254,9 @@ class ChunkContext:
         """What was last passed to `release`; None before."""
         return self._postponed
 
-    def cancel(self) -> None:
+    def cancel(self, reason: StopReason = StopReason.CANCEL_REQUESTED) -> None:
         """Set `cancelled`. The worker calls this; tests of handlers may, too."""
+        self._stop_reason = self._stop_reason or reason
         self._cancelled.set()
         for loop, event in tuple(self._waiters):
             if not loop.is_closed():

@@ -89,7 +89,8 @@ class Heartbeats:
         self, batch: Sequence[tuple[HeldLease, ReportSnapshot]], results: Sequence[HeartbeatResult], sent_at: float
     ) -> None:
         for (lease, sent), result in zip(batch, results, strict=True):
-            if not self._leases.mark_extended(lease, sent_at):
+            end = result.expire_time.ToMicroseconds() if result.HasField("expire_time") else 0
+            if not self._leases.mark_extended(lease, sent_at, end):
                 continue  # it ended during the call
             if result.status == LeaseStatus.LEASE_LOST:
                 self._leases.remove(lease.holder)

@@ -55,9 +55,9 @@ class LeaseKeeper:
         self._client.close()
         await asyncio.gather(*(asyncio.to_thread(thread.join, _JOIN_SECONDS) for thread in self._threads))
 
-    def add(self, holder: Leaseholder, max_seconds: float = inf) -> None:
-        """Extend this lease from now on, for at most `max_seconds`."""
-        self.leases.add(holder, max_seconds)
+    def add(self, holder: Leaseholder, max_seconds: float = inf, granted: tuple[int, int] | None = None) -> None:
+        """Extend this lease from now on, as HeldLeases.add says."""
+        self.leases.add(holder, max_seconds, granted)
 
     def remove(self, holder: Leaseholder) -> None:
         """Extend this lease no longer."""

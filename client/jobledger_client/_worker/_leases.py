@@ -11,6 +11,8 @@ from jobledger_client._errors import JobledgerError
 from jobledger_client._worker._pending import PendingReport
 
 _REMEMBER_SECONDS = 10.0  # for which jobs to check are remembered: the response of a claim may still be in flight
+_MICROS = 1_000_000
+_FULL = 0.9  # of its duration, for a lease that does not end with its attempt: clocks drift apart in a long attempt
 _MAX_REMEMBERED_JOBS = 10_000  # with more, all leases that are added meanwhile are checked
 
 
@@ -38,6 +40,9 @@ class Leaseholder(Protocol):
     def lease_expired(self, silence_seconds: float) -> None:
         """Stop: the service was unreachable for `silence_seconds`, and the lease has expired."""
 
+    def attempt_timed_out(self) -> None:
+        """Stop: the attempt took longer than its job allows, and its lease has ended."""
+
     def refused(self, error: JobledgerError) -> None:
         """Stop: the service refuses the report."""
 
@@ -47,10 +52,14 @@ class HeldLease:
     """One lease. Times are those of the monotonic clock.
 
     `extended_at` is when the call that extended it was sent; `check_requested_at` is when the service named it. It is
-    not extended after `kept_until`.
+    not extended after `kept_until`. It was added at `added_at`, or `start_micros` by the service's clock; `ends_at` is
+    when it ends by what the service said last.
     """
 
     holder: Leaseholder
+    added_at: float
+    start_micros: int
+    ends_at: float
     extended_at: float
     due: float
     kept_until: float
@@ -61,7 +70,7 @@ class HeldLeases:
     """All leases of one process. Any thread may use it. Times are in seconds.
 
     A lease expires `duration` after the last call that extended it was sent. The service counts from a later moment, so
-    that no other worker has the chunk before that.
+    that no other worker has the chunk before that. A lease that the service ends earlier ends with its attempt.
     """
 
     def __init__(
@@ -82,12 +91,17 @@ class HeldLeases:
         """Whether the process has ended its work with leases."""
         return self._closed
 
-    def add(self, holder: Leaseholder, max_seconds: float = inf) -> None:
-        """Extend this lease from now on, for at most `max_seconds`."""
+    def add(self, holder: Leaseholder, max_seconds: float = inf, granted: tuple[int, int] | None = None) -> None:
+        """Extend this lease from now on, for at most `max_seconds`.
+
+        `granted` are its start and its end by the service's clock, in microseconds.
+        """
         now = self.clock()
+        start, end = granted or (0, 0)
+        ends_at = now + (end - start) / _MICROS if granted else inf
         with self._changed:
             lease = self._held[holder.lease_token] = HeldLease(
-                holder, now, now + self.interval_seconds, now + max_seconds
+                holder, now, start, ends_at, now, now + self.interval_seconds, now + max_seconds
             )
             if max(self._all_check_requested_at, self._job_checks.get(holder.job_id, -inf)) + _REMEMBER_SECONDS > now:
                 lease.due = lease.check_requested_at = now
@@ -137,13 +151,16 @@ class HeldLeases:
             now = self.clock()
             return [lease for lease in self._held.values() if lease.due <= now or lease.holder.pending]
 
-    def mark_extended(self, lease: HeldLease, sent_at: float) -> bool:
+    def mark_extended(self, lease: HeldLease, sent_at: float, end_micros: int = 0) -> bool:
         """Record that a call sent at `sent_at` extended the lease; return whether it is still held.
 
-        A lease that the service named after the call was sent stays due: the response may be older.
+        `end_micros` is its new end by the service's clock, 0 when unknown. A lease that the service
+        named after the call was sent stays due: the response may be older.
         """
         with self._changed:
             lease.extended_at = sent_at
+            if lease.start_micros and end_micros:
+                lease.ends_at = lease.added_at + (end_micros - lease.start_micros) / _MICROS
             if lease.check_requested_at <= sent_at:
                 lease.due = sent_at + self.interval_seconds
             return lease.holder.lease_token in self._held
@@ -152,9 +169,14 @@ class HeldLeases:
         """Remove and return the leases that have expired."""
         with self._changed:
             now = self.clock()
-            return self._remove(
-                [lease for lease in self._held.values() if now >= lease.extended_at + self.duration_seconds]
-            )
+            return self._remove([lease for lease in self._held.values() if now >= self._end_of(lease)])
+
+    def ends_with_attempt(self, lease: HeldLease) -> bool:
+        """Whether the service has granted the lease for less than its duration, as its attempt ends."""
+        return lease.ends_at < lease.extended_at + self.duration_seconds * _FULL
+
+    def _end_of(self, lease: HeldLease) -> float:
+        return lease.ends_at if self.ends_with_attempt(lease) else lease.extended_at + self.duration_seconds
 
     def remove_overdue(self) -> list[HeldLease]:
         """Remove and return the leases that have reached their maximum time."""
@@ -171,7 +193,7 @@ class HeldLeases:
         """Return in how many seconds the first lease expires, at most `max_seconds`."""
         with self._changed:
             now = self.clock()
-            seconds = [lease.extended_at + self.duration_seconds - now for lease in self._held.values()]
+            seconds = [self._end_of(lease) - now for lease in self._held.values()]
         return max(0.0, min([max_seconds, *seconds]))
 
     def wait_for_due(self) -> bool:

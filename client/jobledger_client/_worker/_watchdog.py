@@ -1,4 +1,4 @@
-"""The watchdog: it stops work whose lease has expired, drops overdue leases, and detects a blocked event loop."""
+"""The watchdog: it stops work whose lease has ended, drops overdue leases, and detects a blocked event loop."""
 
 import logging
 
@@ -28,7 +28,10 @@ class Watchdog:
     def check(self) -> None:
         """Check once."""
         for lease in self._leases.remove_expired():
-            lease.holder.lease_expired(self._leases.clock() - lease.extended_at)
+            if self._leases.ends_with_attempt(lease):
+                lease.holder.attempt_timed_out()
+            else:
+                lease.holder.lease_expired(self._leases.clock() - lease.extended_at)
         for lease in self._leases.remove_overdue():
             logger.error("%s cannot be stopped after its timeout; its lease is extended no longer", lease.holder)
         if self._monitor is not None:

@@ -15,7 +15,8 @@ from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._retry import Backoff
 from jobledger_client._sync._client import JobClient
 from jobledger_client._values import duration
-from jobledger_client._worker._attempt import Attempt, StopReason
+from jobledger_client._worker._attempt import Attempt
+from jobledger_client._worker._context import StopReason
 from jobledger_client._worker._handler_tasks import HandlerTaskFactory, HandlerTasks
 from jobledger_client._worker._handlers import RegisteredHandler
 from jobledger_client._worker._lease_keeper import LeaseKeeper

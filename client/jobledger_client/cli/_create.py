@@ -71,6 +71,12 @@ def create(
         str | None,
         typer.Option(metavar="DURATION|TIME", help="Let no worker claim it before then (2h from now, or a time)."),
     ] = None,
+    run_timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Fail the job when its run takes longer, such as 2h.")
+    ] = None,
+    attempt_timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Fail an attempt at a chunk that takes longer, such as 5m.")
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(metavar="kind=N|label:NAME=N", help="At most N jobs of its kind, or label, at once; repeat it."),
@@ -110,6 +116,8 @@ def create(
             stages=_parse.weights("--stage", stage or ()),
             expire_time=_parse.future_time("--expire", expire),
             schedule_time=_parse.future_time("--at", at),
+            run_timeout=_parse.duration("--run-timeout", run_timeout),
+            attempt_timeout=_parse.duration("--attempt-timeout", attempt_timeout),
             limits=_parse.numbers("--limit", limit or ()),
             unique_key=unique_key,
             on_conflict=OnConflict.REFUSE if refuse_conflict else None,

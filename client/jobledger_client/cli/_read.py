@@ -130,13 +130,19 @@ def list_events(
     session: Session,
     job_id: JobId,
     *,
+    uid: Annotated[
+        str,
+        typer.Option(
+            metavar="UID", help="Of several jobs that had this id: which one. [default: the present one, or the last]"
+        ),
+    ] = "",
     page_size: PageSize = 100,
     page_token: PageToken = "",
     all_pages: AllPages = False,
 ) -> None:
     """Show a job's history, oldest first: each change with its actor and time."""
     with session.client() as client:
-        pages = client.list_job_events(job_id, page_size=page_size, page_token=page_token)
+        pages = client.list_job_events(job_id, uid=uid, page_size=page_size, page_token=page_token)
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
         _json.print_message(page)

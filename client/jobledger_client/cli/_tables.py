@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
+from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.admin_service_pb2 import Usage
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.event_pb2 import Change, JobEvent
@@ -205,6 +206,8 @@ def job(one: Job) -> Table:
 def outcome(one: Job) -> Text:
     """Return the outcome of an ended job, a line each: its result, error and reason of cancellation."""
     lines = [f"result: {one.result_uri}"] if one.result_uri else []
+    if one.HasField("output"):
+        lines.append(f"output: {_json.dumps(plain(one.output))}")
     if one.HasField("error"):
         chunk = f" (chunk {one.error.chunk_index})" if one.error.HasField("chunk_index") else ""
         lines.append(f"error: {one.error.code}: {one.error.message}{chunk}")
@@ -216,6 +219,7 @@ def outcome(one: Job) -> Text:
 def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     progress = one.progress
     yield "job", one.job_id
+    yield "uid", one.uid
     yield "name", one.display_name
     yield "kind", one.kind
     yield "owner", one.owner
@@ -231,6 +235,7 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "input", _json.dumps(plain(one.input)) if one.HasField("input") else ""
     yield from (("artifact", _artifact(name, artifact)) for name, artifact in sorted(one.artifacts.items()))
     yield "result", one.result_uri
+    yield "output", _json.dumps(plain(one.output)) if one.HasField("output") else ""
     yield "error", f"{one.error.code}: {one.error.message}" if one.HasField("error") else ""
     yield "cancelled", one.cancel_reason
     yield "created", formatting.local_time(one.create_time)
@@ -238,8 +243,14 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "started", formatting.local_time(one.start_time) if one.HasField("start_time") else ""
     yield "ended", formatting.local_time(one.end_time) if one.HasField("end_time") else ""
     yield "expires", formatting.local_time(one.expire_time) if one.HasField("expire_time") else ""
+    yield "run timeout", _timeout(one.run_timeout) if one.HasField("run_timeout") else ""
+    yield "attempt timeout", _timeout(one.attempt_timeout) if one.HasField("attempt_timeout") else ""
     yield "retries", str(one.retry_count or "")
     yield "etag", one.etag
+
+
+def _timeout(limit: Duration) -> str:
+    return formatting.duration(limit.ToTimedelta().total_seconds())
 
 
 def _stage_percent(one: Job) -> str:

@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18jobledger/v1/chunk.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x01\n\x08\x41rtifact\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x17\n\nsize_bytes\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12)\n\x08metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_size_bytes\"c\n\tWorkError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x18\n\x0b\x63hunk_index\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x0e\n\x0c_chunk_index\"\x87\x01\n\rChunkProgress\x12\x0f\n\x07percent\x18\x01 \x01(\x01\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x1a\n\rstage_percent\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x17\n\x0fitems_completed\x18\x05 \x01(\x03\x42\x10\n\x0e_stage_percent\"\x87\x06\n\x05\x43hunk\x12\r\n\x05index\x18\x01 \x01(\x05\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.jobledger.v1.ChunkState\x12\x17\n\nfirst_item\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tlast_item\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12&\n\x05input\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\x12\x14\n\x0cmax_attempts\x18\x07 \x01(\x05\x12\x0f\n\x07task_id\x18\x08 \x01(\t\x12\x0e\n\x06worker\x18\t \x01(\t\x12-\n\x08progress\x18\n \x01(\x0b\x32\x1b.jobledger.v1.ChunkProgress\x12\x35\n\tartifacts\x18\x0b \x03(\x0b\x32\".jobledger.v1.Chunk.ArtifactsEntry\x12&\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.jobledger.v1.WorkError\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11lease_expire_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nnot_before\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05holds\x18\x12 \x03(\x0e\x32\x18.jobledger.v1.HoldReason\x12\x11\n\tfinalizer\x18\x13 \x01(\x08\x1aH\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.jobledger.v1.Artifact:\x02\x38\x01\x42\r\n\x0b_first_itemB\x0c\n\n_last_item\"[\n\tChunkSpec\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\nitem_count\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_item_count\"W\n\rFinalizerSpec\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_weight\"^\n\nChunkRange\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x05\x12\x12\n\nlast_index\x18\x02 \x01(\x05\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.jobledger.v1.ChunkState\"\xe5\x01\n\x0bRetryPolicy\x12\x19\n\x0cmax_attempts\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x32\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\nmultiplier\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12.\n\x0bmax_backoff\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x06jitter\x18\x05 \x01(\x01H\x02\x88\x01\x01\x42\x0f\n\r_max_attemptsB\r\n\x0b_multiplierB\t\n\x07_jitter*\xac\x01\n\nChunkState\x12\x1b\n\x17\x43HUNK_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HUNK_STATE_PENDING\x10\x01\x12\x1a\n\x16\x43HUNK_STATE_PROCESSING\x10\x02\x12\x19\n\x15\x43HUNK_STATE_COMPLETED\x10\x03\x12\x16\n\x12\x43HUNK_STATE_FAILED\x10\x04\x12\x19\n\x15\x43HUNK_STATE_CANCELLED\x10\x05*\x8e\x01\n\nHoldReason\x12\x1b\n\x17HOLD_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11HOLD_REASON_LIMIT\x10\x01\x12\x18\n\x14HOLD_REASON_SCHEDULE\x10\x02\x12\x17\n\x13HOLD_REASON_BACKOFF\x10\x03\x12\x19\n\x15HOLD_REASON_FINALIZER\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18jobledger/v1/chunk.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x01\n\x08\x41rtifact\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x17\n\nsize_bytes\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12)\n\x08metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0b_size_bytes\"c\n\tWorkError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x18\n\x0b\x63hunk_index\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x0e\n\x0c_chunk_index\"\x87\x01\n\rChunkProgress\x12\x0f\n\x07percent\x18\x01 \x01(\x01\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x1a\n\rstage_percent\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x17\n\x0fitems_completed\x18\x05 \x01(\x03\x42\x10\n\x0e_stage_percent\"\xb0\x06\n\x05\x43hunk\x12\r\n\x05index\x18\x01 \x01(\x05\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.jobledger.v1.ChunkState\x12\x17\n\nfirst_item\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tlast_item\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12&\n\x05input\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\x12\x14\n\x0cmax_attempts\x18\x07 \x01(\x05\x12\x0f\n\x07task_id\x18\x08 \x01(\t\x12\x0e\n\x06worker\x18\t \x01(\t\x12-\n\x08progress\x18\n \x01(\x0b\x32\x1b.jobledger.v1.ChunkProgress\x12\x35\n\tartifacts\x18\x0b \x03(\x0b\x32\".jobledger.v1.Chunk.ArtifactsEntry\x12&\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x17.jobledger.v1.WorkError\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11lease_expire_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nnot_before\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05holds\x18\x12 \x03(\x0e\x32\x18.jobledger.v1.HoldReason\x12\x11\n\tfinalizer\x18\x13 \x01(\x08\x12\'\n\x06output\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x1aH\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.jobledger.v1.Artifact:\x02\x38\x01\x42\r\n\x0b_first_itemB\x0c\n\n_last_item\"[\n\tChunkSpec\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\nitem_count\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_item_count\"W\n\rFinalizerSpec\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_weight\"^\n\nChunkRange\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x05\x12\x12\n\nlast_index\x18\x02 \x01(\x05\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.jobledger.v1.ChunkState\"\xe5\x01\n\x0bRetryPolicy\x12\x19\n\x0cmax_attempts\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x32\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\nmultiplier\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12.\n\x0bmax_backoff\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x06jitter\x18\x05 \x01(\x01H\x02\x88\x01\x01\x42\x0f\n\r_max_attemptsB\r\n\x0b_multiplierB\t\n\x07_jitter*\xac\x01\n\nChunkState\x12\x1b\n\x17\x43HUNK_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HUNK_STATE_PENDING\x10\x01\x12\x1a\n\x16\x43HUNK_STATE_PROCESSING\x10\x02\x12\x19\n\x15\x43HUNK_STATE_COMPLETED\x10\x03\x12\x16\n\x12\x43HUNK_STATE_FAILED\x10\x04\x12\x19\n\x15\x43HUNK_STATE_CANCELLED\x10\x05*\x8e\x01\n\nHoldReason\x12\x1b\n\x17HOLD_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11HOLD_REASON_LIMIT\x10\x01\x12\x18\n\x14HOLD_REASON_SCHEDULE\x10\x02\x12\x17\n\x13HOLD_REASON_BACKOFF\x10\x03\x12\x19\n\x15HOLD_REASON_FINALIZER\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHUNK_ARTIFACTSENTRY']._loaded_options = None
   _globals['_CHUNK_ARTIFACTSENTRY']._serialized_options = b'8\001'
-  _globals['_CHUNKSTATE']._serialized_start=1845
-  _globals['_CHUNKSTATE']._serialized_end=2017
-  _globals['_HOLDREASON']._serialized_start=2020
-  _globals['_HOLDREASON']._serialized_end=2162
+  _globals['_CHUNKSTATE']._serialized_start=1886
+  _globals['_CHUNKSTATE']._serialized_end=2058
+  _globals['_HOLDREASON']._serialized_start=2061
+  _globals['_HOLDREASON']._serialized_end=2203
   _globals['_ARTIFACT']._serialized_start=138
   _globals['_ARTIFACT']._serialized_end=315
   _globals['_WORKERROR']._serialized_start=317
@@ -47,15 +47,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHUNKPROGRESS']._serialized_start=419
   _globals['_CHUNKPROGRESS']._serialized_end=554
   _globals['_CHUNK']._serialized_start=557
-  _globals['_CHUNK']._serialized_end=1332
-  _globals['_CHUNK_ARTIFACTSENTRY']._serialized_start=1231
-  _globals['_CHUNK_ARTIFACTSENTRY']._serialized_end=1303
-  _globals['_CHUNKSPEC']._serialized_start=1334
-  _globals['_CHUNKSPEC']._serialized_end=1425
-  _globals['_FINALIZERSPEC']._serialized_start=1427
-  _globals['_FINALIZERSPEC']._serialized_end=1514
-  _globals['_CHUNKRANGE']._serialized_start=1516
-  _globals['_CHUNKRANGE']._serialized_end=1610
-  _globals['_RETRYPOLICY']._serialized_start=1613
-  _globals['_RETRYPOLICY']._serialized_end=1842
+  _globals['_CHUNK']._serialized_end=1373
+  _globals['_CHUNK_ARTIFACTSENTRY']._serialized_start=1272
+  _globals['_CHUNK_ARTIFACTSENTRY']._serialized_end=1344
+  _globals['_CHUNKSPEC']._serialized_start=1375
+  _globals['_CHUNKSPEC']._serialized_end=1466
+  _globals['_FINALIZERSPEC']._serialized_start=1468
+  _globals['_FINALIZERSPEC']._serialized_end=1555
+  _globals['_CHUNKRANGE']._serialized_start=1557
+  _globals['_CHUNKRANGE']._serialized_end=1651
+  _globals['_RETRYPOLICY']._serialized_start=1654
+  _globals['_RETRYPOLICY']._serialized_end=1883
 # @@protoc_insertion_point(module_scope)

@@ -151,7 +151,7 @@ class WorkError(_message.Message):
     CHUNK_INDEX_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """code is a short name that programs can act on, such as "CUDA_OUT_OF_MEMORY": 1 to 128 characters.
-    The service itself uses LEASE_EXPIRED and, on jobs of its own, ARTIFACTS_NOT_DELETED and INTERNAL.
+    The service itself uses LEASE_EXPIRED, TIMED_OUT, INPUT_UNREADABLE and, on jobs of its own, ARTIFACTS_NOT_DELETED and INTERNAL.
     """
     message: _builtins.str
     """message is a sentence for people, at most 4,096 characters. Empty when the code says all."""
@@ -263,6 +263,7 @@ class Chunk(_message.Message):
     NOT_BEFORE_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
     FINALIZER_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """index is the chunk's place in its job, from 0."""
     state: Global___ChunkState.ValueType
@@ -325,6 +326,12 @@ class Chunk(_message.Message):
         PENDING. A chunk in an event has those of that moment: Job.holds tells whether those on the whole job remain.
         """
 
+    @_builtins.property
+    def output(self) -> _struct_pb2.Struct:
+        """output is what the worker declared as the chunk's result, at most 64 KiB encoded. Absent when it declared none, and in
+        ListJobs, watches and events.
+        """
+
     def __init__(
         self,
         *,
@@ -347,10 +354,11 @@ class Chunk(_message.Message):
         not_before: _timestamp_pb2.Timestamp | None = ...,
         holds: _abc.Iterable[Global___HoldReason.ValueType] | None = ...,
         finalizer: _builtins.bool = ...,
+        output: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "first_item", b"first_item", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "not_before", b"not_before", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "first_item", b"first_item", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "not_before", b"not_before", "output", b"output", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "artifacts", b"artifacts", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "finalizer", b"finalizer", "first_item", b"first_item", "holds", b"holds", "index", b"index", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "max_attempts", b"max_attempts", "not_before", b"not_before", "progress", b"progress", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "artifacts", b"artifacts", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "finalizer", b"finalizer", "first_item", b"first_item", "holds", b"holds", "index", b"index", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "max_attempts", b"max_attempts", "not_before", b"not_before", "output", b"output", "progress", b"progress", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_item: _TypeAlias = _typing.Literal["first_item"]  # noqa: Y015
     _WhichOneofArgType__first_item: _TypeAlias = _typing.Literal["_first_item", b"_first_item"]  # noqa: Y015

@@ -55,7 +55,11 @@ class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType
     """CHANGE_TYPE_SLOT_GRANTED is a job that has waited for a slot under a concurrency limit and got it."""
     CHANGE_TYPE_IMPORTED: _ChangeType.ValueType  # 13
     """CHANGE_TYPE_IMPORTED is the first entry of a job that came from another system, perhaps after its end."""
-    CHANGE_TYPE_SCHEDULE_REACHED: _ChangeType.ValueType  # 14
+    CHANGE_TYPE_ATTEMPT_TIMED_OUT: _ChangeType.ValueType  # 14
+    """CHANGE_TYPE_ATTEMPT_TIMED_OUT is a failed attempt at a chunk that took longer than the job's attempt_timeout."""
+    CHANGE_TYPE_RUN_TIMED_OUT: _ChangeType.ValueType  # 15
+    """CHANGE_TYPE_RUN_TIMED_OUT is a job that failed because its run took longer than its run_timeout."""
+    CHANGE_TYPE_SCHEDULE_REACHED: _ChangeType.ValueType  # 16
     """CHANGE_TYPE_SCHEDULE_REACHED is a job whose schedule_time has come."""
 
 class ChangeType(_ChangeType, metaclass=_ChangeTypeEnumTypeWrapper):
@@ -89,7 +93,11 @@ CHANGE_TYPE_SLOT_GRANTED: ChangeType.ValueType  # 12
 """CHANGE_TYPE_SLOT_GRANTED is a job that has waited for a slot under a concurrency limit and got it."""
 CHANGE_TYPE_IMPORTED: ChangeType.ValueType  # 13
 """CHANGE_TYPE_IMPORTED is the first entry of a job that came from another system, perhaps after its end."""
-CHANGE_TYPE_SCHEDULE_REACHED: ChangeType.ValueType  # 14
+CHANGE_TYPE_ATTEMPT_TIMED_OUT: ChangeType.ValueType  # 14
+"""CHANGE_TYPE_ATTEMPT_TIMED_OUT is a failed attempt at a chunk that took longer than the job's attempt_timeout."""
+CHANGE_TYPE_RUN_TIMED_OUT: ChangeType.ValueType  # 15
+"""CHANGE_TYPE_RUN_TIMED_OUT is a job that failed because its run took longer than its run_timeout."""
+CHANGE_TYPE_SCHEDULE_REACHED: ChangeType.ValueType  # 16
 """CHANGE_TYPE_SCHEDULE_REACHED is a job whose schedule_time has come."""
 Global___ChangeType: _TypeAlias = ChangeType  # noqa: Y015
 
@@ -151,6 +159,7 @@ class JobEvent(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """position is the entry's place in the ledger, from 1, gapless and in the order of the commits."""
     job_id: _builtins.str
@@ -159,6 +168,8 @@ class JobEvent(_message.Message):
     """owner is the job's owner."""
     revision: _builtins.int
     """revision is the job's revision after the change."""
+    uid: _builtins.str
+    """uid is the identity of the job that changed: it tells it from others that had the same job_id before or after."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
         """commit_time is when the change was decided, by the server's clock."""
@@ -176,10 +187,11 @@ class JobEvent(_message.Message):
         revision: _builtins.int = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
         changes: _abc.Iterable[Global___Change] | None = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "job_id", b"job_id", "owner", b"owner", "position", b"position", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "job_id", b"job_id", "owner", b"owner", "position", b"position", "revision", b"revision", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,7 +40,7 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_COMPLETED: _JobState.ValueType  # 4
     """JOB_STATE_COMPLETED has every chunk completed. Final."""
     JOB_STATE_FAILED: _JobState.ValueType  # 5
-    """JOB_STATE_FAILED has a chunk that failed for good. Left only by RetryJob."""
+    """JOB_STATE_FAILED has a chunk that failed for good, or took longer than its run_timeout. Left only by RetryJob."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 6
     """JOB_STATE_CANCELLED was stopped. Left only by RetryJob."""
 
@@ -58,7 +58,7 @@ JOB_STATE_CANCELLING: JobState.ValueType  # 3
 JOB_STATE_COMPLETED: JobState.ValueType  # 4
 """JOB_STATE_COMPLETED has every chunk completed. Final."""
 JOB_STATE_FAILED: JobState.ValueType  # 5
-"""JOB_STATE_FAILED has a chunk that failed for good. Left only by RetryJob."""
+"""JOB_STATE_FAILED has a chunk that failed for good, or took longer than its run_timeout. Left only by RetryJob."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 6
 """JOB_STATE_CANCELLED was stopped. Left only by RetryJob."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
@@ -408,8 +408,12 @@ class Job(_message.Message):
     CANCEL_REASON_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
     NEXT_CHUNKS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
+    RUN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id names the job within its owner: 1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first."""
     owner: _builtins.str
@@ -437,6 +441,10 @@ class Job(_message.Message):
     next_chunks_page_token: _builtins.str
     """next_chunks_page_token is where the chunks after `chunks` begin: the page_token of ListChunks without states. Empty when
     `chunks` has all of them, and in views without chunks and in watches.
+    """
+    uid: _builtins.str
+    """uid is the job's own identity, a UUID that no other job ever has: a job_id may be used again after a deletion, a uid
+    is not. Always present, except in the answer to validate_only.
     """
     unique_key: _builtins.str
     """unique_key is the key that no other unfinished job of this owner and kind has. Empty when none was given."""
@@ -512,6 +520,21 @@ class Job(_message.Message):
         was given.
         """
 
+    @_builtins.property
+    def run_timeout(self) -> _duration_pb2.Duration:
+        """run_timeout is how long a run may take, from the first claim of one of its chunks to the end of the job. Absent: without limit."""
+
+    @_builtins.property
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """attempt_timeout is how long one attempt at a chunk may take. Absent: without limit."""
+
+    @_builtins.property
+    def output(self) -> _struct_pb2.Struct:
+        """output is what a worker declared as the job's result, at most 64 KiB encoded; the last one declared holds. Only in the
+        answers of GetJob and BatchGetJobs, in views BASIC and FULL, in operations and in webhooks of the job's end. Absent unless
+        the job is COMPLETED and one was declared.
+        """
+
     def __init__(
         self,
         *,
@@ -544,12 +567,16 @@ class Job(_message.Message):
         cancel_reason: _builtins.str = ...,
         holds: _abc.Iterable[Global___Hold] | None = ...,
         next_chunks_page_token: _builtins.str = ...,
+        uid: _builtins.str = ...,
         unique_key: _builtins.str = ...,
         schedule_time: _timestamp_pb2.Timestamp | None = ...,
+        run_timeout: _duration_pb2.Duration | None = ...,
+        attempt_timeout: _duration_pb2.Duration | None = ...,
+        output: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "progress", b"progress", "retry_policy", b"retry_policy", "schedule_time", b"schedule_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "output", b"output", "progress", b"progress", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt_timeout", b"attempt_timeout", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "output", b"output", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "uid", b"uid", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

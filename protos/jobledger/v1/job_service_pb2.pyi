@@ -249,6 +249,8 @@ class CreateJobRequest(_message.Message):
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
     ON_CONFLICT_FIELD_NUMBER: _builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
+    RUN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered for at least 24 h while the job exists. The same
@@ -331,6 +333,20 @@ class CreateJobRequest(_message.Message):
         QUEUED, has the hold SCHEDULE and takes no slot under a limit. Absent, or a time that has come: at once.
         """
 
+    @_builtins.property
+    def run_timeout(self) -> _duration_pb2.Duration:
+        """run_timeout is how long a run of the job may take, 1 s to 366 days, from the first claim of one of its chunks to the end of the
+        job. Then the job is FAILED with the error code TIMED_OUT, and its unfinished chunks are CANCELLED. RetryJob starts it anew.
+        Absent: without limit.
+        """
+
+    @_builtins.property
+    def attempt_timeout(self) -> _duration_pb2.Duration:
+        """attempt_timeout is how long one attempt at a chunk may take, 1 s to 366 days, from its claim, whatever its heartbeats say. Its
+        lease never lasts longer; then the attempt has failed with the error code TIMED_OUT, and retry_policy applies. Absent: without
+        limit.
+        """
+
     def __init__(
         self,
         *,
@@ -353,11 +369,13 @@ class CreateJobRequest(_message.Message):
         unique_key: _builtins.str = ...,
         on_conflict: Global___OnConflict.ValueType = ...,
         schedule_time: _timestamp_pb2.Timestamp | None = ...,
+        run_timeout: _duration_pb2.Duration | None = ...,
+        attempt_timeout: _duration_pb2.Duration | None = ...,
         validate_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy", "schedule_time", b"schedule_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "schedule_time", b"schedule_time", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_size: _TypeAlias = _typing.Literal["chunk_size"]  # noqa: Y015
     _WhichOneofArgType__chunk_size: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size"]  # noqa: Y015
@@ -881,22 +899,28 @@ class ListJobEventsRequest(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """job_id is the job, which may have been deleted. A job_id that was used again has the trails of all its jobs. Required."""
+    """job_id is the job, which may have been deleted. Required."""
     page_size: _builtins.int
     """page_size is how many events to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before. Empty: the first page."""
+    uid: _builtins.str
+    """uid names one of the jobs that had this job_id, as Job.uid does; its trail is there as long as it is kept. Empty: the job
+    that has the job_id now, or else the one that had it last.
+    """
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -216,7 +216,8 @@ class JobServiceServicer:
     def ListJobEvents(self, request, context):
         """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
         why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-        entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise.
+        entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
+        of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
@@ -226,7 +227,9 @@ class JobServiceServicer:
 
     def WatchJob(self, request, context):
         """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-        after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
+        after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark. A job that is
+        created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
+        begins at or past the deletion shows it.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
         CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;

@@ -83,13 +83,16 @@ class JobServiceStub:
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]
     """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
     why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-    entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise.
+    entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
+    of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]
     """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-    after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
+    after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark. A job that is
+    created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
+    begins at or past the deletion shows it.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
     CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
@@ -223,13 +226,16 @@ class JobServiceAsyncStub(JobServiceStub):
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
     """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
     why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-    entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise.
+    entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
+    of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-    after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
+    after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark. A job that is
+    created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
+    begins at or past the deletion shows it.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
     CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
@@ -402,7 +408,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.ListJobEventsResponse, _abc.Awaitable[_job_service_pb2.ListJobEventsResponse]]:
         """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
         why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-        entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise.
+        entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
+        of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
@@ -414,7 +421,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.WatchJobResponse], _abc.AsyncIterator[_job_service_pb2.WatchJobResponse]]:
         """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-        after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
+        after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark. A job that is
+        created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
+        begins at or past the deletion shows it.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
         CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;

@@ -70,7 +70,7 @@ class Lease(_message.Message):
     """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time is when the lease ends unless a heartbeat extends it."""
+        """expire_time is when the lease ends unless a heartbeat extends it: at the latest with its attempt, by the job's attempt_timeout."""
 
     def __init__(
         self,
@@ -602,6 +602,8 @@ class ChunkCompletion(_message.Message):
     LEASE_TOKEN_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     RESULT_URI_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    JOB_OUTPUT_FIELD_NUMBER: _builtins.int
     lease_token: _builtins.str
     """lease_token names the lease. Required."""
     result_uri: _builtins.str
@@ -612,16 +614,28 @@ class ChunkCompletion(_message.Message):
     def progress(self) -> Global___ProgressReport:
         """progress is the last report of the attempt, in force with its end. Absent: nothing is new."""
 
+    @_builtins.property
+    def output(self) -> _struct_pb2.Struct:
+        """output declares the chunk's result itself: at most 64 KiB encoded, with the rules of a job's input. Absent: none."""
+
+    @_builtins.property
+    def job_output(self) -> _struct_pb2.Struct:
+        """job_output declares the job's result itself, with the same rules; it shows once the job is COMPLETED, and the last one
+        declared holds. RetryJob drops it. Absent: none is declared here, and an earlier one stays.
+        """
+
     def __init__(
         self,
         *,
         lease_token: _builtins.str = ...,
         progress: Global___ProgressReport | None = ...,
         result_uri: _builtins.str = ...,
+        output: _struct_pb2.Struct | None = ...,
+        job_output: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job_output", b"job_output", "output", b"output", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_token", b"lease_token", "progress", b"progress", "result_uri", b"result_uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_output", b"job_output", "lease_token", b"lease_token", "output", b"output", "progress", b"progress", "result_uri", b"result_uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

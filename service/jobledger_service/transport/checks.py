@@ -31,7 +31,7 @@ def must_be_one_of(value: object, allowed: Iterable[object]) -> str:
 
 
 def _seconds(micros: int) -> str:
-    return f"{micros / MICROS_PER_SECOND:g} s"
+    return f"{micros / MICROS_PER_SECOND:.15g} s"
 
 
 class FieldChecks:

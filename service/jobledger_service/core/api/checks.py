@@ -13,6 +13,7 @@ from jobledger_service.core.model.service_kinds import RESERVED, is_reserved
 from jobledger_service.transport.checks import FieldChecks, shown
 
 JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+UID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 KIND: Final = re.compile(r"(?=.{1,128}\Z)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 LABEL: Final = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")

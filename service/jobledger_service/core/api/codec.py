@@ -20,7 +20,7 @@ from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.holds import HELD_BY_JOB
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.job import NO_OUTPUTS, Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED, ChunkState
 from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
@@ -183,6 +183,7 @@ class ProtoCodec:
 
 def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
     message.job_id = record.job.spec.job_id
+    message.uid = record.job.spec.uid
     message.owner = record.job.spec.owner
     message.revision = record.job.revision
     for change in record.changes:
@@ -192,7 +193,7 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
 def _snapshot(read: JobRead, cursor: bytes) -> bytes:
     head = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor).SerializeToString()
     check_chunks(read.chunks, read.inputs)
-    _, job = shown_job(replace(read, chunks=(), next_chunks=""))
+    _, job = shown_job(replace(read, chunks=(), next_chunks="", outputs=NO_OUTPUTS))
     parts = [head, joined.field(_JOB, job)]
     left = MAX_MESSAGE_BYTES - sum(map(len, parts))
     omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
@@ -233,11 +234,11 @@ def _artifacts_of(record: Record, of_job: bytes, listed: Sequence[Chunk]) -> dic
     """Return the artifacts that the message of a record shows, and those that it changed."""
     job, found = record.job, {}
     if job.artifacts_revision is not None:
-        found[ArtifactsKey(job.key, job.spec.incarnation, JOB_ITSELF, job.artifacts_revision)] = of_job
+        found[ArtifactsKey(job.key, job.spec.uid_bytes, JOB_ITSELF, job.artifacts_revision)] = of_job
     changed = [chunk for chunk in record.chunks if chunk.artifacts_revision == job.revision]
     for chunk in chain(listed, changed):
         if chunk.artifacts_revision is not None:
-            key = ArtifactsKey(job.key, job.spec.incarnation, chunk.index, chunk.artifacts_revision)
+            key = ArtifactsKey(job.key, job.spec.uid_bytes, chunk.index, chunk.artifacts_revision)
             found[key] = convert.encoded_artifacts(chunk_pb2.Chunk(), chunk.artifacts)
     return found
 

@@ -119,9 +119,14 @@ _fill_chunk: Final[Callable[[chunk_pb2.Chunk, Chunk], None]] = message_filler(
 )
 
 
-def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
+def fill_chunk(
+    message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None, output: bytes | None = None
+) -> None:
     """Fill an empty message with a chunk."""
     fill_bare_chunk(message, value, input_)
+    if output is not None:
+        message.output.MergeFromString(output)
+        message.output.SetInParent()
     _fill_artifacts(message.artifacts, value.artifacts)
 
 

@@ -14,7 +14,7 @@ from jobledger_service.core.ledger import commands
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.chunk import WHOLE
 from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.model.job import FailurePolicy, Inputs, JobSpec, Stage
+from jobledger_service.core.model.job import NO_UID, FailurePolicy, Inputs, JobSpec, Stage, uid_of
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.retry import RetryPolicy
@@ -22,7 +22,7 @@ from jobledger_service.core.model.slots import MAX_RUNNING, JobLimit, kind_scope
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
-from .checks import JOB_ID, Checks
+from .checks import JOB_ID, UID, Checks
 from .list_requests import labels
 
 MAX_BATCH_JOBS: Final = 500
@@ -51,7 +51,8 @@ def create_job(
 ) -> commands.CreateJob:
     """Return the command of CreateJob; `traceparent` is the trace of the call."""
     checks = Checks()
-    new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), traceparent)
+    uid = NO_UID if request.validate_only else uid_of(new_id())
+    new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), uid, traceparent)
     new = replace(new, limits=limits_of_job(checks, request))
     refuses_conflict = _refuses_conflict(checks, request)
     checks.done()
@@ -88,7 +89,13 @@ def _chunk_count(request: api.CreateJobRequest) -> int:
 
 
 def new_job(
-    checks: Checks, request: api.CreateJobRequest, owner: str, job_id: str, traceparent: str = "", mark: bytes = b""
+    checks: Checks,
+    request: api.CreateJobRequest,
+    owner: str,
+    job_id: str,
+    uid: bytes,
+    traceparent: str = "",
+    mark: bytes = b"",
 ) -> tuple[NewJob, Inputs]:
     """Return the job that a request describes, and its inputs; `mark` is its fingerprint if it has another one."""
     _check_names(checks, request)
@@ -105,6 +112,9 @@ def new_job(
         stages=stages,
         traceparent=traceparent,
         unique_key=request.unique_key,
+        run_timeout=_timeout(checks, request, "run_timeout"),
+        attempt_timeout=_timeout(checks, request, "attempt_timeout"),
+        uid_bytes=uid,
         finalizer_work=finalizer_work,
     )
     schedule, expire = _times(checks, request)
@@ -264,6 +274,12 @@ def _retry_policy(checks: Checks, given: chunk_pb2.RetryPolicy) -> RetryPolicy:
     return RetryPolicy(attempts, initial, multiplier, max(ceiling, initial), jitter)
 
 
+def _timeout(checks: Checks, request: api.CreateJobRequest, name: str) -> int | None:
+    if not request.HasField(name):  # type: ignore[arg-type] # a name among several
+        return None
+    return checks.micros(name, getattr(request, name), limits.SECOND, limits.MAX_TIMEOUT)
+
+
 def _failure_policy(checks: Checks, given: int) -> FailurePolicy:
     match given:
         case job_pb2.FAILURE_POLICY_UNSPECIFIED | job_pb2.FAILURE_POLICY_RUN_ALL:
@@ -376,6 +392,15 @@ def job_id(request: Any) -> str:  # noqa: ANN401  many messages have one
         checks.job_id("job_id", request.job_id)
         checks.done()
     return str(request.job_id)
+
+
+def job_uid(request: api.ListJobEventsRequest) -> bytes | None:
+    """Return the uid of a request, None when it names none."""
+    if not request.uid:
+        return None
+    with Checks() as checks:
+        checks.form("uid", request.uid, UID, "a job's uid: a UUID in lower case, as Job.uid shows it")
+    return uid_of(request.uid)
 
 
 def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:

@@ -169,12 +169,12 @@ class JobService:
         return await self.queries.list_chunks(caller.owner, job_id, states, limit, request.page_token, show)
 
     def _encoded_chunks(self, job_id: str, page: ChunkPage) -> bytes:
-        inputs = page.read.inputs.chunks
+        inputs, outputs = page.read.inputs.chunks, page.read.outputs.chunks
 
         def encode(chunk: Chunk) -> bytes:
-            check_chunks([chunk], page.read.inputs)
+            check_chunks([chunk], page.read.inputs, page.read.outputs)
             part = api.ListChunksResponse()
-            convert.fill_chunk(part.chunks.add(), chunk, inputs.get(chunk.index))
+            convert.fill_chunk(part.chunks.add(), chunk, inputs.get(chunk.index), outputs.get(chunk.index))
             return part.SerializeToString()
 
         named = ((chunk.index, chunk) for chunk in page.read.chunks)
@@ -186,8 +186,10 @@ class JobService:
 
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
         limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
-        job_id = read.job_id(request)
-        return await self.queries.list_events(caller.owner, job_id, limit, request.page_token, self._encoded_events)
+        job_id, uid = read.job_id(request), read.job_uid(request)
+        return await self.queries.list_events(
+            caller.owner, job_id, uid, limit, request.page_token, self._encoded_events
+        )
 
     def _encoded_events(self, page: EventPage) -> bytes:
         named = ((row.position, row) for row in page.rows)

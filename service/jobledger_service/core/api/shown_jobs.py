@@ -26,6 +26,7 @@ _NOT_IN_PROGRESS: Final[Sequence[Any]] = [
 ]
 """Fields of a job and of its progress that view STATUS does not show."""
 _INPUT: Final = job_pb2.Job.DESCRIPTOR.fields_by_name["input"]
+_OUTPUT: Final = job_pb2.Job.DESCRIPTOR.fields_by_name["output"]
 
 
 def job_field(read: JobRead) -> bytes:
@@ -69,6 +70,8 @@ def _joined(read: JobRead) -> bytes:
     raw = read.message if read.place is None else _with_place(read.message, read.place)
     if read.inputs.job is not None:
         raw += field(_INPUT, read.inputs.job)
+    if read.outputs.job is not None:
+        raw += field(_OUTPUT, read.outputs.job)
     if read.chunks or read.next_chunks:
         raw += _rest(read).SerializeToString()
     return raw
@@ -86,9 +89,9 @@ def _with_place(raw: bytes, place: int) -> bytes:
 def _rest(read: JobRead) -> job_pb2.Job:
     """Return what no segment has."""
     rest = job_pb2.Job(next_chunks_page_token=read.next_chunks)
-    inputs = read.inputs.chunks
+    inputs, outputs = read.inputs.chunks, read.outputs.chunks
     for chunk in read.chunks:
-        convert.fill_chunk(rest.chunks.add(), chunk, inputs.get(chunk.index))
+        convert.fill_chunk(rest.chunks.add(), chunk, inputs.get(chunk.index), outputs.get(chunk.index))
     return rest
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 from jobledger.v1 import job_pb2
 
 from jobledger_service.core.model.chunk import Artifacts, Chunk
-from jobledger_service.core.model.job import Inputs
+from jobledger_service.core.model.job import NO_OUTPUTS, Inputs, Outputs
 from jobledger_service.core.store.reads import JobRead
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.structs import check_shown
@@ -36,14 +36,16 @@ def check_job(job: job_pb2.Job, read: JobRead) -> None:
         if artifact.HasField("metadata"):
             check_shown(f"artifacts[{name!r}].metadata", artifact.metadata.SerializeToString())
     check_shown("input", read.inputs.job)
-    check_chunks(read.chunks, read.inputs)
+    check_shown("output", read.outputs.job)
+    check_chunks(read.chunks, read.inputs, read.outputs)
 
 
-def check_chunks(chunks: Sequence[Chunk], inputs: Inputs) -> None:
+def check_chunks(chunks: Sequence[Chunk], inputs: Inputs, outputs: Outputs = NO_OUTPUTS) -> None:
     """Raise ValueError for a chunk that JSON or gRPC cannot represent."""
     for chunk in chunks:
         field = f"chunks[{chunk.index}]"
         check_shown(f"{field}.input", inputs.chunks.get(chunk.index))
+        check_shown(f"{field}.output", outputs.chunks.get(chunk.index))
         _check_artifacts(f"{field}.artifacts", chunk.artifacts)
 
 

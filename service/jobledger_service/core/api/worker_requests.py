@@ -16,7 +16,7 @@ from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.leases import NO_LEASE, Lease
 from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
-from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release, WorkReport
+from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release, Results, WorkReport
 from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.identity import Caller
 
@@ -228,11 +228,22 @@ def complete_chunks(
     completions = []
     for index, (lease, one) in enumerate(zip(leases, request.completions, strict=True)):
         field = f"completions[{index}]"
-        if one.result_uri:
-            checks.uri(f"{field}.result_uri", one.result_uri)
-        completions.append((lease, _report(checks, f"{field}.progress", one.progress, context), one.result_uri))
+        report = _report(checks, f"{field}.progress", one.progress, context)
+        completions.append((lease, report, _results(checks, field, one)))
     checks.done()
     return commands.CompleteChunks(caller.owner, completions, received=context.clock())
+
+
+def _results(checks: Checks, field: str, one: api.ChunkCompletion) -> Results:
+    if one.result_uri:
+        checks.uri(f"{field}.result_uri", one.result_uri)
+    return Results(one.result_uri, _output(checks, field, "output", one), _output(checks, field, "job_output", one))
+
+
+def _output(checks: Checks, path: str, name: str, message: Message) -> bytes | None:
+    if not message.HasField(name):
+        return None
+    return checks.struct(f"{path}.{name}", getattr(message, name), limits.MAX_OUTPUT_BYTES)
 
 
 def fail_chunks(request: api.FailChunksRequest, caller: Caller, context: RequestContext) -> commands.FailChunks:

@@ -100,7 +100,8 @@ class Queries:
     async def show_job(self, key: str, show: ShowJob[R], *, full: bool, for_watch: bool = False) -> R:
         """Return `show` of a job, as it is after every acknowledged write; raises JobUnreadable.
 
-        Small jobs are read with those of other calls. Others are read in their owner's turn, and shown there.
+        Small jobs are read with those of other calls. Others are read in their owner's turn, and shown there; without
+        outputs for a watch, as these would take the room of chunks.
         """
         small = await self._small_jobs[full].load(key)
         if small.unreadable:
@@ -108,10 +109,10 @@ class Queries:
         if small.read is not None:
             return show(small.read, small.position)
         run = self._readers.for_watch if for_watch else self._readers.for_owner
-        return await run(owner_of(key), self._read_and_show, key, show, full)
+        return await run(owner_of(key), self._read_and_show, key, show, full, not for_watch)
 
-    def _read_and_show(self, key: str, show: ShowJob[R], full: bool) -> R:  # noqa: FBT001  given by position to a thread
-        read = self._store.read_jobs([key], View.FULL if full else View.BASIC)
+    def _read_and_show(self, key: str, show: ShowJob[R], full: bool, with_outputs: bool) -> R:  # noqa: FBT001  given by position to a thread
+        read = self._store.read_jobs([key], View.FULL if full else View.BASIC, with_outputs=with_outputs)
         if key in read.unreadable:
             raise JobUnreadable(job_id_of(key))
         return show(self._with_next(read.jobs.get(key)), read.position)
@@ -136,7 +137,7 @@ class Queries:
         keys = [job_key(owner, job_id) for job_id in job_ids]
 
         def read_and_show() -> R:
-            read = self._store.read_jobs(keys, view)
+            read = self._store.read_jobs(keys, view, with_outputs=True)
             return show(replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()}))
 
         return await self._readers.for_owner(owner, read_and_show)
@@ -197,21 +198,27 @@ class Queries:
         return await self._readers.for_owner(owner, read_and_show)
 
     async def list_events(
-        self, owner: str, job_id: str, limit: int, page_token: str, show: Callable[[EventPage], R]
+        self, owner: str, job_id: str, uid: bytes | None, limit: int, page_token: str, show: Callable[[EventPage], R]
     ) -> R:
-        """Return `show` of a page of a job's history, oldest first; raises JobNotFound, PageTokenInvalid."""
+        """Return `show` of a page of the history of the job with a uid, by default of the present or else the last one.
+
+        Oldest first; raises JobNotFound, PageTokenInvalid. All pages are of the first one's job.
+        """
         key = job_key(owner, job_id)
-        mark = request_mark("events", key)
-        place = self._tokens.parse(page_token, mark, int)
-        after = cast("int", place[0]) if place else 0
+        mark = request_mark("events", key, uid)
+        place = cast("tuple[int, str] | None", self._tokens.parse(page_token, mark, int, str))
+        after, of_job = (0, uid) if place is None else (place[0], bytes.fromhex(place[1]))
 
         def read_and_show() -> R:
-            read = self._store.job_events(key, after, limit + 1)
-            if not read.rows and place is None and not self._store.existing([key]):
+            found = self._store.job_events(key, of_job, after, limit + 1)
+            if found is None:
                 raise JobNotFound(job_id)
-            rows = read.rows[: fitting(len(row.message) for row in read.rows[:limit])]
-            more = len(read.rows) > len(rows) or not read.complete
-            return show(EventPage(rows, self._tokens.encode(mark, rows[-1].position) if more else ""))
+            trail, read = found
+            own = [row for row in read.rows if row.position <= trail.end]
+            rows = own[: fitting(len(row.message) for row in own[:limit])]
+            more = bool(rows) and rows[-1].position < trail.end and (len(own) > len(rows) or not read.complete)
+            token = self._tokens.encode(mark, rows[-1].position, trail.uid.hex()) if more else ""
+            return show(EventPage(rows, token))
 
         return await self._readers.for_owner(owner, read_and_show)
 

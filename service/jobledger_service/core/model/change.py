@@ -32,6 +32,8 @@ class ChangeType(StrEnum):
     SLOT_GRANTED = "SLOT_GRANTED"
     IMPORTED = "IMPORTED"
     SCHEDULE_REACHED = "SCHEDULE_REACHED"
+    ATTEMPT_TIMED_OUT = "ATTEMPT_TIMED_OUT"
+    RUN_TIMED_OUT = "RUN_TIMED_OUT"
 
 
 class Change(MsgStruct, frozen=True):

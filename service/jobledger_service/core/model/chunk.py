@@ -45,6 +45,10 @@ class WorkError(MsgStruct, frozen=True, array_like=True):
     chunk_index: int | None = None
 
 
+TIMED_OUT: Final = "TIMED_OUT"
+"""The code of an attempt, or of a job, that took too long."""
+
+
 class LeaseEnd(StrEnum):
     """How a chunk's latest lease ended; it tells a repeated report from a stale one."""
 

@@ -53,6 +53,13 @@ class Inputs(MsgStruct, frozen=True):
     chunks: Mapping[int, bytes] = {}
 
 
+class Outputs(Inputs, frozen=True):
+    """Encoded Structs: a job's output, and those of its chunks that have one."""
+
+
+NO_OUTPUTS: Final = Outputs()
+
+
 def job_key(owner: str, job_id: str) -> str:
     """Return the ledger-wide key of a job; a job_id is unique within its owner only."""
     return f"{owner}/{job_id}"
@@ -66,6 +73,15 @@ def owner_of(key: str) -> str:
 def job_id_of(key: str) -> str:
     """Return the job_id of a ledger-wide key."""
     return key.partition("/")[2]
+
+
+NO_UID: Final = bytes(16)
+"""That of a job that is only validated."""
+
+
+def uid_of(text: str) -> bytes:
+    """Return the bytes of a uid in its canonical form."""
+    return bytes.fromhex(text.replace("-", ""))
 
 
 class JobSpec(MsgStruct, frozen=True):
@@ -83,15 +99,22 @@ class JobSpec(MsgStruct, frozen=True):
     """The trace in which it was created, for its workers; empty for none."""
     unique_key: str = ""
     """The key that no other unfinished job of its owner and kind has; empty for none."""
+    run_timeout: int | None = None
+    """How long a run may take, from its first claim to the end of the job, in microseconds; None for no limit."""
+    attempt_timeout: int | None = None
+    """How long an attempt at a chunk may take, in microseconds; None for no limit."""
     finalizer_work: int | None = None
     """The work of its finalizer, in millionths of an item; None for a job without one."""
-    import_time: int | None = None
-    """When a job with a history came into the ledger; None for a job that was created in it."""
+    uid_bytes: bytes = NO_UID
+    """The job's own identity, a UUID that no other job ever has: it tells it from others with the same key."""
 
     @property
-    def incarnation(self) -> int:
-        """When the ledger got the job: it tells the job from an earlier one with the same key."""
-        return self.create_time if self.import_time is None else self.import_time
+    def uid(self) -> str:
+        """The identity in its canonical form; empty for none."""
+        if self.uid_bytes == NO_UID:
+            return ""
+        digits = self.uid_bytes.hex()
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
     @property
     def key(self) -> str:
@@ -187,9 +210,12 @@ class Job(MsgStruct, frozen=True):
     artifacts_revision: int | None = None
     """The revision that last changed the artifacts; None when there are none."""
     declared_result: str = ""
+    output_bytes: int | None = None
+    """The bytes of the output that was declared last, encoded; None when there is none."""
     first_failure: WorkError | None = None
     cancel_reason: str = ""
-    cancel_deadline: int | None = None
+    deadline: int | None = None
+    """When the service ends the job: at the end of its run_timeout, or in CANCELLING of its grace period."""
     start_time: int | None = None
     end_time: int | None = None
     expire_time: int | None = None
@@ -231,6 +257,10 @@ class Job(MsgStruct, frozen=True):
         """Whether the state is terminal."""
         return self.state in ENDED
 
+    def has_timed_out(self, now: int) -> bool:
+        """Whether the run has reached its run_timeout; workers' reports are lost then."""
+        return self.state is JobState.RUNNING and self.deadline is not None and now >= self.deadline
+
     @property
     def result_uri(self) -> str:
         """The address of the result; empty unless COMPLETED."""
@@ -244,7 +274,8 @@ class Job(MsgStruct, frozen=True):
     @property
     def etag(self) -> str:
         """The tag of this revision of this job; a job created again under the same id has other etags."""
-        return f"{self.spec.incarnation:x}-{self.revision:x}"
+        random = self.spec.uid_bytes[8:].hex()  # that of a UUIDv7: the tag is stored with each change
+        return f"{random}-{self.revision:x}"
 
     @property
     def eta(self) -> int | None:
@@ -310,9 +341,13 @@ class Job(MsgStruct, frozen=True):
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent of that state."""
         check_job_transition(self.state, state)
-        job = replace(self, state=state, end_time=now if state in ENDED else None, held_until=None)
+        ended = state in ENDED
+        deadline = None if ended else self.deadline
+        job = replace(self, state=state, end_time=now if ended else None, held_until=None, deadline=deadline)
         if state is JobState.RUNNING:
-            return replace(job, start_time=now, progress=replace(job.progress, rate=Rate(since=now, at=now)))
+            deadline = None if self.spec.run_timeout is None else now + self.spec.run_timeout
+            rate = Rate(since=now, at=now)
+            return replace(job, start_time=now, deadline=deadline, progress=replace(job.progress, rate=rate))
         if state is JobState.COMPLETED:
             return replace(job, progress=replace(job.progress, percent=100.0))
         return job

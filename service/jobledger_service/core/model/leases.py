@@ -7,24 +7,24 @@ from msgspec import Struct as MsgStruct
 
 from .chunk import Chunk, LeaseEnd
 from .epoch import Epoch
-from .job import Job
+from .job import NO_UID, Job
 from .states import ChunkState
 
-_HEADER: Final = struct.Struct(">qII")
+_HEADER: Final = struct.Struct(">16sII")
 _PURPOSE: Final = b"lease"
 
 
 class Lease(MsgStruct, frozen=True):
-    """The content of a token. `incarnation` tells a job from a later one under the same id."""
+    """The content of a token. `uid` tells a job from another one under the same id."""
 
     job_key: str
-    incarnation: int
+    uid: bytes
     index: int
     fence: int
 
     def token(self, epoch: Epoch) -> str:
         """Return the token as workers carry it; only the ledger can create one."""
-        return epoch.sign(_PURPOSE, _HEADER.pack(self.incarnation, self.index, self.fence) + self.job_key.encode())
+        return epoch.sign(_PURPOSE, _HEADER.pack(self.uid, self.index, self.fence) + self.job_key.encode())
 
     @classmethod
     def parse(cls, token: str, epoch: Epoch) -> Self | None:
@@ -41,18 +41,18 @@ class Lease(MsgStruct, frozen=True):
         return cls(content[_HEADER.size :].decode(), *_HEADER.unpack_from(content))
 
 
-NO_LEASE: Final = Lease("", 0, 0, 0)
+NO_LEASE: Final = Lease("", NO_UID, 0, 0)
 """A lease that no worker holds, as it has no job."""
 
 
 def lease_of(job: Job, chunk: Chunk) -> Lease:
     """Return the chunk's latest lease."""
-    return Lease(job.key, job.spec.incarnation, chunk.index, chunk.fence)
+    return Lease(job.key, job.spec.uid_bytes, chunk.index, chunk.fence)
 
 
 def is_latest(lease: Lease, job: Job, chunk: Chunk) -> bool:
     """Whether the chunk has no newer lease."""
-    return chunk.fence == lease.fence and job.spec.incarnation == lease.incarnation
+    return chunk.fence == lease.fence and job.spec.uid_bytes == lease.uid
 
 
 def holds(lease: Lease, job: Job, chunk: Chunk, now: int) -> bool:
@@ -62,6 +62,7 @@ def holds(lease: Lease, job: Job, chunk: Chunk, now: int) -> bool:
         and chunk.state is ChunkState.PROCESSING
         and chunk.lease_expire_time is not None
         and now < chunk.lease_expire_time
+        and not job.has_timed_out(now)
     )
 
 

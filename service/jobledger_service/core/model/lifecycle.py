@@ -8,7 +8,8 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
-from .chunk import Chunk
+from .chunk import TIMED_OUT, Chunk, WorkError
+from .durations import duration_text
 from .errors import ChunkNotFound, EtagMismatch, InvalidField, JobEnded, JobNotEnded, JobStarted, NothingToRetry
 from .job import NO_LABELS, Counts, Job, JobProgress, JobSpec
 from .limits import DEFAULT_PRIORITY
@@ -114,30 +115,41 @@ def cancel(job: Job, chunks: JobChunks, how: Cancellation, actor: str, now: int)
         job = replace(stop(job, now), cancel_reason=reason)
         outcome = CancelOutcome.CANCELLED
     else:
-        deadline = min(now + how.grace, now + how.grace if job.cancel_deadline is None else job.cancel_deadline)
-        unchanged = before is JobState.CANCELLING and deadline == job.cancel_deadline and reason == job.cancel_reason
+        deadline = now + how.grace if job.deadline is None else min(now + how.grace, job.deadline)
+        unchanged = before is JobState.CANCELLING and deadline == job.deadline and reason == job.cancel_reason
         if unchanged:
             return CancelOutcome.REQUESTED, None
         if before is JobState.RUNNING:
             job = job.to(JobState.CANCELLING, now)
-        job = replace(job, cancel_reason=reason, cancel_deadline=deadline)
+        job = replace(job, cancel_reason=reason, deadline=deadline)
         outcome = CancelOutcome.REQUESTED
     change = Change(ChangeType.CANCEL_REQUESTED, actor, before, job.state, reason=how.reason)
     return outcome, Step(job, (), change, sweep)
 
 
-def is_overdue(job: Job, now: int) -> bool:
-    """Whether a CANCELLING job's grace period has run out."""
-    return job.state is JobState.CANCELLING and job.cancel_deadline is not None and now >= job.cancel_deadline
+def end_overdue(job: Job, chunks: JobChunks, now: int, delay: int = 0) -> Step | None:
+    """End a job whose deadline has come; None when it has not.
 
-
-def stop_overdue(job: Job, chunks: JobChunks, now: int) -> Step | None:
-    """Stop a CANCELLING job whose grace period has run out; None when it has not."""
-    if not is_overdue(job, now):
+    A CANCELLING job is stopped. A RUNNING one fails, `delay` microseconds later: reports that arrived before are
+    applied by then.
+    """
+    if job.has_timed_out(now - delay):
+        return _time_out(job, chunks, now)
+    if job.state is not JobState.CANCELLING or job.deadline is None or now < job.deadline:
         return None
     how = Cancellation(grace=0, reason="the grace period ended", force=True)
     _, step = cancel(job, chunks, how, SERVICE_ACTOR, now)
     return step and replace(step, job=replace(step.job, cancel_reason=job.cancel_reason))
+
+
+def _time_out(job: Job, chunks: JobChunks, now: int) -> Step:
+    """Fail a job that has run for too long; this stops its unfinished chunks."""
+    message = f"the job ran longer than its run_timeout of {duration_text(job.spec.run_timeout or 0)}"
+    error = WorkError(TIMED_OUT, message, job.progress.stage)
+    stopped, sweep = stop_chunks(job, UNFINISHED, lambda: chunks.totals(now), now)
+    failed = replace(stopped, first_failure=error).to(JobState.FAILED, now)
+    change = Change(ChangeType.RUN_TIMED_OUT, SERVICE_ACTOR, job.state, failed.state, reason=message)
+    return Step(failed, (), change, sweep)
 
 
 def stop_chunks(
@@ -158,7 +170,7 @@ def stop(job: Job, now: int) -> Job:
     """Return the job CANCELLED, through CANCELLING where the transition table requires it."""
     if job.state is JobState.RUNNING:
         job = job.to(JobState.CANCELLING, now)
-    return replace(job.to(JobState.CANCELLED, now), cancel_deadline=None)
+    return job.to(JobState.CANCELLED, now)
 
 
 def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reason: str, now: int) -> Step:
@@ -182,6 +194,7 @@ def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reaso
         start_time=None,
         first_failure=chunks.first_error(sweep.indexes) if left else None,
         cancel_reason="",
+        output_bytes=None,
     ).swept(sweep, NO_TOTALS)
     sums = job.progress
     percent = sums.work_done * 100 / sums.work_total

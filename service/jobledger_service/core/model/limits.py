@@ -8,6 +8,7 @@ MAX_CHUNKS: Final = 10_000
 MAX_ITEMS: Final = 1_000_000_000
 MAX_ITEMS_OF_JOB: Final = 1_000_000_000_000  # keeps work_done, items × 1,000,000, within 64 bits
 MAX_INPUT_BYTES: Final = 64 * 1024
+MAX_OUTPUT_BYTES: Final = 64 * 1024
 MAX_LABELS: Final = 64
 MAX_STAGES: Final = 100
 MAX_TIMED_STAGES: Final = 100
@@ -32,6 +33,7 @@ MAX_SIZE_BYTES: Final = 2**53
 """The bound of an artifact's numbers; up to this they are exact in every JSON."""
 DEFAULT_LEASE: Final = 60 * SECOND
 DEFAULT_GRACE: Final = 30 * SECOND
+MAX_TIMEOUT: Final = 366 * DAY
 
 MAX_REPLY_BYTES: Final = 3 * 1024 * 1024
 """The maximum size of a reply: gRPC clients accept 4 MiB by default."""

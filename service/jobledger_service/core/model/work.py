@@ -6,7 +6,8 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
-from .chunk import NO_ARTIFACTS, NO_PROGRESS, WHOLE, Artifacts, Chunk, LeaseEnd, WorkError
+from .chunk import NO_ARTIFACTS, NO_PROGRESS, TIMED_OUT, WHOLE, Artifacts, Chunk, LeaseEnd, WorkError
+from .durations import duration_text
 from .errors import ChunkNotClaimable, InvalidField
 from .holds import HoldReason
 from .job import FailurePolicy, Job
@@ -60,12 +61,18 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
         stage_time=None,
         start_time=now,
         end_time=None,
-        lease_expire_time=now + by.lease_duration,
+        lease_expire_time=_lease_end(job, now, by.lease_duration, now),
         lease_duration=by.lease_duration,
         not_before=None,
     )
     change = Change(ChangeType.CLAIMED, by.worker, before, job.state, chunk.index)
     return Step(job.with_chunk(chunk, taken, now), (taken,), change)
+
+
+def _lease_end(job: Job, start: int, duration: int, now: int) -> int:
+    """Return when a lease of this duration ends: never after the end of its attempt, which began at `start`."""
+    timeout = job.spec.attempt_timeout
+    return now + duration if timeout is None else min(now + duration, start + timeout)
 
 
 class WorkReport(MsgStruct, frozen=True):
@@ -83,10 +90,11 @@ NOTHING_NEW: Final = WorkReport("")
 def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | None, now: int) -> Step:
     """Extend a held lease and apply the report; only a report with something new is a change.
 
-    A lease keeps its duration, in microseconds, unless `lease_duration` is another one.
+    A lease keeps its duration, in microseconds, unless `lease_duration` is another one; it ends with its attempt.
     """
     duration = lease_duration or chunk.lease_duration
-    extended = replace(chunk, lease_expire_time=now + duration, lease_duration=duration)
+    end = _lease_end(job, chunk.start_time or now, duration, now)
+    extended = replace(chunk, lease_expire_time=end, lease_duration=duration)
     after, new = _reported(job, extended, report, now)
     if new == extended and after is job:
         return Step(job, (extended,))
@@ -169,15 +177,28 @@ def _merged(old: Artifacts, new: Artifacts, bounds: tuple[int, int], field: str)
     return merged
 
 
-def complete(job: Job, chunk: Chunk, report: WorkReport, result_uri: str, now: int) -> Step:
+class Results(MsgStruct, frozen=True):
+    """What a completion declares: where the job's result is, and the outputs of the chunk and of the job, encoded."""
+
+    result_uri: str = ""
+    output: bytes | None = None
+    job_output: bytes | None = None
+
+
+NO_RESULTS: Final = Results()
+
+
+def complete(job: Job, chunk: Chunk, report: WorkReport, results: Results, now: int) -> Step:
     """End a held lease with success; the last completed chunk completes the job."""
     before = job.state
     job, chunk = _reported(job, chunk, report, now)
     progress = replace(chunk.progress, done=WHOLE, items_completed=chunk.items)
     new = _released(chunk, ChunkState.COMPLETED, LeaseEnd.COMPLETED, now)
     new = replace(new, progress=progress, error=None)
-    if result_uri:
-        job = replace(job, declared_result=result_uri)
+    if results.result_uri:
+        job = replace(job, declared_result=results.result_uri)
+    if results.job_output is not None:
+        job = replace(job, output_bytes=len(results.job_output))
     job, sweep = settle(job.with_chunk(chunk, new, now), now)
     change = Change(ChangeType.CHUNK_COMPLETED, chunk.worker, before, job.state, chunk.index)
     return Step(job, (new,), change, sweep)
@@ -208,16 +229,23 @@ def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, others: J
 def expire(job: Job, chunk: Chunk, jitter_sample: float, others: JobChunks, now: int, delay: int = 0) -> Step | None:
     """End a lease that expired `delay` microseconds ago as a failed attempt; None when it has not.
 
-    Reports that arrived before its end are applied during the delay.
+    An attempt whose lease lasted until its attempt_timeout has timed out: this is where an attempt ends by time.
+    Reports that arrived before the end are applied during the delay.
     """
     if chunk.state is not ChunkState.PROCESSING or chunk.lease_expire_time is None:
         return None
     if now < chunk.lease_expire_time + delay:
         return None
-    message = f"worker {chunk.worker} did not extend its lease in time"
-    failure = Failure(WorkError("LEASE_EXPIRED", message, chunk.progress.stage), jitter_sample)
+    timeout = job.spec.attempt_timeout
+    if timeout is not None and chunk.lease_expire_time >= (chunk.start_time or 0) + timeout:
+        code, type_ = TIMED_OUT, ChangeType.ATTEMPT_TIMED_OUT
+        message = f"the attempt took longer than its attempt_timeout of {duration_text(timeout)}"
+    else:
+        code, type_ = "LEASE_EXPIRED", ChangeType.LEASE_EXPIRED
+        message = f"worker {chunk.worker} did not extend its lease in time"
+    failure = Failure(WorkError(code, message, chunk.progress.stage), jitter_sample)
     step = _fail_attempt(job, chunk, failure, LeaseEnd.TAKEN, others, now)
-    change = Change(ChangeType.LEASE_EXPIRED, SERVICE_ACTOR, job.state, step.job.state, chunk.index, message)
+    change = Change(type_, SERVICE_ACTOR, job.state, step.job.state, chunk.index, message)
     return replace(step, change=change)
 
 

@@ -7,6 +7,7 @@ from msgspec import Struct as MsgStruct
 from msgspec import json
 from sqlalchemy import Column, Connection, Select, delete, select, tuple_
 
+from jobledger_service.core.model.job import NO_UID
 from jobledger_service.core.model.sizes import bytes_of_artifacts
 
 from .cells import Row as Cells
@@ -25,7 +26,7 @@ _KEY: Final = [artifact_versions.c[name] for name in ArtifactsKey._fields]
 class References(MsgStruct, frozen=True, array_like=True):
     """What an event needs: the index and the revision of each version, and the job's own before, with its bytes."""
 
-    incarnation: int
+    uid: bytes
     versions: Sequence[tuple[int, int]]
     previous: tuple[int, int] | None
     deletes: bool = False
@@ -40,11 +41,11 @@ class References(MsgStruct, frozen=True, array_like=True):
         versions = self.versions
         if before:
             versions = [] if self.previous is None else [(JOB_ITSELF, self.previous[0])]
-        return [ArtifactsKey(job_key, self.incarnation, *one) for one in versions]
+        return [ArtifactsKey(job_key, self.uid, *one) for one in versions]
 
 
 def references_row(record: Record, entry: Entry) -> Cells:
-    """Return the columns of an event with what it refers to; a deletion names the job's incarnation in any case."""
+    """Return the columns of an event with what it refers to; a deletion names the job's uid in any case."""
     job, before = record.job, record.previous
     if not entry.artifacts and not record.deleted:
         return {"artifacts": None, "artifacts_bytes": 0}
@@ -52,7 +53,7 @@ def references_row(record: Record, entry: Entry) -> Cells:
     if before is not None and before.artifacts_revision is not None:
         previous = before.artifacts_revision, bytes_of_artifacts(before.artifacts)
     versions = [(key.chunk_index, key.revision) for key in entry.artifacts]
-    text = json_text(References(job.spec.incarnation, versions, previous, record.deleted))
+    text = json_text(References(job.spec.uid_bytes, versions, previous, record.deleted))
     return {"artifacts": text, "artifacts_bytes": sum(map(len, entry.artifacts.values()))}
 
 
@@ -98,7 +99,7 @@ def _keys(job_key: str, text: str | None, *, before: bool) -> list[ArtifactsKey]
     try:
         refers = References.parse(text)
     except ValueError:
-        return [ArtifactsKey(job_key, 0, JOB_ITSELF, 0)]
+        return [ArtifactsKey(job_key, NO_UID, JOB_ITSELF, 0)]
     return [] if refers is None else refers.keys(job_key, before=before)
 
 
@@ -121,13 +122,13 @@ def forget_versions(connection: Connection, old: Sequence[Any]) -> Sequence[Any]
     A deletion whose job has too many versions for one step waits for the next one, and so do the events after it.
     """
     deletions = {
-        (event.job_key, refers.incarnation): place
+        (event.job_key, refers.uid): place
         for place, event in enumerate(old)
         if (refers := _readable(event.artifacts)) is not None and refers.deletes
     }
     with_some = _matching(connection, select(*_KEY[:2]).distinct(), _KEY[:2], deletions)
     left = VERSIONS_AT_ONCE
-    for place, job in sorted((deletions[key, incarnation], (key, incarnation)) for key, incarnation in with_some):
+    for place, job in sorted((deletions[key, uid], (key, uid)) for key, uid in with_some):
         of_job = select(*_KEY).where(tuple_(*_KEY[:2]).in_([job]))
         left -= _delete(connection, connection.execute(of_job.order_by(_KEY[2].desc()).limit(left)))
         if not left:
@@ -139,7 +140,7 @@ def forget_versions(connection: Connection, old: Sequence[Any]) -> Sequence[Any]
 
 def _forget_older(connection: Connection, old: Iterable[Any]) -> None:
     """Delete the versions older than those of some events: later events of a job refer to these, or to later ones."""
-    needed: dict[tuple[str, int, int], int] = {}
+    needed: dict[tuple[str, bytes, int], int] = {}
     for event in old:
         if (refers := _readable(event.artifacts)) is not None:
             needed.update({key[:3]: key.revision for key in refers.keys(event.job_key, before=False)})

@@ -10,7 +10,7 @@ from jobledger_service.core.model.job import Job
 
 from .cells import Row
 from .row_functions import body_reader, row_reader, row_writer
-from .tables import artifact_versions, chunks, incarnation, jobs
+from .tables import artifact_versions, chunks, jobs
 
 CHUNK_COLUMNS, chunk_of = row_reader(Chunk, CHUNK_FIELDS, chunks)
 """The columns of a chunk and of its artifacts, and the function from a row of them to the chunk."""
@@ -18,10 +18,10 @@ CHUNK_COLUMNS, chunk_of = row_reader(Chunk, CHUNK_FIELDS, chunks)
 
 def with_artifacts(some: FromClause) -> FromClause:
     """Return chunks of existing jobs joined with their artifacts."""
-    of_job = select(incarnation).where(jobs.c.job_key == chunks.c.job_key).scalar_subquery()
+    of_job = select(jobs.c.uid).where(jobs.c.job_key == chunks.c.job_key).scalar_subquery()
     version = and_(
         artifact_versions.c.job_key == chunks.c.job_key,
-        artifact_versions.c.incarnation == of_job,
+        artifact_versions.c.uid == of_job,
         artifact_versions.c.chunk_index == chunks.c.chunk_index,
         artifact_versions.c.revision == chunks.c.artifacts_revision,
     )

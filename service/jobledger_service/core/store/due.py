@@ -1,27 +1,30 @@
 """Finds due work with one small read: each condition has a partial index that contains only candidates."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from sqlalchemy import BigInteger, BindParameter, ColumnElement, bindparam, exists, or_, select
 
+from jobledger_service.core.model.states import JobState
+
 from .engines import Database
-from .tables import (
-    cancelling,
-    chunks,
-    delayed,
-    jobs,
-    leased,
-    of_service,
-    scheduled_jobs,
-)
+from .tables import chunks, delayed, ending, jobs, leased, of_service, scheduled_jobs
+
+Time: TypeAlias = int | BindParameter[int]
+
+
+def overdue(now: Time, cutoff: Time) -> ColumnElement[bool]:
+    """Return the condition of jobs whose deadline has come: CANCELLING ones by now, runs up to an earlier cutoff."""
+    is_due = (jobs.c.deadline <= cutoff) | (jobs.c.state == JobState.CANCELLING.value)
+    return ending & (jobs.c.deadline <= now) & is_due
+
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _LEASE_CUTOFF: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
-"""The time up to which ended leases expire."""
+"""The time up to which ended leases expire, and runs time out."""
 LEASES_DUE: Final = or_(
     exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _LEASE_CUTOFF),
-    exists().select_from(jobs).where(cancelling, jobs.c.cancel_deadline <= _NOW),
+    exists().select_from(jobs).where(overdue(_NOW, _LEASE_CUTOFF)),
 )
 HOLDS_DUE: Final = or_(
     exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),
@@ -31,7 +34,7 @@ SERVICE_JOBS_DUE: Final = exists().select_from(chunks).where(of_service)
 
 
 class SqlDueStore:
-    """Finds what is due by `conditions`, by duty; leases expire `delay` microseconds after their end."""
+    """Finds what is due by `conditions`, by duty; leases and runs end `delay` microseconds after their time."""
 
     def __init__(self, database: Database, delay: int, conditions: Mapping[str, ColumnElement[bool]]) -> None:
         self._duties = list(conditions)

@@ -67,7 +67,7 @@ class ArtifactsKey(NamedTuple):
     """A version of the artifacts of a job, or of one of its chunks: from the job's revision on that brought it."""
 
     job_key: str
-    incarnation: int
+    uid: bytes
     chunk_index: int
     revision: int
 

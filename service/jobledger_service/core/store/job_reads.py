@@ -9,12 +9,13 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Select, bindparam, func, select
 
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.job import Inputs
+from jobledger_service.core.model.job import Inputs, Outputs
 from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 
-from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of
+from .chunk_rows import CHUNK_COLUMNS, chunk_of
 from .dialects import Dialect
 from .job_rows import SHOWN_COLUMNS, WHOLE_JOBS, job_read
+from .outputs import JobOutputs, select_chunks
 from .reads import JobRead, View
 from .tables import artifact_versions, chunks, jobs
 from .unreadable_rows import UnreadableRows
@@ -61,13 +62,14 @@ class JobsWithin(MsgStruct):
 
 
 class Chunks(MsgStruct):
-    """The chunks of some jobs, and their inputs; `complete` unless there was no room for all.
+    """The chunks of some jobs, and their inputs and outputs; `complete` unless there was no room for all.
 
     `bad` are the jobs and the indexes of chunks that cannot be read.
     """
 
     of_job: dict[str, list[Chunk]] = {}
     inputs: dict[str, dict[int, bytes]] = {}
+    outputs: dict[str, dict[int, bytes]] = {}
     size: dict[str, int] = {}
     complete: bool = True
     bad: set[tuple[str, int]] = set()
@@ -82,7 +84,7 @@ def bounded(dialect: Dialect, wanted: Select[Any]) -> Select[Any]:
         return wanted
     one = wanted.subquery()
     order = (one.c.job_key, one.c.chunk_index)
-    size = func.coalesce(func.octet_length(one.c.input), 0) + func.coalesce(func.octet_length(one.c.content), 0)
+    size = sum(func.coalesce(func.octet_length(column), 0) for column in (one.c.input, one.c.output, one.c.content))
     read = select(one, (func.sum(size).over(order_by=order) - size).label("bytes_before")).subquery()
     shown = [column for column in read.c if column.name != "bytes_before"]
     return select(*shown).where(read.c.bytes_before <= bindparam("room")).order_by(read.c.job_key, read.c.chunk_index)
@@ -95,15 +97,15 @@ def read_chunks(
     budget: ByteBudget,
     unreadable: UnreadableRows,
 ) -> Chunks:
-    """Return chunks, of CHUNK_COLUMNS and their input, until the reply is full."""
+    """Return chunks, of `select_chunks`, until the reply is full."""
     read = Chunks()
     with closing(connection.execute(wanted, values | {"room": budget.left})) as rows:
-        for *row, raw in rows:
+        for *row, raw, output in rows:
             measured = unreadable.read("chunk", _measured_chunk, row, (row[0], row[1]), read.bad)
             if measured is None:
                 continue
             chunk, size = measured
-            size += len(raw or b"")
+            size += len(raw or b"") + len(output or b"")
             if not budget.take(size):
                 read.complete = False
                 break
@@ -111,6 +113,8 @@ def read_chunks(
             read.size[chunk.job_key] = read.size.get(chunk.job_key, 0) + size
             if raw is not None:
                 read.inputs.setdefault(chunk.job_key, {})[chunk.index] = raw
+            if output is not None:
+                read.outputs.setdefault(chunk.job_key, {})[chunk.index] = output
     return read
 
 
@@ -125,17 +129,29 @@ class JobReads:
         self._jobs = select(*SHOWN_COLUMNS).select_from(WHOLE_JOBS).where(of_jobs)
         self._artifacts = select(jobs.c.job_key, artifact_versions.c.encoded).select_from(WHOLE_JOBS).where(of_jobs)
         self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
-        self._chunks = bounded(
-            dialect,
-            select(*CHUNK_COLUMNS, chunks.c.input)
-            .select_from(WHOLE_CHUNKS)
-            .where(chunks.c.job_key.in_(keys), chunks.c.chunk_index < CHUNKS_IN_VIEW)
-            .order_by(chunks.c.job_key, chunks.c.chunk_index),
-        )
+        self._outputs = JobOutputs(dialect)
+        first_chunks = chunks.c.job_key.in_(keys), chunks.c.chunk_index < CHUNKS_IN_VIEW
+        order = chunks.c.job_key, chunks.c.chunk_index
+        self._chunks = {
+            some: bounded(dialect, select_chunks(with_outputs=some).where(*first_chunks).order_by(*order))
+            for some in (False, True)
+        }
 
-    def read(self, connection: Connection, keys: Sequence[str], byte_budget: ByteBudget, view: View) -> JobsWithin:
-        """Return the existing jobs: in view FULL with their inputs and first chunks, in STATUS without artifacts."""
+    def read(
+        self,
+        connection: Connection,
+        keys: Sequence[str],
+        byte_budget: ByteBudget,
+        view: View,
+        *,
+        with_outputs: bool = False,
+    ) -> JobsWithin:
+        """Return the existing jobs: in view FULL with their inputs and first chunks, in STATUS without artifacts.
+
+        Outputs are in views BASIC and FULL, if they are wanted.
+        """
         within = JobsWithin()
+        with_outputs &= view is not View.STATUS
         begin, size = 0, FIRST_JOBS
         while begin < len(keys):
             part = keys[begin : begin + size]
@@ -143,10 +159,14 @@ class JobReads:
             there = {one.key: one for row in rows if (one := self._job(row, within.bad)) is not None}
             if view is View.STATUS:
                 there = {key: replace(one, size=len(one.message)) for key, one in there.items()}
+            if with_outputs:
+                there = {key: replace(one, size=one.size + one.output_bytes) for key, one in there.items()}
             ordered = [there[key] for key in part if key in there]
             fit = self._with_artifacts(connection, _fitting(ordered, byte_budget.left))
-            full = view is View.FULL
-            for shown in self._full(connection, fit, byte_budget, within) if full else _basic(fit, byte_budget, within):
+            if with_outputs:
+                fit = self._with_outputs(connection, fit)
+            full = self._full(connection, fit, byte_budget, within, self._chunks[with_outputs])
+            for shown in full if view is View.FULL else _basic(fit, byte_budget, within):
                 within.jobs[shown.key] = shown
             left_out = (job.key for job in ordered if job.key not in within.jobs and job.key not in within.bad)
             if first := next(left_out, None):
@@ -163,13 +183,24 @@ class JobReads:
             return ordered
         rows = connection.execute(self._artifacts, {"keys": self._dialect.key_values(wanted)})
         found: dict[str, bytes] = {key: encoded for key, encoded in rows}  # noqa: C416  rows are no pairs to mypy
-        return [replace(job, message=job.message + found.get(job.key, b"")) for job in ordered]
+        return [replace(job, message=job.message + (found.get(job.key) or b"")) for job in ordered]
+
+    def _with_outputs(self, connection: Connection, ordered: Sequence[JobRead]) -> Sequence[JobRead]:
+        """Return jobs with their outputs."""
+        wanted = [job.key for job in ordered if job.output_bytes]
+        found = self._outputs.read(connection, wanted) if wanted else {}
+        return [replace(job, outputs=Outputs(found[job.key][1])) if job.key in found else job for job in ordered]
 
     def _job(self, row: Sequence[Any], bad: set[str]) -> JobRead | None:
         return self._unreadable.read("job", job_read, row, row[0], bad)
 
     def _full(
-        self, connection: Connection, ordered: Sequence[JobRead], byte_budget: ByteBudget, within: JobsWithin
+        self,
+        connection: Connection,
+        ordered: Sequence[JobRead],
+        byte_budget: ByteBudget,
+        within: JobsWithin,
+        wanted: Select[Any],
     ) -> Iterator[JobRead]:
         """Yield jobs with their chunks until the reply is full; a job with an unreadable chunk is bad.
 
@@ -179,7 +210,7 @@ class JobReads:
             inputs = self._inputs_of(connection, [job.key for job in group])
             before = byte_budget.left
             if all(byte_budget.take(job.size + len(inputs.get(job.key, b""))) for job in group):
-                read = self._chunks_of(connection, [job.key for job in group], byte_budget)
+                read = self._chunks_of(connection, wanted, [job.key for job in group], byte_budget)
                 if read.complete:
                     within.bad.update(key for key, _ in read.bad)
                     yield from (_shown(job, read, inputs) for job in group if job.key not in within.bad)
@@ -188,7 +219,7 @@ class JobReads:
             for job in group:
                 if not byte_budget.take(job.size + len(inputs.get(job.key, b""))) and within.jobs:
                     return
-                read = self._chunks_of(connection, [job.key], byte_budget)
+                read = self._chunks_of(connection, wanted, [job.key], byte_budget)
                 if not read.complete and within.jobs:
                     return
                 if read.bad:
@@ -200,10 +231,10 @@ class JobReads:
         rows = connection.execute(self._inputs, {"keys": self._dialect.key_values(keys)})
         return {key: raw for key, raw in rows}  # noqa: C416  rows are no pairs to mypy
 
-    def _chunks_of(self, connection: Connection, keys: Sequence[str], byte_budget: ByteBudget) -> Chunks:
-        return read_chunks(
-            connection, self._chunks, {"keys": self._dialect.key_values(keys)}, byte_budget, self._unreadable
-        )
+    def _chunks_of(
+        self, connection: Connection, wanted: Select[Any], keys: Sequence[str], byte_budget: ByteBudget
+    ) -> Chunks:
+        return read_chunks(connection, wanted, {"keys": self._dialect.key_values(keys)}, byte_budget, self._unreadable)
 
 
 def _fitting(ordered: Sequence[JobRead], room: int) -> Sequence[JobRead]:
@@ -242,6 +273,7 @@ def _shown(job: JobRead, read: Chunks, inputs: dict[str, bytes]) -> JobRead:
     return replace(
         job,
         inputs=Inputs(inputs.get(job.key), read.inputs.get(job.key, {})),
+        outputs=replace(job.outputs, chunks=read.outputs.get(job.key, {})),
         chunks=shown,
         more_chunks=len(shown) < job.chunk_count,
     )

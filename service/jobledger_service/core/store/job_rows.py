@@ -14,7 +14,7 @@ from .cells import Row
 from .entry import JOB_ITSELF
 from .reads import JobRead
 from .row_functions import body_reader, row_reader, row_writer
-from .tables import artifact_versions, incarnation, jobs
+from .tables import artifact_versions, jobs
 
 JOB_COLUMNS, job_of = row_reader(Job, JOB_FIELDS, jobs)
 """The columns of a job and of its artifacts, which WHOLE_JOBS has, and the function from a row of them to the job."""
@@ -22,7 +22,7 @@ WHOLE_JOBS: Final = jobs.outerjoin(
     artifact_versions,
     and_(
         artifact_versions.c.job_key == jobs.c.job_key,
-        artifact_versions.c.incarnation == incarnation,
+        artifact_versions.c.uid == jobs.c.uid,
         artifact_versions.c.chunk_index == JOB_ITSELF,
         artifact_versions.c.revision == jobs.c.artifacts_revision,
     ),
@@ -63,6 +63,7 @@ SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     jobs.c.moving,
     jobs.c.artifacts_revision,
     _artifact_bytes,
+    jobs.c.output_bytes,
 )
 """The columns of a job that are read from WHOLE_JOBS, without its artifacts."""
 WHOLE_COLUMNS: Final = (*SHOWN_COLUMNS, artifact_versions.c.encoded)
@@ -75,11 +76,26 @@ SHOWN_BYTES: Final[ColumnElement[int]] = (
 
 def job_read(row: Sequence[Any]) -> JobRead:
     """Return the job of a row of SHOWN_COLUMNS, without its artifacts; raises ValueError when these are missing."""
-    key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, version, artifact_bytes = row
+    (
+        key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, version, artifact_bytes,
+        output_bytes,
+    ) = row  # fmt: skip
     if version is not None and artifact_bytes is None:
         raise ValueError("the artifacts are missing")
     size = len(fixed) + len(moving) + (artifact_bytes or 0)
-    return JobRead(key, JobState(state), revision, create_time, priority, parked_for, chunk_count, fixed + moving, size)
+    shown_output = output_bytes or 0 if state == JobState.COMPLETED else 0
+    return JobRead(
+        key,
+        JobState(state),
+        revision,
+        create_time,
+        priority,
+        parked_for,
+        chunk_count,
+        fixed + moving,
+        size,
+        shown_output,
+    )
 
 
 def whole_job_read(row: Sequence[Any]) -> JobRead:

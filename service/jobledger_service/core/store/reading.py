@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.epoch import Epoch
-from jobledger_service.core.model.job import Inputs
+from jobledger_service.core.model.job import Inputs, Outputs
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.slots import MAX_COUNTED_PLACE
@@ -33,16 +33,16 @@ from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVit
 
 from .artifact_versions import with_artifacts
 from .batch_rows import RUN
-from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
+from .due import overdue
 from .engines import Database
 from .epochs import read_epoch
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
 from .listing import BUDGET, Budget, list_keys
+from .outputs import select_chunks
 from .reads import ChunksRead, EventRow, EventsRead, JobRead, JobsRead, Listed, Listing, View
 from .small_jobs import SmallJobReads
 from .tables import (
     audit,
-    cancelling,
     chunks,
     counts,
     delayed,
@@ -60,6 +60,7 @@ from .tables import (
     scheduled_jobs,
     schema_version,
 )
+from .trails import Trail, read_trail
 from .unreadable_rows import UnreadableRows
 from .writer_level import read_writer_level
 
@@ -133,10 +134,13 @@ class ReadStore:
         with self._database.read() as connection:
             return _position(connection)
 
-    def read_jobs(self, keys: Sequence[str], view: View, *, bounded: bool = True) -> JobsRead:
+    def read_jobs(
+        self, keys: Sequence[str], view: View, *, bounded: bool = True, with_outputs: bool = False
+    ) -> JobsRead:
         """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
         with self._database.read() as connection:
-            read = self._jobs_of(connection, keys, view, ByteBudget(_REPLY_BYTES if bounded else sys.maxsize))
+            byte_budget = ByteBudget(_REPLY_BYTES if bounded else sys.maxsize)
+            read = self._jobs_of(connection, keys, view, byte_budget, with_outputs=with_outputs)
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
     def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
@@ -145,8 +149,16 @@ class ReadStore:
             read = self._small_jobs.read(connection, keys, full=full)
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
-    def _jobs_of(self, connection: Connection, keys: Sequence[str], view: View, byte_budget: ByteBudget) -> JobsWithin:
-        read = self._jobs.read(connection, keys, byte_budget, view)
+    def _jobs_of(
+        self,
+        connection: Connection,
+        keys: Sequence[str],
+        view: View,
+        byte_budget: ByteBudget,
+        *,
+        with_outputs: bool = False,
+    ) -> JobsWithin:
+        read = self._jobs.read(connection, keys, byte_budget, view, with_outputs=with_outputs)
         counted = 0
         for key, one in list(read.jobs.items()) if view is View.FULL else ():
             if not one.parked_for:
@@ -188,11 +200,7 @@ class ReadStore:
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`, as many as fit into a reply."""
-        wanted = (
-            select(*CHUNK_COLUMNS, chunks.c.input)
-            .select_from(WHOLE_CHUNKS)
-            .where(chunks.c.job_key == job_key, chunks.c.chunk_index > after)
-        )
+        wanted = select_chunks(with_outputs=True).where(chunks.c.job_key == job_key, chunks.c.chunk_index > after)
         if states:
             wanted = wanted.where(chunks.c.state.in_(sorted(states)))
         with self._database.read() as connection:
@@ -204,9 +212,10 @@ class ReadStore:
         looked = sorted(bad.union(chunk.index for chunk in found))
         last = looked[:limit][-1] if looked else after
         inputs = Inputs(None, read.inputs.get(job_key, {}))
+        outputs = Outputs(None, read.outputs.get(job_key, {}))
         more = len(looked) > limit or not read.complete
         shown = [chunk for chunk in found if chunk.index <= last]
-        return ChunksRead(shown, inputs, last, more, sorted(index for index in bad if index <= last))
+        return ChunksRead(shown, inputs, outputs, last, more, sorted(index for index in bad if index <= last))
 
     def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
         """Return the events after a position, of one job, of one owner or of all, oldest first."""
@@ -222,10 +231,17 @@ class ReadStore:
             rows = with_artifacts(connection, [row[:-1] for row in found])
         return _events_read(rows, sum(map(_size, found)), after, limit, position, trimmed)
 
-    def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
-        """Return a job's events after a position, oldest first: first from the audit trail, then without artifacts."""
+    def job_events(self, job_key: str, uid: bytes | None, after: int, limit: int) -> tuple[Trail, EventsRead] | None:
+        """Return events of a job's trail after a position, oldest first: first from the audit trail, without artifacts.
+
+        They may go on past its end. None when there is no such trail.
+        """
         with self._database.read() as connection:
+            trail = read_trail(connection, job_key, uid)
+            if trail is None:
+                return None
             position, trimmed = connection.execute(_ENDS).one()
+            after = max(after, trail.begin)
             wanted: dict[str, object] = {"after": after, "key": job_key, "most": limit}
             kept = connection.execute(_AUDIT, wanted)
             rows = [EventRow(position, key, message, None) for position, key, message in kept]
@@ -236,7 +252,7 @@ class ReadStore:
                 found = connection.execute(_EVENTS_OF_JOB, wanted).all()
                 rows += [EventRow(*row[:4]) for row in found]
                 size += sum(map(_size, found))
-        return _events_read(rows, size, after, limit, position, trimmed)
+        return trail, _events_read(rows, size, after, limit, position, trimmed)
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has expired."""
@@ -255,9 +271,9 @@ class ReadStore:
         with self._database.read() as connection:
             return [(key, index) for key, index in connection.execute(wanted)]
 
-    def overdue_cancels(self, now: int, limit: int) -> list[str]:
-        """Return CANCELLING jobs whose grace period is over."""
-        return self._job_keys(cancelling & (jobs.c.cancel_deadline <= now), limit)
+    def overdue_jobs(self, now: int, cutoff: int, limit: int) -> list[str]:
+        """Return jobs whose deadline has come: CANCELLING ones by now, runs up to a cutoff."""
+        return self._job_keys(overdue(now, cutoff), limit)
 
     def expired_jobs(self, now: int, limit: int) -> list[str]:
         """Return ended jobs whose expire_time has come."""

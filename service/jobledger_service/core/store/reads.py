@@ -7,7 +7,7 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import Inputs, job_id_of
+from jobledger_service.core.model.job import Inputs, Outputs, job_id_of
 from jobledger_service.core.model.states import JobState
 
 from .entry import ArtifactsKey
@@ -28,7 +28,10 @@ class JobRead(MsgStruct, frozen=True):
     """The encoded job in view BASIC, without its place."""
     size: int
     """The bytes of its segments, whether its artifacts were read or not."""
+    output_bytes: int = 0
+    """The bytes of its output, whether that was read or not."""
     inputs: Inputs = Inputs()
+    outputs: Outputs = Outputs()
     chunks: Sequence[Chunk] = ()
     place: int | None = None
     """Its place among the jobs that wait for the same limit, from 1; None when it does not wait."""
@@ -114,13 +117,15 @@ class Listed(MsgStruct, frozen=True):
 
 
 class ChunksRead(MsgStruct, frozen=True):
-    """A page of chunks with their inputs; `more` means that others follow `last`, the last index that was read.
+    """A page of chunks with their inputs and outputs.
 
-    `unreadable` are the indexes of chunks of the page that cannot be read.
+    `more` means that others follow `last`, the last index that was read. `unreadable` are the indexes of chunks of the
+    page that cannot be read.
     """
 
     chunks: Sequence[Chunk]
     inputs: Inputs
+    outputs: Outputs
     last: int = -1
     more: bool = False
     unreadable: Sequence[int] = ()

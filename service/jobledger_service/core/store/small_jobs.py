@@ -6,14 +6,14 @@ from typing import Final
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 
-from jobledger_service.core.model.job import Inputs
+from jobledger_service.core.model.job import Inputs, Outputs
 
-from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
-from .job_rows import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, WHOLE_JOBS, whole_job_read
+from .job_rows import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, whole_job_read
+from .outputs import WHOLE_JOBS_AND_OUTPUTS, select_chunks
 from .reads import JobRead
-from .tables import chunks, jobs, parked
+from .tables import chunks, jobs, outputs, parked
 from .unreadable_rows import UnreadableRows
 
 MAX_JOB_BYTES: Final = 16 * 1024
@@ -34,15 +34,16 @@ class SmallJobReads:
         self._unreadable = unreadable
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
-        self._basic = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(named, SHOWN_BYTES <= MAX_JOB_BYTES)
-        full = select(*WHOLE_COLUMNS, jobs.c.input).select_from(WHOLE_JOBS)
-        self._full = full.where(
+        size = SHOWN_BYTES + func.coalesce(func.length(outputs.c.encoded), 0)
+        basic = select(*WHOLE_COLUMNS, outputs.c.encoded).select_from(WHOLE_JOBS_AND_OUTPUTS)
+        self._basic = basic.where(named, size <= MAX_JOB_BYTES)
+        self._full = basic.add_columns(jobs.c.input).where(
             named,
-            SHOWN_BYTES + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES,
+            size + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES,
             CHUNK_COUNT <= MAX_JOB_CHUNKS,
             ~parked,  # the place of one that waits for a slot is counted
         )
-        of_jobs = select(*CHUNK_COLUMNS, chunks.c.input).select_from(WHOLE_CHUNKS).where(chunks.c.job_key.in_(keys))
+        of_jobs = select_chunks(with_outputs=True).where(chunks.c.job_key.in_(keys))
         self._chunks = bounded(dialect, of_jobs.order_by(chunks.c.job_key, chunks.c.chunk_index))
 
     def read(self, connection: Connection, keys: Sequence[str], *, full: bool) -> JobsWithin:
@@ -53,7 +54,9 @@ class SmallJobReads:
         for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
             job = self._unreadable.read("job", whole_job_read, row[: len(WHOLE_COLUMNS)], row[0], bad)
             if job is not None:
-                found[job.key], inputs[job.key] = job, row[-1] if full else None
+                output, *input_ = row[len(WHOLE_COLUMNS) :]
+                found[job.key] = job if output is None else replace(job, outputs=Outputs(output))
+                inputs[job.key] = input_[0] if full else None
         if not full:
             return JobsWithin(found, (), bad)
         taken, unread = _within([found[key] for key in keys if key in found])
@@ -85,4 +88,9 @@ def _whole(job: JobRead, input_: bytes | None, read: Chunks) -> JobRead | None:
     shown = read.of_job.get(job.key, [])
     if len(shown) < job.chunk_count:
         return None
-    return replace(job, inputs=Inputs(input_, read.inputs.get(job.key, {})), chunks=shown)
+    return replace(
+        job,
+        inputs=Inputs(input_, read.inputs.get(job.key, {})),
+        outputs=replace(job.outputs, chunks=read.outputs.get(job.key, {})),
+        chunks=shown,
+    )

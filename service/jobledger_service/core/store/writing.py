@@ -259,6 +259,7 @@ def _tombstone_row(job: Job, entry: Entry, commit_time: int) -> Row:
         "owner": job.spec.owner,
         "create_time": job.spec.create_time,
         "job_key": entry.job_key,
+        "uid": job.spec.uid_bytes,
         "delete_time": commit_time,
     }
 

@@ -10,7 +10,7 @@ from jobledger_service.core.api.job_requests import NewId
 from jobledger_service.core.ledger.commands.deletion import ArtifactsResult, DeletedJob
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
-from jobledger_service.core.model.job import Inputs, JobSpec
+from jobledger_service.core.model.job import Inputs, JobSpec, uid_of
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.service_kinds import ARTIFACTS
@@ -51,6 +51,7 @@ class ArtifactRemoval:
             kind=ARTIFACTS,
             fingerprint=hashlib.sha256(job_id.encode()).digest(),
             retry_policy=ATTEMPTS,
+            uid_bytes=uid_of(self.new_id()),
         )
         title = names[0] if len(names) == 1 else f"{len(names)} jobs"
         new = lifecycle.NewJob(spec, [len(one) for one in portions], f"artifacts of {title}", labels=_labels(names))

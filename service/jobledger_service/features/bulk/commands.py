@@ -92,7 +92,7 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
                     continue
                 one = self._one(work, key, before)
             except Refusal as refusal:
-                run = run.plus(refused=1).with_reports(_refused(job_id_of(key), refusal))
+                run = run.plus(refused=1).with_reports(_refused(job_id_of(key), refusal, before))
                 continue
             run = run.plus(unchanged=1) if work.last(key) is before else run.plus(applied=1)
             if one is not None and one.uris:
@@ -119,8 +119,9 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         return self.verb("").actor
 
 
-def _refused(job_id: str, refusal: Refusal) -> Mapping[str, str]:
-    return {"job_id": job_id, "reason": refusal.reason, "message": str(refusal)[:MAX_MESSAGE_LENGTH]}
+def _refused(job_id: str, refusal: Refusal, job: Job | None = None) -> Mapping[str, str]:
+    uid = {} if job is None else {"uid": job.spec.uid}
+    return {"job_id": job_id, **uid, "reason": refusal.reason, "message": str(refusal)[:MAX_MESSAGE_LENGTH]}
 
 
 def _report(run: RunState, *, whole: bool) -> Mapping[str, object]:

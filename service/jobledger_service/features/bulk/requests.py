@@ -17,7 +17,7 @@ from jobledger_service.core.api.list_requests import filter_of
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import ClaimedChunk
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import Inputs, JobSpec
+from jobledger_service.core.model.job import Inputs, JobSpec, uid_of
 from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
@@ -139,6 +139,7 @@ def run(one: BulkRequest, caller: Caller, matched: int | None, new_id: Callable[
         kind=BULK,
         fingerprint=_fingerprint(name, one.request),
         retry_policy=ATTEMPTS,
+        uid_bytes=uid_of(new_id()),
     )
     new = NewJob(
         spec=spec,

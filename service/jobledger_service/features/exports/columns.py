@@ -79,6 +79,8 @@ def _exported(scope: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         elif field.export.endswith("_time"):
             times[field.export] = value
             yield field.export, f"when({value})", plain
+        elif field.export.endswith("_seconds"):
+            yield field.export, f"seconds(0, {value})", float
         else:
             yield field.export, f"{value}.value" if issubclass(plain, Enum) else value, plain
     created, started, ended = (times[name] for name in ("create_time", "start_time", "end_time"))

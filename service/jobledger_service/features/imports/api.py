@@ -8,10 +8,12 @@ from typing import Final
 
 from jobledger.v1 import import_service_pb2 as api
 
+from jobledger_service.core.api.job_requests import NewId
 from jobledger_service.core.api.worker_requests import RequestContext
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.job import uid_of
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -53,6 +55,7 @@ class ImportService:
 
     committer: Committer
     request_context: RequestContext
+    new_id: NewId
 
     async def ImportJobs(
         self, requests: AsyncIterator[api.ImportJobsRequest], caller: Caller
@@ -77,7 +80,7 @@ class ImportService:
             if number % JOBS_PER_SLICE == 0:
                 await asyncio.sleep(0)
             try:
-                read.append(read_job(one, owner, self.request_context))
+                read.append(read_job(one, owner, self.request_context, uid_of(self.new_id())))
             except Refusal as refusal:
                 read.append(refusal)
         return read

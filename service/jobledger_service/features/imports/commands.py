@@ -52,5 +52,5 @@ class ImportJobs(Command[list[bool | Refusal], list[bool | Refusal]], MsgStruct,
         existing = work.find(spec.key)
         if existing is not None:
             return False if existing.spec.fingerprint == spec.fingerprint else JobAlreadyExists(spec.job_id)
-        work.create(imports.import_job(one.job, self.actor, work.now), one.inputs)
+        work.create(imports.import_job(one.job, self.actor), one.inputs)
         return True

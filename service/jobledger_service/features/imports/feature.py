@@ -8,4 +8,5 @@ from .api import METHODS, ImportService
 
 def imports(kernel: Kernel) -> Feature:
     """Return what imports add to a server."""
-    return Feature(calls=[Calls(METHODS, ImportService(kernel.committer, kernel.request_context))])
+    service = ImportService(kernel.committer, kernel.request_context, kernel.new_id)
+    return Feature(calls=[Calls(METHODS, service)])

@@ -7,7 +7,16 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.model.change import Change, ChangeType, Step
-from jobledger_service.core.model.chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, ChunkProgress, LeaseEnd, WorkError
+from jobledger_service.core.model.chunk import (
+    NO_ARTIFACTS,
+    TIMED_OUT,
+    WHOLE,
+    Artifacts,
+    Chunk,
+    ChunkProgress,
+    LeaseEnd,
+    WorkError,
+)
 from jobledger_service.core.model.job import Job, counts_of
 from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.states import ChunkState, JobState
@@ -44,6 +53,11 @@ class ImportedJob(MsgStruct, frozen=True):
     def ran(self) -> bool:
         """Whether a chunk of it may have been attempted: in this run, or in one before a retry."""
         return self.start_time is not None or self.retry_count > 0
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it failed because its run took too long: then its chunks may all be stopped, and none FAILED."""
+        return self.new.spec.run_timeout is not None and self.error is not None and self.error.code == TIMED_OUT
 
     def attempts(self, end: ChunkEnd) -> int:
         """Return the number of attempts at a chunk: as given, else one where there must or may have been one."""
@@ -88,14 +102,13 @@ def others_completed(imported: ImportedJob) -> bool:
     return all(end.state is ChunkState.COMPLETED for end in ends)
 
 
-def import_job(imported: ImportedJob, actor: str, now: int) -> Step:
+def import_job(imported: ImportedJob, actor: str) -> Step:
     """Return the job and its chunks as they ended, in one entry of the ledger."""
     step = create(imported.new, actor, imported.create_time)
-    spec = replace(step.job.spec, import_time=now)
     usual = _ending(imported, default_end(imported))
     chunks = tuple(_ended(imported, chunk, usual) for chunk in step.chunks)
     change = Change(ChangeType.IMPORTED, actor, None, imported.state)
-    return Step(_with_end(imported, replace(step.job, spec=spec), chunks), chunks, change)
+    return Step(_with_end(imported, step.job, chunks), chunks, change)
 
 
 def _with_end(imported: ImportedJob, job: Job, chunks: Sequence[Chunk]) -> Job:
@@ -125,7 +138,7 @@ def _with_end(imported: ImportedJob, job: Job, chunks: Sequence[Chunk]) -> Job:
 
 def _first_failure(imported: ImportedJob, chunks: Sequence[Chunk]) -> WorkError | None:
     """Return the job's error, of the chunk that it names, else of the first failed one."""
-    if imported.error is None or imported.error.chunk_index is not None:
+    if imported.error is None or imported.error.chunk_index is not None or imported.timed_out:
         return imported.error
     return replace(imported.error, chunk_index=next(c.index for c in chunks if c.state is ChunkState.FAILED))
 

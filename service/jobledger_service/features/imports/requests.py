@@ -29,7 +29,7 @@ def check_request(request: api.ImportJobsRequest) -> None:
         checks.count("jobs", len(request.jobs), MAX_JOBS)
 
 
-def read_job(one: api.ImportedJob, owner: str, context: RequestContext) -> JobImport:
+def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: bytes) -> JobImport:
     """Return an imported job of an owner; raises InvalidField with the fields that are wrong."""
     now = context.clock()
     job = one.job
@@ -43,7 +43,7 @@ def read_job(one: api.ImportedJob, owner: str, context: RequestContext) -> JobIm
         for name in ("validate_only", "unique_key", "on_conflict"):
             if getattr(job, name):
                 checks.fault(f"job.{name}", "must be absent for an imported job")
-        new, inputs = new_job(checks, job, owner, job.job_id, mark=fingerprint(one))
+        new, inputs = new_job(checks, job, owner, job.job_id, uid, mark=fingerprint(one))
         imported = ImportedJob(
             new=new,
             state=_state(checks, one.state),

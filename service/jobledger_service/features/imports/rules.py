@@ -127,7 +127,7 @@ def _runs_of(imported: ImportedJob, state: ChunkState) -> int:
     """
     fails_fast = imported.new.spec.failure_policy is FailurePolicy.FAIL_FAST
     left_over = (
-        state is ChunkState.CANCELLED and imported.state is JobState.FAILED and not fails_fast,
+        state is ChunkState.CANCELLED and imported.state is JobState.FAILED and not (fails_fast or imported.timed_out),
         state is ChunkState.FAILED and imported.state is JobState.CANCELLED and fails_fast,
     )
     return imported.retry_count + (imported.start_time is not None and not any(left_over))
@@ -155,14 +155,18 @@ def _broken_whole(imported: ImportedJob) -> Violations:
             "retry_count",
             "must be above 0 for a QUEUED job with COMPLETED chunks, which was retried",
         ),
-        (is_failed and not failed, "chunks", "must include a FAILED one in a FAILED job"),
         (
             finalizer and imported.attempts(finalizer) and not others_completed(imported),
             "chunks",
             "must all be COMPLETED but for the finalizer when that was attempted",
         ),
         (
-            is_failed and stopped and runs_all and not imported.retry_count,
+            is_failed and not failed and not (imported.timed_out and cancelled),
+            "chunks",
+            "must include a FAILED one in a FAILED job",
+        ),
+        (
+            is_failed and stopped and runs_all and not imported.retry_count and not imported.timed_out,
             "chunks",
             "must not be CANCELLED in a FAILED job with RUN_ALL that was never retried",
         ),

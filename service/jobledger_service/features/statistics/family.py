@@ -21,7 +21,7 @@ def statistics_family(dialect: Dialect) -> OpenFamily:
 class Statistics(RowFamily):
     """Counts and rollups; no command reads them."""
 
-    rank = 5
+    rank = 6
 
     def __init__(self, connection: Connection, dialect: Dialect) -> None:
         self._connection = connection

@@ -70,6 +70,7 @@ _COUNTED: Final = {
     ChangeType.RETRIED: Measure.JOB_RETRIES,
     ChangeType.CHUNK_FAILED: Measure.FAILED_ATTEMPTS,
     ChangeType.LEASE_EXPIRED: Measure.FAILED_ATTEMPTS,
+    ChangeType.ATTEMPT_TIMED_OUT: Measure.FAILED_ATTEMPTS,
 }
 _ENDS: Final = {
     JobState.COMPLETED: Measure.COMPLETED,

@@ -20,8 +20,8 @@ from .rules import Webhook
 PING: Final = "webhook.ping"
 
 
-def body(event_type: WebhookEventType, event: Message, percents: Sequence[int]) -> bytes:
-    """Return the body of a delivery: JSON in UTF-8."""
+def body(event_type: WebhookEventType, event: Message, percents: Sequence[int], output: bytes | None = None) -> bytes:
+    """Return the body of a delivery: JSON in UTF-8. `output` is that of a job that is COMPLETED, encoded."""
     content: dict[str, Any] = {
         "type": event_type.value,
         "timestamp": event.event.commit_time.ToJsonString(),
@@ -29,6 +29,8 @@ def body(event_type: WebhookEventType, event: Message, percents: Sequence[int]) 
         "cursor": base64.b64encode(event.cursor).decode(),
         "data": _basic(event.job),
     }
+    if output is not None:
+        content["data"]["output"] = convert.struct_content(output)
     if event_type is WebhookEventType.JOB_PROGRESS:
         content["percents"] = list(percents)
     return json.encode(content)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -16,7 +16,7 @@ from jobledger_service.core.api.codec import whole
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.committer import UPKEEP_ROWS
 from jobledger_service.core.model.change import Change
-from jobledger_service.core.model.job import owner_of
+from jobledger_service.core.model.job import owner_of, uid_of
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.store.reads import EventRow
 
@@ -29,6 +29,8 @@ from .store import FanoutBatch, SqlWebhookStore
 log = structlog.get_logger(__name__)
 
 PAGE_SIZE: Final = 512
+OUTPUTS_AT_ONCE: Final = 64
+"""The events whose jobs' outputs are read together: at most 4 MiB."""
 MAX_DELIVERIES: Final = 1_000
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """The deliveries and their bytes at which a transaction that records them ends, with the event that is reached then."""
@@ -100,26 +102,40 @@ class WebhookFanout:
             watching.setdefault(webhook.owner, []).append(webhook)
         found, size = list[Delivery](), 0
         trimmed = read.trimmed if read.trimmed > start else None
-        for row in read.rows:
-            more = self._deliveries_of(row, watching.get(_owner(row), ()))
+        outputs: dict[str, tuple[bytes, bytes]] = {}
+        for place, row in enumerate(read.rows):
+            if place % OUTPUTS_AT_ONCE == 0:
+                part = read.rows[place : place + OUTPUTS_AT_ONCE]
+                outputs = self.webhooks.outputs({one.job_key for one in part if _owner(one) in watching})
+            more = self._deliveries_of(row, watching.get(_owner(row), ()), outputs)
             found += more
             size += sum(len(one.body) for one in more)
             if len(found) >= MAX_DELIVERIES or size >= MAX_BODY_BYTES:
                 return FanoutBatch(since, row.position, trimmed, found), False
         return FanoutBatch(since, max(read.through, trimmed or 0), trimmed, found), read.complete
 
-    def _deliveries_of(self, row: EventRow, webhooks: Sequence[Webhook]) -> list[Delivery]:
+    def _deliveries_of(
+        self, row: EventRow, webhooks: Sequence[Webhook], outputs: Mapping[str, tuple[bytes, bytes]]
+    ) -> list[Delivery]:
         """Return the deliveries of one event; of one that cannot be read, a dead one for each webhook of its owner."""
         try:
             event = Message.FromString(whole(row))
             changes = bodies.changes_of(event)
+            uid, output = outputs.get(row.job_key, (b"", None))
+            if output is not None and uid != uid_of(event.job.uid):
+                output = None  # of a later job with the same id
         except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
             mine = [webhook for webhook in webhooks if webhook.after < row.position]
             return [self._dead(row, webhook, 0, webhook.event_types[0], error) for webhook in mine]
-        return list(self._each(row, event, changes, webhooks))
+        return list(self._each(row, event, changes, webhooks, output))
 
     def _each(
-        self, row: EventRow, event: Message, changes: Sequence[Change], webhooks: Sequence[Webhook]
+        self,
+        row: EventRow,
+        event: Message,
+        changes: Sequence[Change],
+        webhooks: Sequence[Webhook],
+        output: bytes | None,
     ) -> Iterator[Delivery]:
         """Yield the deliveries of one event; equal bodies are made once."""
         job = event.job
@@ -137,7 +153,8 @@ class WebhookFanout:
                     what = (event_type, percents if event_type is WebhookEventType.JOB_PROGRESS else ())
                     try:
                         if what not in made:
-                            made[what] = bodies.body(event_type, event, percents)
+                            shown = output if event_type is WebhookEventType.JOB_COMPLETED else None
+                            made[what] = bodies.body(event_type, event, percents, shown)
                     except Exception as error:  # noqa: BLE001  as above
                         yield self._dead(row, webhook, ordinal, event_type, error)
                         continue

@@ -1,6 +1,6 @@
 """Webhooks on disk, and the position through which the ledger was read for them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct as MsgStruct
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, s
 from jobledger_service.core.model.limit_errors import TooManyWebhooks
 from jobledger_service.core.model.states import WebhookState
 from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.outputs import JobOutputs
 from jobledger_service.core.store.tables import deliveries, events, ledger, webhook_checkpoint, webhooks
 
 from . import scheduling as waiting
@@ -48,6 +49,7 @@ class SqlWebhookStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._outputs = JobOutputs(database.dialect)
 
     def find(self, key: str) -> Webhook | None:
         """Return a webhook."""
@@ -123,6 +125,13 @@ class SqlWebhookStore:
         with self._database.read() as connection:
             position: int = connection.execute(_CHECKPOINT).scalar_one()
             return position if connection.execute(_ANY).first() is not None else None
+
+    def outputs(self, job_keys: Collection[str]) -> dict[str, tuple[bytes, bytes]]:
+        """Return the uid and the encoded output of each of these jobs that is COMPLETED and has one, by key."""
+        if not job_keys:
+            return {}
+        with self._database.read() as connection:
+            return self._outputs.read(connection, job_keys)
 
     def event_before(self, job_key: str, position: int) -> bytes | None:
         """Return the message of a job's last event before a position; None when there is none, or it was trimmed."""

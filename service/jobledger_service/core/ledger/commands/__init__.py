@@ -6,7 +6,7 @@ from .deletion import OnDeletion
 from .partial_commands import PartialResult
 from .reports import CompleteChunks, EndReports, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
 from .runs import StepLease, StepOutcome
-from .upkeep import ExpireLeases, LiftBackoffs, LiftSchedules, RemoveExpired, StopOverdue
+from .upkeep import EndOverdue, ExpireLeases, LiftBackoffs, LiftSchedules, RemoveExpired
 from .workers import ClaimChunk, ClaimChunks, ClaimedChunk, ReportAndClaim
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "CreateJob",
     "CreateJobs",
     "DeleteJob",
+    "EndOverdue",
     "EndReports",
     "ExpireLeases",
     "FailChunks",
@@ -36,6 +37,5 @@ __all__ = [
     "RetryJob",
     "StepLease",
     "StepOutcome",
-    "StopOverdue",
     "UpdateJob",
 ]

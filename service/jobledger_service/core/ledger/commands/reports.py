@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.ledger.outputs import OutputRows
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
@@ -118,7 +119,7 @@ class LeaseReports(
 
 
 HeartbeatItem = tuple[Lease, rules.WorkReport]
-CompletionItem = tuple[Lease, rules.WorkReport, str]
+CompletionItem = tuple[Lease, rules.WorkReport, rules.Results]
 FailureItem = tuple[Lease, rules.WorkReport, rules.Failure, str]
 ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
 
@@ -140,13 +141,16 @@ class Heartbeat(LeaseReports[HeartbeatItem], frozen=True, kw_only=True):
 
 
 class CompleteChunks(LeaseReports[CompletionItem], frozen=True):
-    """End leases with success; each with its report and the job's result, empty when none is declared."""
+    """End leases with success; each with its report and its results."""
 
     def do(self, work: WorkingSet, item: CompletionItem) -> LeaseAnswer:
-        lease, report, result_uri = item
-        return self._end(
-            work, lease, LeaseEnd.COMPLETED, lambda job, chunk: rules.complete(job, chunk, report, result_uri, work.now)
-        )
+        lease, report, results = item
+
+        def rule(job: Job, chunk: Chunk) -> Step:
+            work.family(OutputRows).declare(lease, results)
+            return rules.complete(job, chunk, report, results, work.now)
+
+        return self._end(work, lease, LeaseEnd.COMPLETED, rule)
 
 
 class FailChunks(LeaseReports[FailureItem], frozen=True):

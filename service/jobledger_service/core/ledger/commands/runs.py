@@ -85,7 +85,7 @@ class RunStep(Command[StepOutcome, StepOutcome]):
 
 def complete(work: WorkingSet, job: Job, chunk: Chunk) -> None:
     """End the chunk with success."""
-    work.apply(rules.complete(job, chunk, rules.NOTHING_NEW, "", work.now))
+    work.apply(rules.complete(job, chunk, rules.NOTHING_NEW, rules.NO_RESULTS, work.now))
 
 
 def give_back(work: WorkingSet, job: Job, chunk: Chunk) -> None:

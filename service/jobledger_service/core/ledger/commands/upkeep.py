@@ -99,10 +99,11 @@ class LiftSchedules(_Upkeep[str], MsgStruct, frozen=True):
             work.apply(step)
 
 
-class StopOverdue(_Upkeep[str], MsgStruct, frozen=True):
-    """Stop CANCELLING jobs whose grace period is over."""
+class EndOverdue(_Upkeep[str], MsgStruct, frozen=True):
+    """End jobs whose deadline has come; runs that timed out, `delay` microseconds later."""
 
     items: Sequence[str]
+    delay: int = 0
 
     def needs(self) -> Needs:
         return Needs(jobs=tuple(self.items))
@@ -112,7 +113,7 @@ class StopOverdue(_Upkeep[str], MsgStruct, frozen=True):
 
     def _one(self, work: WorkingSet, item: str) -> None:
         job = work.find(item)
-        step = None if job is None or job.ended else lifecycle.stop_overdue(job, work.chunks(job), work.now)
+        step = None if job is None else lifecycle.end_overdue(job, work.chunks(job), work.now, self.delay)
         if step is not None:
             work.apply(step)
 

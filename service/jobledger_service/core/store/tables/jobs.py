@@ -51,9 +51,6 @@ jobs = Table(
     CheckConstraint(f"(end_time IS NOT NULL) = (state IN ({_ended}))", name="end_time_when_ended"),
 )
 
-incarnation = func.coalesce(jobs.c.import_time, jobs.c.create_time)
-"""When the ledger got a job: it tells the job from an earlier one with the same key."""
-
 # What lists walk: one order each. The columns before the time or value are given, so that the rest is in order. Entries
 # of the first never change.
 Index("jobs_by_create_time", jobs.c.owner, jobs.c.create_time, jobs.c.job_key)
@@ -64,9 +61,9 @@ Index("jobs_by_end_time", jobs.c.owner, jobs.c.state, jobs.c.end_time, jobs.c.cr
 Index("jobs_by_priority", jobs.c.owner, jobs.c.state, jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
 
 # The conditions of partial indexes. A query has to say the same, with the same literal, for its database to use one.
-cancelling = jobs.c.state == literal_column("'CANCELLING'")
+ending = jobs.c.deadline.is_not(None)
 expiring = jobs.c.expire_time.is_not(None)
-Index("jobs_cancelling", jobs.c.cancel_deadline, sqlite_where=cancelling, postgresql_where=cancelling)
+Index("jobs_ending", jobs.c.deadline, sqlite_where=ending, postgresql_where=ending)
 Index("jobs_expiring", jobs.c.expire_time, sqlite_where=expiring, postgresql_where=expiring)
 
 scheduled_jobs = jobs.c.held_until.is_not(None)
@@ -147,6 +144,15 @@ unique_keys = Table(
     sqlite_with_rowid=False,
 )
 """The keys of jobs that have not ended."""
+
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
+    Column("chunk_index", Integer, primary_key=True, autoincrement=False),
+    Column("encoded", LargeBinary, nullable=False),
+)
+"""The outputs of chunks, and of jobs, encoded."""
 
 job_words = Table(
     "job_words",

@@ -37,7 +37,7 @@ artifact_versions = Table(
     "artifact_versions",
     metadata,
     Column("job_key", Key, primary_key=True),
-    Column("incarnation", BigInteger, primary_key=True),
+    Column("uid", LargeBinary, primary_key=True),
     Column("chunk_index", Integer, primary_key=True),
     Column("revision", BigInteger, primary_key=True),
     Column("content", Text, nullable=False),
@@ -74,8 +74,10 @@ tombstones = Table(
     Column("owner", Text, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     Column("job_key", Key, nullable=False),
+    Column("uid", LargeBinary, nullable=False),
     Column("delete_time", BigInteger, nullable=False),
 )
+Index("tombstones_by_job", tombstones.c.job_key, tombstones.c.position, tombstones.c.uid)
 Index(
     "tombstones_by_create_time",
     tombstones.c.owner,

@@ -38,7 +38,7 @@ BODIES: Final = {Kept.SETTLED: "settled", Kept.CURRENT: "current"}
 """The columns of bodies: fields that no statement looks at, as one MessagePack array."""
 KEYS: Final = ("job_key", "parked_for")
 _SMALL: Final = SmallInteger()
-_TYPES: Final[dict[Any, TypeEngine[Any]]] = {int: BigInteger(), float: Double()}
+_TYPES: Final[dict[Any, TypeEngine[Any]]] = {int: BigInteger(), float: Double(), bytes: LargeBinary()}
 
 
 def columns_of(type_: type, fields: Sequence[Field]) -> Iterator[Column[Any]]:

@@ -1,0 +1,52 @@
+"""The outputs of jobs and chunks, which have rows of their own: a change of a job does not write its output again."""
+
+from collections.abc import Sequence
+
+from jobledger_service.core.model.change import JobDelta
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.leases import Lease
+from jobledger_service.core.model.work import Results
+from jobledger_service.core.store.entry import JOB_ITSELF
+from jobledger_service.core.store.outputs import OutputWrites
+from jobledger_service.core.store.writing import Transaction
+
+from .row_families import RowFamily
+from .undo import Undo
+
+
+class OutputRows(RowFamily):
+    """The outputs that a batch declares, of a job the last one; they are locked with their jobs."""
+
+    rank = 5
+
+    def __init__(self, rows: OutputWrites, transaction: Transaction, undo: Undo) -> None:
+        self._rows = rows
+        self._connection = transaction.connection
+        self._undo = undo
+        self._declared: dict[tuple[str, int], bytes] = {}
+
+    def declare(self, lease: Lease, results: Results) -> None:
+        """Keep the outputs of a completed chunk and of its job."""
+        for index, output in ((lease.index, results.output), (JOB_ITSELF, results.job_output)):
+            if output is not None:
+                self._undo.put(self._declared, (lease.job_key, index), output)
+
+    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has nothing to do later
+        """Delete the outputs of jobs that have another or none now, then insert the new ones."""
+        jobs = {delta.job.key: delta.job for delta in deltas if not delta.deleted}
+        had = [delta.before.key for delta in deltas if delta.before and delta.before.output_bytes is not None]
+        if stale := [key for key in had if key in jobs and self._has_changed(jobs[key])]:
+            self._rows.delete_of_jobs(self._connection, sorted(stale))
+        self._rows.insert(
+            self._connection,
+            {key: raw for key, raw in self._declared.items() if key[0] in jobs and _has_output(jobs[key[0]], key[1])},
+        )
+        return False
+
+    def _has_changed(self, job: Job) -> bool:
+        return job.output_bytes is None or (job.key, JOB_ITSELF) in self._declared
+
+
+def _has_output(job: Job, index: int) -> bool:
+    """Whether what was declared still is the output: that of a chunk always is, that of a job unless it began again."""
+    return index != JOB_ITSELF or job.output_bytes is not None

@@ -1,0 +1,101 @@
+"""Outputs are stored once: no event has them, and no later change of their job writes them again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jobledger_service.core.ledger.commands import CompleteChunks, DeleteJob, FailChunks, Heartbeat, RetryJob
+from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, Results, WorkReport
+from jobledger_service.core.store.entry import JOB_ITSELF
+from jobledger_service.core.store.tables import events, outputs
+from sqlalchemy import event, func, select
+
+from tests.isolation.large_jobs import ALICE, LargeLedger, large_ledger
+from tests.support.databases import new_database
+
+LARGE = b"\x0a\xff\xff\x03" + b"x" * 65_000
+
+
+@pytest.fixture
+def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
+    with large_ledger(new_database(store, tmp_path)) as opened:
+        yield opened
+
+
+def stored(ledger: LargeLedger) -> dict[int, bytes]:
+    """Return the stored outputs, by chunk."""
+    with ledger.database.read() as connection:
+        rows = connection.execute(select(outputs.c.chunk_index, outputs.c.encoded)).all()
+    return {index: encoded for index, encoded in rows}  # noqa: C416  rows are no pairs to mypy
+
+
+def event_sizes(ledger: LargeLedger) -> list[int]:
+    """Return the stored bytes of each event."""
+    with ledger.database.read() as connection:
+        return list(connection.execute(select(func.length(events.c.message)).order_by(events.c.position)).scalars())
+
+
+def complete(lease: object, results: Results = NO_RESULTS) -> CompleteChunks:
+    return CompleteChunks(ALICE, [(lease, WorkReport("c"), results)])
+
+
+def test_no_event_has_an_output(ledger: LargeLedger):
+    sizes = []
+    for job_id, results in (("a", NO_RESULTS), ("b", Results("", LARGE, LARGE))):
+        begun = len(event_sizes(ledger))
+        ledger.create(job_id, [1, 1])
+        first, second = ledger.claim(job_id, [0, 1])
+        ledger.do(complete(first.lease, results))
+        ledger.do(complete(second.lease, results))
+        ledger.do(DeleteJob(ALICE, job_id, "caller"))
+        sizes.append(event_sizes(ledger)[begun:])
+    assert sizes[0] == sizes[1]
+    assert max(sizes[0]) < 1_000
+    assert stored(ledger) == {}, "they go with their job"
+
+
+def test_a_later_change_of_the_job_writes_no_output_again(ledger: LargeLedger):
+    ledger.create("big", [1, 1])
+    first, second = ledger.claim("big", [0, 1])
+    ledger.do(complete(first.lease, Results("", LARGE, LARGE)))
+    assert stored(ledger) == {JOB_ITSELF: LARGE, 0: LARGE}
+    sent: list[str] = []
+    event.listen(ledger.database.writer, "before_cursor_execute", lambda _c, _r, sql, *_: sent.append(sql))
+    report = WorkReport("reports[0]", progress=ProgressReport(percent=50))
+    ledger.do(Heartbeat(ALICE, [(second.lease, report)], lease_duration=None))
+    ledger.do(complete(second.lease))
+    assert any("jobs" in sql for sql in sent)
+    assert not [sql for sql in sent if "outputs" in sql]
+
+
+def test_of_several_declarations_in_one_batch_the_last_is_kept(ledger: LargeLedger):
+    ledger.create("big", [1, 1, 1])
+    held = ledger.claim("big", [0, 1, 2])
+    ledger.do(complete(held[0].lease, Results("", None, b"first")))
+    ledger.batch(
+        complete(held[1].lease, Results("", b"mine", b"second")), complete(held[2].lease, Results("", None, b"third"))
+    )
+    assert stored(ledger) == {JOB_ITSELF: b"third", 1: b"mine"}
+    assert ledger.job("big").output_bytes == 5
+
+
+def test_what_ends_in_one_batch_with_its_job_leaves_nothing(ledger: LargeLedger):
+    ledger.create("big", [1])
+    [held] = ledger.claim("big", [0])
+    ledger.batch(complete(held.lease, Results("", b"mine", b"of the job")), DeleteJob(ALICE, "big", "caller"))
+    assert stored(ledger) == {}
+
+
+def test_a_retry_in_the_batch_of_a_declaration_drops_it(ledger: LargeLedger):
+    ledger.create("big", [1, 1])
+    done, failing = ledger.claim("big", [0, 1])
+    failure = Failure(WorkError("X"), 0.5, not_retryable=True)
+    ledger.batch(
+        complete(done.lease, Results("", b"mine", b"of the job")),
+        FailChunks(ALICE, [(failing.lease, NOTHING_NEW, failure, "failures[0]")]),
+        RetryJob(ALICE, "big", (), "caller"),
+    )
+    assert stored(ledger) == {0: b"mine"}
+    assert ledger.job("big").output_bytes is None
