@@ -184,6 +184,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if (owner, request.job_id) in self.ledger.jobs and newest is request:
             assert not self._call(owner, "CreateJob", request).created
 
+    @precondition(lambda self: self.requests)
     @rule(owner=owners, kinds=st.sampled_from([[0], [1], [0, 1], [1, 0]]), limit=st.integers(1, 4))
     def claim(self, owner: str, kinds: list[int], limit: int) -> None:
         """Claim what is most urgent."""

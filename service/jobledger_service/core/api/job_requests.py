@@ -12,10 +12,9 @@ from msgspec.structs import replace
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.model import limits
-from jobledger_service.core.model.chunk import WHOLE
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import NO_UID, FailurePolicy, Inputs, JobSpec, Stage, uid_of
-from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
+from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.slots import MAX_RUNNING, JobLimit, kind_scope, label_scope
@@ -23,12 +22,11 @@ from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
 from .checks import JOB_ID, UID, Checks
+from .chunk_requests import chunk_count, chunk_sizes, read_finalizer_work, read_inputs
 from .list_requests import labels
 
 MAX_BATCH_JOBS: Final = 500
 MAX_UNIQUE_KEY_BYTES: Final = 255
-MAX_JOB_INPUT_BYTES: Final = 2 * 1024 * 1024
-MAX_FINALIZER_WEIGHT: Final = 1_000
 _DEFAULT: Final = RetryPolicy()
 
 
@@ -65,7 +63,7 @@ def create_jobs(
     """Return for each job of BatchCreateJobs its command, or what is wrong with it."""
     checks = Checks()
     checks.count("requests", len(request.requests), MAX_BATCH_JOBS, min_count=1)
-    chunks = sum(map(_chunk_count, request.requests))
+    chunks = sum(map(chunk_count, request.requests))
     if chunks > limits.MAX_CHUNKS:
         checks.fault("requests", f"must have at most {limits.MAX_CHUNKS} chunks together; got {chunks}")
     checks.done()
@@ -79,15 +77,6 @@ def create_jobs(
     return found
 
 
-def _chunk_count(request: api.CreateJobRequest) -> int:
-    """Return the number of chunks of a valid request."""
-    more = request.HasField("finalizer")
-    if request.chunks or not request.HasField("item_count"):
-        return max(len(request.chunks), 1) + more
-    size = request.chunk_size if request.HasField("chunk_size") else limits.ITEMS_PER_CHUNK
-    return max(min(-(-request.item_count // max(size, 1)), limits.MAX_CHUNKS), 1) + more
-
-
 def new_job(
     checks: Checks,
     request: api.CreateJobRequest,
@@ -99,8 +88,8 @@ def new_job(
 ) -> tuple[NewJob, Inputs]:
     """Return the job that a request describes, and its inputs; `mark` is its fingerprint if it has another one."""
     _check_names(checks, request)
-    sizes = _sizes(checks, request)
-    inputs, finalizer_work = _inputs(checks, request, sizes), _finalizer_work(checks, request, sizes)
+    sizes = chunk_sizes(checks, request)
+    inputs, finalizer_work = read_inputs(checks, request, sizes), read_finalizer_work(checks, request, sizes)
     stages = _stages(checks, request.stages) if request.stages else ()
     spec = JobSpec(
         owner=owner,
@@ -185,77 +174,6 @@ def read_priority(checks: Checks, request: Any) -> int:  # noqa: ANN401  several
         return limits.DEFAULT_PRIORITY
     checks.within("priority", request.priority, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
     return int(request.priority)
-
-
-def _sizes(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
-    if request.chunks:
-        return _sizes_of_chunks(checks, request)
-    if not request.HasField("item_count"):
-        if request.HasField("chunk_size"):
-            checks.fault("chunk_size", "must be absent without item_count")
-        return sizes_of(None, 1)
-    size = request.chunk_size if request.HasField("chunk_size") else limits.ITEMS_PER_CHUNK
-    checks.within("chunk_size", size, 1, limits.MAX_ITEMS)
-    checks.within("item_count", request.item_count, 1, limits.MAX_ITEMS)
-    total = -(-request.item_count // max(size, 1))
-    if total > _max_chunks(request):
-        least = -(-request.item_count // _max_chunks(request))
-        checks.fault(
-            "chunk_size", f"value {size} must be at least {least}: a job has at most {limits.MAX_CHUNKS} chunks"
-        )
-        return ()
-    return sizes_of(request.item_count, max(size, 1))
-
-
-def _max_chunks(request: api.CreateJobRequest) -> int:
-    """Return how many chunks a job may have beside its finalizer."""
-    return limits.MAX_CHUNKS - request.HasField("finalizer")
-
-
-def _finalizer_work(checks: Checks, request: api.CreateJobRequest, sizes: Sequence[int]) -> int | None:
-    """Return the finalizer's work in millionths of an item: that of an average chunk, times its weight."""
-    if not request.HasField("finalizer"):
-        return None
-    if not request.chunks and not request.HasField("item_count"):
-        checks.fault("finalizer", "must be absent without item_count or chunks: it follows other chunks")
-    weight = request.finalizer.weight if request.finalizer.HasField("weight") else 1.0
-    if not 0 < weight <= MAX_FINALIZER_WEIGHT:
-        checks.fault("finalizer.weight", f"value {weight:g} must be above 0 and at most {MAX_FINALIZER_WEIGHT}")
-        return None
-    average = WHOLE * sum(size or 1 for size in sizes) // max(len(sizes), 1)
-    return max(round(average * weight), 1)
-
-
-def _sizes_of_chunks(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
-    checks.count("chunks", len(request.chunks), _max_chunks(request))
-    if request.HasField("item_count"):
-        checks.fault("item_count", "must not be combined with chunks")
-    if request.HasField("chunk_size"):
-        checks.fault("chunk_size", "must not be combined with chunks")
-    sizes = []
-    for index, chunk in enumerate(request.chunks):
-        size = chunk.item_count if chunk.HasField("item_count") else 1
-        checks.within(f"chunks[{index}].item_count", size, 1, limits.MAX_ITEMS)
-        sizes.append(size)
-    if sum(sizes) > limits.MAX_ITEMS_OF_JOB:
-        checks.fault("chunks", f"must have at most {limits.MAX_ITEMS_OF_JOB} items together; got {sum(sizes)}")
-    return sizes
-
-
-def _inputs(checks: Checks, request: api.CreateJobRequest, sizes: Sequence[int]) -> Inputs:
-    max_bytes = limits.MAX_INPUT_BYTES
-    own = checks.struct("input", request.input, max_bytes) if request.HasField("input") else None
-    of_chunks = {
-        index: checks.struct(f"chunks[{index}].input", chunk.input, max_bytes)
-        for index, chunk in enumerate(request.chunks)
-        if chunk.HasField("input")
-    }
-    if request.finalizer.HasField("input"):
-        of_chunks[len(sizes)] = checks.struct("finalizer.input", request.finalizer.input, max_bytes)
-    together = sum(map(len, of_chunks.values()))
-    if together > MAX_JOB_INPUT_BYTES:
-        checks.fault("chunks", f"must have at most {MAX_JOB_INPUT_BYTES} bytes of input together; got {together}")
-    return Inputs(own, of_chunks)
 
 
 def _retry_policy(checks: Checks, given: chunk_pb2.RetryPolicy) -> RetryPolicy:
