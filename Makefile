@@ -7,6 +7,8 @@ PROTOS := $(wildcard protos/jobledger/v1/*.proto)
 STUBS  ?= protos
 # What `make bench` and the like measure on, and `make test T=…` runs on: sqlite or postgresql; for tests, both too.
 STORE  ?= sqlite
+# Wherever they may be kept, the tests are compiled once and not by each process.
+export PYTHONDONTWRITEBYTECODE :=
 # The tests start hundreds of servers, and so these are compiled first.
 TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest -n 3 --dist worksteal
 # What T names: a folder, a file or a test (file.py::name) of tests/, or else a part of names.

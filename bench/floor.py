@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import uvloop
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from jobledger_service.core.api.services import JOB_SERVICE
-from jobledger_service.core.api.worker_service import WORKER_SERVICE
+from jobledger_service.core.api.services import JOB_SERVICE, WORKER_SERVICE
 from jobledger_service.features.imports.api import IMPORT_SERVICE
 from jobledger_service.transport.server import OPTIONS
 

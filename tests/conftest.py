@@ -1,5 +1,6 @@
 """The fixtures of the black-box tests: servers over every store, and the API that speaks to them."""
 
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -66,6 +67,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _is_fast(item):
             item.add_marker("fast")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what was imported, which is most of what there is, and stays."""
+    gc.freeze()
 
 
 def _runs_on(item: pytest.Item, stores: list[str]) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +19,7 @@ from tests.conftest import StartServer
 from tests.support.api import Api
 from tests.support.bounds import BOUND
 from tests.support.errors import Refusal, read
-from tests.support.server import COMMAND, Server
+from tests.support.server import Server, run_command
 from tests.support.states import RUNNING
 
 SERVING = HealthCheckResponse.SERVING
@@ -194,11 +193,8 @@ async def test_an_operator_may_allow_files_as_artifacts(start_server: StartServe
 
 def refused_to_start(directory: Path, *flags: str, status: int | None = None, **settings: str) -> str:
     """Return what a server prints that refuses to start, having checked that it is no traceback, and its status."""
-    server = Server("", directory, settings)
-    ended = subprocess.run(
-        [COMMAND, "serve", *flags], env=server.environment(), cwd=directory, capture_output=True, text=True,
-        timeout=BOUND, check=False,
-    )  # fmt: skip
+    environment = {f"JOBLEDGER_{name.upper()}": value for name, value in settings.items()}
+    ended = run_command(directory, "serve", *flags, **environment)
     assert ended.returncode == status if status else ended.returncode not in {0, -9}
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr

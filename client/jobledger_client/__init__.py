@@ -24,6 +24,7 @@ from jobledger_client._engines._dispatcher import Dispatcher
 from jobledger_client._engines._runner import EngineRunner
 from jobledger_client._enums import (
     TERMINAL_STATES,
+    AttemptOutcome,
     CancelOutcome,
     ChangeType,
     ChunkState,
@@ -100,6 +101,7 @@ from jobledger_client._errors import (
     UniqueKeyTakenError,
     WebhookNotFoundError,
 )
+from jobledger_client._limits import Limit, LimitScope, for_each, for_kind, for_label
 from jobledger_client._new_jobs import JobOutcome, NewJob
 from jobledger_client._policies import ChunkSpec, FinalizerSpec, RetryPolicy, Stage
 from jobledger_client._requests import JobFilterFields
@@ -150,6 +152,7 @@ __all__ = [
     "AsyncStatisticsCalls",
     "AsyncWatch",
     "AsyncWebhookCalls",
+    "AttemptOutcome",
     "AuthDisabledError",
     "Backoff",
     "BulkCalls",
@@ -203,8 +206,10 @@ __all__ = [
     "JobledgerError",
     "LeaseCalls",
     "LeaseStatus",
+    "Limit",
     "LimitCalls",
     "LimitError",
+    "LimitScope",
     "MessageTooLargeError",
     "NewJob",
     "NotFoundError",
@@ -251,6 +256,9 @@ __all__ = [
     "WebhookState",
     "Worker",
     "__version__",
+    "for_each",
+    "for_kind",
+    "for_label",
 ]
 
 __version__ = "0.1.0"

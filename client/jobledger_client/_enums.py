@@ -64,6 +64,17 @@ class ChunkState(ContractEnum):
     CANCELLED = 5
 
 
+class AttemptOutcome(ContractEnum):
+    """How an attempt at a chunk ended; UNSPECIFIED while it lasts."""
+
+    COMPLETED = 1
+    FAILED = 2
+    EXPIRED = 3
+    RELEASED = 4
+    TIMED_OUT = 5
+    CANCELLED = 6
+
+
 class HoldReason(ContractEnum):
     """Why a waiting chunk may not be claimed yet."""
 

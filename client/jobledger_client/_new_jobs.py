@@ -49,7 +49,7 @@ class NewJob:
     schedule_time: values.TimestampLike | timedelta | None = None
     run_timeout: values.DurationLike | None = None
     attempt_timeout: values.DurationLike | None = None
-    limits: requests.LimitsLike = ()
+    limited_labels: Iterable[str] = ()
     unique_key: str = ""
     on_conflict: OnConflict | None = None
     request_id: str = field(default_factory=lambda: str(uuid4()))
@@ -86,7 +86,7 @@ def create_request(new: NewJob, *, validate_only: bool = False) -> rpc.CreateJob
         schedule_time=values.future_time(new.schedule_time),
         run_timeout=values.duration(new.run_timeout),
         attempt_timeout=values.duration(new.attempt_timeout),
-        limits=requests.job_limits(new.limits),
+        limited_labels=requests.names("limited_labels", new.limited_labels),
         unique_key=new.unique_key,
         on_conflict=values.number(new.on_conflict),
         validate_only=validate_only,

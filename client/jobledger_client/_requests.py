@@ -7,7 +7,6 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from jobledger.v1 import chunk_pb2, job_pb2
 from jobledger.v1.export_pb2 import ExportJobsRequest
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_service_pb2 import JobLimit
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkRelease, LeaseReport, ProgressReport
 
 from jobledger_client import _values as values
@@ -20,7 +19,6 @@ FinalizerLike: TypeAlias = FinalizerSpec | Mapping[str, Any]
 StageLike: TypeAlias = Stage | job_pb2.Stage | str
 StagesLike: TypeAlias = Mapping[str, float] | Iterable[StageLike]
 RetryPolicyLike: TypeAlias = RetryPolicy | chunk_pb2.RetryPolicy
-LimitsLike: TypeAlias = Mapping[str, int] | Iterable[JobLimit]
 
 
 class JobFilterFields(TypedDict, total=False):
@@ -31,6 +29,7 @@ class JobFilterFields(TypedDict, total=False):
     of the name, the kind, a label's value or the error's message, regardless of case and accents. `owner` is whose
     jobs, by default the key's own; another owner needs an admin's key, and only reads accept one. The service's own
     jobs, of kinds that begin with "jobledger.", match only with `include_service_jobs` or with their kind in `kinds`.
+    `task_id` is the id that an external engine gave an attempt; watches and exports do not accept one.
     """
 
     states: Iterable[JobState]
@@ -44,6 +43,7 @@ class JobFilterFields(TypedDict, total=False):
     search: str
     owner: str
     include_service_jobs: bool
+    task_id: str
 
 
 def job_filter(fields: JobFilterFields) -> JobFilter:
@@ -64,15 +64,23 @@ def job_filter(fields: JobFilterFields) -> JobFilter:
         search=fields.get("search", ""),
         owner=fields.get("owner", ""),
         include_service_jobs=fields.get("include_service_jobs", False),
+        task_id=fields.get("task_id", ""),
     )
+
+
+def names(field: str, given: Iterable[str]) -> Iterable[str]:
+    """Return names. Raises TypeError for a single string, whose letters would be the names."""
+    if isinstance(given, str):
+        raise TypeError(f"{field} must be a list of strings, such as [{given!r}]; got the string {given!r}")
+    return given
 
 
 def _check_fields(fields: JobFilterFields) -> None:
     for name, value in fields.items():
         if name not in JobFilterFields.__annotations__:
             raise TypeError(f"a filter field must be one of {', '.join(JobFilterFields.__annotations__)}; got {name!r}")
-        if name in ("states", "kinds") and isinstance(value, str):
-            raise TypeError(f"{name} must be a list of strings, such as [{value!r}]; got the string {value!r}")
+        if name in ("states", "kinds"):
+            names(name, value)  # type: ignore[arg-type]  # a TypedDict's values are objects
 
 
 def export_request(
@@ -144,22 +152,6 @@ def retry_policy(policy: RetryPolicyLike | None, max_attempts: int | None) -> ch
     values.finite(policy.multiplier, "retry_policy.multiplier")
     values.finite(policy.jitter, "retry_policy.jitter")
     return policy
-
-
-def job_limits(limits: LimitsLike) -> list[JobLimit]:
-    """Return the limits that a job sets: "kind" is for its kind, "label:NAME" for its value of that label."""
-    if isinstance(limits, Mapping):
-        return [JobLimit(label=_limit_label(scope), max_running=limit) for scope, limit in limits.items()]
-    return list(limits)
-
-
-def _limit_label(scope: str) -> str:
-    scope_type, _, name = scope.partition(":")
-    if (scope_type, name) == ("kind", ""):
-        return ""
-    if scope_type == "label" and name:
-        return name
-    raise ValueError(f'unknown limit {scope!r}; a limit of a job must be "kind" or "label:NAME"')
 
 
 Report = TypeVar("Report", ChunkCompletion, ChunkRelease, LeaseReport)

@@ -13,7 +13,7 @@ from examples.processes import say
 
 from .mix import synthesise
 from .page import shown
-from .submit import AT_ONCE, KIND, submit
+from .submit import AT_ONCE, KIND, limit, submit
 
 SONGS = ["overture", "ballad", "march", "waltz"]
 PITCHES = [110.0, 220.0, 330.0]
@@ -49,6 +49,7 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
     """Mix four songs, two at a time."""
     client = stack.enter_context(JobClient(target))
     cursor = client.list_jobs(page_size=1).page().cursor
+    limit(client)
     files = start(stack, target, folder)
     jobs = [submit(client, song, make_stems(files, song, 2)) for song in SONGS]
     most = max(in_work(client, cursor, len(jobs)))

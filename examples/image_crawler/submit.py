@@ -18,3 +18,8 @@ def submit(client: JobClient, site: str, found: int, *, limit: int, priority: in
         item_count=min(found, limit),
         retry_policy=RetryPolicy(max_attempts=2, initial_backoff=timedelta(milliseconds=100)),
     ).job
+
+
+def retry_chunk(client: JobClient, job_id: str, index: int) -> Job:
+    """Crawl the images of a failed chunk again, while the crawl runs or after its end."""
+    return client.retry_job(job_id, chunk_indexes=[index])

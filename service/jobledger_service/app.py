@@ -7,7 +7,6 @@ import random
 import secrets
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -44,6 +43,7 @@ from .features.statistics.family import statistics_family
 from .features.statistics.feature import statistics
 from .features.usage.feature import usage
 from .features.webhooks.feature import webhooks
+from .features.workers.feature import workers
 from .settings import Settings
 from .transport import server
 from .transport.call import AccessLog
@@ -67,6 +67,7 @@ FEATURES: Final[Sequence[Callable[[Kernel], Feature]]] = (
     statistics,
     usage,
     webhooks,
+    workers,
 )
 """All features but the metrics, which count from before the kernel on."""
 
@@ -103,7 +104,6 @@ class App:
             new_id=_new_id,
             sample_jitter=random.random,
             random_bytes=secrets.token_bytes,
-            monotonic=time.monotonic,
             on_deletion=ArtifactRemoval(roots_of(settings), _new_id),
             families=[expire_times(retention_of(settings)), limits_family(dialect), statistics_family(dialect)],
             rate_limiter=rate_limiter_of(settings),

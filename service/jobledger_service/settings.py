@@ -110,7 +110,9 @@ class Settings(BaseSettings):
         ge=16_777_216,
         description="How many bytes all that waits may take: requests that are received, in flight or written.",
     )
-    usage_interval: Seconds = Field(10, gt=0, description="How often usage and the last use of keys are written.")
+    usage_interval: Seconds = Field(
+        10, gt=0, description="How often usage, the last use of keys and workers are written."
+    )
     usage_retention: Seconds = Field(400 * 86_400, ge=86_400, description="How long usage is kept.")
     message_limit: int = Field(4_194_304, ge=1_024, description="How many bytes a request may have.")
     watches_per_key: int = Field(1_000, ge=1, description="How many watches of a key may be open at a process.")

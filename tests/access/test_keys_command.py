@@ -38,6 +38,17 @@ def test_the_whole_life_of_a_key_in_a_database(store: str, tmp_path: Path):
     assert token.rpartition("_")[2] not in json.dumps(listed)
 
 
+def test_a_key_for_workers_of_many_owners_is_made_and_shown(store: str, tmp_path: Path):
+    place = ("--database", new_database(store, tmp_path))
+    made = run(*place, "create", "some", "--role", "worker", "--owner", "f", "--serves", "bob", "--serves", "alice")
+    assert "worker of f, serves alice,bob" in made.stderr
+    run(*place, "create", "every", "--role", "worker", "--owner", "f", "--serves-all")
+    header, *listed = run(*place, "list").stdout.splitlines()
+    assert header.split()[-1] == "SERVES"
+    assert [line.split()[-2:] for line in listed] == [["some", "alice,bob"], ["all", "owners"]]
+    assert "WORKER" in run(*place, "create", "x", "--role", "caller", "--serves-all", status=65).stderr
+
+
 def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
     server, owner = keyed.replicas[0], fresh_kind()[-40:]
     if store == "sqlite":

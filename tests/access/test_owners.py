@@ -16,8 +16,7 @@ from jobledger.v1.job_service_pb2 import (
     ListJobsRequest,
     WatchJobRequest,
 )
-from jobledger.v1.limit_service_pb2 import ListLimitsRequest, SetLimitRequest
-from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
+from jobledger.v1.limit_service_pb2 import Limit
 from jobledger.v1.stats_pb2 import GetJobStatsRequest
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest, DeleteWebhookRequest, ListWebhooksRequest
@@ -27,6 +26,7 @@ from tests.access.conftest import As, Keyed
 from tests.access.test_roles import served
 from tests.support.errors import refused
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
+from tests.support.limits import delete_limit, each_scope, kind_scope, label_scope, listed_limits, set_limit
 from tests.support.states import LEASE_LOST, OK
 from tests.support.watching import BOOKMARK
 
@@ -167,10 +167,27 @@ async def test_another_owner_neither_counts_nor_exports_nor_means_a_job(mine: Ke
     assert job.job_id.encode() in b"".join([piece.data async for piece in mined])
 
 
+async def test_a_caller_changes_no_number_whatever_it_creates(admin: KeyedApi, keyed: Keyed, as_holder: As, kind: str):
+    owner = f"caller-{kind[-8:]}"
+    made = [await admin.make(role, owner=owner) for role in (ADMIN, CALLER)]
+    operator, caller = (as_holder(keyed.replicas[0], one.token) for one in made)
+    each = await set_limit(operator, each_scope("user"), 1)
+    of_kind = await set_limit(operator, kind_scope(kind), 2)
+    labels = {"user": "ann", "team": "a"}
+    for _ in range(3):
+        await caller.create(kind, labels=labels, limited_labels=["user", "team"])
+    of_kind.running = 1
+    of_ann = Limit(scope=label_scope("user", "ann"), max_running=1, running=1, waiting=2, inherited=True)
+    assert await listed_limits(caller) == [each, of_kind, of_ann]
+    for change in (set_limit(caller, kind_scope(kind), 100), delete_limit(caller, kind_scope(kind))):
+        with refused(grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING"):
+            await change
+
+
 async def test_a_limit_is_of_one_owner(admin: KeyedApi, keyed: Keyed, as_holder: As, kind: str):
     made = [await admin.make(ADMIN, owner=owner) for owner in ("limited", "unlimited")]
     limited, unlimited = (as_holder(keyed.replicas[0], one.token) for one in made)
-    await LimitServiceStub(limited.channel).SetLimit(SetLimitRequest(scope=f"kind:{kind}", max_running=1))
-    assert not (await LimitServiceStub(unlimited.channel).ListLimits(ListLimitsRequest())).limits
+    await set_limit(limited, kind_scope(kind), 1)
+    assert await listed_limits(unlimited) == []
     assert [bool((await unlimited.create(kind)).holds) for _ in range(2)] == [False, False]
     assert [bool((await limited.create(kind)).holds) for _ in range(2)] == [False, True]

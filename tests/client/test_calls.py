@@ -190,10 +190,13 @@ def test_an_etag_that_is_old_is_never_repeated(service: Played):
     assert isinstance(got.exception(), EtagMismatchError)
 
 
-def test_a_claim_whose_answer_was_lost_is_not_repeated(service: Played):
+def test_a_claim_whose_answer_was_lost_is_repeated_under_one_request_id(service: Played):
     got = service.start(lambda client: client.leases.claim_chunks(["a.b"], worker="w"))
-    service.refuse("ClaimChunks", UNAVAILABLE)
-    assert isinstance(got.exception(), UnavailableError)
+    first = service.refuse("ClaimChunks", UNAVAILABLE)
+    second = service.answer("ClaimChunks", workers.ClaimChunksResponse(chunks=[workers.ClaimedChunk(job_id="one")]))
+    assert [chunk.job_id for chunk in got.result()] == ["one"]
+    assert first.request_id == second.request_id
+    assert UUID(first.request_id).version == 4
 
 
 def test_a_claim_that_a_draining_server_refused_is_repeated(service: Played):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1.worker_service_pb2 import ChunkFailure, LeaseReport
+from jobledger.v1.worker_service_pb2 import ChunkFailure, ChunkRelease, LeaseReport
 from jobledger_client import JobClient
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._main import run
@@ -139,16 +139,25 @@ def test_status_shows_where_many_jobs_stand(shell: Shell, kind: str):
 
 
 def test_limits_are_set_listed_and_deleted(shell: Shell, kind: str):
-    assert shell("limits", "set", f"kind:{kind}", "1") == f"kind:{kind}: at most 1 at once\n"
-    shell("create", kind)
-    waiting = shell("create", kind, "--label", f"gpu={kind}", "--limit", "label:gpu=3").strip()
-    assert "a slot of the limit" in shell("get", waiting)
-    listed = {one["scope"]: one for one in shell.json("limits", "list")["limits"]}
-    assert listed[f"kind:{kind}"]["waiting"] == "1"
-    assert listed[f"label:gpu={kind}"]["setByJob"]
-    assert f"kind:{kind}" in shell("limits", "list")
-    shell("limits", "delete", f"kind:{kind}")
-    assert f"kind:{kind}" not in {one["scope"] for one in shell.json("limits", "list")["limits"]}
+    assert shell("limits", "set", "--kind", kind, "1") == f"kind {kind}: at most 1 at once\n"
+    assert shell("limits", "set", "--each", kind, "5") == f"each {kind}: at most 5 at once\n"
+    assert shell("limits", "set", "--label", f"{kind}=bob", "0") == f"label {kind}=bob: at most 0 at once\n"
+    shell("create", kind, "--label", f"{kind}=ann", "--limited-label", kind)
+    waiting = shell("create", kind, "--label", f"{kind}=ann", "--limited-label", kind).strip()
+    assert f"a slot of the limit kind {kind}, place 1" in shell("get", waiting)
+    limits = shell.json("limits", "list")["limits"]
+    own = {"scope": {"kind": kind}, "maxRunning": 1, "running": "1", "waiting": "1", "inherited": False}
+    of_ann = {"scope": {"label": {"name": kind, "value": "ann"}}, "maxRunning": 5, "running": "1", "inherited": True}
+    assert own in limits
+    assert of_ann | {"waiting": "0"} in limits
+    listed = [line.split() for line in shell("limits", "list").splitlines()]
+    assert ["label", f"{kind}=ann", "5", "1", "0", "each", kind] in listed
+    assert ["label", f"{kind}=bob", "paused", "0", "0"] in listed
+    for scope in (["--kind", kind], ["--each", kind], ["--label", f"{kind}=bob"]):
+        shell("limits", "delete", *scope)
+    assert kind not in shell("limits", "list")
+    shell("limits", "set", "1", code=2)
+    shell("limits", "delete", "--kind", kind, "--each", kind, code=2)
 
 
 def test_watch_exits_by_the_state(shell: Shell, sync_client: JobClient, kind: str):
@@ -309,8 +318,39 @@ def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
     assert "PROCESSING" in (result := shell("chunks", job_id))
     assert "TASK" not in result
     sync_client.leases.claim_chunk(job_id, 1, worker="celery", task_id="9f2c")
-    [_, row, _] = shell("get", job_id).splitlines()[-3:]
-    assert "9f2c" in row.split()
+    [row] = [line for line in shell("chunks", job_id).splitlines() if "9f2c" in line.split()]
+    assert row.split()[0] == "1"
+
+
+def test_attempts_and_the_jobs_of_a_task(shell: Shell, sync_client: JobClient, kind: str):
+    job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
+    assert "OUTCOME" not in shell("get", job_id)
+    task = f"task-{kind}"
+    claimed = sync_client.leases.claim_chunk(job_id, 1, worker="celery", task_id=task)
+    sync_client.leases.release_chunks([ChunkRelease(lease_token=claimed.lease.token)])
+    sync_client.leases.claim_chunk(job_id, 1, worker="other")
+    found = shell.json("attempts", job_id)["attempts"]
+    assert [(one["chunkIndex"], one["number"], one["worker"]) for one in found] == [(1, 1, "celery"), (1, 2, "other")]
+    assert found[0]["outcome"] == "ATTEMPT_OUTCOME_RELEASED"
+    assert shell.json("attempts", job_id, "--chunk", "0")["attempts"] == []
+    assert len(shell.json("attempts", job_id, "--task", task)["attempts"]) == 1
+    rows = [line.split() for line in shell("attempts", job_id).splitlines()]
+    assert rows[1][:5] == ["1", "1", "RELEASED", "celery", task]
+    assert [row[:3] for row in rows] == [["CHUNK", "ATTEMPT", "OUTCOME"], ["1", "1", "RELEASED"], ["1", "2", "other"]]
+    shown = [line.split() for line in shell("get", job_id).splitlines()[-2:]]
+    assert [row[:3] for row in shown] == [["1", "2", "other"], ["1", "1", "RELEASED"]]
+    assert [job["jobId"] for job in shell.json("list", "--task", task)["jobs"]] == [job_id]
+    assert [job["jobId"] for job in shell.json("list", "--filter", f"task={task}")["jobs"]] == [job_id]
+
+
+def test_a_failed_chunk_goes_again_while_its_job_runs(shell: Shell, sync_client: JobClient, kind: str):
+    job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
+    claimed = sync_client.leases.claim_chunks([kind], worker="w", max_chunks=2)
+    sync_client.leases.fail_chunks([
+        ChunkFailure(lease_token=claimed[0].lease.token, error={"code": "X"}, not_retryable=True)
+    ])  # fmt: skip
+    assert shell("retry", job_id, "--chunk", "0") == f"{job_id}: runs again (RUNNING)\n"
+    assert [chunk["index"] for chunk in shell.json("chunks", job_id, "--state", "pending")["chunks"]] == [0]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ OFFERED = [
     "AsyncStatisticsCalls",
     "AsyncWatch",
     "AsyncWebhookCalls",
+    "AttemptOutcome",
     "AuthDisabledError",
     "Backoff",
     "BulkCalls",
@@ -89,8 +90,10 @@ OFFERED = [
     "JobledgerError",
     "LeaseCalls",
     "LeaseStatus",
+    "Limit",
     "LimitCalls",
     "LimitError",
+    "LimitScope",
     "MessageTooLargeError",
     "NewJob",
     "NotFoundError",
@@ -137,6 +140,9 @@ OFFERED = [
     "WebhookState",
     "Worker",
     "__version__",
+    "for_each",
+    "for_kind",
+    "for_label",
 ]
 
 

@@ -11,6 +11,7 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.worker_service_pb2 import ChunkRelease
 from jobledger_client import (
     AsyncJobClient,
+    AttemptOutcome,
     CancelOutcome,
     ChangeType,
     ChunkNotClaimableError,
@@ -74,6 +75,14 @@ async def test_a_life_in_the_asynchronous_client(client: AsyncJobClient, kind: s
     answer = await client.cancel_job(job_id, reason="enough", grace_period=timedelta(seconds=1))
     assert answer.outcome == CancelOutcome.CANCELLED
     assert (await client.retry_job(job_id, reason="again")).state == JobState.QUEUED
+    [attempt] = [one async for one in client.list_attempts(job_id, chunk_index=0)]
+    assert (attempt.worker, attempt.task_id, AttemptOutcome(attempt.outcome)) == (
+        "w",
+        "celery-1",
+        AttemptOutcome.RELEASED,
+    )
+    assert (await client.get_job(job_id)).attempts == [attempt]
+    assert [job.job_id async for job in client.list_jobs(task_id="celery-1", kinds=[kind])] == [job_id]
     found = await client.batch_get_jobs([job_id, "no-such-job"], view=JobView.BASIC)
     assert ([job.job_id for job in found.jobs], list(found.missing_job_ids)) == ([job_id], ["no-such-job"])
 

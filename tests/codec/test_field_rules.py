@@ -56,7 +56,7 @@ def hooked(url: str, **fields: object) -> Read:
     return lambda: webhook_requests.create_webhook(request, allow_http=False)
 
 
-def limited(scope: str) -> Read:
+def limited(scope: dict[str, str]) -> Read:
     request = limit_service_pb2.SetLimitRequest(scope=scope, max_running=1)
     return lambda: limit_requests.set_limit(request, ALICE)
 
@@ -71,7 +71,7 @@ BROKEN: dict[str, tuple[Read, str]] = {
     "stages[1].name": (created(stages=[{"name": "a"}] * 2), "value 'a' must be unique in the plan"),
     "stages[0].weight": (created(stages=[{"name": "a", "weight": 0}]), "value 0 must be above 0"),
     "failure_policy": (created(failure_policy=9), "value 9 must be one of RUN_ALL, FAIL_FAST"),
-    "limits[0].label": (created(limits=[{"label": "no", "max_running": 1}]), "value 'no' must be one of the job's"),
+    "limited_labels[0]": (created(limited_labels=["no"]), "value 'no' must be one of the job's labels"),
     "input.x": (created(input={"x": math.nan}), "value nan must be a finite number"),
     "expire_time": (created(expire_time=Timestamp(seconds=1 << 50)), "must be from 0001-01-01T00:00:00Z to 9999-"),
     "retry_policy.max_backoff": (
@@ -97,7 +97,7 @@ BROKEN: dict[str, tuple[Read, str]] = {
     "roles[0]": (keyed(roles=[9]), "value 9 must be one of CALLER, WORKER, ADMIN"),
     "url": (hooked("ftp://example.org/"), "value 'ftp://example.org/' must be a URL with the scheme https"),
     "event_types[0]": (hooked("https://example.org/", event_types=[99]), "value 99 must be one of JOB_CREATED, "),
-    "scope": (limited("nonsense"), 'value \'nonsense\' must be "kind:KIND" or "label:NAME=VALUE"'),
+    "scope": (limited({}), "is required: set kind, label or each_value_of_label"),
     "group_by[0]": (
         lambda: usage_requests.usage(admin_service_pb2.GetUsageRequest(group_by=[9])),
         "value 9 must be DAY, OWNER, KEY or METHOD",

@@ -66,7 +66,7 @@ def test_the_places_of_a_body_stay():
     )
     assert kept(JOB_FIELDS, Kept.SETTLED)[:5] == settled.split()
     assert kept(JOB_FIELDS, Kept.CURRENT)[:13] == current.split()
-    assert kept(CHUNK_FIELDS, Kept.CURRENT)[:5] == ["task_id", "worker", "message", "error", "start_time"]
+    assert kept(CHUNK_FIELDS, Kept.CURRENT)[:4] == ["message", "error", "start_time", "lease_duration"]
 
 
 def test_each_field_of_the_contract_is_one_of_the_tables():
@@ -77,7 +77,7 @@ def test_each_field_of_the_contract_is_one_of_the_tables():
     for message, prefix in ((job_pb2.Progress, "progress."), (job_pb2.ChunksSummary, "chunks_summary.")):
         assert of_job >= {prefix + name for name in message.DESCRIPTOR.fields_by_name}
     assert of_chunk >= {f"progress.{name}" for name in chunk_pb2.ChunkProgress.DESCRIPTOR.fields_by_name}
-    read_apart = {"input", "output", "chunks", "next_chunks_page_token"}
+    read_apart = {"input", "output", "chunks", "attempts", "next_chunks_page_token"}
     assert {name.partition(".")[0] for name in of_job} | read_apart == set(job_pb2.Job.DESCRIPTOR.fields_by_name)
     assert {name.partition(".")[0] for name in of_chunk} | {"input", "output"} == set(
         chunk_pb2.Chunk.DESCRIPTOR.fields_by_name

@@ -25,11 +25,11 @@ ANOTHER_TIME = {
     "display_name": "again",
     "priority": 6,
     "labels": {"try": "2"},
+    "limited_labels": ["try"],
     "expire_time": datetime(2100, 1, 1, tzinfo=UTC),
     "retry_policy": {"max_attempts": 7},
     "run_timeout": timedelta(hours=2),
     "attempt_timeout": timedelta(minutes=5),
-    "limits": [{"max_running": 9}],
 }
 
 

@@ -70,7 +70,7 @@ class Edges:
         chunks = self.ints(1, 10**9, 64).map(lambda count: [chunk_pb2.ChunkSpec(item_count=count)])
         described = {
             "priority": self.ints(0, 10, 32), "retry_policy": policy, "stages": stages, "expire_time": times,
-            "input": metadata, "limits": self.ints(1, 10**6, 32).map(lambda limit: [rpc.JobLimit(max_running=limit)]),
+            "input": metadata,
         }  # fmt: skip
         whole = st.fixed_dictionaries(sized, optional=described).map(lambda chosen: rpc.CreateJobRequest(**chosen))
         self.creates = whole | message(rpc.CreateJobRequest, chunks=chunks, **described)

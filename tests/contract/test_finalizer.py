@@ -29,6 +29,7 @@ from jobledger.v1.worker_service_pb2 import (
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
+from tests.support.limits import kind_scope, set_limit
 from tests.support.server import Server
 from tests.support.states import (
     CANCELLED,
@@ -225,7 +226,8 @@ async def test_a_claim_by_its_index_is_refused_until_its_turn(api: Api, kind: st
 
 
 async def test_it_waits_for_a_slot_too_and_follows_a_new_priority(api: Api, kind: str):
-    running = await api.create(kind, limits=[{"max_running": 1}])
+    await set_limit(api, kind_scope(kind), 1)
+    running = await api.create(kind)
     job = await create(api, kind, 1)
     await api.jobs.UpdateJob(UpdateJobRequest(job_id=job.job_id, priority=9, update_mask={"paths": ["priority"]}))
     await api.cancel(running.job_id)

@@ -9,6 +9,7 @@ from jobledger.v1.job_service_pb2 import ListChunksRequest, ListJobsRequest, Ret
 from jobledger.v1.stats_pb2 import GetJobStatsRequest, HeldChunks
 
 from tests.support.api import Api
+from tests.support.limits import kind_scope, set_limit
 from tests.support.server import Server
 
 LATER = {"initial_backoff": timedelta(hours=1)}
@@ -51,12 +52,13 @@ async def test_a_chunk_whose_backoff_is_over_is_no_longer_counted_as_held(api: A
 
 
 async def test_a_job_without_a_slot_shows_what_holds_it_wherever_it_is_shown(api: Api, kind: str):
-    running = await api.create(kind, limits=[{"max_running": 1}])
+    await set_limit(api, kind_scope(kind), 1)
+    running = await api.create(kind)
     async with api.watch_jobs(kind) as watch:
         await watch.through(lambda message: message.job.job_id == running.job_id)
         parked = await api.create(kind, item_count=2, chunk_size=1)
         [*_, created] = await watch.through(lambda message: message.job.job_id == parked.job_id)
-    hold = Hold(reason=HOLD_REASON_LIMIT, scope=f"kind:{kind}")
+    hold = Hold(reason=HOLD_REASON_LIMIT, scope=kind_scope(kind))
     assert (list(parked.holds), list(created.job.holds)) == ([hold], [hold])
     assert [list(chunk.holds) for chunk in created.chunks] == [[HOLD_REASON_LIMIT]] * 2
     listed = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).jobs
@@ -68,4 +70,16 @@ async def test_a_job_without_a_slot_shows_what_holds_it_wherever_it_is_shown(api
     claimed = await api.claim(kind, 2, wait=timedelta(seconds=30))
     assert {one.job_id for one in claimed} == {parked.job_id}
     assert not any(chunk.holds for chunk in (await api.get(parked.job_id)).chunks)
+    assert await held_chunks(api, kind) == []
+
+
+async def test_chunks_that_a_pause_holds_are_counted_when_a_claim_comes_past_them(api: Api, kind: str):
+    await api.create(kind, item_count=2, chunk_size=1)
+    await set_limit(api, kind_scope(kind), 0)
+    assert await held_chunks(api, kind) == [], "no worker has asked for them"
+    assert await api.claim(kind, 2) == []
+    assert await held_chunks(api, kind) == [HeldChunks(reason=HOLD_REASON_LIMIT, chunks=2)]
+    await set_limit(api, kind_scope(kind), 1)
+    claimed = await api.claim(kind, 2, wait=timedelta(seconds=30))
+    assert len(claimed) == 2
     assert await held_chunks(api, kind) == []

@@ -1,13 +1,17 @@
 """RetryJob: failed and cancelled chunks go again in a new run; completed ones are kept."""
 
+import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import grpc
 import pytest
+from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import RetryJobRequest
+from jobledger.v1.job_service_pb2 import ListJobEventsRequest, RetryJobRequest
 
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.errors import invalid, refused
 from tests.support.states import (
     CANCELLED,
@@ -15,6 +19,7 @@ from tests.support.states import (
     CHUNK_COMPLETED,
     CHUNK_FAILED,
     CHUNK_PENDING,
+    CHUNK_PROCESSING,
     COMPLETED,
     FAILED,
     LEASE_LOST,
@@ -54,6 +59,7 @@ async def test_a_retry_begins_a_new_run_and_keeps_what_was_completed(api: Api, k
     for absent in ("error", "start_time", "end_time"):
         assert not job.HasField(absent)
     job.ClearField("chunks")
+    job.ClearField("attempts")
     assert answer == job
 
     claimed = await api.claim(kind, 10)
@@ -124,6 +130,93 @@ async def test_a_job_that_has_not_ended_is_not_retried(api: Api, kind: str, stat
         await retry(api, job.job_id)
     assert output.metadata["job_id"] == job.job_id
     assert await api.get(job.job_id) == job
+
+
+async def running(api: Api, kind: str, **fields: object) -> Job:
+    """Return a RUNNING job of four chunks: 0 completed, 1 and 2 failed, 3 in work."""
+    job = await api.create(kind, item_count=4, chunk_size=1, retry_policy={"max_attempts": 2}, **fields)
+    claimed = await api.claim(kind, 4)
+    await api.complete(claimed[0])
+    await api.fail(*claimed[1:3], not_retryable=True)
+    job = await api.get(job.job_id)
+    assert (job.state, chunk_states(job)) == (RUNNING, [CHUNK_COMPLETED, CHUNK_FAILED, CHUNK_FAILED, CHUNK_PROCESSING])
+    return job
+
+
+async def test_named_failed_chunks_go_again_while_their_job_runs(api: Api, kind: str):
+    before = await running(api, kind)
+    answer = await retry(api, before.job_id, chunk_indexes=[2], reason="the page is there now")
+    job = await api.get(before.job_id)
+    assert chunk_states(job) == [CHUNK_COMPLETED, CHUNK_FAILED, CHUNK_PENDING, CHUNK_PROCESSING]
+    assert (job.state, job.retry_count, job.start_time, job.progress) == (
+        RUNNING,
+        0,
+        before.start_time,
+        before.progress,
+    )
+    assert (job.chunks[2].attempt, job.chunks[2].max_attempts, job.chunks[2].HasField("end_time")) == (1, 3, False)
+    assert [job.chunks[n] for n in (0, 1, 3)] == [before.chunks[n] for n in (0, 1, 3)]
+    job.ClearField("chunks")
+    job.ClearField("attempts")
+    assert answer == job
+
+    trail = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id))).events
+    [change] = trail[-1].changes
+    assert (change.type, change.from_state, change.to_state) == (ChangeType.CHANGE_TYPE_RETRIED, RUNNING, RUNNING)
+    assert change.reason == "the page is there now"
+
+
+async def test_a_job_whose_failed_chunks_all_went_again_completes(api: Api, kind: str):
+    job = await api.create(kind, item_count=2, chunk_size=1)
+    first, second = await api.claim(kind, 2)
+    await api.fail(first, not_retryable=True)
+    await retry(api, job.job_id, chunk_indexes=[0])
+    await api.complete(second, *await api.claim(kind, 2))
+    job = await api.get(job.job_id)
+    assert (job.state, job.HasField("error"), job.chunks_summary.completed) == (COMPLETED, False, 2)
+
+
+async def test_the_error_of_a_job_is_that_of_a_chunk_that_is_still_failed(api: Api, kind: str):
+    job = await running(api, kind)
+    await retry(api, job.job_id, chunk_indexes=[1])
+    await api.complete(*await api.claim(kind, 4))
+    [last] = [one for one in (await api.get(job.job_id)).chunks if one.state == CHUNK_PROCESSING]
+    assert last.index == 3
+    await api.cancel(job.job_id, force=True)
+    await retry(api, job.job_id, chunk_indexes=[3])
+    await api.complete(*await api.claim(kind, 4))
+    job = await api.get(job.job_id)
+    assert (job.state, job.error.chunk_index) == (FAILED, 2)
+
+
+async def test_a_retry_within_a_run_names_failed_chunks_only(api: Api, kind: str):
+    job = await running(api, kind)
+    for index, state in [(0, "COMPLETED"), (3, "PROCESSING")]:
+        with refused(FAILED_PRECONDITION, "NOTHING_TO_RETRY") as output:
+            await retry(api, job.job_id, chunk_indexes=[1, index])
+        assert output.metadata == {"job_id": job.job_id, "chunk_index": str(index), "state": state}
+    with refused(NOT_FOUND, "CHUNK_NOT_FOUND"):
+        await retry(api, job.job_id, chunk_indexes=[1, 4])
+    assert await api.get(job.job_id) == job
+    await api.cancel(job.job_id)
+    with refused(FAILED_PRECONDITION, "JOB_NOT_ENDED"):
+        await retry(api, job.job_id, chunk_indexes=[1])
+
+
+async def test_the_same_request_id_retries_chunks_once(api: Api, kind: str):
+    job = await running(api, kind)
+    request_id = uuid4().hex
+    await retry(api, job.job_id, chunk_indexes=[1], request_id=request_id)
+    await api.claim(kind)
+    again = await retry(api, job.job_id, chunk_indexes=[1], request_id=request_id)
+    assert (again.chunks_summary.failed, again.chunks_summary.processing) == (1, 2)
+
+
+async def test_a_claim_that_waits_gets_a_retried_chunk(api: Api, kind: str):
+    job = await running(api, kind)
+    waiting = asyncio.create_task(api.claim(kind, wait=timedelta(seconds=BOUND)))
+    await retry(api, job.job_id, chunk_indexes=[1])
+    assert [one.chunk.index for one in await waiting] == [1]
 
 
 async def test_a_completed_job_is_final(api: Api, kind: str):

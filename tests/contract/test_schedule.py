@@ -17,12 +17,12 @@ from jobledger.v1.job_service_pb2 import (
     RetryJobRequest,
     UpdateJobRequest,
 )
-from jobledger.v1.limit_service_pb2 import ListLimitsRequest
-from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
+from jobledger.v1.limit_service_pb2 import Limit
 from jobledger.v1.stats_pb2 import GetJobStatsRequest, HeldChunks
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
+from tests.support.limits import kind_scope, limit, set_limit
 from tests.support.server import Server
 from tests.support.states import CANCELLED, QUEUED, RUNNING
 
@@ -94,7 +94,8 @@ async def test_the_time_changes_until_a_chunk_is_claimed(api: Api, kind: str):
 
 
 async def test_a_job_that_is_put_off_gives_its_slot_to_another(api: Api, kind: str):
-    first = await api.create(kind, limits=[{"max_running": 1}])
+    await set_limit(api, kind_scope(kind), 1)
+    first = await api.create(kind)
     second = await api.create(kind)
     assert [hold.reason for hold in second.holds] == [HOLD_REASON_LIMIT]
     assert [hold.reason for hold in (await reschedule(api, first.job_id, later())).holds] == [HOLD_REASON_SCHEDULE]
@@ -103,16 +104,15 @@ async def test_a_job_that_is_put_off_gives_its_slot_to_another(api: Api, kind: s
 
 
 async def test_a_scheduled_job_takes_no_slot_before_its_time_and_queues_for_it_then(api: Api, kind: str):
-    job = await scheduled(api, kind, limits=[{"max_running": 1}])
-    limits = (await LimitServiceStub(api.channel).ListLimits(ListLimitsRequest(page_size=1_000))).limits
-    [limit] = [one for one in limits if one.scope == f"kind:{kind}"]
-    assert (limit.max_running, limit.running, limit.waiting) == (1, 0, 0)
+    await set_limit(api, kind_scope(kind), 1)
+    job = await scheduled(api, kind)
+    assert await limit(api, kind_scope(kind)) == Limit(scope=kind_scope(kind), max_running=1)
     other = await api.create(kind)
     assert not other.holds
     async with api.watch_job(job.job_id) as watch:
         await reschedule(api, job.job_id, None)
         messages = await watch.through(lambda one: [hold.reason for hold in one.job.holds] == [HOLD_REASON_LIMIT])
-    assert messages[-1].job.holds[0].scope == f"kind:{kind}"
+    assert messages[-1].job.holds[0].scope == kind_scope(kind)
     await api.cancel(other.job_id)
     [claimed] = await api.claim(kind, wait=LONG)
     assert claimed.job_id == job.job_id

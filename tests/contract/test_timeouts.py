@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from grpc.aio import AioRpcError
-from jobledger.v1.chunk_pb2 import Chunk
+from jobledger.v1.chunk_pb2 import AttemptOutcome, Chunk
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_service_pb2 import CreateJobRequest, RetryJobRequest
 from jobledger.v1.worker_service_pb2 import WatchLeasesRequest
@@ -66,6 +66,8 @@ async def test_an_attempt_that_takes_too_long_is_a_failed_attempt(api: Api, kind
     [chunk] = job.chunks
     assert (chunk.state, chunk.attempt, chunk.error.code) == (CHUNK_PENDING, 1, "TIMED_OUT")
     assert chunk.error.message == "the attempt took longer than its attempt_timeout of 1s"
+    [attempt] = job.attempts
+    assert (attempt.outcome, attempt.error) == (AttemptOutcome.ATTEMPT_OUTCOME_TIMED_OUT, chunk.error)
     assert chunk.not_before.ToDatetime() - job.update_time.ToDatetime() == HOUR
     assert lease(chunk, job.update_time) >= SECOND
 
@@ -95,6 +97,7 @@ async def test_a_run_that_takes_too_long_fails_its_job_and_its_workers_are_told(
     assert job.error.message == "the job ran longer than its run_timeout of 1s"
     assert job.end_time.ToDatetime() - job.start_time.ToDatetime() >= SECOND
     assert [chunk.state for chunk in job.chunks] == [CHUNK_CANCELLED] * 3
+    assert [one.outcome for one in job.attempts] == [AttemptOutcome.ATTEMPT_OUTCOME_CANCELLED] * 2
     assert (await api.report(claimed[0], percent=9)).status == LEASE_LOST
     assert (await api.complete(claimed[1]))[0].status == LEASE_LOST
     assert await api.get(job_id) == job

@@ -10,6 +10,7 @@ from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJo
 from tests.conftest import StartServer
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
+from tests.support.limits import kind_scope, set_limit
 from tests.support.server import Server
 
 ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS
@@ -75,8 +76,8 @@ async def test_a_full_queue_is_refused_and_a_check_does_not_fill_it(
 
 
 async def test_a_check_takes_no_slot(api: Api, kind: str):
-    limits = [{"max_running": 1}]
-    await api.create(kind, limits=limits, validate_only=True)
-    first = await api.create(kind, limits=limits)
-    preview = await api.create(kind, limits=limits, validate_only=True)
+    await set_limit(api, kind_scope(kind), 1)
+    await api.create(kind, validate_only=True)
+    first = await api.create(kind)
+    preview = await api.create(kind, validate_only=True)
     assert (bool(first.holds), bool(preview.holds)) == (False, True)

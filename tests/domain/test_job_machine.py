@@ -1,6 +1,6 @@
 """Whatever callers, workers and time do to a job, its sums, its states and its percent keep their promises."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 from hypothesis import settings
@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from jobledger_service.core.ledger.stored_chunks import StoredChunks
 from jobledger_service.core.model import lifecycle, work
+from jobledger_service.core.model.attempts import Attempt, latest_attempt, max_kept_attempts
 from jobledger_service.core.model.change import Step
-from jobledger_service.core.model.chunk import Chunk, WorkError
+from jobledger_service.core.model.chunk import AttemptOutcome, Chunk, WorkError
 from jobledger_service.core.model.errors import ChunkNotClaimable, NothingToRetry
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
@@ -21,6 +22,10 @@ from msgspec.structs import replace
 
 PLAN = (Stage("fetch", 5), Stage("work", 25), Stage("store", 10))
 LEASE = 60_000_000
+OUTCOMES_OF = {
+    ChunkState.COMPLETED: {AttemptOutcome.COMPLETED},
+    ChunkState.FAILED: {AttemptOutcome.FAILED, AttemptOutcome.EXPIRED, AttemptOutcome.TIMED_OUT},
+}
 
 
 class JobMachine(RuleBasedStateMachine):
@@ -62,6 +67,7 @@ class JobMachine(RuleBasedStateMachine):
         self.now = 1_000_000
         self.leases: list[Lease] = []
         self.completed: Counter[int] = Counter()
+        self.earlier: defaultdict[int, list[Attempt]] = defaultdict(list)
         self.chunks: dict[int, Chunk] = {}
         step = lifecycle.create(lifecycle.NewJob(spec, lifecycle.sizes_of(items, size)), "caller", self.now)
         self.job, self.percent, self.run = step.job, 0.0, 0
@@ -80,6 +86,8 @@ class JobMachine(RuleBasedStateMachine):
             if old is not None and old.state is not chunk.state:
                 assert chunk.state in CHUNK_TRANSITIONS[old.state]
                 self.completed[chunk.index] += chunk.state is ChunkState.COMPLETED
+            if old is not None and chunk.attempt_number > old.attempt_number and (kept := latest_attempt(old)):
+                self.earlier[chunk.index].append(kept)
             self.chunks[chunk.index] = chunk
         self.job = step.job
 
@@ -144,7 +152,7 @@ class JobMachine(RuleBasedStateMachine):
         assert self.chunks[lease.index].progress.done >= chunk.progress.done
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), how=st.sampled_from(["complete", "fail", "give up", "release"]))
+    @rule(data=st.data(), how=st.sampled_from(["complete", "fail", "give up", "release", "leave"]))
     def end_lease(self, data: st.DataObject, how: str) -> None:
         lease = data.draw(st.sampled_from(self.leases))
         chunk = self.chunks[lease.index]
@@ -152,8 +160,9 @@ class JobMachine(RuleBasedStateMachine):
             return
         if how == "complete":
             self.apply(work.complete(self.job, chunk, work.WorkReport("c"), work.NO_RESULTS, self.now))
-        elif how == "release":
-            self.apply(work.release(self.job, chunk, work.NOTHING_NEW, work.Release(), self.now))
+        elif how in ("release", "leave"):
+            release = work.Release(unheard=how == "leave")
+            self.apply(work.release(self.job, chunk, work.NOTHING_NEW, release, self.now))
         else:
             failure = work.Failure(WorkError("E"), 0.5, not_retryable=how == "give up")
             self.apply(work.fail(self.job, chunk, work.NOTHING_NEW, failure, self.all(), self.now))
@@ -186,6 +195,26 @@ class JobMachine(RuleBasedStateMachine):
             assert self.job.error is not None
             assert self.job.error.code == "TIMED_OUT"
 
+    @precondition(lambda self: self.job.state in (JobState.QUEUED, JobState.RUNNING))
+    @rule(data=st.data())
+    def retry_chunk(self, data: st.DataObject) -> None:
+        failed = [chunk for chunk in self.others() if chunk.state is ChunkState.FAILED]
+        if not failed:
+            return
+        before, chunk = self.job, data.draw(st.sampled_from(failed))
+        self.apply(lifecycle.retry(before, self.all(), [chunk.index], "caller", "", self.now))
+        again = self.chunks[chunk.index]
+        assert (again.state, again.max_attempts - again.attempt) == (
+            ChunkState.PENDING,
+            before.spec.retry_policy.max_attempts,
+        )
+        assert (self.job.state, self.job.retry_count, self.job.progress) == (
+            before.state,
+            before.retry_count,
+            before.progress,
+        )
+        assert (self.job.first_failure is None) == (len(failed) == 1)
+
     @precondition(lambda self: self.job.state in (JobState.FAILED, JobState.CANCELLED))
     @rule(named=st.sets(st.integers(0, 39), max_size=3))
     def retry(self, named: set[int]) -> None:
@@ -202,6 +231,22 @@ class JobMachine(RuleBasedStateMachine):
         self.apply(step)
         assert self.job.state is JobState.QUEUED
         assert kept == {c.index for c in self.others() if c.state is ChunkState.COMPLETED}
+
+    @invariant()
+    def every_attempt_is_known_as_it_ended(self) -> None:
+        for index, chunk in self.chunks.items():
+            latest = latest_attempt(chunk)
+            known = [*self.earlier[index], *([latest] if latest else [])]
+            assert [one.number for one in known] == list(range(1, len(known) + 1))
+            assert all(one.outcome and (one.end_time or 0) >= (one.start_time or 0) for one in self.earlier[index])
+            assert [one.outcome is None for one in known[-1:]] in ([], [chunk.state is ChunkState.PROCESSING])
+            if chunk.state in (ChunkState.COMPLETED, ChunkState.FAILED):
+                ends = OUTCOMES_OF[chunk.state]
+                assert latest is not None
+                assert latest.outcome in ends
+            assert chunk.attempt <= chunk.attempt_number + (latest is None)
+        bound = max_kept_attempts(len(self.chunks))
+        assert self.job.kept_attempts == sum(min(len(one), bound) for one in self.earlier.values())
 
     @invariant()
     def counts_are_those_of_the_chunks(self) -> None:

@@ -3,25 +3,47 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from jobledger_service.core.model.job import Counts, Job, JobProgress, JobSpec
-from jobledger_service.core.model.slots import LIMIT_REFRESH_INTERVAL, scope_of
+from jobledger_service.core.model.counts import Counts
+from jobledger_service.core.model.job import Job, JobProgress, JobSpec
+from jobledger_service.core.model.slots import LimitScope, limit_key, scope_of, scope_of_key
 from jobledger_service.features.limits.rules import (
     Limit,
     admitted,
     counted_limits,
-    limits_over,
-    needs_update,
+    in_force,
+    keys_over,
     released,
+    scopes_over,
 )
 from msgspec.structs import replace
 
 SCOPES = ("kind:k", "label:a=1", "label:b=1")
+EACH = ("each:a", "each:b")
+
+labels = st.text(st.characters(exclude_characters="=", exclude_categories=["Cs"]), min_size=1)
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+scopes = (
+    st.builds(LimitScope, kind=texts.filter(bool))
+    | st.builds(LimitScope, label=labels, value=texts)
+    | st.builds(LimitScope, label=labels)
+)
+
+
+@given(scopes)
+def test_each_scope_has_one_text(scope: LimitScope):
+    assert scope_of(scope.text) == scope
+    assert scope_of_key(limit_key("me", scope)) == scope
+
+
+def test_a_job_is_under_the_limits_of_its_kind_and_of_the_labels_that_it_names():
+    spec = JobSpec("me", "j", "k", b"", limited_labels=("user", "gone"))
+    keys = ["me/kind:k", "me/label:user=a=b/each:c", "me/each:user"]
+    assert keys_over(spec, {"user": "a=b/each:c", "team": "x"}) == keys
 
 
 def job(number: int, *labels: str) -> Job:
-    return Job(
-        JobSpec("me", f"j{number}", "k", b""), JobProgress(1), Counts(pending=1), 1, labels=dict.fromkeys(labels, "1")
-    )
+    spec = JobSpec("me", f"j{number}", "k", b"", limited_labels=labels)
+    return Job(spec, JobProgress(1), Counts(pending=1), 1, labels=dict.fromkeys(labels, "1"))
 
 
 class SlotMachine(RuleBasedStateMachine):
@@ -29,12 +51,17 @@ class SlotMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.limits = {one.key: one for one in (Limit("me", scope, None) for scope in SCOPES)}
+        self.limits = {one.key: one for one in (Limit("me", scope, None, is_set=False) for scope in (*SCOPES, *EACH))}
         self.jobs: list[Job] = []
         self.made = 0
 
     def over(self, one: Job) -> list[Limit]:
-        return [self.limits[key] for key in limits_over(one)]
+        found = []
+        for scope in scopes_over(one.spec, one.labels):
+            each = scope.each and self.limits[limit_key("me", scope.each)]
+            limit = in_force(self.limits[limit_key("me", scope)], each, "me", scope)
+            found += [limit] if limit else []
+        return found
 
     def counted(self, before: Job | None, after: Job | None) -> None:
         for sign, one in ((-1, before), (1, after)):
@@ -49,8 +76,9 @@ class SlotMachine(RuleBasedStateMachine):
         new = job(self.made, *sorted(labels))
         after = admitted(new, self.over(new))
         for key in after.slots:
-            limit = self.limits[key]
-            assert limit.max_running is None or (limit.running < limit.max_running and not limit.waiting)
+            limit = next(one for one in self.over(new) if one.key == key)
+            assert limit.running < limit.max_running
+            assert not limit.waiting
         self.counted(None, after)
         self.jobs.append(after)
 
@@ -72,17 +100,21 @@ class SlotMachine(RuleBasedStateMachine):
             self.counted(None, after)
             self.jobs[self.jobs.index(one)] = after
 
-    @rule(scope=st.sampled_from(SCOPES), limit=st.none() | st.integers(0, 3))
+    @rule(scope=st.sampled_from((*SCOPES, *EACH)), limit=st.none() | st.integers(0, 3))
     def move(self, scope: str, limit: int | None) -> None:
         key = f"me/{scope}"
-        self.limits[key] = replace(self.limits[key], max_running=limit)
+        self.limits[key] = replace(self.limits[key], max_running=limit, is_set=limit is not None)
 
     @invariant()
-    def a_job_has_all_slots_or_none(self) -> None:
+    def a_job_has_slots_or_waits_for_one(self) -> None:
         for one in self.jobs:
-            assert bool(one.slots) != bool(one.parked_for)
-            assert not one.slots or one.slots == limits_over(one)
-            assert not one.parked_for or one.parked_for in limits_over(one)
+            keys = {limit_key("me", scope) for scope in scopes_over(one.spec, one.labels)}
+            assert not (one.slots and one.parked_for)
+            assert keys >= {*counted_limits(one)}
+
+    @invariant()
+    def a_limit_for_each_value_counts_nothing(self) -> None:
+        assert not any(self.limits[f"me/{scope}"].used for scope in EACH)
 
     @invariant()
     def counts_are_those_of_the_jobs(self) -> None:
@@ -99,7 +131,7 @@ limits = st.builds(
     Limit,
     st.just("me"),
     st.sampled_from(SCOPES),
-    max_running=st.none() | st.integers(0, 3),
+    max_running=st.integers(0, 3),
     running=st.integers(0, 4),
     waiting=st.integers(0, 2),
 )
@@ -108,7 +140,7 @@ limits = st.builds(
 @given(st.lists(limits, max_size=3, unique_by=lambda limit: limit.key))
 def test_a_job_is_admitted_where_every_limit_has_a_slot_and_nobody_waits(over: list[Limit]):
     after = admitted(job(1), over)
-    open_ = [limit.max_running is None or (limit.running < limit.max_running and not limit.waiting) for limit in over]
+    open_ = [limit.running < limit.max_running and not limit.waiting for limit in over]
     assert after.slots == (tuple(limit.key for limit in over) if all(open_) else ())
     assert after.parked_for == next((limit.key for limit, is_open in zip(over, open_, strict=True) if not is_open), "")
 
@@ -116,22 +148,6 @@ def test_a_job_is_admitted_where_every_limit_has_a_slot_and_nobody_waits(over: l
 @given(st.lists(limits, max_size=3, unique_by=lambda limit: limit.key))
 def test_a_job_that_waited_is_admitted_where_every_limit_has_a_slot_regardless_of_who_waits(over: list[Limit]):
     after = admitted(replace(job(1), parked_for="me/kind:k"), over)
-    full = next(
-        (limit.key for limit in over if limit.max_running is not None and limit.running >= limit.max_running), ""
-    )
+    full = next((limit.key for limit in over if limit.running >= limit.max_running), "")
     assert after.parked_for == full
     assert after.slots == (() if full else tuple(limit.key for limit in over))
-
-
-def test_a_limit_that_a_job_brings_along_moves_no_operators_and_none_that_was_just_set():
-    brought = Limit("me", "kind:k", 2, by_job=True, set_time=0)
-    operators = Limit("me", "kind:k", 1)
-    assert needs_update(brought, None, 0)
-    assert needs_update(brought, replace(operators, max_running=None), 0), "it bounds nothing"
-    assert not needs_update(brought, operators, 0)
-    assert not needs_update(brought, brought, LIMIT_REFRESH_INTERVAL)
-    assert needs_update(brought, brought, LIMIT_REFRESH_INTERVAL + 1), (
-        "now and then it is noted that it is still brought along"
-    )
-    assert needs_update(replace(brought, max_running=3), brought, 1)
-    assert scope_of(brought.key) == "kind:k"

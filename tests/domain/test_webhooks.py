@@ -52,6 +52,13 @@ def test_one_commit_may_report_a_whole_life_in_order():
     assert event_types(life[2:4], progressed=False) == []
 
 
+def test_another_run_is_an_event_and_a_chunk_that_goes_again_within_a_run_is_none():
+    again = change(ChangeType.RETRIED, JobState.FAILED, JobState.QUEUED)
+    within = change(ChangeType.RETRIED, JobState.RUNNING, JobState.RUNNING)
+    assert event_types([again], progressed=False) == [WebhookEventType.JOB_RETRIED]
+    assert event_types([within], progressed=False) == []
+
+
 def test_the_schedule_is_the_one_of_the_document():
     rules, now, tries, times = schedule(5 * SECOND, DAY), 0, 0, [0]
     while (again := rules.next(tries := tries + 1, 0, replace(FAILED, time=now), jitter_sample=0.5)) is not None:

@@ -30,7 +30,7 @@ from jobledger_client._status import error_from_call
 from examples.audio_mixing.__main__ import in_work, make_stems, start
 from examples.audio_mixing.mix import HEADROOM, LOUDEST, aligned, load, mastered, mixed
 from examples.audio_mixing.page import Shown, shown
-from examples.audio_mixing.submit import AT_ONCE, KIND, STAGES, submit
+from examples.audio_mixing.submit import AT_ONCE, KIND, STAGES, limit, submit
 from examples.bucket import Bucket, read
 from tests.conftest import StartServer
 from tests.examples.answers import answer_of, assert_no_local_paths
@@ -83,6 +83,7 @@ def files(server: Server, stack: ExitStack, folder: Path) -> Bucket:
 def played(caller: JobClient, files: Bucket) -> tuple[list[str], int]:
     """Return the jobs of five mixes that have ended, and how many were in work at the most."""
     cursor = caller.list_jobs(page_size=1).page().cursor
+    limit(caller)
     jobs = [submit(caller, song, make_stems(files, song, 0.5)).job_id for song in SONGS]
     return jobs, max(in_work(caller, cursor, len(jobs)))
 
@@ -218,7 +219,8 @@ def test_the_stages_are_timed_in_the_order_of_the_plan(played: tuple[list[str], 
 
 def test_a_mix_that_waits_is_queued_and_shows_its_place(caller: JobClient):
     kind = "audio.mix.elsewhere"
-    jobs = [caller.create_job(kind, stages=STAGES, limits={"kind": AT_ONCE}).job for _ in range(AT_ONCE + 2)]
+    limit(caller, kind)
+    jobs = [caller.create_job(kind, stages=STAGES).job for _ in range(AT_ONCE + 2)]
     pages = [shown(caller.get_job(job.job_id)) for job in jobs]
     assert [page["place"] for page in pages] == [None, None, 1, 2]
     nothing = Shown(state="queued", stage="", percent=0, message="", place=None, result_url=None, error=None)

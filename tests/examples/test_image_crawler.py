@@ -16,7 +16,7 @@ from examples.image_crawler import tree
 from examples.image_crawler.__main__ import start, totals_of
 from examples.image_crawler.broker import MISSING, program
 from examples.image_crawler.crawl import Totals, crawl
-from examples.image_crawler.submit import submit
+from examples.image_crawler.submit import retry_chunk, submit
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 from tests.support.states import CHUNK_FAILED, CHUNK_PENDING, COMPLETED, FAILED, LEASE_LOST, OK, summary
@@ -127,6 +127,17 @@ class TestTroubleToday:
         caller.wait(job_id, timeout=CALL_TIMEOUT)
         job = caller.get_job(job_id)
         assert (job.state, [chunk.attempt for chunk in job.chunks]) == (COMPLETED, [1, 3])
+
+    def test_a_failed_chunk_goes_again_while_the_crawl_runs(self, caller: JobClient):
+        job_id = caller.create_job("crawl.one_chunk", item_count=1_000).job.job_id
+        broken, other = caller.leases.claim_chunks(["crawl.one_chunk"], worker="hand", max_chunks=2)
+        failure = ChunkFailure(lease_token=broken.lease.token, error=WorkError(code="BROKEN"), not_retryable=True)
+        caller.leases.fail_chunks([failure])
+        job = retry_chunk(caller, job_id, 0)
+        assert summary(job) == {"total": 2, "pending": 1, "processing": 1}
+        [again] = caller.leases.claim_chunks(["crawl.one_chunk"], worker="hand")
+        caller.leases.complete_chunks([again.lease.token, other.lease.token])
+        assert (again.chunk.index, caller.get_job(job_id).state) == (0, COMPLETED)
 
     def test_a_silent_worker_has_a_time_out(self, caller: JobClient):
         job_id = caller.create_job("crawl.silent", item_count=10, retry_policy=AT_ONCE).job.job_id

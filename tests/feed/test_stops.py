@@ -1,6 +1,7 @@
 """Streams of stopped jobs: each names what ended leases of its owner and kinds, and no other change."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.entry import Entry
 from msgspec.structs import replace
@@ -33,7 +35,10 @@ class Streams:
         self.closing = asyncio.Event()
 
     def open(self, owner: str = "alice", *kinds: str) -> StopSubscription:
-        opened = StopSubscription(owner, frozenset(kinds), self.closing, unsubscribe=self.all.remove)
+        return self.open_for([owner], *kinds)
+
+    def open_for(self, owners: Sequence[str], *kinds: str) -> StopSubscription:
+        opened = StopSubscription(owners, frozenset(kinds), self.closing, unsubscribe=self.all.remove)
         self.all.add(opened)
         return opened
 
@@ -53,6 +58,22 @@ def changed(
         return None if state is None else FilterFields.of(replace(created.job, state=state))
 
     return replace(entry(1), job_key=f"{owner}/{job}", before=fields(before), after=fields(after))
+
+
+async def test_a_stream_of_several_owners_names_the_jobs_of_each(streams: Streams):
+    of_all, of_two = streams.open_for([ALL_OWNERS], "a"), streams.open_for(["alice", "bob"], "a")
+    for stream in of_all, of_two:
+        assert (await stream.next(0)).check_all
+    for number, owner in enumerate(("alice", "bob", "carol")):
+        streams.all.publish(changed(JobState.RUNNING, JobState.CANCELLING, owner, job=f"j{number}"))
+        streams.all.publish(changed(JobState.RUNNING, JobState.CANCELLING, owner, kind="b", job="other"))
+    assert await of_all.next(0) == Stops(("j0", "j1", "j2"))
+    assert await of_two.next(0) == Stops(("j0", "j1"))
+    assert (len(streams.all), streams.counts.wakeups) == (2, 5)
+    streams.all.check_all()
+    for stream in of_all, of_two:
+        stream.close()
+    assert (len(streams.all), [*streams.all]) == (0, [])
 
 
 async def test_a_stream_begins_with_all_leases_and_then_names_each_job_once(streams: Streams):

@@ -51,6 +51,8 @@ class Chunk:
     task_id: str = ""
     holder: "Lease | None" = None
     ended: str = ""
+    tries: list[list[object]] = field(default_factory=list)
+    """The task and the outcome of each attempt; of one that lasts, the outcome is empty."""
 
     @property
     def work(self) -> float:
@@ -189,6 +191,7 @@ class Ledger:
     def _lease(self, job: Job, chunk: Chunk, task_id: str) -> Lease:
         chunk.state, chunk.percent, chunk.ended, chunk.task_id = CHUNK_PROCESSING, 0, "", task_id
         chunk.attempt += 1
+        chunk.tries.append([task_id, ""])
         chunk.holder = Lease(job, chunk)
         if job.state == QUEUED:
             job.state = RUNNING
@@ -219,6 +222,7 @@ class Ledger:
         if not lease.holds(owner):
             return LEASE_LOST, ChunkState.CHUNK_STATE_UNSPECIFIED
         chunk.percent, chunk.ended = max(chunk.percent, percent), kind
+        chunk.tries[-1][1] = {"complete": "COMPLETED", "fail": "FAILED", "release": "RELEASED"}[kind]
         _sum_up(job)
         stopping = job.state == CANCELLING
         match kind:
@@ -251,14 +255,17 @@ class Ledger:
         return CancelOutcome.CANCEL_OUTCOME_CANCELLED if ended else CancelOutcome.CANCEL_OUTCOME_REQUESTED
 
     def retry(self, owner: str, job_id: str, indexes: Sequence[int]) -> Job:
-        """Begin another run."""
+        """Begin another run, or run failed chunks of this one again."""
         job = self.job(owner, job_id)
-        if job.state not in (FAILED, CANCELLED):
-            raise Refused("JOB_ENDED" if job.state == COMPLETED else "JOB_NOT_ENDED")
+        ended = job.state in ENDED
+        if job.state == COMPLETED:
+            raise Refused("JOB_ENDED")
+        if job.state == CANCELLING or not (ended or indexes):
+            raise Refused("JOB_NOT_ENDED")
         for index in indexes:
             if index >= len(job.chunks):
                 raise Refused("CHUNK_NOT_FOUND")
-            if job.chunks[index].state == CHUNK_COMPLETED:
+            if job.chunks[index].state not in ((CHUNK_FAILED, CHUNK_CANCELLED) if ended else (CHUNK_FAILED,)):
                 raise Refused("NOTHING_TO_RETRY")
         again = [
             chunk for chunk in job.in_states((CHUNK_FAILED, CHUNK_CANCELLED)) if not indexes or chunk.index in indexes
@@ -271,8 +278,9 @@ class Ledger:
         with self._commit([job]):
             for chunk in again:
                 chunk.state, chunk.max_attempts = CHUNK_PENDING, chunk.attempt + job.attempts
-            job.state, job.percent, job.cancel_reason = QUEUED, 0, ""
-            job.retry_count += 1
+            if ended:
+                job.state, job.percent, job.cancel_reason = QUEUED, 0, ""
+                job.retry_count += 1
             job.error_of = next((chunk.index for chunk in job.in_states((CHUNK_FAILED,))), None)
             _sum_up(job)
         return job
@@ -305,7 +313,8 @@ def _mark(job: Job) -> tuple[object, ...]:
 
 def _stop(chunks: Iterable[Chunk]) -> None:
     for chunk in chunks:
-        chunk.ended = "" if chunk.state == CHUNK_PROCESSING else chunk.ended
+        if chunk.state == CHUNK_PROCESSING:
+            chunk.ended, chunk.tries[-1][1] = "", "CANCELLED"
         chunk.state = CHUNK_CANCELLED
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from jobledger.v1 import job_service_pb2 as jobs_pb
 from jobledger.v1 import worker_service_pb2 as work_pb
+from jobledger.v1.chunk_pb2 import AttemptOutcome
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
 from jobledger.v1.job_pb2 import Job as Shown
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
@@ -45,6 +46,7 @@ CHUNK_STATES = {
     "failed": CHUNK_FAILED,
     "cancelled": CHUNK_CANCELLED,
 }
+OUTCOMES = {number: name.removeprefix("ATTEMPT_OUTCOME_") for name, number in AttemptOutcome.items()} | {0: ""}
 Stub = Callable[..., Any]
 
 owners = st.sampled_from(OWNERS)
@@ -280,6 +282,26 @@ class LedgerMachine(RuleBasedStateMachine):
         job_id = self._job(number).job_id
         with self._as_expected(lambda: self.ledger.delete(owner, job_id, force=force)):
             self._call(owner, "DeleteJob", jobs_pb.DeleteJobRequest(job_id=job_id, force=force))
+
+    @precondition(lambda self: self.requests)
+    @rule(owner=owners, number=numbers)
+    def list_attempts(self, owner: str, number: int) -> None:
+        """List the attempts at a job's chunks, page by page, and find the job by the task of each."""
+        job_id = self._job(number).job_id
+        with self._as_expected(lambda: self.ledger.job(owner, job_id)) as job:
+            listed, token = [], ""
+            while True:
+                request = jobs_pb.ListAttemptsRequest(job_id=job_id, page_size=3, page_token=token)
+                page = self._call(owner, "ListAttempts", request)
+                listed += page.attempts
+                if not (token := page.next_page_token):
+                    break
+            found = [(one.chunk_index, one.number, one.task_id, OUTCOMES[one.outcome]) for one in listed]
+            tries = {chunk.index: list(enumerate(chunk.tries, 1))[-20:] for chunk in job.chunks}
+            assert found == [(index, n, task, how) for index, of in tries.items() for n, (task, how) in of]
+            for task_id in {task_id for _, _, task_id, _ in found if task_id}:
+                request = jobs_pb.ListJobsRequest(filter={"kinds": self.kinds, "task_id": task_id}, page_size=500)
+                assert job_id in [one.job_id for one in self._call(owner, "ListJobs", request).jobs]
 
     @rule(
         owner=owners,

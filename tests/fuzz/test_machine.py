@@ -25,6 +25,7 @@ def test_the_service_is_as_its_model_through_long_lives(callers: dict[str, Owner
     drive(callers, number=2, examples=40, steps=50)
 
 
+@pytest.mark.one_store("it is the model that is tested here")
 def test_a_service_that_differs_from_its_model_is_found(callers: dict[str, Owner], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Ledger, "waiting", lambda self, owner, kinds: [])
     with pytest.raises(AssertionError):

@@ -9,7 +9,7 @@ from jobledger.v1.chunk_pb2 import Artifact, ChunkState, WorkError
 from jobledger.v1.event_pb2 import CHANGE_TYPE_IMPORTED
 from jobledger.v1.import_service_pb2 import ImportedChunk, ImportedJob, ImportJobsRequest, ImportJobsResponse
 from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
-from jobledger.v1.job_service_pb2 import CreateJobRequest, JobLimit, ListJobEventsRequest, RetryJobRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest, ListJobEventsRequest, RetryJobRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid
@@ -99,7 +99,7 @@ async def test_importing_again_changes_nothing_and_other_content_is_refused(api:
 BROKEN_JOBS = {
     "job.job_id": {"job_id": ""},
     "job.request_id": {"job": {"request_id": "r"}},
-    "job.limits": {"job": {"limits": [JobLimit(max_running=1)]}},
+    "job.limited_labels": {"job": {"labels": {"a": "b"}, "limited_labels": ["a"]}},
     "job.validate_only": {"job": {"validate_only": True}},
     "job.unique_key": {"job": {"unique_key": "k"}},
     "job.on_conflict": {"job": {"on_conflict": 1}},

@@ -177,7 +177,7 @@ async def test_what_breaks_a_rule_is_named(api: Api, fields: dict[str, object], 
 
 
 async def test_a_stream_that_is_not_read_keeps_a_bounded_number_of_jobs_and_reports_that_there_were_more():
-    subscription = StopSubscription("alice", frozenset(), asyncio.Event(), unsubscribe=lambda _: None)
+    subscription = StopSubscription(["alice"], frozenset(), asyncio.Event(), unsubscribe=lambda _: None)
     assert (await subscription.next(BOUND)).check_all
     for n in range(MAX_JOBS):
         subscription.add(f"j{n}")

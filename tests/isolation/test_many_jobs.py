@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,10 +16,10 @@ from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.commands import (
     CancelJob,
     CreateJob,
+    EndOverdue,
     ExpireLeases,
     FailChunks,
     RemoveExpired,
-    StopOverdue,
     UpdateJob,
 )
 from jobledger_service.core.ledger.committer import Committer
@@ -26,7 +27,7 @@ from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
-from jobledger_service.core.model.slots import kind_scope
+from jobledger_service.core.model.slots import LimitScope
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NOTHING_NEW, Failure
 from jobledger_service.core.store.reads import View
@@ -82,7 +83,7 @@ def test_grace_periods_end_for_as_many_jobs_at_once_as_have_few_rows(ledger: Lar
         for begin in range(0, SIZE, 300):
             ledger.claim(f"job-{n}", range(begin, begin + 300))
         ledger.do(CancelJob(ALICE, f"job-{n}", Cancellation(0), "caller"))
-    assert steps(ledger, StopOverdue, keys(3)) == [2, 1]
+    assert steps(ledger, lambda some: EndOverdue(some, 0), keys(3)) == [2, 1]
     assert [ledger.job(f"job-{n}").state for n in range(3)] == [JobState.CANCELLED] * 3
 
 
@@ -111,11 +112,11 @@ def test_a_call_that_fails_chunks_of_many_jobs_stops_them_in_several_commits_and
 
 
 def test_slots_are_granted_to_as_many_jobs_at_once_as_have_few_rows(ledger: LargeLedger):
-    ledger.do(SetLimit(ALICE, kind_scope("k"), 0))
+    ledger.do(SetLimit(ALICE, LimitScope(kind="k"), 0))
     for n in range(5):
         ledger.create(f"job-{n}", [1] * SIZE)
         assert ledger.job(f"job-{n}").parked_for
-    ledger.do(SetLimit(ALICE, kind_scope("k"), None))
+    ledger.do(SetLimit(ALICE, LimitScope(kind="k"), None))
     rows = []
     left = keys(5)
     while left:
@@ -146,7 +147,8 @@ async def test_an_import_goes_in_steps_another_owner_lands_between_them_and_a_re
 
     committer = Committer(ledger.executor, committed, bounds=PATIENT)
     running = asyncio.create_task(committer.run())
-    service = ImportService(committer, RequestContext(lambda: ledger.now, lambda: 0.5, (), ledger.reads.epoch))
+    context = RequestContext(lambda: ledger.now, lambda: 0.5, (), ledger.reads.epoch)
+    service = ImportService(committer, context, lambda: str(uuid4()))
 
     async def requests() -> AsyncIterator[ImportJobsRequest]:
         yield ImportJobsRequest(jobs=[imported(f"job-{n}") for n in range(7)])

@@ -70,8 +70,9 @@ def test_what_is_received_and_what_waits_and_what_is_written_are_together_within
 ):
     in_flight = InFlight(100, setting, message, Shares, lambda _: None, begin_call, 1.0)
     waiting = in_flight.bytes.limit + in_flight.bytes.reserve
-    assert waiting >= setting // 2
-    assert waiting + in_flight.places * HARD * message + setting // WRITTEN <= setting
+    assert waiting >= setting * 3 // 8
+    received = (in_flight.places + in_flight.stream_places) * HARD * message
+    assert waiting + received + setting // WRITTEN <= setting
 
 
 def test_a_batch_is_within_its_part_of_the_default():

@@ -5,14 +5,13 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
-from jobledger.v1.limit_service_pb2 import SetLimitRequest
-from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
@@ -32,27 +31,29 @@ from jobledger_service.features.statistics.feature import statistics
 from jobledger_service.features.usage.feature import day_of
 from jobledger_service.features.usage.store import SqlUsageStore
 from jobledger_service.features.webhooks.feature import webhooks
+from jobledger_service.features.workers.feature import workers
 from jobledger_service.settings import Settings
 from sqlalchemy import func, select
 
 from tests.bulk.runs import ended
 from tests.docs.documents import ROOT
 from tests.support.api import fresh_kind
-from tests.support.keys import CALLER, KeyedApi
+from tests.support.keys import ADMIN, CALLER, KeyedApi
+from tests.support.limits import each_scope, kind_scope, set_limit
 from tests.support.states import COMPLETED
 
 from .conftest import Tenants
 
 DAY = 86_400
 """Seconds."""
-FORGETTING = {"retention", "limit retention", "key retention", "statistics", "webhook retention"}
+FORGETTING = {"retention", "limit retention", "key retention", "statistics", "webhook retention", "worker retention"}
 LEFT = {
     "ledger": 1,
     "webhook_checkpoint": 1,
     "webhooks": 2,
-    "limits": 1,
+    "limits": 3,
     "running_totals": 2,
-    "api_keys": 4,
+    "api_keys": 6,
 }
 """What is left for ever, of two owners: what operators and owners made and did not take away, and a total of each."""
 
@@ -77,8 +78,14 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
     api, kind = await tenants.api(owner), fresh_kind()
     hook = CreateWebhookRequest(url="http://127.0.0.1:1024/", event_types=[WEBHOOK_EVENT_TYPE_JOB_CREATED])
     await WebhookServiceStub(api.channel).CreateWebhook(hook)
+    admin = KeyedApi(tenants.server.target, (await tenants.admin.make(ADMIN, owner=owner)).token)
+    await set_limit(admin, each_scope("user"), 1)
+    await admin.channel.close()
+    await api.create(kind)
+    await api.fail(*await api.claim(kind), retry_delay=timedelta(0))
+    await api.complete(*await api.claim(kind))
     for n in range(2):
-        job = await api.create(kind, request_id=f"r{n}", limits=[{"max_running": 5}])
+        job = await api.create(kind, request_id=f"r{n}", labels={"user": str(n)}, limited_labels=["user"])
         await api.complete(*await api.claim(kind), output={"x": n}, job_output={"x": n})
     await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
     await api.create(kind, unique_key="one")
@@ -105,12 +112,11 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
         new_id=lambda: str(uuid4()),
         sample_jitter=lambda: 0.5,
         random_bytes=bytes,
-        monotonic=time.monotonic,
         on_deletion=lambda *_: ArtifactsResult(),
         families=[expire_times(Retention()), *(make(database.dialect) for make in (limits_family, statistics_family))],
         rate_limiter=None,
     )
-    features = [make(kernel) for make in (access, limits, retention, statistics, webhooks)]
+    features = [make(kernel) for make in (access, limits, retention, statistics, webhooks, workers)]
     running = asyncio.create_task(kernel.committer.run())
     yield [one for feature in features for one in feature.duties if one.name in FORGETTING]
     kernel.committer.close()
@@ -129,7 +135,7 @@ async def test_what_is_kept_for_a_time_goes_from_each_table(store: str, tmp_path
     gone = await tenants.admin.make(CALLER, owner="bob")
     await tenants.admin.admin.RevokeApiKey(RevokeApiKeyRequest(key_id=gone.api_key.key_id))
     last = await tenants.api("alice")
-    await LimitServiceStub(tenants.admin.channel).SetLimit(SetLimitRequest(scope="kind:some", max_running=1))
+    await set_limit(tenants.admin, kind_scope("some"), 1)
     assert len({api.token for api in (*apis, last)}) == 3
     await tenants.close()
     with closing(open_database(tenants.server.database)) as database:

@@ -16,7 +16,7 @@ from jobledger_service.core.ledger.commands import (
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState, JobState
-from jobledger_service.core.model.work import WorkReport
+from jobledger_service.core.model.work import NO_RESULTS, WorkReport
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.databases import new_database
@@ -47,7 +47,7 @@ def beat(ledger: LargeLedger, lease: object, duration: int | None = None) -> Lea
 
 
 def complete(ledger: LargeLedger, lease: object, received: int) -> LeaseStatus:
-    [answer] = ledger.do(CompleteChunks(ALICE, [(lease, WorkReport("c"), "")], received=received))
+    [answer] = ledger.do(CompleteChunks(ALICE, [(lease, WorkReport("c"), NO_RESULTS)], received=received))
     return answer.status
 
 

@@ -13,8 +13,9 @@ from jobledger_service.core.ledger.commands import ClaimChunks, ClaimedChunk, Co
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Claim
-from jobledger_service.core.store.reads import View
+from jobledger_service.core.model.owners import Owners
+from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Claim, Release
+from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, View
 
 from tests.support.bounds import BOUND
 from tests.support.ledger import PATIENT, Ledger, create
@@ -101,6 +102,21 @@ async def test_a_claim_that_is_woken_by_two_queues_leaves_the_other_wake_up_to_o
         assert sorted(got) == ["k", "l"]
 
 
+@pytest.mark.parametrize("owners", [Owners(all=True), Owners(frozenset(["me", "you"]))], ids=["all", "named"])
+async def test_a_claim_for_several_owners_is_woken_by_each_and_by_no_other_kind(ledger: Ledger, owners: Owners):
+    async with running(ledger) as opened:
+        fleet = ClaimChunks("fleet", ("k",), 1, Claim("worker", MINUTE), served=owners)
+        other = ClaimChunks("fleet", ("l",), 1, Claim("worker", MINUTE), served=Owners(frozenset(["her"])))
+        commits: list[int] = []
+        waiting, untouched = await opened.waiting(fleet, other)
+        opened.on_commit = lambda commit: commits.append(len(commit.ready))
+        await opened.committer.submit(job_of("k"))
+        [claimed] = await waiting
+        assert claimed.job.spec.owner == "me"
+        assert commits == [2, 0], "the claim of others has not looked again"
+        untouched.cancel()
+
+
 async def test_as_many_claims_are_woken_as_there_are_chunks(ledger: Ledger):
     async with running(ledger) as opened:
         tasks = await opened.waiting(*[claim() for _ in range(5)])
@@ -119,6 +135,10 @@ async def test_chunks_that_were_claimed_for_a_caller_who_left_are_given_back_and
         opened.on_commit = lambda _: None
         staying = await opened.begin(claim(limit=3))
         assert [(one.chunk.index, one.chunk.attempt) for one in staying] == [(0, 1), (1, 1), (2, 1)]
+    wanted = AttemptsWanted("me/k-3", None, "", AttemptPlace(-1, 0), 10)
+    attempts = ledger.reads.list_attempts(wanted)
+    assert attempts is not None
+    assert [(one.chunk_index, one.number, one.outcome) for one in attempts.attempts] == [(n, 1, None) for n in range(3)]
     read = ledger.reads.read_jobs(["me/k-3"], View.BASIC).jobs["me/k-3"]
     assert shown_job(read)[0].chunks_summary.processing == 3
 
@@ -147,7 +167,7 @@ async def test_claims_that_leave_at_any_time_keep_nothing(ledger: Ledger):
             for task in leaving:
                 task.cancel()
             got = [one for task in leaving for one in await _result(task)]
-            opened.claims.release("me", got, "answered")  # what was answered before it could be cancelled
+            opened.claims.release(got, Release("answered"))  # what was answered before it could be cancelled
         await opened.claims.settle()
         staying = await opened.begin(claim(limit=60))
         assert {one.chunk.attempt for one in staying} == {1}
@@ -159,3 +179,46 @@ async def _result(task: Task) -> list[ClaimedChunk]:
         return await task
     except asyncio.CancelledError:
         return []
+
+
+async def test_leases_of_a_claim_with_a_request_id_wait_for_its_repetition(ledger: Ledger):
+    async with running(ledger) as opened:
+        await opened.committer.submit(job_of("k", chunks=3))
+        request = ClaimChunks("me", ("k",), 2, Claim("worker", MINUTE), request_id="once")
+        left = opened.begin(request)
+        opened.on_commit = lambda commit: left.cancel() and None if commit.touched else None
+        assert await _result(left) == []
+        opened.on_commit = lambda _: None
+        repeated, other = await opened.begin(request), await opened.begin(claim(limit=3))
+        assert [(one.chunk.index, one.chunk.attempt, one.chunk.fence) for one in repeated] == [(0, 1, 1), (1, 1, 1)]
+        assert [one.chunk.index for one in other] == [2]
+        await opened.claims.settle()
+        again = await opened.begin(request)
+        assert [one.lease for one in again] == [one.lease for one in repeated], "what was heard of is not released"
+
+
+async def test_leases_that_nobody_asks_for_again_are_released_without_an_attempt(ledger: Ledger):
+    async with running(ledger) as opened:
+        await opened.committer.submit(job_of("k", chunks=2))
+        request = ClaimChunks("me", ("k",), 2, Claim("worker", MINUTE), request_id="once")
+        left = opened.begin(request)
+        opened.on_commit = lambda commit: left.cancel() and None if commit.touched else None
+        assert await _result(left) == []
+        opened.on_commit = lambda _: None
+        await opened.claims.settle()
+        for _ in range(2):
+            anew = await opened.begin(request)
+            assert [(one.chunk.index, one.chunk.attempt, one.chunk.fence) for one in anew] == [(0, 1, 2), (1, 1, 2)]
+
+
+async def test_leases_that_nothing_extends_are_not_kept_for_a_repetition(ledger: Ledger):
+    async with running(ledger) as opened:
+        spec = JobSpec("me", "short", "k", b"", attempt_timeout=MINUTE // 2)
+        await opened.committer.submit(CreateJob(NewJob(spec, [0]), "caller"))
+        request = ClaimChunks("me", ("k",), 1, Claim("worker", MINUTE), request_id="once")
+        left = opened.begin(request)
+        opened.on_commit = lambda commit: left.cancel() and None if commit.touched else None
+        assert await _result(left) == []
+        opened.on_commit = lambda _: None
+        [anew] = await opened.begin(request)
+        assert (anew.chunk.attempt, anew.chunk.fence) == (1, 2)

@@ -5,8 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
+from jobledger_service.core.ledger.fleet_turns import MAX_FLEETS, MAX_TURNS, FleetTurns, Turns
 from jobledger_service.core.ledger.picking import FIRST_FETCH, ClaimQuery, pick
 from jobledger_service.core.model.chunk import Queue
+from jobledger_service.core.model.owners import Owners
+from jobledger_service.core.store.ready_owners import ReadyOwner, ReadyOwnersQuery
 from jobledger_service.core.store.writes import WaitingChunk
 
 KINDS = ("a", "b", "c")
@@ -88,3 +91,41 @@ def test_what_is_examined_grows_with_the_limits_and_not_with_their_square():
         found = pick(wanted, waiting.fetch, waiting.lock_free, shared=True)
         assert [len(picked.chunks) for picked in found] == [50] * 60
         assert waiting.looked_at <= 60 * FIRST_FETCH + 2 * 60 * 50
+
+
+def test_owners_take_turns_within_a_priority_and_over_all_claims_of_a_batch():
+    of_owner = {
+        "alice": [WaitingChunk(-5, 0, "alice/a", index) for index in range(50)],
+        "bob": [WaitingChunk(-5, 1, "bob/b", index) for index in range(2)],
+        "carol": [WaitingChunk(-7, 1, "carol/c", 0), WaitingChunk(-5, 1, "carol/d", 0)],
+    }
+    waiting = Waiting({(owner, "k"): some for owner, some in of_owner.items()})
+    query = ClaimQuery("fleet", ("k",), 2, owners=Owners(all=True))
+    order = {(7, "carol"): 0, (5, "bob"): 1, (5, "alice"): 2, (5, "carol"): 3}
+    turns = Turns([(owner, "k") for owner in of_owner], order, {})
+    assert query.fleet is not None
+    found = pick([query] * 4, waiting.fetch, waiting.lock_free, shared=False, turns={query.fleet: turns})
+    owners = [[key.partition("/")[0] for key, _ in picked.chunks] for picked in found]
+    assert owners == [["carol", "bob"], ["alice", "carol"], ["bob", "alice"], ["alice", "alice"]]
+    assert turns.last == {7: "carol", 5: "alice"}
+
+
+def test_turns_continue_after_the_owner_who_had_the_last_and_fleets_are_forgotten():
+    seen: list[ReadyOwnersQuery] = []
+
+    def find(query: ReadyOwnersQuery) -> list[ReadyOwner]:
+        seen.append(query)
+        return [ReadyOwner(5, "b", "k"), ReadyOwner(5, "a", "k"), ReadyOwner(4, "b", "k")]
+
+    turns, fleet = FleetTurns(), (Owners(all=True), ("k",))
+    [found] = turns.find([(fleet, 2), (fleet, 1)], find, shared=False).values()
+    assert (found.queues, seen[0].enough) == ([("b", "k"), ("a", "k")], 3)
+    assert found.order == {(5, "b"): 0, (5, "a"): 1, (4, "b"): 2}
+    found.record(5, "a")
+    found.record(3, "a")
+    turns.find([(fleet, 1_000)], find, shared=True)
+    assert (seen[1].last, seen[1].enough, seen[1].limit) == ({5: "a"}, MAX_TURNS, MAX_TURNS)
+    others = [((Owners(all=True), (f"k{number}",)), 1) for number in range(MAX_FLEETS)]
+    turns.find(others, find, shared=False)
+    turns.find([(fleet, 1)], find, shared=False)
+    assert not seen[-1].last

@@ -8,13 +8,13 @@ from jobledger_service.core.ledger.commands import ClaimChunks, CompleteChunks, 
 from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily, open_families
 from jobledger_service.core.ledger.undo import Undo
 from jobledger_service.core.model.chunk import Artifact, WorkError
-from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists
+from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import JobSpec, Stage
 from jobledger_service.core.model.leases import Lease
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.slots import JobLimit
+from jobledger_service.core.model.slots import LimitScope
 from jobledger_service.core.model.work import NO_RESULTS, Claim, Failure, WorkReport
 from jobledger_service.core.store.writing import Transaction, WriteStore
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
@@ -69,14 +69,14 @@ def limits(ledger: Ledger) -> list[Limit]:
 
 
 def test_a_batch_locks_jobs_then_families_by_rank_and_the_counter_last(ledger: Ledger):
-    ledger.executor.run([create("old"), SetLimit("me", "kind:k", 9)])
+    ledger.executor.run([create("old"), SetLimit("me", LimitScope(kind="k"), 9)])
     [lease] = claimed(ledger, "k")
     statements = Statements(ledger)
     spec = JobSpec("me", "service", "jobledger.bulk", b"same")
     ledger.executor.run(
         [
             CreateJob(NewJob(spec, [0]), "caller"),
-            SetLimit("me", "label:a=b", 1),
+            SetLimit("me", LimitScope(label="a", value="b"), 1),
             replace(create("new"), request_id="once"),
             CompleteChunks("me", [(lease, WorkReport("x"), NO_RESULTS)]),
         ]
@@ -124,7 +124,9 @@ def test_what_a_refused_command_did_to_slots_is_undone(ledger: Ledger):
     once = RetryPolicy(max_attempts=1)
     held = NewJob(JobSpec("me", "held", "k", b"", retry_policy=once), [0])
     planned = NewJob(JobSpec("me", "planned", "p", b"", stages=(Stage("known"),)), [0])
-    ledger.executor.run([SetLimit("me", "kind:k", 1), *(CreateJob(new, "caller") for new in (held, planned))])
+    ledger.executor.run(
+        [SetLimit("me", LimitScope(kind="k"), 1), *(CreateJob(new, "caller") for new in (held, planned))]
+    )
     ledger.executor.run([create("waits")])
     [first], [second] = claimed(ledger, "k"), claimed(ledger, "p")
     failures = [
@@ -139,14 +141,3 @@ def test_what_a_refused_command_did_to_slots_is_undone(ledger: Ledger):
     (_, granted), [commit] = ledger.executor.run([FailChunks("me", failures[:1]), GrantSlots(["me/waits"])])
     assert granted == (1, 1)
     assert [(one.running, one.waiting) for one in limits(ledger)] == [(1, 0)]
-
-
-def test_a_job_brings_its_own_limits_along_and_not_those_of_another_request_for_its_name(ledger: Ledger):
-    one, other = create("a", fingerprint=b"one"), create("a", fingerprint=b"other")
-    one = replace(one, new=replace(one.new, limits=(JobLimit("kind:k", 3),)))
-    other = replace(other, new=replace(other.new, limits=(JobLimit("kind:k", 7),)))
-    (_, refused), _ = ledger.executor.run([one, other])
-    assert isinstance(refused, JobAlreadyExists)
-    assert [(limit.scope, limit.max_running, limit.by_job, limit.running) for limit in limits(ledger)] == [
-        ("kind:k", 3, True, 1)
-    ]

@@ -6,8 +6,9 @@ from typing import Any
 from jobledger_service.core.ledger.commands import CreateJob
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.slots import JobLimit
+from jobledger_service.core.model.slots import LimitScope
 from jobledger_service.core.store.tables import limits
+from jobledger_service.features.limits.commands import SetLimit
 from jobledger_service.features.limits.store import LimitStore
 from sqlalchemy import event, update
 
@@ -19,10 +20,10 @@ def test_free_slots_are_found_in_turn_with_a_bounded_number_of_statements(store:
     with large_ledger(new_database(store, tmp_path)) as ledger:
         for owner, scopes in ((ALICE, 7), (BOB, 1)):
             for scope in range(scopes):
+                ledger.do(SetLimit(owner, LimitScope(kind=f"kind-{scope}"), 1))
                 for number in range(3):  # the first gets the slot
                     spec = JobSpec(owner, f"{scope}-{number}", f"kind-{scope}", b"same")
-                    limited = NewJob(spec, [1], limits=(JobLimit(f"kind:kind-{scope}", 1),))
-                    ledger.do(CreateJob(limited, "caller"))
+                    ledger.do(CreateJob(NewJob(spec, [1]), "caller"))
         with ledger.database.write() as connection:
             connection.execute(update(limits).values(max_running=3))
         statements: list[str] = []

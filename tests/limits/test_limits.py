@@ -11,42 +11,25 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import (
     CreateJobRequest,
     DeleteJobRequest,
-    JobLimit,
     ListJobEventsRequest,
     RetryJobRequest,
     UpdateJobRequest,
 )
-from jobledger.v1.limit_service_pb2 import DeleteLimitRequest, Limit, ListLimitsRequest, SetLimitRequest
+from jobledger.v1.limit_scope_pb2 import LimitScope
+from jobledger.v1.limit_service_pb2 import Limit, ListLimitsRequest, SetLimitRequest
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 from jobledger.v1.worker_service_pb2 import ClaimChunkRequest
 
 from tests.conftest import StartServer
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
+from tests.support.limits import delete_limit, each_scope, kind_scope, label_scope, limit, listed_limits, set_limit
 from tests.support.server import Server
+from tests.support.states import QUEUED
 
+WAIT = {"seconds": 20}
+"""Of a claim that gets something at once."""
 Connect = Callable[[Server], Api]
-
-
-async def set_limit(api: Api, scope: str, limit: int) -> Limit:
-    request = SetLimitRequest(scope=scope, max_running=limit)
-    return (await LimitServiceStub(api.channel).SetLimit(request)).limit
-
-
-async def limit(api: Api, scope: str) -> Limit | None:
-    return next((one for one in await listed_limits(api) if one.scope == scope), None)
-
-
-async def listed_limits(api: Api, page_size: int = 0) -> list[Limit]:
-    """Return all limits, page by page."""
-    request, found = ListLimitsRequest(page_size=page_size), list[Limit]()
-    while True:
-        page = await LimitServiceStub(api.channel).ListLimits(request)
-        assert len(page.limits) <= (page_size or 100)
-        found += page.limits
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            return found
 
 
 async def granted(api: Api, job_id: str) -> Job:
@@ -62,7 +45,7 @@ async def places(api: Api, *jobs: Job) -> list[int]:
 
 
 async def test_jobs_over_a_limit_wait_for_a_slot_and_show_their_place(api: Api, kind: str):
-    scope = f"kind:{kind}"
+    scope = kind_scope(kind)
     assert await set_limit(api, scope, 2) == Limit(scope=scope, max_running=2)
     jobs = [await api.create(kind) for _ in range(5)]
     assert [bool(job.holds) for job in jobs] == [False, False, True, True, True]
@@ -80,7 +63,7 @@ async def test_jobs_over_a_limit_wait_for_a_slot_and_show_their_place(api: Api, 
 
 
 async def test_the_most_urgent_goes_first_also_when_its_priority_changes_while_it_waits(api: Api, kind: str):
-    await set_limit(api, f"kind:{kind}", 1)
+    await set_limit(api, kind_scope(kind), 1)
     first, low, high, late = [await api.create(kind, priority=p) for p in (5, 1, 9, 2)]
     assert await places(api, low, high, late) == [3, 1, 2]
     await api.jobs.UpdateJob(UpdateJobRequest(job_id=low.job_id, update_mask={"paths": ["priority"]}, priority=10))
@@ -95,7 +78,7 @@ async def test_the_most_urgent_goes_first_also_when_its_priority_changes_while_i
 
 
 async def test_one_that_comes_when_a_slot_is_free_does_not_pass_those_that_wait(api: Api, kind: str):
-    await set_limit(api, f"kind:{kind}", 1)
+    await set_limit(api, kind_scope(kind), 1)
     first, waiting = await api.create(kind), await api.create(kind, priority=5)
     cancelled, created = await asyncio.gather(api.cancel(first.job_id), api.create(kind, priority=4))
     assert cancelled.job.HasField("end_time")
@@ -105,7 +88,7 @@ async def test_one_that_comes_when_a_slot_is_free_does_not_pass_those_that_wait(
 
 @pytest.mark.parametrize("end", ["complete", "fail", "cancel", "delete"])
 async def test_however_a_job_ends_its_slot_comes_free(api: Api, kind: str, end: str):
-    await set_limit(api, f"kind:{kind}", 1)
+    await set_limit(api, kind_scope(kind), 1)
     first, second = await api.create(kind), await api.create(kind)
     [claimed] = await api.claim(kind, 10)
     match end:
@@ -118,26 +101,26 @@ async def test_however_a_job_ends_its_slot_comes_free(api: Api, kind: str, end: 
         case "delete":
             await api.jobs.DeleteJob(DeleteJobRequest(job_id=first.job_id, force=True))
     await granted(api, second.job_id)
-    assert await limit(api, f"kind:{kind}") == Limit(scope=f"kind:{kind}", max_running=1, running=1)
+    assert await limit(api, kind_scope(kind)) == Limit(scope=kind_scope(kind), max_running=1, running=1)
 
 
 async def test_a_job_that_stops_waiting_is_counted_no_more(api: Api, kind: str):
-    await set_limit(api, f"kind:{kind}", 1)
+    await set_limit(api, kind_scope(kind), 1)
     _, cancelled, deleted, last = [await api.create(kind) for _ in range(4)]
     await api.cancel(cancelled.job_id)
     await api.jobs.DeleteJob(DeleteJobRequest(job_id=deleted.job_id, force=True))
     assert await places(api, last) == [1]
-    assert (await limit(api, f"kind:{kind}")).waiting == 1
-    assert not (await api.get(cancelled.job_id)).holds
+    assert (await limit(api, kind_scope(kind))).waiting == 1
+    assert not bool((await api.get(cancelled.job_id)).holds)
 
 
 async def test_a_retried_job_waits_like_a_new_one(api: Api, kind: str):
-    await set_limit(api, f"kind:{kind}", 1)
+    await set_limit(api, kind_scope(kind), 1)
     failed = await api.create(kind, item_count=3, chunk_size=1)
     await api.fail(*await api.claim(kind, 10), not_retryable=True)
     other = await api.create(kind)
     retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id))).job
-    assert retried.holds[0].scope == f"kind:{kind}"
+    assert retried.holds[0].scope == kind_scope(kind)
     assert [one.job_id for one in await api.claim(kind, 10)] == [other.job_id]
     await api.cancel(other.job_id, force=True)
     await granted(api, failed.job_id)
@@ -145,7 +128,7 @@ async def test_a_retried_job_waits_like_a_new_one(api: Api, kind: str):
 
 
 async def test_all_chunks_of_a_job_share_its_slot(api: Api, kind: str):
-    await set_limit(api, f"kind:{kind}", 1)
+    await set_limit(api, kind_scope(kind), 1)
     wide, other = await api.create(kind, item_count=4, chunk_size=1), await api.create(kind)
     claimed = await api.claim(kind, 10)
     assert {one.job_id for one in claimed} == {wide.job_id}
@@ -156,48 +139,198 @@ async def test_all_chunks_of_a_job_share_its_slot(api: Api, kind: str):
     await granted(api, other.job_id)
 
 
-async def test_a_job_brings_a_limit_over_a_label_along(api: Api, kind: str):
-    labels, scope = {"gpu": kind}, f"label:gpu={kind}"
-    one_at_once = [JobLimit(label="gpu", max_running=1)]
-    first = await api.create(kind, labels=labels, limits=one_at_once)
-    second = await api.create(f"{kind}.other", labels=labels)
-    apart = await api.create(kind, labels={"gpu": "other"})
-    assert [bool(job.holds) for job in (first, second, apart)] == [False, True, False]
-    assert await limit(api, scope) == Limit(scope=scope, max_running=1, running=1, waiting=1, set_by_job=True)
-    third = await api.create(kind, labels=labels, limits=[JobLimit(label="gpu", max_running=2)])
+async def test_a_label_limits_the_jobs_that_name_it(api: Api, kind: str):
+    scope, gpu = label_scope("gpu", kind), {"labels": {"gpu": kind}, "limited_labels": ["gpu"]}
+    await set_limit(api, scope, 1)
+    first = await api.create(kind, **gpu)
+    second = await api.create(f"{kind}.other", **gpu)
+    apart = await api.create(kind, labels={"gpu": "other"}, limited_labels=["gpu"])
+    unnamed = await api.create(kind, labels={"gpu": kind})
+    assert [bool(job.holds) for job in (first, second, apart, unnamed)] == [False, True, False, False]
+    assert second.holds[0].scope == scope
+    assert await limit(api, scope) == Limit(scope=scope, max_running=1, running=1, waiting=1)
+    await set_limit(api, scope, 2)
     await granted(api, second.job_id)
-    assert (await api.get(third.job_id)).holds[0].place == 1
 
 
-async def test_what_an_operator_set_no_job_changes(api: Api, kind: str):
-    await set_limit(api, f"kind:{kind}", 1)
-    more = [JobLimit(max_running=100)]
-    jobs = [await api.create(kind, limits=more) for _ in range(2)]
-    assert [bool(job.holds) for job in jobs] == [False, True]
+async def test_a_limit_counts_the_jobs_that_came_while_it_was_there(api: Api, kind: str):
+    scope, gpu = label_scope("gpu", kind), {"labels": {"gpu": kind}, "limited_labels": ["gpu"]}
+    before = await api.create(kind, **gpu)
+    await set_limit(api, scope, 1)
+    first, second = await api.create(kind, **gpu), await api.create(kind, **gpu)
+    assert [bool((await api.get(one.job_id)).holds) for one in (before, first, second)] == [
+        False,
+        False,
+        True,
+    ]
+    assert (await limit(api, scope)).running == 1
+    await api.cancel(before.job_id)
+    assert (await limit(api, scope)).running == 1, "it held no slot"
+    await delete_limit(api, scope)
+    await granted(api, second.job_id)
+    await set_limit(api, scope, 1)
+    assert (await limit(api, scope)).running == 1, "the first one holds its slot, the second never had one"
+    await api.cancel(first.job_id)
+    assert (await limit(api, scope)).running == 0
+
+
+async def test_a_limit_for_each_value_counts_each_by_itself(api: Api, kind: str):
+    label, each = kind, each_scope(kind)
+    ann, bob = label_scope(label, "ann"), label_scope(label, "bob")
+    assert await set_limit(api, each, 1) == Limit(scope=each, max_running=1)
+
+    async def create(user: str) -> Job:
+        return await api.create(kind, labels={label: user}, limited_labels=[label])
+
+    ann_1, ann_2, bob_1 = await create("ann"), await create("ann"), await create("bob")
+    assert [bool(job.holds) for job in (ann_1, ann_2, bob_1)] == [False, True, False]
+    assert ann_2.holds[0].scope == ann
+    assert await limit(api, ann) == Limit(scope=ann, max_running=1, running=1, waiting=1, inherited=True)
+    assert await limit(api, bob) == Limit(scope=bob, max_running=1, running=1, inherited=True)
+    await api.cancel(ann_1.job_id)
+    await granted(api, ann_2.job_id)
+    await api.cancel(bob_1.job_id)
+    assert await limit(api, bob) is None, "it counts no job, and has no number of its own"
+
+
+async def test_another_number_for_each_value_reaches_what_waits(api: Api, kind: str):
+    label, each = kind, each_scope(kind)
+    await set_limit(api, each, 1)
+    users = [f"user-{n}" for n in range(4)]
+    jobs = [[await api.create(kind, labels={label: user}, limited_labels=[label]) for _ in range(3)] for user in users]
+    await set_limit(api, each, 2)
+    for first, second, third in jobs:
+        await granted(api, second.job_id)
+        assert await places(api, first, second, third) == [0, 0, 1]
+    await delete_limit(api, each)
+    for _, _, third in jobs:
+        await granted(api, third.job_id)
+    assert not {label} & {one.scope.label.name or one.scope.each_value_of_label for one in await listed_limits(api)}
+
+
+async def test_the_limit_of_a_value_comes_before_that_for_each(api: Api, kind: str):
+    label, each, ann = kind, each_scope(kind), label_scope(kind, "ann")
+    await set_limit(api, each, 1)
+
+    async def create() -> Job:
+        return await api.create(kind, labels={label: "ann"}, limited_labels=[label])
+
+    first, second = await create(), await create()
+    assert await set_limit(api, ann, 2) == Limit(scope=ann, max_running=2, running=1, waiting=1)
+    await granted(api, second.job_id)
+    await set_limit(api, each, 5)
+    third = await create()
+    assert third.holds[0].scope == ann, "the other number is not its"
+    await delete_limit(api, ann)
+    assert (await limit(api, ann)).inherited
+    await granted(api, third.job_id)
+    assert await limit(api, ann) == Limit(scope=ann, max_running=5, running=3, inherited=True)
+    for job in (first, second, third):
+        await api.cancel(job.job_id)
+
+
+async def test_zero_pauses_a_scope(api: Api, kind: str):
+    label, ann = kind, label_scope(kind, "ann")
+    assert await set_limit(api, ann, 0) == Limit(scope=ann)
+    await set_limit(api, kind_scope(f"{kind}.paused"), 0)
+    of_ann = await api.create(kind, labels={label: "ann"}, limited_labels=[label])
+    of_bob = await api.create(kind, labels={label: "bob"}, limited_labels=[label])
+    of_kind = await api.create(f"{kind}.paused")
+    assert [bool((await api.get(one.job_id)).holds) for one in (of_ann, of_bob, of_kind)] == [
+        True,
+        False,
+        True,
+    ]
+    assert (of_ann.holds[0].scope, of_kind.holds[0].scope) == (ann, kind_scope(f"{kind}.paused"))
+    assert [one.job_id for one in await api.claim(kind, 10)] == [of_bob.job_id]
+    assert await api.claim(f"{kind}.paused", 10) == []
+    assert (await limit(api, ann)).waiting == 1
+    await set_limit(api, ann, 1)
+    await granted(api, of_ann.job_id)
+
+
+@pytest.mark.parametrize("limited", [True, False])
+async def test_a_pause_stops_what_was_let_through_or_came_before_it(api: Api, kind: str, limited: bool):
+    label, ann, each = kind, label_scope(kind, "ann"), each_scope(kind)
+    if limited:
+        await set_limit(api, each, 5)
+
+    async def create(user: str, **fields: object) -> Job:
+        return await api.create(kind, labels={label: user}, limited_labels=[label], **fields)
+
+    begun = await create("ann", item_count=2, chunk_size=1, priority=9)
+    waits = [await create("ann", priority=priority) for priority in (7, 8)]
+    assert [one.job_id for one in await api.claim(kind)] == [begun.job_id]
+    await set_limit(api, ann, 0)
+    of_bob = await create("bob")
+    assert [one.job_id for one in await api.claim(kind)] == [begun.job_id], "it has begun"
+    assert [one.job_id for one in await api.claim(kind, wait=WAIT)] == [of_bob.job_id]
+    assert await places(api, *waits) == [2, 1]
+    assert {(await api.get(one.job_id)).state for one in waits} == {QUEUED}
+    assert await limit(api, ann) == Limit(scope=ann, running=int(limited), waiting=2)
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
+        await api.work.ClaimChunk(ClaimChunkRequest(job_id=waits[0].job_id, worker="w"))
+    await set_limit(api, ann, 2 + limited)
+    for one in waits:
+        await granted(api, one.job_id)
+    assert {one.job_id for one in await api.claim(kind, 3)} == {one.job_id for one in waits}
+
+
+async def test_a_named_chunk_of_a_job_under_a_pause_is_not_claimed(api: Api, kind: str):
+    job = await api.create(kind)
+    await set_limit(api, kind_scope(kind), 0)
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
+        await api.work.ClaimChunk(ClaimChunkRequest(job_id=job.job_id, worker="w"))
+    await delete_limit(api, kind_scope(kind))
+    assert (await api.work.ClaimChunk(ClaimChunkRequest(job_id=job.job_id, worker="w"))).chunk.job_id == job.job_id
+
+
+async def test_a_pause_for_each_value_stops_values_that_no_limit_has_counted(api: Api, kind: str):
+    job = await api.create(kind, labels={kind: "ann"}, limited_labels=[kind])
+    await set_limit(api, each_scope(kind), 0)
+    assert await api.claim(kind, 3) == []
+    ann = label_scope(kind, "ann")
+    assert (await api.get(job.job_id)).holds[0].scope == ann
+    assert await limit(api, ann) == Limit(scope=ann, waiting=1, inherited=True)
+    await set_limit(api, each_scope(kind), 1)
+    await granted(api, job.job_id)
+    assert [one.job_id for one in await api.claim(kind, 3)] == [job.job_id]
+
+
+async def test_a_changed_label_limits_a_job_by_its_new_value(api: Api, kind: str):
+    label, ann, bob = kind, label_scope(kind, "ann"), label_scope(kind, "bob")
+    await set_limit(api, each_scope(label), 1)
+    first, second = [await api.create(kind, labels={label: "ann"}, limited_labels=[label]) for _ in range(2)]
+    request = UpdateJobRequest(job_id=second.job_id, update_mask={"paths": ["labels"]}, labels={label: "bob"})
+    assert (await api.jobs.UpdateJob(request)).job.holds[0].scope == ann, "it still waits there"
+    await api.cancel(first.job_id)
+    await granted(api, second.job_id)
+    assert await limit(api, ann) is None
+    assert (await limit(api, bob)).running == 1
 
 
 async def test_a_job_under_two_limits_needs_a_slot_of_both(api: Api, kind: str):
-    await set_limit(api, f"kind:{kind}", 2)
-    await set_limit(api, f"label:team={kind}", 1)
-    team = {"team": kind}
-    first, second = await api.create(kind, labels=team), await api.create(kind, labels=team)
+    await set_limit(api, kind_scope(kind), 2)
+    await set_limit(api, label_scope("team", kind), 1)
+    team = {"labels": {"team": kind}, "limited_labels": ["team"]}
+    first, second = await api.create(kind, **team), await api.create(kind, **team)
     third, fourth = await api.create(kind), await api.create(kind)
-    assert second.holds[0].scope == f"label:team={kind}"
+    assert second.holds[0].scope == label_scope("team", kind)
     assert [bool(job.holds) for job in (third, fourth)] == [False, True]
     await api.cancel(first.job_id)
     await granted(api, second.job_id)
-    assert (await limit(api, f"kind:{kind}")).running == 2
-    assert (await limit(api, f"label:team={kind}")).running == 1
+    assert (await limit(api, kind_scope(kind))).running == 2
+    assert (await limit(api, label_scope("team", kind))).running == 1
 
 
 async def test_raising_and_deleting_a_limit_release_what_waits(api: Api, kind: str):
-    scope = f"kind:{kind}"
+    scope = kind_scope(kind)
     await set_limit(api, scope, 1)
     jobs = [await api.create(kind) for _ in range(4)]
     await set_limit(api, scope, 2)
     await granted(api, jobs[1].job_id)
     assert await places(api, *jobs[2:]) == [1, 2]
-    await LimitServiceStub(api.channel).DeleteLimit(DeleteLimitRequest(scope=scope))
+    await delete_limit(api, scope)
     for job in jobs[2:]:
         await granted(api, job.job_id)
     assert await limit(api, scope) is None
@@ -205,7 +338,7 @@ async def test_raising_and_deleting_a_limit_release_what_waits(api: Api, kind: s
 
 
 async def test_the_history_reports_the_slot(api: Api, kind: str):
-    await set_limit(api, f"kind:{kind}", 1)
+    await set_limit(api, kind_scope(kind), 1)
     first, second = await api.create(kind), await api.create(kind)
     await api.cancel(first.job_id)
     await granted(api, second.job_id)
@@ -216,7 +349,7 @@ async def test_the_history_reports_the_slot(api: Api, kind: str):
 
 
 async def test_a_chunk_of_a_job_that_waits_is_not_claimed_by_name(api: Api, kind: str):
-    await set_limit(api, f"kind:{kind}", 1)
+    await set_limit(api, kind_scope(kind), 1)
     _, second = await api.create(kind), await api.create(kind)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
         await api.work.ClaimChunk(ClaimChunkRequest(job_id=second.job_id, worker="w"))
@@ -226,7 +359,7 @@ async def test_a_chunk_of_a_job_that_waits_is_not_claimed_by_name(api: Api, kind
 async def test_limits_outlive_a_restart(start_server: StartServer, connect: Connect, kind: str):
     server: Server = start_server()
     api = connect(server)
-    await set_limit(api, f"kind:{kind}", 1)
+    await set_limit(api, kind_scope(kind), 1)
     first, second = await api.create(kind), await api.create(kind)
     server.kill()
     server.start()
@@ -238,7 +371,7 @@ async def test_limits_outlive_a_restart(start_server: StartServer, connect: Conn
 
 async def test_never_more_than_the_limit_over_all_replicas(replicas: list[Server], connect: Connect, kind: str):
     apis = [connect(one) for one in replicas]
-    scope, max_running = f"kind:{kind}", 3
+    scope, max_running = kind_scope(kind), 3
     await set_limit(apis[0], scope, max_running)
     rng = random.Random(7)
     jobs = await asyncio.gather(*(rng.choice(apis).create(kind, priority=n % 11) for n in range(60)))
@@ -264,46 +397,49 @@ async def test_never_more_than_the_limit_over_all_replicas(replicas: list[Server
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"limits": [JobLimit(max_running=0)]}, "limits[0].max_running"),
-        ({"limits": [JobLimit(max_running=1_000_001)]}, "limits[0].max_running"),
-        ({"limits": [JobLimit(label="gone", max_running=1)]}, "limits[0].label"),
-        ({"limits": [JobLimit(max_running=1), JobLimit(max_running=2)]}, "limits[1]"),
-        (
-            {"labels": {c: c for c in "abcdefghi"}, "limits": [JobLimit(label=c, max_running=1) for c in "abcdefghi"]},
-            "limits",
-        ),
+        ({"limited_labels": ["gone"]}, "limited_labels[0]"),
+        ({"labels": {"a": "", "b": ""}, "limited_labels": ["a", "b", "a"]}, "limited_labels[2]"),
+        ({"labels": {c: c for c in "abcdefghi"}, "limited_labels": list("abcdefghi")}, "limited_labels"),
     ],
 )
-async def test_a_broken_limit_of_a_job_is_named(api: Api, kind: str, fields: dict[str, object], named: str):
+async def test_a_broken_limited_label_is_named(api: Api, kind: str, fields: dict[str, object], named: str):
     with invalid(named):
         await api.jobs.CreateJob(CreateJobRequest(kind=kind, **fields))
 
 
 @pytest.mark.parametrize(
-    "scope",
-    ["", "kind:", "kind:jobledger.bulk", "kind:No", "label:a", "label:=b", "owner:me", "kind", "label:a=" + "x" * 256],
+    ("scope", "named"),
+    [
+        (LimitScope(), "scope"),
+        (kind_scope(""), "scope.kind"),
+        (kind_scope("jobledger.bulk"), "scope.kind"),
+        (kind_scope("No"), "scope.kind"),
+        (label_scope("", "b"), "scope.label.name"),
+        (label_scope("a b", "b"), "scope.label.name"),
+        (label_scope("a", "x" * 256), "scope.label.value"),
+        (each_scope("a=b"), "scope.each_value_of_label"),
+    ],
 )
-async def test_a_broken_scope_is_named(api: Api, scope: str):
-    with invalid("scope"):
+async def test_a_broken_scope_is_named(api: Api, scope: LimitScope, named: str):
+    with invalid(named):
         await set_limit(api, scope, 1)
-    with invalid("scope"):
-        await LimitServiceStub(api.channel).DeleteLimit(DeleteLimitRequest(scope=scope))
+    with invalid(named):
+        await delete_limit(api, scope)
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1_000_001])
-async def test_a_broken_number_is_named(api: Api, kind: str, limit: int):
+@pytest.mark.parametrize("limit", [-1, 1_000_001, None])
+async def test_a_broken_number_is_named(api: Api, kind: str, limit: int | None):
     with invalid("max_running"):
-        await set_limit(api, f"kind:{kind}", limit)
+        await LimitServiceStub(api.channel).SetLimit(SetLimitRequest(scope=kind_scope(kind), max_running=limit))
 
 
 async def test_limits_are_listed_page_by_page(api: Api, kind: str):
-    scopes = [f"label:{kind}={n}" for n in range(5)]
-    for scope in scopes:
+    scopes = [each_scope(kind), kind_scope(kind), *(label_scope(kind, str(n)) for n in range(5))]
+    for scope in reversed(scopes):
         await set_limit(api, scope, 1)
-    await LimitServiceStub(api.channel).DeleteLimit(DeleteLimitRequest(scope=scopes[2]))
+    await delete_limit(api, scopes[4])
     listed = [one.scope for one in await listed_limits(api, page_size=2)]
-    assert listed == sorted(listed)
-    assert [scope for scope in listed if kind in scope] == [*scopes[:2], *scopes[3:]]
+    assert [scope for scope in listed if scope in scopes] == [*scopes[:4], *scopes[5:]]
     with invalid("page_size"):
         await LimitServiceStub(api.channel).ListLimits(ListLimitsRequest(page_size=-1))
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):

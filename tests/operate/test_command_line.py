@@ -17,20 +17,12 @@ from jobledger_service.settings import SPAN, Settings, seconds_of, text_of
 from typer.testing import CliRunner
 
 from tests.support.bounds import BOUND
-from tests.support.server import COMMAND
+from tests.support.server import COMMAND, run_command
 
 
-def ran(directory: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `jobledger-server` in a directory, without our settings."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("JOBLEDGER_")}
-    env = ours | environment
-    return subprocess.run(
-        [COMMAND, *words], cwd=directory, env=env, capture_output=True, text=True, timeout=BOUND, check=False
-    )
-
-
-def test_the_version_is_that_of_the_distribution(tmp_path: Path):
-    ended = ran(tmp_path, "--version")
+@pytest.mark.process
+def test_the_version_is_that_of_the_distribution():
+    ended = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, timeout=BOUND, check=False)
     assert (ended.returncode, ended.stdout) == (0, f"jobledger-server {metadata.version('jobledger-service')}\n")
 
 
@@ -53,7 +45,7 @@ def test_h_is_help(words: list[str]):
     ],
 )
 def test_usage_errors_are_one_sentence_and_exit_with_2(tmp_path: Path, words: list[str], sentence: str):
-    ended = ran(tmp_path, *words)
+    ended = run_command(tmp_path, *words)
     assert (ended.returncode, ended.stdout) == (2, "")
     [line] = ended.stderr.splitlines()
     assert line.startswith("jobledger-server: ")
@@ -113,7 +105,7 @@ def test_a_port_that_is_taken_is_one_line_and_no_file_is_made(tmp_path: Path, li
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"
         others = [] if listener == "--listen" else ["--listen", "127.0.0.1:0"]
-        ended = ran(tmp_path, "serve", *others, listener, place)
+        ended = run_command(tmp_path, "serve", *others, listener, place)
     result = f"jobledger-server: {listener}: cannot listen on {place}: another process listens there\n"
     assert (ended.returncode, ended.stdout, ended.stderr) == (78, "", result)
     assert list(tmp_path.iterdir()) == []
@@ -122,7 +114,7 @@ def test_a_port_that_is_taken_is_one_line_and_no_file_is_made(tmp_path: Path, li
 def test_a_file_that_cannot_be_read_or_written_is_one_sentence(tmp_path: Path):
     os.mknod(tmp_path / "cert", stat.S_IFSOCK)
     requested = ["health", "--target", "127.0.0.1:1", "--ca-file", "cert"]
-    ended = ran(tmp_path, *requested)
+    ended = run_command(tmp_path, *requested)
     assert (ended.returncode, ended.stderr) == (74, "jobledger-server: cert: No such device or address\n")
     with Path("/dev/full").open("w") as full:
         command = [COMMAND, "config"]
@@ -147,4 +139,4 @@ def test_a_defect_is_one_sentence_and_its_traceback_is_asked_for(
 def test_the_shell_completes_commands_and_choices(tmp_path: Path):
     typed = "jobledger-server serve --log-level d"
     bash = {"_JOBLEDGER_SERVER_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": "3"}
-    assert ran(tmp_path, **bash).stdout.split() == ["debug"]
+    assert run_command(tmp_path, **bash).stdout.split() == ["debug"]

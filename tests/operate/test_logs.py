@@ -17,7 +17,7 @@ from tests.support.api import Api
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.errors import refused
-from tests.support.server import COMMAND, Server
+from tests.support.server import Server, run_command
 
 Connect = Callable[[Server], Api]
 SECRETS = ("jl_token_that_nobody_must_see", "password_that_nobody_must_see")
@@ -56,8 +56,7 @@ async def test_no_secret_is_logged_at_any_level(server_with_password: Server, co
 
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path):
     database = f"postgresql+psycopg://me:{SECRETS[1]}@127.0.0.1:1/none?password={SECRETS[1]}"
-    command = [COMMAND, "serve", "--database", database, "--log-level", "debug"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=BOUND, check=False)
+    ended = run_command(tmp_path, "serve", "--database", database, "--log-level", "debug")
     assert ended.returncode == 69
     assert SECRETS[1] not in ended.stdout + ended.stderr
 

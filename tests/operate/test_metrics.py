@@ -1,7 +1,6 @@
 """/metrics says what happened, in the form that Prometheus reads."""
 
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +12,8 @@ from jobledger_service.settings import InvalidSettingError, Settings
 
 from tests.operate.conftest import Start, scrape, scrape_when
 from tests.support.api import Api
-from tests.support.bounds import BOUND
 from tests.support.errors import refused
-from tests.support.server import COMMAND, Server
+from tests.support.server import Server, run_command
 from tests.support.states import COMPLETED
 
 Connect = Callable[[Server], Api]
@@ -116,7 +114,6 @@ def test_ports_for_all_processes_are_there():
 def test_a_port_that_is_taken_is_reported(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"
-        command = [COMMAND, "serve", "--listen", "127.0.0.1:0", "--metrics-listen", place]
-        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=BOUND, check=False)
+        ended = run_command(tmp_path, "serve", "--listen", "127.0.0.1:0", "--metrics-listen", place)
     assert ended.returncode == 78
     assert f"--metrics-listen: cannot listen on {place}: another process listens there" in ended.stderr

@@ -6,20 +6,19 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from jobledger.v1.job_service_pb2 import JobLimit
-from jobledger.v1.limit_service_pb2 import SetLimitRequest
-from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 
 from tests.replicas.conftest import serving
 from tests.support.api import fresh_kind
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi, first_key
+from tests.support.limits import each_scope, kind_scope, label_scope, set_limit
 from tests.support.postgres import connect as connect_to_database
 from tests.support.states import CANCELLED, LEASE_LOST
 
 pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
+EACH = ["each1", "each2", "after", "zone"]
 LABELS = [f"{name}{number}" for name in "zyxw" for number in range(4)]
 WRITERS, JOBS = 12, 40
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
@@ -40,24 +39,31 @@ class Load:
     async def run(self) -> None:
         """Create all jobs, and work until all have ended."""
         if self._limited:
-            limits = LimitServiceStub(self._apis[0].channel)
-            for scope in (*(f"kind:{kind}" for kind in self.kinds), *(f"label:{name}=1" for name in LABELS)):
-                await limits.SetLimit(SetLimitRequest(scope=scope, max_running=random.randint(2, 6)))
+            for scope in (*map(kind_scope, self.kinds), *(label_scope(name, "1") for name in LABELS)):
+                await set_limit(self._apis[0], scope, random.randint(2, 6))
+            await self._limit_each()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(WRITERS):
                 tasks.create_task(self._create())
                 tasks.create_task(self._work())
 
+    async def _limit_each(self) -> None:
+        """Pause what is limited by labels, and set other numbers."""
+        for scope in (*map(each_scope, EACH), label_scope(random.choice(LABELS), "1")):
+            await set_limit(random.choice(self._apis), scope, 0)
+            await set_limit(random.choice(self._apis), scope, random.randint(2, 4))
+
     async def _create(self) -> None:
         for number in range(JOBS):
             labels = dict.fromkeys(random.sample(LABELS, 3), "1") if self._limited else {}
-            limits = []
-            if self._limited and number % 4 == 0:
-                brought = f"brought{random.randrange(8)}"
-                labels[brought] = str(number)
-                limits.append(JobLimit(label=brought, max_running=2))
+            if self._limited:
+                labels |= {name: str(random.randrange(6)) for name in random.sample(EACH, 2)}
+                if number % 10 == 0:
+                    await self._limit_each()
             api = random.choice(self._apis)
-            job = await api.create(random.choice(self.kinds), labels=labels, limits=limits)
+            job = await api.create(
+                random.choice(self.kinds), labels=labels, limited_labels=random.sample([*labels], len(labels))
+            )
             self.created.add(job.job_id)
             if random.random() < 0.2:
                 cancelled = await random.choice(self._apis).cancel(job.job_id)

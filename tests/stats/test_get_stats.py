@@ -66,6 +66,16 @@ async def test_the_figures_of_one_kind(api: Api, kind: str, connect: Callable[[S
     assert did.waiting.count == 5
 
 
+async def test_a_chunk_that_goes_again_within_its_run_is_no_new_run(api: Api, kind: str):
+    job = await api.create(kind, item_count=2, chunk_size=1)
+    failed, _ = await api.claim(kind, 2)
+    await api.fail(failed, not_retryable=True)
+    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id, chunk_indexes=[0]))
+    found = (await stats(api, kind)).total
+    assert (found.now.running, found.now.chunks_pending, found.now.chunks_processing) == (1, 1, 1)
+    assert (found.activity.job_retries, found.activity.failed_attempts) == (0, 1)
+
+
 async def test_a_kind_that_never_was_has_no_figures(api: Api, kind: str):
     found = await stats(api, kind)
     assert not found.kinds

@@ -1,14 +1,17 @@
 """GetJobStats of an owner with many kinds reads as many rows, with as many statements, as with a thousand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from jobledger_service.core.model.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.features.statistics import figures as figures_module
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import Measure, StatisticsDelta
 from jobledger_service.features.statistics.rules import MAX_KINDS, Figures, StatsQuery
@@ -18,6 +21,7 @@ from sqlalchemy import event
 HOURS = range(480_000, 480_004)
 QUERY = StatsQuery("me", (), HOURS, 1)
 MORE = 1_100
+TOTAL = MAX_SUM // 10_000
 
 
 def add_kinds(database: Database, numbers: range) -> None:
@@ -28,7 +32,7 @@ def add_kinds(database: Database, numbers: range) -> None:
         delta.add_count(("me", kind, "COMPLETED"), 2, 0, 0)
         delta.add_rollup(("me", HOURS.start, kind, "CREATED", 0), 1, 0)
         for hour in HOURS[1:]:
-            delta.add_rollup(("me", hour, kind, "ARTIFACTS", 0), 1, MAX_SUM - 1)
+            delta.add_rollup(("me", hour, kind, "ARTIFACTS", 0), 1, TOTAL)
     with WriteStore(database).transaction() as transaction:
         add_statistics(transaction.connection, database.dialect, delta)
     statistics = SqlStatisticsStore(database)
@@ -61,10 +65,10 @@ def check(figures: Figures, kinds: int) -> None:
     for one, number in ((figures.total, kinds), (figures.kinds["k00007"], 1)):
         assert one.jobs[JobState.COMPLETED] == 2 * number
         assert one.activity.count(Measure.CREATED) == number
-        assert one.activity.total(Measure.ARTIFACTS) == 3 * (MAX_SUM - 1) * number
+        assert one.activity.total(Measure.ARTIFACTS) == 3 * TOTAL * number
     created = [figures.points[hour].count(Measure.CREATED) for hour in HOURS]
     assert created == [kinds, 0, 0, 0]
-    assert figures.points[HOURS[-1]].total(Measure.ARTIFACTS) == (MAX_SUM - 1) * kinds
+    assert figures.points[HOURS[-1]].total(Measure.ARTIFACTS) == TOTAL * kinds
 
 
 def test_the_rows_and_statements_of_statistics_do_not_grow_with_the_kinds(database: Database):
@@ -75,7 +79,7 @@ def test_the_rows_and_statements_of_statistics_do_not_grow_with_the_kinds(databa
             check(SqlStatisticsStore(database).figures(QUERY), MORE * times)
         read.append(rows)
     assert read[0] == read[1]
-    assert max(read[0]) == MAX_KINDS + 3, "running totals: of each kind, of all, and of the two of the service"
+    assert max(read[0]) == 3 * (MAX_KINDS + 2), "rollups of three hours: of each kind, of all, and of bulk runs"
 
 
 def test_a_span_from_the_first_hour_of_all_counts_only_the_hours_that_are_kept(database: Database):
@@ -85,3 +89,40 @@ def test_a_span_from_the_first_hour_of_all_counts_only_the_hours_that_are_kept(d
     counts = [figures.total.activity, figures.kinds["k00000"].activity, *figures.points.values()]
     assert [one.count(Measure.CREATED) for one in counts] == [0] * len(counts)
     assert [one.count(Measure.ARTIFACTS) for one in counts] == [9, 3, 9]
+
+
+def steps(database: Database, work: Callable[[], object]) -> int:
+    """Return how many instructions SQLite carries out for some reads."""
+    taken = 0
+
+    def count() -> None:
+        nonlocal taken
+        taken += 1
+
+    def listen(connection: Any, *_: Any) -> None:
+        connection.connection.set_progress_handler(count, 1)
+
+    event.listen(database.reader, "begin", listen)
+    try:
+        work()
+    finally:
+        event.remove(database.reader, "begin", listen)
+    return taken
+
+
+@pytest.mark.one_store("SQLite counts what it does; the statements are the same")
+def test_what_the_database_does_for_figures_and_vitals_does_not_grow_with_the_kinds(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(figures_module, "MAX_COUNTS", 100)
+    reads = [
+        lambda: SqlStatisticsStore(database).figures(QUERY),
+        lambda: SqlStatisticsStore(database).figures(StatsQuery("me", ("k00007",), HOURS, 1)),
+        ReadStore(database).vitals,
+    ]
+    taken = []
+    for times in (1, 2, 3):
+        add_kinds(database, range(200 * (times - 1), 200 * times))
+        taken.append([steps(database, read) for read in reads])
+    assert all(taken[0])
+    assert taken[0] == taken[1] == taken[2]

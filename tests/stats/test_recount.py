@@ -2,24 +2,23 @@
 
 import asyncio
 import random
-import subprocess
 from asyncio.subprocess import PIPE
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, JobLimit
+from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.recount import Recount, Recounted
 from sqlalchemy import Connection, text
 
 from tests.conftest import StartServer
 from tests.support.api import Api, fresh_kind
-from tests.support.bounds import BOUND
 from tests.support.databases import new_database
-from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
-from tests.support.server import COMMAND
+from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi, first_key
+from tests.support.limits import each_scope, kind_scope, set_limit
+from tests.support.server import COMMAND, run_command
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
 DERIVED = (
@@ -55,7 +54,7 @@ def spoil(connection: Connection, rng: random.Random) -> None:
             elif table == "counts" and rng.random() < 0.5:
                 connection.execute(text(f"DELETE FROM counts WHERE {key} = :name"), {"name": name})  # noqa: S608
     connection.execute(text("DELETE FROM counts WHERE owner = 'nobody'"))
-    connection.execute(text("INSERT INTO counts VALUES ('nobody', 'no.kind', 'QUEUED', 7, 8, 9)"))
+    connection.execute(text("INSERT INTO counts VALUES ('nobody', 'no.kind', 'QUEUED', 7, 8, 9, 0, 0, 0)"))
     for key in connection.execute(text("SELECT job_key FROM job_words")).scalars().all():
         change = rng.choice(
             ["DELETE FROM job_words", "UPDATE job_words SET words = 'old words'", "UPDATE job_words SET words = words"]
@@ -74,16 +73,18 @@ async def lives(api: Api, rng: random.Random) -> None:
                 await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
             if state == RUNNING:
                 await api.cancel(job.job_id, grace_period={"seconds": 3600})
-    limited, limit = fresh_kind(), JobLimit(max_running=2)
-    for _ in range(5):
-        await api.create(limited, limits=[limit])
+    limited = fresh_kind()
+    await set_limit(api, kind_scope(limited), 2)
+    await set_limit(api, each_scope("user"), 2)
+    for user in "aabbbc":
+        await api.create(limited, labels={"user": user}, limited_labels=["user"])
     await api.claim(limited, 1)
 
 
 async def tenants(target: str, token: str) -> list[KeyedApi]:
     """Return the APIs of two owners."""
     admin = KeyedApi(target, token)
-    made = [await admin.make(CALLER, WORKER, owner=owner) for owner in ("search", "video")]
+    made = [await admin.make(CALLER, WORKER, ADMIN, owner=owner) for owner in ("search", "video")]
     await admin.channel.close()
     return [KeyedApi(target, one.token) for one in made]
 
@@ -149,12 +150,10 @@ async def test_recount_is_exact_while_servers_write(start_server: StartServer, s
         assert recount(database) == Recounted()
 
 
-def test_recount_needs_the_sqlite_file_for_itself(start_server: StartServer, store: str):
+def test_recount_needs_the_sqlite_file_for_itself(start_server: StartServer, store: str, tmp_path: Path):
     if store == "postgresql":
         pytest.skip("servers may run meanwhile")
     server = start_server()
-    ended = subprocess.run(
-        [COMMAND, "recount", "--database", server.database], capture_output=True, text=True, timeout=BOUND, check=False
-    )
+    ended = run_command(tmp_path, "recount", "--database", server.database)
     assert ended.returncode == 78
     assert "is open in another server" in ended.stderr

@@ -15,8 +15,6 @@ from tests.support.databases import new_database
 
 pytestmark = pytest.mark.fast
 
-OLD = 1
-
 
 @pytest.fixture
 def url(store: str, tmp_path: Path) -> str:
@@ -35,7 +33,7 @@ def database(url: str) -> Iterator[Database]:
 
 def row(key: str, **fields: object) -> dict[str, object]:
     owner, _, scope = key.partition("/")
-    nothing = {"max_running": 1, "running": 0, "waiting": 0, "by_job": True, "set_time": OLD}
+    nothing = {"max_running": 1, "running": 0, "waiting": 0, "is_set": False, "values_through": None}
     return {"limit_key": key, "owner": owner, "scope": scope} | nothing | fields
 
 
@@ -44,18 +42,18 @@ def kept(database: Database) -> set[str]:
         return set(connection.execute(select(limits.c.limit_key)).scalars())
 
 
-def test_limits_that_are_used_new_or_an_operators_stay(database: Database):
+def test_limits_that_are_used_or_set_stay(database: Database):
     used = {
-        "eve/running": {"running": 1},
-        "eve/waiting": {"waiting": 1},
-        "eve/new": {"set_time": OLD + 1},
-        "eve/operators": {"by_job": False},
+        "eve/kind:running": {"running": 1},
+        "eve/kind:waiting": {"waiting": 1},
+        "eve/each:user": {"values_through": "", "max_running": None},
+        "eve/kind:set": {"is_set": True},
     }
     with database.write() as connection:
         connection.execute(insert(limits), [row(key, **fields) for key, fields in used.items()])
-        connection.execute(insert(limits), [row("eve/lifted", by_job=False, max_running=None)])
+        connection.execute(insert(limits), [row("eve/kind:lifted", max_running=None)])
     store = LimitStore(database)
-    assert [store.trim(OLD + 1, 4) for _ in range(3)] == [4, 3, 0]
+    assert [store.trim(4) for _ in range(3)] == [4, 3, 0]
     assert kept(database) == set(used)
 
 
@@ -66,11 +64,11 @@ def test_a_limit_that_another_replica_is_taking_is_not_deleted_under_it(database
     with closing(open_database(url)) as replica:
         with replica.write() as taking:
             taking.execute(select(limits).where(limits.c.limit_key == taken).with_for_update())
-            assert store.trim(OLD + 1, 100) == 5, "it waits for nobody"
+            assert store.trim(100) == 5, "it waits for nobody"
             taking.execute(update(limits).where(limits.c.limit_key == taken).values(running=1))
-            assert store.trim(OLD + 1, 100) == 0
-        assert store.trim(OLD + 1, 100) == 0
+            assert store.trim(100) == 0
+        assert store.trim(100) == 0
         assert kept(database) == {taken}
         with replica.write() as releasing:
             releasing.execute(update(limits).where(limits.c.limit_key == taken).values(running=0))
-    assert store.trim(OLD + 1, 100) == 1
+    assert store.trim(100) == 1

@@ -10,12 +10,15 @@ from jobledger_service.core.model.chunk import NO_KIND
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.attempts import AttemptReads, jobs_of_task
 from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, Listing
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import chunks, job_words, jobs
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.exports.page import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
@@ -122,13 +125,15 @@ def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(datab
     plans = Plans(database)
     assert SqlDueStore(database, 0, DUE).due(1) == []
     assert LimitStore(database).free_slots(10) == []
-    assert LimitStore(database).trim(1, 10) == 0
+    assert LimitStore(database).trim(10) == 0
+    assert LimitStore(database).spread(10) == 0
     found = [step for step in plans.steps if " limits" in step]
     assert found == [
         "SCAN limits USING INDEX limits_free",
         "SEARCH limits USING INDEX limits_free (limit_key>?)",
         "SEARCH limits USING INDEX sqlite_autoindex_limits_1 (limit_key=?)",
-        "SEARCH limits USING INDEX limits_removable (set_time<?)",
+        "SCAN limits USING INDEX limits_unused",
+        "SCAN limits USING INDEX limits_spreading",
     ]
 
 
@@ -167,6 +172,42 @@ def test_a_page_of_an_export_walks_its_indexes(database: Database, after: Export
     plans.hold(f"jobs USING INDEX jobs_by_create_time {between}")
     plans.hold(f"tombstones USING COVERING INDEX tombstones_by_create_time {between}")
     plans.hold("events USING COVERING INDEX events_by_job (job_key=? AND position>?)")
+
+
+@pytest.mark.parametrize("chunk_index", [None, 3])
+@pytest.mark.parametrize("task_id", ["", "t"])
+def test_attempts_walk_the_keys_of_their_job(database: Database, chunk_index: int | None, task_id: str):
+    with WriteStore(database).transaction() as transaction:
+        plans = Plans(database)
+        AttemptReads(database.dialect, UnreadableRows()).page(
+            transaction.connection, AttemptsWanted("me/x", chunk_index, task_id, AttemptPlace(5, 2), 10), 1_000
+        )
+    of_chunks = "chunk_index>?" if chunk_index is None else "chunk_index=?"
+    walks = [step for step in plans.steps if step.startswith("SEARCH") or step == "MERGE (UNION ALL)"]
+    assert walks == [
+        "MERGE (UNION ALL)",  # what is sorted after it is a page
+        f"SEARCH chunks USING PRIMARY KEY (job_key=? AND {of_chunks})",
+        "SEARCH attempts USING PRIMARY KEY (job_key=? AND (chunk_index,attempt_number)>(?,?))",
+    ], plans.steps
+
+
+def test_the_last_attempts_of_a_job_walk_the_index_of_their_ends(database: Database):
+    with WriteStore(database).transaction() as transaction:
+        plans = Plans(database)
+        AttemptReads(database.dialect, UnreadableRows()).last(transaction.connection, "me/x")
+    plans.hold("attempts USING INDEX attempts_by_time (job_key=?)")
+
+
+def test_jobs_are_found_by_the_index_of_tasks(database: Database):
+    with WriteStore(database).transaction() as transaction:
+        plans = Plans(database)
+        jobs_of_task(transaction.connection, "me", "t", 10)
+    plans.hold("chunks_by_task (owner=? AND task_id=?)")
+    plans.hold("attempts_by_task (task_id=? AND job_key>? AND job_key<?)")
+    plans = Plans(database)
+    assert ReadStore(database).list_jobs(Listing(JobFilter("me", task_id="t"), count_to=10)).jobs == []
+    plans.hold("chunks USING COVERING INDEX chunks_by_task (owner=? AND task_id=? AND job_key=?)")
+    plans.hold("attempts USING COVERING INDEX attempts_by_task (task_id=? AND job_key=?)")
 
 
 def test_jobs_and_chunks_are_found_by_their_keys(database: Database):
@@ -214,7 +255,8 @@ def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
             walked in one
             for walked in (
                 "SEARCH counts USING PRIMARY KEY (owner=?",
-                "SEARCH rollups USING PRIMARY KEY (owner=? AND hour>? AND hour<?)",
+                "SEARCH rollups USING PRIMARY KEY (owner=? AND hour>? AND hour<?)",  # the next hour of a few
+                "SEARCH rollups USING PRIMARY KEY (owner=? AND hour=? AND kind=?)",
                 "SEARCH running_totals USING INDEX sqlite_autoindex_running_totals_1 (owner=? AND kind=?",
                 "SEARCH running_totals USING COVERING INDEX sqlite_autoindex_running_totals_1 (owner=? AND kind=?",
                 "SEARCH total USING INDEX sqlite_autoindex_running_totals_1 (owner=? AND kind=? AND hour=?)",

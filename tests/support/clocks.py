@@ -25,6 +25,8 @@ time.time_ns = lambda: _right_ns() + _ahead() * 10**9
 class ServerWithClock(Server):
     """A server on a machine whose wall clock is some seconds ahead, or behind."""
 
+    may_be_forked = False
+
     def __init__(self, database: str, directory: Path, settings: dict[str, str], ahead: int = 0) -> None:
         """Take what a server takes, and by how many seconds the clock is ahead."""
         super().__init__(database, directory, settings)

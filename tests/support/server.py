@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from tempfile import TemporaryFile
+from typing import IO, Self
 
 from tests.support.bounds import BOUND
+from tests.support.forked import Forked
 
 COMMAND = Path(sys.executable).with_name("jobledger-server")
 READY = "jobledger listening on "
@@ -18,8 +20,27 @@ READY = "jobledger listening on "
 running: list["Server"] = []
 
 
+def without_settings() -> dict[str, str]:
+    """Return our environment without any JOBLEDGER_ setting."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("JOBLEDGER_")}
+
+
+def run_command(directory: Path, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run `jobledger-server` in a directory to its end, with these variables and without our settings."""
+    with TemporaryFile("w+") as stderr:
+        process = Forked(words, without_settings() | environment, directory, stderr)
+        with process.stdout as stdout:
+            output = stdout.read()
+        status = process.wait(BOUND)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(words, status, output, stderr.read())
+
+
 class Server:
     """One replica: a process over a database."""
+
+    may_be_forked = True
+    """Unless its environment is for the interpreter, which reads it at its start."""
 
     def __init__(self, database: str, directory: Path, settings: Mapping[str, str] | None = None) -> None:
         """Take the database's URL, a directory for the log, and settings: JOBLEDGER_ names without the prefix."""
@@ -28,23 +49,27 @@ class Server:
         self.log.touch()
         self.settings = dict(settings or {})
         self.target = "127.0.0.1:0"
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | Forked | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the process: ours without any JOBLEDGER_ setting but those of this server."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("JOBLEDGER_")}
-        return ours | {f"JOBLEDGER_{name.upper()}": value for name, value in self.settings.items()}
+        return without_settings() | {f"JOBLEDGER_{name.upper()}": value for name, value in self.settings.items()}
 
     def start(self) -> Self:
         """Start the process and wait for the line that says it is ready; later starts take the same port again."""
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                [COMMAND, "serve", "--database", self.database, "--listen", self.target],
-                stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment(),
-            )  # fmt: skip
         running.append(self)
+        with self.log.open("a") as log:
+            self.process = self._begun(["serve", "--database", self.database, "--listen", self.target], log)
         self.target = self._ready_line().removeprefix(READY).strip()
         return self
+
+    def _begun(self, arguments: list[str], log: IO[str]) -> "subprocess.Popen[str] | Forked":
+        """Fork the first server of a database, and start the others as users do: what is forked hashes alike."""
+        is_first = all(other is self or other.database != self.database for other in running)
+        if is_first and self.may_be_forked:
+            return Forked(arguments, self.environment(), Path.cwd(), log)
+        streams = {"stdout": subprocess.PIPE, "stderr": log}
+        return subprocess.Popen([COMMAND, *arguments], text=True, env=self.environment(), **streams)
 
     def _ready_line(self) -> str:
         assert self.process is not None

@@ -1,22 +1,26 @@
 """Several replicas over one database: every event is delivered in order for its job, and none is delivered twice."""
 
 import asyncio
+import socket
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.replicas.conftest import serving
+from tests.support import postgres
 from tests.support.databases import new_database
-from tests.support.receiver import Receiver
+from tests.support.receiver import Answer, Receiver
 from tests.support.server import Server
-from tests.webhooks.conftest import DELIVERED, LOCAL, At
+from tests.webhooks.conftest import CREATED, DELIVERED, LOCAL, At
 
 pytestmark = pytest.mark.long  # servers are killed while they deliver
 
 JOBS = 60
+BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 @contextmanager
@@ -76,3 +80,36 @@ async def test_a_replica_that_is_killed_leaves_its_work_to_the_others(
             taken.add(one.id)
     delivered = await hooks[2].settled(created.webhook.webhook_id, DELIVERED, count=2 * JOBS)
     assert {one.delivery_id for one in delivered} == taken
+
+
+async def test_a_replica_that_stops_while_it_claims_gives_back_what_it_claimed(
+    tmp_path: Path, at: At, receiver: Receiver, kind: str
+):
+    settings = LOCAL | {"webhook_timeout": "300", "webhook_endpoint_concurrency": "1"}
+    hold = threading.Event()
+    receiver.answer = lambda _: Answer(after=hold)
+    with serving(new_database("postgresql", tmp_path), tmp_path, 1, **settings) as [server]:
+        hooks = at(server)
+        await hooks.create(receiver, kind, event_types=CREATED)
+        for _ in range(2):
+            await hooks.api.create(kind)
+        first = await receiver.next()
+        with postgres.connect(server.database) as blocking, blocking.transaction():
+            blocking.execute("LOCK TABLE deliveries IN SHARE MODE")
+            hold.set()  # the first attempt ends, and the second delivery is claimed when that is recorded
+            while blocking.execute(BLOCKED).fetchone() is None:
+                pass
+            server.terminate()
+            await asyncio.to_thread(_wait_until_closed, server)
+        assert await asyncio.to_thread(server.wait) == 0
+        server.start()
+        second = await receiver.next()  # at once: the lease of ten minutes is not waited for
+        assert second.job_id != first.job_id
+
+
+def _wait_until_closed(server: Server) -> None:
+    """Wait until a server that drains takes no connections: then it stops its duties."""
+    host, _, port = server.target.rpartition(":")
+    with suppress(ConnectionRefusedError):
+        while True:
+            socket.create_connection((host, int(port))).close()

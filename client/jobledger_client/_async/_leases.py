@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from jobledger.v1 import worker_service_pb2 as rpc
 from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -10,6 +11,7 @@ from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._async._caller import AsyncCaller
+from jobledger_client._async._pages import AsyncPages
 from jobledger_client._async._stream import AsyncResumingStream
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 class AsyncLeaseCalls:
     """Leases on chunks, for workers and the engines that run them. Worker makes these calls by itself.
 
-    A response has one result for each lease, in order. All calls but the claims are safe to repeat. Each may raise
+    A response has one result for each lease, in order. The client repeats calls after a lost connection. Each may raise
     InvalidFieldError; the service then changed nothing.
     """
 
@@ -33,27 +35,37 @@ class AsyncLeaseCalls:
         *,
         worker: str,
         job_ids: Iterable[str] = (),
+        owners: Iterable[str] = (),
+        version: str = "",
+        host: str = "",
         max_chunks: int = 1,
         lease_duration: values.DurationLike | None = None,
         wait: timedelta = timedelta(0),
+        request_id: str = "",
         timeout: timedelta | None = None,
     ) -> Sequence[rpc.ClaimedChunk]:
         """Lease up to `max_chunks` (1 to 1,000) chunks, the most urgent first; return none after `wait` (≤ 5 min).
 
-        The chunks are those of 1 to 100 `kinds`, or in place of kinds of up to 100 jobs by id.
+        The chunks are those of 1 to 100 `kinds`, or in place of kinds of up to 100 jobs by id. `owners`, up to 100, are
+        some of those that the key serves; empty means all of them. `version` and `host` are shown by list_workers.
         `lease_duration` is 1 s to 24 h, 60 s when None. `timeout` is added to `wait`. An attempt
-        whose response was lost is not repeated: its chunks become claimable again when the leases expire.
+        whose response was lost is repeated with the same `request_id`, a random one when empty, and returns the same
+        leases. To repeat a call that failed, name the `request_id` yourself.
         """
         request = rpc.ClaimChunksRequest(
             kinds=kinds,
             job_ids=job_ids,
+            owners=owners,
+            version=version,
+            host=host,
             max_chunks=max_chunks,
             worker=worker,
             lease_duration=values.duration(lease_duration),
             wait=values.duration(wait),
+            request_id=request_id or str(uuid4()),
         )
         total = wait + (self._caller.timeout if timeout is None else timeout)
-        return (await self._caller.call(self._stub.ClaimChunks, request, idempotent=False, timeout=total)).chunks
+        return (await self._caller.call(self._stub.ClaimChunks, request, timeout=total)).chunks
 
     async def claim_chunk(
         self,
@@ -121,7 +133,8 @@ class AsyncLeaseCalls:
     ) -> rpc.CompleteChunksResponse:
         """Complete chunks as `complete_chunks`, and lease the next ones in the same commit: `claimed`.
 
-        `claim` must not wait. Chunks whose response was lost become claimable again when their leases expire.
+        `claim` must not wait. With a `request_id` of the claim, a repeated call returns the same chunks; without one,
+        chunks whose response was lost become claimable again when their leases expire.
         """
         request = rpc.CompleteChunksRequest(
             completions=requests.reports(rpc.ChunkCompletion, completions, "completions"), claim=claim
@@ -144,6 +157,16 @@ class AsyncLeaseCalls:
         """
         request = rpc.ReleaseChunksRequest(releases=requests.reports(rpc.ChunkRelease, releases, "releases"))
         return (await self._caller.call(self._stub.ReleaseChunks, request, timeout=timeout)).results
+
+    def list_workers(
+        self, *, page_size: int = 0, page_token: str = "", timeout: timedelta | None = None
+    ) -> AsyncPages[rpc.ListWorkersResponse, rpc.Worker]:
+        """List the workers that claim the caller's chunks: those of the owner's keys, then others that serve the owner.
+
+        The service notes workers every few seconds, and forgets them after 10 minutes of silence.
+        """
+        request = rpc.ListWorkersRequest(page_size=page_size, page_token=page_token)
+        return AsyncPages(self._caller, self._stub.ListWorkers, request, lambda page: page.workers, timeout)
 
     def watch_leases(self, *, worker: str, kinds: Iterable[str] = ()) -> AsyncResumingStream[rpc.WatchLeasesResponse]:
         """Watch which leases a worker is to check with a heartbeat: those of jobs that are to stop.

@@ -33,13 +33,17 @@ class AdminCalls:
         owner: str = "",
         expire_time: values.TimestampLike | None = None,
         request_id: str = "",
+        served_owners: Iterable[str] = (),
+        all_owners: bool = False,
         timeout: timedelta | None = None,
     ) -> rpc.CreateApiKeyResponse:
         """Create a key; the response has its token, which no later response shows.
 
         An empty `owner` means the calling key's. With a `request_id` a repeated call returns the same key and an
         empty `token`: rotate the key for one. Without it, an attempt whose response was lost is not repeated: it would
-        create a second key. Raises InvalidFieldError, RequestIdReusedError, AuthDisabledError.
+        create a second key. The workers of a key with the role WORKER alone may claim the chunks of up to 100
+        `served_owners` in place of the owner's, or of `all_owners`. Raises InvalidFieldError, RequestIdReusedError,
+        AuthDisabledError.
         """
         request = rpc.CreateApiKeyRequest(
             name=name,
@@ -47,6 +51,8 @@ class AdminCalls:
             roles=values.numbers(roles),
             expire_time=values.timestamp(expire_time),
             request_id=request_id,
+            served_owners=served_owners,
+            all_owners=all_owners,
         )
         return self._caller.call(self._stub.CreateApiKey, request, idempotent=bool(request_id), timeout=timeout)
 

@@ -89,6 +89,7 @@ class JobClient:
     batch_get_jobs = _job_call(JobCalls.batch_get_jobs)
     list_jobs = _job_call(JobCalls.list_jobs)
     list_chunks = _job_call(JobCalls.list_chunks)
+    list_attempts = _job_call(JobCalls.list_attempts)
     list_job_events = _job_call(JobCalls.list_job_events)
     watch = _job_call(JobCalls.watch)
     watch_jobs = _job_call(JobCalls.watch_jobs)

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import grpc
 from jobledger.v1 import job_service_pb2 as rpc
-from jobledger.v1.chunk_pb2 import Chunk
+from jobledger.v1.chunk_pb2 import Attempt, Chunk
 from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
@@ -71,7 +71,7 @@ class JobCalls:
         schedule_time: values.TimestampLike | timedelta | None = None,
         run_timeout: values.DurationLike | None = None,
         attempt_timeout: values.DurationLike | None = None,
-        limits: requests.LimitsLike = (),
+        limited_labels: Iterable[str] = (),
         unique_key: str = "",
         on_conflict: OnConflict | None = None,
         request_id: str = "",
@@ -86,12 +86,12 @@ class JobCalls:
         short for `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages`
         may be those of another job. `run_timeout` is how long the job may take from its first claim on,
         `attempt_timeout` how long one attempt at a chunk may take, whatever its worker reports: 1 s to 366 days. No
-        worker may claim a chunk before `schedule_time`, a time or a timedelta from now. `limits` are concurrency limits
-        that the job sets: {"kind": 2} for all jobs of its kind, {"label:gpu": 1} for all jobs with its value of that
-        label. Without a `request_id` the client makes one, so that a repeated attempt creates no second job. With
-        `validate_only` the service checks everything and creates nothing: the response has the job as it would be.
-        While another job of this kind with the same `unique_key` has not ended, that job is the response, with
-        `created` False; with OnConflict.REFUSE it is an error.
+        worker may claim a chunk before `schedule_time`, a time or a timedelta from now. `limited_labels` are names of
+        its labels under whose values it is limited, if there are limits for these (`client.limits`). Without a
+        `request_id` the client makes one, so that a repeated attempt creates no second job. With `validate_only` the
+        service checks everything and creates nothing: the response has the job as it would be. While another job of
+        this kind with the same `unique_key` has not ended, that job is the response, with `created` False; with
+        OnConflict.REFUSE it is an error.
 
         Inputs are what JSON can hold without loss. A ValueError names the path of a value that it cannot hold, such as
         NaN, an integer beyond ±2**53 (send a string), a date, a set or bytes, or more than 24 levels of nesting.
@@ -117,7 +117,7 @@ class JobCalls:
             schedule_time=schedule_time,
             run_timeout=run_timeout,
             attempt_timeout=attempt_timeout,
-            limits=limits,
+            limited_labels=limited_labels,
             unique_key=unique_key,
             on_conflict=on_conflict,
             request_id=request_id or str(uuid4()),
@@ -221,6 +221,25 @@ class JobCalls:
             page_token=page_token,
         )
         return Pages(self._caller, self._stub.ListChunks, request, lambda page: page.chunks, timeout)
+
+    def list_attempts(
+        self,
+        job_id: str,
+        *,
+        chunk_index: int | None = None,
+        task_id: str = "",
+        page_size: int = 0,
+        page_token: str = "",
+        timeout: timedelta | None = None,
+    ) -> Pages[rpc.ListAttemptsResponse, Attempt]:
+        """List the attempts at a job's chunks, or at one, or those of an engine's task: by chunk, then oldest first.
+
+        `AttemptOutcome(attempt.outcome)` says how one ended. `page_size` is 1 to 1,000, 100 when 0.
+        """
+        request = rpc.ListAttemptsRequest(
+            job_id=job_id, chunk_index=chunk_index, task_id=task_id, page_size=page_size, page_token=page_token
+        )
+        return Pages(self._caller, self._stub.ListAttempts, request, lambda page: page.attempts, timeout)
 
     def list_job_events(
         self,
@@ -367,6 +386,8 @@ class JobCalls:
         timeout: timedelta | None = None,
     ) -> Job:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
+
+        While the job has not ended, `chunk_indexes` must name FAILED chunks: they go again within its run.
 
         Raises InvalidFieldError, JobNotFoundError, ChunkNotFoundError, RequestIdReusedError, EtagMismatchError,
         UniqueKeyTakenError, JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.

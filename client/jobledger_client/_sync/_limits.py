@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jobledger.v1 import limit_service_pb2 as rpc
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 
+from jobledger_client import _limits as values
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._pages import Pages
 
@@ -15,25 +16,29 @@ if TYPE_CHECKING:
 
 
 class LimitCalls:
-    """Concurrency limits. A scope is "kind:KIND" or "label:NAME=VALUE"."""
+    """Concurrency limits, over what `for_kind`, `for_label` and `for_each` return. Setting one needs an admin's key."""
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
         self._stub = LimitServiceStub(channel)
         self._caller = caller
 
-    def set_limit(self, scope: str, max_running: int, *, timeout: timedelta | None = None) -> rpc.Limit:
-        """Let at most `max_running` jobs of a scope, 1 to 1,000,000, run at once. Raises InvalidFieldError."""
-        request = rpc.SetLimitRequest(scope=scope, max_running=max_running)
-        return (self._caller.call(self._stub.SetLimit, request, timeout=timeout)).limit
+    def set_limit(self, scope: values.ScopeLike, max_running: int, *, timeout: timedelta | None = None) -> values.Limit:
+        """Let at most `max_running` jobs of a scope, 0 to 1,000,000, run at once; 0 pauses it.
 
-    def list_limits(self, *, timeout: timedelta | None = None) -> list[rpc.Limit]:
+        Raises InvalidFieldError and RoleMissingError.
+        """
+        request = rpc.SetLimitRequest(scope=values.scope_message(scope), max_running=max_running)
+        response = self._caller.call(self._stub.SetLimit, request, timeout=timeout)
+        return values.limit(response.limit)
+
+    def list_limits(self, *, timeout: timedelta | None = None) -> list[values.Limit]:
         """Return all limits by scope, each with its running and waiting jobs."""
         pages = Pages(
             self._caller, self._stub.ListLimits, rpc.ListLimitsRequest(page_size=500), lambda page: page.limits, timeout
         )
-        return [limit for limit in pages]
+        return [values.limit(limit) for limit in pages]
 
-    def delete_limit(self, scope: str, *, timeout: timedelta | None = None) -> None:
-        """Remove a limit; jobs waiting for it become claimable. Raises InvalidFieldError."""
-        request = rpc.DeleteLimitRequest(scope=scope)
+    def delete_limit(self, scope: values.ScopeLike, *, timeout: timedelta | None = None) -> None:
+        """Remove a limit; jobs waiting for it become claimable. Raises InvalidFieldError and RoleMissingError."""
+        request = rpc.DeleteLimitRequest(scope=values.scope_message(scope))
         self._caller.call(self._stub.DeleteLimit, request, timeout=timeout)

@@ -68,6 +68,11 @@ class ChunkContext:
         return self._claimed.job_id
 
     @property
+    def owner(self) -> str:
+        """The tenant whose job it is: a worker may serve several."""
+        return self._claimed.owner
+
+    @property
     def kind(self) -> str:
         """The job's kind."""
         return self._claimed.kind

@@ -4,6 +4,7 @@ from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import NoReturn, Protocol
+from uuid import uuid4
 
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
@@ -42,6 +43,10 @@ class Reports:
     ) -> None:
         self._leases = client.leases
         self._next_chunks = next_chunks
+        # Of the claims that have no answer yet, one for each outbox: repeated, they get the same leases.
+        self._claim_ids: dict[type[ChunkCompletion | ChunkFailure], str] = {
+            one: str(uuid4()) for one in (ChunkCompletion, ChunkFailure)
+        }
         self.completions: Outbox[ChunkCompletion] = Outbox(self._complete, backoff)
         self.failures: Outbox[ChunkFailure] = Outbox(self._fail, backoff)
         self.releases: Outbox[ChunkRelease] = Outbox(client.leases.release_chunks, backoff)
@@ -51,14 +56,18 @@ class Reports:
     async def _complete(self, completions: Sequence[ChunkCompletion]) -> Sequence[LeaseResult]:
         if self._next_chunks is None or (claim := self._next_chunks.claim(len(completions))) is None:
             return await self._leases.complete_chunks(completions)
+        claim.request_id = self._claim_ids[ChunkCompletion]
         completed = await self._leases.complete_and_claim(completions, claim)
+        self._claim_ids[ChunkCompletion] = str(uuid4())
         self._next_chunks.start(completed.claimed)
         return completed.results
 
     async def _fail(self, failures: Sequence[ChunkFailure]) -> Sequence[LeaseResult]:
         if self._next_chunks is None or (claim := self._next_chunks.claim(len(failures))) is None:
             return await self._leases.fail_chunks(failures)
+        claim.request_id = self._claim_ids[ChunkFailure]
         failed = await self._leases.fail_and_claim(failures, claim)
+        self._claim_ids[ChunkFailure] = str(uuid4())
         self._next_chunks.start(failed.claimed)
         return failed.results
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar, Unpack
@@ -20,20 +20,23 @@ from jobledger_client._worker._worker_loop import WorkerLoop, WorkerSettings
 
 logger = logging.getLogger("jobledger_client.worker")
 
+_HOST_LENGTH = 255
+
 AnyHandler = TypeVar("AnyHandler", bound=Handler)
 
 
 class Worker(Runnable):
     """Claims chunks of the kinds that it has handlers for, works on up to `concurrency` at once, and reports.
 
-    `name` is for people and the audit trail; None means host and process id. `lease_duration`, 1 s to 24 h, is how long
-    a silent worker keeps its chunks. `heartbeat_interval` is how often it extends the leases; None means a third of
-    `lease_duration`. A stream reports cancelled jobs at once; without the stream the next heartbeat does. `claim_wait`
-    is how long one claim waits at the server, up to 5 min. `cancel_grace` is how long an async handler has
-    after `ctx.cancelled` before it is cancelled, and as long again before a handler that does not stop is abandoned.
-    `drain_timeout` is how long handlers have to finish when the worker stops. `handler_timeout` is the maximum
-    time of one call of a handler, after which it is stopped and its attempt fails with the code HANDLER_TIMEOUT; None
-    means no limit. For the other parameters see AsyncJobClient.
+    `name` is for people and the audit trail; None means host and process id. `owners` are some of those that the API
+    key serves; empty means all of them. `version`, of your code, is shown by list_workers. `lease_duration`, 1 s to
+    24 h, is how long a silent worker keeps its chunks. `heartbeat_interval` is how often it extends the leases; None
+    means a third of `lease_duration`. A stream reports cancelled jobs at once; without the stream the next heartbeat
+    does. `claim_wait` is how long one claim waits at the server, up to 5 min. `cancel_grace` is how long an async
+    handler has after `ctx.cancelled` before it is cancelled, and as long again before a handler that does not stop is
+    abandoned. `drain_timeout` is how long handlers have to finish when the worker stops. `handler_timeout` is the
+    maximum time of one call of a handler, after which it is stopped and its attempt fails with the code
+    HANDLER_TIMEOUT; None means no limit. For the other parameters see AsyncJobClient.
 
     Heartbeats have a thread and a connection of their own: a handler that blocks loses no lease.
 
@@ -46,6 +49,8 @@ class Worker(Runnable):
         *,
         concurrency: int = 4,
         name: str | None = None,
+        owners: Iterable[str] = (),
+        version: str = "",
         lease_duration: timedelta = timedelta(seconds=30),
         heartbeat_interval: timedelta | None = None,
         claim_wait: timedelta = timedelta(seconds=20),
@@ -59,6 +64,9 @@ class Worker(Runnable):
             raise ValueError(f"concurrency must be 1 or more; got {concurrency}")
         self._settings = WorkerSettings(
             name=name or f"{socket.gethostname()}-{os.getpid()}",
+            owners=tuple(owners),
+            version=version,
+            host=socket.gethostname()[:_HOST_LENGTH],
             concurrency=concurrency,
             lease_duration=lease_duration,
             heartbeat_interval=checked_interval(lease_duration, heartbeat_interval),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from random import random
 from typing import Any, NoReturn
+from uuid import uuid4
 
 from jobledger.v1.worker_service_pb2 import ChunkRelease, ClaimChunksRequest, ClaimedChunk
 
@@ -35,6 +36,9 @@ class WorkerSettings:
     """The settings of a worker; see Worker."""
 
     name: str
+    owners: tuple[str, ...]
+    version: str
+    host: str
     concurrency: int
     lease_duration: timedelta
     heartbeat_interval: timedelta
@@ -67,6 +71,7 @@ class WorkerLoop:
             kinds=list(handlers),
         )
         self._reports = Reports(client, self._backoff, settings.lease_duration, next_chunks=self)
+        self._claim_id = str(uuid4())  # of the claim that has no answer yet: repeated, it gets the same leases
         self._draining = False
         self._unwanted: set[asyncio.Task[Any]] = set()
         self._abandoned: set[asyncio.Future[Any]] = set()
@@ -124,10 +129,15 @@ class WorkerLoop:
         claimed = await self._client.leases.claim_chunks(
             list(self._handlers),
             worker=self._settings.name,
+            owners=self._settings.owners,
+            version=self._settings.version,
+            host=self._settings.host,
             max_chunks=min(free, _MAX_CLAIM_CHUNKS),
             lease_duration=self._settings.lease_duration,
             wait=self._settings.claim_wait,
+            request_id=self._claim_id,
         )
+        self._claim_id = str(uuid4())
         return list(claimed)
 
     def claim(self, ended: int) -> ClaimChunksRequest | None:
@@ -138,6 +148,9 @@ class WorkerLoop:
         return ClaimChunksRequest(
             kinds=list(self._handlers),
             worker=self._settings.name,
+            owners=self._settings.owners,
+            version=self._settings.version,
+            host=self._settings.host,
             max_chunks=free,
             lease_duration=duration(self._settings.lease_duration),
         )

@@ -123,8 +123,9 @@ def retry(
 ) -> int:
     """Run the failed and cancelled chunks again.
 
-    Those given by --chunk, or all of them. Completed chunks are kept. One run retries many jobs, given by id or by a
-    filter; the command follows the run until it ends.
+    Those given by --chunk, or all of them. Completed chunks are kept. Failed chunks that --chunk names go again also
+    while their job still runs. One run retries many jobs, given by id or by a filter; the command follows the run until
+    it ends.
     """
     selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
     job_id = selection.one

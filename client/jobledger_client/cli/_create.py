@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
         "create",
         """jobledger create crawl.images --items 2500 --input '{"site": "example.org"}' --label team=search""",
         """jobledger create video.transcode --chunks '[{"part": 1}, {"part": 2}]' --stage decode=1 --stage encode=4""",
+        """jobledger create crawl.images --label user=ann --limited-label user""",
         """jobledger create report.nightly --job-id nightly-2026-01-31 --wait""",
         """jobledger create video.render --chunks '[{"scene": 1}, {"scene": 2}]' --finalizer-input '{"join": true}'""",
         """jobledger create report.nightly --at 2h""",
@@ -77,9 +78,9 @@ def create(
     attempt_timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Fail an attempt at a chunk that takes longer, such as 5m.")
     ] = None,
-    limit: Annotated[
+    limited_label: Annotated[
         list[str] | None,
-        typer.Option(metavar="kind=N|label:NAME=N", help="At most N jobs of its kind, or label, at once; repeat it."),
+        typer.Option(metavar="NAME", help="A label of the job under whose value it is limited; may be repeated."),
     ] = None,
     unique_key: Annotated[
         str, typer.Option(metavar="KEY", help="Create no second unfinished job of this kind with this key.")
@@ -118,7 +119,7 @@ def create(
             schedule_time=_parse.future_time("--at", at),
             run_timeout=_parse.duration("--run-timeout", run_timeout),
             attempt_timeout=_parse.duration("--attempt-timeout", attempt_timeout),
-            limits=_parse.numbers("--limit", limit or ()),
+            limited_labels=limited_label or (),
             unique_key=unique_key,
             on_conflict=OnConflict.REFUSE if refuse_conflict else None,
             request_id=request_id,

@@ -1,12 +1,14 @@
 """The live state of all jobs, from a stream of changes: queues by kind, running jobs, rates, workers."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from time import time
 
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger.v1.stats_pb2 import GetJobStatsResponse
+from jobledger.v1.worker_service_pb2 import Worker
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -58,6 +60,14 @@ class Dashboard:
         for one in stats.kinds:
             now = one.stats.now
             self._queues[one.kind] = Counter(dict(zip(_SHOWN, (now.queued, now.running, now.cancelling), strict=True)))
+
+    def add_workers(self, found: Iterable[Worker], kinds: Collection[str], at: float) -> None:
+        """Add the workers that were heard lately and claim one of these kinds, or any when there are none."""
+        since = time() - _WORKER_SECONDS
+        for worker in found:
+            seen = worker.last_seen_time.ToMicroseconds() / 1_000_000
+            if seen >= since and (not kinds or not set(kinds).isdisjoint(worker.kinds)):
+                self._workers[worker.worker] = max(self._workers.get(worker.worker, 0.0), at - max(time() - seen, 0.0))
 
     def apply(self, message: WatchJobsResponse, at: float) -> None:
         """Apply one message."""

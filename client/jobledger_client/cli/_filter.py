@@ -22,7 +22,7 @@ _SPANS: Final[tuple[tuple[Literal["create_time", "update_time", "end_time"], str
     ("update_time", "updated"),
     ("end_time", "ended"),
 )
-_Field = Literal["states", "kinds", "owner", "include_service_jobs"]
+_Field = Literal["states", "kinds", "owner", "include_service_jobs", "task_id"]
 _LISTS, _WHOLE = ("state", "kind", "where_label"), ("min_priority", "max_priority")
 _SINCE = "At or after this time, or at most this long ago (2h)."
 _BEFORE = "Before this time, or longer ago."
@@ -49,6 +49,7 @@ def _declared(label: str) -> dict[str, Any]:
         "kind": _option(list[str], "KIND", "May be repeated.", autocompletion=completion.kinds),
         "where_label": _option(list[str], "NAME=VALUE", "May be repeated; all must match.", label),
         "search": _option(str, "WORDS", "Words that begin words of its name, kind, labels or error."),
+        "task": _option(str, "ID", "The id that an engine, such as Celery, gave an attempt; not for export."),
         "min_priority": _option(int, "N", "0 to 10."),
         "max_priority": _option(int, "N", "0 to 10."),
         "created_since": _option(str, span, _SINCE),
@@ -116,6 +117,7 @@ def _fields(label: str, options: dict[str, Any]) -> "JobFilterFields":
         ("kind", "kinds"),
         ("owner", "owner"),
         ("service_jobs", "include_service_jobs"),
+        ("task", "task_id"),
     )
     for option, field in names:
         if options.get(option):

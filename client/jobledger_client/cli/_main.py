@@ -19,6 +19,7 @@ from jobledger_client.cli import (
     _usage,
     _watch,
     _webhooks,
+    _workers,
 )
 from jobledger_client.cli import _error_output as error_output
 from jobledger_client.cli._exit_codes import DONE, INTERRUPTED, TABLE, USAGE
@@ -72,6 +73,19 @@ def application() -> typer.Typer:
             typer.echo(context.get_help())
             raise typer.Exit(USAGE)
 
-    for module in (_create, _read, _watch, _export, _change, _stats, _top, _limits, _webhooks, _usage, _import):
+    for module in (
+        _create,
+        _read,
+        _watch,
+        _export,
+        _change,
+        _stats,
+        _top,
+        _limits,
+        _workers,
+        _webhooks,
+        _usage,
+        _import,
+    ):
         module.register(app)
     return app

@@ -4,7 +4,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from jobledger.v1.admin_service_pb2 import GetUsageResponse
-from jobledger.v1.job_service_pb2 import ListChunksResponse, ListJobEventsResponse, ListJobsResponse
+from jobledger.v1.job_service_pb2 import (
+    ListAttemptsResponse,
+    ListChunksResponse,
+    ListJobEventsResponse,
+    ListJobsResponse,
+)
 from jobledger.v1.webhook_service_pb2 import ListWebhookDeliveriesResponse, ListWebhooksResponse
 
 from jobledger_client._sync._pages import Pages
@@ -14,6 +19,7 @@ AnyPage = TypeVar(
     "AnyPage",
     ListJobsResponse,
     ListChunksResponse,
+    ListAttemptsResponse,
     ListJobEventsResponse,
     ListWebhooksResponse,
     ListWebhookDeliveriesResponse,

@@ -164,17 +164,6 @@ def weights(option: str, words: Iterable[str]) -> dict[str, float]:
     return found
 
 
-def numbers(option: str, words: Iterable[str]) -> dict[str, int]:
-    """Return NAME=N words as numbers by name."""
-    found = {}
-    for word in words:
-        name, _, number = word.rpartition("=")
-        if not name or not number.isdecimal():
-            raise typer.BadParameter(f"{option}: must be NAME=N with an integer; got {word!r}")
-        found[name] = int(number)
-    return found
-
-
 def _text(word: str) -> str:
     if word == "-":
         return sys.stdin.read()

@@ -6,6 +6,7 @@ from time import monotonic
 from jobledger.v1.job_pb2 import Hold, Job
 
 from jobledger_client._enums import HoldReason, JobState
+from jobledger_client._limits import scope
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._connection import Notice
 
@@ -56,7 +57,7 @@ def _hold(hold: Hold) -> str:
         return f"its time, {formatting.local_time(hold.until)}"
     if hold.reason != HoldReason.LIMIT:
         return HoldReason(hold.reason).name
-    return f"a slot of the limit {hold.scope}" + (f", place {hold.place:,}" if hold.HasField("place") else "")
+    return f"a slot of the limit {scope(hold.scope)}" + (f", place {hold.place:,}" if hold.HasField("place") else "")
 
 
 def seconds_waited(job: Job) -> float:

@@ -1,4 +1,4 @@
-"""The commands that read: get, status, list, chunks, events."""
+"""The commands that read: get, status, list, chunks, attempts, events."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
         "jobledger list --all --output json | jq -r '.jobs[] | [.jobId, .state] | @tsv'",
     )(add_filter_options(list_jobs, reads=True))
     command(app, "chunks", "jobledger chunks JOB_ID --state FAILED")(list_chunks)
+    command(app, "attempts", "jobledger attempts JOB_ID", "jobledger attempts JOB_ID --chunk 3")(list_attempts)
     command(app, "events", "jobledger events JOB_ID --all")(list_events)
 
 
@@ -49,13 +50,15 @@ def get(
     *,
     basic: Annotated[bool, typer.Option("--basic", help="Leave out input and chunks.")] = False,
 ) -> None:
-    """Show one job and its chunks."""
+    """Show one job with its chunks and last attempts."""
     with session.client() as client:
         job = client.get_job(job_id, view=JobView.BASIC if basic else JobView.FULL)
     if session.as_json:
         _json.print_message(job)
     elif job.chunks:
         session.console.print(Group(_tables.job(job), Text(), _tables.chunks(job.chunks)))
+        if job.attempts:
+            session.console.print(Group(Text(), _tables.attempts(job.attempts)))
     else:
         session.console.print(_tables.job(job))
 
@@ -123,6 +126,29 @@ def list_chunks(
         _json.print_message(page)
     else:
         session.console.print(_tables.chunks(page.chunks))
+        print_next_page(session, page.next_page_token)
+
+
+def list_attempts(
+    session: Session,
+    job_id: JobId,
+    *,
+    chunk: Annotated[int | None, typer.Option(metavar="N", help="Only those at this chunk, by index.")] = None,
+    task: Annotated[str, typer.Option(metavar="ID", help="Only those to which an engine gave this id.")] = "",
+    page_size: PageSize = 100,
+    page_token: PageToken = "",
+    all_pages: AllPages = False,
+) -> None:
+    """List the attempts at a job's chunks: by chunk, then oldest first."""
+    with session.client() as client:
+        pages = client.list_attempts(
+            job_id, chunk_index=chunk, task_id=task, page_size=page_size, page_token=page_token
+        )
+        page = read_pages(pages, all_pages=all_pages)
+    if session.as_json:
+        _json.print_message(page)
+    else:
+        session.console.print(_tables.attempts(page.attempts))
         print_next_page(session, page.next_page_token)
 
 

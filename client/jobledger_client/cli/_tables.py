@@ -5,15 +5,24 @@ from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.admin_service_pb2 import Usage
-from jobledger.v1.chunk_pb2 import Artifact, Chunk
+from jobledger.v1.chunk_pb2 import Artifact, Attempt, Chunk
 from jobledger.v1.event_pb2 import Change, JobEvent
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.limit_service_pb2 import Limit
 from jobledger.v1.webhook_pb2 import Webhook, WebhookDelivery
+from jobledger.v1.worker_service_pb2 import Worker
 from rich.table import Table
 from rich.text import Text
 
-from jobledger_client._enums import ChangeType, ChunkState, HoldReason, JobState, WebhookDeliveryState, WebhookState
+from jobledger_client._enums import (
+    AttemptOutcome,
+    ChangeType,
+    ChunkState,
+    HoldReason,
+    JobState,
+    WebhookDeliveryState,
+    WebhookState,
+)
+from jobledger_client._limits import Limit
 from jobledger_client._structs import plain
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json
@@ -40,10 +49,25 @@ def jobs(found: Iterable[Job], *, width: int) -> Table:
 
 def limits(found: Iterable[Limit]) -> Table:
     """Return concurrency limits, one a row."""
-    table = _table("SCOPE", "AT MOST", "RUNNING", "WAITING", "SET BY", folding=("SCOPE",))
+    table = _table("SCOPE", "AT MOST", "RUNNING", "WAITING", "FOLLOWS", folding=("SCOPE",))
     for limit in found:
-        by = "a job" if limit.set_by_job else "an operator"
-        _row(table, limit.scope, f"{limit.max_running:,}", f"{limit.running:,}", f"{limit.waiting:,}", by)
+        number = "paused" if limit.max_running == 0 else f"{limit.max_running:,}"
+        own = f"each {limit.scope.label}" if limit.inherited else ""
+        _row(table, str(limit.scope), number, f"{limit.running:,}", f"{limit.waiting:,}", own)
+    return table
+
+
+def workers(found: Iterable[Worker], *, width: int) -> Table:
+    """Return workers, one a row; a wide terminal gets more columns."""
+    wide = width >= _WIDE
+    more = ("VERSION", "HOST", "UP") if wide else ()
+    table = _table("WORKER", "CHUNKS", "HEARD", *more, "KINDS", folding=("WORKER", "VERSION", "HOST", "KINDS"))
+    for worker in found:
+        up = formatting.age(worker.first_seen_time)
+        said = (formatting.one_line(worker.version), formatting.one_line(worker.host), up) if wide else ()
+        heard = f"{formatting.age(worker.last_seen_time)} ago"
+        kinds = formatting.one_line(", ".join(worker.kinds))
+        _row(table, formatting.one_line(worker.worker), f"{worker.chunks:,}", heard, *said, kinds)
     return table
 
 
@@ -107,6 +131,26 @@ def chunks(found: Collection[Chunk]) -> Table:
     return table
 
 
+def attempts(found: Collection[Attempt]) -> Table:
+    """Return attempts, one a row, with the ids of an external engine, if there are any."""
+    task = ("TASK",) if any(one.task_id for one in found) else ()
+    columns = ("CHUNK", "ATTEMPT", "OUTCOME", "WORKER", *task, "STARTED", "ENDED", "ERROR")
+    table = _table(*columns, folding=("WORKER", "TASK", "ERROR"))
+    for one in found:
+        _row(
+            table,
+            str(one.chunk_index),
+            str(one.number),
+            AttemptOutcome(one.outcome).name if one.outcome else "",
+            one.worker,
+            *((one.task_id,) if task else ()),
+            formatting.local_time(one.start_time),
+            formatting.local_time(one.end_time) if one.HasField("end_time") else "",
+            f"{one.error.code}: {one.error.message}" if one.HasField("error") else "",
+        )
+    return table
+
+
 def _holds(chunk: Chunk) -> str:
     """Return why a chunk may not be claimed yet, and until when its next attempt waits."""
     until = f" until {formatting.local_time(chunk.not_before)}" if chunk.HasField("not_before") else ""
@@ -121,7 +165,8 @@ def _artifacts(chunk: Chunk) -> Text:
 
 def events(found: Iterable[JobEvent]) -> Table:
     """Return a history, one change a row."""
-    table = _table("TIME", "REVISION", "CHANGE", "CHUNK", "ACTOR", "STATE", "REASON", folding=("ACTOR", "REASON"))
+    columns = ("TIME", "REVISION", "CHANGE", "CHUNK", "ATTEMPT", "ACTOR", "STATE", "REASON")
+    table = _table(*columns, folding=("ACTOR", "REASON"))
     for event in found:
         for change in event.changes:
             _row(
@@ -130,6 +175,7 @@ def events(found: Iterable[JobEvent]) -> Table:
                 str(event.revision),
                 ChangeType(change.type).name,
                 str(change.chunk_index) if change.HasField("chunk_index") else "",
+                str(change.attempt) if change.HasField("attempt") else "",
                 change.actor,
                 _state_change(change),
                 change.reason,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _RECOUNT_SECONDS = 10.0
 """The queues are counted again after this time: merged changes make them inexact."""
 _MAX_JOBS = 500
+_MAX_WORKERS = 500
 _MAX_INTERVAL = timedelta(seconds=60)
 _TITLE = "jobledger top · q quits"
 
@@ -59,7 +60,7 @@ def top(
 ) -> None:
     """Show the queues by kind, the running jobs, rates and workers, live. Quit with q.
 
-    Rates are those of the last 10 seconds; workers are those with an event in the last minute. While the server is
+    Rates are those of the last 10 seconds; workers are those heard in the last minute. While the server is
     unreachable, the display is dim and shows when it was last heard.
     """
     if session.as_json:
@@ -159,8 +160,11 @@ class _Stream:
             owner=self._filter_fields["owner"],
             include_service_jobs=self._filter_fields["include_service_jobs"],
         )
+        workers = next(self._client.leases.list_workers(page_size=_MAX_WORKERS).pages()).workers
         with self._lock:
             self._dashboard.set_counts(stats)
+            if not self._filter_fields["owner"]:
+                self._dashboard.add_workers(workers, list(self._filter_fields["kinds"]), monotonic())
 
     def follow(self, seconds: float) -> None:
         """Read the stream for some seconds."""

@@ -37,6 +37,7 @@ class FakeContext(ChunkContext):
         stages: StagesLike = (),
         labels: Mapping[str, str] | None = None,
         kind: str = "test",
+        owner: str = "default",
         job_id: str = "test-job",
         chunk_index: int = 0,
         is_finalizer: bool = False,
@@ -56,6 +57,7 @@ class FakeContext(ChunkContext):
         claimed = ClaimedChunk(
             job_id=job_id,
             kind=kind,
+            owner=owner,
             chunk=chunk,
             job_input=struct(input, "input"),
             stages=stage_plan(stages),

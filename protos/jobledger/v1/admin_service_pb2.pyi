@@ -32,7 +32,7 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_CALLER: _Role.ValueType  # 1
     """ROLE_CALLER may call JobService, WebhookService and google.longrunning.Operations, over the jobs of its owner."""
     ROLE_WORKER: _Role.ValueType  # 2
-    """ROLE_WORKER may call WorkerService, over the jobs of its owner."""
+    """ROLE_WORKER may call WorkerService, over the jobs of its owner, or of the owners that the key serves."""
     ROLE_ADMIN: _Role.ValueType  # 3
     """ROLE_ADMIN may call every service; AdminService over all owners, the others over the jobs of its owner."""
 
@@ -44,7 +44,7 @@ ROLE_UNSPECIFIED: Role.ValueType  # 0
 ROLE_CALLER: Role.ValueType  # 1
 """ROLE_CALLER may call JobService, WebhookService and google.longrunning.Operations, over the jobs of its owner."""
 ROLE_WORKER: Role.ValueType  # 2
-"""ROLE_WORKER may call WorkerService, over the jobs of its owner."""
+"""ROLE_WORKER may call WorkerService, over the jobs of its owner, or of the owners that the key serves."""
 ROLE_ADMIN: Role.ValueType  # 3
 """ROLE_ADMIN may call every service; AdminService over all owners, the others over the jobs of its owner."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
@@ -95,12 +95,16 @@ class ApiKey(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
     LAST_USED_TIME_FIELD_NUMBER: _builtins.int
+    SERVED_OWNERS_FIELD_NUMBER: _builtins.int
+    ALL_OWNERS_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """key_id names the key: 12 hexadecimal digits, which its token carries too."""
     owner: _builtins.str
     """owner is the tenant whose jobs the key reaches."""
     name: _builtins.str
     """name is for people and the audit trail, where the key's actor is name/key_id."""
+    all_owners: _builtins.bool
+    """all_owners says that the key's workers may claim the chunks of every tenant."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
         """roles are what the key is for, at least one."""
@@ -121,6 +125,12 @@ class ApiKey(_message.Message):
     def last_used_time(self) -> _timestamp_pb2.Timestamp:
         """last_used_time is about when the key was last used; it is written every few seconds. Absent: never."""
 
+    @_builtins.property
+    def served_owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """served_owners are the tenants whose chunks the key's workers may claim, sorted. Empty: the owner alone, unless
+        all_owners.
+        """
+
     def __init__(
         self,
         *,
@@ -132,10 +142,12 @@ class ApiKey(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
         last_used_time: _timestamp_pb2.Timestamp | None = ...,
+        served_owners: _abc.Iterable[_builtins.str] | None = ...,
+        all_owners: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_used_time", b"last_used_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "key_id", b"key_id", "last_used_time", b"last_used_time", "name", b"name", "owner", b"owner", "revoke_time", b"revoke_time", "roles", b"roles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_owners", b"all_owners", "create_time", b"create_time", "expire_time", b"expire_time", "key_id", b"key_id", "last_used_time", b"last_used_time", "name", b"name", "owner", b"owner", "revoke_time", b"revoke_time", "roles", b"roles", "served_owners", b"served_owners"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,6 +164,8 @@ class CreateApiKeyRequest(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SERVED_OWNERS_FIELD_NUMBER: _builtins.int
+    ALL_OWNERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """name is for people and the audit trail, 1 to 128 printable characters without "/". Required."""
     owner: _builtins.str
@@ -160,8 +174,12 @@ class CreateApiKeyRequest(_message.Message):
     """
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered for the owner of the key that calls, as long as the new key is
-    listed with show_ended. The same request_id with the same name, owner and roles answers with the same key. Empty: no
+    listed with show_ended. The same request_id with the same name, owner, roles and served owners answers with the same key. Empty: no
     protection.
+    """
+    all_owners: _builtins.bool
+    """all_owners lets the key's workers claim the chunks of every tenant, also of those to come; only with the role WORKER
+    alone, and without served_owners.
     """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
@@ -171,6 +189,13 @@ class CreateApiKeyRequest(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """expire_time is when the key ends by itself, in the future. Absent: never."""
 
+    @_builtins.property
+    def served_owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """served_owners are the tenants whose chunks the key's workers may claim, at most 100, in place of the owner's; only with
+        the role WORKER alone. Nothing else of these tenants is open to the key. To change them, create another key. Empty: the
+        owner alone.
+        """
+
     def __init__(
         self,
         *,
@@ -179,10 +204,12 @@ class CreateApiKeyRequest(_message.Message):
         roles: _abc.Iterable[Global___Role.ValueType] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
+        served_owners: _abc.Iterable[_builtins.str] | None = ...,
+        all_owners: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "name", b"name", "owner", b"owner", "request_id", b"request_id", "roles", b"roles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_owners", b"all_owners", "expire_time", b"expire_time", "name", b"name", "owner", b"owner", "request_id", b"request_id", "roles", b"roles", "served_owners", b"served_owners"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -377,7 +404,7 @@ class RotateApiKeyResponse(_message.Message):
     """token is what the new key's holder sends. It is not shown again."""
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
-        """api_key is the new key: owner, name and roles are those of the old one."""
+        """api_key is the new key: owner, name, roles and served owners are those of the old one."""
 
     @_builtins.property
     def replaced(self) -> Global___ApiKey:

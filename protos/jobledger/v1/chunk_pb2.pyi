@@ -58,6 +58,50 @@ CHUNK_STATE_CANCELLED: ChunkState.ValueType  # 5
 """CHUNK_STATE_CANCELLED was stopped with its job, before or during its work."""
 Global___ChunkState: _TypeAlias = ChunkState  # noqa: Y015
 
+class _AttemptOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTEMPT_OUTCOME_UNSPECIFIED: _AttemptOutcome.ValueType  # 0
+    """ATTEMPT_OUTCOME_UNSPECIFIED is an attempt that has not ended."""
+    ATTEMPT_OUTCOME_COMPLETED: _AttemptOutcome.ValueType  # 1
+    """ATTEMPT_OUTCOME_COMPLETED is a chunk that was done."""
+    ATTEMPT_OUTCOME_FAILED: _AttemptOutcome.ValueType  # 2
+    """ATTEMPT_OUTCOME_FAILED is a failure that the worker reported, whatever its code."""
+    ATTEMPT_OUTCOME_EXPIRED: _AttemptOutcome.ValueType  # 3
+    """ATTEMPT_OUTCOME_EXPIRED is a lease that its worker did not extend in time."""
+    ATTEMPT_OUTCOME_RELEASED: _AttemptOutcome.ValueType  # 4
+    """ATTEMPT_OUTCOME_RELEASED is a chunk that its worker gave back."""
+    ATTEMPT_OUTCOME_TIMED_OUT: _AttemptOutcome.ValueType  # 5
+    """ATTEMPT_OUTCOME_TIMED_OUT is an attempt that took longer than the job's attempt_timeout."""
+    ATTEMPT_OUTCOME_CANCELLED: _AttemptOutcome.ValueType  # 6
+    """ATTEMPT_OUTCOME_CANCELLED is a lease that was taken from its worker, as the job was cancelled, failed under
+    FAIL_FAST, or took longer than its run_timeout.
+    """
+
+class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
+    """AttemptOutcome is how an attempt ended."""
+
+ATTEMPT_OUTCOME_UNSPECIFIED: AttemptOutcome.ValueType  # 0
+"""ATTEMPT_OUTCOME_UNSPECIFIED is an attempt that has not ended."""
+ATTEMPT_OUTCOME_COMPLETED: AttemptOutcome.ValueType  # 1
+"""ATTEMPT_OUTCOME_COMPLETED is a chunk that was done."""
+ATTEMPT_OUTCOME_FAILED: AttemptOutcome.ValueType  # 2
+"""ATTEMPT_OUTCOME_FAILED is a failure that the worker reported, whatever its code."""
+ATTEMPT_OUTCOME_EXPIRED: AttemptOutcome.ValueType  # 3
+"""ATTEMPT_OUTCOME_EXPIRED is a lease that its worker did not extend in time."""
+ATTEMPT_OUTCOME_RELEASED: AttemptOutcome.ValueType  # 4
+"""ATTEMPT_OUTCOME_RELEASED is a chunk that its worker gave back."""
+ATTEMPT_OUTCOME_TIMED_OUT: AttemptOutcome.ValueType  # 5
+"""ATTEMPT_OUTCOME_TIMED_OUT is an attempt that took longer than the job's attempt_timeout."""
+ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 6
+"""ATTEMPT_OUTCOME_CANCELLED is a lease that was taken from its worker, as the job was cancelled, failed under
+FAIL_FAST, or took longer than its run_timeout.
+"""
+Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
+
 class _HoldReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -216,6 +260,62 @@ class ChunkProgress(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stage_percent) -> _WhichOneofReturnType__stage_percent | None: ...
 
 Global___ChunkProgress: _TypeAlias = ChunkProgress  # noqa: Y015
+
+@_typing.final
+class Attempt(_message.Message):
+    """Attempt is one worker's try at one chunk, from claim to end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_INDEX_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    chunk_index: _builtins.int
+    """chunk_index is the chunk, from 0."""
+    number: _builtins.int
+    """number counts the attempts at the chunk, from 1. Released ones count, and so it is Chunk.attempt or more."""
+    worker: _builtins.str
+    """worker is the worker, as it named itself. Empty for an attempt of an imported job whose worker is not known."""
+    task_id: _builtins.str
+    """task_id is the id that an external engine gave the attempt, at most 256 characters. Empty when none did."""
+    outcome: Global___AttemptOutcome.ValueType
+    """outcome is how it ended. UNSPECIFIED while it lasts."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """start_time is when the chunk was claimed. Always present."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """end_time is when the attempt ended. Absent while it lasts."""
+
+    @_builtins.property
+    def error(self) -> Global___WorkError:
+        """error is why it failed. Present exactly when the outcome is FAILED, EXPIRED or TIMED_OUT."""
+
+    def __init__(
+        self,
+        *,
+        chunk_index: _builtins.int = ...,
+        number: _builtins.int = ...,
+        worker: _builtins.str = ...,
+        task_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        outcome: Global___AttemptOutcome.ValueType = ...,
+        error: Global___WorkError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "error", b"error", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_index", b"chunk_index", "end_time", b"end_time", "error", b"error", "number", b"number", "outcome", b"outcome", "start_time", b"start_time", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
 @_typing.final
 class Chunk(_message.Message):

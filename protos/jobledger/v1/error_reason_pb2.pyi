@@ -51,15 +51,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_JOB_NOT_ENDED: _ErrorReason.ValueType  # 7
     """ERROR_REASON_JOB_NOT_ENDED (FAILED_PRECONDITION) is a job that must end first.
-    Example: DeleteJob of a RUNNING job without `force`; RetryJob of a RUNNING job. Metadata: job_id, state.
+    Example: DeleteJob of a RUNNING job without `force`; RetryJob of a RUNNING job that names no chunks. Metadata: job_id, state.
     """
     ERROR_REASON_JOB_ENDED: _ErrorReason.ValueType  # 8
     """ERROR_REASON_JOB_ENDED (FAILED_PRECONDITION) is a job that has ended and cannot change in this way.
     Example: a new priority for a COMPLETED job; RetryJob of a COMPLETED job. Metadata: job_id, state.
     """
     ERROR_REASON_NOTHING_TO_RETRY: _ErrorReason.ValueType  # 9
-    """ERROR_REASON_NOTHING_TO_RETRY (FAILED_PRECONDITION) is a retry that names no failed or cancelled chunk.
-    Example: RetryJob with chunk_indexes [0] when chunk 0 is COMPLETED. Metadata: job_id.
+    """ERROR_REASON_NOTHING_TO_RETRY (FAILED_PRECONDITION) is a retry that names a chunk that cannot go again, or
+    of a job without failed and cancelled chunks.
+    Example: RetryJob with chunk_indexes [0] when chunk 0 is COMPLETED. Metadata: job_id; of a named chunk chunk_index, state.
     """
     ERROR_REASON_CHUNK_NOT_CLAIMABLE: _ErrorReason.ValueType  # 10
     """ERROR_REASON_CHUNK_NOT_CLAIMABLE (FAILED_PRECONDITION) is a chunk that is not PENDING, or not yet due.
@@ -230,15 +231,16 @@ Example: UpdateJob after another caller's UpdateJob. Metadata: job_id, etag.
 """
 ERROR_REASON_JOB_NOT_ENDED: ErrorReason.ValueType  # 7
 """ERROR_REASON_JOB_NOT_ENDED (FAILED_PRECONDITION) is a job that must end first.
-Example: DeleteJob of a RUNNING job without `force`; RetryJob of a RUNNING job. Metadata: job_id, state.
+Example: DeleteJob of a RUNNING job without `force`; RetryJob of a RUNNING job that names no chunks. Metadata: job_id, state.
 """
 ERROR_REASON_JOB_ENDED: ErrorReason.ValueType  # 8
 """ERROR_REASON_JOB_ENDED (FAILED_PRECONDITION) is a job that has ended and cannot change in this way.
 Example: a new priority for a COMPLETED job; RetryJob of a COMPLETED job. Metadata: job_id, state.
 """
 ERROR_REASON_NOTHING_TO_RETRY: ErrorReason.ValueType  # 9
-"""ERROR_REASON_NOTHING_TO_RETRY (FAILED_PRECONDITION) is a retry that names no failed or cancelled chunk.
-Example: RetryJob with chunk_indexes [0] when chunk 0 is COMPLETED. Metadata: job_id.
+"""ERROR_REASON_NOTHING_TO_RETRY (FAILED_PRECONDITION) is a retry that names a chunk that cannot go again, or
+of a job without failed and cancelled chunks.
+Example: RetryJob with chunk_indexes [0] when chunk 0 is COMPLETED. Metadata: job_id; of a named chunk chunk_index, state.
 """
 ERROR_REASON_CHUNK_NOT_CLAIMABLE: ErrorReason.ValueType  # 10
 """ERROR_REASON_CHUNK_NOT_CLAIMABLE (FAILED_PRECONDITION) is a chunk that is not PENDING, or not yet due.

@@ -46,7 +46,7 @@ class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType
     CHANGE_TYPE_CANCEL_REQUESTED: _ChangeType.ValueType  # 8
     """CHANGE_TYPE_CANCEL_REQUESTED is CancelJob, or its grace period running out."""
     CHANGE_TYPE_RETRIED: _ChangeType.ValueType  # 9
-    """CHANGE_TYPE_RETRIED is RetryJob."""
+    """CHANGE_TYPE_RETRIED is RetryJob: another run, or, with the same state before and after, chunks that go again within the run."""
     CHANGE_TYPE_UPDATED: _ChangeType.ValueType  # 10
     """CHANGE_TYPE_UPDATED is UpdateJob."""
     CHANGE_TYPE_DELETED: _ChangeType.ValueType  # 11
@@ -84,7 +84,7 @@ CHANGE_TYPE_LEASE_EXPIRED: ChangeType.ValueType  # 7
 CHANGE_TYPE_CANCEL_REQUESTED: ChangeType.ValueType  # 8
 """CHANGE_TYPE_CANCEL_REQUESTED is CancelJob, or its grace period running out."""
 CHANGE_TYPE_RETRIED: ChangeType.ValueType  # 9
-"""CHANGE_TYPE_RETRIED is RetryJob."""
+"""CHANGE_TYPE_RETRIED is RetryJob: another run, or, with the same state before and after, chunks that go again within the run."""
 CHANGE_TYPE_UPDATED: ChangeType.ValueType  # 10
 """CHANGE_TYPE_UPDATED is UpdateJob."""
 CHANGE_TYPE_DELETED: ChangeType.ValueType  # 11
@@ -113,6 +113,8 @@ class Change(_message.Message):
     TO_STATE_FIELD_NUMBER: _builtins.int
     CHUNK_INDEX_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
     type: Global___ChangeType.ValueType
     """type is what happened."""
     actor: _builtins.str
@@ -127,6 +129,10 @@ class Change(_message.Message):
     """chunk_index is the one chunk that it concerned, from 0. Absent when it concerned the job or several chunks."""
     reason: _builtins.str
     """reason is why, in the actor's words. Empty when none were given."""
+    attempt: _builtins.int
+    """attempt is the number of the attempt at that chunk, from 1 (see Attempt.number). Absent when it concerned no attempt."""
+    task_id: _builtins.str
+    """task_id is the id that an external engine gave that attempt. Empty when none did."""
     def __init__(
         self,
         *,
@@ -136,13 +142,20 @@ class Change(_message.Message):
         to_state: _job_pb2.JobState.ValueType = ...,
         chunk_index: _builtins.int | None = ...,
         reason: _builtins.str = ...,
+        attempt: _builtins.int | None = ...,
+        task_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_chunk_index", b"_chunk_index", "attempt", b"attempt", "chunk_index", b"chunk_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "actor", b"actor", "chunk_index", b"chunk_index", "from_state", b"from_state", "reason", b"reason", "to_state", b"to_state", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_chunk_index", b"_chunk_index", "actor", b"actor", "attempt", b"attempt", "chunk_index", b"chunk_index", "from_state", b"from_state", "reason", b"reason", "task_id", b"task_id", "to_state", b"to_state", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
+    _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
     _WhichOneofReturnType__chunk_index: _TypeAlias = _typing.Literal["chunk_index"]  # noqa: Y015
     _WhichOneofArgType__chunk_index: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__chunk_index) -> _WhichOneofReturnType__chunk_index | None: ...
 
 Global___Change: _TypeAlias = Change  # noqa: Y015

@@ -89,6 +89,7 @@ class JobFilter(_message.Message):
     SEARCH_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     INCLUDE_SERVICE_JOBS_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
     min_priority: _builtins.int
     """min_priority is the lowest priority to include, 0 to 10. Absent: 0."""
     max_priority: _builtins.int
@@ -108,6 +109,10 @@ class JobFilter(_message.Message):
     """include_service_jobs also includes the service's own jobs, whose kinds begin with "jobledger.", such as the runs of
     CancelJobs. Not in CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities, which never change these. False: they are
     left out of all that the filter is for, also of totals, unless `kinds` names their kind.
+    """
+    task_id: _builtins.str
+    """task_id is the id that an external engine gave an attempt at a chunk of the job, the latest or an earlier one that is kept, at
+    most 256 characters. Not in WatchJobs and ExportJobs, which know jobs as they were at a position. Empty: no condition.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
@@ -147,10 +152,11 @@ class JobFilter(_message.Message):
         search: _builtins.str = ...,
         owner: _builtins.str = ...,
         include_service_jobs: _builtins.bool = ...,
+        task_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "max_priority", b"max_priority", "min_priority", b"min_priority", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "include_service_jobs", b"include_service_jobs", "kinds", b"kinds", "labels", b"labels", "max_priority", b"max_priority", "min_priority", b"min_priority", "owner", b"owner", "search", b"search", "states", b"states", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "include_service_jobs", b"include_service_jobs", "kinds", b"kinds", "labels", b"labels", "max_priority", b"max_priority", "min_priority", b"min_priority", "owner", b"owner", "search", b"search", "states", b"states", "task_id", b"task_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_priority: _TypeAlias = _typing.Literal["max_priority"]  # noqa: Y015
     _WhichOneofArgType__max_priority: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority"]  # noqa: Y015

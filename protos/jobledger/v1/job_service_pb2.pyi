@@ -177,34 +177,6 @@ CANCEL_OUTCOME_ALREADY_ENDED: CancelOutcome.ValueType  # 3
 Global___CancelOutcome: _TypeAlias = CancelOutcome  # noqa: Y015
 
 @_typing.final
-class JobLimit(_message.Message):
-    """JobLimit is a concurrency limit set by a job."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LABEL_FIELD_NUMBER: _builtins.int
-    MAX_RUNNING_FIELD_NUMBER: _builtins.int
-    label: _builtins.str
-    """label is the name of one of the job's labels: the limit is over all jobs with its value. Empty: over all jobs of the kind."""
-    max_running: _builtins.int
-    """max_running is how many of them may be in work at once, 1 to 1,000,000. Required. The last job that sets it decides, unless
-    SetLimit has.
-    """
-    def __init__(
-        self,
-        *,
-        label: _builtins.str = ...,
-        max_running: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "max_running", b"max_running"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___JobLimit: _TypeAlias = JobLimit  # noqa: Y015
-
-@_typing.final
 class CreateJobRequest(_message.Message):
     """CreateJobRequest describes a job. Give items (item_count, chunk_size), or chunks, or neither for a job of one chunk."""
 
@@ -244,7 +216,7 @@ class CreateJobRequest(_message.Message):
     FAILURE_POLICY_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
-    LIMITS_FIELD_NUMBER: _builtins.int
+    LIMITED_LABELS_FIELD_NUMBER: _builtins.int
     FINALIZER_FIELD_NUMBER: _builtins.int
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
     ON_CONFLICT_FIELD_NUMBER: _builtins.int
@@ -315,9 +287,10 @@ class CreateJobRequest(_message.Message):
         """expire_time is when the job is to be deleted, once it has ended, from 1970 on. Absent: it is kept."""
 
     @_builtins.property
-    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobLimit]:
-        """limits are concurrency limits over the job's kind or its labels, at most 8. They hold for all jobs of these scopes that are
-        created from now on.
+    def limited_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """limited_labels are the names of labels of this job, at most 8, under which it is limited: it needs a slot of the limit over
+        its value of each, if there is one (see LimitService). The limit over its kind holds in any case. Labels that are changed
+        later limit the job by the value that they have when it waits for a slot. Empty: only the kind limits it.
         """
 
     @_builtins.property
@@ -364,7 +337,7 @@ class CreateJobRequest(_message.Message):
         failure_policy: _job_pb2.FailurePolicy.ValueType = ...,
         stages: _abc.Iterable[_job_pb2.Stage] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
-        limits: _abc.Iterable[Global___JobLimit] | None = ...,
+        limited_labels: _abc.Iterable[_builtins.str] | None = ...,
         finalizer: _chunk_pb2.FinalizerSpec | None = ...,
         unique_key: _builtins.str = ...,
         on_conflict: Global___OnConflict.ValueType = ...,
@@ -375,7 +348,7 @@ class CreateJobRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limits", b"limits", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_size: _TypeAlias = _typing.Literal["chunk_size"]  # noqa: Y015
     _WhichOneofArgType__chunk_size: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size"]  # noqa: Y015
@@ -891,6 +864,82 @@ class ListChunksResponse(_message.Message):
 Global___ListChunksResponse: _TypeAlias = ListChunksResponse  # noqa: Y015
 
 @_typing.final
+class ListAttemptsRequest(_message.Message):
+    """ListAttemptsRequest asks for a page of attempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    CHUNK_INDEX_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """job_id is the job. Required."""
+    chunk_index: _builtins.int
+    """chunk_index is the chunk, from 0; one past the last has no attempts. Absent: all chunks."""
+    page_size: _builtins.int
+    """page_size is how many attempts to return, 0 to 1,000; more is taken as 1,000. A page also ends at 3 MiB. 0: 100."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before. Empty: the first page."""
+    task_id: _builtins.str
+    """task_id is the id of the attempts' task at an external engine, at most 256 characters. Empty: any."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        chunk_index: _builtins.int | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__chunk_index: _TypeAlias = _typing.Literal["chunk_index"]  # noqa: Y015
+    _WhichOneofArgType__chunk_index: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chunk_index) -> _WhichOneofReturnType__chunk_index | None: ...
+
+Global___ListAttemptsRequest: _TypeAlias = ListAttemptsRequest  # noqa: Y015
+
+@_typing.final
+class ListAttemptsResponse(_message.Message):
+    """ListAttemptsResponse is a page of attempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UNREADABLE_CHUNK_INDEXES_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token asks for the next page. Empty on the last."""
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Attempt]:
+        """attempts are by chunk and number."""
+
+    @_builtins.property
+    def unreadable_chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """unreadable_chunk_indexes are the chunks with attempts of this page that cannot be shown, as what is stored of them is damaged.
+        Usually empty.
+        """
+
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[_chunk_pb2.Attempt] | None = ...,
+        next_page_token: _builtins.str = ...,
+        unreadable_chunk_indexes: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "next_page_token", b"next_page_token", "unreadable_chunk_indexes", b"unreadable_chunk_indexes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttemptsResponse: _TypeAlias = ListAttemptsResponse  # noqa: Y015
+
+@_typing.final
 class ListJobEventsRequest(_message.Message):
     """ListJobEventsRequest asks for a page of a job's audit trail."""
 
@@ -1263,8 +1312,9 @@ class RetryJobRequest(_message.Message):
     """etag is the revision that the caller decided on. Empty: whatever the revision is."""
     @_builtins.property
     def chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """chunk_indexes are the failed or cancelled chunks to run again, at most 10,000; one that is neither refuses the call.
-        Empty: all of them.
+        """chunk_indexes are the chunks to run again, at most 10,000: FAILED or CANCELLED ones of an ended job, FAILED ones of a job that
+        has not ended; one in another state refuses the call. Each has all attempts of the retry policy again. Empty: all failed
+        and cancelled chunks of an ended job; a job that has not ended is refused.
         """
 
     def __init__(

@@ -75,6 +75,11 @@ class JobServiceStub:
                 request_serializer=jobledger_dot_v1_dot_job__service__pb2.ListChunksRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListChunksResponse.FromString,
                 _registered_method=True)
+        self.ListAttempts = channel.unary_unary(
+                '/jobledger.v1.JobService/ListAttempts',
+                request_serializer=jobledger_dot_v1_dot_job__service__pb2.ListAttemptsRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListAttemptsResponse.FromString,
+                _registered_method=True)
         self.ListJobEvents = channel.unary_unary(
                 '/jobledger.v1.JobService/ListJobEvents',
                 request_serializer=jobledger_dot_v1_dot_job__service__pb2.ListJobEventsRequest.SerializeToString,
@@ -213,6 +218,17 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAttempts(self, request, context):
+        """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
+        each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
+        chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListJobEvents(self, request, context):
         """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
         why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
@@ -266,7 +282,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryJob(self, request, context):
-        """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept.
+        """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
+        FAILED chunks that `chunk_indexes` names, within the present run.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
         (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
@@ -390,6 +407,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListChunks,
                     request_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListChunksRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_job__service__pb2.ListChunksResponse.SerializeToString,
+            ),
+            'ListAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttempts,
+                    request_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListAttemptsRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_job__service__pb2.ListAttemptsResponse.SerializeToString,
             ),
             'ListJobEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobEvents,
@@ -627,6 +649,33 @@ class JobService:
             '/jobledger.v1.JobService/ListChunks',
             jobledger_dot_v1_dot_job__service__pb2.ListChunksRequest.SerializeToString,
             jobledger_dot_v1_dot_job__service__pb2.ListChunksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.JobService/ListAttempts',
+            jobledger_dot_v1_dot_job__service__pb2.ListAttemptsRequest.SerializeToString,
+            jobledger_dot_v1_dot_job__service__pb2.ListAttemptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,29 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from jobledger.v1 import limit_scope_pb2 as jobledger_dot_v1_dot_limit__scope__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/limit_service.proto\x12\x0cjobledger.v1\"a\n\x05Limit\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x0f\n\x07waiting\x18\x04 \x01(\x03\x12\x12\n\nset_by_job\x18\x05 \x01(\x08\"5\n\x0fSetLimitRequest\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\"6\n\x10SetLimitResponse\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.jobledger.v1.Limit\":\n\x11ListLimitsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListLimitsResponse\x12#\n\x06limits\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Limit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x12\x44\x65leteLimitRequest\x12\r\n\x05scope\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteLimitResponse2\xfe\x01\n\x0cLimitService\x12I\n\x08SetLimit\x12\x1d.jobledger.v1.SetLimitRequest\x1a\x1e.jobledger.v1.SetLimitResponse\x12O\n\nListLimits\x12\x1f.jobledger.v1.ListLimitsRequest\x1a .jobledger.v1.ListLimitsResponse\x12R\n\x0b\x44\x65leteLimit\x12 .jobledger.v1.DeleteLimitRequest\x1a!.jobledger.v1.DeleteLimitResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/limit_service.proto\x12\x0cjobledger.v1\x1a\x1ejobledger/v1/limit_scope.proto\"z\n\x05Limit\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x0f\n\x07waiting\x18\x04 \x01(\x03\x12\x11\n\tinherited\x18\x05 \x01(\x08\"d\n\x0fSetLimitRequest\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\x18\n\x0bmax_running\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x0e\n\x0c_max_running\"6\n\x10SetLimitResponse\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.jobledger.v1.Limit\":\n\x11ListLimitsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListLimitsResponse\x12#\n\x06limits\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Limit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x12\x44\x65leteLimitRequest\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\"\x15\n\x13\x44\x65leteLimitResponse2\xfe\x01\n\x0cLimitService\x12I\n\x08SetLimit\x12\x1d.jobledger.v1.SetLimitRequest\x1a\x1e.jobledger.v1.SetLimitResponse\x12O\n\nListLimits\x12\x1f.jobledger.v1.ListLimitsRequest\x1a .jobledger.v1.ListLimitsResponse\x12R\n\x0b\x44\x65leteLimit\x12 .jobledger.v1.DeleteLimitRequest\x1a!.jobledger.v1.DeleteLimitResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jobledger.v1.limit_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LIMIT']._serialized_start=50
-  _globals['_LIMIT']._serialized_end=147
-  _globals['_SETLIMITREQUEST']._serialized_start=149
-  _globals['_SETLIMITREQUEST']._serialized_end=202
-  _globals['_SETLIMITRESPONSE']._serialized_start=204
-  _globals['_SETLIMITRESPONSE']._serialized_end=258
-  _globals['_LISTLIMITSREQUEST']._serialized_start=260
-  _globals['_LISTLIMITSREQUEST']._serialized_end=318
-  _globals['_LISTLIMITSRESPONSE']._serialized_start=320
-  _globals['_LISTLIMITSRESPONSE']._serialized_end=402
-  _globals['_DELETELIMITREQUEST']._serialized_start=404
-  _globals['_DELETELIMITREQUEST']._serialized_end=439
-  _globals['_DELETELIMITRESPONSE']._serialized_start=441
-  _globals['_DELETELIMITRESPONSE']._serialized_end=462
-  _globals['_LIMITSERVICE']._serialized_start=465
-  _globals['_LIMITSERVICE']._serialized_end=719
+  _globals['_LIMIT']._serialized_start=82
+  _globals['_LIMIT']._serialized_end=204
+  _globals['_SETLIMITREQUEST']._serialized_start=206
+  _globals['_SETLIMITREQUEST']._serialized_end=306
+  _globals['_SETLIMITRESPONSE']._serialized_start=308
+  _globals['_SETLIMITRESPONSE']._serialized_end=362
+  _globals['_LISTLIMITSREQUEST']._serialized_start=364
+  _globals['_LISTLIMITSREQUEST']._serialized_end=422
+  _globals['_LISTLIMITSRESPONSE']._serialized_start=424
+  _globals['_LISTLIMITSRESPONSE']._serialized_end=506
+  _globals['_DELETELIMITREQUEST']._serialized_start=508
+  _globals['_DELETELIMITREQUEST']._serialized_end=569
+  _globals['_DELETELIMITRESPONSE']._serialized_start=571
+  _globals['_DELETELIMITRESPONSE']._serialized_end=592
+  _globals['_LIMITSERVICE']._serialized_start=595
+  _globals['_LIMITSERVICE']._serialized_end=849
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from jobledger.v1 import limit_scope_pb2 as _limit_scope_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -28,29 +29,33 @@ class Limit(_message.Message):
     MAX_RUNNING_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
-    SET_BY_JOB_FIELD_NUMBER: _builtins.int
-    scope: _builtins.str
-    """scope is "kind:KIND" or "label:NAME=VALUE"."""
+    INHERITED_FIELD_NUMBER: _builtins.int
     max_running: _builtins.int
-    """max_running is how many jobs may hold a slot at once, 1 to 1,000,000."""
+    """max_running is how many jobs may hold a slot at once, 0 to 1,000,000. 0: the scope is paused, no job gets a slot."""
     running: _builtins.int
-    """running counts the jobs that hold a slot: those in work, and those that a worker may claim."""
+    """running counts the jobs that hold a slot: those in work, and those that a worker may claim. 0 for a limit for each value,
+    whose values count by themselves.
+    """
     waiting: _builtins.int
-    """waiting counts the jobs that wait for a slot of this limit."""
-    set_by_job: _builtins.bool
-    """set_by_job is true for a limit that jobs set when they were created; it is removed 7 days after the last."""
+    """waiting counts the jobs that wait for a slot of this limit. 0 for a limit for each value."""
+    inherited: _builtins.bool
+    """inherited is true for a value of a label that has no limit of its own: max_running is that of the limit for each value."""
+    @_builtins.property
+    def scope(self) -> _limit_scope_pb2.LimitScope:
+        """scope is what the limit is over. Always present."""
+
     def __init__(
         self,
         *,
-        scope: _builtins.str = ...,
+        scope: _limit_scope_pb2.LimitScope | None = ...,
         max_running: _builtins.int = ...,
         running: _builtins.int = ...,
         waiting: _builtins.int = ...,
-        set_by_job: _builtins.bool = ...,
+        inherited: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_running", b"max_running", "running", b"running", "scope", b"scope", "set_by_job", b"set_by_job", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inherited", b"inherited", "max_running", b"max_running", "running", b"running", "scope", b"scope", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -64,21 +69,27 @@ class SetLimitRequest(_message.Message):
 
     SCOPE_FIELD_NUMBER: _builtins.int
     MAX_RUNNING_FIELD_NUMBER: _builtins.int
-    scope: _builtins.str
-    """scope is "kind:KIND" or "label:NAME=VALUE". Required."""
     max_running: _builtins.int
-    """max_running is how many jobs may hold a slot at once, 1 to 1,000,000. Required."""
+    """max_running is how many jobs may hold a slot at once, for each value where the scope is each value of a label, 0 to
+    1,000,000. 0 pauses the scope: no job gets a slot until a higher number is set. Required.
+    """
+    @_builtins.property
+    def scope(self) -> _limit_scope_pb2.LimitScope:
+        """scope is what the limit is over. Required."""
+
     def __init__(
         self,
         *,
-        scope: _builtins.str = ...,
-        max_running: _builtins.int = ...,
+        scope: _limit_scope_pb2.LimitScope | None = ...,
+        max_running: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_running", b"_max_running", "max_running", b"max_running", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_running", b"max_running", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_running", b"_max_running", "max_running", b"max_running", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_running: _TypeAlias = _typing.Literal["max_running"]  # noqa: Y015
+    _WhichOneofArgType__max_running: _TypeAlias = _typing.Literal["_max_running", b"_max_running"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_running) -> _WhichOneofReturnType__max_running | None: ...
 
 Global___SetLimitRequest: _TypeAlias = SetLimitRequest  # noqa: Y015
 
@@ -144,7 +155,7 @@ class ListLimitsResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
-        """limits are the page, by scope. It may be short while there are more."""
+        """limits are the page. It may be short while there are more."""
 
     def __init__(
         self,
@@ -167,14 +178,16 @@ class DeleteLimitRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SCOPE_FIELD_NUMBER: _builtins.int
-    scope: _builtins.str
-    """scope is "kind:KIND" or "label:NAME=VALUE". Required."""
+    @_builtins.property
+    def scope(self) -> _limit_scope_pb2.LimitScope:
+        """scope is what the limit is over. Required."""
+
     def __init__(
         self,
         *,
-        scope: _builtins.str = ...,
+        scope: _limit_scope_pb2.LimitScope | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...

@@ -28,9 +28,13 @@ if _version_not_supported:
 class LimitServiceStub:
     """LimitService manages concurrency limits.
 
-    A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
-    retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
+    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
+    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
+    limited_labels. A value's own limit comes before that for each value.
+
+    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
+    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
+    while it was there: those from before neither count nor wait.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
@@ -62,16 +66,20 @@ class LimitServiceStub:
 class LimitServiceServicer:
     """LimitService manages concurrency limits.
 
-    A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
-    retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
+    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
+    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
+    limited_labels. A value's own limit comes before that for each value.
+
+    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
+    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
+    while it was there: those from before neither count nor wait.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
     """
 
     def SetLimit(self, request, context):
-        """SetLimit creates or changes a limit. Jobs over a lowered limit continue; limits set by jobs do not change it.
+        """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """
@@ -80,7 +88,9 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLimits(self, request, context):
-        """ListLimits returns a page of the limits of the caller's owner, by scope, with what they hold and what waits.
+        """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+        those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
+        wait for one.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """
@@ -89,7 +99,8 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteLimit(self, request, context):
-        """DeleteLimit removes a limit; jobs waiting for it become claimable. Deleting a limit that does not exist changes nothing.
+        """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
+        there is one, from then on. Deleting a limit that does not exist changes nothing.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """
@@ -126,9 +137,13 @@ def add_LimitServiceServicer_to_server(servicer, server):
 class LimitService:
     """LimitService manages concurrency limits.
 
-    A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
-    retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
+    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
+    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
+    limited_labels. A value's own limit comes before that for each value.
+
+    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
+    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
+    while it was there: those from before neither count nor wait.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.

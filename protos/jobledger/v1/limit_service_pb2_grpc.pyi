@@ -29,9 +29,13 @@ GRPC_VERSION: str
 class LimitServiceStub:
     """LimitService manages concurrency limits.
 
-    A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
-    retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
+    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
+    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
+    limited_labels. A value's own limit comes before that for each value.
+
+    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
+    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
+    while it was there: those from before neither count nor wait.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
@@ -42,17 +46,20 @@ class LimitServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LimitServiceAsyncStub: ...
     SetLimit: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.SetLimitRequest, _limit_service_pb2.SetLimitResponse]
-    """SetLimit creates or changes a limit. Jobs over a lowered limit continue; limits set by jobs do not change it.
+    """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
     ListLimits: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]
-    """ListLimits returns a page of the limits of the caller's owner, by scope, with what they hold and what waits.
+    """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+    those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
+    wait for one.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteLimit: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]
-    """DeleteLimit removes a limit; jobs waiting for it become claimable. Deleting a limit that does not exist changes nothing.
+    """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
+    there is one, from then on. Deleting a limit that does not exist changes nothing.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
@@ -61,9 +68,13 @@ class LimitServiceStub:
 class LimitServiceAsyncStub(LimitServiceStub):
     """LimitService manages concurrency limits.
 
-    A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
-    retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
+    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
+    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
+    limited_labels. A value's own limit comes before that for each value.
+
+    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
+    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
+    while it was there: those from before neither count nor wait.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
@@ -71,17 +82,20 @@ class LimitServiceAsyncStub(LimitServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetLimit: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.SetLimitRequest, _limit_service_pb2.SetLimitResponse]  # type: ignore[assignment]
-    """SetLimit creates or changes a limit. Jobs over a lowered limit continue; limits set by jobs do not change it.
+    """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
     ListLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
-    """ListLimits returns a page of the limits of the caller's owner, by scope, with what they hold and what waits.
+    """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+    those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
+    wait for one.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteLimit: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]  # type: ignore[assignment]
-    """DeleteLimit removes a limit; jobs waiting for it become claimable. Deleting a limit that does not exist changes nothing.
+    """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
+    there is one, from then on. Deleting a limit that does not exist changes nothing.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
@@ -89,9 +103,13 @@ class LimitServiceAsyncStub(LimitServiceStub):
 class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     """LimitService manages concurrency limits.
 
-    A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
-    retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
+    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
+    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
+    limited_labels. A value's own limit comes before that for each value.
+
+    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
+    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
+    while it was there: those from before neither count nor wait.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
@@ -103,7 +121,7 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.SetLimitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.SetLimitResponse, _abc.Awaitable[_limit_service_pb2.SetLimitResponse]]:
-        """SetLimit creates or changes a limit. Jobs over a lowered limit continue; limits set by jobs do not change it.
+        """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """
@@ -114,7 +132,9 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.ListLimitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.ListLimitsResponse, _abc.Awaitable[_limit_service_pb2.ListLimitsResponse]]:
-        """ListLimits returns a page of the limits of the caller's owner, by scope, with what they hold and what waits.
+        """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+        those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
+        wait for one.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """
@@ -125,7 +145,8 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.DeleteLimitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.DeleteLimitResponse, _abc.Awaitable[_limit_service_pb2.DeleteLimitResponse]]:
-        """DeleteLimit removes a limit; jobs waiting for it become claimable. Deleting a limit that does not exist changes nothing.
+        """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
+        there is one, from then on. Deleting a limit that does not exist changes nothing.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """

@@ -108,7 +108,9 @@ class GetJobStatsResponse(_message.Message):
     OMITTED_KINDS_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
     omitted_kinds: _builtins.int
-    """omitted_kinds is how many more kinds there are, counted in the total: ask for them by name."""
+    """omitted_kinds is how many more kinds there are, counted in the total: ask for them by name. At least as many: of an
+    owner's kinds 10,000 counts are looked at, one for each kind and state that its jobs were in.
+    """
     @_builtins.property
     def time_range(self) -> _filter_pb2.TimeRange:
         """time_range is the span that was measured: whole hours of UTC."""

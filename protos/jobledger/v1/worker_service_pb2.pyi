@@ -121,6 +121,7 @@ class ClaimedChunk(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     ARTIFACT_SCHEMES_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the chunk's job."""
     kind: _builtins.str
@@ -129,6 +130,8 @@ class ClaimedChunk(_message.Message):
     """traceparent is the trace that the job was created in, as W3C Trace Context writes it, for the worker's spans to continue
     from. It is what CreateJob had in its metadata `traceparent`, or the server's own span of that call. Empty for none.
     """
+    owner: _builtins.str
+    """owner is the tenant whose chunk it is."""
     @_builtins.property
     def lease(self) -> Global___Lease:
         """lease is the right to it."""
@@ -165,10 +168,11 @@ class ClaimedChunk(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         traceparent: _builtins.str = ...,
         artifact_schemes: _abc.Iterable[_builtins.str] | None = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "job_input", b"job_input", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_schemes", b"artifact_schemes", "chunk", b"chunk", "job_id", b"job_id", "job_input", b"job_input", "kind", b"kind", "labels", b"labels", "lease", b"lease", "stages", b"stages", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_schemes", b"artifact_schemes", "chunk", b"chunk", "job_id", b"job_id", "job_input", b"job_input", "kind", b"kind", "labels", b"labels", "lease", b"lease", "owner", b"owner", "stages", b"stages", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -186,10 +190,23 @@ class ClaimChunksRequest(_message.Message):
     LEASE_DURATION_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
     max_chunks: _builtins.int
     """max_chunks is how many chunks to lease at the most, 0 to 1,000. 0: 1."""
     worker: _builtins.str
     """worker names the worker, for people and the audit trail: 1 to 256 characters. Required."""
+    request_id: _builtins.str
+    """request_id makes a retry safe: 1 to 128 characters, unique among the claims of the key's owner, remembered for 5 minutes. While
+    any chunk that the request leased is still held, the same request_id answers with those that are, whatever else the request
+    says, and extends their leases. Empty: no protection.
+    """
+    version: _builtins.str
+    """version is the version of the worker's code, for people, at most 64 characters. Empty: not said."""
+    host: _builtins.str
+    """host is where the worker runs, for people, at most 255 characters. Empty: not said."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """kinds are the kinds that the worker can do, 1 to 100, none of the service's own ("jobledger.…"). Required without
@@ -207,8 +224,13 @@ class ClaimChunksRequest(_message.Message):
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """job_ids are the jobs whose chunks to lease, at most 100, in place of kinds. A job that has no chunk for a worker, has
-        ended or does not exist has none to lease. Empty: the jobs of kinds.
+        ended or does not exist has none to lease. They are jobs of one owner: name it in owners when the key serves several.
+        Empty: the jobs of kinds.
         """
+
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """owners are the tenants whose chunks to lease, at most 100, each one that the key serves. Empty: all that the key serves."""
 
     def __init__(
         self,
@@ -219,10 +241,14 @@ class ClaimChunksRequest(_message.Message):
         lease_duration: _duration_pb2.Duration | None = ...,
         wait: _duration_pb2.Duration | None = ...,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        owners: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
+        version: _builtins.str = ...,
+        host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease_duration", b"lease_duration", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ids", b"job_ids", "kinds", b"kinds", "lease_duration", b"lease_duration", "max_chunks", b"max_chunks", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "job_ids", b"job_ids", "kinds", b"kinds", "lease_duration", b"lease_duration", "max_chunks", b"max_chunks", "owners", b"owners", "request_id", b"request_id", "version", b"version", "wait", b"wait", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -945,7 +971,9 @@ class WatchLeasesRequest(_message.Message):
     """worker names the worker, as in its claims: 1 to 256 characters. Required."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds of the jobs to watch, at most 100: those that the worker claims. Empty: all of the owner's jobs."""
+        """kinds are the kinds of the jobs to watch, at most 100: those that the worker claims. Empty: all jobs of the owner, or of
+        the owners that the key serves.
+        """
 
     def __init__(
         self,
@@ -978,7 +1006,7 @@ class WatchLeasesResponse(_message.Message):
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """job_ids are jobs that were running and are to stop, or are gone, at most 1,000; workers of the same owner and kinds
-        may hold their chunks. Empty: none.
+        may hold their chunks. With a key that serves several owners, check the leases of this id of every owner. Empty: none.
         """
 
     def __init__(
@@ -994,3 +1022,117 @@ class WatchLeasesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchLeasesResponse: _TypeAlias = WatchLeasesResponse  # noqa: Y015
+
+@_typing.final
+class Worker(_message.Message):
+    """Worker is a process, by its name, that claims chunks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
+    FIRST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    worker: _builtins.str
+    """worker is the name that it says."""
+    chunks: _builtins.int
+    """chunks is how many chunks it holds now: of the owners in `owners`."""
+    version: _builtins.str
+    """version is the version that it says. Empty: none."""
+    host: _builtins.str
+    """host is where it runs, as it says. Empty: unknown."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """kinds are the kinds of its last claim, sorted, the first 20. Empty when it claims chunks of jobs by job_ids."""
+
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """owners are those whose chunks it claims, sorted. Of a worker of another owner's key it names the caller alone. Empty: every
+        owner.
+        """
+
+    @_builtins.property
+    def first_seen_time(self) -> _timestamp_pb2.Timestamp:
+        """first_seen_time is when it was first heard since it was last silent for 10 minutes."""
+
+    @_builtins.property
+    def last_seen_time(self) -> _timestamp_pb2.Timestamp:
+        """last_seen_time is about when it last claimed or reported, or began to wait for work."""
+
+    def __init__(
+        self,
+        *,
+        worker: _builtins.str = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        owners: _abc.Iterable[_builtins.str] | None = ...,
+        first_seen_time: _timestamp_pb2.Timestamp | None = ...,
+        last_seen_time: _timestamp_pb2.Timestamp | None = ...,
+        chunks: _builtins.int = ...,
+        version: _builtins.str = ...,
+        host: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_seen_time", b"first_seen_time", "last_seen_time", b"last_seen_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "first_seen_time", b"first_seen_time", "host", b"host", "kinds", b"kinds", "last_seen_time", b"last_seen_time", "owners", b"owners", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Worker: _TypeAlias = Worker  # noqa: Y015
+
+@_typing.final
+class ListWorkersRequest(_message.Message):
+    """ListWorkersRequest asks for a page of workers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many to list, at most 500; more is taken as 500. 0: 100."""
+    page_token: _builtins.str
+    """page_token is next_page_token of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWorkersRequest: _TypeAlias = ListWorkersRequest  # noqa: Y015
+
+@_typing.final
+class ListWorkersResponse(_message.Message):
+    """ListWorkersResponse is a page of workers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token continues the list. Empty on the last page."""
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Worker]:
+        """workers are those of the owner's keys, by name, then those of other keys that serve the owner."""
+
+    def __init__(
+        self,
+        *,
+        workers: _abc.Iterable[Global___Worker] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWorkersResponse: _TypeAlias = ListWorkersResponse  # noqa: Y015

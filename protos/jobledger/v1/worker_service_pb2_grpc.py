@@ -29,9 +29,10 @@ class WorkerServiceStub:
     """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
+    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     def __init__(self, channel):
@@ -75,31 +76,39 @@ class WorkerServiceStub:
                 request_serializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesResponse.FromString,
                 _registered_method=True)
+        self.ListWorkers = channel.unary_unary(
+                '/jobledger.v1.WorkerService/ListWorkers',
+                request_serializer=jobledger_dot_v1_dot_worker__service__pb2.ListWorkersRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_worker__service__pb2.ListWorkersResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
     """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
+    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     def ClaimChunks(self, request, context):
-        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-        are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
+        that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
         INPUT_UNREADABLE, and is not returned.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
-        answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe with a request_id: it answers with the same leases, at every
+        replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
+        shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
+        back when their leases expire, as a failed attempt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClaimChunk(self, request, context):
-        """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+        """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
         answers with the lease that is in force.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
@@ -120,7 +129,7 @@ class WorkerServiceServicer:
 
     def CompleteChunks(self, request, context):
         """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-        same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
+        same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
@@ -156,6 +165,17 @@ class WorkerServiceServicer:
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
         Retry: safe; open it again after any end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWorkers(self, request, context):
+        """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
+        replicas. It needs the role CALLER. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
+        service remembers at most 10,000 of an owner's keys, those that were heard last.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,6 +219,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     request_deserializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesResponse.SerializeToString,
             ),
+            'ListWorkers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkers,
+                    request_deserializer=jobledger_dot_v1_dot_worker__service__pb2.ListWorkersRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_worker__service__pb2.ListWorkersResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'jobledger.v1.WorkerService', rpc_method_handlers)
@@ -211,9 +236,10 @@ class WorkerService:
     """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
+    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     @staticmethod
@@ -395,6 +421,33 @@ class WorkerService:
             '/jobledger.v1.WorkerService/WatchLeases',
             jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesRequest.SerializeToString,
             jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.WorkerService/ListWorkers',
+            jobledger_dot_v1_dot_worker__service__pb2.ListWorkersRequest.SerializeToString,
+            jobledger_dot_v1_dot_worker__service__pb2.ListWorkersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,9 +30,10 @@ class WorkerServiceStub:
     """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
+    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     @_typing.overload
@@ -40,15 +41,17 @@ class WorkerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     ClaimChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunksRequest, _worker_service_pb2.ClaimChunksResponse]
-    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-    are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
+    that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
     INPUT_UNREADABLE, and is not returned.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
-    answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe with a request_id: it answers with the same leases, at every
+    replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
+    shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
+    back when their leases expire, as a failed attempt.
     """
     ClaimChunk: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]
-    """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+    """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
     answers with the lease that is in force.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
@@ -61,7 +64,7 @@ class WorkerServiceStub:
     """
     CompleteChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]
     """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-    same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
+    same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
@@ -86,28 +89,38 @@ class WorkerServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
     Retry: safe; open it again after any end.
     """
+    ListWorkers: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ListWorkersRequest, _worker_service_pb2.ListWorkersResponse]
+    """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
+    replicas. It needs the role CALLER. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
+    service remembers at most 10,000 of an owner's keys, those that were heard last.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
     """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
+    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ClaimChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunksRequest, _worker_service_pb2.ClaimChunksResponse]  # type: ignore[assignment]
-    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-    are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
+    that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
     INPUT_UNREADABLE, and is not returned.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
-    answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe with a request_id: it answers with the same leases, at every
+    replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
+    shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
+    back when their leases expire, as a failed attempt.
     """
     ClaimChunk: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]  # type: ignore[assignment]
-    """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+    """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
     answers with the lease that is in force.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
@@ -120,7 +133,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """
     CompleteChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]  # type: ignore[assignment]
     """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-    same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
+    same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
@@ -145,14 +158,22 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
     Retry: safe; open it again after any end.
     """
+    ListWorkers: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ListWorkersRequest, _worker_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
+    """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
+    replicas. It needs the role CALLER. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
+    service remembers at most 10,000 of an owner's keys, those that were heard last.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
-    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
+    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
+    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
     """
 
     @_abc_1.abstractmethod
@@ -161,12 +182,14 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ClaimChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ClaimChunksResponse, _abc.Awaitable[_worker_service_pb2.ClaimChunksResponse]]:
-        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-        are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
+        that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
         INPUT_UNREADABLE, and is not returned.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
-        answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe with a request_id: it answers with the same leases, at every
+        replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
+        shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
+        back when their leases expire, as a failed attempt.
         """
 
     @_abc_1.abstractmethod
@@ -175,7 +198,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ClaimChunkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ClaimChunkResponse, _abc.Awaitable[_worker_service_pb2.ClaimChunkResponse]]:
-        """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
+        """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
         answers with the lease that is in force.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
@@ -200,7 +223,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.CompleteChunksResponse, _abc.Awaitable[_worker_service_pb2.CompleteChunksResponse]]:
         """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-        same commit leases the next chunks; a repeated call leases others, as a repeated ClaimChunks does.
+        same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
@@ -242,6 +265,19 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
         Retry: safe; open it again after any end.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWorkers(
+        self,
+        request: _worker_service_pb2.ListWorkersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_service_pb2.ListWorkersResponse, _abc.Awaitable[_worker_service_pb2.ListWorkersResponse]]:
+        """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
+        replicas. It needs the role CALLER. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
+        service remembers at most 10,000 of an owner's keys, those that were heard last.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -38,7 +38,7 @@ keys = typer.Typer(
 )
 
 _ROLES: Final = {role.name.lower(): role for role in Role}
-_FORM: Final = "%-13s %-16s %-20s %-24s %-24s %-24s %-24s %s"
+_FORM: Final = "%-13s %-16s %-20s %-24s %-24s %-24s %-24s %-20s %s"
 
 
 def _duration(word: str) -> timedelta | None:
@@ -82,6 +82,14 @@ def create(
     name: Annotated[str, typer.Argument(help="A name for people and the audit trail.")],
     role: Annotated[list[Role], choice(_ROLES, "A role of the key; may be repeated.")],
     owner: Annotated[str, typer.Option(help="The tenant whose jobs the key can access.")] = DEFAULT_OWNER,
+    serves: Annotated[
+        list[str] | None,
+        typer.Option(help="A tenant whose chunks the key's workers may claim, in place of --owner's; may be repeated."),
+    ] = None,
+    *,
+    serves_all: Annotated[
+        bool, typer.Option("--serves-all", help="Let the key's workers claim all tenants' chunks.")
+    ] = False,
     expires_in: Expires = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -90,7 +98,14 @@ def create(
     The first key: jobledger-server keys --database sqlite:///jobledger.db create operator --role admin
     """
     with _admin(context) as admin:
-        made = admin.create_api_key(name, role, owner=owner, expire_time=_from_now(expires_in))
+        made = admin.create_api_key(
+            name,
+            role,
+            owner=owner,
+            served_owners=serves or (),
+            all_owners=serves_all,
+            expire_time=_from_now(expires_in),
+        )
     _print_new_key(made, output)
 
 
@@ -167,14 +182,19 @@ def _print_new_key(made: api.CreateApiKeyResponse | api.RotateApiKeyResponse, ou
     key = made.api_key
     typer.echo(made.token)
     sys.stdout.flush()
-    typer.echo(f"{key.key_id}: {key.name}, {_roles(key)} of {key.owner}; the key is not shown again", err=True)
+    serves = f", serves {_served(key)}" if _served(key) else ""
+    typer.echo(f"{key.key_id}: {key.name}, {_roles(key)} of {key.owner}{serves}; the key is not shown again", err=True)
 
 
 def _print_table(found: Iterable[api.ApiKey]) -> None:
-    typer.echo(_FORM % ("KEY ID", "OWNER", "ROLES", "CREATED", "LAST USED", "EXPIRES", "REVOKED", "NAME"))
+    typer.echo(_FORM % ("KEY ID", "OWNER", "ROLES", "CREATED", "LAST USED", "EXPIRES", "REVOKED", "NAME", "SERVES"))
     for key in found:
         times = [_time(key, name) for name in ("create_time", "last_used_time", "expire_time", "revoke_time")]
-        typer.echo(_FORM % (key.key_id, key.owner, _roles(key), *times, key.name))
+        typer.echo(_FORM % (key.key_id, key.owner, _roles(key), *times, key.name, _served(key)))
+
+
+def _served(key: api.ApiKey) -> str:
+    return "all owners" if key.all_owners else ",".join(key.served_owners)
 
 
 def _roles(key: api.ApiKey) -> str:

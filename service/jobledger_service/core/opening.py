@@ -57,7 +57,6 @@ def open_kernel(
     new_id: NewId,
     sample_jitter: Callable[[], float],
     random_bytes: Callable[[int], bytes],
-    monotonic: Callable[[], float],
     on_deletion: OnDeletion,
     families: Sequence[OpenFamily],
     rate_limiter: "RateLimiter | None",
@@ -100,7 +99,7 @@ def open_kernel(
         claims=claims,
         feed=feed,
         watch=Watch(store, queries, readers, cursors, feed, codec, settings.bookmark_interval, on_merged),
-        active_workers=ActiveWorkers(monotonic),
+        active_workers=ActiveWorkers(clock),
         request_context=RequestContext(clock, sample_jitter, sorted(schemes), store.epoch),
         calls=CallControls(
             InFlight(

@@ -26,6 +26,10 @@ class Caller(MsgStruct, frozen=True):
     name: str
     key_id: str = ""
     roles: frozenset[Role] = frozenset()
+    served_owners: tuple[str, ...] = ()
+    """The tenants whose chunks a worker may hold, sorted; its own when empty."""
+    all_owners: bool = False
+    """Whether a worker may hold the chunks of all tenants."""
 
     def may(self, role: Role) -> bool:
         """Whether the caller has a role; an admin has all of them."""

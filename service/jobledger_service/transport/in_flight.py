@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Final, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import grpc
 
@@ -29,6 +29,8 @@ WRITTEN: Final = 8
 A batch has 4 MiB of requests. While it is written they are there as rows, as parameters, as the driver has encoded them
 and, for a moment, as the database's own copy; and 12,000 rows without any input take 12 MiB.
 """
+STREAM_RECEIVE_SECONDS: Final = 5.0
+"""The same as RECEIVE_TIMEOUT_SECONDS for the request of a stream of replies: a filter, which comes with its call."""
 COPIES: Final = 2
 """How often one request of a stream is in memory: as its message, and as what is made of that."""
 UNREAD_BYTES: Final = 65_536
@@ -75,13 +77,16 @@ class InFlight:
         self.public_calls = shares(MAX_PUBLIC_CALLS, 0)
         self.message_limit = message_limit
         self.places = max(max_bytes // (RECEIVED * HARD * message_limit), MIN_PLACES)
-        received = max(max_bytes // RECEIVED, min(self.places * HARD * message_limit, max_bytes // 2))
+        self.stream_places = max(self.places // RESERVE_DIVISOR, 1)
+        places = self.places + self.stream_places
+        received = max(max_bytes // RECEIVED, min(places * HARD * message_limit, max_bytes // 2))
         waiting = max_bytes - received - max_bytes // WRITTEN
         self.bytes = shares(waiting - waiting // RESERVE_DIVISOR, waiting // RESERVE_DIVISOR)
         self.check_writer = check_writer
         self.begin_call = begin_call
         reserve = max(self.places // RESERVE_DIVISOR, 1)
         self.receiver = RequestReceiver(self.places - reserve, reserve, max_wait_seconds=max_wait_seconds)
+        self.stream_receiver = RequestReceiver(self.stream_places, timeout_seconds=STREAM_RECEIVE_SECONDS)
         self.large_requests = LargeRequests()
 
     @property
@@ -104,18 +109,20 @@ class InFlight:
 class CallInFlight:
     """One call in flight; the end of the block gives its place free, and the bytes of its request.
 
-    To enter raises InFlightFull when there is no room for it, before anything of its request is read.
+    To enter raises InFlightFull when there is no room for it, before anything of its request is read. `streams`: its
+    replies are a stream, whose request has places of its own, since thousands open at once.
     """
 
-    __slots__ = ("_bytes", "_call", "_calls", "_in_flight", "_owner", "_place", "_reserved")
+    __slots__ = ("_bytes", "_call", "_calls", "_in_flight", "_owner", "_place", "_receiver", "_reserved")
 
-    def __init__(self, in_flight: InFlight, call: Call) -> None:
+    def __init__(self, in_flight: InFlight, call: Call, *, streams: bool = False) -> None:
         self._in_flight = in_flight
         self._call = call
         self._owner = call.caller.owner
         self._reserved = call.handler.method.reserved
         self._calls = in_flight.shares_of(call.handler.method)
         self._bytes = 0
+        self._receiver = in_flight.stream_receiver if streams else in_flight.receiver
         self._place: Places | None = None
 
     def __enter__(self) -> Self:
@@ -140,16 +147,23 @@ class CallInFlight:
         times. Raises MalformedRequest when there is no request; InFlightFull when its bytes are too many, or the
         owner's requests wait too long; MessageTooLarge; RequestTimedOut; and what `begin_call` raises.
         """
-        receiver = self._in_flight.receiver
-        unread = UNREAD_BYTES if receiver.turns.find(self._owner, reserved=self._reserved) is None else 0
-        self._hold(unread)
-        self._place = await receiver.take_place(self._owner, reserved=self._reserved)
-        raw = await receiver.receive(self._call.context)
-        self._release(unread)
+        raw = await self._receive_next()
         if raw is grpc.aio.EOF:
             raise MalformedRequest("is missing")
         self._accept(raw, len(raw))
         return bytes(raw)
+
+    async def _receive_next(self) -> Any:  # noqa: ANN401  bytes, or gRPC's EOF
+        """Take a place and return what comes next. Of streams of replies the number that wait is bounded already."""
+        receiver = self._receiver
+        is_counted = receiver is self._in_flight.receiver
+        waits = is_counted and receiver.turns.find(self._owner, reserved=self._reserved) is None
+        unread = UNREAD_BYTES if waits else 0
+        self._hold(unread)
+        self._place = await receiver.take_place(self._owner, reserved=self._reserved)
+        raw = await receiver.receive(self._call.context)
+        self._release(unread)
+        return raw
 
     async def read_on_thread(self, read: Callable[[bytes], T], raw: bytes) -> T:
         """Return what `read` makes of a large request, in the owner's turn; raises its errors."""
@@ -158,15 +172,19 @@ class CallInFlight:
     def leave_place(self) -> None:
         """Give the place free where the request was received."""
         if self._place is not None:
-            self._in_flight.receiver.turns.release(self._owner, self._place)
+            self._receiver.turns.release(self._owner, self._place)
             self._place = None
 
     async def receive_each(self) -> AsyncIterator[bytes]:
-        """Yield the requests of a stream, as the caller sends them; two are counted: one is written, one is read."""
+        """Yield the requests of a stream, each received in a place; two are counted: one is written, one is read.
+
+        Raises the same as `receive`.
+        """
         sizes = deque((0,))
-        while (raw := await self._call.context.read()) is not grpc.aio.EOF:
+        while (raw := await self._receive_next()) is not grpc.aio.EOF:
             sizes.append(COPIES * len(raw))
             self._accept(raw, sizes[-1])
+            self.leave_place()
             yield raw
             self._release(sizes.popleft())
 

@@ -142,8 +142,7 @@ class RpcServer:
     def _method(self, descriptor: MethodDescriptor, method: Method, answers: object) -> Handler:
         """Return the handler of a method.
 
-        To gRPC a unary call, and each call without a key, sends a stream, so that it is read when there is room for it,
-        and not before.
+        To gRPC every call sends a stream, so that it is read when there is room for it, and not before.
         """
         limit, streams = self._controls.in_flight.message_limit, descriptor.server_streaming
         handler = MethodHandler(
@@ -158,7 +157,7 @@ class RpcServer:
         )
         if method.role is not None:
             if streams:
-                return grpc.unary_stream_rpc_method_handler(self._stream(handler, self._read_received))
+                return grpc.stream_stream_rpc_method_handler(self._stream(handler, self._receive_stream))
             answer = self._answer_stream if descriptor.client_streaming else self._answer
             return grpc.stream_unary_rpc_method_handler(self._unary(handler, answer))
         requests = PublicRequests(self._controls.in_flight.public_calls)
@@ -170,7 +169,7 @@ class RpcServer:
     def _unary(
         self, handler: MethodHandler, answer: Callable[[Call], Awaitable[Any]]
     ) -> Callable[[Any, Context], Awaitable[bytes]]:
-        async def behaviour(_: Any, context: Context) -> bytes:  # noqa: ANN401  bytes, or a stream of bytes
+        async def behaviour(_: Any, context: Context) -> bytes:  # noqa: ANN401  a stream of bytes
             with self._begin(handler, context) as call:
                 try:
                     with self._until_drained(handler.method):
@@ -209,15 +208,15 @@ class RpcServer:
             return await call.handler.answer(_read(call, await requests.receive(call)), call.caller)
 
     def _stream(
-        self, handler: MethodHandler, read: Callable[[Call, Any], Awaitable[Any]]
+        self, handler: MethodHandler, read: Callable[[Call], Awaitable[Any]]
     ) -> Callable[[Any, Context], Awaitable[None]]:
-        async def behaviour(raw: Any, context: Context) -> None:  # noqa: ANN401  bytes, or a stream of bytes
+        async def behaviour(_: Any, context: Context) -> None:  # noqa: ANN401  a stream of bytes
             with self._begin(handler, context) as call:
                 try:
                     with self._until_drained(handler.method):
                         await self._admit(call)
                         with self._held(call):
-                            request = await read(call, raw)
+                            request = await read(call)
                             async with aclosing(handler.answer(request, call.caller)) as messages:
                                 async for message in messages:
                                     await _send(context, message)
@@ -231,14 +230,15 @@ class RpcServer:
 
         return behaviour
 
-    async def _read_received(self, call: Call, raw: bytes) -> Any:  # noqa: ANN401  any message
-        call.received(len(raw))
-        return _read(call, raw)
+    async def _receive_stream(self, call: Call) -> Any:  # noqa: ANN401  any message
+        """Return the request of a stream of replies, of which nothing is in flight when it is read."""
+        with CallInFlight(self._controls.in_flight, call, streams=True) as in_flight:
+            return await self._receive(call, in_flight)
 
-    async def _read_public(self, requests: PublicRequests, call: Call, _: object) -> Any:  # noqa: ANN401  any message
+    async def _read_public(self, requests: PublicRequests, call: Call) -> Any:  # noqa: ANN401  any message
         return _read(call, await requests.receive(call))
 
-    async def _read_each_public(self, requests: PublicRequests, call: Call, _: object) -> AsyncIterator[Any]:
+    async def _read_each_public(self, requests: PublicRequests, call: Call) -> AsyncIterator[Any]:
         return (_read(call, raw) async for raw in requests.receive_each(call))
 
     def _begin(self, handler: MethodHandler, context: Context) -> Call:

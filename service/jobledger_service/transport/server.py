@@ -33,9 +33,10 @@ REFLECTION_METHODS: Final = tuple(
 CHANNELZ_METHODS: Final = tuple(Method(CHANNELZ, one.name, Role.ADMIN, Kind.READ) for one in CHANNELZ.methods)
 
 OPTIONS: Final = (
-    # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
-    ("grpc.server.max_pending_requests", 100_000),
-    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+    # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away. Each call that
+    # waits here takes 15 KiB, whoever sent it.
+    ("grpc.server.max_pending_requests", 12_000),
+    ("grpc.server.max_pending_requests_hard_limit", 16_000),
     ("grpc.max_concurrent_streams", 100_000),
     # A call that waits for longer than this before it is handled ends as CANCELLED, which nobody asked for: not after
     # the default of 30 s, but when its own deadline is over.

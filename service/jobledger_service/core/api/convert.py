@@ -8,15 +8,17 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
+from jobledger.v1 import chunk_pb2, event_pb2, job_pb2, limit_scope_pb2
 
+from jobledger_service.core.model.attempts import Attempt
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, WorkError
-from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Kept
+from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Field, Kept
 from jobledger_service.core.model.holds import Hold, HoldReason
 from jobledger_service.core.model.job import Job, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.limits import MAX_DURATION, MAX_TIME
 from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.slots import LimitScope
 from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.store.entry import JobSegments
 
@@ -80,9 +82,19 @@ def _retry_policy(policy: RetryPolicy) -> chunk_pb2.RetryPolicy:
     return _make_retry_policy(policy)
 
 
+def limit_scope(scope: LimitScope) -> limit_scope_pb2.LimitScope:
+    """Return what a limit is over."""
+    if scope.kind:
+        return limit_scope_pb2.LimitScope(kind=scope.kind)
+    if scope.value is None:
+        return limit_scope_pb2.LimitScope(each_value_of_label=scope.label)
+    return limit_scope_pb2.LimitScope(label=limit_scope_pb2.LimitScope.Label(name=scope.label, value=scope.value))
+
+
 def _hold(value: Hold) -> job_pb2.Hold:
     until = None if value.until is None else timestamp(value.until)
-    return job_pb2.Hold(reason=HOLD_REASONS[value.reason], scope=value.scope, until=until)
+    scope = None if value.scope is None else limit_scope(value.scope)
+    return job_pb2.Hold(reason=HOLD_REASONS[value.reason], scope=scope, until=until)
 
 
 _SIMPLE: Final = {"fill_time": fill_time, "Timestamp": timestamp, "Duration": duration, "Struct": struct}
@@ -116,6 +128,12 @@ fill_moving: Final[Callable[[job_pb2.Job, Job], None]] = message_filler(
 
 _fill_chunk: Final[Callable[[chunk_pb2.Chunk, Chunk], None]] = message_filler(
     Chunk, _OF_CHUNK, chunk_pb2.Chunk.DESCRIPTOR, "message, value", _MESSAGES
+)
+
+
+_ATTEMPT: Final = [Field(name, Kept.COMPUTED) for name in Attempt.__struct_fields__]
+fill_attempt: Final[Callable[[chunk_pb2.Attempt, Attempt], None]] = message_filler(
+    Attempt, _ATTEMPT, chunk_pb2.Attempt.DESCRIPTOR, "message, value", _MESSAGES
 )
 
 
@@ -175,3 +193,6 @@ def fill_change(message: event_pb2.Change, value: Change) -> None:
     if value.chunk_index is not None:
         message.chunk_index = value.chunk_index
     message.reason = value.reason
+    if value.attempt is not None:
+        message.attempt = value.attempt
+    message.task_id = value.task_id

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from google.protobuf.message import Message
-from jobledger.v1 import chunk_pb2, job_pb2, job_service_pb2
+from jobledger.v1 import chunk_pb2, job_pb2
 from jobledger.v1 import job_service_pb2 as api
 from msgspec import msgpack
-from msgspec.structs import replace
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.model import limits
@@ -17,7 +16,7 @@ from jobledger_service.core.model.job import NO_UID, FailurePolicy, Inputs, JobS
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.slots import MAX_RUNNING, JobLimit, kind_scope, label_scope
+from jobledger_service.core.model.slots import MAX_LIMITED_LABELS
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
@@ -51,7 +50,6 @@ def create_job(
     checks = Checks()
     uid = NO_UID if request.validate_only else uid_of(new_id())
     new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), uid, traceparent)
-    new = replace(new, limits=limits_of_job(checks, request))
     refuses_conflict = _refuses_conflict(checks, request)
     checks.done()
     return commands.CreateJob(new, caller.name, request.request_id, inputs, request.validate_only, refuses_conflict)
@@ -104,6 +102,7 @@ def new_job(
         run_timeout=_timeout(checks, request, "run_timeout"),
         attempt_timeout=_timeout(checks, request, "attempt_timeout"),
         uid_bytes=uid,
+        limited_labels=_limited_labels(checks, request),
         finalizer_work=finalizer_work,
     )
     schedule, expire = _times(checks, request)
@@ -331,21 +330,12 @@ def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
     return list(dict.fromkeys(request.job_ids))
 
 
-MAX_LIMITS: Final = 8
-
-
-def limits_of_job(checks: Checks, request: job_service_pb2.CreateJobRequest) -> list[JobLimit]:
-    """Return the limits that a job brings along."""
-    checks.count("limits", len(request.limits), MAX_LIMITS)
-    labels = request.labels
-    found: dict[str, JobLimit] = {}
-    for index, given in enumerate(request.limits):
-        checks.within(f"limits[{index}].max_running", given.max_running, 1, MAX_RUNNING)
-        if given.label and given.label not in labels:
-            checks.fault(f"limits[{index}].label", f"value {shown(given.label)} must be one of the job's labels")
-            continue
-        scope = label_scope(given.label, labels[given.label]) if given.label else kind_scope(request.kind)
-        if scope in found:
-            checks.fault(f"limits[{index}]", f"must be unique; its scope {scope!r} is repeated")
-        found[scope] = JobLimit(scope, given.max_running)
-    return list(found.values())
+def _limited_labels(checks: Checks, request: api.CreateJobRequest) -> tuple[str, ...]:
+    names = request.limited_labels
+    checks.count("limited_labels", len(names), MAX_LIMITED_LABELS)
+    for index, name in enumerate(names[:MAX_LIMITED_LABELS]):
+        if name not in request.labels:
+            checks.fault(f"limited_labels[{index}]", f"value {shown(name)} must be one of the job's labels")
+        elif name in names[:index]:
+            checks.fault(f"limited_labels[{index}]", f"value {shown(name)} must be unique")
+    return tuple(names)

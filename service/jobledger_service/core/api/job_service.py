@@ -12,7 +12,7 @@ from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.backlog import Backlog
 from jobledger_service.core.ledger.commands import OnDeletion
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.queries import ChunkPage, EventPage, JobPage, Queries
+from jobledger_service.core.ledger.queries import AttemptPage, ChunkPage, EventPage, JobPage, Queries
 from jobledger_service.core.ledger.watch import Watch
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import InvalidField, JobUnreadable, Refusal
@@ -42,6 +42,7 @@ METHODS: Final = (
     Method(JOB_SERVICE, "BatchGetJobs", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "ListJobs", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "ListChunks", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "ListAttempts", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "ListJobEvents", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE),
     Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE),
@@ -184,6 +185,10 @@ class JobService:
         )
         return b"".join((*chunks, rest.SerializeToString()))
 
+    async def ListAttempts(self, request: api.ListAttemptsRequest, caller: Caller) -> bytes:
+        wanted = lists.attempts(request, caller)
+        return await self.queries.list_attempts(wanted, request.page_token, _encoded_attempts)
+
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
         limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
         job_id, uid = read.job_id(request), read.job_uid(request)
@@ -223,6 +228,15 @@ class JobService:
 
 def _encoder(view: View) -> Callable[[JobRead], bytes]:
     return status_field if view is View.STATUS else shown_job_field
+
+
+def _encoded_attempts(page: AttemptPage) -> bytes:
+    reply = api.ListAttemptsResponse(
+        next_page_token=page.next_page_token, unreadable_chunk_indexes=page.read.unreadable
+    )
+    for attempt in page.read.attempts:
+        convert.fill_attempt(reply.attempts.add(), attempt)
+    return reply.SerializeToString()
 
 
 def _event_field(row: EventRow) -> bytes:

@@ -8,12 +8,13 @@ from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.filter import ANY_TIME, JobFilter, TimeRange
+from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.states import ChunkState, DeliveryState, JobState
-from jobledger_service.core.store.reads import Listing, Order, View
+from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, Listing, Order, View
 from jobledger_service.transport.identity import Caller
 
-from .checks import LABEL, Checks
+from .checks import LABEL, LABEL_FORM, Checks
 from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from .owners import owner_of
 from .views import view
@@ -27,6 +28,8 @@ _ORDERS: Final = {
     api.JOB_ORDER_END_TIME: Order.END_TIME,
     api.JOB_ORDER_PRIORITY: Order.PRIORITY,
 }
+_WITHOUT_TASKS: Final = ("WatchJobs", "ExportJobs")
+"""Methods that show jobs as they were at a position, which says nothing of their tasks."""
 
 
 def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
@@ -83,6 +86,9 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
     checks.count("filter.search", len(searched), MAX_SEARCH_WORDS)
     if given.search and not searched:
         checks.fault("filter.search", f"value {given.search!r} must contain a letter or a digit")
+    checks.at_most("filter.task_id", given.task_id, limits.MAX_TASK_ID)
+    if given.task_id and method in _WITHOUT_TASKS:
+        checks.fault("filter.task_id", f"must be empty in {method}; find the jobs with ListJobs")
     return JobFilter(
         owner=owner_of(checks, "filter.owner", given.owner, caller, method),
         states=states(checks, "filter.states", given.states, JOB_STATES_BY_NUMBER),
@@ -95,6 +101,7 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
         labels=labels(checks, "filter.labels", given.labels),
         search=searched,
         include_service_jobs=given.include_service_jobs,
+        task_id=given.task_id,
     )
 
 
@@ -107,6 +114,20 @@ def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, St
         else:
             checks.one_of(f"{field}[{index}]", number, known.values())
     return frozenset(found)
+
+
+def attempts(request: api.ListAttemptsRequest, caller: Caller) -> AttemptsWanted:
+    """Return the query of ListAttempts."""
+    checks = Checks()
+    checks.job_id("job_id", request.job_id)
+    limit = page_size(checks, request.page_size, default=100, max_size=1_000)
+    index = request.chunk_index if request.HasField("chunk_index") else None
+    if index is not None and index < 0:
+        checks.fault("chunk_index", f"value {index} must be at least 0")
+    checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
+    checks.done()
+    key = job_key(caller.owner, request.job_id)
+    return AttemptsWanted(key, index, request.task_id, AttemptPlace(-1, 0), limit)
 
 
 def chunk_states(request: api.ListChunksRequest) -> frozenset[ChunkState]:
@@ -132,6 +153,6 @@ def labels(checks: Checks, field: str, given: Any) -> dict[str, str]:  # noqa: A
     found = dict(given)
     for name, value in found.items():
         place = f'{field}["{name}"]'
-        checks.form(place, name, LABEL, "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -")
+        checks.form(place, name, LABEL, LABEL_FORM)
         checks.at_most(place, value, 255)
     return found

@@ -1,5 +1,6 @@
-"""The owner of a request: the caller's own, or any owner with an admin's key."""
+"""The owners of a request: the caller's own, any with an admin's key, and those that a worker's key serves."""
 
+from jobledger_service.core.model.owners import Owners
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.refusals import RoleMissing
 
@@ -14,3 +15,10 @@ def owner_of(checks: Checks, field: str, given: str, caller: Caller, method: str
         raise RoleMissing.of_others(method, field, caller.owner)
     checks.owner(field, given)
     return given
+
+
+def served_by(caller: Caller) -> Owners | None:
+    """Return the owners whose chunks a caller may hold; None for its own."""
+    if caller.all_owners:
+        return Owners(all=True)
+    return Owners(frozenset(caller.served_owners)) if caller.served_owners else None

@@ -72,7 +72,7 @@ def _joined(read: JobRead) -> bytes:
         raw += field(_INPUT, read.inputs.job)
     if read.outputs.job is not None:
         raw += field(_OUTPUT, read.outputs.job)
-    if read.chunks or read.next_chunks:
+    if read.chunks or read.next_chunks or read.attempts:
         raw += _rest(read).SerializeToString()
     return raw
 
@@ -89,6 +89,8 @@ def _with_place(raw: bytes, place: int) -> bytes:
 def _rest(read: JobRead) -> job_pb2.Job:
     """Return what no segment has."""
     rest = job_pb2.Job(next_chunks_page_token=read.next_chunks)
+    for attempt in read.attempts:
+        convert.fill_attempt(rest.attempts.add(), attempt)
     inputs, outputs = read.inputs.chunks, read.outputs.chunks
     for chunk in read.chunks:
         convert.fill_chunk(rest.chunks.add(), chunk, inputs.get(chunk.index), outputs.get(chunk.index))

@@ -9,23 +9,31 @@ from jobledger.v1 import chunk_pb2
 from jobledger.v1 import worker_service_pb2 as api
 
 from jobledger_service.core.ledger import commands
+from jobledger_service.core.ledger.active_workers import WorkerInfo
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
 from jobledger_service.core.model.epoch import Epoch
+from jobledger_service.core.model.errors import JobNotFound
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.leases import NO_LEASE, Lease
 from jobledger_service.core.model.limits import DAY, SECOND
+from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release, Results, WorkReport
 from jobledger_service.core.store.clock import Clock
+from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
 from .checks import Checks
+from .owners import served_by
 
 MAX_LEASES: Final = 1_000
 MAX_METADATA_BYTES: Final = 4 * 1024
 MAX_CLAIM_WAIT: Final = 300 * SECOND
 MAX_DELAY: Final = 7 * DAY
+MAX_SHOWN_KINDS: Final = 20
+MAX_NAMED_QUEUES: Final = 2_000
+"""Owners times kinds of a worker that serves owners by name: each of these queues is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,11 @@ def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[comma
     command, wait = _claim_chunks(checks, request, caller), checks.micros("wait", request.wait, 0, MAX_CLAIM_WAIT)
     checks.done()
     return command, wait / SECOND
+
+
+def worker_info(request: api.ClaimChunksRequest, command: commands.ClaimChunks) -> WorkerInfo:
+    """Return what the worker of a checked claim says about itself."""
+    return WorkerInfo(command.kinds[:MAX_SHOWN_KINDS], command.served, request.version, request.host)
 
 
 def next_chunks(request: api.CompleteChunksRequest | api.FailChunksRequest, caller: Caller) -> commands.ClaimChunks:
@@ -69,21 +82,60 @@ def _claim_chunks(
     for index, job_id in enumerate(request.job_ids):
         checks.job_id(f"{path}job_ids[{index}]", job_id)
     checks.within(f"{path}max_chunks", request.max_chunks, 0, MAX_LEASES)
+    checks.at_most(f"{path}request_id", request.request_id, 128)
+    checks.at_most(f"{path}version", request.version, 64)
+    checks.at_most(f"{path}host", request.host, 255)
     by = _claim(checks, request, path=path)
     kinds = tuple(sorted(set(request.kinds)))
-    job_keys = tuple(sorted({job_key(caller.owner, job_id) for job_id in request.job_ids}))
-    return commands.ClaimChunks(caller.owner, kinds, request.max_chunks or 1, by, job_keys)
+    served = _served(checks, request, caller, path)
+    if request.job_ids:
+        owner, served = _only(checks, served, caller, path), None
+        job_keys = tuple(sorted({job_key(owner, job_id) for job_id in request.job_ids}))
+        limit = request.max_chunks or 1
+        return commands.ClaimChunks(caller.owner, (), limit, by, job_keys, request_id=request.request_id)
+    if served is not None and len(served.names) * len(kinds) > MAX_NAMED_QUEUES:
+        got = f"{len(kinds)} kinds of {len(served.names)} owners"
+        checks.fault(f"{path}kinds", f"must be at most {MAX_NAMED_QUEUES:,}, times the named owners; got {got}")
+    return commands.ClaimChunks(
+        caller.owner, kinds, request.max_chunks or 1, by, served=served, request_id=request.request_id
+    )
 
 
-def watch_leases(request: api.WatchLeasesRequest) -> frozenset[str]:
-    """Return the kinds of the leases that a worker watches, none for all."""
+def _served(checks: Checks, request: api.ClaimChunksRequest, caller: Caller, path: str) -> Owners | None:
+    """Return the owners whose chunks a claim is for, None for the caller's own alone."""
+    served, own = served_by(caller), Owners(frozenset({caller.owner}))
+    checks.count(f"{path}owners", len(request.owners), limits.MAX_OWNERS)
+    for index, owner in enumerate(request.owners):
+        field = f"{path}owners[{index}]"
+        checks.owner(field, owner)
+        if owner not in (served or own):
+            checks.fault(field, f"value {shown(owner)} must be an owner that the key serves")
+    return Owners(frozenset(request.owners)) if served and request.owners else served
+
+
+def _only(checks: Checks, served: Owners | None, caller: Caller, path: str) -> str:
+    """Return the one owner of the jobs that a claim names."""
+    if served is None:
+        return caller.owner
+    if served.all or len(served.names) > 1:
+        checks.fault(f"{path}owners", "must be the one owner of job_ids, as the key serves several")
+    return next(iter(served.names), caller.owner)
+
+
+def watch_leases(request: api.WatchLeasesRequest, caller: Caller) -> tuple[Sequence[str], frozenset[str]]:
+    """Return the owners and the kinds of the leases that a worker watches, no kinds for all.
+
+    Of many owners, the leases of all kinds are watched: the worker checks those that it holds.
+    """
     checks = Checks()
     checks.count("kinds", len(request.kinds), 100)
     for index, kind in enumerate(request.kinds):
         checks.kind(f"kinds[{index}]", kind)
     checks.at_most("worker", request.worker, 256, min_length=1)
     checks.done()
-    return frozenset(request.kinds)
+    served, kinds = served_by(caller), frozenset(request.kinds)
+    owners = [caller.owner] if served is None else served.listed
+    return owners, kinds if len(owners) * len(kinds) <= MAX_NAMED_QUEUES else frozenset()
 
 
 def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.ClaimChunk:
@@ -92,9 +144,12 @@ def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.Clai
     checks.job_id("job_id", request.job_id)
     if request.chunk_index < 0:
         checks.fault("chunk_index", f"value {request.chunk_index} must be at least 0")
-    checks.at_most("task_id", request.task_id, 256)
+    checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
     by = _claim(checks, request, request.task_id)
     checks.done()
+    served = served_by(caller)
+    if served is not None and caller.owner not in served:
+        raise JobNotFound(request.job_id)
     return commands.ClaimChunk(caller.owner, request.job_id, request.chunk_index, by)
 
 
@@ -120,7 +175,11 @@ def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestCon
     duration = _lease_duration(checks, request)
     checks.done()
     return commands.Heartbeat(
-        caller.owner, list(zip(leases, reports, strict=True)), lease_duration=duration, received=context.clock()
+        caller.owner,
+        list(zip(leases, reports, strict=True)),
+        lease_duration=duration,
+        received=context.clock(),
+        served=served_by(caller),
     )
 
 
@@ -231,7 +290,7 @@ def complete_chunks(
         report = _report(checks, f"{field}.progress", one.progress, context)
         completions.append((lease, report, _results(checks, field, one)))
     checks.done()
-    return commands.CompleteChunks(caller.owner, completions, received=context.clock())
+    return commands.CompleteChunks(caller.owner, completions, received=context.clock(), served=served_by(caller))
 
 
 def _results(checks: Checks, field: str, one: api.ChunkCompletion) -> Results:
@@ -261,7 +320,7 @@ def fail_chunks(request: api.FailChunksRequest, caller: Caller, context: Request
         failure = Failure(error, context.sample_jitter(), one.not_retryable, delay)
         failures.append((lease, _report(checks, f"{field}.progress", one.progress, context), failure, field))
     checks.done()
-    return commands.FailChunks(caller.owner, failures, received=context.clock())
+    return commands.FailChunks(caller.owner, failures, received=context.clock(), served=served_by(caller))
 
 
 def release_chunks(
@@ -277,4 +336,4 @@ def release_chunks(
         release = Release(one.reason, _duration(checks, field, "delay", one) or 0)
         releases.append((lease, _report(checks, f"{field}.progress", one.progress, context), release))
     checks.done()
-    return commands.ReleaseChunks(caller.owner, releases, received=context.clock())
+    return commands.ReleaseChunks(caller.owner, releases, received=context.clock(), served=served_by(caller))

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import worker_service_pb2 as api
 
-from jobledger_service.core.ledger.active_workers import ActiveWorkers
+from jobledger_service.core.ledger.active_workers import ActiveWorkers, WorkerInfo
 from jobledger_service.core.ledger.claims import ClaimQueue
 from jobledger_service.core.ledger.commands import (
     ClaimChunks,
@@ -34,13 +34,13 @@ from jobledger_service.transport.structs import check_encodable
 
 from . import convert
 from . import worker_requests as read
+from .services import WORKER_SERVICE
 
 UNREADABLE: Final = "INPUT_UNREADABLE"
 """The error code of a chunk that no worker can be shown."""
 
-NO_ROOM: Final = Release("the claim response had no room for it")
+NO_ROOM: Final = Release("the claim response had no room for it", unheard=True)
 
-WORKER_SERVICE: Final = api.DESCRIPTOR.services_by_name["WorkerService"]
 METHODS: Final = (
     Method(WORKER_SERVICE, "ClaimChunks", Role.WORKER, Kind.WRITE, waits=True),
     Method(WORKER_SERVICE, "ClaimChunk", Role.WORKER, Kind.WRITE),
@@ -64,7 +64,8 @@ class Ends(NamedTuple):
 
     tokens: Sequence[str]
     command: EndReports
-    claim: ClaimChunks | None
+    claim: ClaimChunks | None = None
+    info: WorkerInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class WorkerService:
 
     async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> bytes:
         command, wait = read.claim_chunks(request, caller)
-        self.active_workers.record(caller.owner, request.worker)
+        self.active_workers.record(caller.owner, request.worker, read.worker_info(request, command))
         claimed = await self.claims.claim(command, wait)
         return await self._joined([], claimed, lambda chunk: api.ClaimChunksResponse(chunks=[chunk]))
 
@@ -98,7 +99,7 @@ class WorkerService:
             part = response(message).SerializeToString()
             size += len(part)
             if parts and size > MAX_REPLY_BYTES:
-                self.claims.release(one.job.spec.owner, claimed[number:], NO_ROOM)
+                self.claims.release(claimed[number:], NO_ROOM)
                 break
             parts.append(part)
         return b"".join(parts)
@@ -165,7 +166,7 @@ class WorkerService:
         if ends.claim is None:
             answers = await self.committer.submit(ends.command)
         else:
-            self.active_workers.record(caller.owner, ends.claim.by.worker)
+            self.active_workers.record(caller.owner, ends.claim.by.worker, ends.info)
             answers, claimed = await self.claims.report_and_claim(ReportAndClaim(ends.command, ends.claim))
         results = response(results=_results(ends.tokens, answers)).SerializeToString()
         return await self._joined([results], claimed, lambda chunk: response(claimed=[chunk]))
@@ -181,9 +182,9 @@ class WorkerService:
 
     async def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[bytes]:
         """Yield at once that the worker must check all leases, then each stop; an empty message when it was quiet."""
-        kinds = read.watch_leases(request)
+        owners, kinds = read.watch_leases(request, caller)
         self.active_workers.record(caller.owner, request.worker)
-        with closing(self.feed.subscribe_to_stops(caller.owner, kinds)) as subscription:
+        with closing(self.feed.subscribe_to_stops(owners, kinds)) as subscription:
             while True:
                 one = await subscription.next(self.quiet_seconds)
                 yield api.WatchLeasesResponse(job_ids=one.job_ids, check_all=one.check_all).SerializeToString()
@@ -198,7 +199,10 @@ def _ends(
     request: api.CompleteChunksRequest | api.FailChunksRequest,
     caller: Caller,
 ) -> Ends:
-    return Ends(tokens, command, read.next_chunks(request, caller) if request.HasField("claim") else None)
+    if not request.HasField("claim"):
+        return Ends(tokens, command)
+    claim = read.next_chunks(request, caller)
+    return Ends(tokens, command, claim, read.worker_info(request.claim, claim))
 
 
 def _expire_time(answer: LeaseAnswer) -> Timestamp | None:
@@ -229,6 +233,7 @@ def _claimed(claimed: ClaimedChunk, context: read.RequestContext) -> api.Claimed
         labels=job.labels or None,
         traceparent=job.spec.traceparent,
         artifact_schemes=context.schemes,
+        owner=job.spec.owner,
     )
     message.lease.token = claimed.lease.token(context.epoch)
     if chunk.lease_expire_time is not None:

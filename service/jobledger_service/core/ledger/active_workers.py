@@ -1,37 +1,74 @@
-"""The workers that were active recently, in memory and bounded."""
+"""The workers that were active recently, in memory and bounded, each with what it last said about itself."""
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final
 
-MAX_WORKERS: Final = 100_000
-"""The maximum number of remembered workers; beyond it, those seen longest ago are forgotten."""
-ACTIVE_SECONDS: Final = 60.0
-"""Seconds for which a worker counts after its last call: well above the time between two heartbeats or claims."""
+from msgspec import Struct as MsgStruct
 
-WorkerKey = tuple[str, str]
-"""An owner and the name of a worker."""
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.owners import Owners
+from jobledger_service.core.store.clock import Clock
+
+MAX_WORKERS: Final = 10_000
+"""The maximum number of remembered workers of an owner; beyond it, those seen longest ago are forgotten."""
+ACTIVE: Final = 60 * SECOND
+"""How long a worker counts after its last call: well above the time between two heartbeats or claims."""
+REMEMBERED: Final = 600 * SECOND
+"""How long a silent worker is remembered: a claim may wait for 300 s."""
+
+
+class WorkerInfo(MsgStruct, frozen=True):
+    """What a worker says with a claim; `owners` are those that it claims for, None for its key's own."""
+
+    kinds: tuple[str, ...]
+    owners: Owners | None
+    version: str
+    host: str
+
+
+class SeenWorker(MsgStruct, frozen=True):
+    """A worker of an owner's key, when it was last seen, and what it said last, None when it has not claimed here."""
+
+    owner: str
+    worker: str
+    time: int
+    info: WorkerInfo | None = None
 
 
 class ActiveWorkers:
-    """Records when each worker last claimed or reported; `clock` returns monotonic seconds."""
+    """Records when each worker last claimed or reported, by the ledger's clock."""
 
-    def __init__(self, clock: Callable[[], float], *, max_workers: int = MAX_WORKERS) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._max_workers = max_workers
-        self._last_seen: OrderedDict[WorkerKey, float] = OrderedDict()
+        self._seen: dict[str, OrderedDict[str, SeenWorker]] = {}
 
-    def record(self, owner: str, worker: str) -> None:
-        """Record that a worker is active now."""
-        key = (owner, worker)
-        self._last_seen[key] = self._clock()
-        self._last_seen.move_to_end(key)
-        if len(self._last_seen) > self._max_workers:
-            self._last_seen.popitem(last=False)
+    def record(self, owner: str, worker: str, info: WorkerInfo | None = None) -> None:
+        """Record that a worker of an owner's key is active now."""
+        of_owner = self._seen.setdefault(owner, OrderedDict())
+        known = of_owner.get(worker)
+        of_owner[worker] = SeenWorker(owner, worker, self._clock(), info or (known.info if known else None))
+        of_owner.move_to_end(worker)
+        if len(of_owner) > MAX_WORKERS:
+            of_owner.popitem(last=False)
 
     def count(self) -> int:
-        """Return the number of recently active workers, and forget the others."""
-        since = self._clock() - ACTIVE_SECONDS
-        while self._last_seen and next(iter(self._last_seen.values())) < since:
-            self._last_seen.popitem(last=False)
-        return len(self._last_seen)
+        """Return the number of recently active workers."""
+        return len(self.since(self._clock() - ACTIVE))
+
+    def since(self, time: int) -> list[SeenWorker]:
+        """Return the workers seen at a time or later."""
+        found: list[SeenWorker] = []
+        for of_owner in self._seen.values():
+            for one in reversed(of_owner.values()):
+                if one.time < time:
+                    break
+                found.append(one)
+        return found
+
+    def forget(self, before: int) -> None:
+        """Forget the workers seen before a time."""
+        for owner, of_owner in [*self._seen.items()]:
+            while of_owner and next(iter(of_owner.values())).time < before:
+                of_owner.popitem(last=False)
+            if not of_owner:
+                del self._seen[owner]

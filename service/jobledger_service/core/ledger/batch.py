@@ -18,6 +18,7 @@ from jobledger_service.core.store.writing import Transaction, WriteStore
 from .codec import Codec
 from .commands import Command, PartialResult
 from .cursor import Cursors
+from .fleet_turns import FleetTurns
 from .row_families import OpenFamily, RowFamily
 from .working_set import MAX_BATCH_ROWS, BatchChanges, PostponedError, WorkingSet
 
@@ -74,6 +75,7 @@ class Executor:
         self._cursors = cursors
         self._families = families
         self._quiet = quiet
+        self._fleet_turns = FleetTurns()
 
     def run(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], list[Commit]]:
         """Carry out the commands; halving the batch finds one that the database rejects, which fails alone."""
@@ -105,7 +107,7 @@ class Executor:
 
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
         with self._store.transaction() as transaction:
-            work = WorkingSet(transaction, self._families, self._quiet, self._codec)
+            work = WorkingSet(transaction, self._families, self._quiet, self._codec, self._fleet_turns)
             work.load([command.needs() for command in commands])
             work.now = self._clock()  # after the locks: not before what others have done to these jobs
             decided = _decide_all(commands, work)

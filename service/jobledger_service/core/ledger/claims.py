@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
-from itertools import islice
+from itertools import chain, islice
 
 import structlog
 
 from jobledger_service.core.model.chunk import Queue
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.model.service_kinds import is_reserved
-from jobledger_service.core.model.work import NOTHING_NEW, Release
+from jobledger_service.core.model.work import Release, ends_with_attempt
 
-from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, LeaseAnswer, ReleaseChunks, ReportAndClaim
+from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, LeaseAnswer, ReleaseUnheard, ReportAndClaim
 from .committer import Committer
+from .picking import ClaimQuery
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +27,10 @@ CONTENTION_SECONDS = 0.5
 """Seconds for which a claim retries at once when other replicas hold the same chunks."""
 CONTENTION_PAUSE_SECONDS = 0.005
 
-RELEASE = Release("the caller left before the claim was answered")
+HELD_SECONDS = 10.0
+"""Seconds for which leases of a claim with a request_id are held when its caller has left; half of a shorter lease."""
+
+RELEASE = Release("the caller left before the claim was answered", unheard=True)
 
 
 class ClaimQueue:
@@ -39,12 +45,13 @@ class ClaimQueue:
         self._closing = False
         self._waiting: dict[Queue, dict[_Waiter, None]] = {}
         self._releases: set[asyncio.Task[None]] = set()
+        self._settling = asyncio.Event()
 
     async def claim(self, command: ClaimChunks, wait: float) -> list[ClaimedChunk]:
         """Return leased chunks, waiting up to `wait` seconds for some; none when there are none by then."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
-        with self._registered(command.query.queues) as waiter:
+        with self._registered(command.query) as waiter:
             while True:
                 waiter.begin_attempt()
                 claimed = await self._try_claim(command)
@@ -65,7 +72,7 @@ class ClaimQueue:
         """
 
         def on_abandoned(claimed: list[ClaimedChunk] | None) -> None:
-            self.release(command.owner, claimed or (), RELEASE)
+            self.release(claimed or (), RELEASE, _held_seconds(command))
 
         return await self._committer.submit(command, on_abandoned)
 
@@ -73,7 +80,7 @@ class ClaimQueue:
         """End leases and return the outcomes, and the next chunks, none when there are none now."""
 
         def on_abandoned(answer: tuple[list[LeaseAnswer], list[ClaimedChunk]]) -> None:
-            self.release(command.owner, answer[1], RELEASE)
+            self.release(answer[1], RELEASE, _held_seconds(command.claim))
 
         return await self._committer.submit(command, on_abandoned)
 
@@ -81,7 +88,7 @@ class ClaimQueue:
         """Return the lease of a named chunk; one with a task id stays for the caller who asks again."""
 
         def on_abandoned(claimed: ClaimedChunk) -> None:
-            self.release(command.owner, [claimed], RELEASE)
+            self.release([claimed], RELEASE)
 
         return await self._committer.submit(command, None if command.by.task_id else on_abandoned)
 
@@ -94,28 +101,36 @@ class ClaimQueue:
             claimed = await self.claim_now(command)
         return claimed
 
-    def release(self, owner: str, claimed: Sequence[ClaimedChunk], release: Release) -> None:
-        """Release chunks that no caller received, without counting their attempts."""
-        if not claimed:
-            return
-        by_service = is_reserved(claimed[0].job.spec.kind)
-        command = ReleaseChunks(owner, [(one.lease, NOTHING_NEW, release) for one in claimed], by_service)
-        # in a context of its own: it is no part of the call, whose deadline may be over
-        work = self._submit_release(command)
-        task = asyncio.create_task(work, name="release of an unheard claim", context=Context())
-        self._releases.add(task)
-        task.add_done_callback(self._releases.discard)
+    def release(self, claimed: Sequence[ClaimedChunk], release: Release, after_seconds: float = 0.0) -> None:
+        """Release chunks that no caller received and nobody has heard of since, without counting their attempts."""
+        alike: dict[tuple[str, float], list[ClaimedChunk]] = {}
+        for one in claimed:
+            # the end of such a lease does not tell whether it was heard of
+            seconds = 0.0 if ends_with_attempt(one.job, one.chunk) else after_seconds
+            alike.setdefault((one.job.spec.owner, seconds), []).append(one)
+        for (owner, seconds), some in alike.items():
+            items = [(one.lease, one.chunk.lease_expire_time, release) for one in some]
+            command = ReleaseUnheard(owner, items, is_reserved(some[0].job.spec.kind))
+            # in a context of its own: it is no part of the call, whose deadline may be over
+            work = self._submit_release(command, seconds)
+            task = asyncio.create_task(work, name="release of an unheard claim", context=Context())
+            self._releases.add(task)
+            task.add_done_callback(self._releases.discard)
 
-    async def _submit_release(self, command: ReleaseChunks) -> None:
+    async def _submit_release(self, command: ReleaseUnheard, after_seconds: float = 0.0) -> None:
+        if after_seconds:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(after_seconds):
+                    await self._settling.wait()
         try:
             await self._committer.submit(command)
         except Exception as error:  # noqa: BLE001  whatever it is, these leases run out by themselves
             log.warning("unclaimed leases are left to expire", why=str(error), leases=len(command.items))
 
     @contextmanager
-    def _registered(self, queues: list[Queue]) -> Iterator["_Waiter"]:
+    def _registered(self, query: ClaimQuery) -> Iterator["_Waiter"]:
         """Keep a claim in its queues; other claims get its unused wake-ups."""
-        waiter = _Waiter()
+        waiter, queues = _Waiter(), query.queues
         for queue in queues:
             self._waiting.setdefault(queue, {})[waiter] = None
         try:
@@ -129,12 +144,10 @@ class ClaimQueue:
             self.wake(dict.fromkeys(waiter.unused, 1))
 
     def wake(self, ready: Mapping[Queue, int]) -> None:
-        """Wake as many of the longest waiting claims as chunks are ready for them."""
+        """Wake as many of the longest waiting claims as chunks are ready for them, those for all owners last."""
         for queue, count in ready.items():
-            waiting = self._waiting.get(queue)
-            if waiting is None:
-                continue
-            for waiter in list(islice((one for one in waiting if queue not in one.woken_by), count)):
+            claims = chain(self._waiting.get(queue, ()), self._waiting.get((ALL_OWNERS, queue[1]), ()))
+            for waiter in list(islice((one for one in claims if queue not in one.woken_by), count)):
                 waiter.wake(queue)
 
     def close(self) -> None:
@@ -145,10 +158,16 @@ class ClaimQueue:
                 waiter.woken.set()
 
     async def settle(self) -> None:
-        """Wait until all undelivered chunks are released, including those of the current batch."""
-        await self._submit_release(ReleaseChunks("", ()))  # an empty command, answered after that batch
+        """Release all undelivered chunks now, including those of the current batch, and wait until it is done."""
+        self._settling.set()
+        await self._submit_release(ReleaseUnheard("", ()))  # an empty command, answered after that batch
         while self._releases:
             await asyncio.wait(self._releases)
+
+
+def _held_seconds(command: ClaimChunks) -> float:
+    """Return for how long the leases of a caller who left wait for the claim to be repeated."""
+    return min(HELD_SECONDS, command.by.lease_duration / SECOND / 2) if command.request_id else 0.0
 
 
 class _Waiter:

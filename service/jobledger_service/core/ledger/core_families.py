@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from jobledger_service.core.model.change import JobDelta
+from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.run import NEW_RUN, RunState
 from jobledger_service.core.model.service_kinds import is_reserved
@@ -30,6 +31,16 @@ def core_families(dialect: Dialect) -> list[OpenFamily]:
     ]
 
 
+def claim_key(owner: str, request_id: str) -> str:
+    """Return the key of a remembered claim: no request for a job has one that begins so."""
+    return f"/{owner}/{request_id}"
+
+
+def is_claim_key(key: str) -> bool:
+    """Whether a key is that of a claim."""
+    return key.startswith("/")
+
+
 class RequestIds(RowFamily):
     """The requests that took effect, by key, as the commands so far left them."""
 
@@ -42,20 +53,25 @@ class RequestIds(RowFamily):
         self._wanted: set[str] = set()
         self._known: dict[str, Request] = {}
         self._new: dict[str, Request] = {}
+        self._again: dict[str, Request] = {}
 
     def find_jobs(self, needs: Sequence[Needs]) -> Iterable[str]:
         """Return the jobs of requests that took effect."""
         self._wanted = keys_of(RequestIds, needs)
         if self._wanted:
             self._known = self._rows.find(self._connection, self._wanted)
-        return {request.job_key for request in self._known.values()}
+        return {request.job_key for request in self._known.values() if request.job_key}
+
+    def find_chunks(self) -> Iterable[ChunkKey]:
+        """Return the chunks that claims leased."""
+        return {(lease.job_key, lease.index) for request in self._known.values() for lease in request.leases}
 
     def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
         """Load requests that took effect at another replica while this one waited for its locks on their jobs.
 
         Locking such a job now would break the order: the batch begins again, and then includes it from the start.
         """
-        missing = self._wanted - self._known.keys()
+        missing = {key for key in self._wanted - self._known.keys() if not is_claim_key(key)}
         if not missing or not jobs.keys() & {key for need in needs if need.rows.get(RequestIds) for key in need.jobs}:
             return
         found = self._rows.find(self._connection, missing)
@@ -69,13 +85,15 @@ class RequestIds(RowFamily):
 
     def record(self, key: str, request: Request) -> None:
         """Record that a request took effect."""
+        self._undo.put(self._again if key in self._known and key not in self._new else self._new, key, request)
         self._undo.put(self._known, key, request)
-        self._undo.put(self._new, key, request)
 
     def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it is about no job
         """Write the new ones."""
         if self._new:
             self._rows.insert(self._connection, self._new, now)
+        if self._again:
+            self._rows.update(self._connection, self._again, now)
         return False
 
 

@@ -1,14 +1,17 @@
 """Assigns waiting chunks to the claims of a batch: the most urgent first, to the claims in their order."""
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.chunk import NO_KIND, ChunkKey, Queue
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.job import Job, owner_of
+from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.store.writes import WaitingChunk
+
+from .fleet_turns import Fleet, Turns
 
 FIRST_FETCH = 100
 """The number of chunks of a queue that are read first. Each further read of the same queue goes four times as deep."""
@@ -21,21 +24,32 @@ LockFree = Callable[[Collection[str]], Collection[str]]
 
 
 class ClaimQuery(MsgStruct, frozen=True):
-    """A query for waiting chunks of one owner: of any of the kinds, or of any of the jobs, by key."""
+    """A query for waiting chunks of one owner: of any of the kinds, or of any of the jobs, by key.
+
+    With `owners` it is for chunks of these owners, of any of the kinds.
+    """
 
     owner: str
     kinds: tuple[str, ...]
     limit: int
     job_keys: tuple[str, ...] = ()
+    owners: Owners | None = None
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """The owners and kinds of a query for chunks of several owners."""
+        return None if self.owners is None else (self.owners, self.kinds)
 
     @property
     def queues(self) -> list[Queue]:
-        """The queues of these chunks."""
-        return [*((self.owner, kind) for kind in self.kinds), *((key, NO_KIND) for key in self.job_keys)]
+        """The queues of these chunks; those of all owners, together, have ALL_OWNERS in place of an owner."""
+        owners = [self.owner] if self.owners is None else self.owners.listed
+        return [*((owner, kind) for owner in owners for kind in self.kinds), *((key, NO_KIND) for key in self.job_keys)]
 
     def covers(self, job: Job) -> bool:
         """Whether it may lease chunks of a job."""
-        return not set(job.queues).isdisjoint(self.queues)
+        served = job.spec.owner == self.owner if self.owners is None else job.spec.owner in self.owners
+        return job.key in self.job_keys or (served and job.spec.kind in self.kinds)
 
 
 class Picked(MsgStruct):
@@ -45,13 +59,22 @@ class Picked(MsgStruct):
     contended: bool = False
 
 
-def pick(queries: Sequence[ClaimQuery], fetch: Fetch, lock_free: LockFree, *, shared: bool) -> list[Picked]:
+def pick(
+    queries: Sequence[ClaimQuery],
+    fetch: Fetch,
+    lock_free: LockFree,
+    *,
+    shared: bool,
+    turns: Mapping[Fleet, Turns] = {},
+) -> list[Picked]:
     """Return the chunks for each query. With `shared`, other replicas hold jobs too, which are skipped.
+
+    `turns` are those of the queries for chunks of several owners.
 
     The number of chunks read grows with the sum of the limits, and not with the number of queries times that sum: each
     queue is walked once for all queries on it.
     """
-    walks = _Walks(queries, fetch, shared=shared)
+    walks = _Walks(queries, fetch, turns, shared=shared)
     picked = [Picked() for _ in queries]
     is_free: dict[str, bool] = {}
     unmet = list(range(len(queries)))
@@ -71,9 +94,9 @@ def pick(queries: Sequence[ClaimQuery], fetch: Fetch, lock_free: LockFree, *, sh
 class _Walk:
     """One queue from its most urgent chunk on, read in steps, as deep as all queries on it may need."""
 
-    def __init__(self, deepest: int) -> None:
+    def __init__(self, deepest: int, first_fetch: int) -> None:
         self.deepest = deepest
-        self.fetch_size = min(FIRST_FETCH, deepest)
+        self.fetch_size = min(first_fetch, deepest)
         self._seen: set[ChunkKey] = set()
         self._ahead: deque[WaitingChunk] = deque()
         self._ends = False
@@ -102,41 +125,75 @@ class _Walk:
 class _Walks:
     """The walks over all queues of the queries; a chunk is drawn only once."""
 
-    def __init__(self, queries: Sequence[ClaimQuery], fetch: Fetch, *, shared: bool) -> None:
+    def __init__(
+        self, queries: Sequence[ClaimQuery], fetch: Fetch, turns: Mapping[Fleet, Turns], *, shared: bool
+    ) -> None:
         self._fetch = fetch
+        self._turns = turns
+        self._had: Counter[tuple[int, str]] = Counter()
+        """How many chunks each owner gave to claims that are for several owners, by priority."""
         wanted: dict[Queue, int] = {}
+        first: dict[Queue, int] = {}
         for query in queries:
-            for queue in query.queues:
+            queues = self._turns_of(query).queues
+            share = FIRST_FETCH if query.fleet is None else 2 + FIRST_FETCH // max(len(queues), 1)
+            for queue in queues:
                 wanted[queue] = wanted.get(queue, 0) + query.limit
+                first[queue] = max(first.get(queue, 0), share)
         # where other replicas hold jobs, more than needed, to skip some
-        self._walks = {queue: _Walk(2 * limit + 100 if shared else limit) for queue, limit in wanted.items()}
+        self._walks = {
+            queue: _Walk(2 * limit + 100 if shared else limit, first[queue]) for queue, limit in wanted.items()
+        }
+
+    def _turns_of(self, query: ClaimQuery) -> Turns:
+        return Turns(query.queues) if query.fleet is None else self._turns[query.fleet]
 
     def draw(self, query: ClaimQuery, count: int) -> list[ChunkKey]:
         """Return the next `count` chunks over all queues of a query, fewer when there are no more."""
-        walks = [self._walks[queue] for queue in query.queues]
-        self._fetch_more([queue for queue, walk in zip(query.queues, walks, strict=True) if walk.needs_fetch])
-        heads = list(self._heads(walks))
-        heapq.heapify(heads)
+        turns = self._turns_of(query)
+        self._fetch_more([queue for queue in turns.queues if self._walks[queue].needs_fetch])
+        heads: dict[str, list[tuple[WaitingChunk, Queue]]] = {}
+        for queue in turns.queues:
+            if (head := self._walks[queue].pop()) is not None:
+                owner = query.owner if query.fleet is None else owner_of(head.job_key)
+                heads.setdefault(owner, []).append((head, queue))
+        for of_owner in heads.values():
+            heapq.heapify(of_owner)
+        owners = [self._turn(turns, owner, of_owner) for owner, of_owner in heads.items()]
+        heapq.heapify(owners)
         drawn: list[ChunkKey] = []
-        while heads and len(drawn) < count:
-            head, n = heads[0]
-            drawn.append(head.key)
-            if walks[n].needs_fetch:
-                self._fetch_more([query.queues[n]])
-            following = walks[n].pop()
-            if following is None:
-                heapq.heappop(heads)
+        while owners and len(drawn) < count:
+            minus_priority, _, _, owner = owners[0]
+            drawn.append(self._pop_first(heads[owner]).key)
+            if query.fleet is not None:
+                self._had[minus_priority, owner] += 1
+                turns.record(-minus_priority, owner)
+            if heads[owner]:
+                heapq.heapreplace(owners, self._turn(turns, owner, heads[owner]))
             else:
-                heapq.heapreplace(heads, (following, n))
-        for head, n in heads:
-            walks[n].put_back(head)
+                heapq.heappop(owners)
+        for of_owner in heads.values():
+            for head, queue in of_owner:
+                self._walks[queue].put_back(head)
         return drawn
 
-    @staticmethod
-    def _heads(walks: Sequence[_Walk]) -> Iterator[tuple[WaitingChunk, int]]:
-        for n, walk in enumerate(walks):
-            if (head := walk.pop()) is not None:
-                yield head, n
+    def _turn(self, turns: Turns, owner: str, heads: Sequence[tuple[WaitingChunk, Queue]]) -> tuple[int, int, int, str]:
+        """Return when it is an owner's turn: by priority, then after those who had fewer."""
+        minus_priority = heads[0][0].minus_priority
+        return minus_priority, self._had[minus_priority, owner], turns.place(-minus_priority, owner), owner
+
+    def _pop_first(self, heads: list[tuple[WaitingChunk, Queue]]) -> WaitingChunk:
+        """Return the first of some heads, and put the next chunk of its queue in its place."""
+        head, queue = heads[0]
+        walk = self._walks[queue]
+        if walk.needs_fetch:
+            self._fetch_more([queue])
+        following = walk.pop()
+        if following is None:
+            heapq.heappop(heads)
+        else:
+            heapq.heapreplace(heads, (following, queue))
+        return head
 
     def _fetch_more(self, queues: Sequence[Queue]) -> None:
         if queues:

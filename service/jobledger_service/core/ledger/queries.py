@@ -12,6 +12,9 @@ from jobledger_service.core.model.job import job_id_of, job_key, owner_of
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.reads import (
+    AttemptPlace,
+    AttemptsRead,
+    AttemptsWanted,
     ChunksRead,
     EventRow,
     JobRead,
@@ -52,6 +55,13 @@ class ChunkPage(MsgStruct, frozen=True):
     """A page of chunks."""
 
     read: ChunksRead
+    next_page_token: str
+
+
+class AttemptPage(MsgStruct, frozen=True):
+    """A page of attempts."""
+
+    read: AttemptsRead
     next_page_token: str
 
 
@@ -112,7 +122,7 @@ class Queries:
         return await run(owner_of(key), self._read_and_show, key, show, full, not for_watch)
 
     def _read_and_show(self, key: str, show: ShowJob[R], full: bool, with_outputs: bool) -> R:  # noqa: FBT001  given by position to a thread
-        read = self._store.read_jobs([key], View.FULL if full else View.BASIC, with_outputs=with_outputs)
+        read = self._store.read_job(key, View.FULL if full else View.BASIC, with_outputs=with_outputs)
         if key in read.unreadable:
             raise JobUnreadable(job_id_of(key))
         return show(self._with_next(read.jobs.get(key)), read.position)
@@ -196,6 +206,21 @@ class Queries:
             return show(ChunkPage(read, self._tokens.encode(mark, read.last) if read.more else ""))
 
         return await self._readers.for_owner(owner, read_and_show)
+
+    async def list_attempts(self, wanted: AttemptsWanted, page_token: str, show: Callable[[AttemptPage], R]) -> R:
+        """Return `show` of a page of attempts, by chunk and number; raises JobNotFound, PageTokenInvalid."""
+        mark = request_mark("attempts", wanted.job_key, wanted.chunk_index, wanted.task_id)
+        place = self._tokens.parse(page_token, mark, int, int)
+        if place:
+            wanted = replace(wanted, after=AttemptPlace(*cast("tuple[int, int]", place)))
+
+        def read_and_show() -> R:
+            read = self._store.list_attempts(wanted)
+            if read is None:
+                raise JobNotFound(job_id_of(wanted.job_key))
+            return show(AttemptPage(read, self._tokens.encode(mark, *read.last) if read.more else ""))
+
+        return await self._readers.for_owner(owner_of(wanted.job_key), read_and_show)
 
     async def list_events(
         self, owner: str, job_id: str, uid: bytes | None, limit: int, page_token: str, show: Callable[[EventPage], R]

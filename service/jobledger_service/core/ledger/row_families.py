@@ -31,6 +31,8 @@ class Needs(MsgStruct, frozen=True):
     """Jobs that it may create, which then wait for workers."""
     requeues: bool = False
     """Whether its jobs may begin to wait for workers again."""
+    starts: bool = False
+    """Whether it may claim the first chunk of a job."""
 
     @classmethod
     def of_all(cls, needs: "Sequence[Needs]") -> "Needs":
@@ -53,6 +55,10 @@ class RowFamily:
         """Return the keys of more jobs that are to be locked. Nothing is locked yet, and this locks nothing."""
         return ()
 
+    def find_chunks(self) -> Iterable[ChunkKey]:
+        """Return the keys of more chunks that are to be loaded, after `find_jobs`."""
+        return ()
+
     def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
         """Lock and load rows, in the order of their keys; `jobs` are those of the batch, which are locked."""
 
@@ -62,6 +68,10 @@ class RowFamily:
         It is called when a job is new, or its state, its slots or what it waits for changed.
         """
         return after
+
+    def starting(self, job: Job) -> Job:
+        """Return a job of which the first chunk is about to be claimed; parked when it has to wait after all."""
+        return job
 
     def deleted(self, job: Job) -> None:
         """React to the deletion of a job."""

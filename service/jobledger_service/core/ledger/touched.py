@@ -5,6 +5,7 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.model.attempts import has_ended_attempt
 from jobledger_service.core.model.change import Change, ChangeType, JobDelta
 from jobledger_service.core.model.chunk import Artifacts, Chunk
 from jobledger_service.core.model.filter import FilterFields
@@ -28,6 +29,8 @@ class Touched(MsgStruct):
     chunks: dict[int, Chunk] = {}
     artifacts: dict[int, Artifacts] = {}
     """The earlier artifacts of the chunks whose artifacts the batch changed."""
+    attempts: list[Chunk] = []
+    """Chunks as their earlier attempts left them."""
     swept: SweptRows | None = None
     """The chunks that one statement changes."""
     inputs: Inputs = Inputs()
@@ -48,10 +51,12 @@ class Touched(MsgStruct):
         return dict(self.chunks)
 
     def put(self, chunk: Chunk, old: Chunk | None, undo: Undo) -> None:
-        """Set a changed chunk, which was `old`."""
+        """Set a changed chunk, which was `old`; when another attempt begins, keep what the earlier one left."""
         known = self.chunks.get(chunk.index)
         undo.put(self.chunks, chunk.index, chunk)
         undo.assign(self, "size", self.size + bytes_of_chunk(chunk) - (0 if known is None else bytes_of_chunk(known)))
+        if old is not None and has_ended_attempt(old) and chunk.attempt_number > old.attempt_number:
+            undo.append(self.attempts, old)
         if old is not None and old.artifacts is not chunk.artifacts and chunk.index not in self.artifacts:
             undo.put(self.artifacts, chunk.index, old.artifacts)
 
@@ -78,11 +83,12 @@ class Touched(MsgStruct):
         return swept + sum(c.state is ChunkState.PENDING and not c.held for c in self.chunks.values())
 
     def is_progress(self, job: Job) -> bool:
-        """Whether nothing changed but progress: no state, and no artifacts."""
+        """Whether nothing changed but progress: no state, no hold, and no artifacts."""
         before = self.before
         return (
             before is not None
-            and (before.state, before.counts, before.artifacts) == (job.state, job.counts, job.artifacts)
+            and (before.state, before.held, before.counts, before.artifacts)
+            == (job.state, job.held, job.counts, job.artifacts)
             and not self.artifacts
             and all(change.type is ChangeType.PROGRESSED for change in self.changes)
         )
@@ -127,6 +133,7 @@ class Touched(MsgStruct):
             if self.swept:
                 writes.swept.append((job, self.swept))
             writes.chunks.extend((job, chunk) for chunk in self.chunks.values())
+            writes.attempts.extend((job, chunk) for chunk in self.attempts)
 
 
 def _new_words(before: Job, job: Job) -> Iterator[tuple[str, str]]:

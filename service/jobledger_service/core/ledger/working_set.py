@@ -1,6 +1,6 @@
 """The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, reduce
 from typing import Final, TypeVar
@@ -14,12 +14,15 @@ from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk, ChunkKey, Qu
 from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import Inputs, Job, job_id_of, job_key
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
+from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.sweep import Sweep
 from jobledger_service.core.store.entry import Entry, JobSegments, Record
 from jobledger_service.core.store.writes import SweptRows, Writes
 from jobledger_service.core.store.writing import Transaction
 
 from .codec import Codec
+from .finalizers import Finalizers
+from .fleet_turns import FleetTurns
 from .picking import ClaimQuery, Picked, pick
 from .row_families import Needs, OpenFamily, RowFamily, open_families
 from .stored_chunks import StoredChunks
@@ -71,6 +74,7 @@ class WorkingSet:
         families: Iterable[OpenFamily],
         quiet: int,
         codec: Codec,
+        fleet_turns: FleetTurns,
     ) -> None:
         self.now = 0  # set when all rows are locked
         self.rows = 0
@@ -82,16 +86,16 @@ class WorkingSet:
         self._quiet = quiet
         self._transaction = transaction
         self._codec = codec
+        self._fleet_turns = fleet_turns
         self._segments: dict[str, JobSegments] = {}
         self._jobs: dict[str, Job] = {}
         self._chunks: dict[str, dict[int, Chunk]] = {}
         self._picked: dict[ClaimQuery, deque[Picked]] = {}
         self._touched: dict[str, Touched] = {}
         self._claimed: dict[ChunkKey, None] = {}
-        self._next_finalizers: dict[ChunkKey, None] = {}
-        """The finalizers for which the last other chunk completed in this batch."""
         self._inputs: Mapping[str, Inputs] = {}
         self.undo = Undo()
+        self._finalizers = Finalizers(self._jobs, self.undo)
         self._open_families = families
 
     @cached_property
@@ -104,12 +108,13 @@ class WorkingSet:
         needs = list(needs)
         chunks = {key for need in needs for key in need.chunks}
         jobs = {key for need in needs for key in need.jobs}
-        jobs.update(key for key, _ in chunks)
-        families = self._families if any(need.rows or need.new_jobs or need.requeues for need in needs) else ()
+        families = self._families if any(map(_needs_families, needs)) else ()
         for family in families:
             jobs.update(family.find_jobs(needs))
+            chunks.update(family.find_chunks())
+        jobs.update(key for key, _ in chunks)
         self._lock(jobs)
-        chunks |= self._finalizers(chunks)
+        chunks |= self._finalizers.may_be_next(chunks)
         if queries := [need.claim_query for need in needs if need.claim_query]:
             self._pick(queries, chunks)
         else:
@@ -120,16 +125,6 @@ class WorkingSet:
     def _lock(self, jobs: set[str]) -> None:
         if jobs:
             self._jobs |= self._transaction.jobs(jobs)
-
-    def _finalizers(self, keys: set[ChunkKey]) -> set[ChunkKey]:
-        """Return the finalizers of loaded jobs for which these chunks may be the last to complete."""
-        named = Counter(key for key, _ in keys)
-        jobs = [self._jobs[key] for key in named if key in self._jobs and self._jobs[key].finalizer_waits]
-        return {
-            (job.key, job.counts.total - 1)
-            for job in jobs
-            if job.counts.completed + named[job.key] >= job.counts.total - 1
-        }
 
     def _load_chunks(self, keys: set[ChunkKey]) -> None:
         if keys:
@@ -145,7 +140,11 @@ class WorkingSet:
         transaction = self._transaction
         for _ in range(MAX_LOOKS):
             known = len(transaction.unreadable)
-            picked = pick(queries, transaction.waiting_chunks, transaction.lock_free, shared=transaction.shared)
+            fleets = [(query.fleet, query.limit) for query in queries if query.fleet is not None]
+            turns = self._fleet_turns.find(fleets, transaction.ready_owners, shared=transaction.shared)
+            picked = pick(
+                queries, transaction.waiting_chunks, transaction.lock_free, shared=transaction.shared, turns=turns
+            )
             found = {key for one in picked for key in one.chunks}
             self._lock({key for key, _ in found} - self._jobs.keys())
             self._load_chunks(wanted.union(found))
@@ -211,20 +210,21 @@ class WorkingSet:
 
     def picked(self, query: ClaimQuery) -> Picked:
         """Return the chunks for the next claim with this query, with finalizers that became claimable in this batch."""
-        picked = self._picked[query].popleft()
-        jobs = [self._jobs[key] for key, _ in self._next_finalizers]
-        if more := [(job.key, job.counts.total - 1) for job in jobs if job.finalizer_is_next and query.covers(job)]:
-            picked.chunks = sorted([*picked.chunks, *more], key=self._place)[: query.limit]
-        return picked
-
-    def _place(self, key: ChunkKey) -> tuple[int, int, ChunkKey]:
-        """Return the place of a chunk in the order of claims."""
-        job = self._jobs[key[0]]
-        return -job.priority, job.spec.create_time, key
+        return self._finalizers.offered(query, self._picked[query].popleft())
 
     def encoded(self, key: str) -> bytes:
         """Return a job as the commands so far left it, encoded."""
         return self._codec.segments(self._jobs[key]).joined
+
+    def starting(self, job: Job) -> Job:
+        """Return a job of which a chunk is about to be claimed; one that is to begin may have to wait after all."""
+        if job.state is not JobState.QUEUED:
+            return job
+        return reduce(lambda kept, family: family.starting(kept), self._families, job)
+
+    def has_room_for(self, rows: int) -> bool:
+        """Whether so many rows more may be changed; those of one large job may, while the others are few."""
+        return self.rows + (rows if rows <= MAX_BATCH_ROWS else 0) <= MAX_BATCH_ROWS
 
     def family(self, family: type[Family]) -> Family:
         """Return the rows of a family."""
@@ -272,7 +272,7 @@ class WorkingSet:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             touched.record_change(step.change, self.undo)
         job = _with_version(before, job, job.revision)
-        self._count(len(step.chunks) + _moved_in_queue(before, job))
+        self._count(len(step.chunks) + _moved_in_queue(before, job) + _new_attempts(before, job))
         self.undo.put(self._jobs, key, job)
         if job.revision == 1 and touched.before is None and not touched.chunks:
             self.undo.put(self._chunks, key, touched.create(step.chunks))
@@ -281,9 +281,9 @@ class WorkingSet:
             self._put(touched, chunk)
             if step.change is not None and step.change.type is ChangeType.CLAIMED:
                 self.mark_claimed((key, chunk.index))
-        if step.sweep is not None:
-            self._sweep(touched, key, step.sweep)
-        self._lift_finalizer(touched, before, job)
+        self._sweep(touched, key, step.sweep)
+        if (finalizer := self._finalizers.lifted(before, job)) and self._is_readable(finalizer):
+            self._put(touched, self.chunk(job, finalizer[1]))
         if held and touched.exceeds(job):
             self.undo.assign(self, "exceeded", value=True)
 
@@ -293,18 +293,10 @@ class WorkingSet:
         touched.put(chunk, known.get(chunk.index), self.undo)
         self.undo.put(known, chunk.index, chunk)
 
-    def _lift_finalizer(self, touched: Touched, before: Job | None, job: Job) -> None:
-        """Write the finalizer of a job of which the last other chunk is now completed."""
-        if before is None or not (before.finalizer_waits and job.finalizer_is_next):
-            return
-        key = job.key, job.counts.total - 1
-        if key not in self._transaction.unreadable:
-            self.undo.put(self._next_finalizers, key, None)
-            self._put(touched, self.chunk(job, key[1]))
-            self._count(1)
-
-    def _sweep(self, touched: Touched, key: str, sweep: Sweep) -> None:
+    def _sweep(self, touched: Touched, key: str, sweep: Sweep | None) -> None:
         """Change the loaded chunks one by one, and the others with one statement; a few are loaded first."""
+        if sweep is None:
+            return
         self._count(sweep.count)
         known = self._chunks.setdefault(key, {})
         store = self._store_of(key)
@@ -326,7 +318,7 @@ class WorkingSet:
         if self.is_new(job.key):
             raise PostponedError
         self.apply(Step(job, (), change))
-        self._count(job.counts.total)
+        self._count(job.counts.total + job.kept_attempts)
         touched = self._touched[job.key]
         self.undo.assign(touched, "deleted", value=True)
         for family in self._families:
@@ -389,6 +381,15 @@ def _with_version(before: Holder | None, holder: Holder, revision: int) -> Holde
 def _moved(job: Job) -> tuple[object, ...]:
     """Return what families hear changes of."""
     return job.state, job.slots, job.parked_for, job.held_until
+
+
+def _needs_families(need: Needs) -> bool:
+    return bool(need.rows or need.new_jobs or need.requeues or need.starts)
+
+
+def _new_attempts(before: Job | None, job: Job) -> int:
+    """Return the number of earlier attempts to insert."""
+    return 0 if before is None else job.kept_attempts - before.kept_attempts
 
 
 def _moved_in_queue(before: Job | None, job: Job) -> int:

@@ -45,6 +45,9 @@ class Change(MsgStruct, frozen=True):
     to_state: JobState | None
     chunk_index: int | None = None
     reason: str = ""
+    attempt: int | None = None
+    """The number of the attempt at that chunk; None when it is about none."""
+    task_id: str = ""
 
 
 class Step(MsgStruct, frozen=True):

@@ -49,14 +49,19 @@ TIMED_OUT: Final = "TIMED_OUT"
 """The code of an attempt, or of a job, that took too long."""
 
 
-class LeaseEnd(StrEnum):
-    """How a chunk's latest lease ended; it tells a repeated report from a stale one."""
+class AttemptOutcome(StrEnum):
+    """How an attempt ended; it also tells a repeated report on its lease from a stale one."""
 
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
+    """Its worker reported a failure."""
+    EXPIRED = "EXPIRED"
+    """Its worker did not extend the lease in time."""
     RELEASED = "RELEASED"
-    TAKEN = "TAKEN"
-    """Ended by expiry, cancellation or deletion."""
+    TIMED_OUT = "TIMED_OUT"
+    """It took longer than the attempt_timeout of its job."""
+    CANCELLED = "CANCELLED"
+    """The job was stopped, took too long, or another chunk failed it."""
 
 
 class ChunkProgress(MsgStruct, frozen=True):
@@ -89,7 +94,11 @@ class Chunk(MsgStruct, frozen=True):
     state: ChunkState = ChunkState.PENDING
     attempt: int = 0
     fence: int = 0
-    lease_end: LeaseEnd | None = None
+    attempt_number: int = 0
+    """The number of the latest attempt; released ones count, and so it is `attempt` or more."""
+    outcome: AttemptOutcome | None = None
+    """How the latest attempt ended; None before the first, while it lasts, and when no worker learned of its claim."""
+    attempt_end_time: int | None = None
     task_id: str = ""
     worker: str = ""
     progress: ChunkProgress = NO_PROGRESS

@@ -135,10 +135,10 @@ class JobStarted(Refusal):
 
 
 class NothingToRetry(Refusal):
-    """None of the named chunks has failed or was cancelled."""
+    """No chunk can go again, or one of those that are named cannot."""
 
-    def __init__(self, job_id: str, detail: str) -> None:
-        super().__init__(f"job {job_id!r}: {detail}", job_id=job_id)
+    def __init__(self, job_id: str, detail: str, **chunk: str) -> None:
+        super().__init__(f"job {job_id!r}: {detail}", job_id=job_id, **chunk)
 
 
 class ChunkNotClaimable(Refusal):

@@ -97,6 +97,8 @@ JOB_FIELDS: Final = (
     Field("spec.unique_key", Kept.SETTLED),
     Field("spec.run_timeout", Kept.SETTLED, export="run_timeout_seconds"),
     Field("spec.attempt_timeout", Kept.SETTLED, export="attempt_timeout_seconds"),
+    Field("schedule_time", Kept.CURRENT, export="schedule_time"),
+    Field("spec.limited_labels", Kept.SETTLED),
     Field("spec.finalizer_work", Kept.FIXED),
     Field("spec.uid_bytes", Kept.FIXED, "uid"),
     Field("spec.uid", Kept.COMPUTED, export="uid"),
@@ -113,7 +115,7 @@ JOB_FIELDS: Final = (
     Field("slots", Kept.CURRENT),
     Field("parked_for", Kept.COLUMN),
     Field("held_until", Kept.COLUMN),
-    Field("schedule_time", Kept.CURRENT, export="schedule_time"),
+    Field("kept_attempts", Kept.CURRENT),
 )
 """In the order of the columns of an export."""
 
@@ -129,7 +131,10 @@ CHUNK_FIELDS: Final = (
     Field("attempt", Kept.COLUMN),
     Field("max_attempts", Kept.COLUMN),
     Field("fence", Kept.COLUMN),
-    Field("lease_end", Kept.COLUMN),
+    Field("attempt_number", Kept.COLUMN),
+    Field("outcome", Kept.COLUMN),
+    Field("attempt_end_time", Kept.COLUMN),
+    Field("task_id", Kept.COLUMN),
     Field("progress.done", Kept.COLUMN),
     Field("progress.percent", Kept.COMPUTED),
     Field("progress.stage", Kept.COLUMN),
@@ -143,13 +148,23 @@ CHUNK_FIELDS: Final = (
     Field("not_before", Kept.COLUMN),
     Field("held", Kept.COLUMN),
     Field("holds", Kept.COMPUTED),
-    Field("task_id", Kept.CURRENT),
-    Field("worker", Kept.CURRENT),
+    Field("worker", Kept.COLUMN),
     Field("progress.message", Kept.CURRENT),
     Field("error", Kept.CURRENT),
     Field("start_time", Kept.CURRENT),
     Field("lease_duration", Kept.CURRENT),
 )
+
+ATTEMPT_FIELDS: Final = (
+    Field("job_key", Kept.KEY),
+    Field("index", Kept.KEY, "chunk_index"),
+    Field("attempt_number", Kept.KEY),
+    Field("outcome", Kept.COLUMN),
+    Field("attempt_end_time", Kept.COLUMN),
+    Field("task_id", Kept.COLUMN),
+    *(field for field in CHUNK_FIELDS if field.kept is Kept.CURRENT),
+)
+"""What is kept of a chunk as its attempt left it, when another one begins."""
 
 
 def field_of(type_: Any, name: str) -> FieldInfo:  # noqa: ANN401  a type

@@ -88,6 +88,8 @@ class JobFilter(MsgStruct, frozen=True):
     search: tuple[str, ...] = ()
     """Words, each of which must be a prefix of one of the job's words."""
     include_service_jobs: bool = False
+    task_id: str = ""
+    """The id of an attempt's task at an external engine, of which a job need not be the latest; only for lists."""
 
     @property
     def callers_only(self) -> bool:

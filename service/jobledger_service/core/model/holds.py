@@ -9,6 +9,8 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
+from .slots import LimitScope
+
 
 class HoldReason(IntEnum):
     """The reasons, by their bit."""
@@ -36,5 +38,5 @@ class Hold(MsgStruct, frozen=True):
     """A hold on a whole job: the scope of the limit that it waits for, or when it is lifted."""
 
     reason: HoldReason
-    scope: str = ""
+    scope: LimitScope | None = None
     until: int | None = None

@@ -1,6 +1,6 @@
 """A job: one piece of work that somebody waits for, with the aggregates of its chunks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Self
@@ -8,12 +8,14 @@ from typing import Final, Self
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from .attempts import has_ended_attempt, max_kept_attempts
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
+from .counts import Counts
 from .holds import Hold, HoldReason
 from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
-from .slots import scope_of
+from .slots import scope_of_key
 from .states import ENDED, ChunkState, JobState, check_job_transition
 from .sweep import Sweep, Totals
 
@@ -107,6 +109,8 @@ class JobSpec(MsgStruct, frozen=True):
     """The work of its finalizer, in millionths of an item; None for a job without one."""
     uid_bytes: bytes = NO_UID
     """The job's own identity, a UUID that no other job ever has: it tells it from others with the same key."""
+    limited_labels: tuple[str, ...] = ()
+    """The labels of whose values limits hold for it."""
 
     @property
     def uid(self) -> str:
@@ -120,42 +124,6 @@ class JobSpec(MsgStruct, frozen=True):
     def key(self) -> str:
         """The ledger-wide key."""
         return job_key(self.owner, self.job_id)
-
-
-class Counts(MsgStruct, frozen=True):
-    """A job's chunks by state."""
-
-    pending: int = 0
-    processing: int = 0
-    completed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    delayed: int = 0
-    """Those of the pending ones that wait for their next attempt."""
-
-    @property
-    def total(self) -> int:
-        """The number of all chunks."""
-        return self.pending + self.processing + self.completed + self.failed + self.cancelled
-
-    def moved(self, old: Chunk, new: Chunk) -> Self:
-        """Return the counts after one chunk changed from `old` to `new`."""
-        delayed = self.delayed + new.delayed - old.delayed
-        if old.state is new.state:
-            return self if delayed == self.delayed else replace(self, delayed=delayed)
-        was, is_ = old.state.lower(), new.state.lower()
-        return replace(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1}, delayed=delayed)
-
-    def of(self, state: ChunkState) -> int:
-        """Return the number of chunks in a state."""
-        count: int = getattr(self, state.lower())
-        return count
-
-    def swept(self, moved: Mapping[ChunkState, int], to: ChunkState) -> Self:
-        """Return the counts after `moved` chunks of each state changed to another state."""
-        changed = {state.lower(): self.of(state) - count for state, count in moved.items()}
-        delayed = 0 if ChunkState.PENDING in moved else self.delayed
-        return replace(self, **{**changed, to.lower(): self.of(to) + sum(moved.values())}, delayed=delayed)
 
 
 class JobProgress(MsgStruct, frozen=True):
@@ -231,6 +199,8 @@ class Job(MsgStruct, frozen=True):
     """When a caller wanted the first run to begin at the earliest."""
     held_until: int | None = None
     """The schedule_time until it comes; None once its hold is lifted."""
+    kept_attempts: int = 0
+    """How many earlier attempts at its chunks are kept."""
 
     @property
     def key(self) -> str:
@@ -306,7 +276,7 @@ class Job(MsgStruct, frozen=True):
     def holds(self) -> tuple[Hold, ...]:
         """Why none of its chunks may be claimed yet."""
         scheduled = () if self.held_until is None else (Hold(HoldReason.SCHEDULE, until=self.held_until),)
-        return (*scheduled, Hold(HoldReason.LIMIT, scope_of(self.parked_for))) if self.parked_for else scheduled
+        return (*scheduled, Hold(HoldReason.LIMIT, scope_of_key(self.parked_for))) if self.parked_for else scheduled
 
     @property
     def finalizer_waits(self) -> bool:
@@ -354,6 +324,13 @@ class Job(MsgStruct, frozen=True):
         job = replace(self, counts=self.counts.moved(old, new), progress=self.progress.moved(old, new, now))
         return job.with_stage(old, new, now)
 
+    def with_attempt(self, chunk: Chunk) -> Self:
+        """Return the job after the attempt that left this chunk was kept, and the oldest one let go for it."""
+        if not has_ended_attempt(chunk):
+            return self
+        lets_go = chunk.attempt_number > max_kept_attempts(self.counts.total)
+        return self if lets_go else replace(self, kept_attempts=self.kept_attempts + 1)
+
     def with_stage(self, old: Chunk, new: Chunk, now: int) -> Self:
         """Return the job after one of its chunks changed from the stage of `old` to that of `new`, if they differ."""
         if (old.progress.stage, old.stage_time) == (new.progress.stage, new.stage_time):
@@ -384,15 +361,3 @@ def _entered(timings: tuple[StageTiming, ...], stage: str, now: int) -> tuple[St
 
 def _timed(timings: tuple[StageTiming, ...], stage: str, duration: int, left: int) -> tuple[StageTiming, ...]:
     return tuple(t.with_more(duration, left) if t.stage == stage else t for t in timings)
-
-
-def counts_of(chunks: Iterable[Chunk]) -> Counts:
-    """Return how many of these chunks are in each state."""
-    count = [chunk.state for chunk in chunks].count
-    return Counts(
-        pending=count(ChunkState.PENDING),
-        processing=count(ChunkState.PROCESSING),
-        completed=count(ChunkState.COMPLETED),
-        failed=count(ChunkState.FAILED),
-        cancelled=count(ChunkState.CANCELLED),
-    )

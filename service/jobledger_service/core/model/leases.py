@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from msgspec import Struct as MsgStruct
 
-from .chunk import Chunk, LeaseEnd
+from .chunk import AttemptOutcome, Chunk
 from .epoch import Epoch
 from .job import NO_UID, Job
 from .states import ChunkState
@@ -66,6 +66,6 @@ def holds(lease: Lease, job: Job, chunk: Chunk, now: int) -> bool:
     )
 
 
-def ended_by(lease: Lease, job: Job, chunk: Chunk, end: LeaseEnd) -> bool:
+def ended_by(lease: Lease, job: Job, chunk: Chunk, outcome: AttemptOutcome) -> bool:
     """Whether this lease ended in this way before, so that the report is a repetition."""
-    return is_latest(lease, job, chunk) and chunk.lease_end is end
+    return is_latest(lease, job, chunk) and chunk.outcome is outcome

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
 from .chunk import TIMED_OUT, Chunk, WorkError
+from .counts import Counts
 from .durations import duration_text
 from .errors import ChunkNotFound, EtagMismatch, InvalidField, JobEnded, JobNotEnded, JobStarted, NothingToRetry
-from .job import NO_LABELS, Counts, Job, JobProgress, JobSpec
+from .job import NO_LABELS, Job, JobProgress, JobSpec
 from .limits import DEFAULT_PRIORITY
-from .slots import JobLimit
 from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 
@@ -28,8 +28,6 @@ class NewJob(MsgStruct, frozen=True):
     labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
     schedule_time: int | None = None
-    limits: Sequence[JobLimit] = ()
-    """The concurrency limits that it brings along."""
 
     @property
     def chunk_count(self) -> int:
@@ -174,50 +172,64 @@ def stop(job: Job, now: int) -> Job:
 
 
 def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reason: str, now: int) -> Step:
-    """Start another run of the failed and cancelled chunks, or those of `indexes`; completed chunks stay."""
-    _check_retry(job)
-    moved = (
-        _named(job, chunks, indexes)
-        if indexes
-        else Counter({s: n for s in sorted(RETRYABLE) if (n := job.counts.of(s))})
-    )
+    """Start another run of the failed and cancelled chunks, or those of `indexes`; completed chunks stay.
+
+    A job that has not ended continues its run: with the failed chunks of `indexes`, which are required then.
+    """
+    _check_retry(job, indexes)
+    moved = _named(job, chunks, indexes) if indexes else _retryable(job)
     if not moved:
         raise NothingToRetry(job.spec.job_id, "all of its chunks are completed")
     before = job.state
     indexes = _with_finalizer(job, moved, indexes) if indexes else indexes
     sweep = Sweep(moved, ChunkState.PENDING, now, job.spec.retry_policy.max_attempts, tuple(sorted(set(indexes))))
     left = job.counts.failed - moved.get(ChunkState.FAILED, 0)
-    job = replace(
+    first_failure = chunks.first_error(sweep.indexes) if left else None
+    job = replace(_new_run(job, now) if job.ended else job, first_failure=first_failure).swept(sweep, NO_TOTALS)
+    return Step(job, (), Change(ChangeType.RETRIED, actor, before, job.state, reason=reason), sweep)
+
+
+def _retryable(job: Job) -> Counter[ChunkState]:
+    return Counter({state: count for state in sorted(RETRYABLE) if (count := job.counts.of(state))})
+
+
+def _new_run(job: Job, now: int) -> Job:
+    """Return an ended job as it waits again."""
+    sums = job.progress
+    percent = sums.work_done * 100 / sums.work_total
+    return replace(
         job.to(JobState.QUEUED, now),
         retry_count=job.retry_count + 1,
         retry_time=now,
         start_time=None,
-        first_failure=chunks.first_error(sweep.indexes) if left else None,
         cancel_reason="",
         output_bytes=None,
-    ).swept(sweep, NO_TOTALS)
-    sums = job.progress
-    percent = sums.work_done * 100 / sums.work_total
-    job = replace(job, progress=replace(sums, percent=percent, rate=None, stage="", stage_percent=None, message=""))
-    return Step(job, (), Change(ChangeType.RETRIED, actor, before, job.state, reason=reason), sweep)
+        progress=replace(sums, percent=percent, rate=None, stage="", stage_percent=None, message=""),
+    )
 
 
-def _check_retry(job: Job) -> None:
+def _check_retry(job: Job, indexes: Sequence[int]) -> None:
     job_id = job.spec.job_id
     if job.state is JobState.COMPLETED:
         raise JobEnded(job_id, job.state, "a completed job is final")
-    if not job.ended:
-        raise JobNotEnded(job_id, job.state, "only a FAILED or CANCELLED job is retried")
+    if job.state is JobState.CANCELLING:
+        raise JobNotEnded(job_id, job.state, "retry it when it is CANCELLED")
+    if not job.ended and not indexes:
+        raise JobNotEnded(
+            job_id, job.state, "only a FAILED or CANCELLED job is retried whole; name FAILED chunks to retry"
+        )
 
 
 def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Counter[ChunkState]:
     """Return the number of named chunks by state; raises ChunkNotFound, NothingToRetry."""
     found = chunks.states(set(indexes))
+    allowed = RETRYABLE if job.ended else {ChunkState.FAILED}
     for index in indexes:
         if index not in found:
             raise ChunkNotFound(job.spec.job_id, index, job.counts.total)
-        if found[index] not in RETRYABLE:
-            raise NothingToRetry(job.spec.job_id, f"chunk {index} is {found[index]}, not FAILED or CANCELLED")
+        if found[index] not in allowed:
+            detail = f"chunk {index} is {found[index]}, not {' or '.join(sorted(allowed, reverse=True))}"
+            raise NothingToRetry(job.spec.job_id, detail, chunk_index=str(index), state=found[index])
     return Counter(found.values())
 
 
@@ -229,7 +241,7 @@ def _with_finalizer(job: Job, moved: Counter[ChunkState], indexes: Sequence[int]
     if job.spec.finalizer_work is None:
         return indexes
     finalizer, left = job.counts.total - 1, sum(map(job.counts.of, RETRYABLE)) - moved.total()
-    if finalizer not in indexes and left == 1:
+    if finalizer not in indexes and left == 1 and not job.finalizer_waits:
         moved[ChunkState.CANCELLED] += 1  # it never began: it would be the only one to retry otherwise
         return [*indexes, finalizer]
     if finalizer in indexes and left:

@@ -11,6 +11,7 @@ MAX_INPUT_BYTES: Final = 64 * 1024
 MAX_OUTPUT_BYTES: Final = 64 * 1024
 MAX_LABELS: Final = 64
 MAX_STAGES: Final = 100
+MAX_TASK_ID: Final = 256
 MAX_TIMED_STAGES: Final = 100
 MAX_JOB_ARTIFACTS: Final = 100
 MAX_CHUNK_ARTIFACTS: Final = 50
@@ -20,6 +21,8 @@ MAX_CHUNK_ARTIFACT_BYTES: Final = 256 * 1024
 
 MIN_PRIORITY: Final = 0
 MAX_PRIORITY: Final = 10
+MAX_OWNERS: Final = 100
+"""The number of owners by name that one worker may serve."""
 DEFAULT_PRIORITY: Final = 5
 
 SECOND: Final = 1_000_000

@@ -12,6 +12,9 @@ ARTIFACTS: Final = "jobledger.artifacts"
 
 SERVICE_KINDS: Final = (ARTIFACTS, BULK)
 
+ALL_KINDS: Final = ""
+"""Stands for all kinds of an owner together in figures, the service's own too; no kind is empty."""
+
 
 def is_reserved(kind: str) -> bool:
     """Whether a kind is the service's own."""

@@ -54,7 +54,7 @@ def bytes_of_chunk(chunk: Chunk) -> int:
 
 def bytes_of_change(change: Change) -> int:
     """Return the bytes of a change's entry."""
-    return _CHANGE + _text(change.actor) + _text(change.reason)
+    return _CHANGE + _text(change.actor) + _text(change.reason) + _text(change.task_id)
 
 
 def bytes_of_job(job: Job) -> int:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from .chunk import Chunk, LeaseEnd, WorkError
+from .chunk import AttemptOutcome, Chunk, WorkError
 from .states import ChunkState, check_chunk_transition
 
 
@@ -42,6 +42,7 @@ class Sweep(MsgStruct, frozen=True):
 
 def stopped(chunk: Chunk, now: int) -> Chunk:
     """Return a chunk that was stopped with its job; this takes its lease away."""
+    in_work = chunk.state is ChunkState.PROCESSING
     return replace(
         chunk,
         state=ChunkState.CANCELLED,
@@ -50,7 +51,8 @@ def stopped(chunk: Chunk, now: int) -> Chunk:
         not_before=None,
         held=0,
         stage_time=None,
-        lease_end=LeaseEnd.TAKEN if chunk.state is ChunkState.PROCESSING else chunk.lease_end,
+        outcome=AttemptOutcome.CANCELLED if in_work else chunk.outcome,
+        attempt_end_time=now if in_work else chunk.attempt_end_time,
     )
 
 

@@ -6,7 +6,7 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
-from .chunk import NO_ARTIFACTS, NO_PROGRESS, TIMED_OUT, WHOLE, Artifacts, Chunk, LeaseEnd, WorkError
+from .chunk import NO_ARTIFACTS, NO_PROGRESS, TIMED_OUT, WHOLE, Artifacts, AttemptOutcome, Chunk, WorkError
 from .durations import duration_text
 from .errors import ChunkNotClaimable, InvalidField
 from .holds import HoldReason
@@ -15,7 +15,7 @@ from .lifecycle import stop, stop_chunks
 from .limits import MAX_CHUNK_ARTIFACT_BYTES, MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES, MAX_JOB_ARTIFACTS
 from .progress import ProgressReport, advance
 from .sizes import bytes_of_artifacts
-from .slots import scope_of
+from .slots import scope_of_key
 from .states import ENDED, UNFINISHED, WAITING, ChunkState, JobState, check_chunk_transition
 from .sweep import NO_TOTALS, JobChunks, Sweep
 
@@ -36,6 +36,10 @@ _WHY_HELD: Final = {
 }
 
 
+def _limit_of(job: Job) -> str:
+    return scope_of_key(job.parked_for).text if job.parked_for else ""
+
+
 def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
     """Lease a pending chunk to a worker; raises ChunkNotClaimable when it cannot be claimed."""
     if chunk.state is not ChunkState.PENDING:
@@ -44,7 +48,7 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
     if lifted := lift_backoff(job, chunk, now):  # a claim by index may come before the duty
         job, [chunk] = lifted.job, lifted.chunks
     if reasons := job.with_holds(chunk).holds:
-        detail = _WHY_HELD[reasons[0]].format(scope=scope_of(job.parked_for))
+        detail = _WHY_HELD[reasons[0]].format(scope=_limit_of(job))
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
     before = job.state
     if before is JobState.QUEUED:
@@ -54,7 +58,9 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
         state=ChunkState.PROCESSING,
         attempt=chunk.attempt + 1,
         fence=chunk.fence + 1,
-        lease_end=None,
+        attempt_number=chunk.attempt_number + 1,
+        outcome=None,
+        attempt_end_time=None,
         worker=by.worker,
         task_id=by.task_id,
         progress=NO_PROGRESS,
@@ -65,14 +71,29 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
         lease_duration=by.lease_duration,
         not_before=None,
     )
-    change = Change(ChangeType.CLAIMED, by.worker, before, job.state, chunk.index)
-    return Step(job.with_chunk(chunk, taken, now), (taken,), change)
+    change = _change(ChangeType.CLAIMED, taken, before, job.state)
+    return Step(job.with_attempt(chunk).with_chunk(chunk, taken, now), (taken,), change)
+
+
+def _change(
+    type_: ChangeType, chunk: Chunk, before: JobState, after: JobState, reason: str = "", actor: str = ""
+) -> Change:
+    """Return a change of an attempt, by its worker unless it is somebody else's."""
+    return Change(type_, actor or chunk.worker, before, after, chunk.index, reason, chunk.attempt_number, chunk.task_id)
 
 
 def _lease_end(job: Job, start: int, duration: int, now: int) -> int:
     """Return when a lease of this duration ends: never after the end of its attempt, which began at `start`."""
     timeout = job.spec.attempt_timeout
     return now + duration if timeout is None else min(now + duration, start + timeout)
+
+
+def ends_with_attempt(job: Job, chunk: Chunk) -> bool:
+    """Whether a held lease ends with its attempt, so that nothing extends it."""
+    timeout = job.spec.attempt_timeout
+    return (
+        timeout is not None and chunk.start_time is not None and chunk.lease_expire_time == chunk.start_time + timeout
+    )
 
 
 class WorkReport(MsgStruct, frozen=True):
@@ -98,7 +119,7 @@ def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | 
     after, new = _reported(job, extended, report, now)
     if new == extended and after is job:
         return Step(job, (extended,))
-    return Step(after, (new,), Change(ChangeType.PROGRESSED, chunk.worker, job.state, job.state, chunk.index))
+    return Step(after, (new,), _change(ChangeType.PROGRESSED, chunk, job.state, job.state))
 
 
 def _reported(job: Job, chunk: Chunk, report: WorkReport, now: int) -> tuple[Job, Chunk]:
@@ -193,15 +214,14 @@ def complete(job: Job, chunk: Chunk, report: WorkReport, results: Results, now: 
     before = job.state
     job, chunk = _reported(job, chunk, report, now)
     progress = replace(chunk.progress, done=WHOLE, items_completed=chunk.items)
-    new = _released(chunk, ChunkState.COMPLETED, LeaseEnd.COMPLETED, now)
+    new = _released(chunk, ChunkState.COMPLETED, AttemptOutcome.COMPLETED, now)
     new = replace(new, progress=progress, error=None)
     if results.result_uri:
         job = replace(job, declared_result=results.result_uri)
     if results.job_output is not None:
         job = replace(job, output_bytes=len(results.job_output))
     job, sweep = settle(job.with_chunk(chunk, new, now), now)
-    change = Change(ChangeType.CHUNK_COMPLETED, chunk.worker, before, job.state, chunk.index)
-    return Step(job, (new,), change, sweep)
+    return Step(job, (new,), _change(ChangeType.CHUNK_COMPLETED, chunk, before, job.state), sweep)
 
 
 class Failure(MsgStruct, frozen=True):
@@ -219,10 +239,10 @@ class Failure(MsgStruct, frozen=True):
 def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, others: JobChunks, now: int) -> Step:
     """End a held lease with a failed attempt; `others` are the job's chunks, which the policy may stop."""
     job, chunk = _reported(job, chunk, report, now)
-    step = _fail_attempt(job, chunk, failure, LeaseEnd.FAILED, others, now)
+    step = _fail_attempt(job, chunk, failure, AttemptOutcome.FAILED, others, now)
     error = failure.error
     reason = f"{error.code}: {error.message}" if error.message else error.code
-    change = Change(ChangeType.CHUNK_FAILED, chunk.worker, job.state, step.job.state, chunk.index, reason)
+    change = _change(ChangeType.CHUNK_FAILED, chunk, job.state, step.job.state, reason)
     return replace(step, change=change)
 
 
@@ -238,30 +258,33 @@ def expire(job: Job, chunk: Chunk, jitter_sample: float, others: JobChunks, now:
         return None
     timeout = job.spec.attempt_timeout
     if timeout is not None and chunk.lease_expire_time >= (chunk.start_time or 0) + timeout:
-        code, type_ = TIMED_OUT, ChangeType.ATTEMPT_TIMED_OUT
+        code, outcome, type_ = TIMED_OUT, AttemptOutcome.TIMED_OUT, ChangeType.ATTEMPT_TIMED_OUT
         message = f"the attempt took longer than its attempt_timeout of {duration_text(timeout)}"
     else:
-        code, type_ = "LEASE_EXPIRED", ChangeType.LEASE_EXPIRED
+        code, outcome, type_ = "LEASE_EXPIRED", AttemptOutcome.EXPIRED, ChangeType.LEASE_EXPIRED
         message = f"worker {chunk.worker} did not extend its lease in time"
     failure = Failure(WorkError(code, message, chunk.progress.stage), jitter_sample)
-    step = _fail_attempt(job, chunk, failure, LeaseEnd.TAKEN, others, now)
-    change = Change(type_, SERVICE_ACTOR, job.state, step.job.state, chunk.index, message)
+    step = _fail_attempt(job, chunk, failure, outcome, others, now)
+    change = _change(type_, chunk, job.state, step.job.state, message, SERVICE_ACTOR)
     return replace(step, change=change)
 
 
-def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, others: JobChunks, now: int) -> Step:
+def _fail_attempt(
+    job: Job, chunk: Chunk, failure: Failure, outcome: AttemptOutcome, others: JobChunks, now: int
+) -> Step:
+    """End an attempt that failed; `outcome` says whether its worker, its lease or a time limit ended it."""
     error = replace(failure.error, chunk_index=chunk.index, stage=failure.error.stage or chunk.progress.stage)
     if job.state is JobState.CANCELLING:
-        new = _released(chunk, ChunkState.CANCELLED, end, now)
+        new = _released(chunk, ChunkState.CANCELLED, outcome, now)
     elif failure.not_retryable or chunk.attempt >= chunk.max_attempts:
-        new = _released(chunk, ChunkState.FAILED, end, now)
+        new = _released(chunk, ChunkState.FAILED, outcome, now)
     else:
         policy = job.spec.retry_policy
         before_this_run = chunk.max_attempts - policy.max_attempts
         wait = failure.retry_delay
         if wait is None:
             wait = policy.backoff(chunk.attempt - before_this_run, failure.jitter_sample)
-        new = replace(_released(chunk, ChunkState.PENDING, end, now), not_before=now + wait if wait else None)
+        new = replace(_released(chunk, ChunkState.PENDING, outcome, now), not_before=now + wait if wait else None)
     new = replace(new, error=error)
     job = job.with_chunk(chunk, new, now)
     if new.state is ChunkState.FAILED and job.first_failure is None:
@@ -274,31 +297,38 @@ def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, other
 
 
 class Release(MsgStruct, frozen=True):
-    """Why a chunk is released, and how long it waits before it may be claimed again (microseconds)."""
+    """Why a chunk is released, and how long it waits before it may be claimed again (microseconds).
+
+    `unheard` when no worker learned of the claim: it was no attempt.
+    """
 
     reason: str = ""
     delay: int = 0
+    unheard: bool = False
 
 
 def release(job: Job, chunk: Chunk, report: WorkReport, release: Release, now: int) -> Step:
     """Release a held chunk without counting the attempt; in a CANCELLING job this cancels it."""
     job, chunk = _reported(job, chunk, report, now)
     if job.state is JobState.CANCELLING:
-        new = _released(chunk, ChunkState.CANCELLED, LeaseEnd.RELEASED, now)
+        new = _released(chunk, ChunkState.CANCELLED, AttemptOutcome.RELEASED, now)
     else:
-        new = _released(chunk, ChunkState.PENDING, LeaseEnd.RELEASED, now)
+        new = _released(chunk, ChunkState.PENDING, AttemptOutcome.RELEASED, now)
         new = replace(new, attempt=chunk.attempt - 1, not_before=now + release.delay if release.delay else None)
+    if release.unheard:
+        new = replace(new, outcome=None, attempt_end_time=None, attempt_number=chunk.attempt_number - 1)
     after, sweep = settle(job.with_chunk(chunk, new, now), now)
-    change = Change(ChangeType.CHUNK_RELEASED, chunk.worker, job.state, after.state, chunk.index, release.reason)
+    change = _change(ChangeType.CHUNK_RELEASED, chunk, job.state, after.state, release.reason)
     return Step(after, (new,), change, sweep)
 
 
-def _released(chunk: Chunk, state: ChunkState, end: LeaseEnd, now: int) -> Chunk:
+def _released(chunk: Chunk, state: ChunkState, outcome: AttemptOutcome, now: int) -> Chunk:
     check_chunk_transition(chunk.state, state)
     return replace(
         chunk,
         state=state,
-        lease_end=end,
+        outcome=outcome,
+        attempt_end_time=now,
         lease_expire_time=None,
         stage_time=None,
         end_time=None if state is ChunkState.PENDING else now,

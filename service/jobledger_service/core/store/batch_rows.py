@@ -1,12 +1,15 @@
 """The rows of request ids, of runs and of unique keys, in the transaction of a batch."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
+from msgspec import DecodeError, json, msgpack
 from msgspec import Struct as MsgStruct
-from msgspec import json
 from sqlalchemy import Connection, Select, bindparam, delete, select
 
+from jobledger_service.core.model.leases import Lease
+from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.run import NEW_RUN, RunState
 
 from .cells import Row, json_text
@@ -18,11 +21,18 @@ RUN: Final = json.Decoder(RunState)
 """Reads the column of a run."""
 
 
-class Request(MsgStruct, frozen=True):
-    """A request that took effect: its fingerprint, and its job."""
+JOB_REQUESTS_KEPT: Final = DAY
+CLAIMS_KEPT: Final = 300 * SECOND
+LEASES: Final = msgpack.Decoder(tuple[Lease, ...])
+"""Reads the column of leases."""
 
-    fingerprint: bytes
-    job_key: str
+
+class Request(MsgStruct, frozen=True):
+    """A request that took effect: its fingerprint and its job, or the leases of a claim."""
+
+    fingerprint: bytes = b""
+    job_key: str | None = None
+    leases: tuple[Lease, ...] = ()
 
 
 class _Rows:
@@ -44,19 +54,41 @@ class RequestRows(_Rows):
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
         key = requests.c.request_key
-        self.find_rows = select(key, requests.c.fingerprint, requests.c.job_key).where(key.in_(dialect.keys()))
+        columns = (requests.c.fingerprint, requests.c.job_key, requests.c.leases)
+        self.find_rows = select(key, *columns).where(key.in_(dialect.keys()))
 
     def find(self, connection: Connection, keys: Iterable[str]) -> dict[str, Request]:
         """Return those that exist."""
-        return {key: Request(fingerprint, job_key) for key, fingerprint, job_key in self._read(connection, keys)}
+        return {
+            key: Request(fingerprint, job_key, _leases(leases))
+            for key, fingerprint, job_key, leases in self._read(connection, keys)
+        }
 
     def insert(self, connection: Connection, new: Mapping[str, Request], now: int) -> None:
         """Insert new ones, in the order of their keys."""
-        rows = [
-            {"request_key": key, "job_key": one.job_key, "fingerprint": one.fingerprint, "create_time": now}
-            for key, one in sorted(new.items())
-        ]
-        self._row_sets.insert(connection, requests, rows)
+        self._row_sets.insert(connection, requests, [_request_row(key, one, now) for key, one in sorted(new.items())])
+
+    def update(self, connection: Connection, changed: Mapping[str, Request], now: int) -> None:
+        """Write claims that took effect once more, in the order of their keys."""
+        rows = [_request_row(key, one, now) for key, one in sorted(changed.items())]
+        self._row_sets.update(connection, requests, rows)
+
+
+def _leases(encoded: bytes) -> tuple[Lease, ...]:
+    """Return the leases of a claim; none of one that cannot be read, which is then a new claim."""
+    with suppress(DecodeError):
+        return LEASES.decode(encoded) if encoded else ()
+    return ()
+
+
+def _request_row(key: str, one: Request, now: int) -> Row:
+    return {
+        "request_key": key,
+        "job_key": one.job_key,
+        "fingerprint": one.fingerprint,
+        "leases": msgpack.encode(one.leases) if one.leases else b"",
+        "expire_time": now + (JOB_REQUESTS_KEPT if one.job_key else CLAIMS_KEPT),
+    }
 
 
 class RunRows(_Rows):

@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy import FromClause, and_, select
 
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.fields import CHUNK_FIELDS, Kept
+from jobledger_service.core.model.fields import ATTEMPT_FIELDS, CHUNK_FIELDS, Kept
 from jobledger_service.core.model.job import Job
 
 from .cells import Row
@@ -33,6 +33,8 @@ WHOLE_CHUNKS: Final = with_artifacts(chunks)
 read_current = body_reader(Chunk, CHUNK_FIELDS, Kept.CURRENT)
 _row = row_writer(Chunk, CHUNK_FIELDS, Kept.KEY, Kept.COLUMN, Kept.CURRENT)
 _new_row = row_writer(Chunk, CHUNK_FIELDS, *Kept)
+attempt_row = row_writer(Chunk, ATTEMPT_FIELDS, *Kept)
+"""Returns all columns of the attempt that left a chunk."""
 
 
 def chunk_row(job: Job, chunk: Chunk) -> Row:

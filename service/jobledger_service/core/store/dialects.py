@@ -39,8 +39,8 @@ class Dialect(Protocol):
         """Statements are kept for each dialect."""
         return id(self)
 
-    def keys(self) -> Select[Any]:
-        """Return a subquery over the parameter `keys`."""
+    def keys(self, name: str = "keys") -> Select[Any]:
+        """Return a subquery over a parameter, of `key_values`."""
 
     def key_values(self, keys: Iterable[str | int]) -> object:
         """Return the value of the parameter `keys`."""
@@ -63,6 +63,9 @@ class Dialect(Protocol):
     def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
         """Return the driver's statement that updates `count` rows, found by the columns in `keys`."""
 
+    def delete(self, table: Table, keys: Sequence[str], count: int) -> str:
+        """Return the driver's statement that deletes `count` rows, found by the columns in `keys`."""
+
     def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
         """Return the driver's statement that adds `count` rows to those found by `keys`, or inserts them."""
         return f"{self.insert(table, names, count)} {_added(table, names, keys)}"
@@ -71,7 +74,7 @@ class Dialect(Protocol):
         """Return an INSERT that can have an ON CONFLICT clause."""
 
     def values(self, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
-        """Return the parameters of `insert`, `update` or `add`."""
+        """Return the parameters of `insert`, `update`, `delete` or `add`."""
 
     def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
         """Yield the row counts for `insert_alike`, and its parameters, until all rows are included."""

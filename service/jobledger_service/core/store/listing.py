@@ -11,12 +11,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from msgspec.structs import replace as with_changes
-from sqlalchemy import Connection, Select, bindparam, case, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, literal_column, or_, select
 
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.search import label_marks, owner_mark
-from jobledger_service.core.model.service_kinds import RESERVED, SERVICE_KINDS
+from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 
+from .attempts import jobs_of_task
 from .dialects import Dialect
 from .reads import Listing, Order, PageKey
 from .routes import (
@@ -32,7 +33,7 @@ from .routes import (
     states_of,
     word_tests,
 )
-from .tables import counts
+from .tables import counts, counts_of_all
 from .walks import By, sorted_few
 
 
@@ -178,6 +179,8 @@ def _candidates(
     if wanted.search or wanted.labels:
         query = dialect.query_value(wanted.search, (owner_mark(wanted.owner), *label_marks(wanted.labels)))
         yield list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars()), True
+    if wanted.task_id:
+        yield jobs_of_task(connection, wanted.owner, wanted.task_id, max_jobs + 1), False
     steps = Steps(connection, dialect)
     main = route(wanted, order, states_of(wanted))
     if wanted.kinds and main.by is not By.KIND:
@@ -202,8 +205,9 @@ def _service_jobs(connection: Connection, owner: str) -> int:
     return int(connection.execute(_OF_SERVICE, {"owner": owner}).scalar_one())
 
 
+_SERVICE_KINDS: Final[list[ColumnElement[str]]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
 _OF_SERVICE: Final = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
-    counts.c.owner == bindparam("owner"), counts.c.kind.in_([literal_column(f"'{kind}'") for kind in SERVICE_KINDS])
+    counts.c.owner == bindparam("owner"), counts.c.kind.in_(_SERVICE_KINDS)
 )
 
 
@@ -221,8 +225,13 @@ def _counted(connection: Connection, dialect: Dialect, wanted: JobFilter) -> tup
 @lru_cache
 def _total(dialect: Dialect, among: Sequence[str]) -> Select[Any]:
     """Return the count of an owner's jobs, of callers and of the service, `among` some states or kinds."""
-    of_service = counts.c.kind.startswith(RESERVED)
+    of_service = counts.c.kind.in_(_SERVICE_KINDS)
+    # the service's own are among all: subtracted from these
+    callers = case((of_service, literal_column("0") if "kind" in among else -counts.c.jobs), else_=counts.c.jobs)
+    wanted = [counts.c.owner == bindparam("owner"), *(dialect.is_one_of(counts.c[name], name) for name in among)]
+    if "kind" not in among:
+        wanted.append(or_(counts_of_all, of_service))
     return select(
-        func.coalesce(func.sum(case((of_service, 0), else_=counts.c.jobs)), 0),
+        func.coalesce(func.sum(callers), 0),
         func.coalesce(func.sum(case((of_service, counts.c.jobs), else_=0)), 0),
-    ).where(counts.c.owner == bindparam("owner"), *(dialect.is_one_of(counts.c[name], name) for name in among))
+    ).where(*wanted)

@@ -47,8 +47,8 @@ class Postgres(Dialect):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def keys(self) -> Select[Any]:
-        return select(func.unnest(bindparam("keys", type_=ARRAY(Text))))
+    def keys(self, name: str = "keys") -> Select[Any]:
+        return select(func.unnest(bindparam(name, type_=ARRAY(Text))))
 
     def key_values(self, keys: Iterable[str | int]) -> object:
         return list(keys)
@@ -79,6 +79,10 @@ class Postgres(Dialect):
         changes = ", ".join(f'"{name}" = {_cast(table, name)}' for name in names if name not in keys)
         found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
         return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {found}"
+
+    def delete(self, table: Table, keys: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
+        found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
+        return f"DELETE FROM {table.name} USING {_unnest(table, keys)} WHERE {found}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return postgresql.insert(table)

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     Row,
@@ -15,13 +14,13 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
-    cast,
     func,
     literal,
     or_,
     select,
 )
 
+from jobledger_service.core.model.attempts import last_attempts
 from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.job import Inputs, Outputs
@@ -32,6 +31,7 @@ from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
 from .artifact_versions import with_artifacts
+from .attempts import AttemptReads
 from .batch_rows import RUN
 from .due import overdue
 from .engines import Database
@@ -39,12 +39,24 @@ from .epochs import read_epoch
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
 from .listing import BUDGET, Budget, list_keys
 from .outputs import select_chunks
-from .reads import ChunksRead, EventRow, EventsRead, JobRead, JobsRead, Listed, Listing, View
+from .reads import (
+    AttemptsRead,
+    AttemptsWanted,
+    ChunksRead,
+    EventRow,
+    EventsRead,
+    JobRead,
+    JobsRead,
+    Listed,
+    Listing,
+    View,
+)
 from .small_jobs import SmallJobReads
 from .tables import (
     audit,
     chunks,
     counts,
+    counts_of_all,
     delayed,
     deliveries,
     event_owner,
@@ -119,7 +131,8 @@ class ReadStore:
         self._budget = budget
         self._unreadable = unreadable or UnreadableRows()
         self._jobs = JobReads(database.dialect, self._unreadable)
-        self._small_jobs = SmallJobReads(database.dialect, self._unreadable)
+        self._attempts = AttemptReads(database.dialect, self._unreadable)
+        self._small_jobs = SmallJobReads(database.dialect, self._unreadable, self._attempts)
         self._existing = select(jobs.c.job_key).where(jobs.c.job_key.in_(database.dialect.keys()))
         with database.read() as connection:
             self._epoch = read_epoch(connection)
@@ -141,6 +154,14 @@ class ReadStore:
         with self._database.read() as connection:
             byte_budget = ByteBudget(_REPLY_BYTES if bounded else sys.maxsize)
             read = self._jobs_of(connection, keys, view, byte_budget, with_outputs=with_outputs)
+            return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
+
+    def read_job(self, key: str, view: View, *, with_outputs: bool) -> JobsRead:
+        """Return a job if it exists, in view FULL with its last attempts."""
+        with self._database.read() as connection:
+            read = self._jobs_of(connection, [key], view, ByteBudget(_REPLY_BYTES), with_outputs=with_outputs)
+            if view is View.FULL and (one := read.jobs.get(key)):
+                read.jobs[key] = replace(one, attempts=last_attempts(one.chunks, self._attempts.last(connection, key)))
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
     def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
@@ -217,6 +238,13 @@ class ReadStore:
         shown = [chunk for chunk in found if chunk.index <= last]
         return ChunksRead(shown, inputs, outputs, last, more, sorted(index for index in bad if index <= last))
 
+    def list_attempts(self, wanted: AttemptsWanted) -> AttemptsRead | None:
+        """Return a page of attempts, as many as fit into a reply; None when there is no such job."""
+        with self._database.read() as connection:
+            if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == wanted.job_key)).first() is None:
+                return None
+            return self._attempts.page(connection, wanted, _REPLY_BYTES)
+
     def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
         """Return the events after a position, of one job, of one owner or of all, oldest first."""
         wanted: dict[str, object] = {"after": after, "most": limit}
@@ -286,7 +314,7 @@ class ReadStore:
             position, lowest = _position(connection), read_writer_level(connection)
             version: str = connection.execute(select(schema_version.c.version_num)).scalar_one()
             size, replicas = dialect.size(connection), dialect.replicas(connection)
-            by_state: dict[str, int] = dict(connection.execute(_JOBS_BY_STATE).tuples().all())
+            by_state = {state: int(number) for state, number in connection.execute(_JOBS_BY_STATE)}
             waiting, oldest = connection.execute(_DELIVERIES).one()
         free = None
         if file is not None:
@@ -314,7 +342,7 @@ class ReadStore:
         return None if run is None else RUN.decode(run)
 
 
-_JOBS_BY_STATE = select(counts.c.state, cast(func.sum(counts.c.jobs), BigInteger)).group_by(counts.c.state)
+_JOBS_BY_STATE = select(counts.c.state, func.sum(counts.c.jobs)).where(counts_of_all).group_by(counts.c.state)
 _WAITING = select(deliveries.c.create_time).where(pending).limit(MAX_COUNTED_DELIVERIES).subquery()
 _DELIVERIES = select(func.count(), func.min(_WAITING.c.create_time)).select_from(_WAITING)
 MAX_PLACES: Final = 20_000

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.model.attempts import Attempt
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import Inputs, Outputs, job_id_of
@@ -33,6 +35,8 @@ class JobRead(MsgStruct, frozen=True):
     inputs: Inputs = Inputs()
     outputs: Outputs = Outputs()
     chunks: Sequence[Chunk] = ()
+    attempts: Sequence[Attempt] = ()
+    """The last attempts at its chunks, the newest first."""
     place: int | None = None
     """Its place among the jobs that wait for the same limit, from 1; None when it does not wait."""
     more_chunks: bool = False
@@ -129,6 +133,35 @@ class ChunksRead(MsgStruct, frozen=True):
     last: int = -1
     more: bool = False
     unreadable: Sequence[int] = ()
+
+
+class AttemptPlace(NamedTuple):
+    """A place among the attempts of a job."""
+
+    chunk_index: int
+    number: int
+
+
+class AttemptsWanted(MsgStruct, frozen=True):
+    """A query for attempts after a place: all of a job, or those of one chunk, or of one task, empty for any."""
+
+    job_key: str
+    chunk_index: int | None
+    task_id: str
+    after: AttemptPlace
+    limit: int
+
+
+class AttemptsRead(MsgStruct, frozen=True):
+    """A page of attempts, by chunk and number; `more` means that others follow `last`, the last one that was read.
+
+    `unreadable` are the indexes of chunks with attempts of the page that cannot be read.
+    """
+
+    attempts: Sequence[Attempt]
+    last: AttemptPlace
+    more: bool
+    unreadable: Sequence[int]
 
 
 class EventRow(MsgStruct, frozen=True):

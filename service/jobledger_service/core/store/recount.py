@@ -35,11 +35,23 @@ from sqlalchemy import (
 
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.holds import HoldReason
+from jobledger_service.core.model.service_kinds import ALL_KINDS
 
 from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, read_current
 from .row_sets import RowSets
-from .tables import chunk_counts, counts, job_words, jobs, limits, parked, rollups, running_totals, scheduled_jobs
+from .tables import (
+    chunk_counts,
+    counts,
+    counts_of_all,
+    job_words,
+    jobs,
+    limits,
+    parked,
+    rollups,
+    running_totals,
+    scheduled_jobs,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -99,6 +111,9 @@ class Recount:
         while place := self._step(self._recount_kind, place):
             self._progress(f"counts: {place[0]} {place[1]}")
         owner: str | None = ""
+        while owner := self._step(self._recount_all_kinds, owner):
+            self._progress(f"counts: {owner}")
+        owner = ""
         while owner := self._step(self._recount_limits, owner):
             self._progress(f"limits: {owner}")
         after: str | None = ""
@@ -120,6 +135,18 @@ class Recount:
         if found is None:
             return None
         owner, kind = found
+        self._add_differences(connection, owner, kind, _count_differences(owner, kind))
+        return owner, kind
+
+    def _recount_all_kinds(self, connection: Connection, after: str) -> str | None:
+        """Correct the counts of all kinds of the next owner by those of each, and return the owner."""
+        next_owner = select(func.min(counts.c.owner)).where(counts.c.owner > after)
+        owner: str | None = connection.execute(next_owner).scalar()
+        if owner is not None:
+            self._add_differences(connection, owner, ALL_KINDS, _differences_of_all(owner))
+        return owner
+
+    def _add_differences(self, connection: Connection, owner: str, kind: str, differences: Select[Any]) -> None:
         rows = [
             {
                 "owner": owner,
@@ -128,12 +155,11 @@ class Recount:
                 "jobs": int(more),
                 **{column.name: int(number) for column, number in zip(chunk_counts, numbers, strict=True)},
             }
-            for state, more, *numbers in connection.execute(_count_differences(owner, kind))
+            for state, more, *numbers in connection.execute(differences)
             if more or any(numbers)
         ]
         self._row_sets.add(connection, counts, sorted(rows, key=lambda row: row["state"]))
         self._done.counts += len(rows)
-        return owner, kind
 
     # Limits
 
@@ -212,7 +238,13 @@ def _next_kind(after: tuple[str, str]) -> Select[Any]:
 
     def first(table: FromClause) -> FromClause:
         place = (table.c.owner, table.c.kind)
-        return select(*place).where(tuple_(*place) > tuple_(*after)).order_by(*place).limit(1).subquery()
+        return (
+            select(*place)
+            .where(tuple_(*place) > tuple_(*after), table.c.kind != ALL_KINDS)
+            .order_by(*place)
+            .limit(1)
+            .subquery()
+        )
 
     either = union_all(select(first(jobs)), select(first(counts))).subquery()
     return select(either.c.owner, either.c.kind).order_by(either.c.owner, either.c.kind).limit(1)
@@ -248,6 +280,13 @@ def _count_differences(owner: str, kind: str) -> Select[Any]:
     ).subquery()
     sums = [func.sum(both.c[name]) for name in ("jobs", *(column.name for column in chunk_counts))]
     return select(both.c.state, *sums).group_by(both.c.state)
+
+
+def _differences_of_all(owner: str) -> Select[Any]:
+    """Return the statement of how far the counts of an owner's kinds exceed those of all kinds, by state."""
+    added = (counts.c.jobs, *chunk_counts)
+    sums = [func.sum(case((counts_of_all, -column), else_=column)) for column in added]
+    return select(counts.c.state, *sums).where(counts.c.owner == owner).group_by(counts.c.state)
 
 
 def _slots(owner: str) -> Any:  # noqa: ANN401  a union

@@ -115,6 +115,8 @@ def bounded(wanted: JobFilter) -> list[Order]:
 def tests_of(wanted: JobFilter, *, excluded: Order | None) -> dict[str, object]:
     """Return the conditions on values, except one, and on words, as parameters."""
     tests: dict[str, object] = word_tests(wanted)
+    if wanted.task_id:
+        tests["task_id"] = wanted.task_id
     if wanted.callers_only:
         tests["not_kind"] = f"{RESERVED}%"
     for order, (low, high) in spans_of(wanted).items():

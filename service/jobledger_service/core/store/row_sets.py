@@ -39,6 +39,12 @@ class RowSets:
             statement = _update(self._dialect, table, tuple(part[0]), count)
             connection.exec_driver_sql(statement, self._dialect.values(part))
 
+    def delete(self, connection: Connection, table: Table, rows: Rows) -> None:
+        """Delete rows, of which the columns that find them are given."""
+        for count, part in self._dialect.parts(rows):
+            statement = _delete(self._dialect, table, tuple(part[0]), count)
+            connection.exec_driver_sql(statement, self._dialect.values(part))
+
 
 _kept = lru_cache(maxsize=256)
 
@@ -61,6 +67,11 @@ def _add(dialect: Dialect, table: Table, names: tuple[str, ...], count: int) -> 
 @_kept
 def _update(dialect: Dialect, table: Table, names: tuple[str, ...], count: int) -> str:
     return dialect.update(table, names, _keys(table), count)
+
+
+@_kept
+def _delete(dialect: Dialect, table: Table, keys: tuple[str, ...], count: int) -> str:
+    return dialect.delete(table, keys, count)
 
 
 def _keys(table: Table) -> list[str]:

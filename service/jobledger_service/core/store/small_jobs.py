@@ -1,13 +1,15 @@
 """Small jobs, of any owners, read together: at most so many rows and bytes, whatever the keys are those of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 
+from jobledger_service.core.model.attempts import last_attempts
 from jobledger_service.core.model.job import Inputs, Outputs
 
+from .attempts import AttemptReads
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
 from .job_rows import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, whole_job_read
@@ -22,6 +24,8 @@ MAX_JOB_CHUNKS: Final = 100
 """Chunks of a job that is small in view FULL."""
 MAX_CHUNKS: Final = 500
 """Chunks that are read together, or those of one job."""
+MAX_HISTORIES: Final = 50
+"""Jobs with earlier attempts that are read together: of each, the last ones are a statement."""
 MAX_CHUNK_BYTES: Final = 512 * 1024
 """Bytes of chunks that are read together."""
 
@@ -29,7 +33,8 @@ MAX_CHUNK_BYTES: Final = 512 * 1024
 class SmallJobReads:
     """Reads the small ones among jobs. The others are left out like jobs that do not exist: each is read by itself."""
 
-    def __init__(self, dialect: Dialect, unreadable: UnreadableRows) -> None:
+    def __init__(self, dialect: Dialect, unreadable: UnreadableRows, attempts: AttemptReads) -> None:
+        self._attempts = attempts
         self._dialect = dialect
         self._unreadable = unreadable
         keys = dialect.keys()
@@ -66,8 +71,19 @@ class SmallJobReads:
                 connection, self._chunks, self._keys(taken), ByteBudget(MAX_CHUNK_BYTES), self._unreadable
             )
         bad.update(key for key, _ in read.bad)
-        whole = {key: _whole(found[key], inputs[key], read) for key in taken if key not in bad}
-        return JobsWithin({key: one for key, one in whole.items() if one is not None}, unread, bad)
+        whole = (_whole(found[key], inputs[key], read) for key in taken if key not in bad)
+        shown = self._with_attempts(connection, (one for one in whole if one is not None))
+        return JobsWithin({one.key: one for one in shown}, unread, bad)
+
+    def _with_attempts(self, connection: Connection, jobs: Iterable[JobRead]) -> Iterator[JobRead]:
+        """Yield jobs with their last attempts, but for those beyond MAX_HISTORIES, which are read by themselves."""
+        count = 0
+        for one in jobs:
+            has_earlier = any(chunk.attempt_number > 1 for chunk in one.chunks)
+            count += has_earlier
+            if count <= MAX_HISTORIES or not has_earlier:
+                earlier = self._attempts.last(connection, one.key) if has_earlier else ()
+                yield replace(one, attempts=last_attempts(one.chunks, earlier))
 
     def _keys(self, keys: Sequence[str]) -> dict[str, object]:
         return {"keys": self._dialect.key_values(keys)}

@@ -45,8 +45,8 @@ class Sqlite(Dialect):
     kind = "sqlite"
     has_row_locks = False
 
-    def keys(self) -> Select[Any]:
-        return select(func.json_each(bindparam("keys", type_=Text)).table_valued("value").c.value)
+    def keys(self, name: str = "keys") -> Select[Any]:
+        return select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value)
 
     def key_values(self, keys: Iterable[str | int]) -> object:
         return json_text(list(keys))
@@ -82,6 +82,9 @@ class Sqlite(Dialect):
         changes = ", ".join(f'"{name}" = {value}' for name, value in given.items() if name not in keys)
         found = " AND ".join(f'{table.name}."{name}" = {given[name]}' for name in keys)
         return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS given WHERE {found}"
+
+    def delete(self, table: Table, keys: Sequence[str], count: int) -> str:
+        return f"DELETE FROM {table.name} WHERE ({listed(keys)}) IN (VALUES {_marks(keys, count)})"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return sqlite.insert(table)

@@ -18,7 +18,7 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.model.chunk import WHOLE, Artifacts, Chunk, LeaseEnd, WorkError
+from jobledger_service.core.model.chunk import WHOLE, Artifacts, AttemptOutcome, Chunk, WorkError
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState
@@ -44,14 +44,16 @@ _STAGE_TIME: Final = case((chunks.c.stage_time < _NOW, _NOW - chunks.c.stage_tim
 _FINALIZER_HELD: Final = case(
     (chunks.c.finalizer_work.is_not(None), bindparam("to_finalizer_held", type_=Integer)), else_=0
 )
+_TIME: Final[BindParameter[int]] = bindparam("time", type_=BigInteger)
 _STOP: Final = {
     chunks.c.state: ChunkState.CANCELLED.value,
-    chunks.c.end_time: bindparam("time", type_=BigInteger),
+    chunks.c.end_time: _TIME,
     chunks.c.lease_expire_time: None,
     chunks.c.not_before: None,
     chunks.c.held: 0,
     chunks.c.stage_time: None,
-    chunks.c.lease_end: case((_IN_WORK, LeaseEnd.TAKEN.value), else_=chunks.c.lease_end),
+    chunks.c.outcome: case((_IN_WORK, AttemptOutcome.CANCELLED.value), else_=chunks.c.outcome),
+    chunks.c.attempt_end_time: case((_IN_WORK, _TIME), else_=chunks.c.attempt_end_time),
 }
 _REQUEUE: Final = {
     chunks.c.state: ChunkState.PENDING.value,

@@ -45,8 +45,7 @@ class WaitingChunks:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._statements: dict[tuple[bool, int, bool], Any] = {}
-        place = chunks.c.job_key + literal_column("'#'") + cast(chunks.c.chunk_index, Text)
-        self._but = ~dialect.is_one_of(chunks.c.job_key, "but") & ~dialect.is_one_of(place, "but")
+        self._but = ~is_set_aside(dialect)
 
     def read(
         self, connection: Connection, wanted: Mapping[Queue, int], excluded: Sequence[str] = ()
@@ -80,6 +79,12 @@ class WaitingChunks:
             else:
                 self._statements[key] = union_all(*(select(walk.subquery()) for walk in each))
         return self._statements[key]
+
+
+def is_set_aside(dialect: Dialect) -> ColumnElement[bool]:
+    """Return the condition that a chunk, or its job, is one of those in the parameter `but`."""
+    place = chunks.c.job_key + literal_column("'#'") + cast(chunks.c.chunk_index, Text)
+    return dialect.is_one_of(chunks.c.job_key, "but") | dialect.is_one_of(place, "but")
 
 
 def _of_kind(n: int) -> list[ColumnElement[bool]]:

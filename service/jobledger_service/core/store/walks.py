@@ -21,6 +21,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from .attempts import has_had_task
 from .dialects import Dialect
 from .reads import Order
 from .tables import NEVER, job_words, jobs
@@ -126,6 +127,8 @@ def condition(name: str, dialect: Dialect) -> ColumnElement[bool]:
     """Return a condition that no index is to serve: another index would bring another order."""
     if name.startswith("part_"):
         return _words_hold(name, dialect)
+    if name == "task_id":
+        return has_had_task()
     if name == "not_kind":
         return jobs.c.kind.concat(_NOTHING).not_like(bindparam(name))
     column, _, side = name.rpartition("_")

@@ -57,6 +57,8 @@ class Writes(MsgStruct):
     new_chunks: list[tuple[Job, Sequence[Chunk], Mapping[int, bytes]]] = []
     """The chunks of new jobs, and the inputs of those that have one."""
     chunks: list[tuple[Job, Chunk]] = []
+    attempts: list[tuple[Job, Chunk]] = []
+    """Chunks as their earlier attempts left them."""
     swept: list[tuple[Job, SweptRows]] = []
     new_words: list[tuple[str, str]] = []
     """The full text of new jobs, by key."""

@@ -25,17 +25,19 @@ from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.states import ChunkState
 
 from .artifact_versions import references_row, version_rows
+from .attempts import let_go
 from .cells import Row, json_text
-from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, with_artifacts
+from .chunk_rows import CHUNK_COLUMNS, attempt_row, chunk_of, chunk_row, with_artifacts
 from .dialects import Dialect, Rows
 from .engines import Database
 from .entry import Entry, JobSegments, Positions, Record
 from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row
 from .new_chunks import insert_chunks
+from .ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
 from .row_sets import RowSets
 from .set_aside import SetAside
 from .sweeping import JobSweeps, SweepStatements, waiting_values
-from .tables import artifact_versions, chunks, job_words, jobs, ledger, tombstones
+from .tables import artifact_versions, attempts, chunks, job_words, jobs, ledger, tombstones
 from .tables import events as event_table
 from .unreadable_rows import UnreadableRows
 from .waiting_chunks import WaitingChunks
@@ -75,6 +77,7 @@ class Statements:
             .where(chunks.c.input.is_not(None))
         )
         self.delete_chunks = delete(chunks).where(chunks.c.job_key.in_(dialect.keys()))
+        self.delete_attempts = delete(attempts).where(attempts.c.job_key.in_(dialect.keys()))
         self.delete_jobs = delete(jobs).where(jobs.c.job_key.in_(dialect.keys()))
         self.follow = (
             update(chunks)
@@ -94,6 +97,7 @@ class Statements:
             .with_for_update(skip_locked=True)
         )
         self.waiting = WaitingChunks(dialect)
+        self.ready_owners = ReadyOwners(dialect)
 
 
 class Transaction(JobSweeps):
@@ -124,6 +128,10 @@ class Transaction(JobSweeps):
         Those that could not be read of late are passed over.
         """
         return self._statements.waiting.read(self.connection, wanted, self._set_aside.names())
+
+    def ready_owners(self, wanted: ReadyOwnersQuery) -> list[ReadyOwner]:
+        """Return owners with waiting chunks, the most urgent first, but for those that could not be read of late."""
+        return self._statements.ready_owners.read(self.connection, wanted, self._set_aside.names())
 
     def lock_free(self, keys: Collection[str]) -> Collection[str]:
         """Lock those of some jobs that no other replica holds, and return them.
@@ -193,6 +201,7 @@ class Transaction(JobSweeps):
         if writes.deleted_jobs:
             keys = {"keys": self._dialect.key_values(writes.deleted_jobs)}
             run(statements.delete_chunks, keys)
+            run(statements.delete_attempts, keys)
             run(statements.delete_jobs, keys)
         new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
         self._insert(jobs, [_new_row(*new) for new in new_jobs])
@@ -200,6 +209,8 @@ class Transaction(JobSweeps):
         insert_chunks(self.connection, self._row_sets, writes.new_chunks)
         self.save_swept(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
+        self._insert(attempts, [attempt_row(chunk) for _, chunk in writes.attempts])
+        self._row_sets.delete(self.connection, attempts, [key for pair in writes.attempts for key in let_go(*pair)])
         if writes.followed:
             run(statements.follow, [{"of": job.key, **waiting_values(job)} for job in writes.followed])
         self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])

@@ -86,8 +86,19 @@ class KeyCalls:
         """Return a new key and its token, which is returned only now."""
         key_id = self.random_bytes(ID_BYTES).hex()
         token = token_of(key_id, self.random_bytes(SECRET_BYTES))
-        key = ApiKey(key_id, new.owner, new.name, new.roles, digest_of(token), now, new.expire_time)
-        return replace(key, request_key=new.request_key), token
+        key = ApiKey(
+            key_id,
+            new.owner,
+            new.name,
+            new.roles,
+            digest_of(token),
+            now,
+            new.expire_time,
+            request_key=new.request_key,
+            served_owners=new.served_owners,
+            all_owners=new.all_owners,
+        )
+        return key, token
 
     async def ListApiKeys(self, request: api.ListApiKeysRequest, caller: Caller) -> api.ListApiKeysResponse:  # noqa: ARG002  of all owners
         limit = checked_page_size(request.page_size, default=100, max_size=500)
@@ -128,7 +139,10 @@ class KeyCalls:
             ends = expire_time
             if ends is None and old.expire_time is not None:
                 ends = now + old.expire_time - old.create_time
-            new, token = self._make(NewKey(old.owner, old.name, old.roles, ends), now)
+            like = NewKey(
+                old.owner, old.name, old.roles, ends, served_owners=old.served_owners, all_owners=old.all_owners
+            )
+            new, token = self._make(like, now)
             tokens.append(token)
             last = now + grace if old.expire_time is None else min(now + grace, old.expire_time)
             return [new, replace(old, expire_time=last)]

@@ -7,7 +7,7 @@ from jobledger.v1 import admin_service_pb2 as api
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import Checks, check_key_id
 from jobledger_service.core.api.job_requests import request_id as check_request_id
-from jobledger_service.core.model.limits import DAY
+from jobledger_service.core.model.limits import DAY, MAX_OWNERS
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
 
@@ -37,10 +37,24 @@ def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> NewKe
             checks.one_of(f"roles[{index}]", number, Role)
     expire_time = _expire_time(checks, request, now)
     check_request_id(checks, request.request_id)
+    _check_served(checks, request)
     checks.done()
     roles = frozenset(ROLES[number] for number in request.roles)
     request_key = f"{caller.owner}/{request.request_id}" if request.request_id else None
-    return NewKey(request.owner or caller.owner, request.name, roles, expire_time, request_key)
+    served = tuple(sorted(set(request.served_owners)))
+    return NewKey(
+        request.owner or caller.owner, request.name, roles, expire_time, request_key, served, request.all_owners
+    )
+
+
+def _check_served(checks: Checks, request: api.CreateApiKeyRequest) -> None:
+    checks.count("served_owners", len(request.served_owners), MAX_OWNERS)
+    for index, owner in enumerate(request.served_owners):
+        checks.owner(f"served_owners[{index}]", owner)
+    if request.served_owners and request.all_owners:
+        checks.fault("all_owners", "must be false with served_owners")
+    if (request.served_owners or request.all_owners) and set(request.roles) != {api.ROLE_WORKER}:
+        checks.fault("roles", "must be WORKER alone for a key that serves other owners")
 
 
 def listed_owner(given: str) -> str:
@@ -89,5 +103,7 @@ def api_key(key: ApiKey) -> api.ApiKey:
         owner=key.owner,
         name=key.name,
         roles=sorted(_NUMBERS[role] for role in key.roles),
+        served_owners=key.served_owners,
+        all_owners=key.all_owners,
         **{name: convert.timestamp(time) for name, time in times.items() if time is not None},
     )

@@ -31,11 +31,16 @@ class ApiKey:
     last_used_time: int | None = None
     request_key: str | None = None
     """The owner and the request_id of the request that created it; None without a request_id."""
+    served_owners: tuple[str, ...] = ()
+    """The owners whose chunks its workers may claim, sorted; its own when empty."""
+    all_owners: bool = False
+    """Whether its workers may claim the chunks of all owners."""
 
     @property
     def caller(self) -> Caller:
         """The caller of this key."""
-        return Caller(self.owner, f"{self.name}/{self.key_id}", self.key_id, self.roles)
+        name = f"{self.name}/{self.key_id}"
+        return Caller(self.owner, name, self.key_id, self.roles, self.served_owners, self.all_owners)
 
     def ended(self, now: int) -> bool:
         """Whether the key was revoked or has expired."""
@@ -50,7 +55,11 @@ class ApiKey:
 
     def is_like(self, other: Self) -> bool:
         """Whether equal requests created both: what a retry may compute anew, such as the end, may differ."""
-        return (self.owner, self.name, self.roles) == (other.owner, other.name, other.roles)
+        return self._purpose == other._purpose
+
+    @property
+    def _purpose(self) -> tuple[object, ...]:
+        return self.owner, self.name, self.roles, self.served_owners, self.all_owners
 
     def is_of(self, digest: bytes) -> bool:
         """Whether a token with this digest is the key's, compared in constant time."""
@@ -65,6 +74,8 @@ class NewKey(MsgStruct, frozen=True):
     roles: frozenset[Role]
     expire_time: int | None = None
     request_key: str | None = None
+    served_owners: tuple[str, ...] = ()
+    all_owners: bool = False
 
 
 def token_of(key_id: str, secret: bytes) -> str:

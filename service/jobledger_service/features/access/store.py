@@ -1,7 +1,7 @@
 """API keys in the database: each change of one has a number, without a gap, in the order of the commits."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
@@ -120,7 +120,7 @@ def _save(connection: Connection, key: ApiKey, *, is_new: bool) -> None:
     # this transaction is alone until its commit, so that numbers have no gap and appear in order
     change = select(func.coalesce(func.max(api_keys.c.change), 0) + 1).scalar_subquery()
     if is_new:
-        row = asdict(key) | {"roles": " ".join(sorted(key.roles))}
+        row = asdict(key) | {"roles": " ".join(sorted(key.roles)), "served_owners": " ".join(key.served_owners)}
         connection.execute(insert(api_keys).values(**row, change=change))
     else:
         ends = {"expire_time": key.expire_time, "revoke_time": key.revoke_time}
@@ -128,5 +128,6 @@ def _save(connection: Connection, key: ApiKey, *, is_new: bool) -> None:
 
 
 def _key_of(row: Sequence[Any]) -> ApiKey:
-    key_id, owner, name, roles, *others = row
-    return ApiKey(key_id, owner, name, frozenset(map(Role, roles.split())), *others)
+    key_id, owner, name, roles, *others, served_owners, all_owners = row
+    key = ApiKey(key_id, owner, name, frozenset(map(Role, roles.split())), *others)
+    return replace(key, served_owners=tuple(served_owners.split()), all_owners=all_owners)

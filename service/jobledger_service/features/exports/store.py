@@ -28,7 +28,15 @@ from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.job_rows import WHOLE_JOBS
 from jobledger_service.core.store.reads import EventRow
 from jobledger_service.core.store.routes import all_tests, parameters
-from jobledger_service.core.store.tables import artifact_versions, counts, events, jobs, ledger, tombstones
+from jobledger_service.core.store.tables import (
+    artifact_versions,
+    counts,
+    counts_of_all,
+    events,
+    jobs,
+    ledger,
+    tombstones,
+)
 from jobledger_service.core.store.walks import condition
 
 from .page import ExportedJob, ExportKey, ExportPage
@@ -84,7 +92,9 @@ class SqlExportStore:
             counted = select(func.count()).select_from(span.limit(MAX_COUNTED + 1).subquery())
             if (count := int(connection.execute(counted).scalar_one())) <= MAX_COUNTED:
                 return count
-        all_jobs = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(counts.c.owner == wanted.owner)
+        all_jobs = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
+            counts.c.owner == wanted.owner, counts_of_all
+        )
         return int(connection.execute(all_jobs).scalar_one())
 
     def export_page(self, wanted: JobFilter, position: int, after: ExportKey, limit: int) -> ExportPage:

@@ -12,12 +12,13 @@ from jobledger_service.core.model.chunk import (
     TIMED_OUT,
     WHOLE,
     Artifacts,
+    AttemptOutcome,
     Chunk,
     ChunkProgress,
-    LeaseEnd,
     WorkError,
 )
-from jobledger_service.core.model.job import Job, counts_of
+from jobledger_service.core.model.counts import counts_of
+from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.states import ChunkState, JobState
 
@@ -73,10 +74,10 @@ _CHUNK_STATES = {
     JobState.FAILED: ChunkState.FAILED,
     JobState.CANCELLED: ChunkState.CANCELLED,
 }
-_LEASE_ENDS = {
-    ChunkState.COMPLETED: LeaseEnd.COMPLETED,
-    ChunkState.FAILED: LeaseEnd.FAILED,
-    ChunkState.CANCELLED: LeaseEnd.TAKEN,
+_OUTCOMES = {
+    ChunkState.COMPLETED: AttemptOutcome.COMPLETED,
+    ChunkState.FAILED: AttemptOutcome.FAILED,
+    ChunkState.CANCELLED: AttemptOutcome.CANCELLED,
 }
 
 
@@ -164,15 +165,17 @@ def _ending(imported: ImportedJob, end: ChunkEnd) -> Mapping[str, object]:
     """Return what a chunk that ended so differs in from one that begins."""
     if end.state is ChunkState.PENDING:
         return {}
-    attempts = imported.attempts(end)
+    attempts, end_time = imported.attempts(end), end.end_time or imported.end_time or imported.create_time
     return {
         "state": end.state,
         "task_id": end.task_id,
         "worker": end.worker,
         "attempt": attempts,
         "fence": attempts,
-        "lease_end": _LEASE_ENDS[end.state] if attempts else None,
+        "attempt_number": attempts,
+        "outcome": _OUTCOMES[end.state] if attempts else None,
+        "attempt_end_time": end_time if attempts else None,
         "start_time": (end.start_time or imported.start_time or imported.create_time) if attempts else None,
-        "end_time": end.end_time or imported.end_time or imported.create_time,
+        "end_time": end_time,
         "error": end.error or imported.error if end.state is ChunkState.FAILED else None,
     }

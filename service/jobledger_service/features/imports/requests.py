@@ -11,7 +11,7 @@ from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATE
 from jobledger_service.core.api.job_requests import fingerprint, new_job
 from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of
 from jobledger_service.core.model.chunk import WorkError
-from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS
+from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
 from .commands import JobImport
@@ -38,9 +38,7 @@ def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: byt
             checks.fault("job.job_id", "is required")
         if job.request_id:
             checks.fault("job.request_id", "must be absent for an imported job: its job_id makes a retry safe")
-        if job.limits:
-            checks.fault("job.limits", "must be absent for an imported job")
-        for name in ("validate_only", "unique_key", "on_conflict"):
+        for name in ("validate_only", "unique_key", "on_conflict", "limited_labels"):
             if getattr(job, name):
                 checks.fault(f"job.{name}", "must be absent for an imported job")
         new, inputs = new_job(checks, job, owner, job.job_id, uid, mark=fingerprint(one))
@@ -114,7 +112,7 @@ def _chunks(checks: Checks, one: api.ImportedJob) -> Mapping[int, ChunkEnd]:
 
 
 def _chunk(checks: Checks, field: str, given: api.ImportedChunk, state: ChunkState) -> ChunkEnd:
-    checks.at_most(f"{field}.task_id", given.task_id, 256)
+    checks.at_most(f"{field}.task_id", given.task_id, MAX_TASK_ID)
     checks.at_most(f"{field}.worker", given.worker, 256)
     checks.within(f"{field}.attempt", given.attempt, 0, MAX_ATTEMPTS)
     start = _time(checks, given, "start_time", f"{field}.")

@@ -5,6 +5,7 @@ from typing import Final, cast
 
 from jobledger.v1 import limit_service_pb2 as api
 
+from jobledger_service.core.api.convert import limit_scope
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.paging import request_mark
@@ -50,9 +51,9 @@ class LimitService:
 
 def _limit(value: Limit) -> api.Limit:
     return api.Limit(
-        scope=value.scope,
+        scope=limit_scope(value.over),
         max_running=value.max_running or 0,
         running=value.running,
         waiting=value.waiting,
-        set_by_job=value.by_job,
+        inherited=not value.is_set,
     )

@@ -9,27 +9,37 @@ from jobledger_service.core.ledger.commands.partial_commands import PartialComma
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.change import SERVICE_ACTOR, Change, ChangeType, Step
+from jobledger_service.core.model.slots import LimitScope, limit_key
 from jobledger_service.core.model.states import WAITING
 
 from .family import Limits
-from .rules import Limit, admitted, limit_key
+from .rules import Limit, admitted
 
 
 class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
-    """Set how many jobs of a scope may be in work at once, None for any number; answers with the limit."""
+    """Set how many jobs of a scope may be in work at once, or with None remove the limit; answers with the limit."""
 
     owner: str
-    scope: str
+    scope: LimitScope
     max_running: int | None
 
     def needs(self) -> Needs:
-        return Needs(rows={Limits: (limit_key(self.owner, self.scope),)})
+        scopes = (one for one in (self.scope, self.scope.each) if one is not None)
+        return Needs(rows={Limits: [limit_key(self.owner, one) for one in scopes]})
 
     def decide(self, work: WorkingSet) -> str:
         key, limits = limit_key(self.owner, self.scope), work.family(Limits)
         if self.max_running is not None or limits.find(key) is not None:
-            limits.set(Limit(self.owner, self.scope, self.max_running), work.now)
+            limits.set(self._limit(limits))
         return key
+
+    def _limit(self, limits: Limits) -> Limit:
+        number, is_set = self.max_running, self.max_running is not None
+        if not is_set and self.scope.each is not None:
+            each = limits.find(limit_key(self.owner, self.scope.each))
+            number = each.max_running if each else None
+        through = "" if self.scope.of_each_value else None
+        return Limit(self.owner, self.scope.text, number, is_set=is_set, values_through=through)
 
     def answer(self, decided: str, work: WorkingSet) -> Limit | None:
         return work.family(Limits).find(decided)

@@ -7,17 +7,16 @@ from sqlalchemy import Connection
 
 from jobledger_service.core.ledger.row_families import Needs, OpenFamily, RowFamily, keys_of
 from jobledger_service.core.ledger.undo import Undo
+from jobledger_service.core.ledger.working_set import PostponedError
 from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.service_kinds import is_reserved
+from jobledger_service.core.model.slots import LimitScope, limit_key
+from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.dialects import Dialect
 
-from .rules import Limit, admitted, counted_limits, limit_keys, limits_over, needs_update, released
+from .rules import Limit, admitted, counted_limits, in_force, keys_over, released, scopes_over
 from .store import LimitRows
-
-_NewJobs = dict[tuple[str, bytes], NewJob]
-"""By key and fingerprint; of several, the first one is created, and brings its limits along."""
 
 
 def limits_family(dialect: Dialect) -> OpenFamily:
@@ -29,7 +28,7 @@ def limits_family(dialect: Dialect) -> OpenFamily:
 class Limits(RowFamily):
     """Limits by key, as the commands so far left them. What they hold is counted as a difference to the rows.
 
-    A batch that reads a limit locks all that count one of its jobs at once; any other counts without having read one.
+    A batch that reads a limit locks all that count one of its jobs at once; any other when it writes the counts.
     """
 
     rank = 1
@@ -38,8 +37,13 @@ class Limits(RowFamily):
         self._rows = rows
         self._connection = connection
         self._undo = undo
+        self._known: set[str] = set()
+        """The keys that were looked for."""
+        self._paused: set[str] = set()
+        """The jobs that are not to begin."""
         self._limits: dict[str, Limit] = {}
-        self._new_jobs: _NewJobs = {}
+        self._followers: dict[str, Limit] = {}
+        """Values of labels without a row, under limits for each value: those that come to count a job get one."""
         self._new: dict[str, Limit] = {}
         self._set: dict[str, Limit] = {}
         self._counts: dict[str, tuple[int, int]] = {}
@@ -48,19 +52,26 @@ class Limits(RowFamily):
         """Load the limits over jobs that are about to wait for workers, and then all that the batch may count at."""
         keys = keys_of(Limits, needs)
         for new in (new for need in needs for new in need.new_jobs):
-            keys.update(limit_keys(new.spec.owner, new.spec.kind, new.labels))
-            self._new_jobs.setdefault((new.spec.key, new.spec.fingerprint), new)
+            keys.update(keys_over(new.spec, new.labels))
         requeued = {key for need in needs if need.requeues for key in need.jobs}
-        keys.update(key for job in requeued & jobs.keys() for key in limits_over(jobs[job]))
+        keys.update(key for job in requeued & jobs.keys() for key in keys_over(jobs[job].spec, jobs[job].labels))
+        if any(need.starts for need in needs):
+            keys |= self._keys_of_paused(jobs)
         if keys:
             keys.update(key for job in jobs.values() for key in counted_limits(job))
             self._limits = self._rows.load(self._connection, keys)
+            self._known = keys
+
+    def _keys_of_paused(self, jobs: Mapping[str, Job]) -> set[str]:
+        """Return the keys over the jobs that are not to begin, as one of them is paused. This locks nothing."""
+        queued = {job.key: keys_over(job.spec, job.labels) for job in jobs.values() if job.state is JobState.QUEUED}
+        paused = self._rows.paused(self._connection, {key for keys in queued.values() for key in keys})
+        self._paused = {job for job, keys in queued.items() if not paused.isdisjoint(keys)}
+        return {key for job in self._paused for key in queued[job]}
 
     def changed(self, before: Job | None, after: Job) -> Job:
         """Give a job that begins to wait its slots, or park it; one that ended, or is held until a time, has none."""
         waits = not after.ended and not is_reserved(after.spec.kind)
-        if before is None and waits:
-            self._set_brought(after)
         if after.ended or after.held_until is not None:
             after = released(after)
         elif waits and (before is None or before.ended or before.held_until is not None):
@@ -70,36 +81,48 @@ class Limits(RowFamily):
             self._count(after, 1)
         return after
 
+    def starting(self, job: Job) -> Job:
+        """Park a job under a limit that is paused, whether it held a slot of it or came before it."""
+        if job.key not in self._paused:
+            return job
+        paused = next((limit for limit in self.over(job) if limit.max_running == 0), None)
+        return job if paused is None else replace(job, slots=(), parked_for=paused.key)
+
     def deleted(self, job: Job) -> None:
         """Take the slots of a deleted job back."""
         self._count(job, -1)
 
-    def _set_brought(self, job: Job) -> None:
-        """Set the limits that a job brings along, unless an operator has."""
-        new = self._new_jobs.get((job.key, job.spec.fingerprint))
-        for one in new.limits if new else ():
-            limit = Limit(job.spec.owner, one.scope, one.max_running, by_job=True)
-            if needs_update(limit, self.find(limit.key), job.spec.create_time):
-                self.set(limit, job.spec.create_time)
-
     def over(self, job: Job) -> list[Limit]:
-        """Return the limits over a job."""
-        return [limit for key in limits_over(job) if (limit := self.find(key)) is not None]
+        """Return the limits in force over a job."""
+        scopes = scopes_over(job.spec, job.labels)
+        return [limit for scope in scopes if (limit := self.in_force(job.spec.owner, scope)) is not None]
+
+    def in_force(self, owner: str, scope: LimitScope) -> Limit | None:
+        """Return the limit that holds over a scope, as the earlier commands left it; None when there is none.
+
+        Raises PostponedError when the batch has not loaded it, as an earlier command changed the job's labels.
+        """
+        key, each = limit_key(owner, scope), scope.each
+        if key not in self._known:
+            raise PostponedError
+        limit = in_force(self.find(key), self.find(limit_key(owner, each)) if each else None, owner, scope)
+        if limit is not None and key not in self._limits:
+            self._followers[key] = replace(limit, running=0, waiting=0)
+        return limit
 
     def find(self, key: str) -> Limit | None:
-        """Return a loaded limit, as the earlier commands left it; None when it was never set."""
-        limit = self._limits.get(key)
+        """Return a limit of which there is a row, or will be, as the earlier commands left it; None for another."""
+        limit = self._limits.get(key) or self._followers.get(key)
         if limit is None:
             return None
         running, waiting = self._counts.get(key, (0, 0))
         return replace(limit, running=limit.running + running, waiting=limit.waiting + waiting)
 
-    def set(self, limit: Limit, now: int) -> None:
+    def set(self, limit: Limit) -> None:
         """Set how many jobs of a scope may run; the counts of running and waiting jobs stay."""
         old = self._limits.get(limit.key)
         if old is not None:
             limit = replace(limit, running=old.running, waiting=old.waiting)
-        limit = replace(limit, set_time=now)
         self._undo.put(self._limits, limit.key, limit)
         is_new = old is None or limit.key in self._new
         self._undo.put(self._new if is_new else self._set, limit.key, limit)
@@ -117,7 +140,13 @@ class Limits(RowFamily):
 
     def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it was called for each change
         """Write what was set and counted; return whether jobs that wait for a slot may get one."""
-        if not (self._new or self._set or self._counts):
+        counted = {key for key, count in self._counts.items() if any(count)}
+        if not (self._new or self._set or counted):
             return False
-        self._rows.save(self._connection, self._new, self._set, self._counts)
+        if unread := counted - self._known:
+            self._limits |= self._rows.load(self._connection, unread)
+        new = (counted & self._followers.keys()) | self._new.keys()
+        changed = (counted & self._limits.keys()) | self._set.keys()
+        found = {key: limit for key in new | changed if (limit := self.find(key))}
+        self._rows.save(self._connection, [found[key] for key in new], [found[key] for key in changed - new])
         return bool(self._set) or any(running < 0 for running, _ in self._counts.values())

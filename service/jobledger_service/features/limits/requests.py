@@ -1,42 +1,45 @@
 """Requests about concurrency limits as commands."""
 
-from typing import Final
-
+from jobledger.v1 import limit_scope_pb2
 from jobledger.v1 import limit_service_pb2 as api
 
-from jobledger_service.core.api.checks import LABEL, Checks
-from jobledger_service.core.model.slots import MAX_RUNNING
-from jobledger_service.transport.checks import shown
+from jobledger_service.core.api.checks import LABEL, LABEL_FORM, Checks
+from jobledger_service.core.model.slots import MAX_RUNNING, LimitScope
 from jobledger_service.transport.identity import Caller
 
 from .commands import SetLimit
-
-_FORM: Final = 'must be "kind:KIND" or "label:NAME=VALUE"'
 
 
 def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
     """Return the command of SetLimit."""
     with Checks() as checks:
-        _check_scope(checks, request.scope)
-        checks.within("max_running", request.max_running, 1, MAX_RUNNING)
-    return SetLimit(caller.owner, request.scope, request.max_running)
+        scope = _scope(checks, request.scope)
+        if request.HasField("max_running"):
+            checks.within("max_running", request.max_running, 0, MAX_RUNNING)
+        else:
+            checks.fault("max_running", "is required; 0 pauses the scope")
+    return SetLimit(caller.owner, scope, request.max_running)
 
 
 def delete_limit(request: api.DeleteLimitRequest, caller: Caller) -> SetLimit:
     """Return the command of DeleteLimit: any number of jobs may run."""
     with Checks() as checks:
-        _check_scope(checks, request.scope)
-    return SetLimit(caller.owner, request.scope, None)
+        scope = _scope(checks, request.scope)
+    return SetLimit(caller.owner, scope, None)
 
 
-def _check_scope(checks: Checks, scope: str) -> None:
-    what, _, rest = scope.partition(":")
-    name, given, value = rest.partition("=")
-    if what == "kind":
-        checks.kind("scope", rest)
-        checks.not_reserved("scope", rest)
-    elif what == "label" and given:
-        checks.form("scope", name, LABEL, "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -")
-        checks.at_most("scope", value, 255)
-    else:
-        checks.fault("scope", f"value {shown(scope)} {_FORM}")
+def _scope(checks: Checks, given: limit_scope_pb2.LimitScope) -> LimitScope:
+    match given.WhichOneof("scope"):
+        case "kind":
+            checks.kind("scope.kind", given.kind)
+            checks.not_reserved("scope.kind", given.kind)
+            return LimitScope(kind=given.kind)
+        case "label":
+            checks.form("scope.label.name", given.label.name, LABEL, LABEL_FORM)
+            checks.at_most("scope.label.value", given.label.value, 255)
+            return LimitScope(label=given.label.name, value=given.label.value)
+        case "each_value_of_label":
+            checks.form("scope.each_value_of_label", given.each_value_of_label, LABEL, LABEL_FORM)
+            return LimitScope(label=given.each_value_of_label)
+    checks.fault("scope", "is required: set kind, label or each_value_of_label")
+    return LimitScope()

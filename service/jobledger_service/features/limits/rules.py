@@ -1,16 +1,12 @@
 """Which jobs get a slot of each concurrency limit over them, and which wait for one."""
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.slots import LIMIT_REFRESH_INTERVAL, kind_scope, label_scope
-
-LAST_SCOPE: Final = "m"
-"""A string that sorts after every scope: scopes begin with "kind:" or "label:"."""
+from jobledger_service.core.model.job import Job, JobSpec
+from jobledger_service.core.model.slots import LimitScope, limit_key, scope_of
 
 
 class Limit(MsgStruct, frozen=True):
@@ -18,42 +14,66 @@ class Limit(MsgStruct, frozen=True):
 
     owner: str
     scope: str
+    """The text of what it is over."""
     max_running: int | None
     running: int = 0
     waiting: int = 0
-    by_job: bool = False
-    set_time: int = 0
+    is_set: bool = True
+    """Whether it has a number of its own; else a value of a label has that of the limit for each value."""
+    values_through: str | None = None
+    """Of a limit for each value: the key through which values have its number; None for all of them."""
+
+    @property
+    def over(self) -> LimitScope:
+        """What it is over."""
+        return scope_of(self.scope)
 
     @property
     def key(self) -> str:
         """The ledger-wide key."""
-        return limit_key(self.owner, self.scope)
+        return f"{self.owner}/{self.scope}"
+
+    @property
+    def each_key(self) -> str:
+        """The key of the limit for each value that a value follows; empty for other scopes."""
+        each = self.over.each
+        return limit_key(self.owner, each) if each else ""
 
     @property
     def full(self) -> bool:
         """Whether no slot is free."""
         return self.max_running is not None and self.running >= self.max_running
 
-
-def limit_key(owner: str, scope: str) -> str:
-    """Return the ledger-wide key of a limit."""
-    return f"{owner}/{scope}"
-
-
-def limit_keys(owner: str, kind: str, labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the keys of all limits that may apply to a job."""
-    scopes = [kind_scope(kind), *(label_scope(name, value) for name, value in labels.items())]
-    return tuple(limit_key(owner, scope) for scope in scopes)
+    @property
+    def used(self) -> bool:
+        """Whether a job holds a slot of it, or waits for one."""
+        return bool(self.running or self.waiting)
 
 
-def limits_over(job: Job) -> tuple[str, ...]:
-    """Return the keys of all limits that may apply to a job."""
-    return limit_keys(job.spec.owner, job.spec.kind, job.labels)
+def scopes_over(spec: JobSpec, labels: Mapping[str, str]) -> list[LimitScope]:
+    """Return the scopes of all limits that may apply to a job: its kind, and its value of each label that it names."""
+    named = (LimitScope(label=name, value=labels[name]) for name in spec.limited_labels if name in labels)
+    return [LimitScope(kind=spec.kind), *named]
+
+
+def keys_over(spec: JobSpec, labels: Mapping[str, str]) -> list[str]:
+    """Return the keys of all limits that may apply to a job, with those that values of its labels follow."""
+    scopes = scopes_over(spec, labels)
+    return [limit_key(spec.owner, one) for scope in scopes for one in (scope, scope.each) if one is not None]
 
 
 def counted_limits(job: Job) -> tuple[str, ...]:
     """Return the keys of the limits that count a job, as holding a slot or waiting for one."""
     return (*job.slots, job.parked_for) if job.parked_for else job.slots
+
+
+def in_force(own: Limit | None, each: Limit | None, owner: str, scope: LimitScope) -> Limit | None:
+    """Return the limit that holds over a scope, from its row and that of each value; None when there is none."""
+    if own is not None and own.is_set:
+        return own
+    if each is None or each.max_running is None:
+        return None
+    return replace(own or Limit(owner, scope.text, None, is_set=False), max_running=each.max_running)
 
 
 def admitted(job: Job, limits: Iterable[Limit]) -> Job:
@@ -63,16 +83,9 @@ def admitted(job: Job, limits: Iterable[Limit]) -> Job:
     """
     over = list(limits)
     for limit in over:
-        if limit.full or (limit.max_running is not None and limit.waiting and not job.parked_for):
+        if limit.full or (limit.waiting and not job.parked_for):
             return replace(job, parked_for=limit.key, slots=())
     return replace(job, parked_for="", slots=tuple(limit.key for limit in over))
-
-
-def needs_update(limit: Limit, known: Limit | None, now: int) -> bool:
-    """Whether a job sets the limit that it brings along: not an operator's, nor one with recently set equal values."""
-    if known is None or known.max_running is None:
-        return True
-    return known.by_job and (known.max_running != limit.max_running or known.set_time + LIMIT_REFRESH_INTERVAL < now)
 
 
 def released(job: Job) -> Job:

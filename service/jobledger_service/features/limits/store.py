@@ -1,17 +1,27 @@
 """The rows of concurrency limits: in the transaction of a batch, and as they are read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from msgspec.structs import asdict
-from sqlalchemy import Connection, and_, bindparam, delete, exists, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
+from jobledger_service.core.model.slots import scope_of_key
+from jobledger_service.core.store.cells import Row
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import jobs, limits, limits_removable, parked, slots_free
+from jobledger_service.core.store.tables import (
+    jobs,
+    limits,
+    limits_paused,
+    limits_spreading,
+    limits_unused,
+    parked,
+    slots_free,
+)
 
-from .rules import LAST_SCOPE, Limit, limit_key
+from .rules import Limit, in_force
 
 _COLUMNS: Final = [column for column in limits.c if column.name != "limit_key"]
 _KEY: Final = limits.c.limit_key
@@ -23,51 +33,54 @@ _WAITED_FOR: Final = (
     .order_by(_KEY)
     .limit(bindparam("most"))
 )
-
+_SPREADING: Final = select(*_COLUMNS).where(limits_spreading).order_by(_KEY).limit(1).with_for_update()
 
 SLOTS_DUE: Final = exists().select_from(limits).where(slots_free)
 """The condition on which a slot is free for which jobs wait."""
+VALUES_DUE: Final = exists().select_from(limits).where(limits_spreading)
+"""The condition on which a limit for each value was set, and values have yet to get its number."""
 
 
 class LimitRows:
-    """The rows of limits in the transactions of batches. Each method locks them in the order of their keys."""
+    """The rows of limits in transactions of batches, locked in one order: those for each value, then others, by key.
+
+    A value of a label gets its row under the lock of the limit for each value, and who waited for that sees the row.
+    """
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._any = select(_KEY).limit(1)
         self._load = select(*_COLUMNS).where(_KEY.in_(dialect.keys())).order_by(_KEY).with_for_update()
-        of = update(limits).where(bindparam("of") == _KEY)
-        self._set = of.values(max_running=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
-        self._count = of.values(
-            running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer")
-        )
+        self._paused = select(_KEY).where(limits_paused, _KEY.in_(dialect.keys()))
+        self._row_sets = RowSets(dialect)
 
-    def load(self, connection: Connection, keys: Iterable[str]) -> dict[str, Limit]:
+    def load(self, connection: Connection, keys: Collection[str]) -> dict[str, Limit]:
         """Return those that were ever set, locked."""
         if connection.execute(self._any).first() is None:
             return {}
-        found = connection.execute(self._load, {"keys": self._dialect.key_values(keys)})
-        return {limit.key: limit for limit in (Limit(*row) for row in found)}
+        of_each = {key for key in keys if scope_of_key(key).of_each_value}
+        found = [
+            Limit(*row)
+            for some in (of_each, {*keys} - of_each)
+            if some
+            for row in connection.execute(self._load, {"keys": self._dialect.key_values(some)})
+        ]
+        return {limit.key: limit for limit in found}
 
-    def save(
-        self,
-        connection: Connection,
-        new: Mapping[str, Limit],
-        changed: Mapping[str, Limit],
-        counts: Mapping[str, tuple[int, int]],
-    ) -> None:
-        """Insert new limits, write those that were set again, and add how many more jobs hold or await a slot."""
-        rows = [{"limit_key": key, **asdict(one), "running": 0, "waiting": 0} for key, one in sorted(new.items())]
-        RowSets(self._dialect).insert(connection, limits, rows)
-        if changed:
-            rows = [
-                {"of": key, "to": one.max_running, "by": one.by_job, "at": one.set_time}
-                for key, one in sorted(changed.items())
-            ]
-            connection.execute(self._set, rows)
-        counted = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in sorted(counts.items())]
-        if counted := [row for row in counted if row["more"] or row["longer"]]:
-            connection.execute(self._count, counted)
+    def paused(self, connection: Connection, keys: Collection[str]) -> set[str]:
+        """Return the keys of those that let no job begin. This locks nothing."""
+        if not keys:
+            return set()
+        return set(connection.scalars(self._paused, {"keys": self._dialect.key_values(keys)}))
+
+    def save(self, connection: Connection, new: Iterable[Limit], changed: Iterable[Limit]) -> None:
+        """Insert new rows, and write others, which are locked, in the order of their keys."""
+        self._row_sets.insert(connection, limits, _rows(new))
+        self._row_sets.update(connection, limits, _rows(changed))
+
+
+def _rows(some: Iterable[Limit]) -> list[Row]:
+    return [{"limit_key": one.key, **asdict(one)} for one in sorted(some, key=lambda one: one.key)]
 
 
 class LimitStore:
@@ -78,16 +91,27 @@ class LimitStore:
         self._place = ""
 
     def page(self, owner: str, after: str, limit: int) -> tuple[list[Limit], str | None]:
-        """Return the limits in force, by scope, after one, among as many as `limit` that are known.
+        """Return the limits in force after a key, among as many as `limit` that are known.
 
-        The second value is the scope of the last one that was read, None on the last page.
+        The second value is the key of the last one that was read, None on the last page.
         """
-        mine = (limit_key(owner, after) < _KEY, limit_key(owner, LAST_SCOPE) > _KEY)
+        mine = (max(after, f"{owner}/") < _KEY, f"{owner}0" > _KEY)
         wanted = select(*_COLUMNS).where(*mine).order_by(_KEY).limit(limit + 1)
         with self._database.read() as connection:
             found = [Limit(*row) for row in connection.execute(wanted)]
-        page = found[:limit]
-        return [one for one in page if one.max_running is not None], page[-1].scope if len(found) > limit else None
+            page = found[:limit]
+            each = self._followed(connection, page)
+        limits_in_force = (in_force(one, each.get(one.each_key), owner, one.over) for one in page)
+        shown = [one for one in limits_in_force if one is not None and (one.is_set or one.used)]
+        return shown, page[-1].key if len(found) > limit else None
+
+    def _followed(self, connection: Connection, found: Sequence[Limit]) -> dict[str, Limit]:
+        """Return the limits for each value that these follow."""
+        dialect = self._database.dialect
+        keys = {one.each_key for one in found if not one.is_set and one.each_key}
+        wanted = select(*_COLUMNS).where(_KEY.in_(dialect.keys()))
+        each = (Limit(*row) for row in connection.execute(wanted, {"keys": dialect.key_values(keys)}))
+        return {one.key: one for one in each}
 
     def free_slots(self, limit: int) -> list[str]:
         """Return at most `limit` parked jobs that can get a slot, the most urgent and oldest of each limit.
@@ -109,16 +133,31 @@ class LimitStore:
                     break
         return sorted(found, key=lambda job: (found[job], job))
 
-    def trim(self, before: int, limit: int) -> int:
-        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time.
+    def spread(self, limit: int) -> int:
+        """Give the number of a limit for each value to at most `limit` rows of values; return how many it came past."""
+        keys, key_values = self._database.dialect.keys(), self._database.dialect.key_values
+        with self._database.write() as connection:
+            row = connection.execute(_SPREADING).first()
+            if row is None:
+                return 0
+            each = Limit(*row)
+            values = f"{each.owner}/label:{each.over.label}"
+            within = (max(f"{values}<", each.values_through or "") < _KEY, f"{values}>" > _KEY)  # "=" is between these
+            found = connection.scalars(select(_KEY).where(*within).order_by(_KEY).limit(limit).with_for_update()).all()
+            follow = update(limits).where(_KEY.in_(keys), ~limits.c.is_set).values(max_running=each.max_running)
+            connection.execute(follow, {"keys": key_values(found)})
+            through = found[-1] if len(found) == limit else None
+            connection.execute(update(limits).where(limits.c.limit_key == each.key).values(values_through=through))
+            return len(found)
+
+    def trim(self, limit: int) -> int:
+        """Forget at most `limit` limits that have no number of their own and count no job.
 
         A limit that a commit holds is passed over: it may be about to be taken, and a row that was read before it
         was locked would be deleted under the job that took it.
         """
-        idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before, limits_removable)
-        gone = select(limits.c.limit_key).where(idle).order_by(limits.c.set_time).limit(limit)
-        gone = gone.with_for_update(skip_locked=True)
+        gone = select(_KEY).where(limits_unused).order_by(_KEY).limit(limit).with_for_update(skip_locked=True)
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim limits"):
                 return 0
-            return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount
+            return connection.execute(delete(limits).where(_KEY.in_(gone))).rowcount

@@ -8,7 +8,7 @@ from jobledger_service.core.duties.trimming import ROWS_PER_STEP
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.bisection import submit_bisecting
 from jobledger_service.core.ledger.commands import RemoveExpired
-from jobledger_service.core.model.limits import DAY, SECOND
+from jobledger_service.core.model.limits import SECOND
 
 from .store import SqlHistoryStore
 
@@ -16,7 +16,6 @@ Result = TypeVar("Result")
 
 JOBS_PER_STEP: Final = 20
 EVENTS_PER_STEP: Final = 500
-REQUEST_RETENTION: Final = DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class RetentionDuty:
         through = await self._trim(self.store.trim_events, events_before, EVENTS_PER_STEP)
         if through is not None:
             kernel.feed.forget(through)
-        requests = await self._trim(self.store.trim_requests, now - REQUEST_RETENTION, ROWS_PER_STEP)
+        requests = await self._trim(self.store.trim_requests, now, ROWS_PER_STEP)
         audit_before = now - round(kernel.settings.audit_retention * SECOND)
         trails = await self._trim(self.store.trim_audit, audit_before, ROWS_PER_STEP)
         more = through is not None or requests == ROWS_PER_STEP or trails > 0

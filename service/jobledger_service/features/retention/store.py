@@ -61,8 +61,8 @@ class SqlHistoryStore:
         self._row_sets.insert(connection, audit, rows)
 
     def trim_requests(self, before: int, limit: int) -> int:
-        """Delete at most `limit` requests from before a time; return how many."""
-        old = select(requests.c.request_key).where(requests.c.create_time < before).limit(limit)
+        """Delete at most `limit` requests that expired before a time; return how many."""
+        old = select(requests.c.request_key).where(requests.c.expire_time < before).limit(limit)
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim requests"):
                 return 0

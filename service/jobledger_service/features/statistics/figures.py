@@ -1,28 +1,28 @@
 """The figures of GetJobStats: from counts, rollups and running totals, never by counting jobs.
 
-The database adds up what is shown as one figure, and only the kinds that are shown are read one by one: the number of
-rows that are read does not grow with the number of kinds.
+What is shown of all kinds together has rows of its own, from which those of the service's own kinds are subtracted; and
+of the others only the kinds that are shown are read: the number of rows that are read does not grow with the kinds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
 from msgspec.structs import replace as with_changes
 from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, exists, func, or_, select
 
-from jobledger_service.core.model.service_kinds import RESERVED, SERVICE_KINDS
+from jobledger_service.core.model.service_kinds import ALL_KINDS, RESERVED
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.tables import chunk_counts, counts, jobs, rollups, running_totals
 
 from .activity import Activity
 from .rules import MAX_KINDS, Figures, KindFigures, StatsQuery
-from .running_totals import ALL_KINDS, RunningTotals
+from .running_totals import RunningTotals
 from .stale_totals import BASE_HOUR
 
-_PART: Final = 2**31
-"""Totals of rollups are summed in two parts, because their sum may need more than 64 bits."""
+MAX_COUNTS: Final = 10_000
+"""The most counts that are looked at to find kinds: of a kind there is one for each state that its jobs were in."""
 
 
 class FiguresReader:
@@ -36,31 +36,33 @@ class FiguresReader:
     def read(self, connection: Connection, query: StatsQuery) -> Figures:
         """Return the figures. What is not kept by the hour any more is before every span."""
         query = with_changes(query, hours=range(max(query.hours.start, BASE_HOUR + 1), query.hours.stop))
+        hours = list(_unfolded_hours(connection, query))
         names, omitted = query.kinds, 0
         if not names:
-            names = tuple(connection.execute(_kinds(query).limit(MAX_KINDS)).scalars())
+            shown = _kinds(query, hours)
+            names = tuple(connection.execute(shown.limit(MAX_KINDS)).scalars())
             if len(names) == MAX_KINDS:
-                omitted = connection.execute(select(func.count()).select_from(_kinds(query).subquery())).scalar_one()
+                omitted = connection.execute(select(func.count()).select_from(shown.subquery())).scalar_one()
                 omitted -= MAX_KINDS
         figures = Figures({kind: KindFigures() for kind in names}, KindFigures(), {}, omitted)
         self._add_counts(connection, query, figures)
         self._see_oldest(connection, query, figures)
         self._add_folded(connection, query, figures)
-        self._add_unfolded(connection, query, figures)
+        self._add_unfolded(connection, query, hours, figures)
         return figures
 
-    def _keys(self, figures: Figures) -> dict[str, object]:
-        return {"keys": self._dialect.key_values(figures.kinds)}
+    def _keys(self, query: StatsQuery, figures: Figures) -> dict[str, object]:
+        return {"keys": self._dialect.key_values({*figures.kinds, *query.together, *query.excluded})}
 
     def _add_counts(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
         columns = (counts.c.jobs, *chunk_counts)
-        sums = select(counts.c.state, *map(func.sum, columns)).where(*_asked(counts, query)).group_by(counts.c.state)
-        for state, *numbers in connection.execute(sums):
-            figures.total.put(JobState(state), *map(int, numbers))
-        shown = counts.c.kind.in_(self._dialect.keys())
-        by_kind = select(counts.c.kind, counts.c.state, *columns).where(counts.c.owner == query.owner, shown)
-        for kind, state, *numbers in connection.execute(by_kind, self._keys(figures)):
-            figures.kinds[kind].put(JobState(state), *numbers)
+        wanted = counts.c.kind.in_(self._dialect.keys())
+        by_kind = select(counts.c.kind, counts.c.state, *columns).where(counts.c.owner == query.owner, wanted)
+        for kind, state, *numbers in connection.execute(by_kind, self._keys(query, figures)):
+            if sign := query.sign(kind):
+                figures.total.put(JobState(state), *(sign * number for number in numbers))
+            if (one := figures.kinds.get(kind)) is not None:
+                one.put(JobState(state), *numbers)
 
     def _see_oldest(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
         """Look for the oldest job in the queue, of all kinds and of each: one seek in an index for each kind."""
@@ -78,9 +80,7 @@ class FiguresReader:
 
     def _add_folded(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
         """Add what is in running totals: of each kind, and of all. A fold adds to both in one transaction."""
-        together = query.kinds or (ALL_KINDS,)
-        excluded = SERVICE_KINDS if query.callers_only else ()
-        wanted = {*figures.kinds, *together, *excluded}
+        wanted = {*figures.kinds, *query.together, *query.excluded}
         start, stop = (
             self._running.before(connection, query.owner, wanted, hour)
             for hour in (query.hours.start, query.hours.stop)
@@ -88,9 +88,9 @@ class FiguresReader:
         folded = {kind: stop[kind].since(start[kind]) for kind in wanted}
         for kind, one in figures.kinds.items():
             one.activity.add(folded[kind])
-        for kind in together:
+        for kind in query.together:
             figures.total.activity.add(folded[kind])
-        for kind in excluded:
+        for kind in query.excluded:
             figures.total.activity = figures.total.activity.since(folded[kind])
         if query.step:
             self._add_points(connection, query, figures.points, start)
@@ -101,20 +101,23 @@ class FiguresReader:
         def walk(kind: str) -> Iterator[tuple[int, Activity]]:
             return self._running.walk(connection, query.owner, kind, query.hours, query.step, start[kind])
 
-        for number, activity in chain.from_iterable(map(walk, query.kinds or (ALL_KINDS,))):
+        for number, activity in chain.from_iterable(map(walk, query.together)):
             points.setdefault(number, Activity()).add(activity)
-        for number, activity in chain.from_iterable(map(walk, SERVICE_KINDS if query.callers_only else ())):
+        for number, activity in chain.from_iterable(map(walk, query.excluded)):
             points[number] = points[number].since(activity)
 
-    def _add_unfolded(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
+    def _add_unfolded(self, connection: Connection, query: StatsQuery, hours: Sequence[int], figures: Figures) -> None:
         """Add the rollups of the span that are not in the running totals: of its newest hour or two."""
-        for hour, *rollup in connection.execute(_unfolded(query, rollups.c.hour).where(*_asked(rollups, query))):
-            figures.total.activity.put(*_summed(rollup))
-            if query.step:
-                figures.points.setdefault(hour // query.step, Activity()).put(*_summed(rollup))
-        shown = rollups.c.kind.in_(self._dialect.keys())
-        for kind, *rollup in connection.execute(_unfolded(query, rollups.c.kind).where(shown), self._keys(figures)):
-            figures.kinds[kind].activity.put(*_summed(rollup))
+        of_kinds = (rollups.c.hour.in_(hours), rollups.c.kind.in_(self._dialect.keys()))
+        unfolded = _ROLLUPS.where(rollups.c.owner == query.owner, *of_kinds)
+        for hour, kind, measure, bucket, count, total in connection.execute(unfolded, self._keys(query, figures)):
+            if sign := query.sign(kind):
+                figures.total.activity.put(measure, bucket, sign * count, sign * total)
+                if query.step:
+                    point = figures.points.setdefault(hour // query.step, Activity())
+                    point.put(measure, bucket, sign * count, sign * total)
+            if (one := figures.kinds.get(kind)) is not None:
+                one.activity.put(measure, bucket, count, total)
 
 
 def _asked(table: Table, query: StatsQuery) -> list[ColumnElement[bool]]:
@@ -132,12 +135,28 @@ def _in_span(table: Table, query: StatsQuery) -> list[ColumnElement[bool]]:
     return [table.c.owner == query.owner, hour >= query.hours.start, hour < query.hours.stop]
 
 
-def _kinds(query: StatsQuery) -> Select[Any]:
-    """Return the statement of the kinds with jobs, or with activity in the span. Every kind is in the counts."""
-    folded = exists().where(*_in_span(running_totals, query), running_totals.c.kind == counts.c.kind)
-    unfolded = select(rollups.c.kind).where(*_in_span(rollups, query))
-    shown = or_(counts.c.jobs != 0, folded, counts.c.kind.in_(unfolded))
-    return select(counts.c.kind).where(*_asked(counts, query), shown).distinct().order_by(counts.c.kind)
+def _unfolded_hours(connection: Connection, query: StatsQuery) -> Iterator[int]:
+    """Yield the hours of the span that have rollups: one seek for each of these, which are few."""
+    hour = query.hours.start
+    following = select(func.min(rollups.c.hour)).where(
+        rollups.c.owner == query.owner, rollups.c.hour >= bindparam("hour"), rollups.c.hour < query.hours.stop
+    )
+    while (found := connection.execute(following, {"hour": hour}).scalar()) is not None:
+        yield found
+        hour = found + 1
+
+
+def _kinds(query: StatsQuery, hours: Sequence[int]) -> Select[Any]:
+    """Return the statement of the kinds with jobs, or with activity in the span, in order.
+
+    Every kind is in the counts. At most MAX_COUNTS of these are looked at.
+    """
+    page = select(counts.c.kind, counts.c.jobs).where(*_asked(counts, query), counts.c.kind != ALL_KINDS)
+    looked_at = page.order_by(counts.c.kind, counts.c.state).limit(MAX_COUNTS).subquery("looked_at")
+    kind = looked_at.c.kind
+    folded = exists().where(*_in_span(running_totals, query), running_totals.c.kind == kind)
+    unfolded = exists().where(rollups.c.owner == query.owner, rollups.c.hour.in_(hours), rollups.c.kind == kind)
+    return select(kind).where(or_(looked_at.c.jobs != 0, folded, unfolded)).distinct().order_by(kind)
 
 
 def _oldest(dialect: Dialect) -> Select[Any]:
@@ -151,14 +170,6 @@ def _oldest(dialect: Dialect) -> Select[Any]:
     return select(kind, oldest.scalar_subquery())
 
 
-def _unfolded(query: StatsQuery, by: ColumnElement[Any]) -> Select[Any]:
-    """Return the statement of the sums of the span's rollups."""
-    count, total = rollups.c["count"], rollups.c.total
-    sums = (func.sum(count), func.sum(total.op("/")(_PART)), func.sum(total % _PART))
-    columns = (by, rollups.c.measure, rollups.c.bucket)
-    return select(*columns, *sums).where(*_in_span(rollups, query)).group_by(*columns)
-
-
-def _summed(rollup: list[Any]) -> tuple[str, int, int, int]:
-    measure, bucket, count, high, low = rollup
-    return measure, bucket, int(count), int(high) * _PART + int(low)
+_ROLLUPS: Final = select(
+    rollups.c.hour, rollups.c.kind, rollups.c.measure, rollups.c.bucket, rollups.c["count"], rollups.c.total
+)

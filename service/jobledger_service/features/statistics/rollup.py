@@ -13,6 +13,7 @@ from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifacts
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import HOUR, MAX_SUM, SECOND
+from jobledger_service.core.model.service_kinds import ALL_KINDS
 from jobledger_service.core.model.states import JobState
 
 BUCKETS_PER_DOUBLING: Final = 8
@@ -67,7 +68,6 @@ def middle_of(bucket: int) -> float:
 
 _COUNTED: Final = {
     ChangeType.CREATED: Measure.CREATED,
-    ChangeType.RETRIED: Measure.JOB_RETRIES,
     ChangeType.CHUNK_FAILED: Measure.FAILED_ATTEMPTS,
     ChangeType.LEASE_EXPIRED: Measure.FAILED_ATTEMPTS,
     ChangeType.ATTEMPT_TIMED_OUT: Measure.FAILED_ATTEMPTS,
@@ -123,12 +123,21 @@ class StatisticsDelta(MsgStruct):
         self.add_count(key, sign, sign * counts.pending, sign * counts.processing, held=held)
 
     def counts(self) -> list[tuple[CountKey, tuple[int, ...]]]:
-        """Return the additions to the counts (jobs, and chunks as `chunk_counts` has them), in the order of keys."""
-        return sorted((key, added) for key, added in self._counts.items() if any(added))
+        """Return the additions to the counts (jobs, and chunks as `chunk_counts` has them), in the order of keys.
+
+        Those of all kinds of an owner are in a row of their own, so that a total is read without the kinds.
+        """
+        added = StatisticsDelta(dict(self._counts))
+        for (owner, _, state), (jobs, pending, processing, *held) in self._counts.items():
+            added.add_count((owner, ALL_KINDS, state), jobs, pending, processing, held=held)
+        return sorted((key, numbers) for key, numbers in added._counts.items() if any(numbers))
 
     def rollups(self) -> list[tuple[RollupKey, tuple[int, int]]]:
-        """Return the additions to the rollups (count, total), in the order of keys."""
-        return sorted((key, (n, clamped(total))) for key, (n, total) in self._rollups.items() if n or total)
+        """Return the additions to the rollups (count, total), in the order of keys; those of all kinds likewise."""
+        added = StatisticsDelta({}, dict(self._rollups))
+        for (owner, hour, _, measure, bucket), numbers in self._rollups.items():
+            added.add_rollup((owner, hour, ALL_KINDS, measure, bucket), *numbers)
+        return sorted((key, (n, clamped(total))) for key, (n, total) in added._rollups.items() if n or total)
 
 
 def clamped(total: int) -> int:
@@ -153,6 +162,8 @@ def measures_of(delta: JobDelta, now: int) -> Iterator[tuple[Measure, int, int, 
         match change.to_state:
             case JobState.QUEUED:
                 queued, started = now, None
+                if change.type is ChangeType.RETRIED:
+                    yield Measure.JOB_RETRIES, 0, 1, 0
             case JobState.RUNNING:
                 started = now
                 yield _duration(Measure.STARTED, queued, now)

@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from msgspec import field
 
+from jobledger_service.core.model.service_kinds import ALL_KINDS, SERVICE_KINDS
 from jobledger_service.core.model.states import JobState
 
 from .activity import Activity
@@ -33,6 +34,20 @@ class StatsQuery(MsgStruct, frozen=True):
         """Whether the service's own kinds are excluded: unless they are included, or named."""
         return not (self.include_service_jobs or self.kinds)
 
+    @property
+    def together(self) -> tuple[str, ...]:
+        """The kinds whose figures add up to the total: those asked for, or what stands for all."""
+        return self.kinds or (ALL_KINDS,)
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The kinds whose figures are subtracted from the total."""
+        return SERVICE_KINDS if self.callers_only else ()
+
+    def sign(self, kind: str) -> int:
+        """Return whether a kind's figures are added to the total, 1, subtracted, -1, or neither."""
+        return (kind in self.together) - (kind in self.excluded)
+
 
 class KindFigures(MsgStruct):
     """The current figures of one kind, and its activity in the span; the oldest is a create_time, None for none."""
@@ -50,7 +65,7 @@ class KindFigures(MsgStruct):
 
     def put(self, state: JobState, jobs: int, chunks_pending: int, chunks_processing: int, *chunks_held: int) -> None:
         """Add the counts of a state."""
-        self.jobs[state] = jobs
+        self.jobs[state] = self.jobs.get(state, 0) + jobs
         self.chunks_pending += chunks_pending
         self.chunks_processing += chunks_processing
         self.chunks_held = tuple(map(add, self.chunks_held, chunks_held))

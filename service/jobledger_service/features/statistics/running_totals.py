@@ -18,8 +18,6 @@ from jobledger_service.core.store.tables import rollups, running_totals
 
 from .activity import Activity
 
-ALL_KINDS: Final = ""
-"""Stands for all kinds of an owner together; no kind is empty."""
 KINDS_PER_STEP: Final = 20
 
 
@@ -108,10 +106,9 @@ class RunningTotals:
         kinds = connection.execute(self._kinds_of_hour, place).scalars().all()
         connection.execute(self._lock, place | {"keys": self._dialect.key_values(kinds)}).all()
         taken = connection.execute(self._take, place | {"keys": self._dialect.key_values(kinds)}).all()
-        added = {ALL_KINDS: Activity()}
+        added: dict[str, Activity] = {}
         for kind, measure, bucket, count, total in taken:
-            for of in (kind, ALL_KINDS):
-                added.setdefault(of, Activity()).put(measure, bucket, count, total)
+            added.setdefault(kind, Activity()).put(measure, bucket, count, total)
         if taken:
             self._write(connection, owner, hour, added)
         return len(taken)

@@ -41,6 +41,7 @@ class WebhookDispatcher:
     """Hears of each attempt: `delivered`, `failed`, or `dead`."""
     wake_event: asyncio.Event = field(default_factory=asyncio.Event)
     _schedule: Schedule = field(init=False)
+    _settling: "asyncio.Task[None] | None" = None
     _running: dict["asyncio.Task[None]", Delivery] = field(default_factory=dict)
     _finished: list[Delivery] = field(default_factory=list)
 
@@ -53,29 +54,29 @@ class WebhookDispatcher:
     async def once(self) -> bool:
         """Record what is finished and start what is due; the rest waits for the wake event."""
         await asyncio.sleep(GATHER_SECONDS if self._running else 0)
-        finished, capacity = self._finished, self._capacity()
-        if not finished and (capacity.total <= 0 or not await self._is_due()):
-            return False
-        self._finished = []
-        try:
-            claimed = await self._settle(finished, capacity)
-        except BaseException:
-            self._finished = finished + self._finished
-            raise
-        for webhook, one in claimed:
-            self._running[asyncio.create_task(self._attempt(webhook, one), name="webhook attempt")] = one
+        capacity = self._capacity()
+        if self._finished or (capacity.total > 0 and await self._is_due()):
+            self._settling = asyncio.create_task(self._settle(capacity), name="webhook settling")
+            await asyncio.shield(self._settling)
         return False
 
     async def _is_due(self) -> bool:
         return await self.kernel.readers.for_server(self.deliveries.is_due, self.kernel.clock())
 
-    async def _settle(self, finished: list[Delivery], capacity: DeliveryCapacity) -> list[tuple[Webhook, Delivery]]:
-        """Record attempts, and claim what is due as far as there is room."""
+    async def _settle(self, capacity: DeliveryCapacity) -> None:
+        """Record attempts, claim what is due as far as there is room, and start it."""
         lease = round((2 * self.kernel.settings.webhook_timeout + LEASE_MARGIN_SECONDS) * SECOND)
         settle = self.deliveries.settle_and_claim
-        return await self.kernel.committer.run_on_writer(
-            partial(settle, finished, self._decide, capacity, self.kernel.clock(), lease)
-        )
+        finished, self._finished = self._finished, []
+        try:
+            claimed = await self.kernel.committer.run_on_writer(
+                partial(settle, finished, self._decide, capacity, self.kernel.clock(), lease)
+            )
+        except BaseException:
+            self._finished = finished + self._finished
+            raise
+        for webhook, one in claimed:
+            self._running[asyncio.create_task(self._attempt(webhook, one), name="webhook attempt")] = one
 
     def _capacity(self) -> DeliveryCapacity:
         busy = Counter(one.webhook_key for one in self._running.values())
@@ -114,15 +115,17 @@ class WebhookDispatcher:
         return after
 
     async def abort(self) -> None:
-        """End attempts that run, and give their deliveries back, so that nobody has to wait for their leases."""
+        """End attempts that run or are being claimed, and give them back, so that nobody waits for their leases."""
+        if self._settling is not None:
+            await asyncio.wait([self._settling])
         running = dict(self._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        finished, broken = self._finished, [one for task, one in running.items() if task.cancelled()]
+        broken = [one for task, one in running.items() if task.cancelled()]
         try:
-            if finished:
-                await self._settle(finished, DeliveryCapacity(0, 0, {}))
+            if self._finished:
+                await self._settle(DeliveryCapacity(0, 0, {}))
             if broken:
                 await self.kernel.committer.run_on_writer(partial(self.deliveries.release, broken))
         except Refusal as refusal:

@@ -41,8 +41,9 @@ def event_types(changes: Sequence[Change], *, progressed: bool) -> list[WebhookE
     """Return the types of an entry's changes; progress precedes the end of the job, and is else the last."""
     found: list[WebhookEventType] = []
     for change in changes:
-        entered = change.to_state if change.to_state != change.from_state else None
-        event_type = _OF_CHANGE.get(change.type) or (_OF_STATE.get(entered) if entered else None)
+        if change.to_state == change.from_state:
+            continue
+        event_type = _OF_CHANGE.get(change.type) or (_OF_STATE.get(change.to_state) if change.to_state else None)
         if event_type is not None:
             found.append(event_type)
     if progressed:

@@ -4,7 +4,16 @@ from .base import Command
 from .callers import CancelJob, CreateJob, CreateJobs, DeleteJob, FindCreated, RetryJob, UpdateJob
 from .deletion import OnDeletion
 from .partial_commands import PartialResult
-from .reports import CompleteChunks, EndReports, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
+from .reports import (
+    CompleteChunks,
+    EndReports,
+    FailChunks,
+    Heartbeat,
+    LeaseAnswer,
+    LeaseStatus,
+    ReleaseChunks,
+    ReleaseUnheard,
+)
 from .runs import StepLease, StepOutcome
 from .upkeep import EndOverdue, ExpireLeases, LiftBackoffs, LiftSchedules, RemoveExpired
 from .workers import ClaimChunk, ClaimChunks, ClaimedChunk, ReportAndClaim
@@ -32,6 +41,7 @@ __all__ = [
     "OnDeletion",
     "PartialResult",
     "ReleaseChunks",
+    "ReleaseUnheard",
     "RemoveExpired",
     "ReportAndClaim",
     "RetryJob",

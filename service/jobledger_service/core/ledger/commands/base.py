@@ -77,6 +77,12 @@ def chunks_in(work: WorkingSet, job_key: str, *states: ChunkState) -> int:
     return 0 if job is None else sum(job.counts.of(state) for state in states)
 
 
+def deleted_rows(work: WorkingSet, job_key: str) -> int:
+    """Return about how many rows the deletion of a loaded job changes."""
+    job = work.find(job_key)
+    return 1 if job is None else 1 + job.counts.total + job.kept_attempts
+
+
 def ended_rows(work: WorkingSet, job_key: str) -> int:
     """Return about how many rows a failed attempt at a chunk may change: with FAIL_FAST it may stop all others."""
     job = work.find(job_key)

@@ -13,10 +13,10 @@ from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, Refusal, RequestIdReused, UniqueKeyTaken
 from jobledger_service.core.model.job import Inputs, job_id_of, job_key
-from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
+from jobledger_service.core.model.states import RETRYABLE, WAITING
 from jobledger_service.core.store.batch_rows import Request
 
-from .base import Command, chunks_in
+from .base import Command, chunks_in, deleted_rows
 from .deletion import ArtifactsResult, OnDeletion, with_artifacts
 from .partial_commands import PartialCommand, PartialResult
 
@@ -32,7 +32,7 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
     Raises RequestIdReused for other content; JobUnreadable.
     """
     known = work.family(RequestIds).find(keys[0]) if keys else None
-    if known is None:
+    if known is None or known.job_key is None:
         return None
     if known.fingerprint != fingerprint:
         raise RequestIdReused(request_id, job_id_of(known.job_key))
@@ -226,7 +226,7 @@ class _JobCommand(Command[str, bytes]):
 
 
 class RetryJob(_JobCommand, MsgStruct, frozen=True):
-    """Start another run; answers with the job."""
+    """Start another run, or retry chunks within the present one; answers with the job."""
 
     owner: str
     job_id: str
@@ -302,7 +302,7 @@ class DeleteJob(Command[ArtifactsResult, tuple[bytes | None, int]], MsgStruct, f
         return Needs(jobs=(job_key(self.owner, self.job_id),))
 
     def rows(self, work: WorkingSet) -> int:
-        return 1 + chunks_in(work, job_key(self.owner, self.job_id), *ChunkState)
+        return deleted_rows(work, job_key(self.owner, self.job_id))
 
     def decide(self, work: WorkingSet) -> ArtifactsResult:
         job = work.job(self.owner, self.job_id)

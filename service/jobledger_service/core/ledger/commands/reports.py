@@ -13,10 +13,11 @@ from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.change import Step
-from jobledger_service.core.model.chunk import Chunk, LeaseEnd
+from jobledger_service.core.model.chunk import AttemptOutcome, Chunk
 from jobledger_service.core.model.errors import InvalidField, JobUnreadable
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.job import Job, owner_of
 from jobledger_service.core.model.leases import Lease, ended_by, holds
+from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
 
@@ -65,12 +66,17 @@ class LeaseReports(
     by_service: bool = False
     received: int | None = None
     answered: tuple[LeaseAnswer, ...] = ()
+    served: Owners | None = None
+    """The owners of the chunks that it may report on, None for its own."""
 
     def needs(self) -> Needs:
-        """Return the chunks that belong to the owner."""
-        mine = f"{self.owner}/"
+        """Return the chunks that belong to the owners."""
         leases: list[Lease] = [item[0] for item in self.items]
-        return Needs(chunks=tuple((lease.job_key, lease.index) for lease in leases if lease.job_key.startswith(mine)))
+        return Needs(chunks=tuple((lease.job_key, lease.index) for lease in leases if self._serves(lease.job_key)))
+
+    def _serves(self, job_key: str) -> bool:
+        owner = owner_of(job_key)
+        return owner == self.owner if self.served is None else owner in self.served
 
     def decide(self, work: WorkingSet) -> list[LeaseAnswer] | PartialResult:
         """Apply the reports; a refusal of one refuses all, also those left to later commits."""
@@ -89,12 +95,12 @@ class LeaseReports(
         self.do(work, item)
 
     def _named(self, work: WorkingSet, lease: Lease) -> tuple[Job, Chunk] | None:
-        """Return the lease's job and chunk when both exist, belong to the owner, and are not another's service job.
+        """Return the lease's job and chunk when both exist, belong to the owners, and are not another's service job.
 
         An unreadable row counts as missing: its worker learns that it has lost the lease.
         """
         job = work.find(lease.job_key)
-        if job is None or job.spec.owner != self.owner or lease.index >= job.counts.total:
+        if job is None or not self._serves(job.key) or lease.index >= job.counts.total:
             return None
         if is_reserved(job.spec.kind) and not self.by_service:
             return None
@@ -105,7 +111,7 @@ class LeaseReports(
     def _is_held(self, work: WorkingSet, lease: Lease, job: Job, chunk: Chunk) -> bool:
         return holds(lease, job, chunk, work.now if self.received is None else self.received)
 
-    def _end(self, work: WorkingSet, lease: Lease, end: LeaseEnd, rule: Rule) -> LeaseAnswer:
+    def _end(self, work: WorkingSet, lease: Lease, outcome: AttemptOutcome, rule: Rule) -> LeaseAnswer:
         """End a lease by a rule. A repetition of the same end answers OK; any other is lost."""
         named = self._named(work, lease)
         if named is not None:
@@ -113,7 +119,7 @@ class LeaseReports(
                 step = rule(*named)
                 work.apply(step)
                 return LeaseAnswer(lease, LeaseStatus.OK, step.chunks[0])
-            if ended_by(lease, *named, end):
+            if ended_by(lease, *named, outcome):
                 return LeaseAnswer(lease, LeaseStatus.OK, named[1])
         return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
 
@@ -122,6 +128,8 @@ HeartbeatItem = tuple[Lease, rules.WorkReport]
 CompletionItem = tuple[Lease, rules.WorkReport, rules.Results]
 FailureItem = tuple[Lease, rules.WorkReport, rules.Failure, str]
 ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
+UnheardItem = tuple[Lease, int | None, rules.Release]
+"""The lease, and until when it was granted."""
 
 
 class Heartbeat(LeaseReports[HeartbeatItem], frozen=True, kw_only=True):
@@ -150,7 +158,7 @@ class CompleteChunks(LeaseReports[CompletionItem], frozen=True):
             work.family(OutputRows).declare(lease, results)
             return rules.complete(job, chunk, report, results, work.now)
 
-        return self._end(work, lease, LeaseEnd.COMPLETED, rule)
+        return self._end(work, lease, AttemptOutcome.COMPLETED, rule)
 
 
 class FailChunks(LeaseReports[FailureItem], frozen=True):
@@ -172,7 +180,7 @@ class FailChunks(LeaseReports[FailureItem], frozen=True):
             _check_stage(job, failure, field)
             return rules.fail(job, chunk, report, failure, work.chunks(job), work.now)
 
-        return self._end(work, lease, LeaseEnd.FAILED, rule)
+        return self._end(work, lease, AttemptOutcome.FAILED, rule)
 
 
 def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
@@ -187,7 +195,26 @@ class ReleaseChunks(LeaseReports[ReleaseItem], frozen=True):
     def do(self, work: WorkingSet, item: ReleaseItem) -> LeaseAnswer:
         lease, report, release = item
         return self._end(
-            work, lease, LeaseEnd.RELEASED, lambda job, chunk: rules.release(job, chunk, report, release, work.now)
+            work,
+            lease,
+            AttemptOutcome.RELEASED,
+            lambda job, chunk: rules.release(job, chunk, report, release, work.now),
+        )
+
+
+class ReleaseUnheard(LeaseReports[UnheardItem], frozen=True):
+    """Release chunks that no caller received; a lease that was extended since it was granted was heard of."""
+
+    def do(self, work: WorkingSet, item: UnheardItem) -> LeaseAnswer:
+        lease, granted_until, release = item
+        named = self._named(work, lease)
+        if named is None or named[1].lease_expire_time != granted_until:
+            return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
+        return self._end(
+            work,
+            lease,
+            AttemptOutcome.RELEASED,
+            lambda job, chunk: rules.release(job, chunk, rules.NOTHING_NEW, release, work.now),
         )
 
 

@@ -14,9 +14,9 @@ from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.change import SERVICE_ACTOR
 from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.errors import JobUnreadable
-from jobledger_service.core.model.states import UNFINISHED, WAITING, ChunkState
+from jobledger_service.core.model.states import UNFINISHED, WAITING
 
-from .base import ServiceCommand, chunks_in, ended_rows
+from .base import ServiceCommand, chunks_in, deleted_rows, ended_rows
 from .partial_commands import PartialCommand
 
 Item = TypeVar("Item")
@@ -127,7 +127,7 @@ class RemoveExpired(_Upkeep[str], MsgStruct, frozen=True):
         return Needs(jobs=tuple(self.items))
 
     def rows_of(self, work: WorkingSet, item: str) -> int:
-        return 1 + chunks_in(work, item, *ChunkState)
+        return deleted_rows(work, item)
 
     def _one(self, work: WorkingSet, item: str) -> None:
         job = work.find(item)

@@ -1,23 +1,32 @@
 """The commands that grant leases."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.ledger.core_families import RequestIds, claim_key
 from jobledger_service.core.ledger.picking import ClaimQuery
-from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.row_families import Needs, RowFamily
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
+from jobledger_service.core.model.change import Step
 from jobledger_service.core.model.chunk import Chunk, ChunkKey
-from jobledger_service.core.model.errors import ChunkNotClaimable, JobUnreadable
+from jobledger_service.core.model.errors import ChunkNotClaimable, ChunkNotFound, JobUnreadable
 from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.leases import Lease, holds, lease_of
+from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.service_kinds import is_reserved
+from jobledger_service.core.store.batch_rows import Request
 
 from .base import Command
 from .partial_commands import PartialResult
 from .reports import EndReports, LeaseAnswer
+
+LOOKS_PER_ROW: Final = 10
+"""How many owners and kinds are looked at for work at the cost of one changed row: 1 µs each on SQLite."""
 
 
 class ClaimedChunk(MsgStruct, frozen=True):
@@ -50,24 +59,52 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
     limit: int
     by: rules.Claim
     job_keys: tuple[str, ...] = ()
+    served: Owners | None = None
+    """The owners whose chunks it may lease, None for its own."""
+    request_id: str = ""
+    """With it, a repeated claim is answered with the leases of the first that are still held."""
 
     @property
     def query(self) -> ClaimQuery:
         """The chunks that it may lease."""
-        return ClaimQuery(self.owner, self.kinds, self.limit, self.job_keys)
+        return ClaimQuery(self.owner, self.kinds, self.limit, self.job_keys, self.served)
 
     @property
     def weight(self) -> int:
-        return self.limit
+        looked_at = len(self.served.names) * len(self.kinds) if self.served else 0
+        return self.limit + looked_at // LOOKS_PER_ROW
+
+    @property
+    def rows_needed(self) -> Mapping[type[RowFamily], Sequence[str]]:
+        """The keys of the rows that it needs, beside those of chunks."""
+        return {RequestIds: (claim_key(self.owner, self.request_id),)} if self.request_id else {}
 
     def needs(self) -> Needs:
-        return Needs(claim_query=self.query)
+        return Needs(claim_query=self.query, starts=True, rows=self.rows_needed)
 
     def decide(self, work: WorkingSet) -> list[ChunkKey] | None:
         picked = work.picked(self.query)
+        if self.request_id and (held := self._held_before(work)):
+            return held
         taken = [*self._taken(work, picked.chunks)]
+        if self.request_id and taken:
+            leases = tuple(lease_of(work.last(key), work.chunk(work.last(key), index)) for key, index in taken)
+            work.family(RequestIds).record(claim_key(self.owner, self.request_id), Request(leases=leases))
         missed = picked.contended or len(taken) < len(picked.chunks)
         return None if missed and not taken else taken
+
+    def _held_before(self, work: WorkingSet) -> list[ChunkKey]:
+        """Extend the leases that this request was granted before, and return their chunks."""
+        known = work.family(RequestIds).find(claim_key(self.owner, self.request_id))
+        held = []
+        for lease in known.leases if known else ():
+            job = work.find(lease.job_key)
+            with suppress(JobUnreadable, ChunkNotFound):
+                if job is not None and holds(lease, job, chunk := work.chunk(job, lease.index), work.now):
+                    work.apply(rules.heartbeat(job, chunk, rules.NOTHING_NEW, self.by.lease_duration, work.now))
+                    work.mark_claimed((job.key, chunk.index))
+                    held.append((job.key, chunk.index))
+        return held
 
     def _taken(self, work: WorkingSet, chunks: Iterable[ChunkKey]) -> Iterator[ChunkKey]:
         """Lease these chunks until the event of a job would become too large; the first is always leased."""
@@ -90,6 +127,11 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
     """Lease a found chunk, unless an earlier command leased or stopped it, or deleted its job."""
     job = work.find(key[0])
     if job is None:
+        return False
+    kept = work.starting(job)
+    if kept is not job:
+        if work.has_room_for(job.counts.pending):
+            work.apply(Step(kept))
         return False
     try:
         work.apply(rules.claim(job, work.chunk(job, key[1]), by, work.now))
@@ -121,7 +163,7 @@ class ReportAndClaim(
         return self.report.rows(work) + self.claim.weight
 
     def needs(self) -> Needs:
-        return replace(self.report.needs(), claim_query=self.claim.query)
+        return replace(self.report.needs(), claim_query=self.claim.query, starts=True, rows=self.claim.rows_needed)
 
     def decide(self, work: WorkingSet) -> tuple[list[LeaseAnswer], list[ChunkKey]] | PartialResult:
         answers = self.report.decide(work)
@@ -148,7 +190,7 @@ class ClaimChunk(Command[ChunkKey, ClaimedChunk], MsgStruct, frozen=True):
         return job_key(self.owner, self.job_id), self.index
 
     def needs(self) -> Needs:
-        return Needs(jobs=(self._key()[0],), chunks=(self._key(),))
+        return Needs(jobs=(self._key()[0],), chunks=(self._key(),), starts=True)
 
     def decide(self, work: WorkingSet) -> ChunkKey:
         job = work.job(self.owner, self.job_id)
@@ -159,7 +201,7 @@ class ClaimChunk(Command[ChunkKey, ClaimedChunk], MsgStruct, frozen=True):
         if held and holds(lease_of(job, chunk), job, chunk, work.now):
             work.mark_claimed(self._key())
         else:
-            work.apply(rules.claim(job, chunk, self.by, work.now))
+            work.apply(rules.claim(work.starting(job), chunk, self.by, work.now))
         return self._key()
 
     def answer(self, decided: ChunkKey, work: WorkingSet) -> ClaimedChunk:

@@ -132,9 +132,9 @@ class LiveFeed:
         self._stops.check_all()
         self._ring.reset_to(trimmed)
 
-    def subscribe_to_stops(self, owner: str, kinds: frozenset[str]) -> StopSubscription:
-        """Follow the stops of an owner's jobs of these kinds, of all when empty, from now on."""
-        subscription = StopSubscription(owner, kinds, self._closing, unsubscribe=self._stops.remove)
+    def subscribe_to_stops(self, owners: Sequence[str], kinds: frozenset[str]) -> StopSubscription:
+        """Follow the stops of these owners' jobs of these kinds, of all when empty, from now on."""
+        subscription = StopSubscription(owners, kinds, self._closing, unsubscribe=self._stops.remove)
         self._stops.add(subscription)
         return subscription
 

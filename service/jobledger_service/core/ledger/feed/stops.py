@@ -8,6 +8,7 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.job import job_id_of, owner_of
+from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.entry import Entry
 
@@ -32,7 +33,7 @@ class Stops(MsgStruct, frozen=True):
 
 
 class StopSubscription:
-    """Follows the jobs of one owner, of some kinds or of all. Used by one task, on the event loop.
+    """Follows the jobs of some owners, or of ALL_OWNERS, of some kinds or of all. Used by one task, on the event loop.
 
     It begins with "check all": what happened before is not reported. A stream that lags needs no history either.
     It ends when `closing` is set.
@@ -40,12 +41,12 @@ class StopSubscription:
 
     def __init__(
         self,
-        owner: str,
+        owners: Sequence[str],
         kinds: frozenset[str],
         closing: asyncio.Event,
         unsubscribe: "Callable[[StopSubscription], None]",
     ) -> None:
-        self.owner = owner
+        self.owners = owners
         self.kinds = kinds or frozenset({ANY_KIND})
         self._closing = closing
         self._unsubscribe = unsubscribe
@@ -103,32 +104,35 @@ class StopSubscribers:
         return self._count
 
     def __iter__(self) -> Iterator[StopSubscription]:
-        for by_kind in self._of_owner.values():
-            yield from _all_of(by_kind)
+        yield from {one for by_kind in self._of_owner.values() for one in _all_of(by_kind)}
 
     def add(self, subscription: StopSubscription) -> None:
         """Add a stream."""
         self._count += 1
-        by_kind = self._of_owner.setdefault(subscription.owner, {})
-        for kind in subscription.kinds:
-            by_kind.setdefault(kind, set()).add(subscription)
+        for owner in subscription.owners:
+            by_kind = self._of_owner.setdefault(owner, {})
+            for kind in subscription.kinds:
+                by_kind.setdefault(kind, set()).add(subscription)
 
     def remove(self, subscription: StopSubscription) -> None:
         """Remove a stream."""
         self._count -= 1
-        by_kind = self._of_owner[subscription.owner]
-        for kind in subscription.kinds:
-            by_kind[kind].remove(subscription)
-            if not by_kind[kind]:
-                del by_kind[kind]
-        if not by_kind:
-            del self._of_owner[subscription.owner]
+        for owner in subscription.owners:
+            by_kind = self._of_owner[owner]
+            for kind in subscription.kinds:
+                by_kind[kind].remove(subscription)
+                if not by_kind[kind]:
+                    del by_kind[kind]
+            if not by_kind:
+                del self._of_owner[owner]
 
     def publish(self, entry: Entry) -> None:
         """Notify the streams of an entry that ends leases, or requests their end."""
-        by_kind = self._of_owner.get(owner_of(entry.job_key))
-        if by_kind is None:
-            return
+        for owner in (owner_of(entry.job_key), ALL_OWNERS):
+            if (by_kind := self._of_owner.get(owner)) is not None:
+                self._publish(entry, by_kind)
+
+    def _publish(self, entry: Entry, by_kind: dict[str, set[StopSubscription]]) -> None:
         if not entry.is_readable:
             for one in _all_of(by_kind):
                 self._counts.wakeups += 1

@@ -1,6 +1,6 @@
 """Keys, and what was called with them."""
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, Table, Text, literal_column
 
 from .schema import Key, metadata
 
@@ -17,12 +17,32 @@ api_keys = Table(
     Column("revoke_time", BigInteger),
     Column("last_used_time", BigInteger),
     Column("request_key", Key),
+    Column("served_owners", Text, nullable=False),
+    Column("all_owners", Boolean, nullable=False),
     Column("change", BigInteger, nullable=False),
 )
 Index("api_keys_by_change", api_keys.c.change, unique=True)
 Index("api_keys_by_digest", api_keys.c.digest, unique=True)
 Index("api_keys_by_request", api_keys.c.request_key, unique=True)
 Index("api_keys_by_time", api_keys.c.create_time, api_keys.c.key_id)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("owner", Key, primary_key=True),
+    Column("worker", Key, primary_key=True),
+    Column("kinds", Text, nullable=False),
+    Column("served", Text, nullable=False),
+    Column("first_seen_time", BigInteger, nullable=False),
+    Column("last_seen_time", BigInteger, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""By the owner of the key. `served` has the owners for whom a worker claims, each between spaces; empty for its own."""
+of_fleets = workers.c.served != literal_column("''")
+Index("workers_of_fleets", workers.c.owner, workers.c.worker, sqlite_where=of_fleets, postgresql_where=of_fleets)
+Index("workers_by_time", workers.c.last_seen_time)
 
 usage = Table(
     "usage",

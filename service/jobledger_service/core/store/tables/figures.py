@@ -3,6 +3,7 @@
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, and_, literal_column, or_
 
 from jobledger_service.core.model.holds import HoldReason
+from jobledger_service.core.model.service_kinds import ALL_KINDS
 
 from .schema import Key, metadata
 
@@ -18,6 +19,9 @@ counts = Table(
     *(Column(f"chunks_{reason.name.lower()}", BigInteger, nullable=False) for reason in HoldReason),
     sqlite_with_rowid=False,
 )
+counts_of_all = counts.c.kind == literal_column(f"'{ALL_KINDS}'")
+"""The counts that are summed over owners: their number does not grow with the kinds."""
+Index("counts_of_all", counts.c.owner, sqlite_where=counts_of_all, postgresql_where=counts_of_all)
 
 rollups = Table(
     "rollups",
@@ -54,8 +58,10 @@ limits = Table(
     Column("max_running", Integer),
     Column("running", BigInteger, nullable=False),
     Column("waiting", BigInteger, nullable=False),
-    Column("by_job", Boolean, nullable=False),
-    Column("set_time", BigInteger, nullable=False),
+    # Whether the number is the row's own; else it is a copy of that of the limit for each value of the label.
+    Column("is_set", Boolean, nullable=False),
+    # The last row that got the number of a limit for each value; empty before the first, NULL after the last.
+    Column("values_through", Key),
 )
 
 # As for jobs: a query has to say the same, with the same literals.
@@ -64,7 +70,18 @@ slots_free = and_(
     or_(limits.c.max_running.is_(None), limits.c.running < limits.c.max_running),
 )
 """A slot for which jobs wait."""
-limits_removable = or_(limits.c.by_job, limits.c.max_running.is_(None))
-"""What no operator set, or set aside: it goes when nothing uses it."""
+limits_paused = limits.c.max_running == literal_column("0")
+"""What lets no job begin."""
+limits_spreading = limits.c.values_through.is_not(None)
+"""A limit for each value of a label whose values have yet to get its number."""
+limits_unused = and_(
+    ~limits.c.is_set,
+    limits.c.running == literal_column("0"),
+    limits.c.waiting == literal_column("0"),
+    limits.c.values_through.is_(None),
+)
+"""What has no number of its own and counts no job: it goes."""
 Index("limits_free", limits.c.limit_key, sqlite_where=slots_free, postgresql_where=slots_free)
-Index("limits_removable", limits.c.set_time, sqlite_where=limits_removable, postgresql_where=limits_removable)
+Index("limits_paused", limits.c.limit_key, sqlite_where=limits_paused, postgresql_where=limits_paused)
+Index("limits_spreading", limits.c.limit_key, sqlite_where=limits_spreading, postgresql_where=limits_spreading)
+Index("limits_unused", limits.c.limit_key, sqlite_where=limits_unused, postgresql_where=limits_unused)

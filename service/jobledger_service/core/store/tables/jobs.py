@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     ForeignKey,
     Identity,
     Index,
@@ -18,7 +19,7 @@ from sqlalchemy import (
 )
 
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS
+from jobledger_service.core.model.fields import ATTEMPT_FIELDS, CHUNK_FIELDS, JOB_FIELDS
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
@@ -116,9 +117,11 @@ Index(
     postgresql_where=waiting,
 )
 Index("chunks_leased", chunks.c.lease_expire_time, sqlite_where=leased, postgresql_where=leased)
+Index("chunks_of_workers", chunks.c.worker, chunks.c.owner, sqlite_where=leased, postgresql_where=leased)
 Index("chunks_delayed", chunks.c.not_before, sqlite_where=delayed, postgresql_where=delayed)
 
-of_service = waiting & chunks.c.kind.in_([literal_column(f"'{kind}'") for kind in SERVICE_KINDS])
+_service_kinds: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
+of_service = waiting & chunks.c.kind.in_(_service_kinds)
 Index(
     "chunks_of_service",
     chunks.c.owner,
@@ -126,6 +129,39 @@ Index(
     chunks.c.create_time,
     sqlite_where=of_service,
     postgresql_where=of_service,
+)
+
+has_task = chunks.c.task_id != literal_column("''")
+Index(
+    "chunks_by_task",
+    chunks.c.owner,
+    chunks.c.task_id,
+    chunks.c.job_key,
+    sqlite_where=has_task,
+    postgresql_where=has_task,
+)
+
+attempts = Table("attempts", metadata, *columns_of(Chunk, ATTEMPT_FIELDS), sqlite_with_rowid=False)
+"""Attempts at chunks that were followed by others: the chunks as they left them."""
+
+Index("attempts_by_time", attempts.c.job_key, attempts.c.attempt_end_time)
+had_task = attempts.c.task_id != literal_column("''")
+Index(
+    "attempts_by_task",
+    attempts.c.task_id,
+    attempts.c.job_key,
+    sqlite_where=had_task,
+    postgresql_where=had_task,
+)
+
+of_workers = waiting & chunks.c.kind.not_in(_service_kinds)
+Index(
+    "chunks_of_owners",
+    chunks.c.kind,
+    chunks.c.priority,
+    chunks.c.owner,
+    sqlite_where=of_workers,
+    postgresql_where=of_workers,
 )
 
 runs = Table(

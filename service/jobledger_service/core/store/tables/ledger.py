@@ -113,9 +113,12 @@ requests = Table(
     "requests",
     metadata,
     Column("request_key", Key, primary_key=True),
-    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False),
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE")),
     Column("fingerprint", LargeBinary, nullable=False),
-    Column("create_time", BigInteger, nullable=False),
+    Column("leases", LargeBinary, nullable=False),
+    Column("expire_time", BigInteger, nullable=False),
 )
-Index("requests_by_job", requests.c.job_key)
-Index("requests_by_time", requests.c.create_time)
+"""A request for a job has the job, a claim its leases."""
+_of_jobs = requests.c.job_key.is_not(None)
+Index("requests_by_job", requests.c.job_key, sqlite_where=_of_jobs, postgresql_where=_of_jobs)
+Index("requests_by_time", requests.c.expire_time)

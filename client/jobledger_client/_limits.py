@@ -1,0 +1,96 @@
+"""Concurrency limits as values."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from jobledger.v1 import limit_scope_pb2, limit_service_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class LimitScope:
+    """What a limit is over; `for_kind`, `for_label` and `for_each` make one.
+
+    A kind; one value of a label; or each value of a label by itself, when `value` is None.
+    """
+
+    kind: str = ""
+    label: str = ""
+    value: str | None = None
+
+    def __str__(self) -> str:
+        if self.kind:
+            return f"kind {self.kind}"
+        return f"each {self.label}" if self.value is None else f"label {self.label}={self.value}"
+
+
+ScopeLike: TypeAlias = LimitScope | limit_scope_pb2.LimitScope
+
+
+def for_kind(kind: str) -> LimitScope:
+    """Return the scope of all jobs of a kind."""
+    return LimitScope(kind=kind)
+
+
+def for_label(name: str, value: str) -> LimitScope:
+    """Return the scope of the jobs with one value of a label that they name in `limited_labels`."""
+    return LimitScope(label=name, value=value)
+
+
+def for_each(label: str) -> LimitScope:
+    """Return the scope of each value of a label by itself, as far as the value has no limit of its own."""
+    return LimitScope(label=label)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `max_running` jobs of a scope hold a slot, `running` do, and `waiting` jobs wait for one.
+
+    0 pauses the scope. `inherited` is True for a value of a label that follows the limit for each value.
+    """
+
+    scope: LimitScope
+    max_running: int
+    running: int = 0
+    waiting: int = 0
+    inherited: bool = False
+
+
+def scope(message: limit_scope_pb2.LimitScope) -> LimitScope:
+    """Return the scope of a message, such as that of a job's hold."""
+    if message.HasField("label"):
+        return for_label(message.label.name, message.label.value)
+    return LimitScope(kind=message.kind, label=message.each_value_of_label)
+
+
+def scope_message(value: ScopeLike) -> limit_scope_pb2.LimitScope:
+    """Return the message of a scope."""
+    if isinstance(value, limit_scope_pb2.LimitScope):
+        return value
+    if value.value is not None:
+        label = limit_scope_pb2.LimitScope.Label(name=value.label, value=value.value)
+        return limit_scope_pb2.LimitScope(label=label)
+    if value.kind:
+        return limit_scope_pb2.LimitScope(kind=value.kind)
+    return limit_scope_pb2.LimitScope(each_value_of_label=value.label)
+
+
+def limit(message: limit_service_pb2.Limit) -> Limit:
+    """Return the limit of a message."""
+    return Limit(
+        scope=scope(message.scope),
+        max_running=message.max_running,
+        running=message.running,
+        waiting=message.waiting,
+        inherited=message.inherited,
+    )
+
+
+def limit_message(value: Limit) -> limit_service_pb2.Limit:
+    """Return the message of a limit."""
+    return limit_service_pb2.Limit(
+        scope=scope_message(value.scope),
+        max_running=value.max_running,
+        running=value.running,
+        waiting=value.waiting,
+        inherited=value.inherited,
+    )

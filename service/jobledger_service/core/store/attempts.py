@@ -1,0 +1,173 @@
+"""Attempts at chunks: the latest is read from its chunk, and earlier ones from a table of their own."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
+
+from jobledger_service.core.model.attempts import LAST_ATTEMPTS, Attempt, error_of, max_kept_attempts
+from jobledger_service.core.model.chunk import AttemptOutcome, Chunk
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.states import ChunkState
+
+from .cells import Row
+from .chunk_rows import read_current
+from .dialects import Dialect
+from .reads import AttemptPlace, AttemptsRead, AttemptsWanted
+from .tables import attempts, chunks, had_task, has_task, jobs
+from .unreadable_rows import UnreadableRows
+
+_NAMES: Final = ("chunk_index", "attempt_number", "outcome", "task_id", "attempt_end_time", "current")
+_ORDER: Final[list[ColumnElement[Any]]] = [literal_column("chunk_index"), literal_column("attempt_number")]
+_ROW_BYTES: Final = 100
+"""Bytes of an attempt in a reply, beside its body and its task's id."""
+
+
+def let_go(job: Job, chunk: Chunk) -> Iterator[Row]:
+    """Yield the key of the attempt that is not kept any longer when this one of the same chunk is."""
+    number = chunk.attempt_number - max_kept_attempts(job.counts.total)
+    if number > 0:
+        yield {"job_key": chunk.job_key, "chunk_index": chunk.index, "attempt_number": number}
+
+
+def has_had_task() -> ColumnElement[bool]:
+    """Return the condition that a chunk of a job has, or had, the task of the parameter `task_id`."""
+    named = bindparam("task_id", type_=Text)
+    # Nothing is selected but what the indexes have: SQLite would else go through the chunks of each job.
+    now = select(chunks.c.job_key).where(
+        has_task, chunks.c.owner == jobs.c.owner, chunks.c.task_id == named, chunks.c.job_key == jobs.c.job_key
+    )
+    before = select(attempts.c.job_key).where(
+        had_task, attempts.c.task_id == named, attempts.c.job_key == jobs.c.job_key
+    )
+    return or_(now.correlate(jobs).exists(), before.correlate(jobs).exists())
+
+
+def jobs_of_task(connection: Connection, owner: str, task_id: str, limit: int) -> list[str]:
+    """Return the keys of the owner's jobs that have or had a task; one may be there several times."""
+    values = {"owner": owner, "task_id": task_id, "first": f"{owner}/", "last": f"{owner}0", "most": limit}
+    return [key for arm in _OF_TASK for key in connection.execute(arm, values).scalars()]
+
+
+_OF_TASK: Final = (
+    select(chunks.c.job_key)
+    .where(has_task, chunks.c.owner == bindparam("owner"), chunks.c.task_id == bindparam("task_id", type_=Text))
+    .limit(bindparam("most", type_=Integer)),
+    # The character after the slash, with which keys of this owner begin, is 0.
+    select(attempts.c.job_key)
+    .where(
+        had_task,
+        attempts.c.task_id == bindparam("task_id", type_=Text),
+        attempts.c.job_key > bindparam("first", type_=Text),
+        attempts.c.job_key < bindparam("last", type_=Text),
+    )
+    .limit(bindparam("most", type_=Integer)),
+)
+
+
+class AttemptReads:
+    """Reads attempts; one that cannot be read is set aside."""
+
+    def __init__(self, dialect: Dialect, unreadable: UnreadableRows) -> None:
+        self._unreadable = unreadable
+        of_chunks = or_(chunks.c.state == ChunkState.PROCESSING.value, chunks.c.outcome.is_not(None))
+        self._pages = {
+            (of_chunk, of_task): _page(
+                dialect,
+                _arm(chunks, of_chunks, of_chunk=of_chunk, of_task=of_task),
+                _arm(attempts, of_chunk=of_chunk, of_task=of_task),
+            )
+            for of_chunk in (False, True)
+            for of_task in (False, True)
+        }
+        self._last = (
+            select(*_columns(attempts))
+            .where(attempts.c.job_key == bindparam("key"))
+            .order_by(attempts.c.attempt_end_time.desc())
+            .limit(LAST_ATTEMPTS)
+        )
+
+    def page(self, connection: Connection, wanted: AttemptsWanted, room: int) -> AttemptsRead:
+        """Return the attempts after a place, as many as fit into `room` bytes: at least one, if there is one."""
+        values = {
+            "key": wanted.job_key,
+            "index": wanted.chunk_index,
+            "task_id": wanted.task_id,
+            "after_index": wanted.after.chunk_index,
+            "after_number": wanted.after.number,
+            "most": wanted.limit + 1,
+            "skip": 0,
+            "room": room,
+        }
+        rows = connection.execute(self._pages[wanted.chunk_index is not None, bool(wanted.task_id)], values).all()
+        shown = rows[: wanted.limit]
+        bad: set[tuple[str, int]] = set()
+        found = self._read(wanted.job_key, [row[:-2] for row in shown], bad)
+        last = AttemptPlace(*shown[-1][:2]) if shown else wanted.after
+        more = bool(rows) and rows[0].found > len(shown)
+        return AttemptsRead(found, last, more, sorted(index for _, index in bad))
+
+    def last(self, connection: Connection, job_key: str) -> list[Attempt]:
+        """Return the earlier attempts at a job's chunks that ended last."""
+        return self._read(job_key, connection.execute(self._last, {"key": job_key}).all(), set())
+
+    def _read(self, job_key: str, rows: Sequence[Sequence[Any]], bad: set[tuple[str, int]]) -> list[Attempt]:
+        read = (self._unreadable.read("attempt", _attempt, row, (job_key, row[0]), bad) for row in rows)
+        return [attempt for attempt in read if attempt is not None]
+
+
+def _columns(table: FromClause) -> list[ColumnElement[Any]]:
+    return [table.c[name] for name in _NAMES]
+
+
+def _arm(table: FromClause, *conditions: ColumnElement[bool], of_chunk: bool, of_task: bool) -> Select[Any]:
+    """Return the attempts of a job that are in a table, after a place."""
+    place = tuple_(table.c.chunk_index, table.c.attempt_number)
+    after = tuple_(bindparam("after_index", type_=BigInteger), bindparam("after_number", type_=BigInteger))
+    arm = select(*_columns(table)).where(table.c.job_key == bindparam("key"), place > after, *conditions)
+    if of_chunk:
+        arm = arm.where(table.c.chunk_index == bindparam("index", type_=BigInteger))
+    return arm.where(table.c.task_id == bindparam("task_id", type_=Text)) if of_task else arm
+
+
+def _page(dialect: Dialect, *arms: Select[Any]) -> Select[Any]:
+    """Return the first `most` attempts of some arms, in order, up to the one that fills `room` bytes.
+
+    The last two columns of each row are the bytes before it, and the number of all attempts that were found.
+    """
+    merged = union_all(*(dialect.merged_walk(arm, _ORDER) for arm in arms))
+    one = merged.order_by(*_ORDER).limit(bindparam("most", type_=Integer)).subquery()
+    size = func.length(one.c.current) + 4 * func.length(one.c.task_id) + _ROW_BYTES
+    order = (one.c.chunk_index, one.c.attempt_number)
+    measured = select(
+        one,
+        (func.sum(size).over(order_by=order) - size).label("bytes_before"),
+        func.count().over().label("found"),
+    ).subquery()
+    return (
+        select(measured)
+        .where(measured.c.bytes_before < bindparam("room", type_=BigInteger))
+        .order_by(measured.c.chunk_index, measured.c.attempt_number)
+    )
+
+
+def _attempt(row: Sequence[Any]) -> Attempt:
+    index, number, ended, task_id, end_time, current = row
+    outcome, kept = None if ended is None else AttemptOutcome(ended), read_current(current)
+    error = error_of(outcome, kept.error)
+    return Attempt(index, number, kept.worker, task_id, kept.start_time, end_time, outcome, error)

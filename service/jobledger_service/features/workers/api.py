@@ -1,0 +1,52 @@
+"""ListWorkers, a method of WorkerService."""
+
+from dataclasses import dataclass
+from typing import Final, cast
+
+from jobledger.v1 import worker_service_pb2 as api
+
+from jobledger_service.core.api import convert
+from jobledger_service.core.api.list_requests import checked_page_size
+from jobledger_service.core.api.services import WORKER_SERVICE
+from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.ledger.paging import request_mark
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
+
+from .store import Place, SqlWorkerStore, StoredWorker
+
+METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ),)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCalls:
+    """The method of WorkerService about workers."""
+
+    kernel: Kernel
+    store: SqlWorkerStore
+
+    async def ListWorkers(self, request: api.ListWorkersRequest, caller: Caller) -> api.ListWorkersResponse:
+        limit = checked_page_size(request.page_size, default=100, max_size=500)
+        tokens, mark = self.kernel.tokens, request_mark("workers", caller.owner)
+        after = cast("Place | None", tokens.parse(request.page_token, mark, bool, str, str))
+        read = self.kernel.readers.for_owner
+        page, last = await read(caller.owner, self.store.page, caller.owner, after, limit)
+        token = "" if last is None else tokens.encode(mark, *last)
+        return api.ListWorkersResponse(
+            workers=[_worker(one, held, caller.owner) for one, held in page], next_page_token=token
+        )
+
+
+def _worker(one: StoredWorker, held: int, owner: str) -> api.Worker:
+    """Return a worker as an owner may see it: of another owner's key, he sees that it claims for him."""
+    owners = [owner] if one.owners is None or one.owner != owner else sorted(one.owners.names)
+    return api.Worker(
+        worker=one.worker,
+        kinds=one.kinds,
+        owners=owners,
+        first_seen_time=convert.timestamp(one.first_seen_time),
+        last_seen_time=convert.timestamp(one.last_seen_time),
+        chunks=held,
+        version=one.version,
+        host=one.host,
+    )

@@ -1,0 +1,280 @@
+"""Workers that serve many owners: they claim in turn, reach nothing else, and nobody stops them by flooding."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from grpc import StatusCode
+from jobledger.v1.admin_service_pb2 import (
+    CreateApiKeyRequest,
+    ListApiKeysRequest,
+    RevokeApiKeyRequest,
+    RotateApiKeyRequest,
+)
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import GetJobRequest, ListJobsRequest
+from jobledger.v1.worker_service_pb2 import ClaimChunkRequest, ClaimChunksRequest, ClaimedChunk, WatchLeasesRequest
+
+from tests.access.conftest import As, Keyed
+from tests.support.api import fresh_kind
+from tests.support.bounds import BOUND
+from tests.support.errors import invalid, refused
+from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
+from tests.support.states import CANCEL_REQUESTED, COMPLETED, LEASE_LOST, OK
+
+ALICE, BOB, CAROL = OWNERS = "alice-of-fleets", "bob-of-fleets", "carol-of-fleets"
+
+
+@pytest.fixture
+def kind() -> str:
+    return fresh_kind()
+
+
+@pytest.fixture
+async def tenants(admin: KeyedApi, as_holder: As) -> dict[str, KeyedApi]:
+    """Return the API of a caller and worker of each owner."""
+    return {owner: as_holder(admin, (await admin.make(CALLER, WORKER, owner=owner)).token) for owner in OWNERS}
+
+
+@pytest.fixture
+async def fleet(admin: KeyedApi, as_holder: As) -> KeyedApi:
+    """Return the API of a worker that serves all owners."""
+    return as_holder(admin, (await admin.make(WORKER, owner="fleet", all_owners=True)).token)
+
+
+async def serving(admin: KeyedApi, as_holder: As, *owners: str) -> KeyedApi:
+    return as_holder(admin, (await admin.make(WORKER, owner="fleet", served_owners=owners)).token)
+
+
+def owners_of(claimed: list[ClaimedChunk]) -> list[str]:
+    return [one.owner for one in claimed]
+
+
+async def jobs(tenants: dict[str, KeyedApi], kind: str, chunks: dict[str, int], **fields: object) -> dict[str, Job]:
+    return {
+        owner: await tenants[owner].create(kind, item_count=count, chunk_size=1, **fields)
+        for owner, count in chunks.items()
+    }
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_owners_take_turns_whatever_they_have_waiting(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str, named: bool
+):
+    await jobs(tenants, kind, {ALICE: 300, BOB: 3, CAROL: 2})
+    worker = await serving(admin, as_holder, *OWNERS) if named else fleet
+    single = [owners_of(await worker.claim(kind))[0] for _ in range(3)]
+    assert Counter(single) == dict.fromkeys(OWNERS, 1)
+    assert Counter(owners_of(await worker.claim(kind, 3))) == dict.fromkeys(OWNERS, 1)
+    assert Counter(owners_of(await worker.claim(kind, 10))) == {ALICE: 9, BOB: 1}
+    assert owners_of(await worker.claim(kind, 10)) == [ALICE] * 10
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_the_more_urgent_come_first_over_all_owners(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str, named: bool
+):
+    await jobs(tenants, kind, {ALICE: 3, BOB: 1}, priority=4)
+    await jobs(tenants, kind, {CAROL: 4}, priority=9)
+    await jobs(tenants, kind, {BOB: 1}, priority=10)
+    worker = await serving(admin, as_holder, *OWNERS) if named else fleet
+    claimed = owners_of(await worker.claim(kind, 7))
+    assert claimed[:5] == [BOB, *[CAROL] * 4]
+    assert Counter(claimed[5:]) == {ALICE: 1, BOB: 1}
+    assert owners_of(await worker.claim(kind, 7)) == [ALICE] * 2
+
+
+async def test_every_owner_has_a_turn_also_when_there_are_more_than_one_batch_looks_at(
+    admin: KeyedApi, as_holder: As, fleet: KeyedApi, kind: str
+):
+    names = [f"many-{number:02}" for number in range(40)]
+    for name in names:
+        tenant = as_holder(admin, (await admin.make(CALLER, owner=name)).token)
+        await tenant.create(kind, item_count=5, chunk_size=1)
+    seen = Counter[str]()
+    for _ in range(2):
+        for count in (1, 9, 30):
+            claimed = owners_of(await fleet.claim(kind, count))
+            assert len(claimed) == count
+            seen.update(claimed)
+        assert max(seen.values()) - min(seen.values()) <= 1
+    assert sorted(seen) == names
+    assert set(seen.values()) == {2}
+
+
+async def test_a_fleet_works_the_chunks_of_its_owners_to_their_end(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], kind: str
+):
+    made = await jobs(tenants, kind, {ALICE: 1, BOB: 1, CAROL: 1})
+    worker = await serving(admin, as_holder, ALICE, BOB)
+    claimed = await worker.claim(kind, 10)
+    assert sorted(owners_of(claimed)) == [ALICE, BOB]
+    assert {one.job_id for one in claimed} == {made[ALICE].job_id, made[BOB].job_id}
+    for one in claimed:
+        assert (await worker.report(one, percent=50)).status == OK
+    of_alice, of_bob = sorted(claimed, key=lambda one: one.owner)
+    assert [result.status for result in await worker.release(of_bob)] == [OK]
+    assert [result.status for result in await worker.complete(of_alice)] == [OK]
+    assert (await tenants[ALICE].get(made[ALICE].job_id)).state == COMPLETED
+    [again] = await worker.claim(kind, 10)
+    assert again.owner == BOB
+    assert [result.status for result in await worker.fail(again, not_retryable=True)] == [OK]
+    [theirs] = await tenants[CAROL].claim(kind)
+    assert (await worker.report(theirs)).status == LEASE_LOST
+    for ended in await worker.complete(theirs), await worker.fail(theirs), await worker.release(theirs):
+        assert [result.status for result in ended] == [LEASE_LOST]
+    assert [result.status for result in await tenants[CAROL].complete(theirs)] == [OK]
+    assert [result.status for result in await tenants[ALICE].complete(of_alice)] == [OK], "it is its owner's chunk"
+
+
+async def test_all_else_of_an_owner_is_closed_to_a_fleet(tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str):
+    made = (await jobs(tenants, kind, {ALICE: 1}))[ALICE]
+    with refused(StatusCode.PERMISSION_DENIED, "ROLE_MISSING"):
+        await fleet.jobs.GetJob(GetJobRequest(job_id=made.job_id))
+    with refused(StatusCode.PERMISSION_DENIED, "ROLE_MISSING"):
+        await fleet.jobs.ListJobs(ListJobsRequest())
+    with refused(StatusCode.PERMISSION_DENIED, "ROLE_MISSING"):
+        await fleet.admin.ListApiKeys(ListApiKeysRequest())
+
+
+async def test_one_chunk_by_name_is_one_of_the_keys_owner(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
+):
+    made = (await jobs(tenants, kind, {ALICE: 1}))[ALICE]
+    request = ClaimChunkRequest(job_id=made.job_id, worker="w")
+    with refused(StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+        await fleet.work.ClaimChunk(request)
+    others = as_holder(admin, (await admin.make(WORKER, owner=ALICE, served_owners=[BOB])).token)
+    with refused(StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+        await others.work.ClaimChunk(request)
+    own = as_holder(admin, (await admin.make(WORKER, owner=ALICE, served_owners=[ALICE, BOB])).token)
+    assert (await own.work.ClaimChunk(request)).chunk.owner == ALICE
+
+
+async def test_a_claim_may_name_some_of_the_owners(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
+):
+    made = await jobs(tenants, kind, {ALICE: 2, BOB: 2, CAROL: 2})
+    assert owners_of(await fleet.claim(kind, 10, owners=[BOB])) == [BOB] * 2
+    of_alice = ClaimChunksRequest(job_ids=[made[ALICE].job_id], owners=[ALICE], worker="w")
+    assert owners_of(list((await fleet.work.ClaimChunks(of_alice)).chunks)) == [ALICE]
+    with invalid("owners"):
+        await fleet.work.ClaimChunks(ClaimChunksRequest(job_ids=[made[ALICE].job_id], worker="w"))
+    some = await serving(admin, as_holder, ALICE, BOB)
+    with invalid("owners[1]"):
+        await some.claim(kind, owners=[ALICE, CAROL])
+    with invalid("owners[0]"):
+        await tenants[ALICE].claim(kind, owners=[BOB])
+    assert owners_of(await tenants[ALICE].claim(kind, owners=[ALICE])) == [ALICE]
+
+
+async def test_what_a_claim_may_name_is_bounded(admin: KeyedApi, as_holder: As, fleet: KeyedApi):
+    with invalid("owners"):
+        await fleet.claim("k", owners=[f"o{number}" for number in range(101)])
+    with invalid("owners[0]"):
+        await fleet.claim("k", owners=["no owner!"])
+    many = await serving(admin, as_holder, *(f"o{number}" for number in range(100)))
+    kinds = [f"k{number}" for number in range(21)]
+    with invalid("kinds"):
+        await many.work.ClaimChunks(ClaimChunksRequest(kinds=kinds, worker="w"))
+    await many.work.ClaimChunks(ClaimChunksRequest(kinds=kinds[:20], worker="w"))
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_waiting_claim_hears_of_work_of_each_of_its_owners(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str, named: bool
+):
+    worker = await serving(admin, as_holder, ALICE, BOB) if named else fleet
+    for owner in ALICE, BOB:
+        waiting = asyncio.ensure_future(worker.claim(kind, wait=timedelta(minutes=1)))
+        await tenants[owner].create(kind)
+        async with asyncio.timeout(BOUND):
+            assert owners_of(await waiting) == [owner]
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_the_stream_of_stops_names_jobs_of_all_its_owners(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str, named: bool
+):
+    made = await jobs(tenants, kind, {ALICE: 1, BOB: 1, CAROL: 1})
+    worker = await serving(admin, as_holder, ALICE, BOB) if named else fleet
+    claimed = await worker.claim(kind, 10)
+    if named:
+        await tenants[CAROL].claim(kind)
+    stream = worker.work.WatchLeases(WatchLeasesRequest(worker="w", kinds=[kind]))
+    async with asyncio.timeout(BOUND):
+        assert (await stream.read()).check_all
+        for owner in CAROL, ALICE, BOB:
+            await tenants[owner].cancel(made[owner].job_id)
+        stopped: list[str] = []
+        while made[BOB].job_id not in stopped:
+            stopped += (await stream.read()).job_ids
+    stream.cancel()
+    followed = [ALICE, BOB] if named else [CAROL, ALICE, BOB]
+    assert stopped == [made[owner].job_id for owner in followed]
+    for one in claimed:
+        assert (await worker.report(one)).status == CANCEL_REQUESTED
+
+
+async def test_a_revoked_key_ends_a_waiting_claim_of_its_fleet(admin: KeyedApi, as_holder: As, kind: str):
+    made = await admin.make(WORKER, owner="fleet", all_owners=True)
+    waiting = asyncio.ensure_future(as_holder(admin, made.token).claim(kind, wait=timedelta(minutes=1)))
+    await admin.admin.RevokeApiKey(RevokeApiKeyRequest(key_id=made.api_key.key_id))
+    with refused(StatusCode.UNAUTHENTICATED, "API_KEY_REVOKED"):
+        async with asyncio.timeout(BOUND):
+            await waiting
+
+
+async def test_keys_say_whom_they_serve_and_a_rotated_key_serves_the_same(admin: KeyedApi):
+    made = await admin.make(WORKER, owner="fleet-of-two", served_owners=[BOB, ALICE, BOB])
+    assert (list(made.api_key.served_owners), made.api_key.all_owners) == ([ALICE, BOB], False)
+    of_all = await admin.make(WORKER, owner="fleet-of-all", all_owners=True)
+    assert (list(of_all.api_key.served_owners), of_all.api_key.all_owners) == ([], True)
+    for key in made.api_key, of_all.api_key:
+        rotated = (await admin.admin.RotateApiKey(RotateApiKeyRequest(key_id=key.key_id))).api_key
+        assert (rotated.served_owners, rotated.all_owners) == (key.served_owners, key.all_owners)
+        listed = (await admin.admin.ListApiKeys(ListApiKeysRequest(owner=key.owner))).api_keys
+        assert [(one.served_owners, one.all_owners) for one in listed] == [(key.served_owners, key.all_owners)] * 2
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("roles", {"roles": [CALLER], "all_owners": True}),
+        ("roles", {"roles": [WORKER, ADMIN], "served_owners": [ALICE]}),
+        ("all_owners", {"roles": [WORKER], "served_owners": [ALICE], "all_owners": True}),
+        ("served_owners[1]", {"roles": [WORKER], "served_owners": [ALICE, "not an owner"]}),
+        ("served_owners", {"roles": [WORKER], "served_owners": [f"o{number}" for number in range(101)]}),
+    ],
+)
+async def test_what_a_key_may_serve_is_checked(admin: KeyedApi, field: str, fields: dict[str, object]):
+    with invalid(field):
+        await admin.admin.CreateApiKey(CreateApiKeyRequest(name="x", **fields))
+
+
+async def test_a_retry_with_other_served_owners_is_another_request(admin: KeyedApi):
+    fields = {"owner": "fleet", "request_id": fresh_kind()}
+    made = await admin.make(WORKER, served_owners=[ALICE], **fields)
+    assert (await admin.make(WORKER, served_owners=[ALICE], **fields)).api_key.key_id == made.api_key.key_id
+    with refused(StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"):
+        await admin.make(WORKER, served_owners=[BOB], **fields)
+
+
+async def test_replicas_share_the_work_of_a_fleet(
+    keyed: Keyed, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
+):
+    await jobs(tenants, kind, {ALICE: 40, BOB: 5, CAROL: 5})
+    workers = [as_holder(server, fleet.token) for server in keyed.replicas for _ in range(2)]
+
+    async def drain(worker: KeyedApi) -> list[ClaimedChunk]:
+        claimed: list[ClaimedChunk] = []
+        while some := await worker.claim(kind, 3):
+            claimed += some
+        return claimed
+
+    claimed = [one for some in await asyncio.gather(*map(drain, workers)) for one in some]
+    assert Counter(owners_of(claimed)) == {ALICE: 40, BOB: 5, CAROL: 5}
+    tokens = sorted(one.lease.token for one in claimed)
+    assert all(first != second for first, second in pairwise(tokens))

@@ -1,0 +1,221 @@
+"""ListWorkers: who claims for an owner, over all replicas; nobody learns of other owners by it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from grpc import StatusCode
+from jobledger.v1.worker_service_pb2 import ClaimChunksRequest, ListWorkersRequest, ListWorkersResponse, Worker
+from jobledger_client import AsyncJobClient, ChunkContext
+from jobledger_client import Worker as SdkWorker
+from jobledger_client.cli._main import run
+from jobledger_service.core.ledger.active_workers import (
+    ACTIVE,
+    MAX_WORKERS,
+    REMEMBERED,
+    ActiveWorkers,
+    SeenWorker,
+    WorkerInfo,
+)
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.owners import Owners
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.features.workers.store import SqlWorkerStore
+
+from tests.access.conftest import As, Keyed
+from tests.support.api import fresh_kind
+from tests.support.bounds import BOUND
+from tests.support.databases import new_database
+from tests.support.errors import invalid, refused
+from tests.support.keys import CALLER, WORKER, KeyedApi
+
+
+async def listed(api: KeyedApi, *names: str) -> dict[str, Worker]:
+    """Wait until workers of these names are noted; return all."""
+    async with asyncio.timeout(BOUND):
+        while True:
+            found = {one.worker: one for one in (await api.work.ListWorkers(ListWorkersRequest())).workers}
+            if found.keys() >= set(names):
+                return found
+
+
+async def tenant(admin: KeyedApi, as_holder: As, owner: str = "") -> tuple[str, KeyedApi]:
+    """Return a new owner, and the API of a caller and worker of his."""
+    owner = owner or fresh_kind()[-30:]
+    return owner, as_holder(admin, (await admin.make(CALLER, WORKER, owner=owner)).token)
+
+
+async def test_an_owner_sees_who_claims_over_all_replicas(keyed: Keyed, admin: KeyedApi, as_holder: As):
+    owner, api = await tenant(admin, as_holder)
+    began, kind = datetime.now(UTC) - timedelta(minutes=1), fresh_kind()
+    await api.create(kind, item_count=5, chunk_size=1)
+    for number, server in enumerate(keyed.replicas):
+        at_server = as_holder(server, api.token)
+        await at_server.claim(kind, 2, worker=f"w{number}", version="1.2", host=f"host-{number}")
+    names = [f"w{number}" for number, _ in enumerate(keyed.replicas)]
+    found = await listed(api, *names)
+    assert [name for name, one in found.items() if kind in one.kinds] == names
+    for number, name in enumerate(names):
+        one = found[name]
+        assert (list(one.kinds), list(one.owners), one.chunks) == ([kind], [owner], 2)
+        assert (one.version, one.host) == ("1.2", f"host-{number}")
+        first, last = (moment.ToDatetime(tzinfo=UTC) for moment in (one.first_seen_time, one.last_seen_time))
+        assert began < first <= last
+    [held, _] = await api.claim(kind, 1, worker="w0"), await api.claim(f"{kind}.next", worker="w0")
+    await api.complete(*held)
+    async with asyncio.timeout(BOUND):
+        while (one := (await listed(api, "w0"))["w0"]).kinds != [f"{kind}.next"]:
+            pass
+    assert (one.chunks, one.version) == (2, ""), "it says what the last claim said"
+    assert one.first_seen_time == found["w0"].first_seen_time
+    assert one.last_seen_time.ToNanoseconds() > found["w0"].last_seen_time.ToNanoseconds()
+
+
+async def test_an_owner_sees_the_fleets_that_serve_it_and_nothing_of_the_others(admin: KeyedApi, as_holder: As):
+    (alice, as_alice), (bob, as_bob) = [await tenant(admin, as_holder) for _ in range(2)]
+    mine, name = fresh_kind()[-30:], fresh_kind()
+    _, of_fleet = await tenant(admin, as_holder, mine)
+    fleet = as_holder(admin, (await admin.make(WORKER, owner=mine, served_owners=[alice, bob])).token)
+    of_all = as_holder(admin, (await admin.make(WORKER, owner=mine, all_owners=True)).token)
+    for api in as_alice, as_bob:
+        await api.create(name, item_count=3, chunk_size=1)
+    await fleet.claim(name, 4, worker=f"{name}-both")
+    await fleet.claim(name, 1, worker=f"{name}-bob", owners=[bob])
+    await of_all.claim(name, 1, worker=f"{name}-all", owners=[])
+    await as_bob.claim(fresh_kind(), worker="private")
+    await listed(as_bob, "private")
+    await listed(of_fleet, f"{name}-all", f"{name}-both", f"{name}-bob")
+    seen = await listed(as_alice, f"{name}-both", f"{name}-all")
+    ours = {worker: (list(one.owners), one.chunks) for worker, one in seen.items() if worker.startswith(name)}
+    assert ours == {f"{name}-both": ([alice], 2), f"{name}-all": ([alice], 1)}
+    assert "private" not in seen
+    seen = await listed(of_fleet, f"{name}-all")
+    ours = {worker: (sorted(one.owners), one.chunks) for worker, one in seen.items() if worker.startswith(name)}
+    assert ours == {
+        f"{name}-both": (sorted([alice, bob]), 4),
+        f"{name}-bob": ([bob], 1),
+        f"{name}-all": ([], 1),
+    }
+
+
+async def test_pages_join_to_the_whole_list(admin: KeyedApi, as_holder: As):
+    owner, api = await tenant(admin, as_holder)
+    fleet = as_holder(admin, (await admin.make(WORKER, owner=f"{owner}-f", served_owners=[owner])).token)
+    own, others = [f"a{number}" for number in range(3)], [f"b{number}" for number in range(3)]
+    for caller, names in (api, own), (fleet, others):
+        for name in names:
+            await caller.claim("k", worker=name)
+    whole = [name for name in await listed(api, *own, *others) if name in {*own, *others}]
+    assert whole == [*own, *others]
+    request, found = ListWorkersRequest(page_size=2), list[str]()
+    while True:
+        page: ListWorkersResponse = await api.work.ListWorkers(request)
+        assert len(page.workers) <= 2
+        found += [one.worker for one in page.workers if one.worker in whole]
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert found == whole
+    with refused(StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
+        await admin.work.ListWorkers(request)
+
+
+async def test_what_a_worker_says_about_itself_is_bounded(admin: KeyedApi, as_holder: As):
+    _, api = await tenant(admin, as_holder)
+    with invalid("version"):
+        await api.claim("k", version="x" * 65)
+    with invalid("host"):
+        await api.claim("k", host="x" * 256)
+    kinds = sorted(f"k{number}" for number in range(100))
+    await api.work.ClaimChunks(ClaimChunksRequest(kinds=kinds, worker="wide", version="x" * 64, host="x" * 255))
+    assert list((await listed(api, "wide"))["wide"].kinds) == kinds[:20]
+
+
+async def test_the_sdk_and_the_command_show_the_workers_of_the_sdk(
+    admin: KeyedApi, as_holder: As, capsys: pytest.CaptureFixture[str]
+):
+    _, api = await tenant(admin, as_holder)
+    kind, began = fresh_kind(), asyncio.Event()
+    worker = SdkWorker(api.target, api_key=api.token, name="of-the-sdk", version="2026.11")
+
+    @worker.handler(kind)
+    async def wait(ctx: ChunkContext) -> None:
+        began.set()
+        await ctx.until_cancelled()
+
+    serving = asyncio.create_task(worker.serve())
+    job = await api.create(kind)
+    async with asyncio.timeout(BOUND):
+        await began.wait()
+    await listed(api, "of-the-sdk")
+    async with AsyncJobClient(api.target, api_key=api.token) as client:
+        [shown] = [one async for one in client.leases.list_workers() if one.worker == "of-the-sdk"]
+    assert (shown.worker, shown.version, shown.chunks, bool(shown.host)) == ("of-the-sdk", "2026.11", 1, True)
+    command = ["workers", "--target", api.target, "--api-key", api.token]
+    assert await asyncio.to_thread(run, command) == 0
+    assert await asyncio.to_thread(run, [*command, "--output", "json"]) == 0
+    printed = capsys.readouterr().out
+    assert '"worker": "of-the-sdk"' in printed
+    assert "CHUNKS" in printed
+    await api.cancel(job.job_id)
+    worker.stop()
+    await serving
+
+
+INFO = WorkerInfo(("k",), None, "", "")
+
+
+@pytest.fixture
+def database(store: str, tmp_path: Path) -> Iterator[Database]:
+    with closing(open_database(new_database(store, tmp_path))) as opened:
+        upgrade(opened)
+        yield opened
+
+
+def names(store: SqlWorkerStore, owner: str = "o") -> list[str]:
+    return [one.worker for one, _ in store.page(owner, None, 100)[0]]
+
+
+def test_silent_workers_and_too_many_of_an_owner_are_forgotten(database: Database):
+    store = SqlWorkerStore(database, max_workers=3)
+    store.write([SeenWorker("o", f"w{number}", 100 + number, INFO) for number in range(6)])
+    store.write([SeenWorker("p", "w", 105, INFO), SeenWorker("o", "unknown", 200), SeenWorker("o", "w0", 150)])
+    assert names(store) == [f"w{number}" for number in range(6)]
+    assert store.trim(102, 100) == 1 + 2
+    assert (names(store), names(store, "p")) == (["w0", "w4", "w5"], ["w"]), "of six, those that were heard last"
+    assert store.trim(102, 100) == 0
+    assert store.trim(151, 2) == 2
+    assert store.trim(151, 2) == 2
+    assert store.trim(151, 2) == 0
+
+
+def test_an_older_report_of_another_replica_changes_nothing(database: Database):
+    store = SqlWorkerStore(database)
+    newer = WorkerInfo(("b",), Owners(frozenset({"o", "q"})), "2", "h")
+    store.write([SeenWorker("o", "w", 100, INFO)])
+    store.write([SeenWorker("o", "w", 200, newer)])
+    store.write([SeenWorker("o", "w", 150, INFO), SeenWorker("o", "v", 1, INFO)])
+    [_, (found, held)], _ = store.page("o", None, 10)
+    assert (found.kinds, found.owners, found.version, held) == (("b",), newer.owners, "2", 0)
+    assert (found.first_seen_time, found.last_seen_time) == (100, 200)
+
+
+def test_one_owner_crowds_nobody_out_of_memory():
+    now = [1_000 * SECOND]
+    active = ActiveWorkers(lambda: now[0])
+    active.record("alice", "hers", INFO)
+    for number in range(MAX_WORKERS + 5):
+        active.record("bob", f"w{number}")
+    assert active.count() == MAX_WORKERS + 1
+    now[0] += ACTIVE + 1
+    active.record("alice", "hers")
+    assert active.count() == 1
+    assert active.since(now[0]) == [SeenWorker("alice", "hers", now[0], INFO)], "a heartbeat leaves what it said"
+    active.forget(now[0] - REMEMBERED)
+    assert len(active.since(0)) == MAX_WORKERS + 1
+    active.forget(now[0])
+    assert len(active.since(0)) == 1

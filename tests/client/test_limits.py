@@ -1,0 +1,42 @@
+"""Concurrency limits in the SDK: scopes and limits are values."""
+
+from uuid import uuid4
+
+import pytest
+from jobledger.v1.limit_scope_pb2 import LimitScope as Message
+from jobledger_client import AsyncJobClient, JobClient, Limit, LimitScope, NewJob, for_each, for_kind, for_label
+
+
+@pytest.fixture
+def label() -> str:
+    return f"user-{uuid4().hex}"
+
+
+async def test_limits_are_set_listed_and_deleted(client: AsyncJobClient, label: str):
+    scopes = [for_each(label), for_kind(label), for_label(label, "ann")]
+    for number, scope in enumerate(scopes):
+        assert await client.limits.set_limit(scope, number) == Limit(scope, number)
+    mine = [one for one in await client.limits.list_limits() if label in (one.scope.kind, one.scope.label)]
+    assert mine == [Limit(scope, number) for number, scope in enumerate(scopes)]
+    assert [str(one.scope) for one in mine] == [f"each {label}", f"kind {label}", f"label {label}=ann"]
+    for scope in (*scopes[:2], Message(label=Message.Label(name=label, value="ann"))):
+        await client.limits.delete_limit(scope)
+    assert not [one for one in await client.limits.list_limits() if label in (one.scope.kind, one.scope.label)]
+
+
+def test_a_job_names_the_labels_that_limit_it(sync_client: JobClient, kind: str, label: str):
+    sync_client.limits.set_limit(for_each(label), 1)
+    jobs = [NewJob(kind, labels={label: "ann"}, limited_labels=[label]) for _ in range(2)]
+    assert all(one.created for one in sync_client.create_jobs(jobs))
+    sync_client.create_job(kind, labels={label: "ann"}, limited_labels=[label])
+    [of_ann] = [one for one in sync_client.limits.list_limits() if one.inherited and one.scope.label == label]
+    assert of_ann == Limit(for_label(label, "ann"), 1, running=1, waiting=2, inherited=True)
+    with pytest.raises(TypeError, match="limited_labels must be a list of strings"):
+        sync_client.create_job(kind, labels={label: "ann"}, limited_labels=label)
+    sync_client.limits.delete_limit(for_each(label))
+
+
+def test_each_scope_is_one_value():
+    assert for_kind("a.b") == LimitScope(kind="a.b")
+    assert for_label("user", "") == LimitScope(label="user", value="")
+    assert for_label("user", "") != for_each("user")

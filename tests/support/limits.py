@@ -1,0 +1,44 @@
+"""Concurrency limits in tests."""
+
+from jobledger.v1.limit_scope_pb2 import LimitScope
+from jobledger.v1.limit_service_pb2 import DeleteLimitRequest, Limit, ListLimitsRequest, SetLimitRequest
+from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
+
+from tests.support.api import Api
+
+
+def kind_scope(kind: str) -> LimitScope:
+    return LimitScope(kind=kind)
+
+
+def label_scope(name: str, value: str) -> LimitScope:
+    return LimitScope(label=LimitScope.Label(name=name, value=value))
+
+
+def each_scope(label: str) -> LimitScope:
+    return LimitScope(each_value_of_label=label)
+
+
+async def set_limit(api: Api, scope: LimitScope, limit: int) -> Limit:
+    request = SetLimitRequest(scope=scope, max_running=limit)
+    return (await LimitServiceStub(api.channel).SetLimit(request)).limit
+
+
+async def delete_limit(api: Api, scope: LimitScope) -> None:
+    await LimitServiceStub(api.channel).DeleteLimit(DeleteLimitRequest(scope=scope))
+
+
+async def limit(api: Api, scope: LimitScope) -> Limit | None:
+    return next((one for one in await listed_limits(api) if one.scope == scope), None)
+
+
+async def listed_limits(api: Api, page_size: int = 0) -> list[Limit]:
+    """Return all limits, page by page."""
+    request, found = ListLimitsRequest(page_size=page_size), list[Limit]()
+    while True:
+        page = await LimitServiceStub(api.channel).ListLimits(request)
+        assert len(page.limits) <= (page_size or 100)
+        found += page.limits
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            return found
