@@ -162,6 +162,7 @@ ATTEMPT_FIELDS: Final = (
     Field("outcome", Kept.COLUMN),
     Field("attempt_end_time", Kept.COLUMN),
     Field("task_id", Kept.COLUMN),
+    Field("worker", Kept.COLUMN),
     *(field for field in CHUNK_FIELDS if field.kept is Kept.CURRENT),
 )
 """What is kept of a chunk as its attempt left it, when another one begins."""
