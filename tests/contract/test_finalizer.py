@@ -298,3 +298,17 @@ async def test_the_most_chunks_are_a_finalizer_and_9_999_others(api: Api, kind: 
     assert result.job.chunks_summary.total == 2
     listed = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).jobs
     assert [(job.job_id, list(job.holds)) for job in listed] == [(result.job.job_id, [])]
+
+
+async def test_it_is_held_again_when_one_statement_brings_all_chunks_back(api: Api, kind: str):
+    job = await create(api, kind, 60)
+    await api.cancel(job.job_id)
+    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    assert (list((await finalizer(api, job.job_id)).holds), await held(api, kind)) == (WAITS, HELD)
+    claimed = await api.claim(kind, 99)
+    assert [one.chunk.index for one in claimed] == [*range(60)]
+    [last] = await complete_and_claim(api, *claimed, kinds=[kind])
+    assert await api.cancel(job.job_id, force=True)
+    retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))).job
+    assert (last.chunk.index, summary(retried)) == (60, {"total": 61, "completed": 60, "pending": 1})
+    assert [one.chunk.finalizer for one in await api.claim(kind, 9)] == [True]
