@@ -97,7 +97,6 @@ JOB_FIELDS: Final = (
     Field("spec.unique_key", Kept.SETTLED),
     Field("spec.run_timeout", Kept.SETTLED, export="run_timeout_seconds"),
     Field("spec.attempt_timeout", Kept.SETTLED, export="attempt_timeout_seconds"),
-    Field("schedule_time", Kept.CURRENT, export="schedule_time"),
     Field("spec.limited_labels", Kept.SETTLED),
     Field("spec.finalizer_work", Kept.FIXED),
     Field("spec.uid_bytes", Kept.FIXED, "uid"),
@@ -115,6 +114,7 @@ JOB_FIELDS: Final = (
     Field("slots", Kept.CURRENT),
     Field("parked_for", Kept.COLUMN),
     Field("held_until", Kept.COLUMN),
+    Field("schedule_time", Kept.CURRENT, export="schedule_time"),
     Field("kept_attempts", Kept.CURRENT),
 )
 """In the order of the columns of an export."""

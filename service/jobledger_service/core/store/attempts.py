@@ -152,8 +152,7 @@ def _page(dialect: Dialect, *arms: Select[Any]) -> Select[Any]:
     """
     merged = union_all(*(dialect.merged_walk(arm, _ORDER) for arm in arms))
     one = merged.order_by(*_ORDER).limit(bindparam("most", type_=Integer)).subquery()
-    texts = 4 * (func.length(one.c.task_id) + func.length(one.c.worker))
-    size = func.length(one.c.current) + texts + _ROW_BYTES
+    size = func.length(one.c.current) + 4 * func.length(one.c.task_id + one.c.worker) + _ROW_BYTES
     order = (one.c.chunk_index, one.c.attempt_number)
     measured = select(
         one,
