@@ -257,6 +257,7 @@ async def test_counts_and_sums_are_what_the_ledger_reports(replicas: list[Server
             shown.CopyFrom(one.stats.now)
             shown.ClearField("oldest_queued_time")
             shown.ClearField("oldest_queued_seconds")
+            shown.ClearField("chunks_held")  # backoffs end by themselves
             assert shown == models[one.kind].now()
             waiting = [job.create_time for job in models[one.kind].jobs.values() if job.state == QUEUED]
             if waiting:
