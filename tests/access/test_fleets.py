@@ -66,6 +66,20 @@ async def jobs(tenants: dict[str, KeyedApi], kind: str, chunks: dict[str, int], 
     }
 
 
+async def test_the_call_that_completes_the_last_other_chunk_claims_the_finalizer_of_an_owner_that_it_serves(
+    tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
+):
+    await jobs(tenants, kind, {ALICE: 1, BOB: 1}, finalizer={})
+    claimed = await fleet.claim(kind, 9)
+    assert sorted(owners_of(claimed)) == [ALICE, BOB]
+    completions = [ChunkCompletion(lease_token=one.lease.token) for one in claimed]
+    claim = ClaimChunksRequest(kinds=[kind], max_chunks=9, worker="w")
+    request = CompleteChunksRequest(completions=completions, claim=claim)
+    last = (await fleet.work.CompleteChunks(request)).claimed
+    assert sorted(owners_of(last)) == [ALICE, BOB]
+    assert all(one.chunk.finalizer for one in last)
+
+
 @pytest.mark.parametrize("named", [False, True])
 async def test_owners_take_turns_whatever_they_have_waiting(
     admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str, named: bool

@@ -129,6 +129,7 @@ class LedgerMachine(RuleBasedStateMachine):
         fail_fast=st.booleans(),
         limited=st.booleans(),
         later=st.sampled_from([False, False, False, True]),
+        weight=st.none() | st.sampled_from([0.5, 1, 3]),
         again=st.booleans(),
     )
     def create(
@@ -142,6 +143,7 @@ class LedgerMachine(RuleBasedStateMachine):
         fail_fast: bool,
         limited: bool,
         later: bool,
+        weight: float | None,
         again: bool,
     ) -> None:
         """Create a job, perhaps with limits that it does not reach, or with a time to begin at that does not come.
@@ -170,11 +172,16 @@ class LedgerMachine(RuleBasedStateMachine):
         if items is not None:
             request.item_count, request.chunk_size = items, size
             sizes = [min(size, items - first) for first in range(0, items, size)]
-        chunks = [Chunk(index, count, attempts) for index, count in enumerate(sizes)]
+        chunks = [Chunk(index, count, attempts, count or 1) for index, count in enumerate(sizes)]
+        if items is not None and weight is not None:
+            request.finalizer.weight = weight
+            chunks.append(Chunk(len(chunks), 0, attempts, weight * items / len(sizes)))
         output = self._call(owner, "CreateJob", request)
         assert output.created
         assert output.job.run_timeout == output.job.attempt_timeout == request.run_timeout
-        job = Job(owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast)
+        job = Job(
+            owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast, request.HasField("finalizer")
+        )
         job.labels, job.begins_later = dict(request.labels), later
         self.ledger.create(job)
         self.requests.append((owner, request))
@@ -188,6 +195,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if (owner, request.job_id) in self.ledger.jobs and newest is request:
             assert not self._call(owner, "CreateJob", request).created
 
+    @precondition(lambda self: self.requests)
     @rule(
         owner=owners,
         kinds=st.sampled_from([[0], [1], [0, 1], [1, 0]]),
