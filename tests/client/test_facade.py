@@ -121,6 +121,7 @@ OFFERED = [
     "StoreUnavailableError",
     "SystemStatus",
     "TaskToStop",
+    "TooManyClaimsError",
     "TooManyQueuedJobsError",
     "TooManyReadsError",
     "TooManyWatchesError",
