@@ -96,7 +96,9 @@ def test_an_owner_of_many_webhooks_leaves_the_others_their_share(database: Datab
     assert claim_within(3, busy) == Counter()
 
     few = store.create(made("w", owner="few"), 9)
-    assert store.record_batch(FanoutBatch(8, 12, None, [draft(few, position, f"{position}") for position in (9, 10)]), 6)
+    assert store.record_batch(
+        FanoutBatch(8, 12, None, [draft(few, position, f"{position}") for position in (9, 10)]), 6
+    )
     busy += claim_within(3, busy)
     assert busy[few.key] == 2
     assert claim_within(1, busy) == Counter()
