@@ -40,6 +40,7 @@ JobledgerError
 ├── LimitError                   a limit that the operator sets
 │   ├── RateLimitedError         RATE_LIMITED: repeat after `retry_after`
 │   ├── TooManyWatchesError      TOO_MANY_WATCHES
+│   ├── TooManyClaimsError       TOO_MANY_CLAIMS: repeat after `retry_after`
 │   ├── TooManyQueuedJobsError   TOO_MANY_QUEUED_JOBS
 │   ├── TooManyReadsError        TOO_MANY_READS: repeat after `retry_after`
 │   ├── ReadTooLongError         READ_TOO_LONG: read less at once
@@ -267,6 +268,10 @@ class RateLimitedError(LimitError):
 
 class TooManyWatchesError(LimitError):
     """This key, or its owner, has the maximum number of open watches."""
+
+
+class TooManyClaimsError(LimitError):
+    """This key has the maximum number of open claims; repeat after `retry_after`."""
 
 
 class TooManyQueuedJobsError(LimitError):

@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     watches_without_keys: int = Field(
         20_000, ge=1, description="How many watches may be open at a process without keys."
     )
+    claims_per_key: int = Field(4_000, ge=1, description="How many claims of a key may wait at a process.")
+    claims_without_keys: int = Field(20_000, ge=1, description="How many claims may wait at a process without keys.")
     queued_jobs_per_owner: int | None = Field(None, ge=1, description="How many jobs of an owner may be QUEUED.")
     rate_limit_read: str | None = Field(
         None, description="How often a key may read, and how many at once: 100/second; 3000/minute."

@@ -17,7 +17,7 @@ from tests.access.conftest import As
 from tests.celery.conftest import Broker, broker_of_its_own
 from tests.conftest import QUICK, StartServer
 from tests.operate.conftest import ask_health, lines
-from tests.support.api import Api
+from tests.support.api import Api, fresh_kind
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.databases import new_database
 from tests.support.errors import Refusal, invalid, read, refused
@@ -32,6 +32,7 @@ LIMITS = {
     "rate_limit_watch": "6/day",
     "watches_per_key": "2",
     "watches_per_owner": "3",
+    "claims_per_key": "2",
     "message_limit": "100000",
 }
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -131,6 +132,20 @@ async def test_open_watches_are_counted_by_key_and_by_owner(admin: KeyedApi, as_
     await first.cancel(job.job_id)
     await ending.rest()
     await second.watch_jobs(kind).message()
+
+
+async def test_claims_are_counted_by_key(admin: KeyedApi, as_holder: As, kind: str):
+    made = [await admin.make(CALLER, WORKER, owner="y") for _ in range(2)]
+    first, second = (as_holder(admin, one.token) for one in made)
+    waiting = [asyncio.ensure_future(first.claim(kind, wait=timedelta(minutes=5))) for _ in range(3)]
+    (refusal,), left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    result = read(refusal.exception())
+    assert (result.reason, result.subjects) == ("TOO_MANY_CLAIMS", [f"key:{made[0].api_key.key_id}"])
+    assert await second.claim(fresh_kind()) == []  # other keys claim
+    job = await first.create(kind)
+    (done,), _ = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+    assert [one.job_id for one in done.result()] == [job.job_id]
+    assert await first.claim(fresh_kind()) == []  # there is room again
 
 
 async def test_a_wait_for_an_operation_is_an_open_watch(admin: KeyedApi, as_holder: As, kind: str):

@@ -122,6 +122,7 @@ OFFERED = [
     "StoreUnavailableError",
     "SystemStatus",
     "TaskToStop",
+    "TooManyClaimsError",
     "TooManyQueuedJobsError",
     "TooManyReadsError",
     "TooManyWatchesError",

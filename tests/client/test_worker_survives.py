@@ -10,9 +10,19 @@ from typing import NoReturn
 
 import pytest
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import AsyncJobClient, ChunkContext, ChunkState, JobClient, JobState, NotRetryable, RetryPolicy
+from jobledger_client import (
+    AsyncJobClient,
+    ChunkContext,
+    ChunkState,
+    JobClient,
+    JobState,
+    NotRetryable,
+    RetryPolicy,
+    TooManyClaimsError,
+)
 
 from tests.client.conftest import Serving
+from tests.conftest import StartServer
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
@@ -188,6 +198,45 @@ async def test_handlers_that_never_stop_do_not_take_the_workers_slots(
     finally:
         may_end.set()
     assert any("does not stop; it is abandoned" in message for message in caplog.messages)
+
+
+class RefusedClaims(logging.Handler):
+    """Sets `seen` when a claim is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.seen = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "could not claim chunks" in record.getMessage() and "open claims" in record.getMessage():
+            self.seen.set()
+
+
+async def test_a_worker_whose_claim_is_one_too_many_claims_when_there_is_room(
+    start_server: StartServer, serving: Serving, kind: str
+):
+    target = start_server(claims_without_keys="1").target
+    refused, logger = RefusedClaims(), logging.getLogger("jobledger_client.worker")
+    logger.addHandler(refused)
+    async with AsyncJobClient(target, timeout=CALL_TIMEOUT) as client:
+        job = (await client.create_job(kind)).job
+        other = asyncio.create_task(client.leases.claim_chunks([f"{kind}.other"], wait=HOUR / 60, worker="other"))
+        while not await is_refused(client, kind):  # until the other claim waits
+            pass
+        async with serving({kind: lambda ctx: None}, target):
+            await refused.seen.wait()
+            other.cancel()
+            assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
+    logger.removeHandler(refused)
+
+
+async def is_refused(client: AsyncJobClient, kind: str) -> bool:
+    """Return whether a claim of another kind is refused for the claims that are open."""
+    try:
+        await client.leases.claim_chunks([f"{kind}.none"], worker="probe")
+    except TooManyClaimsError:
+        return True
+    return False
 
 
 class UnblockOnWarning(logging.Handler):

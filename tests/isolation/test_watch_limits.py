@@ -1,12 +1,16 @@
-"""Streams are bounded: nobody's watches, and no stranger's, take the room of others."""
+"""Streams and claims are bounded: nobody's watches, and no stranger's, take the room of others."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack
+from datetime import timedelta
+from typing import cast
 
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
 from jobledger_client import AsyncJobClient
 from jobledger_service.settings import Settings
 from jobledger_service.transport.public_calls import MAX_PER_CONNECTION, PublicStreams
@@ -14,12 +18,13 @@ from jobledger_service.transport.refusals import TooManyWatches
 
 from tests.conftest import StartServer
 from tests.support.api import Api
-from tests.support.errors import refused
+from tests.support.errors import read, refused
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("streams are counted in the server")
 
 Connect = Callable[[Server], Api]
+LONG = timedelta(minutes=5)
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -30,10 +35,11 @@ async def stranger(server: Server) -> AsyncIterator[grpc.aio.Channel]:
         yield channel
 
 
-async def test_the_default_lets_ten_keys_open_ten_thousand_watches():
+async def test_the_default_lets_ten_keys_open_ten_thousand_watches_and_claims():
     settings = Settings()
     assert 10 * settings.watches_per_key >= 10_000
     assert settings.watches_without_keys >= 10_000
+    assert min(10 * settings.claims_per_key, settings.claims_without_keys) >= 10_000
 
 
 async def test_watches_have_a_bound_on_a_server_without_keys_too(
@@ -48,6 +54,27 @@ async def test_watches_have_a_bound_on_a_server_without_keys_too(
         assert (result.subjects, result.metadata) == (["owner:default"], {"limit": "3"})
         assert result.retry_delay > 0
         await api.create(kind)  # all else goes on
+
+
+async def test_claims_have_a_bound_on_a_server_without_keys_too(start_server: StartServer, connect: Connect, kind: str):
+    api = connect(start_server(claims_without_keys="2"))
+    waiting = [asyncio.ensure_future(api.claim(kind, wait=LONG)) for _ in range(3)]
+    (refused_claim,), left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    refusal = read(cast("grpc.RpcError", refused_claim.exception()))
+    assert (refusal.code, refusal.reason) == (EXHAUSTED, "TOO_MANY_CLAIMS")
+    assert (refusal.subjects, refusal.metadata) == (["owner:default"], {"limit": "2"})
+    assert refusal.retry_delay
+    await api.create(kind, item_count=2, chunk_size=1)  # all else goes on
+    assert [len(chunks) for chunks in await asyncio.gather(*left)] == [1, 1]
+    assert await api.claim(kind) == []  # there is room again
+
+
+async def test_an_import_counts_as_a_watch(start_server: StartServer, connect: Connect, kind: str):
+    api = connect(start_server(watches_without_keys="1"))
+    async with AsyncExitStack() as stack:
+        await (await stack.enter_async_context(api.watch_jobs(kind))).message()
+        with refused(EXHAUSTED, "TOO_MANY_WATCHES"):
+            await ImportServiceStub(api.channel).ImportJobs(iter(()))
 
 
 async def test_a_connection_that_watches_health_too_often_is_refused_alone(

@@ -97,7 +97,8 @@ def test_a_claim_of_one_job_walks_its_chunks_in_the_index_of_what_waits(database
 )
 def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str, index: str):
     plans = Plans(database)
-    assert getattr(ReadStore(database), duty)(1, 10) == []
+    for passed_over in [], ["a", "b"]:
+        assert getattr(ReadStore(database), duty)(1, 10, passed_over) == []
     plans.hold(index)
 
 

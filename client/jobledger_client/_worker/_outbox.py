@@ -15,6 +15,7 @@ from jobledger_client._errors import (
     JobledgerError,
     QueueFullError,
     RateLimitedError,
+    TooManyClaimsError,
     UnavailableError,
 )
 from jobledger_client._retry import Backoff
@@ -26,7 +27,14 @@ Item = TypeVar("Item", bound=Message)
 Send: TypeAlias = Callable[[Sequence[Item]], Awaitable[Sequence[Any]]]
 
 # Errors that pass by themselves: a worker repeats the call.
-TRANSIENT_ERRORS = (UnavailableError, DeadlineExceededError, QueueFullError, RateLimitedError, InternalError)
+TRANSIENT_ERRORS = (
+    UnavailableError,
+    DeadlineExceededError,
+    QueueFullError,
+    RateLimitedError,
+    TooManyClaimsError,
+    InternalError,
+)
 
 
 @dataclass(frozen=True, slots=True)

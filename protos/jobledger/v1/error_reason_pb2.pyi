@@ -152,6 +152,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
     Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
     """
+    ERROR_REASON_TOO_MANY_CLAIMS: _ErrorReason.ValueType  # 31
+    """ERROR_REASON_TOO_MANY_CLAIMS (RESOURCE_EXHAUSTED) is a ClaimChunks of a key that has as many open as the operator allows;
+    with RetryInfo and QuotaFailure. Example: a worker for each core of a large fleet, all with one key at one server, where
+    one for each host would claim several chunks at once. Metadata: limit.
+    """
     ERROR_REASON_TOO_MANY_READS: _ErrorReason.ValueType  # 32
     """ERROR_REASON_TOO_MANY_READS (RESOURCE_EXHAUSTED) is a read of an owner who has as many waiting as the operator allows;
     with RetryInfo and QuotaFailure. Example: a script that lists in 2,000 threads. Metadata: limit.
@@ -331,6 +336,11 @@ ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 30
 """ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB unless
 told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
 Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
+"""
+ERROR_REASON_TOO_MANY_CLAIMS: ErrorReason.ValueType  # 31
+"""ERROR_REASON_TOO_MANY_CLAIMS (RESOURCE_EXHAUSTED) is a ClaimChunks of a key that has as many open as the operator allows;
+with RetryInfo and QuotaFailure. Example: a worker for each core of a large fleet, all with one key at one server, where
+one for each host would claim several chunks at once. Metadata: limit.
 """
 ERROR_REASON_TOO_MANY_READS: ErrorReason.ValueType  # 32
 """ERROR_REASON_TOO_MANY_READS (RESOURCE_EXHAUSTED) is a read of an owner who has as many waiting as the operator allows;

@@ -98,7 +98,8 @@ class WorkerServiceServicer:
         that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
         INPUT_UNREADABLE, and is not returned.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe with a request_id: it answers with the same leases, at every
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS): the key has as many claims open as it
+        may. Retry: safe with a request_id: it answers with the same leases, at every
         replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
         shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
         back when their leases expire, as a failed attempt.

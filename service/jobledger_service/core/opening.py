@@ -80,7 +80,6 @@ def open_kernel(
 
     feed = LiveFeed(store, readers, codec, on_remote_entry, sole_writer=database.single_writer)
     schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
-    watches = settings.watches_per_key if settings.auth == "keys" else settings.watches_without_keys
     return Kernel(
         settings=settings,
         database=database,
@@ -111,10 +110,16 @@ def open_kernel(
                 begin_call,
                 settings.queue_wait,
             ),
-            OpenCalls(watches, settings.watches_per_owner),
+            _open_calls_of(settings),
             rate_limiter,
         ),
     )
+
+
+def _open_calls_of(settings: Settings) -> OpenCalls:
+    if settings.auth == "keys":
+        return OpenCalls(settings.watches_per_key, settings.claims_per_key, settings.watches_per_owner)
+    return OpenCalls(settings.watches_without_keys, settings.claims_without_keys, settings.watches_per_owner)
 
 
 def time_limits_of(settings: Settings) -> TimeLimits:

@@ -34,12 +34,16 @@ class Method:
     reserved: bool = False
     service: str = field(init=False)
     """The full name of the service."""
+    sends_many: bool = field(init=False)
+    """Whether its caller sends a stream of requests."""
     full_name: str = field(init=False)
     """The name that the descriptor of the method has."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "service", self.descriptor.full_name)
-        object.__setattr__(self, "full_name", self.descriptor.methods_by_name[self.name].full_name)
+        described = self.descriptor.methods_by_name[self.name]
+        object.__setattr__(self, "full_name", described.full_name)
+        object.__setattr__(self, "sends_many", described.client_streaming)
 
 
 @dataclass(frozen=True, slots=True)

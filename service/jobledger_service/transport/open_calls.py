@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .identity import Caller
-from .refusals import CallRefused, TooManyWatches
+from .refusals import CallRefused, TooManyClaims, TooManyWatches
 
 
 @dataclass(slots=True, eq=False)
@@ -16,40 +16,62 @@ class _OpenCall:
     ended_by: CallRefused | None = None
 
 
+class _Bound:
+    """How many calls of each subject are open, at most as many as a limit."""
+
+    def __init__(self, limit: int | None, refuse: Callable[[str, int], CallRefused]) -> None:
+        self._limit = limit
+        self._refuse = refuse
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, subject: str) -> Iterator[None]:
+        """Count a call during the block; raises the refusal of one too many."""
+        if self._limit is not None and self._open[subject] >= self._limit:
+            raise self._refuse(subject, self._limit)
+        self._open[subject] += 1
+        try:
+            yield
+        finally:
+            self._open[subject] -= 1
+            if not self._open[subject]:
+                del self._open[subject]
+
+
+def _subject(caller: Caller) -> str:
+    return f"key:{caller.key_id}" if caller.key_id else f"owner:{caller.owner}"
+
+
 class OpenCalls:
-    """The open calls of one process, by key; of watches, no more than `per_key` and `per_owner`, None for no bound.
+    """The open calls of one process, by key. Streams and claims have bounds of their own, None for no bound.
 
     On a server without keys all callers are as one key.
     """
 
-    def __init__(self, per_key: int, per_owner: int | None = None) -> None:
-        self._per_key = per_key
-        self._per_owner = per_owner
+    def __init__(self, streams_per_key: int, claims_per_key: int, streams_per_owner: int | None = None) -> None:
         self._of_key: dict[str, set[_OpenCall]] = {}
-        self._watches_of_key: Counter[str] = Counter()
-        self._watches_of_owner: Counter[str] = Counter()
+        self._streams_of_key = _Bound(streams_per_key, TooManyWatches)
+        self._streams_of_owner = _Bound(streams_per_owner, TooManyWatches)
+        self._claims_of_key = _Bound(claims_per_key, TooManyClaims)
 
     @contextmanager
-    def watch(self, caller: Caller) -> Iterator[None]:
-        """Hold a watch; raises TooManyWatches, and the refusal of `cancel_refused`."""
-        of_key, of_owner = self._watches_of_key, self._watches_of_owner
-        if of_key[caller.key_id] >= self._per_key:
-            if not caller.key_id:
-                raise TooManyWatches.of_owner(caller.owner, self._per_key)
-            raise TooManyWatches.of_key(caller.key_id, self._per_key)
-        if self._per_owner is not None and of_owner[caller.owner] >= self._per_owner:
-            raise TooManyWatches.of_owner(caller.owner, self._per_owner)
-        of_key[caller.key_id] += 1
-        of_owner[caller.owner] += 1
-        try:
-            with self.hold(caller):
-                yield
-        finally:
-            of_key[caller.key_id] -= 1
-            of_owner[caller.owner] -= 1
+    def stream(self, caller: Caller) -> Iterator[None]:
+        """Hold a stream or a wait for an operation; raises TooManyWatches, and the refusal of `cancel_refused`."""
+        with (
+            self._streams_of_key.hold(_subject(caller)),
+            self._streams_of_owner.hold(f"owner:{caller.owner}"),
+            self._hold(caller),
+        ):
+            yield
 
     @contextmanager
-    def hold(self, caller: Caller) -> Iterator[None]:
+    def claim(self, caller: Caller) -> Iterator[None]:
+        """Hold a claim, which may wait for work; raises TooManyClaims, and the refusal of `cancel_refused`."""
+        with self._claims_of_key.hold(_subject(caller)), self._hold(caller):
+            yield
+
+    @contextmanager
+    def _hold(self, caller: Caller) -> Iterator[None]:
         """Register the task's call as open during the block; raises the refusal of `cancel_refused`."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a handler is always within one

@@ -9,6 +9,7 @@ CallRefused
 ├── QuotaExceeded         as much as the operator allows
 │   ├── RateLimited       too many calls with one key
 │   ├── TooManyWatches    too many open watches of a key, an owner, a connection or the server
+│   ├── TooManyClaims     too many open claims of a key
 │   └── MessageTooLarge   the request has too many bytes
 ├── InFlightFull          too many calls of the owner are in flight, or too many bytes
 ├── MalformedRequest      the request is missing, or not encoded as its method's
@@ -105,15 +106,17 @@ class TooManyWatches(QuotaExceeded):
             limit=str(limit),
         )
 
-    @classmethod
-    def of_key(cls, key_id: str, limit: int) -> Self:
-        """Return the refusal of a watch for its key's limit."""
-        return cls(f"key:{key_id}", limit)
 
-    @classmethod
-    def of_owner(cls, owner: str, limit: int) -> Self:
-        """Return the refusal of a watch for its owner's limit."""
-        return cls(f"owner:{owner}", limit)
+class TooManyClaims(QuotaExceeded):
+    """As many claims are open as one key may have."""
+
+    def __init__(self, subject: str, limit: int) -> None:
+        super().__init__(
+            f"the {subject} has reached its limit of {limit} open claims: claim more chunks with fewer calls",
+            subject,
+            MICROS_PER_SECOND,
+            limit=str(limit),
+        )
 
 
 class MessageTooLarge(QuotaExceeded):

@@ -268,14 +268,15 @@ class RpcServer:
             await limiter.acquire(known, method.kind)
 
     def _held(self, call: Call) -> AbstractContextManager[None]:
-        """Hold a call that stays open: it ends with its caller's key; raises TooManyWatches."""
+        """Hold a call that stays open: it ends with its caller's key; raises TooManyWatches, TooManyClaims."""
         method = call.handler.method
         if method.role is None:
             return self._public_streams.hold(call.context.peer())
         if not method.waits:
             return nullcontext()
-        hold = self._controls.open_calls.watch if method.kind is Kind.WATCH else self._controls.open_calls.hold
-        return hold(call.caller)
+        open_calls = self._controls.open_calls
+        is_claim = method.kind is Kind.WRITE and not method.sends_many
+        return open_calls.claim(call.caller) if is_claim else open_calls.stream(call.caller)
 
     async def _abort(self, call: Call, error: Exception) -> None:
         """End a call with the status of a refusal; any other error is a defect: INTERNAL, and the log has the rest."""

@@ -1,15 +1,15 @@
 """Expired leases, and jobs whose deadline has come."""
 
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.bisection import submit_bisecting
-from jobledger_service.core.ledger.commands import Command, EndOverdue, ExpireLeases
+from jobledger_service.core.ledger.commands import EndOverdue, ExpireLeases
 from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.store.due import LEASES_DUE
 
-Row = TypeVar("Row")
+from .due_rows import DueRows
 
 ROWS_PER_STEP: Final = 500
 
@@ -19,18 +19,23 @@ def leases(kernel: Kernel, delay: int) -> Duty:
 
     A lease expires, and a run times out, `delay` microseconds after its end: earlier reports are applied by then.
     """
-    store, run = kernel.store, kernel.readers.for_server
+    store, clock = kernel.store, kernel.clock
 
-    async def each(rows: Sequence[Row], command: Callable[[Sequence[Row]], Command[int, int]]) -> None:
-        await submit_bisecting(rows, lambda some: kernel.committer.submit(command(some)), "leases", kernel.unreadable)
+    def expire(keys: Sequence[ChunkKey]) -> ExpireLeases:
+        return ExpireLeases([(key, kernel.sample_jitter()) for key in keys], delay)
+
+    def read_overdue(limit: int, but: Sequence[str]) -> Sequence[str]:
+        now = clock()
+        return store.overdue_jobs(now, now - delay, limit, but)
+
+    expired = DueRows(
+        kernel, "leases", lambda limit, but: store.expired_leases(clock() - delay, limit, but), expire, ROWS_PER_STEP
+    )
+    overdue = DueRows(kernel, "leases", read_overdue, lambda keys: EndOverdue(keys, delay), ROWS_PER_STEP)
 
     async def once() -> bool:
-        """Do what is due; return whether there is more."""
-        now = kernel.clock()
-        expired = await run(store.expired_leases, now - delay, ROWS_PER_STEP)
-        await each(expired, lambda keys: ExpireLeases([(key, kernel.sample_jitter()) for key in keys], delay))
-        overdue = await run(store.overdue_jobs, now, now - delay, ROWS_PER_STEP)
-        await each(overdue, lambda keys: EndOverdue(keys, delay))
-        return ROWS_PER_STEP in (len(expired), len(overdue))
+        """Do what is due; return whether there may be more."""
+        more = await expired.do_step()
+        return await overdue.do_step() or more
 
     return Duty("leases", once, due=LEASES_DUE)

@@ -282,30 +282,32 @@ class ReadStore:
                 size += sum(map(_size, found))
         return trail, _events_read(rows, size, after, limit, position, trimmed)
 
-    def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
-        """Return chunks whose lease has expired."""
-        return self._chunk_keys(leased & (chunks.c.lease_expire_time <= now), chunks.c.lease_expire_time, limit)
+    def expired_leases(self, now: int, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
+        """Return chunks whose lease has expired, the earliest first, but for those of some owners."""
+        return self._chunk_keys(leased, chunks.c.lease_expire_time, now, limit, but)
 
-    def due_backoffs(self, now: int, limit: int) -> list[ChunkKey]:
-        """Return chunks whose wait after an attempt is over."""
-        return self._chunk_keys(delayed & (chunks.c.not_before <= now), chunks.c.not_before, limit)
+    def due_backoffs(self, now: int, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
+        """Return chunks whose wait after an attempt is over, the earliest first, but for those of some owners."""
+        return self._chunk_keys(delayed, chunks.c.not_before, now, limit, but)
 
-    def due_schedules(self, now: int, limit: int) -> list[str]:
-        """Return jobs whose schedule_time has come, the earliest first."""
-        return self._job_keys(scheduled_jobs & (jobs.c.held_until <= now), limit, jobs.c.held_until)
+    def due_schedules(self, now: int, limit: int, but: Sequence[str] = ()) -> list[str]:
+        """Return jobs whose schedule_time has come, the earliest first, but for those of some owners."""
+        return self._job_keys(scheduled_jobs & (jobs.c.held_until <= now), jobs.c.held_until, limit, but)
 
-    def _chunk_keys(self, condition: Any, order: Any, limit: int) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions
-        wanted = select(chunks.c.job_key, chunks.c.chunk_index).where(condition).order_by(order).limit(limit)
+    def _chunk_keys(self, condition: Any, time: Any, now: int, limit: int, but: Sequence[str]) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions
+        wanted = select(chunks.c.job_key, chunks.c.chunk_index).where(condition, time <= now, *_of_others(chunks, but))
+        wanted = wanted.order_by(time).limit(limit)
         with self._database.read() as connection:
             return [(key, index) for key, index in connection.execute(wanted)]
 
-    def overdue_jobs(self, now: int, cutoff: int, limit: int) -> list[str]:
-        """Return jobs whose deadline has come: CANCELLING ones by now, runs up to a cutoff."""
-        return self._job_keys(overdue(now, cutoff), limit)
+    def overdue_jobs(self, now: int, cutoff: int, limit: int, but: Sequence[str] = ()) -> list[str]:
+        """Return jobs whose deadline has come, CANCELLING ones by now, runs up to a cutoff, but for some owners'."""
+        return self._job_keys(overdue(now, cutoff), jobs.c.deadline, limit, but)
 
-    def expired_jobs(self, now: int, limit: int) -> list[str]:
-        """Return ended jobs whose expire_time has come."""
-        return self._job_keys(expiring & (jobs.c.expire_time <= now) & jobs.c.state.in_(sorted(ENDED)), limit)
+    def expired_jobs(self, now: int, limit: int, but: Sequence[str] = ()) -> list[str]:
+        """Return ended jobs whose expire_time has come, but for those of some owners."""
+        is_due = expiring & (jobs.c.expire_time <= now) & jobs.c.state.in_(sorted(ENDED))
+        return self._job_keys(is_due, jobs.c.expire_time, limit, but)
 
     def vitals(self) -> StoreVitals:
         """Return the health of the database."""
@@ -323,8 +325,8 @@ class ReadStore:
             free = shutil.disk_usage(file.parent).free
         return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, lowest)
 
-    def _job_keys(self, condition: Any, limit: int, *order: Any) -> list[str]:  # noqa: ANN401  SQL expressions
-        wanted = select(jobs.c.job_key).where(condition).order_by(*order).limit(limit)
+    def _job_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[str]:  # noqa: ANN401  SQL expressions
+        wanted = select(jobs.c.job_key).where(condition, *_of_others(jobs, but)).order_by(time).limit(limit)
         with self._database.read() as connection:
             return list(connection.execute(wanted).scalars())
 
@@ -340,6 +342,10 @@ class ReadStore:
         with self._database.read() as connection:
             run = connection.execute(select(runs.c.run).where(runs.c.job_key == job_key)).scalar()
         return None if run is None else RUN.decode(run)
+
+
+def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]:
+    return [table.c.owner.not_in(owners)] if owners else []
 
 
 _JOBS_BY_STATE = select(counts.c.state, func.sum(counts.c.jobs)).where(counts_of_all).group_by(counts.c.state)

@@ -34,8 +34,9 @@ def limits(kernel: Kernel) -> Feature:
             granted += count
             return done
 
-        jobs = await kernel.readers.for_server(store.free_slots, JOBS_PER_STEP)
-        await submit_bisecting(jobs, grant, "slots", kernel.unreadable)
+        jobs: Sequence[str] = await kernel.readers.for_server(store.free_slots, JOBS_PER_STEP)
+        while jobs:
+            jobs = await submit_bisecting(jobs, grant, "slots", kernel.unreadable)
         return granted > 0
 
     async def spread_numbers() -> bool:

@@ -8,14 +8,15 @@ from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.settings import Settings
 
-from .duty import RetentionDuty
+from .duty import RetentionDuty, expired_jobs
 from .rules import Retention
 from .store import SqlHistoryStore
 
 
 def retention(kernel: Kernel) -> Feature:
     """Return what retention adds to a server."""
-    duty = RetentionDuty(kernel, SqlHistoryStore(kernel.database, ProtoCodec(kernel.unreadable).audited))
+    store = SqlHistoryStore(kernel.database, ProtoCodec(kernel.unreadable).audited)
+    duty = RetentionDuty(kernel, store, expired_jobs(kernel))
     return Feature(duties=[Duty("retention", duty.once, kernel.settings.retention_interval)])
 
 

@@ -105,8 +105,11 @@ class DeliveryCapacity(MsgStruct, frozen=True):
         return busy
 
     def share(self, owners: int) -> int:
-        """Return the share of each of this many owners: an equal part of all, rounded up."""
-        return -(-(self.total + sum(self.busy.values())) // max(owners, 1))
+        """Return the share of each of this many owners: an equal part of all, rounded up, with one for a newcomer.
+
+        So an owner whose receivers are slow never holds all when the first delivery of another owner is due.
+        """
+        return -(-(self.total + sum(self.busy.values())) // (owners + 1))
 
 
 def delivery_id(webhook_id: str, position: int, ordinal: int) -> str:
