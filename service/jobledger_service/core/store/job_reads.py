@@ -27,7 +27,7 @@ CHUNKS_PER_GROUP: Final = 200
 CHUNK_OVERHEAD_BYTES: Final = 400
 """Bytes of a chunk, encoded, beside its texts; what its parts have in JSON is about as long as they are encoded."""
 
-_WIDE: Final = frozenset(["current", "content", "stage"])
+_WIDE: Final = frozenset(["current", "content", "stage", "task_id", "worker"])
 """Columns of chunks with texts and bodies that may be long."""
 _WIDE_PLACES: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _WIDE]
 
