@@ -7,15 +7,15 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 
 from jobledger_service.core.model.attempts import last_attempts
-from jobledger_service.core.model.job import Inputs, Outputs
+from jobledger_service.core.model.job import Inputs
 
 from .attempts import AttemptReads
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
-from .job_rows import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, whole_job_read
-from .outputs import WHOLE_JOBS_AND_OUTPUTS, select_chunks
+from .job_rows import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, WHOLE_JOBS, whole_job_read
+from .outputs import SHOWN_OUTPUT_BYTES, JobOutputs, select_chunks
 from .reads import JobRead
-from .tables import chunks, jobs, outputs, parked
+from .tables import chunks, jobs, parked
 from .unreadable_rows import UnreadableRows
 
 MAX_JOB_BYTES: Final = 16 * 1024
@@ -35,12 +35,13 @@ class SmallJobReads:
 
     def __init__(self, dialect: Dialect, unreadable: UnreadableRows, attempts: AttemptReads) -> None:
         self._attempts = attempts
+        self._outputs = JobOutputs(dialect)
         self._dialect = dialect
         self._unreadable = unreadable
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
-        size = SHOWN_BYTES + func.coalesce(func.length(outputs.c.encoded), 0)
-        basic = select(*WHOLE_COLUMNS, outputs.c.encoded).select_from(WHOLE_JOBS_AND_OUTPUTS)
+        size = SHOWN_BYTES + SHOWN_OUTPUT_BYTES
+        basic = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS)
         self._basic = basic.where(named, size <= MAX_JOB_BYTES)
         self._full = basic.add_columns(jobs.c.input).where(
             named,
@@ -59,9 +60,8 @@ class SmallJobReads:
         for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
             job = self._unreadable.read("job", whole_job_read, row[: len(WHOLE_COLUMNS)], row[0], bad)
             if job is not None:
-                output, *input_ = row[len(WHOLE_COLUMNS) :]
-                found[job.key] = job if output is None else replace(job, outputs=Outputs(output))
-                inputs[job.key] = input_[0] if full else None
+                found[job.key], inputs[job.key] = job, row[-1] if full else None
+        found = {job.key: job for job in self._outputs.added(connection, found.values())}
         if not full:
             return JobsWithin(found, (), bad)
         taken, unread = _within([found[key] for key in keys if key in found])
