@@ -99,8 +99,8 @@ JOB_FIELDS: Final = (
     Field("spec.unique_key", Kept.SETTLED),
     Field("spec.run_timeout", Kept.SETTLED, export="run_timeout_seconds"),
     Field("spec.attempt_timeout", Kept.SETTLED, export="attempt_timeout_seconds"),
-    Field("schedule_time", Kept.CURRENT, export="schedule_time"),
     Field("spec.limited_labels", Kept.SETTLED),
+    Field("spec.finalizer_work", Kept.FIXED),
     Field("spec.uid_bytes", Kept.FIXED, "uid"),
     Field("spec.uid", Kept.COMPUTED, export="uid"),
     Field("counts.delayed", Kept.COLUMN, "chunks_delayed"),
@@ -116,6 +116,7 @@ JOB_FIELDS: Final = (
     Field("slots", Kept.CURRENT),
     Field("parked_for", Kept.STEADY),
     Field("held_until", Kept.STEADY),
+    Field("schedule_time", Kept.CURRENT, export="schedule_time"),
     Field("kept_attempts", Kept.CURRENT),
 )
 """In the order of the columns of an export."""
@@ -126,6 +127,8 @@ CHUNK_FIELDS: Final = (
     Field("create_time", Kept.FIXED),
     Field("first_item", Kept.FIXED),
     Field("last_item", Kept.FIXED),
+    Field("finalizer_work", Kept.FIXED),
+    Field("finalizer", Kept.COMPUTED),
     Field("state", Kept.STEADY),
     Field("attempt", Kept.STEADY),
     Field("max_attempts", Kept.STEADY),
@@ -161,6 +164,7 @@ ATTEMPT_FIELDS: Final = (
     Field("outcome", Kept.COLUMN),
     Field("attempt_end_time", Kept.COLUMN),
     Field("task_id", Kept.COLUMN),
+    Field("worker", Kept.COLUMN),
     *(field for field in CHUNK_FIELDS if field.kept is Kept.CURRENT),
 )
 """What is kept of a chunk as its attempt left it, when another one begins."""
