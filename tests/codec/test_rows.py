@@ -108,7 +108,9 @@ def test_what_a_steady_row_leaves_out_is_the_same_as_before(job: Job, before: Ch
     assert is_steady_chunk(before, after)
     old, new, written = chunk_row(job, before), chunk_row(job, after), steady_chunk_row(after)
     assert written.items() <= new.items()
-    assert {name: new[name] for name in new.keys() - written.keys()} == {name: old[name] for name in old.keys() - written.keys()}
+    assert {name: new[name] for name in new.keys() - written.keys()} == {
+        name: old[name] for name in old.keys() - written.keys()
+    }
     assert not is_steady_chunk(before, replace(after, fence=after.fence + 1))
 
 
@@ -118,7 +120,9 @@ def test_what_a_steady_row_of_a_job_leaves_out_is_the_same_as_before(before: Job
     assert is_steady_job(before, after)
     old, new, written = job_row(before), job_row(after), steady_job_row(after)
     assert written.items() <= new.items()
-    assert {name: new[name] for name in new.keys() - written.keys()} == {name: old[name] for name in old.keys() - written.keys()}
+    assert {name: new[name] for name in new.keys() - written.keys()} == {
+        name: old[name] for name in old.keys() - written.keys()
+    }
     assert not is_steady_job(before, replace(after, retry_count=after.retry_count + 1))
 
 
