@@ -72,7 +72,7 @@ async def test_each_job_is_answered_as_by_create_job(api: Api, kind: str):
 
 
 async def test_chunks_of_jobs_that_differ_in_everything_are_written_together(api: Api, kind: str):
-    """Each chunk keeps what it has of its own and of its job: place, items, input, attempts, priority, hold and owner."""
+    """Each chunk keeps what it has of its own and of its job: place, items, input, attempts, priority and hold."""
     later = Timestamp(seconds=4_000_000_000)
     results = await create(
         api,
