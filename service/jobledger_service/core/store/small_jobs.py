@@ -43,24 +43,30 @@ class SmallJobReads:
         size = SHOWN_BYTES + SHOWN_OUTPUT_BYTES
         basic = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS)
         self._basic = basic.where(named, size <= MAX_JOB_BYTES)
-        self._full = basic.add_columns(jobs.c.input).where(
+        self._full = basic.add_columns(jobs.c.chunks_completed, jobs.c.input).where(
             named,
             size + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES,
             CHUNK_COUNT <= MAX_JOB_CHUNKS,
             ~parked,  # the place of one that waits for a slot is counted
         )
-        of_jobs = select_chunks(with_outputs=True).where(chunks.c.job_key.in_(keys))
-        self._chunks = bounded(dialect, of_jobs.order_by(chunks.c.job_key, chunks.c.chunk_index))
+        order = chunks.c.job_key, chunks.c.chunk_index
+        self._chunks = {
+            some: bounded(dialect, select_chunks(with_outputs=some).where(chunks.c.job_key.in_(keys)).order_by(*order))
+            for some in (False, True)
+        }
 
     def read(self, connection: Connection, keys: Sequence[str], *, full: bool) -> JobsWithin:
         """Return the small jobs, in view FULL as many as have MAX_CHUNKS together: the first are read in any case."""
         bad: set[str] = set()
         found: dict[str, JobRead] = {}
         inputs: dict[str, bytes | None] = {}
+        with_outputs = False  # only COMPLETED chunks have one
         for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
             job = self._unreadable.read("job", whole_job_read, row[: len(WHOLE_COLUMNS)], row[0], bad)
             if job is not None:
-                found[job.key], inputs[job.key] = job, row[-1] if full else None
+                found[job.key] = job
+                if full:
+                    inputs[job.key], with_outputs = row[-1], with_outputs or row[-2] > 0
         found = {job.key: job for job in self._outputs.added(connection, found.values())}
         if not full:
             return JobsWithin(found, (), bad)
@@ -68,7 +74,11 @@ class SmallJobReads:
         read = Chunks()
         if taken:
             read = read_chunks(
-                connection, self._chunks, self._keys(taken), ByteBudget(MAX_CHUNK_BYTES), self._unreadable
+                connection,
+                self._chunks[with_outputs],
+                self._keys(taken),
+                ByteBudget(MAX_CHUNK_BYTES),
+                self._unreadable,
             )
         bad.update(key for key, _ in read.bad)
         whole = (_whole(found[key], inputs[key], read) for key in taken if key not in bad)
