@@ -10,10 +10,28 @@ from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Field,
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.rate import Rate
 from jobledger_service.core.store.cells import artifacts_text
-from jobledger_service.core.store.chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, new_chunk_row
-from jobledger_service.core.store.job_rows import JOB_COLUMNS, job_of, job_row, new_job_row, read_current
+from jobledger_service.core.store.chunk_rows import (
+    CHUNK_COLUMNS,
+    chunk_of,
+    chunk_row,
+    is_steady_chunk,
+    new_chunk_row,
+    steady_chunk_row,
+)
+from jobledger_service.core.store.job_rows import (
+    JOB_COLUMNS,
+    is_steady_job,
+    job_of,
+    job_row,
+    new_job_row,
+    read_current,
+    steady_job_row,
+)
+from jobledger_service.core.store.tables import chunks as chunks_table
+from jobledger_service.core.store.tables import jobs as jobs_table
 from msgspec import msgpack
 from msgspec.structs import replace
+from sqlalchemy import Table
 
 from tests.codec.jobs import chunks, jobs
 
@@ -40,7 +58,7 @@ def test_a_change_writes_nothing_that_never_changes(job: Job, chunk: Chunk):
     for row, fields in ((job_row(job), JOB_FIELDS), (chunk_row(job, chunk), CHUNK_FIELDS)):
         assert row.keys() & {field.name for field in fields if field.kept in fixed} == set()
         assert "settled" not in row
-        assert row.keys() >= {field.name for field in fields if field.kept in (Kept.KEY, Kept.COLUMN)}
+        assert row.keys() >= {field.name for field in fields if field.kept in (Kept.KEY, Kept.COLUMN, Kept.STEADY)}
 
 
 @given(jobs())
@@ -82,3 +100,44 @@ def test_each_field_of_the_contract_is_one_of_the_tables():
     assert {name.partition(".")[0] for name in of_chunk} | {"input", "output"} == set(
         chunk_pb2.Chunk.DESCRIPTOR.fields_by_name
     )
+
+
+@given(jobs(), chunks, chunks)
+def test_what_a_steady_row_leaves_out_is_the_same_as_before(job: Job, before: Chunk, after: Chunk):
+    after = replace(after, **{name: getattr(before, name) for name in _steady(CHUNK_FIELDS)})
+    assert is_steady_chunk(before, after)
+    old, new, written = chunk_row(job, before), chunk_row(job, after), steady_chunk_row(after)
+    assert written.items() <= new.items()
+    assert {name: new[name] for name in new.keys() - written.keys()} == {
+        name: old[name] for name in old.keys() - written.keys()
+    }
+    assert not is_steady_chunk(before, replace(after, fence=after.fence + 1))
+
+
+@given(jobs(), jobs())
+def test_what_a_steady_row_of_a_job_leaves_out_is_the_same_as_before(before: Job, after: Job):
+    after = replace(after, **{name: getattr(before, name) for name in _steady(JOB_FIELDS)})
+    assert is_steady_job(before, after)
+    old, new, written = job_row(before), job_row(after), steady_job_row(after)
+    assert written.items() <= new.items()
+    assert {name: new[name] for name in new.keys() - written.keys()} == {
+        name: old[name] for name in old.keys() - written.keys()
+    }
+    assert not is_steady_job(before, replace(after, retry_count=after.retry_count + 1))
+
+
+def _steady(fields: tuple[Field, ...]) -> list[str]:
+    return [field.path for field in fields if field.kept is Kept.STEADY]
+
+
+@given(jobs(), chunks)
+def test_progress_is_written_to_one_index_of_its_job_and_one_of_its_chunk(job: Job, chunk: Chunk):
+    """SQLite writes to each index that has a column of the statement, whether its value changes or not."""
+
+    def written(table: Table, row: dict[str, object]) -> set[str]:
+        names = row.keys() - {column.name for column in table.primary_key}
+        columns = {str(index.name): {column.name for column in index.columns} for index in table.indexes}
+        return {name for name, of_index in columns.items() if of_index & names}
+
+    assert written(jobs_table, steady_job_row(job)) == {"jobs_by_update_time"}
+    assert written(chunks_table, steady_chunk_row(chunk)) == {"chunks_leased"}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.job_pb2 import Job, JobView
 from jobledger.v1.job_service_pb2 import (
@@ -68,6 +69,44 @@ async def test_each_job_is_answered_as_by_create_job(api: Api, kind: str):
     )
     assert [dict(chunk.input) for chunk in (await api.get(results[4].job.job_id)).chunks] == [{"page": 1}]
     assert await total(api, kind) == 3
+
+
+async def test_chunks_of_jobs_that_differ_in_everything_are_written_together(api: Api, kind: str):
+    """Each chunk keeps what it has of its own and of its job: place, items, input, attempts, priority and hold."""
+    later = Timestamp(seconds=4_000_000_000)
+    results = await create(
+        api,
+        CreateJobRequest(kind=kind, chunks=[{"input": {"n": 1}}, {}, {"input": {"n": 3}}], priority=9),
+        CreateJobRequest(kind=kind, item_count=250, chunk_size=100, retry_policy={"max_attempts": 7}),
+        CreateJobRequest(kind=kind, item_count=70, chunk_size=1),
+        CreateJobRequest(kind=kind, schedule_time=later, priority=10),
+        CreateJobRequest(kind=kind, item_count=2, chunk_size=1, finalizer={}),
+        CreateJobRequest(kind=f"{kind}-other"),
+    )
+    assert reasons(results) == [""] * 6
+    mixed, items, large, held, fan_in, other = [await api.get(one.job.job_id) for one in results]
+    assert [dict(chunk.input) for chunk in mixed.chunks] == [{"n": 1}, {}, {"n": 3}]
+    assert [(chunk.first_item, chunk.last_item, chunk.max_attempts) for chunk in items.chunks] == [
+        (0, 99, 7),
+        (100, 199, 7),
+        (200, 249, 7),
+    ]
+    assert [(chunk.index, chunk.first_item) for chunk in large.chunks] == [(n, n) for n in range(70)]
+    assert [bool(chunk.holds) for job in (held, fan_in, other) for chunk in job.chunks] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    claimed = [(one.job_id, one.chunk.index) for one in await api.claim(kind, 1_000)]
+    assert claimed == [
+        *((mixed.job_id, n) for n in range(3)),
+        *((items.job_id, n) for n in range(3)),
+        *((large.job_id, n) for n in range(70)),
+        *((fan_in.job_id, n) for n in range(2)),
+    ]
+    assert [one.job_id for one in await api.claim(f"{kind}-other", 9)] == [other.job_id]
 
 
 async def test_five_hundred_jobs_are_one_commit(api: Api, kind: str):

@@ -1,5 +1,7 @@
 """Encoded messages put together without decoding them (https://protobuf.dev/programming-guides/encoding/)."""
 
+from functools import lru_cache
+
 from google.protobuf.descriptor import FieldDescriptor
 
 _LENGTH_DELIMITED = 2
@@ -18,6 +20,7 @@ def head(descriptor: FieldDescriptor, size: int) -> bytes:
     return encode_varint(descriptor.number << 3 | _LENGTH_DELIMITED) + encode_varint(size)
 
 
+@lru_cache(maxsize=4096)
 def encode_varint(value: int) -> bytes:
     """Return a number that is not negative in protobuf's encoding."""
     encoded = bytearray()

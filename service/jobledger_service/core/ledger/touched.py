@@ -12,7 +12,9 @@ from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Inputs, Job
 from jobledger_service.core.model.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.store.chunk_rows import is_steady_chunk
 from jobledger_service.core.store.entry import JobSegments, Record
+from jobledger_service.core.store.job_rows import is_steady_job
 from jobledger_service.core.store.writes import SweptRows, Writes
 
 from .undo import Undo
@@ -27,6 +29,8 @@ class Touched(MsgStruct):
     before: Job | None
     changes: list[Change] = []
     chunks: dict[int, Chunk] = {}
+    unsteady: dict[int, None] = {}
+    """The chunks of which a steady column changed."""
     artifacts: dict[int, Artifacts] = {}
     """The earlier artifacts of the chunks whose artifacts the batch changed."""
     attempts: list[Chunk] = []
@@ -55,6 +59,8 @@ class Touched(MsgStruct):
         known = self.chunks.get(chunk.index)
         undo.put(self.chunks, chunk.index, chunk)
         undo.assign(self, "size", self.size + bytes_of_chunk(chunk) - (0 if known is None else bytes_of_chunk(known)))
+        if old is None or not is_steady_chunk(old, chunk):
+            undo.put(self.unsteady, chunk.index, None)
         if old is not None and has_ended_attempt(old) and chunk.attempt_number > old.attempt_number:
             undo.append(self.attempts, old)
         if old is not None and old.artifacts is not chunk.artifacts and chunk.index not in self.artifacts:
@@ -122,7 +128,7 @@ class Touched(MsgStruct):
             writes.new_words.append((job.key, FilterFields.of(job).full_text))
             writes.new_chunks.append((job, list(self.chunks.values()), self.inputs.chunks))
         else:
-            writes.jobs.append((job, segments))
+            (writes.steady_jobs if is_steady_job(self.before, job) else writes.jobs).append((job, segments))
             writes.words.extend(_new_words(self.before, job))
             if job.in_queue != self.before.in_queue:
                 writes.followed.append(job)
@@ -132,7 +138,11 @@ class Touched(MsgStruct):
         if self.before is not None and not self.deleted:
             if self.swept:
                 writes.swept.append((job, self.swept))
-            writes.chunks.extend((job, chunk) for chunk in self.chunks.values())
+            for chunk in self.chunks.values():
+                if chunk.state is ChunkState.PENDING or chunk.index in self.unsteady:
+                    writes.chunks.append((job, chunk))
+                else:
+                    writes.steady_chunks.append(chunk)
             writes.attempts.extend((job, chunk) for chunk in self.attempts)
 
 

@@ -296,8 +296,10 @@ class Job(MsgStruct, frozen=True):
 
     def with_holds(self, chunk: Chunk) -> Chunk:
         """Return one of its chunks with the holds that are on it now."""
-        held = self.held | chunk.own_held | (HoldReason.FINALIZER if chunk.finalizer and self.finalizer_waits else 0)
-        held = held if chunk.state is ChunkState.PENDING else 0
+        held = 0
+        if chunk.state is ChunkState.PENDING:
+            waits = chunk.finalizer and self.finalizer_waits
+            held = self.held | chunk.own_held | (HoldReason.FINALIZER if waits else 0)
         return chunk if held == chunk.held else replace(chunk, held=held)
 
     def held_chunks(self) -> dict[HoldReason, int]:

@@ -19,8 +19,9 @@ _CHANGE: Final = 32
 RANGE: Final = 16
 
 
-def _text(text: str) -> int:
-    return _TAGS + (len(text) if text.isascii() else len(text.encode()))
+def _texts(*texts: str) -> int:
+    joined = "".join(texts)
+    return _TAGS * len(texts) + (len(joined) if joined.isascii() else len(joined.encode()))
 
 
 def _texts_of(type_: type, fields: Sequence[Field]) -> Callable[[Any], tuple[str, ...]]:
@@ -38,33 +39,33 @@ def bytes_of_artifacts(artifacts: Artifacts) -> int:
     if not artifacts:
         return 0
     return sum(
-        _text(name) + _text(one.uri) + _text(one.content_type) + len(one.metadata or b"") + 3 * _TIME
+        _texts(name, one.uri, one.content_type) + len(one.metadata or b"") + 3 * _TIME
         for name, one in artifacts.items()
     )
 
 
 def _error(error: WorkError | None) -> int:
-    return 0 if error is None else _text(error.code) + _text(error.message) + _text(error.stage) + _TIME
+    return 0 if error is None else _texts(error.code, error.message, error.stage) + _TIME
 
 
 def bytes_of_chunk(chunk: Chunk) -> int:
     """Return the bytes of a chunk."""
-    return _CHUNK + sum(map(_text, _chunk_texts(chunk))) + _error(chunk.error) + bytes_of_artifacts(chunk.artifacts)
+    return _CHUNK + _texts(*_chunk_texts(chunk)) + _error(chunk.error) + bytes_of_artifacts(chunk.artifacts)
 
 
 def bytes_of_change(change: Change) -> int:
     """Return the bytes of a change's entry."""
-    return _CHANGE + _text(change.actor) + _text(change.reason) + _text(change.task_id)
+    return _CHANGE + _texts(change.actor, change.reason, change.task_id)
 
 
 def bytes_of_job(job: Job) -> int:
     """Return the bytes of a job in view BASIC, with those of its event."""
     spec = job.spec
-    size = _JOB + sum(map(_text, _job_texts(job))) + _text(spec.job_id) + _text(spec.owner) + _error(job.error)
+    size = _JOB + _texts(*_job_texts(job), spec.job_id, spec.owner) + _error(job.error)
     size += _labels(job.labels) + bytes_of_artifacts(job.artifacts)
-    size += sum(_text(stage.name) + _TIME for stage in spec.stages)
-    return size + sum(_text(timing.stage) + 4 * _TIME for timing in job.stage_timings)
+    size += _texts(*(stage.name for stage in spec.stages)) + _TIME * len(spec.stages)
+    return size + _texts(*(timing.stage for timing in job.stage_timings)) + 4 * _TIME * len(job.stage_timings)
 
 
 def _labels(labels: Mapping[str, str]) -> int:
-    return sum(_TAGS + _text(name) + _text(value) for name, value in labels.items())
+    return _TAGS * len(labels) + _texts(*labels, *labels.values())

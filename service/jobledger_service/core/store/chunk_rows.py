@@ -1,5 +1,6 @@
 """Rows of chunks to chunks, and back."""
 
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import FromClause, and_, select
@@ -9,7 +10,7 @@ from jobledger_service.core.model.fields import ATTEMPT_FIELDS, CHUNK_FIELDS, Ke
 from jobledger_service.core.model.job import Job
 
 from .cells import Row
-from .row_functions import body_reader, row_reader, row_writer
+from .row_functions import body_reader, comparison, row_reader, row_writer
 from .tables import artifact_versions, chunks, jobs
 
 CHUNK_COLUMNS, chunk_of = row_reader(Chunk, CHUNK_FIELDS, chunks)
@@ -31,7 +32,11 @@ def with_artifacts(some: FromClause) -> FromClause:
 WHOLE_CHUNKS: Final = with_artifacts(chunks)
 
 read_current = body_reader(Chunk, CHUNK_FIELDS, Kept.CURRENT)
-_row = row_writer(Chunk, CHUNK_FIELDS, Kept.KEY, Kept.COLUMN, Kept.CURRENT)
+_row = row_writer(Chunk, CHUNK_FIELDS, Kept.KEY, Kept.COLUMN, Kept.STEADY, Kept.CURRENT)
+steady_chunk_row = row_writer(Chunk, CHUNK_FIELDS, Kept.KEY, Kept.COLUMN, Kept.CURRENT)
+"""Returns the same columns as `chunk_row`, but for the steady ones, and the priority that a waiting chunk has."""
+is_steady_chunk: Final[Callable[[Chunk, Chunk], bool]] = comparison(CHUNK_FIELDS, Kept.STEADY)
+"""Whether two states of a chunk have the same steady columns."""
 _new_row = row_writer(Chunk, CHUNK_FIELDS, *Kept)
 attempt_row = row_writer(Chunk, ATTEMPT_FIELDS, *Kept)
 """Returns all columns of the attempt that left a chunk."""

@@ -312,8 +312,13 @@ def _lock(file: Path) -> IO[str]:
     return lock
 
 
+_STATEMENTS_KEPT: Final = 256
+"""Prepared statements that a connection keeps: there is one for each size of a set of rows."""
+
+
 def _sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:  # noqa: ANN401  SQLAlchemy's
-    engine = create_engine(url, connect_args={"check_same_thread": False}, json_deserializer=read_json, **pool)
+    connect_args = {"check_same_thread": False, "cached_statements": _STATEMENTS_KEPT}
+    engine = create_engine(url, connect_args=connect_args, json_deserializer=read_json, **pool)
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Select, bindparam, func, select
 
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.job import Inputs, Outputs
+from jobledger_service.core.model.job import Inputs
 from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 
 from .chunk_rows import CHUNK_COLUMNS, chunk_of
@@ -164,7 +164,7 @@ class JobReads:
             ordered = [there[key] for key in part if key in there]
             fit = self._with_artifacts(connection, _fitting(ordered, byte_budget.left))
             if with_outputs:
-                fit = self._with_outputs(connection, fit)
+                fit = self._outputs.added(connection, fit)
             full = self._full(connection, fit, byte_budget, within, self._chunks[with_outputs])
             for shown in full if view is View.FULL else _basic(fit, byte_budget, within):
                 within.jobs[shown.key] = shown
@@ -184,12 +184,6 @@ class JobReads:
         rows = connection.execute(self._artifacts, {"keys": self._dialect.key_values(wanted)})
         found: dict[str, bytes] = {key: encoded for key, encoded in rows}  # noqa: C416  rows are no pairs to mypy
         return [replace(job, message=job.message + (found.get(job.key) or b"")) for job in ordered]
-
-    def _with_outputs(self, connection: Connection, ordered: Sequence[JobRead]) -> Sequence[JobRead]:
-        """Return jobs with their outputs."""
-        wanted = [job.key for job in ordered if job.output_bytes]
-        found = self._outputs.read(connection, wanted) if wanted else {}
-        return [replace(job, outputs=Outputs(found[job.key][1])) if job.key in found else job for job in ordered]
 
     def _job(self, row: Sequence[Any], bad: set[str]) -> JobRead | None:
         return self._unreadable.read("job", job_read, row, row[0], bad)

@@ -1,6 +1,6 @@
 """Rows of jobs to jobs, and back; for readers, to their encoded segments and the few values that reading them takes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -13,7 +13,7 @@ from jobledger_service.core.model.states import JobState
 from .cells import Row
 from .entry import JOB_ITSELF
 from .reads import JobRead
-from .row_functions import body_reader, row_reader, row_writer
+from .row_functions import body_reader, comparison, row_reader, row_writer
 from .tables import artifact_versions, jobs
 
 JOB_COLUMNS, job_of = row_reader(Job, JOB_FIELDS, jobs)
@@ -28,8 +28,12 @@ WHOLE_JOBS: Final = jobs.outerjoin(
     ),
 )
 
-job_row = row_writer(Job, JOB_FIELDS, Kept.KEY, Kept.COLUMN, Kept.CURRENT)
+job_row = row_writer(Job, JOB_FIELDS, Kept.KEY, Kept.COLUMN, Kept.STEADY, Kept.CURRENT)
 """The function from a job to the columns that change after its creation, and its key."""
+steady_job_row = row_writer(Job, JOB_FIELDS, Kept.KEY, Kept.COLUMN, Kept.CURRENT)
+"""The same for a job of which no steady column changed."""
+is_steady_job: Final[Callable[[Job, Job], bool]] = comparison(JOB_FIELDS, Kept.STEADY)
+"""Whether two states of a job have the same steady columns."""
 
 _new_row = row_writer(Job, JOB_FIELDS, *Kept)
 

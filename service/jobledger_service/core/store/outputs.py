@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from sqlalchemy import Connection, LargeBinary, Select, and_, cast, delete, null, select
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, and_, case, cast, delete, func, null, select
 
 from jobledger_service.core.model.chunk import ChunkKey
+from jobledger_service.core.model.job import Outputs
 from jobledger_service.core.model.states import JobState
 
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
 from .dialects import Dialect
 from .entry import JOB_ITSELF
-from .job_rows import WHOLE_JOBS
+from .reads import JobRead
 from .row_sets import RowSets
 from .tables import chunks, jobs, outputs
 
@@ -21,7 +23,10 @@ _OF_JOB: Final = and_(
     jobs.c.state == JobState.COMPLETED,
 )
 _OF_CHUNK: Final = and_(outputs.c.job_key == chunks.c.job_key, outputs.c.chunk_index == chunks.c.chunk_index)
-WHOLE_JOBS_AND_OUTPUTS: Final = WHOLE_JOBS.outerjoin(outputs, _OF_JOB)
+SHOWN_OUTPUT_BYTES: Final[ColumnElement[int]] = case(
+    (jobs.c.state == JobState.COMPLETED, func.coalesce(jobs.c.output_bytes, 0)), else_=0
+)
+"""The bytes of a job's output that readers are shown."""
 
 
 def select_chunks(*, with_outputs: bool) -> Select[tuple[object, ...]]:
@@ -45,6 +50,13 @@ class JobOutputs:
         """Return the uid and the encoded output of each of these jobs that has one, by key."""
         found = connection.execute(self._outputs, {"keys": self._dialect.key_values(keys)})
         return {key: (uid, encoded) for key, uid, encoded in found}
+
+    def added(self, connection: Connection, some: Iterable[JobRead]) -> list[JobRead]:
+        """Return jobs with their outputs, which most do not have: nothing is read for these."""
+        read = list(some)
+        wanted = [job.key for job in read if job.output_bytes]
+        found = self.read(connection, wanted) if wanted else {}
+        return [replace(job, outputs=Outputs(found[job.key][1])) if job.key in found else job for job in read]
 
 
 class OutputWrites:

@@ -92,6 +92,15 @@ def row_writer(type_: type[V], fields: Sequence[Field], *written: Kept) -> Calla
     return made
 
 
+def comparison(fields: Sequence[Field], *kept: Kept) -> Callable[[V, V], bool]:
+    """Return the function that tells whether two values have the same fields of those that are kept in these ways."""
+    names = [field.path for field in fields if field.kept in kept]
+    same: Callable[[V, V], bool] = compiled(
+        "same", "one, other", [f"return {' and '.join(f'one.{name} == other.{name}' for name in names)}"], {}
+    )
+    return same
+
+
 def _attribute(field: Field) -> str:
     return field.path if "." in field.path else f"value.{field.path}"
 

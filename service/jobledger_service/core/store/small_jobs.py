@@ -7,15 +7,15 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 
 from jobledger_service.core.model.attempts import last_attempts
-from jobledger_service.core.model.job import Inputs, Outputs
+from jobledger_service.core.model.job import Inputs
 
 from .attempts import AttemptReads
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
-from .job_rows import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, whole_job_read
-from .outputs import WHOLE_JOBS_AND_OUTPUTS, select_chunks
+from .job_rows import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, WHOLE_JOBS, whole_job_read
+from .outputs import SHOWN_OUTPUT_BYTES, JobOutputs, select_chunks
 from .reads import JobRead
-from .tables import chunks, jobs, outputs, parked
+from .tables import chunks, jobs, parked
 from .unreadable_rows import UnreadableRows
 
 MAX_JOB_BYTES: Final = 16 * 1024
@@ -35,40 +35,50 @@ class SmallJobReads:
 
     def __init__(self, dialect: Dialect, unreadable: UnreadableRows, attempts: AttemptReads) -> None:
         self._attempts = attempts
+        self._outputs = JobOutputs(dialect)
         self._dialect = dialect
         self._unreadable = unreadable
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
-        size = SHOWN_BYTES + func.coalesce(func.length(outputs.c.encoded), 0)
-        basic = select(*WHOLE_COLUMNS, outputs.c.encoded).select_from(WHOLE_JOBS_AND_OUTPUTS)
+        size = SHOWN_BYTES + SHOWN_OUTPUT_BYTES
+        basic = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS)
         self._basic = basic.where(named, size <= MAX_JOB_BYTES)
-        self._full = basic.add_columns(jobs.c.input).where(
+        self._full = basic.add_columns(jobs.c.chunks_completed, jobs.c.input).where(
             named,
             size + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES,
             CHUNK_COUNT <= MAX_JOB_CHUNKS,
             ~parked,  # the place of one that waits for a slot is counted
         )
-        of_jobs = select_chunks(with_outputs=True).where(chunks.c.job_key.in_(keys))
-        self._chunks = bounded(dialect, of_jobs.order_by(chunks.c.job_key, chunks.c.chunk_index))
+        order = chunks.c.job_key, chunks.c.chunk_index
+        self._chunks = {
+            some: bounded(dialect, select_chunks(with_outputs=some).where(chunks.c.job_key.in_(keys)).order_by(*order))
+            for some in (False, True)
+        }
 
     def read(self, connection: Connection, keys: Sequence[str], *, full: bool) -> JobsWithin:
         """Return the small jobs, in view FULL as many as have MAX_CHUNKS together: the first are read in any case."""
         bad: set[str] = set()
         found: dict[str, JobRead] = {}
         inputs: dict[str, bytes | None] = {}
+        with_outputs = False  # only COMPLETED chunks have one
         for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
             job = self._unreadable.read("job", whole_job_read, row[: len(WHOLE_COLUMNS)], row[0], bad)
             if job is not None:
-                output, *input_ = row[len(WHOLE_COLUMNS) :]
-                found[job.key] = job if output is None else replace(job, outputs=Outputs(output))
-                inputs[job.key] = input_[0] if full else None
+                found[job.key] = job
+                if full:
+                    inputs[job.key], with_outputs = row[-1], with_outputs or row[-2] > 0
+        found = {job.key: job for job in self._outputs.added(connection, found.values())}
         if not full:
             return JobsWithin(found, (), bad)
         taken, unread = _within([found[key] for key in keys if key in found])
         read = Chunks()
         if taken:
             read = read_chunks(
-                connection, self._chunks, self._keys(taken), ByteBudget(MAX_CHUNK_BYTES), self._unreadable
+                connection,
+                self._chunks[with_outputs],
+                self._keys(taken),
+                ByteBudget(MAX_CHUNK_BYTES),
+                self._unreadable,
             )
         bad.update(key for key, _ in read.bad)
         whole = (_whole(found[key], inputs[key], read) for key in taken if key not in bad)

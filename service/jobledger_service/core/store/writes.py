@@ -53,10 +53,14 @@ class Writes(MsgStruct):
 
     new_jobs: list[tuple[Job, Inputs, JobSegments]] = []
     jobs: list[tuple[Job, JobSegments]] = []
+    steady_jobs: list[tuple[Job, JobSegments]] = []
+    """Jobs whose steady columns did not change."""
     deleted_jobs: list[str] = []
     new_chunks: list[tuple[Job, Sequence[Chunk], Mapping[int, bytes]]] = []
     """The chunks of new jobs, and the inputs of those that have one."""
     chunks: list[tuple[Job, Chunk]] = []
+    steady_chunks: list[Chunk] = []
+    """Chunks whose steady columns did not change; none of them waits."""
     attempts: list[tuple[Job, Chunk]] = []
     """Chunks as their earlier attempts left them."""
     swept: list[tuple[Job, SweptRows]] = []

@@ -27,11 +27,11 @@ from jobledger_service.core.model.states import ChunkState
 from .artifact_versions import references_row, version_rows
 from .attempts import let_go
 from .cells import Row, json_text
-from .chunk_rows import CHUNK_COLUMNS, attempt_row, chunk_of, chunk_row, with_artifacts
+from .chunk_rows import CHUNK_COLUMNS, attempt_row, chunk_of, chunk_row, steady_chunk_row, with_artifacts
 from .dialects import Dialect, Rows
 from .engines import Database
 from .entry import Entry, JobSegments, Positions, Record
-from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row
+from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row, steady_job_row
 from .new_chunks import insert_chunks
 from .ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
 from .row_sets import RowSets
@@ -206,9 +206,12 @@ class Transaction(JobSweeps):
         new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
         self._insert(jobs, [_new_row(*new) for new in new_jobs])
         self._update(jobs, [job_row(job) | {"moving": segments.moving} for job, segments in writes.jobs])
+        steady_jobs = [steady_job_row(job) | {"moving": segments.moving} for job, segments in writes.steady_jobs]
+        self._update(jobs, steady_jobs)
         insert_chunks(self.connection, self._row_sets, writes.new_chunks)
         self.save_swept(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
+        self._update(chunks, [steady_chunk_row(chunk) for chunk in writes.steady_chunks])
         self._insert(attempts, [attempt_row(chunk) for _, chunk in writes.attempts])
         self._row_sets.delete(self.connection, attempts, [key for pair in writes.attempts for key in let_go(*pair)])
         if writes.followed:

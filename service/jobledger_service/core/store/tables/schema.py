@@ -33,7 +33,7 @@ Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresq
 NEVER = 9_223_372_036_854_775_807
 """Stands for the end of a job that has not ended, in the order by end."""
 
-COLUMNS: Final = (Kept.KEY, Kept.FIXED, Kept.COLUMN)
+COLUMNS: Final = (Kept.KEY, Kept.FIXED, Kept.COLUMN, Kept.STEADY)
 BODIES: Final = {Kept.SETTLED: "settled", Kept.CURRENT: "current"}
 """The columns of bodies: fields that no statement looks at, as one MessagePack array."""
 KEYS: Final = ("job_key", "parked_for")
