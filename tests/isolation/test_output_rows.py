@@ -7,6 +7,7 @@ import pytest
 from jobledger_service.core.ledger.commands import CompleteChunks, DeleteJob, FailChunks, Heartbeat, RetryJob
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, Results, WorkReport
 from jobledger_service.core.store.entry import JOB_ITSELF
 from jobledger_service.core.store.tables import events, outputs
@@ -88,7 +89,7 @@ def test_what_ends_in_one_batch_with_its_job_leaves_nothing(ledger: LargeLedger)
     assert stored(ledger) == {}
 
 
-def test_a_retry_in_the_batch_of_a_declaration_drops_it(ledger: LargeLedger):
+def test_a_retry_in_the_batch_of_a_declaration_keeps_it(ledger: LargeLedger):
     ledger.create("big", [1, 1])
     done, failing = ledger.claim("big", [0, 1])
     failure = Failure(WorkError("X"), 0.5, not_retryable=True)
@@ -97,5 +98,5 @@ def test_a_retry_in_the_batch_of_a_declaration_drops_it(ledger: LargeLedger):
         FailChunks(ALICE, [(failing.lease, NOTHING_NEW, failure, "failures[0]")]),
         RetryJob(ALICE, "big", (), "caller"),
     )
-    assert stored(ledger) == {0: b"mine"}
-    assert ledger.job("big").output_bytes is None
+    assert stored(ledger) == {JOB_ITSELF: b"of the job", 0: b"mine"}
+    assert ledger.job("big").state is JobState.QUEUED

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from jobledger_service.core.model.change import JobDelta
-from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.leases import Lease
 from jobledger_service.core.model.work import Results
 from jobledger_service.core.store.entry import JOB_ITSELF
@@ -32,21 +31,10 @@ class OutputRows(RowFamily):
                 self._undo.put(self._declared, (lease.job_key, index), output)
 
     def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has nothing to do later
-        """Delete the outputs of jobs that have another or none now, then insert the new ones."""
-        jobs = {delta.job.key: delta.job for delta in deltas if not delta.deleted}
-        had = [delta.before.key for delta in deltas if delta.before and delta.before.output_bytes is not None]
-        if stale := [key for key in had if key in jobs and self._has_changed(jobs[key])]:
-            self._rows.delete_of_jobs(self._connection, sorted(stale))
-        self._rows.insert(
-            self._connection,
-            {key: raw for key, raw in self._declared.items() if key[0] in jobs and _has_output(jobs[key[0]], key[1])},
-        )
+        """Delete the outputs of jobs that have another one now, then insert the new ones."""
+        kept = {delta.job.key for delta in deltas if not delta.deleted}
+        had = {delta.before.key for delta in deltas if delta.before and delta.before.output_bytes is not None}
+        if stale := sorted(key for key in had & kept if (key, JOB_ITSELF) in self._declared):
+            self._rows.delete_of_jobs(self._connection, stale)
+        self._rows.insert(self._connection, {key: raw for key, raw in self._declared.items() if key[0] in kept})
         return False
-
-    def _has_changed(self, job: Job) -> bool:
-        return job.output_bytes is None or (job.key, JOB_ITSELF) in self._declared
-
-
-def _has_output(job: Job, index: int) -> bool:
-    """Whether what was declared still is the output: that of a chunk always is, that of a job unless it began again."""
-    return index != JOB_ITSELF or job.output_bytes is not None
