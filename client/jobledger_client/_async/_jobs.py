@@ -259,18 +259,21 @@ class AsyncJobCalls:
         *,
         cursor: bytes = b"",
         mode: WatchMode = WatchMode.LATEST,
+        view: JobView | None = None,
         bookmarks: bool = False,
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> AsyncWatch[rpc.WatchJobRequest, rpc.WatchJobResponse]:
         """Watch one job: its state now, or what followed `cursor`, and every change until it has ended.
 
+        In view STATUS messages are small, and have no chunks; no other view is accepted.
+
         Iteration ends after the message with the terminal state, or with DELETED; it yields nothing when that message
         was at or before `cursor`. Mode EVERY never merges revisions. `bookmarks` adds messages with a cursor alone.
         `timeout` limits the whole watch, `reconnect_timeout` how long it looks for a server once it has begun; None
         means no limit.
         """
-        request = rpc.WatchJobRequest(job_id=job_id, cursor=cursor, mode=values.number(mode))
+        request = rpc.WatchJobRequest(job_id=job_id, cursor=cursor, mode=values.number(mode), view=values.number(view))
         return AsyncWatch(
             self._caller,
             self._stub.WatchJob,
@@ -286,6 +289,7 @@ class AsyncJobCalls:
         *,
         cursor: bytes = b"",
         mode: WatchMode = WatchMode.LATEST,
+        view: JobView | None = None,
         bookmarks: bool = False,
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
@@ -302,7 +306,9 @@ class AsyncJobCalls:
         alone, for jobs of this watch that are gone. The events in between are missing, and jobs that the caller knew
         before this watch may be gone. With `relist=False` it raises HistoryTrimmedError or CursorAheadError instead.
         """
-        request = rpc.WatchJobsRequest(filter=requests.job_filter(filter), cursor=cursor, mode=values.number(mode))
+        request = rpc.WatchJobsRequest(
+            filter=requests.job_filter(filter), cursor=cursor, mode=values.number(mode), view=values.number(view)
+        )
         return AsyncWatch(
             self._caller,
             self._stub.WatchJobs,

@@ -1009,22 +1009,29 @@ class WatchJobRequest(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     cursor: _builtins.bytes
     """cursor is the last one received, of any watch or list. Empty: begin with the state now."""
     mode: Global___WatchMode.ValueType
     """mode says what happens when the watcher falls behind. UNSPECIFIED: LATEST."""
+    view: _job_pb2.JobView.ValueType
+    """view is how much of a job a message shows. UNSPECIFIED: what the response's fields say. STATUS: `job` in view STATUS, also
+    in the SNAPSHOT; no chunks and no chunk_ranges, chunks_omitted is false; `event` without job_id, owner and uid, which `job`
+    has. No other view.
+    """
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         cursor: _builtins.bytes = ...,
         mode: Global___WatchMode.ValueType = ...,
+        view: _job_pb2.JobView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "job_id", b"job_id", "mode", b"mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "job_id", b"job_id", "mode", b"mode", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1111,10 +1118,16 @@ class WatchJobsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     cursor: _builtins.bytes
     """cursor is the last one received, of any watch or list. Empty: begin with the jobs that match now."""
     mode: Global___WatchMode.ValueType
     """mode says what happens when the watcher falls behind. UNSPECIFIED: LATEST."""
+    view: _job_pb2.JobView.ValueType
+    """view is how much of a job a message shows. UNSPECIFIED: what the response's fields say. STATUS: `job` in view STATUS, also
+    in the SNAPSHOT; no chunks and no chunk_ranges, chunks_omitted is false; `event` without job_id, owner and uid, which `job`
+    has. No other view.
+    """
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
         """filter picks the jobs. Absent: all of the caller's."""
@@ -1125,10 +1138,11 @@ class WatchJobsRequest(_message.Message):
         filter: _filter_pb2.JobFilter | None = ...,
         cursor: _builtins.bytes = ...,
         mode: Global___WatchMode.ValueType = ...,
+        view: _job_pb2.JobView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "mode", b"mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "mode", b"mode", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,7 +29,7 @@ from jobledger_service.transport import joined
 
 from . import convert
 from .parse import filter_fields
-from .shown_jobs import shown_job
+from .shown_jobs import shown_job, status, trim_to_status
 from .unreadable import check_chunks
 
 # looking a value up in its enum takes a call each time
@@ -49,6 +49,9 @@ MAX_MERGED_BYTES: Final = 2 * 1024 * 1024
 
 _JOB: Final = Message.DESCRIPTOR.fields_by_name["job"]
 _CHUNKS: Final = Message.DESCRIPTOR.fields_by_name["chunks"]
+_NOT_IN_STATUS: Final = ("chunks", "chunk_ranges")
+_OF_JOB: Final = ("owner", "job_id", "uid")
+"""Fields of an event that its job has too: in view STATUS the job alone has them."""
 TOO_MANY: Final = CHUNKS_IN_VIEW + 1
 """The chunk_count of chunks that cannot be merged into another message."""
 
@@ -128,13 +131,21 @@ class ProtoCodec:
         Message.FromString(b"".join(parts))  # artifacts that cannot be read are found here
         return replace(entry, artifacts=artifacts, chunks=chunks, parts=parts)
 
-    def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
+    def message(self, entry: Entry, *, status: bool = False) -> bytes:
+        """Return the message of an entry, made once for all watchers in view STATUS."""
+        if not status:
+            return entry.message
+        if not entry.statuses:
+            entry.statuses.append(_in_status(entry.stored))
+        return entry.statuses[0]
+
+    def snapshot(self, read: JobRead, cursor: bytes, *, status: bool = False) -> bytes:
         """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable.
 
         The last chunks are left out when it would be too large.
         """
         try:
-            return _snapshot(read, cursor)
+            return _status_snapshot(read, cursor) if status else _snapshot(read, cursor)
         except Exception as error:
             self._unreadable.add("watch", read.key, error)
             raise JobUnreadable(read.job_id) from error
@@ -144,10 +155,12 @@ class ProtoCodec:
         kind = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
         return WatchJobsResponse(type=kind, unreadable_job_ids=job_ids).SerializeToString()
 
-    def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
+    def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes, *, status: bool = False) -> bytes:
         """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
-        message = latest.message
-        if earlier:
+        message = self.message(latest, status=status)
+        if earlier and status:
+            message += Message(merged_revisions=len(earlier)).SerializeToString()
+        elif earlier:
             count = latest.chunk_count + sum(entry.chunk_count for entry in earlier)
             parts = [part for entry in earlier for part in entry.chunks]
             omitted = count >= TOO_MANY or sum(map(len, parts)) + len(message) > MAX_MERGED_BYTES
@@ -187,6 +200,22 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
     message.revision = record.job.revision
     for change in record.changes:
         convert.fill_change(message.changes.add(), change)
+
+
+def _in_status(stored: bytes) -> bytes:
+    """Return a stored message in view STATUS."""
+    message = Message.FromString(stored)
+    trim_to_status(message.job)
+    for shown in _NOT_IN_STATUS:
+        message.ClearField(shown)
+    for name in _OF_JOB:
+        message.event.ClearField(name)
+    return message.SerializeToString()
+
+
+def _status_snapshot(read: JobRead, cursor: bytes) -> bytes:
+    kind = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
+    return Message(type=kind, cursor=cursor, job=status(read)).SerializeToString()
 
 
 def _snapshot(read: JobRead, cursor: bytes) -> bytes:

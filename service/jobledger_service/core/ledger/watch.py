@@ -16,7 +16,7 @@ from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import JobRead, Listed, Listing, PageKey
+from jobledger_service.core.store.reads import JobRead, Listed, Listing, PageKey, View
 
 from .codec import Codec
 from .cursor import Cursors
@@ -33,6 +33,13 @@ class Mode(StrEnum):
 
     LATEST = "LATEST"
     EVERY = "EVERY"
+
+
+class WatchOptions(MsgStruct, frozen=True):
+    """How a watch delivers: its mode, and whether in view STATUS."""
+
+    mode: Mode = Mode.LATEST
+    status: bool = False
 
 
 class _JobFound(NamedTuple):
@@ -70,12 +77,15 @@ class Watch:
         self._bookmark_every = bookmark_every
         self._on_merged = on_merged
 
-    async def job(self, owner: str, job_id: str, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
+    async def job(self, owner: str, job_id: str, cursor: bytes, options: WatchOptions) -> AsyncGenerator[bytes]:
         """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
         key = job_key(owner, job_id)
         after = await self._position(owner, cursor) if cursor else None
         found = await self._queries.show_job(
-            key, partial(self._begin, with_snapshot=after is None), full=after is None, for_watch=True
+            key,
+            partial(self._begin, with_snapshot=after is None, status=options.status),
+            full=after is None and not options.status,
+            for_watch=True,
         )
         if after is None:
             if not found.exists:
@@ -83,22 +93,24 @@ class Watch:
             yield found.snapshot
             if found.ended:
                 return
-        with closing(self._feed.subscribe(found.position if after is None else after, job_key=key)) as subscription:
+        begin = found.position if after is None else after
+        with closing(self._feed.subscribe(begin, job_key=key, bare=options.status)) as subscription:
             if after is not None:
                 entries = await self._missed(subscription, found.position)
                 if not entries and not found.exists:
                     raise JobNotFound(job_id)
-                for message in self._messages(entries, mode) or [self._bookmark(subscription)]:
+                for message in self._messages(entries, options) or [self._bookmark(subscription)]:
                     yield message
                 if _is_last(entries[-1]) if entries else found.ended:
                     return
-            async for message in self._follow_job(subscription, mode):
+            async for message in self._follow_job(subscription, options):
                 yield message
 
-    def _begin(self, read: JobRead | None, position: int, *, with_snapshot: bool) -> "_JobFound":
+    def _begin(self, read: JobRead | None, position: int, *, with_snapshot: bool, status: bool) -> "_JobFound":
         if read is None:
             return _JobFound(exists=False, ended=False, position=position)
-        snapshot = self._codec.snapshot(read, self._cursors.encode(position)) if with_snapshot else b""
+        cursor = self._cursors.encode(position)
+        snapshot = self._codec.snapshot(read, cursor, status=status) if with_snapshot else b""
         return _JobFound(exists=True, ended=read.state in ENDED, position=position, snapshot=snapshot)
 
     async def _missed(self, subscription: FeedSubscription, through: int) -> Sequence[Entry]:
@@ -108,7 +120,7 @@ class Watch:
                 return _until_last(entries)
         return []
 
-    async def _follow_job(self, subscription: FeedSubscription, mode: Mode) -> AsyncGenerator[bytes]:
+    async def _follow_job(self, subscription: FeedSubscription, options: WatchOptions) -> AsyncGenerator[bytes]:
         timer = _BookmarkTimer(self._bookmark_every)
         while True:
             try:
@@ -116,7 +128,7 @@ class Watch:
             except Draining:
                 yield self._bookmark(subscription)
                 raise
-            for message in self._messages(entries, mode):
+            for message in self._messages(entries, options):
                 yield message
             if entries and _is_last(entries[-1]):
                 return
@@ -126,15 +138,16 @@ class Watch:
                 yield self._bookmark(subscription)
                 timer.restart()
 
-    def _messages(self, entries: Sequence[Entry], mode: Mode) -> list[bytes]:
+    def _messages(self, entries: Sequence[Entry], options: WatchOptions) -> list[bytes]:
         """Return the messages of one job's entries; raises JobUnreadable."""
         _check_readable(entries)
-        if mode is Mode.EVERY or len(entries) <= 1:
-            return [entry.message for entry in entries]
+        if options.mode is Mode.EVERY or len(entries) <= 1:
+            return [self._codec.message(entry, status=options.status) for entry in entries]
         self._on_merged(len(entries) - 1)
-        return [self._codec.merge(entries[-1], entries[:-1], self._cursors.encode(entries[-1].position))]
+        cursor = self._cursors.encode(entries[-1].position)
+        return [self._codec.merge(entries[-1], entries[:-1], cursor, status=options.status)]
 
-    async def jobs(self, jobs: JobFilter, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
+    async def jobs(self, jobs: JobFilter, cursor: bytes, options: WatchOptions) -> AsyncGenerator[bytes]:
         """Watch all jobs that match; raises HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
         seen = _Seen()
         if cursor:
@@ -142,10 +155,10 @@ class Watch:
             # entries of others up to now precede the first bookmark, also at a replica that lags
             owed_from = await self._readers.for_watch(jobs.owner, self._store.position)
         else:
-            async for message in self._snapshots(jobs, seen):
+            async for message in self._snapshots(jobs, seen, options):
                 yield message
             after, owed_from = seen.first, seen.last
-        with closing(self._feed.subscribe(after, jobs=jobs)) as subscription:
+        with closing(self._feed.subscribe(after, jobs=jobs, bare=options.status)) as subscription:
             timer, owed = _BookmarkTimer(self._bookmark_every), True
             while True:
                 try:
@@ -155,7 +168,7 @@ class Watch:
                     if seen.passed(subscription.position):
                         yield self._bookmark(subscription)
                     raise
-                for message in self._matching(jobs, entries, mode, seen):
+                for message in self._matching(jobs, entries, options, seen):
                     yield message
                     timer.restart()
                 reached = subscription.position >= owed_from
@@ -165,11 +178,12 @@ class Watch:
                     timer.restart()
                     owed = owed and not reached
 
-    async def _snapshots(self, jobs: JobFilter, seen: "_Seen") -> AsyncGenerator[bytes]:
+    async def _snapshots(self, jobs: JobFilter, seen: "_Seen", options: WatchOptions) -> AsyncGenerator[bytes]:
         """Yield all jobs that match now, newest first, without cursors; a watch resumes from the next bookmark."""
         after: PageKey | None = None
         while True:
-            listing = Listing(jobs, limit=SNAPSHOT_PAGE_SIZE, after=after)
+            view = View.STATUS if options.status else View.BASIC
+            listing = Listing(jobs, limit=SNAPSHOT_PAGE_SIZE, after=after, view=view)
             messages, page = await self._readers.for_watch(jobs.owner, self._snapshot_page, listing)
             seen.add(page.next, page.position)
             for message in messages:
@@ -184,14 +198,14 @@ class Watch:
         messages, unreadable = [], [job_id_of(key) for key in page.unreadable]
         for read in page.jobs:
             try:
-                messages.append(self._codec.snapshot(read, b""))
+                messages.append(self._codec.snapshot(read, b"", status=listing.view is View.STATUS))
             except JobUnreadable:
                 unreadable.append(read.job_id)
         if unreadable:
             messages.append(self._codec.unreadable_jobs(unreadable))
         return messages, page
 
-    def _matching(self, jobs: JobFilter, entries: Sequence[Entry], mode: Mode, seen: "_Seen") -> list[bytes]:
+    def _matching(self, jobs: JobFilter, entries: Sequence[Entry], options: WatchOptions, seen: "_Seen") -> list[bytes]:
         """Return the messages of many jobs' entries, in the order of their positions; raises JobUnreadable."""
         _check_readable(entries)
         groups: dict[str, list[Entry]] = {}
@@ -199,17 +213,19 @@ class Watch:
         for entry in entries:
             if seen.shown(entry):
                 continue
-            if mode is Mode.LATEST and (group := groups.get(entry.job_key)):
+            if options.mode is Mode.LATEST and (group := groups.get(entry.job_key)):
                 order.remove((entry.job_key, group[-1]))
             groups.setdefault(entry.job_key, []).append(entry)
             order.append((entry.job_key, entry))
-        return [self._one(jobs, entry, groups[key] if mode is Mode.LATEST else [entry], seen) for key, entry in order]
+        if options.mode is Mode.EVERY:
+            return [self._one(jobs, entry, [entry], options, seen) for _, entry in order]
+        return [self._one(jobs, entry, groups[key], options, seen) for key, entry in order]
 
-    def _one(self, jobs: JobFilter, entry: Entry, group: list[Entry], seen: "_Seen") -> bytes:
+    def _one(self, jobs: JobFilter, entry: Entry, group: list[Entry], options: WatchOptions, seen: "_Seen") -> bytes:
         cursor = self._cursors.encode(entry.position) if seen.passed(entry.position) else b""
-        message = entry.message
+        message = self._codec.message(entry, status=options.status)
         if len(group) > 1 or not cursor:
-            message = self._codec.merge(entry, group[:-1], cursor)
+            message = self._codec.merge(entry, group[:-1], cursor, status=options.status)
             self._on_merged(len(group) - 1)
         if entry.after is not None and not jobs.matches(entry.after):
             message = self._codec.left(message)

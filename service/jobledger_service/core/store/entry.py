@@ -80,7 +80,8 @@ class Entry(MsgStruct, frozen=True):
     `chunks` are the parts with the changed chunks, so that messages can be merged without decoding them.
     A stored event that cannot be read is empty and has no filter fields. `ready` counts the chunks that now wait for
     workers; it is known for entries of other processes. `previous` shows the whole job before, without its artifacts,
-    when the event with that state may soon be trimmed; it is not read back.
+    when the event with that state may soon be trimmed; it is not read back. `statuses` has the message in view STATUS,
+    once a watcher needs it.
     """
 
     position: int
@@ -96,6 +97,7 @@ class Entry(MsgStruct, frozen=True):
     chunk_count: int = 0
     previous: bytes | None = None
     ready: int = 0
+    statuses: list[bytes] = []
 
     @property
     def message(self) -> bytes:

@@ -245,8 +245,13 @@ class ReadStore:
                 return None
             return self._attempts.page(connection, wanted, _REPLY_BYTES)
 
-    def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
-        """Return the events after a position, of one job, of one owner or of all, oldest first."""
+    def events(
+        self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None, bare: bool = False
+    ) -> EventsRead:
+        """Return the events after a position, of one job, of one owner or of all, oldest first.
+
+        `bare` ones lack their artifacts.
+        """
         wanted: dict[str, object] = {"after": after, "most": limit}
         statement = _EVENTS
         if job_key is not None:
@@ -256,7 +261,10 @@ class ReadStore:
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
             found = connection.execute(statement, wanted).all()
-            rows = with_artifacts(connection, [row[:-1] for row in found])
+            if bare:
+                rows = [EventRow(*row[:4]) for row in found]
+            else:
+                rows = with_artifacts(connection, [row[:-1] for row in found])
         return _events_read(rows, sum(map(_size, found)), after, limit, position, trimmed)
 
     def job_events(self, job_key: str, uid: bytes | None, after: int, limit: int) -> tuple[Trail, EventsRead] | None:

@@ -22,7 +22,8 @@ MAX_QUEUE = 1_024
 class FeedSubscription:
     """Follows one job, or the jobs of one owner that match a filter. Used by one task, on the event loop.
 
-    It reads from `ring`, and what is not there any more from `pages`; it ends when `closing` is set.
+    It reads from `ring`, and what is not there any more from `pages`, `bare` entries without their artifacts; it ends
+    when `closing` is set.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class FeedSubscription:
         *,
         job_key: str = "",
         jobs: JobFilter | None = None,
+        bare: bool = False,
         unsubscribe: "Callable[[FeedSubscription], None]",
     ) -> None:
         self.job_key = job_key
         self.jobs = jobs
         self.owner = owner_of(job_key) if jobs is None else jobs.owner
+        self._bare = bare
         self._ring = ring
         self._pages = pages
         self._closing = closing
@@ -115,9 +118,9 @@ class FeedSubscription:
             page = self._ring.after(after, self.owner, self.job_key or None)
             self._behind = not page.complete
         elif self.jobs is None:
-            page = await self._pages.of_job(after, self.job_key)
+            page = await self._pages.of_job(after, self.job_key, bare=self._bare)
         else:
-            page = await self._pages.of_owner(after, self.owner)
+            page = await self._pages.of_owner(after, self.owner, bare=self._bare)
         self._advance(page.through)
         if self._behind:
             await asyncio.sleep(0)  # other watchers have their turn between two pages
