@@ -39,8 +39,6 @@ _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeT
 _CHUNKS_OMITTED: Final = Message(chunks_omitted=True).SerializeToString()
 _LIFTING: Final = (event_pb2.CHANGE_TYPE_SLOT_GRANTED, event_pb2.CHANGE_TYPE_SCHEDULE_REACHED)
 """Changes that make all waiting chunks of a job claimable when nothing else holds them."""
-_NO_CURSOR: Final = b"\x12\x00"
-"""Field 2, of length 0: removes the cursor of a message."""
 
 MAX_MESSAGE_BYTES: Final = 3 * 1024 * 1024
 """The maximum size of a watch message: gRPC clients accept 4 MiB by default."""
@@ -89,6 +87,7 @@ class ProtoCodec:
             chunks=chunks,
             chunk_count=TOO_MANY if ranged else len(single),
             previous=None if record.previous is None else _previous(record.previous),
+            changes=frozenset(change.type for change in record.changes),
         )
 
     def seal(self, entry: Entry, position: int, commit_time: int, cursor: bytes) -> Entry:
@@ -123,6 +122,9 @@ class ProtoCodec:
             chunks=[Message(chunks=message.chunks).SerializeToString()],
             chunk_count=TOO_MANY if message.chunk_ranges else len(message.chunks),
             ready=_ready(message),
+            changes=frozenset(
+                filter(None, (convert.CHANGE_TYPES_BY_NUMBER.get(one.type) for one in message.event.changes))
+            ),
         )
         if not row.artifacts:
             return entry
@@ -155,8 +157,11 @@ class ProtoCodec:
         kind = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
         return WatchJobsResponse(type=kind, unreadable_job_ids=job_ids).SerializeToString()
 
-    def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes, *, status: bool = False) -> bytes:
-        """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
+    def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes = b"", *, status: bool = False) -> bytes:
+        """Return the message of an entry into which earlier ones of its job were merged, with another cursor if given.
+
+        `earlier` may be empty.
+        """
         message = self.message(latest, status=status)
         if earlier and status:
             message += Message(merged_revisions=len(earlier)).SerializeToString()
@@ -168,7 +173,7 @@ class ProtoCodec:
             message = (
                 chunks + message + Message(merged_revisions=len(earlier), chunks_omitted=omitted).SerializeToString()
             )
-        return message if cursor else message + _NO_CURSOR
+        return message + Message(cursor=cursor).SerializeToString() if cursor else message
 
     def left(self, message: bytes) -> bytes:
         """Return the message changed into one that announces that a job no longer matches; a deletion stays one."""

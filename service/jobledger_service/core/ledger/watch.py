@@ -1,7 +1,6 @@
 """The watch: the current state, or what followed a cursor, and then every change, each once and in order."""
 
 import asyncio
-import bisect
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing
 from enum import StrEnum
@@ -16,16 +15,16 @@ from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import JobRead, Listed, Listing, PageKey, View
+from jobledger_service.core.store.reads import JobRead
 
 from .codec import Codec
 from .cursor import Cursors
 from .feed.live_feed import LiveFeed
+from .feed.selection import ALL_CHANGES, ChangeFilter, Selection
 from .feed.subscription import FeedSubscription
 from .queries import Queries
 from .readers import Readers
-
-SNAPSHOT_PAGE_SIZE = 500
+from .snapshots import FIRST, Place, Snapshots
 
 
 class Mode(StrEnum):
@@ -36,10 +35,12 @@ class Mode(StrEnum):
 
 
 class WatchOptions(MsgStruct, frozen=True):
-    """How a watch delivers: its mode, and whether in view STATUS."""
+    """How a watch delivers: its mode, whether in view STATUS, which changes, and whether without a snapshot."""
 
     mode: Mode = Mode.LATEST
     status: bool = False
+    changes: ChangeFilter = ALL_CHANGES
+    from_now: bool = False
 
 
 class _JobFound(NamedTuple):
@@ -74,6 +75,7 @@ class Watch:
         self._cursors = cursors
         self._feed = feed
         self._codec = codec
+        self._snapshots = Snapshots(store, cursors, codec)
         self._bookmark_every = bookmark_every
         self._on_merged = on_merged
 
@@ -94,7 +96,10 @@ class Watch:
             if found.ended:
                 return
         begin = found.position if after is None else after
-        with closing(self._feed.subscribe(begin, job_key=key, bare=options.status)) as subscription:
+        selection = Selection(options.changes, None, begins_complete=after is None)
+        with closing(
+            self._feed.subscribe(begin, job_key=key, bare=options.status, selection=selection)
+        ) as subscription:
             if after is not None:
                 entries = await self._missed(subscription, found.position)
                 if not entries and not found.exists:
@@ -149,82 +154,79 @@ class Watch:
 
     async def jobs(self, jobs: JobFilter, cursor: bytes, options: WatchOptions) -> AsyncGenerator[bytes]:
         """Watch all jobs that match; raises HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
-        seen = _Seen()
+        # entries of others up to now precede the first bookmark, also at a replica that lags
+        owed_from = await self._readers.for_watch(jobs.owner, self._store.position)
+        begin, place = owed_from, None if options.from_now else FIRST
         if cursor:
-            after = await self._position(jobs.owner, cursor)
-            # entries of others up to now precede the first bookmark, also at a replica that lags
-            owed_from = await self._readers.for_watch(jobs.owner, self._store.position)
-        else:
-            async for message in self._snapshots(jobs, seen, options):
-                yield message
-            after, owed_from = seen.first, seen.last
-        with closing(self._feed.subscribe(after, jobs=jobs, bare=options.status)) as subscription:
-            timer, owed = _BookmarkTimer(self._bookmark_every), True
-            while True:
-                try:
-                    at_once = owed and subscription.position >= owed_from
-                    entries = await subscription.next(0 if at_once else timer.left())
-                except Draining:
-                    if seen.passed(subscription.position):
-                        yield self._bookmark(subscription)
-                    raise
-                for message in self._matching(jobs, entries, options, seen):
+            begin, place = self._snapshots.parse(cursor, jobs)
+        if begin > owed_from:
+            raise CursorAhead(begin, owed_from)
+        selection = Selection(options.changes, jobs, begins_complete=not (cursor or options.from_now))
+        subscribed = self._feed.subscribe(begin, jobs=jobs, bare=options.status, selection=selection)
+        with closing(subscribed) as subscription:
+            if options.from_now:
+                yield self._bookmark(subscription)
+            while place is not None:
+                read = partial(self._snapshots.read, status=options.status)
+                page = await self._readers.for_watch(jobs.owner, read, jobs, place)
+                while subscription.position < page.position:
+                    entries = await subscription.next_through(page.position)
+                    for message in self._matching(jobs, entries, options, place):
+                        yield message
+                for message in page.messages:
                     yield message
-                    timer.restart()
-                reached = subscription.position >= owed_from
-                # bookmarks report a long catch-up too, once cursors are allowed
-                if (owed and reached) or (timer.due() and seen.passed(subscription.position)):
-                    yield self._bookmark(subscription)
-                    timer.restart()
-                    owed = owed and not reached
-
-    async def _snapshots(self, jobs: JobFilter, seen: "_Seen", options: WatchOptions) -> AsyncGenerator[bytes]:
-        """Yield all jobs that match now, newest first, without cursors; a watch resumes from the next bookmark."""
-        after: PageKey | None = None
-        while True:
-            view = View.STATUS if options.status else View.BASIC
-            listing = Listing(jobs, limit=SNAPSHOT_PAGE_SIZE, after=after, view=view)
-            messages, page = await self._readers.for_watch(jobs.owner, self._snapshot_page, listing)
-            seen.add(page.next, page.position)
-            for message in messages:
+                place, owed_from = page.next, page.position
+            async for message in self._follow_jobs(jobs, subscription, options, owed_from):
                 yield message
-            if page.next is None:
-                return
-            after = page.next
 
-    def _snapshot_page(self, listing: Listing) -> tuple[list[bytes], Listed]:
-        """Return the messages of a page, the last of which names the jobs that cannot be shown; runs on a reader."""
-        page = self._store.list_jobs(listing)
-        messages, unreadable = [], [job_id_of(key) for key in page.unreadable]
-        for read in page.jobs:
+    async def _follow_jobs(
+        self, jobs: JobFilter, subscription: FeedSubscription, options: WatchOptions, owed_from: int
+    ) -> AsyncGenerator[bytes]:
+        """Yield the changes, and bookmarks: the first one at or after the position `owed_from`."""
+        timer, owed = _BookmarkTimer(self._bookmark_every), not options.from_now
+        while True:
             try:
-                messages.append(self._codec.snapshot(read, b"", status=listing.view is View.STATUS))
-            except JobUnreadable:
-                unreadable.append(read.job_id)
-        if unreadable:
-            messages.append(self._codec.unreadable_jobs(unreadable))
-        return messages, page
+                at_once = owed and subscription.position >= owed_from
+                entries = await subscription.next(0 if at_once else timer.left())
+            except Draining:
+                yield self._bookmark(subscription)
+                raise
+            for message in self._matching(jobs, entries, options):
+                yield message
+                timer.restart()
+            reached = subscription.position >= owed_from
+            if (owed and reached) or timer.due():  # bookmarks report a long catch-up too
+                yield self._bookmark(subscription)
+                timer.restart()
+                owed = owed and not reached
 
-    def _matching(self, jobs: JobFilter, entries: Sequence[Entry], options: WatchOptions, seen: "_Seen") -> list[bytes]:
-        """Return the messages of many jobs' entries, in the order of their positions; raises JobUnreadable."""
+    def _matching(
+        self, jobs: JobFilter, entries: Sequence[Entry], options: WatchOptions, place: Place | None = None
+    ) -> list[bytes]:
+        """Return the messages of many jobs' entries, in the order of their positions; raises JobUnreadable.
+
+        During the snapshots those of jobs after `place` are left out: a page will show them.
+        """
         _check_readable(entries)
         groups: dict[str, list[Entry]] = {}
         order: list[tuple[str, Entry]] = []
         for entry in entries:
-            if seen.shown(entry):
+            if place is not None and not place.covers(entry):
                 continue
             if options.mode is Mode.LATEST and (group := groups.get(entry.job_key)):
                 order.remove((entry.job_key, group[-1]))
             groups.setdefault(entry.job_key, []).append(entry)
             order.append((entry.job_key, entry))
         if options.mode is Mode.EVERY:
-            return [self._one(jobs, entry, [entry], options, seen) for _, entry in order]
-        return [self._one(jobs, entry, groups[key], options, seen) for key, entry in order]
+            return [self._one(jobs, entry, [entry], options, place) for _, entry in order]
+        return [self._one(jobs, entry, groups[key], options, place) for key, entry in order]
 
-    def _one(self, jobs: JobFilter, entry: Entry, group: list[Entry], options: WatchOptions, seen: "_Seen") -> bytes:
-        cursor = self._cursors.encode(entry.position) if seen.passed(entry.position) else b""
+    def _one(
+        self, jobs: JobFilter, entry: Entry, group: list[Entry], options: WatchOptions, place: Place | None
+    ) -> bytes:
         message = self._codec.message(entry, status=options.status)
-        if len(group) > 1 or not cursor:
+        if len(group) > 1 or place is not None:
+            cursor = b"" if place is None else self._snapshots.cursor(jobs, entry.position, place)
             message = self._codec.merge(entry, group[:-1], cursor, status=options.status)
             self._on_merged(len(group) - 1)
         if entry.after is not None and not jobs.matches(entry.after):
@@ -262,48 +264,6 @@ def _until_last(entries: Sequence[Entry]) -> Sequence[Entry]:
         if _is_last(entry):
             return entries[: index + 1]
     return entries
-
-
-class _Seen(MsgStruct):
-    """The pages of the snapshot so far, each as of a later position than the one before.
-
-    An entry of a job is left out when the page with the job already shows it. `places` are the last jobs of the pages,
-    rising, so that the latest page's comes first.
-    """
-
-    places: list[tuple[int, str]] = []
-    positions: list[int] = []
-
-    def add(self, last: PageKey | None, position: int) -> None:
-        """Record a page and its last job; None on the last page."""
-        self.positions.append(position)
-        if last is not None:
-            self.places.insert(0, (last.create_time, last.job_key))
-
-    @property
-    def first(self) -> int:
-        """The position of the first page: changes are followed from here."""
-        return self.positions[0]
-
-    @property
-    def last(self) -> int:
-        """The position of the last page: all that the pages show is at or before it."""
-        return self.positions[-1]
-
-    def passed(self, position: int) -> bool:
-        """Whether everything that the pages show is at or before `position`: cursors are allowed from here on."""
-        return not self.positions or position >= self.positions[-1]
-
-    def shown(self, entry: Entry) -> bool:
-        """Whether the snapshot already shows the job as it is after this entry."""
-        if not self.positions or entry.position > self.positions[-1]:
-            return False
-        facts = entry.after or entry.before
-        if facts is None:
-            return False
-        place = (facts.create_time, entry.job_key)
-        page = len(self.places) - bisect.bisect_right(self.places, place)
-        return entry.position <= self.positions[page]
 
 
 class _BookmarkTimer:

@@ -77,6 +77,7 @@ from .unreadable_rows import UnreadableRows
 from .writer_level import read_writer_level
 
 _POSITION = select(ledger.c.position)
+_LAST_OWNER = select(func.max(jobs.c.owner)).where(jobs.c.owner < bindparam("below"))
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 MAX_EVENT_BYTES = 1024 * 1024
 """A read of events ends with the event that makes it this large: at least one, if there is one."""
@@ -289,6 +290,12 @@ class ReadStore:
                 rows += [EventRow(*row[:4]) for row in found]
                 size += sum(map(_size, found))
         return trail, _events_read(rows, size, after, limit, position, trimmed)
+
+    def last_owner(self, below: str) -> str | None:
+        """Return the last owner of jobs whose name comes before another, None when there is none."""
+        with self._database.read() as connection:
+            found: str | None = connection.execute(_LAST_OWNER, {"below": below}).scalar_one()
+        return found
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has expired."""

@@ -16,6 +16,7 @@ from .counts import FeedCounts
 from .page import MAX_PAGE_ENTRIES, NoProgressError, Page
 from .pages import Pages
 from .ring import Ring
+from .selection import Selection
 from .stops import StopSubscribers, StopSubscription
 from .subscribers import Subscribers
 from .subscription import FeedSubscription
@@ -139,7 +140,13 @@ class LiveFeed:
         return subscription
 
     def subscribe(
-        self, after: int, *, job_key: str = "", jobs: JobFilter | None = None, bare: bool = False
+        self,
+        after: int,
+        *,
+        job_key: str = "",
+        jobs: JobFilter | None = None,
+        bare: bool = False,
+        selection: Selection | None = None,
     ) -> FeedSubscription:
         """Follow one job, or the jobs that match, after a position; `bare` entries of the history lack artifacts."""
         subscription = FeedSubscription(
@@ -151,6 +158,7 @@ class LiveFeed:
             job_key=job_key,
             jobs=jobs,
             bare=bare,
+            selection=selection,
             unsubscribe=self._subscribers.remove,
         )
         self._subscribers.add(subscription)
@@ -170,6 +178,6 @@ class LiveFeed:
         return page
 
     def _read(self, after: int, owner: str | None = None, job_key: str | None = None, bare: bool = False) -> Page:  # noqa: FBT001, FBT002  given by position to a thread
-        read = self._store.events(after, MAX_PAGE_ENTRIES, owner=owner, job_key=job_key, bare=bare)
+        read = self._store.events(after, MAX_PAGE_ENTRIES, owner=owner or None, job_key=job_key, bare=bare)
         entries = [self._codec.open(row) for row in read.rows]
         return Page(entries, after, read.through, read.trimmed, read.complete)
