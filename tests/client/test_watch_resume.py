@@ -265,9 +265,9 @@ def test_first_snapshots_that_break_begin_again_and_repeat_nothing(service: Play
 
 def test_snapshots_that_break_go_on_from_their_last_cursor(service: Played):
     def read(client: JobClient) -> list[tuple[int, str, int]]:
-        messages = client.watch_jobs(from_now=False)
-        found = zip(messages, range(4), strict=False)
-        return [(message.type, message.job.job_id, message.job.revision) for message, _ in found]
+        messages = client.watch_jobs()
+        found = zip(range(4), messages, strict=False)
+        return [(message.type, message.job.job_id, message.job.revision) for _, message in found]
 
     got = service.start(read)
     _, stream = service.send("WatchJobs", many(SNAPSHOT, "a", 5, b"c1"), many(SNAPSHOT, "b", 2, b"c2"))
