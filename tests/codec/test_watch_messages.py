@@ -80,7 +80,7 @@ def test_a_stored_event_is_filtered_as_the_job_was_and_is(record: Record):
         assert entry.before is None
     else:
         spec = record.job.spec  # what a job is from its creation on does not change, and is not stored twice
-        same = {"owner": spec.owner, "kind": spec.kind, "create_time": spec.create_time}
+        same = {"owner": spec.owner, "job_id": spec.job_id, "kind": spec.kind, "create_time": spec.create_time}
         assert entry.before == replace(record.before, **same)
 
 
