@@ -1,7 +1,7 @@
 """The parts of requests that take more than one step to build from keyword arguments."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias, TypedDict, TypeVar
+from typing import Any, TypeAlias, TypedDict, TypeVar, cast
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from jobledger.v1 import chunk_pb2, job_pb2
@@ -46,12 +46,23 @@ class JobFilterFields(TypedDict, total=False):
     task_id: str
 
 
-def job_filter(fields: JobFilterFields) -> JobFilter:
+class ReadFilterFields(JobFilterFields, total=False):
+    """The fields of a filter for reads: also up to 500 `job_ids`.
+
+    `all_owners` includes the jobs of all owners: only in `watch_jobs`, and with an admin's key.
+    """
+
+    job_ids: Iterable[str]
+    all_owners: bool
+
+
+def job_filter(fields: JobFilterFields | ReadFilterFields) -> JobFilter:
     """Return the filter of these fields.
 
     Raises TypeError for an unknown field: ignoring it would select more jobs than the caller means.
     """
     _check_fields(fields)
+    of_read = cast("ReadFilterFields", fields)
     return JobFilter(
         states=values.numbers(fields.get("states", ())),
         kinds=fields.get("kinds", ()),
@@ -65,6 +76,8 @@ def job_filter(fields: JobFilterFields) -> JobFilter:
         owner=fields.get("owner", ""),
         include_service_jobs=fields.get("include_service_jobs", False),
         task_id=fields.get("task_id", ""),
+        job_ids=of_read.get("job_ids", ()),
+        all_owners=of_read.get("all_owners", False),
     )
 
 
@@ -75,11 +88,13 @@ def names(field: str, given: Iterable[str]) -> Iterable[str]:
     return given
 
 
-def _check_fields(fields: JobFilterFields) -> None:
+def _check_fields(fields: JobFilterFields | ReadFilterFields) -> None:
     for name, value in fields.items():
-        if name not in JobFilterFields.__annotations__:
-            raise TypeError(f"a filter field must be one of {', '.join(JobFilterFields.__annotations__)}; got {name!r}")
-        if name in ("states", "kinds"):
+        if name not in ReadFilterFields.__annotations__:
+            raise TypeError(
+                f"a filter field must be one of {', '.join(ReadFilterFields.__annotations__)}; got {name!r}"
+            )
+        if name in ("states", "kinds", "job_ids"):
             names(name, value)  # type: ignore[arg-type]  # a TypedDict's values are objects
 
 
@@ -87,7 +102,7 @@ def export_request(
     format: ExportFormat,  # noqa: A002 - the contract's name for it
     columns: Iterable[str],
     label_columns: Iterable[str],
-    fields: JobFilterFields,
+    fields: JobFilterFields | ReadFilterFields,
 ) -> ExportJobsRequest:
     """Return the request that starts an export."""
     return ExportJobsRequest(

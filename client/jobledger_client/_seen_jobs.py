@@ -42,11 +42,11 @@ class SeenJobs:
         self._max_jobs = max_jobs
         self._versions: dict[JobName, _Version | None] = {}
         self._present: set[JobName] = set()
-        self._in_snapshots = False
+        self.in_snapshots = False
 
     def begin_snapshots(self) -> None:
         """Begin a list of snapshots, from its start."""
-        self._in_snapshots = True
+        self.in_snapshots = True
         self._present.clear()
 
     def forget_revisions(self) -> None:
@@ -67,7 +67,7 @@ class SeenJobs:
         version = (job.uid, job.revision)
         previous = self._versions.pop(name, None)
         self._versions[name] = version
-        if self._in_snapshots:
+        if self.in_snapshots:
             self._present.add(name)
             return version != previous
         if len(self._versions) > self._max_jobs:
@@ -83,5 +83,5 @@ class SeenJobs:
         for name in list(self._versions)[: max(0, len(self._versions) - self._max_jobs)]:
             del self._versions[name]
         self._present.clear()
-        self._in_snapshots = False
+        self.in_snapshots = False
         return [Job(owner=owner, job_id=job_id) for owner, job_id in removed], present

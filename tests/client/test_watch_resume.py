@@ -245,7 +245,8 @@ def test_first_snapshots_that_break_begin_again_and_repeat_nothing(service: Play
         "WatchJobs",
         many(SNAPSHOT, "d", 1),
         many(SNAPSHOT, "a", 6),
-        many(SNAPSHOT, "b", 2, b"c9"),
+        many(SNAPSHOT, "b", 2, b"c8"),
+        many(BOOKMARK, cursor=b"c9"),
         many(CHANGED, "b", 3, b"c10"),
     )
     got.result()
@@ -260,6 +261,22 @@ def test_first_snapshots_that_break_begin_again_and_repeat_nothing(service: Play
         (CHANGED, "b", 3),
     ]
     assert [seen.get_nowait() for _ in range(seen.qsize())] == expected
+
+
+def test_snapshots_that_break_go_on_from_their_last_cursor(service: Played):
+    def read(client: JobClient) -> list[tuple[int, str, int]]:
+        messages = client.watch_jobs()
+        found = zip(range(4), messages, strict=False)
+        return [(message.type, message.job.job_id, message.job.revision) for _, message in found]
+
+    got = service.start(read)
+    _, stream = service.send("WatchJobs", many(SNAPSHOT, "a", 5, b"c1"), many(SNAPSHOT, "b", 2, b"c2"))
+    service.end(stream, "WatchJobs", UNAVAILABLE)
+    request, _ = service.send(
+        "WatchJobs", many(SNAPSHOT, "c", 2, b"c3"), many(BOOKMARK, cursor=b"c4"), many(CHANGED, "a", 6, b"c5")
+    )
+    assert request.cursor == b"c2"
+    assert got.result() == [(SNAPSHOT, "a", 5), (SNAPSHOT, "b", 2), (SNAPSHOT, "c", 2), (CHANGED, "a", 6)]
 
 
 def test_after_the_first_cursor_a_watch_of_many_resumes_from_it(service: Played):

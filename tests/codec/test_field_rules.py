@@ -12,6 +12,7 @@ from jobledger.v1 import admin_service_pb2, limit_service_pb2, webhook_service_p
 from jobledger.v1 import job_service_pb2 as api
 from jobledger_service.core.api import job_requests, list_requests, views, worker_requests
 from jobledger_service.core.api.checks import Checks
+from jobledger_service.core.api.watch_requests import watch_options
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.store.reads import View
 from jobledger_service.features.access import requests as access_requests
@@ -88,7 +89,7 @@ BROKEN: dict[str, tuple[Read, str]] = {
     "filter.max_priority": (listed(filter={"min_priority": 5, "max_priority": 4}), "value 4 must be at least min_"),
     "filter.search": (listed(filter={"search": "…"}), "value '…' must contain a letter or a digit"),
     "view": (lambda: views.view(9, absent=View.BASIC), "value 9 must be one of STATUS, BASIC, FULL"),
-    "mode": (lambda: views.watch_mode(9), "value 9 must be one of LATEST, EVERY"),
+    "mode": (lambda: watch_options(api.WatchJobRequest(mode=9)), "value 9 must be one of LATEST, EVERY"),
     "kinds[0]": (claimed(kinds=["jobledger.bulk"]), "value 'jobledger.bulk' must not begin with 'jobledger.'"),
     "worker": (claimed(worker=""), "is required"),
     "max_chunks": (claimed(max_chunks=1_001), "value 1001 must be from 0 to 1000"),

@@ -107,7 +107,9 @@ async def test_the_status_view_has_what_a_screen_shows_of_many_and_no_more(api: 
     await api.report(claimed, percent=40, stage="decode", stage_percent=50, message="frame 7")
     whole = await api.get(job_id)
     expected = Job(
+        owner=whole.owner,
         job_id=job_id,
+        uid=whole.uid,
         kind=kind,
         display_name="Film",
         state=RUNNING,

@@ -89,7 +89,8 @@ def test_a_span_has_its_beginning_and_not_its_end(span: TimeRange, time: int | N
 
 @given(filter_fields, filter_fields)
 def test_what_differs_leads_back_to_what_was_before(before: FilterFields, after: FilterFields):
-    before = replace(before, owner=after.owner, kind=after.kind, create_time=after.create_time)
+    same = {name: getattr(after, name) for name in ("owner", "job_id", "kind", "create_time")}
+    before = replace(before, **same)
     differs = changed_fields(before, after)
     assert FilterFields(**{**asdict(after), **differs}) == before
     assert (differs == {}) == (before == after)

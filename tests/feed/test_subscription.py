@@ -40,7 +40,7 @@ class History:
     def position(self) -> int:
         return self.ring.head
 
-    async def load(self, after: int, owner: str, job_key: str | None) -> Page:
+    async def load(self, after: int, owner: str, job_key: str | None, bare: bool) -> Page:
         self.loads += 1
         found = [
             one
@@ -195,10 +195,10 @@ async def test_pages_that_are_kept_are_bounded_in_bytes():
     for _ in range(count):
         ledger.commit(entry(ledger.position + 1, size=MAX_PAGE_BYTES))
     for after in range(count):
-        await ledger.pages.of_owner(after, "alice")
+        await ledger.pages.of_owner(after, "alice", bare=False)
     loaded, kept = ledger.loads, 0
     for after in reversed(range(count)):
-        await ledger.pages.of_owner(after, "alice")
+        await ledger.pages.of_owner(after, "alice", bare=False)
         if ledger.loads > loaded:
             break
         kept += MAX_PAGE_BYTES

@@ -60,6 +60,6 @@ def assert_gapless(messages: Messages, known: dict[str, int] | None = None) -> N
     for message in messages:
         if message.HasField("event"):
             first = message.event.revision - message.merged_revisions
-            assert first == known.get(message.event.job_id, 0) + 1
+            assert first == known.get(message.job.job_id, 0) + 1
             assert message.event.revision == message.job.revision
         known[message.job.job_id] = message.job.revision

@@ -1,9 +1,10 @@
 """The two ways to watch a job, under one name."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
-from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_pb2 import Job, JobView
 
 from tests.support.api import Api
 from tests.support.watching import Watch
@@ -25,3 +26,9 @@ def watch_many(api: Api, job: Job, **fields: object) -> Watch:
 def watching(request: pytest.FixtureRequest) -> Watching:
     """Return a function that watches a job."""
     return request.param
+
+
+@pytest.fixture(params=[JobView.JOB_VIEW_UNSPECIFIED, JobView.JOB_VIEW_STATUS], ids=["whole", "STATUS"])
+def in_view(request: pytest.FixtureRequest, watching: Watching) -> Watching:
+    """Return a function that watches a job in one of the views."""
+    return partial(watching, view=request.param)

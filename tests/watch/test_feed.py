@@ -17,7 +17,7 @@ from jobledger_service.core.ledger.feed.pages import Pages
 from jobledger_service.core.ledger.feed.ring import Ring
 from jobledger_service.core.ledger.feed.subscription import FeedSubscription
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.watch import Mode, Watch
+from jobledger_service.core.ledger.watch import Mode, Watch, WatchOptions
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.states import JobState
@@ -164,7 +164,7 @@ async def test_one_owners_flood_leaves_the_newest_entries_of_others_in_memory():
 class GoesBack(Pages):
     """A history that leads back."""
 
-    async def of_job(self, after: int, job_key: str) -> Page:
+    async def of_job(self, after: int, job_key: str, *, bare: bool) -> Page:
         """Return a page that ends before it begins."""
         return Page((), after, after - 1, 0, complete=False)
 
@@ -227,7 +227,7 @@ async def test_a_long_way_on_which_nothing_matches_is_reported_by_bookmarks_that
     queries, cursors = Queries(ledger.reads, ledger.readers), Cursors(ledger.reads.epoch.id)
     watch = Watch(ledger.reads, queries, ledger.readers, cursors, ledger.open_feed(), codec, bookmark_every=1e-9)
     others = JobFilter("alice", kinds=frozenset({"other"}))
-    async with aclosing(watch.jobs(others, cursors.encode(0), Mode.EVERY)) as messages:
+    async with aclosing(watch.jobs(others, cursors.encode(0), WatchOptions(Mode.EVERY))) as messages:
         reported = [WatchJobsResponse.FromString(await anext(messages)) for _ in range(4)]
     assert [message.type for message in reported] == [BOOKMARK] * 4
     places = [cursors.parse(message.cursor) for message in reported]

@@ -31,23 +31,23 @@ def other(connect: Connect, replicas: list[Server]) -> Api:
 
 
 @modes
-async def test_01_current_first(api: Api, other: Api, kind: str, watching: Watching, mode: int):
+async def test_01_current_first(api: Api, other: Api, kind: str, in_view: Watching, mode: int):
     job = await api.job_in(RUNNING, kind, item_count=2, chunk_size=1)
     before = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).cursor
-    async with watching(other, job, mode=mode) as watch:
+    async with in_view(other, job, mode=mode) as watch:
         first = await watch.message()
     assert (first.type, first.job.revision, first.job.state) == (SNAPSHOT, job.revision, RUNNING)
 
     await api.claim(kind)
-    async with watching(other, job, mode=mode, cursor=before) as watch:
+    async with in_view(other, job, mode=mode, cursor=before) as watch:
         first = await watch.message()
     assert (first.type, first.job.revision) == (CHANGED, job.revision + 1)
 
 
 @modes
-async def test_02_ordered(api: Api, other: Api, kind: str, watching: Watching, mode: int):
+async def test_02_ordered(api: Api, other: Api, kind: str, in_view: Watching, mode: int):
     job = await api.create(kind, item_count=4, chunk_size=1)
-    async with watching(other, job, mode=mode) as watch:
+    async with in_view(other, job, mode=mode) as watch:
         messages = [await watch.change()]
         await live(api, job)
         messages += await watch.through(ended)
@@ -55,9 +55,9 @@ async def test_02_ordered(api: Api, other: Api, kind: str, watching: Watching, m
 
 
 @modes
-async def test_03_unique(api: Api, other: Api, kind: str, watching: Watching, mode: int):
+async def test_03_unique(api: Api, other: Api, kind: str, in_view: Watching, mode: int):
     job = await api.create(kind, item_count=4, chunk_size=1)
-    async with watching(other, job, mode=mode) as watch:
+    async with in_view(other, job, mode=mode) as watch:
         messages = [await watch.change()]
         if not watch.cursor:
             await watch.bookmark()
@@ -67,16 +67,16 @@ async def test_03_unique(api: Api, other: Api, kind: str, watching: Watching, mo
     positions = [message.event.position for message in messages[1:]]
     assert len(set(positions)) == len(positions)
     for seen, message in enumerate(messages[:-1]):
-        async with watching(other, job, mode=EVERY, cursor=message.cursor) as resumed:
+        async with in_view(other, job, mode=EVERY, cursor=message.cursor) as resumed:
             again = [one.event.position for one in await resumed.through(ended)]
         assert len(set(again)) == len(again)
         assert not set(again) & set(positions[:seen])
         assert set(again) >= set(positions[seen:])
 
 
-async def test_04_reliable(api: Api, other: Api, kind: str, watching: Watching):
+async def test_04_reliable(api: Api, other: Api, kind: str, in_view: Watching):
     job = await api.create(kind, item_count=4, chunk_size=1)
-    async with watching(other, job, mode=EVERY) as every, watching(other, job, mode=LATEST) as latest:
+    async with in_view(other, job, mode=EVERY) as every, in_view(other, job, mode=LATEST) as latest:
         streams = [[await every.change()], [await latest.change()]]
         last = await live(api, job)
         streams[0] += await every.through(ended)

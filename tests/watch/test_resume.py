@@ -164,14 +164,14 @@ async def test_a_cursor_ahead_of_a_restored_database_is_refused(
 
 
 async def test_a_resume_at_another_replica_misses_and_repeats_nothing(
-    replicas: list[Server], connect: Connect, api: Api, kind: str, watching: Watching
+    replicas: list[Server], connect: Connect, api: Api, kind: str, in_view: Watching
 ):
     job = await api.create(kind, item_count=3, chunk_size=1)
     positions: list[int] = []
     cursor, n = await cursor_now(api), 0
     last = await live(api, job)
     while len(positions) < last.revision - 1:
-        async with watching(connect(replicas[n % len(replicas)]), job, cursor=cursor, mode=EVERY) as watch:
+        async with in_view(connect(replicas[n % len(replicas)]), job, cursor=cursor, mode=EVERY) as watch:
             messages = await watch.changes(min(3, last.revision - 1 - len(positions)))
             cursor, n = watch.cursor, n + 1
         positions += [message.event.position for message in messages]

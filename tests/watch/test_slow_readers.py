@@ -10,7 +10,7 @@ from tests.support.api import Api
 from tests.support.lives import FAT, assert_gapless, assert_ordered, ended, live
 from tests.support.server import Server
 from tests.support.states import CHUNK_COMPLETED, COMPLETED
-from tests.support.watching import DELETED, LEFT, SNAPSHOT
+from tests.support.watching import BOOKMARK, DELETED, LEFT, SNAPSHOT
 from tests.watch.conftest import Watching
 
 pytestmark = pytest.mark.long  # thousands of large messages
@@ -125,8 +125,9 @@ async def test_changes_while_a_snapshot_is_read_are_neither_missed_nor_sent_twic
         for job in jobs[7::60]:
             await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, force=True))
         await api.create(kind, display_name="the last")
-        messages += await watch.through(lambda message: message.job.display_name == "the last")
-        assert (await watch.bookmark()).cursor
+        while (message := await watch.message()).type != BOOKMARK:
+            assert message.cursor
+            messages.append(message)
 
     known: dict[str, int] = {}
     for message in messages:

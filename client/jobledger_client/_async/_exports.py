@@ -109,7 +109,7 @@ class AsyncExportCalls:
         resume_token: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
-        **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
+        **filter: Unpack[requests.ReadFilterFields],  # noqa: A002 - the contract's name for it
     ) -> AsyncExport:
         """Export every job that matches the filter, oldest first, all as they were at one position of the ledger.
 

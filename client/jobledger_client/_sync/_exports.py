@@ -110,7 +110,7 @@ class ExportCalls:
         resume_token: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
-        **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
+        **filter: Unpack[requests.ReadFilterFields],  # noqa: A002 - the contract's name for it
     ) -> Export:
         """Export every job that matches the filter, oldest first, all as they were at one position of the ledger.
 

@@ -77,7 +77,7 @@ class Watch(Generic[Request, Message]):
 
     @property
     def cursor(self) -> bytes:
-        """Where another watch may resume: after the last message returned. Empty until the snapshots have ended."""
+        """Where another watch may resume: after the last message returned, also within the snapshots."""
         return self._cursor
 
     def __iter__(self) -> Self:
@@ -106,6 +106,8 @@ class Watch(Generic[Request, Message]):
         request = type(self._request)()
         request.CopyFrom(self._request)
         request.cursor = self._cursor
+        if isinstance(request, WatchJobsRequest) and (self._cursor or self._relist_error is not None):
+            request.from_now = False
         return request
 
     def _is_complete(self, is_ok: bool) -> bool:  # noqa: FBT001 - one argument, named in AsyncResumingStream
@@ -129,10 +131,9 @@ class Watch(Generic[Request, Message]):
         is_bookmark = message.type == WatchMessageType.BOOKMARK
         self._received_job = bool(self._received_job) or not is_bookmark
         is_shown = self._bookmarks if is_bookmark else self._seen.add(message)
-        if message.cursor:
-            if not self._cursor:
-                self._end_snapshots(type(message))
-            self._cursor = message.cursor
+        if (is_bookmark or self._one_job) and self._seen.in_snapshots:
+            self._end_snapshots(type(message))
+        self._cursor = message.cursor or self._cursor
         if is_shown:
             self._ready.append(message)
         if self._one_job and not is_bookmark:

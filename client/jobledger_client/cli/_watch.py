@@ -45,6 +45,9 @@ def watch(
         str | None, typer.Option(metavar="CURSOR", help="Resume after this cursor, as --output json shows it.")
     ] = None,
     bookmarks: Annotated[bool, typer.Option("--bookmarks", help="With JSON, also print bookmarks.")] = False,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Fetch state, percent, stage and ETA alone (view STATUS).")
+    ] = False,
 ) -> int:
     """Follow a job until it has ended, over restarts of the server, or until --timeout has passed.
 
@@ -53,12 +56,20 @@ def watch(
     terminal.
     """
     mode = WatchMode.EVERY if every else WatchMode.LATEST
+    view = JobView.STATUS if brief else None
     start_cursor = _cursor(cursor)
     with session.client() as client:
         if not session.as_json:
-            return _show(session, client, job_id, mode=mode, cursor=start_cursor)
+            return _show(session, client, job_id, mode=mode, view=view, cursor=start_cursor)
         last = _follow(
-            session, client, job_id, _json.print_message_line, mode=mode, cursor=start_cursor, bookmarks=bookmarks
+            session,
+            client,
+            job_id,
+            _json.print_message_line,
+            mode=mode,
+            view=view,
+            cursor=start_cursor,
+            bookmarks=bookmarks,
         )
         return _exit_code(client, job_id, last)
 
@@ -80,9 +91,10 @@ def _show(
     job_id: str,
     *,
     mode: WatchMode = WatchMode.LATEST,
+    view: JobView | None = None,
     cursor: bytes = b"",
 ) -> int:
-    last = _follow(session, client, job_id, None, mode=mode, cursor=cursor)
+    last = _follow(session, client, job_id, None, mode=mode, view=view, cursor=cursor)
     if outcome := _tables.outcome(last.job):
         session.console.print(outcome)
     return _exit_code(client, job_id, last)
@@ -95,6 +107,7 @@ def _follow(
     show: Callable[[WatchJobResponse], None] | None,
     *,
     mode: WatchMode = WatchMode.LATEST,
+    view: JobView | None = None,
     cursor: bytes = b"",
     bookmarks: bool = False,
 ) -> WatchJobResponse:
@@ -102,15 +115,16 @@ def _follow(
 
     Raises JobNotFoundError when the job is deleted, and DeadlineExceededError after the session's timeout.
     """
-    last, view = WatchJobResponse(), WatchedJob()
+    last, watched = WatchJobResponse(), WatchedJob()
     # Bookmarks prove that the server is healthy.
-    with client.watch(job_id, mode=mode, cursor=cursor, bookmarks=True, timeout=session.remaining()) as messages:
+    timeout = session.remaining()
+    with client.watch(job_id, mode=mode, view=view, cursor=cursor, bookmarks=True, timeout=timeout) as messages:
         connection = Connection(messages)
 
         def notice() -> Notice | None:
-            return connection.notice() or view.queue_wait.notice()
+            return connection.notice() or watched.queue_wait.notice()
 
-        bars = Bars(session.console, view, notice)
+        bars = Bars(session.console, watched, notice)
         show_message = show or bars.show
         is_live = show is None and session.console.is_terminal
         try:
@@ -119,13 +133,13 @@ def _follow(
                     connection.mark_received()
                     if message.type != _BOOKMARK:
                         last = message
-                        view.apply(message)
+                        watched.apply(message)
                     if message.type != _BOOKMARK or bookmarks:
                         show_message(message)
         except DeadlineExceededError as error:
-            if messages.interruption is not None and not view.job.job_id:
+            if messages.interruption is not None and not watched.job.job_id:
                 raise messages.interruption from error
-            raise _timeout_error(session, view.job, error) from error
+            raise _timeout_error(session, watched.job, error) from error
     if last.type == _DELETED:
         raise _deleted(job_id)
     return last

@@ -90,6 +90,8 @@ class JobFilter(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     INCLUDE_SERVICE_JOBS_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
+    JOB_IDS_FIELD_NUMBER: _builtins.int
+    ALL_OWNERS_FIELD_NUMBER: _builtins.int
     min_priority: _builtins.int
     """min_priority is the lowest priority to include, 0 to 10. Absent: 0."""
     max_priority: _builtins.int
@@ -113,6 +115,10 @@ class JobFilter(_message.Message):
     task_id: _builtins.str
     """task_id is the id that an external engine gave an attempt at a chunk of the job, the latest or an earlier one that is kept, at
     most 256 characters. Not in WatchJobs and ExportJobs, which know jobs as they were at a position. Empty: no condition.
+    """
+    all_owners: _builtins.bool
+    """all_owners includes the jobs of all owners; only in WatchJobs, without `owner`, and with a key of the role ADMIN, else the
+    call is PERMISSION_DENIED (ROLE_MISSING). The snapshots come owner by owner.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
@@ -138,6 +144,10 @@ class JobFilter(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """labels must all be on the job with these values, at most 64. Empty: no condition."""
 
+    @_builtins.property
+    def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """job_ids are the jobs to include, at most 500. A watch by job_ids costs nothing for other jobs. Empty: all."""
+
     def __init__(
         self,
         *,
@@ -153,10 +163,12 @@ class JobFilter(_message.Message):
         owner: _builtins.str = ...,
         include_service_jobs: _builtins.bool = ...,
         task_id: _builtins.str = ...,
+        job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        all_owners: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "max_priority", b"max_priority", "min_priority", b"min_priority", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "include_service_jobs", b"include_service_jobs", "kinds", b"kinds", "labels", b"labels", "max_priority", b"max_priority", "min_priority", b"min_priority", "owner", b"owner", "search", b"search", "states", b"states", "task_id", b"task_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "all_owners", b"all_owners", "create_time", b"create_time", "end_time", b"end_time", "include_service_jobs", b"include_service_jobs", "job_ids", b"job_ids", "kinds", b"kinds", "labels", b"labels", "max_priority", b"max_priority", "min_priority", b"min_priority", "owner", b"owner", "search", b"search", "states", b"states", "task_id", b"task_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_priority: _TypeAlias = _typing.Literal["max_priority"]  # noqa: Y015
     _WhichOneofArgType__max_priority: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority"]  # noqa: Y015

@@ -79,8 +79,8 @@ class _JobViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobView.Value
     next_chunks_page_token leads to the rest.
     """
     JOB_VIEW_STATUS: _JobView.ValueType  # 3
-    """JOB_VIEW_STATUS carries nothing but job_id, kind, display_name, state, revision, update_time, and of progress the percent,
-    the stage, the stage_percent and the eta: for screens that ask for hundreds of jobs again and again.
+    """JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, and of progress the
+    percent, the stage, the stage_percent and the eta: for screens that show hundreds of jobs.
     """
 
 class JobView(_JobView, metaclass=_JobViewEnumTypeWrapper):
@@ -95,8 +95,8 @@ JOB_VIEW_FULL: JobView.ValueType  # 2
 next_chunks_page_token leads to the rest.
 """
 JOB_VIEW_STATUS: JobView.ValueType  # 3
-"""JOB_VIEW_STATUS carries nothing but job_id, kind, display_name, state, revision, update_time, and of progress the percent,
-the stage, the stage_percent and the eta: for screens that ask for hundreds of jobs again and again.
+"""JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, and of progress the
+percent, the stage, the stage_percent and the eta: for screens that show hundreds of jobs.
 """
 Global___JobView: _TypeAlias = JobView  # noqa: Y015
 

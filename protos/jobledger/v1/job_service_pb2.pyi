@@ -1018,22 +1018,44 @@ class WatchJobRequest(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    CHANGE_TYPES_FIELD_NUMBER: _builtins.int
+    STATE_CHANGES_ONLY_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     cursor: _builtins.bytes
     """cursor is the last one received, of any watch or list. Empty: begin with the state now."""
     mode: Global___WatchMode.ValueType
     """mode says what happens when the watcher falls behind. UNSPECIFIED: LATEST."""
+    view: _job_pb2.JobView.ValueType
+    """view is how much of a job a message shows. UNSPECIFIED: what the response's fields say. STATUS: `job` in view STATUS, also
+    in the SNAPSHOT; no chunks and no chunk_ranges, chunks_omitted is false; `event` without job_id, owner and uid, which `job`
+    has. No other view.
+    """
+    state_changes_only: _builtins.bool
+    """state_changes_only passes over changes that leave the job's state as it was, with the same exceptions. With change_types
+    too, a change must meet both.
+    """
+    @_builtins.property
+    def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
+        """change_types are the changes to hear of: a message has at least one of them. The first message of each job on the stream,
+        LEFT, DELETED, and the change to a terminal state come always. What is passed over is not counted in merged_revisions, and
+        its chunks are not in `chunks`: cursors, bookmarks and the order stay. Empty: all.
+        """
+
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         cursor: _builtins.bytes = ...,
         mode: Global___WatchMode.ValueType = ...,
+        view: _job_pb2.JobView.ValueType = ...,
+        change_types: _abc.Iterable[_event_pb2.ChangeType.ValueType] | None = ...,
+        state_changes_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "job_id", b"job_id", "mode", b"mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_types", b"change_types", "cursor", b"cursor", "job_id", b"job_id", "mode", b"mode", "state_changes_only", b"state_changes_only", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1058,9 +1080,8 @@ class WatchJobResponse(_message.Message):
     type: Global___WatchMessageType.ValueType
     """type is what the message is."""
     cursor: _builtins.bytes
-    """cursor is where to resume after this message. Empty in what WatchJobs sends before its first bookmark: until then,
-    begin again. A cursor is the message's own place: in mode LATEST, a jump of job.revision by more than
-    merged_revisions + 1 after a resume means that changes of chunks were merged away.
+    """cursor is where to resume after this message. It is the message's own place: in mode LATEST, a jump of job.revision by more
+    than merged_revisions + 1 after a resume means that changes of chunks were merged away.
     """
     merged_revisions: _builtins.int
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
@@ -1120,13 +1141,35 @@ class WatchJobsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    CHANGE_TYPES_FIELD_NUMBER: _builtins.int
+    STATE_CHANGES_ONLY_FIELD_NUMBER: _builtins.int
+    FROM_NOW_FIELD_NUMBER: _builtins.int
     cursor: _builtins.bytes
     """cursor is the last one received, of any watch or list. Empty: begin with the jobs that match now."""
     mode: Global___WatchMode.ValueType
     """mode says what happens when the watcher falls behind. UNSPECIFIED: LATEST."""
+    view: _job_pb2.JobView.ValueType
+    """view is how much of a job a message shows. UNSPECIFIED: what the response's fields say. STATUS: `job` in view STATUS, also
+    in the SNAPSHOT; no chunks and no chunk_ranges, chunks_omitted is false; `event` without job_id, owner and uid, which `job`
+    has. No other view.
+    """
+    state_changes_only: _builtins.bool
+    """state_changes_only passes over changes that leave the job's state as it was, with the same exceptions. With change_types
+    too, a change must meet both.
+    """
+    from_now: _builtins.bool
+    """from_now begins with a bookmark instead of the jobs that match now, and goes on with the changes after it. Not with a cursor."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
         """filter picks the jobs. Absent: all of the caller's."""
+
+    @_builtins.property
+    def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
+        """change_types are the changes to hear of: a message has at least one of them. The first message of each job on the stream,
+        LEFT, DELETED, and the change to a terminal state come always. What is passed over is not counted in merged_revisions, and
+        its chunks are not in `chunks`: cursors, bookmarks and the order stay. Empty: all.
+        """
 
     def __init__(
         self,
@@ -1134,10 +1177,14 @@ class WatchJobsRequest(_message.Message):
         filter: _filter_pb2.JobFilter | None = ...,
         cursor: _builtins.bytes = ...,
         mode: Global___WatchMode.ValueType = ...,
+        view: _job_pb2.JobView.ValueType = ...,
+        change_types: _abc.Iterable[_event_pb2.ChangeType.ValueType] | None = ...,
+        state_changes_only: _builtins.bool = ...,
+        from_now: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "mode", b"mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_types", b"change_types", "cursor", b"cursor", "filter", b"filter", "from_now", b"from_now", "mode", b"mode", "state_changes_only", b"state_changes_only", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1163,9 +1210,9 @@ class WatchJobsResponse(_message.Message):
     type: Global___WatchMessageType.ValueType
     """type is what the message is."""
     cursor: _builtins.bytes
-    """cursor is where to resume after this message. Empty in what WatchJobs sends before its first bookmark: until then,
-    begin again. A cursor is the message's own place: in mode LATEST, a jump of job.revision by more than
-    merged_revisions + 1 after a resume means that changes of chunks were merged away.
+    """cursor is where to resume after this message; before the first bookmark of a watch that began without one, only with the
+    same filter. Empty with unreadable_job_ids alone. It is the message's own place: in mode LATEST, a jump of job.revision by
+    more than merged_revisions + 1 after a resume means that changes of chunks were merged away.
     """
     merged_revisions: _builtins.int
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""

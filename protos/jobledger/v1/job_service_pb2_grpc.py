@@ -257,8 +257,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchJobs(self, request, context):
-        """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, then a
-        bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
+        """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
+        changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
         OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list

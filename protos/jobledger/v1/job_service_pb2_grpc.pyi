@@ -107,8 +107,8 @@ class JobServiceStub:
     received.
     """
     WatchJobs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]
-    """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, then a
-    bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
+    """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
+    changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
     OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list
@@ -258,8 +258,8 @@ class JobServiceAsyncStub(JobServiceStub):
     received.
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
-    """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, then a
-    bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
+    """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
+    changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
     OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list
@@ -466,8 +466,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.WatchJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.WatchJobsResponse], _abc.AsyncIterator[_job_service_pb2.WatchJobsResponse]]:
-        """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, then a
-        bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
+        """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
+        changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
         OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list

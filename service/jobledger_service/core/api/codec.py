@@ -30,7 +30,7 @@ from jobledger_service.transport import joined
 
 from . import convert
 from .parse import filter_fields
-from .shown_jobs import shown_job
+from .shown_jobs import shown_job, status, trim_to_status
 from .unreadable import check_chunks
 
 # looking a value up in its enum takes a call each time
@@ -40,8 +40,6 @@ _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeT
 _CHUNKS_OMITTED: Final = Message(chunks_omitted=True).SerializeToString()
 _LIFTING: Final = (event_pb2.CHANGE_TYPE_SLOT_GRANTED, event_pb2.CHANGE_TYPE_SCHEDULE_REACHED)
 """Changes that make all waiting chunks of a job claimable when nothing else holds them."""
-_NO_CURSOR: Final = b"\x12\x00"
-"""Field 2, of length 0: removes the cursor of a message."""
 
 MAX_MESSAGE_BYTES: Final = 3 * 1024 * 1024
 """The maximum size of a watch message: gRPC clients accept 4 MiB by default."""
@@ -50,6 +48,9 @@ MAX_MERGED_BYTES: Final = 2 * 1024 * 1024
 
 _JOB: Final = Message.DESCRIPTOR.fields_by_name["job"]
 _CHUNKS: Final = Message.DESCRIPTOR.fields_by_name["chunks"]
+_NOT_IN_STATUS: Final = ("chunks", "chunk_ranges")
+_OF_JOB: Final = ("owner", "job_id", "uid")
+"""Fields of an event that its job has too: in view STATUS the job alone has them."""
 TOO_MANY: Final = CHUNKS_IN_VIEW + 1
 """The chunk_count of chunks that cannot be merged into another message."""
 
@@ -87,6 +88,7 @@ class ProtoCodec:
             chunks=chunks,
             chunk_count=TOO_MANY if ranged else len(single),
             previous=None if record.previous is None else _previous(record.previous),
+            changes=frozenset(change.type for change in record.changes),
         )
 
     def seal(self, entry: Entry, position: int, commit_time: int, cursor: bytes) -> Entry:
@@ -121,6 +123,9 @@ class ProtoCodec:
             chunks=[Message(chunks=message.chunks).SerializeToString()],
             chunk_count=TOO_MANY if message.chunk_ranges else len(message.chunks),
             ready=_ready(message),
+            changes=frozenset(
+                filter(None, (convert.CHANGE_TYPES_BY_NUMBER.get(one.type) for one in message.event.changes))
+            ),
         )
         if not row.artifacts:
             return entry
@@ -129,13 +134,21 @@ class ProtoCodec:
         Message.FromString(b"".join(parts))  # artifacts that cannot be read are found here
         return replace(entry, artifacts=artifacts, chunks=chunks, parts=parts)
 
-    def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
+    def message(self, entry: Entry, *, status: bool = False) -> bytes:
+        """Return the message of an entry, made once for all watchers in view STATUS."""
+        if not status:
+            return entry.message
+        if not entry.statuses:
+            entry.statuses.append(_in_status(entry.stored))
+        return entry.statuses[0]
+
+    def snapshot(self, read: JobRead, cursor: bytes, *, status: bool = False) -> bytes:
         """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable.
 
         The last chunks are left out when it would be too large.
         """
         try:
-            return _snapshot(read, cursor)
+            return _status_snapshot(read, cursor) if status else _snapshot(read, cursor)
         except Exception as error:
             self._unreadable.add("watch", read.key, error)
             raise JobUnreadable(read.job_id) from error
@@ -145,10 +158,15 @@ class ProtoCodec:
         kind = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
         return WatchJobsResponse(type=kind, unreadable_job_ids=job_ids).SerializeToString()
 
-    def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
-        """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
-        message = latest.message
-        if earlier:
+    def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes = b"", *, status: bool = False) -> bytes:
+        """Return the message of an entry into which earlier ones of its job were merged, with another cursor if given.
+
+        `earlier` may be empty.
+        """
+        message = self.message(latest, status=status)
+        if earlier and status:
+            message += Message(merged_revisions=len(earlier)).SerializeToString()
+        elif earlier:
             count = latest.chunk_count + sum(entry.chunk_count for entry in earlier)
             parts = [part for entry in earlier for part in entry.chunks]
             omitted = count >= TOO_MANY or sum(map(len, parts)) + len(message) > MAX_MERGED_BYTES
@@ -156,7 +174,7 @@ class ProtoCodec:
             message = (
                 chunks + message + Message(merged_revisions=len(earlier), chunks_omitted=omitted).SerializeToString()
             )
-        return message if cursor else message + _NO_CURSOR
+        return message + Message(cursor=cursor).SerializeToString() if cursor else message
 
     def left(self, message: bytes) -> bytes:
         """Return the message changed into one that announces that a job no longer matches; a deletion stays one."""
@@ -188,6 +206,22 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
     message.revision = record.job.revision
     for change in record.changes:
         convert.fill_change(message.changes.add(), change)
+
+
+def _in_status(stored: bytes) -> bytes:
+    """Return a stored message in view STATUS."""
+    message = Message.FromString(stored)
+    trim_to_status(message.job)
+    for shown in _NOT_IN_STATUS:
+        message.ClearField(shown)
+    for name in _OF_JOB:
+        message.event.ClearField(name)
+    return message.SerializeToString()
+
+
+def _status_snapshot(read: JobRead, cursor: bytes) -> bytes:
+    kind = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
+    return Message(type=kind, cursor=cursor, job=status(read)).SerializeToString()
 
 
 def _snapshot(read: JobRead, cursor: bytes) -> bytes:

@@ -34,6 +34,7 @@ from .reply_cache import ReplyCache
 from .services import JOB_SERVICE
 from .shown_jobs import job_field, reply_with, shown_job_field, status_field
 from .unreadable import check_chunks, encode_each
+from .watch_requests import watch_options
 
 METHODS: Final = (
     Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE),
@@ -203,11 +204,10 @@ class JobService:
         return b"".join((*events, rest.SerializeToString()))
 
     def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> AsyncGenerator[bytes]:
-        mode = views.watch_mode(request.mode)
-        return self.watch.job(caller.owner, read.job_id(request), request.cursor, mode)
+        return self.watch.job(caller.owner, read.job_id(request), request.cursor, watch_options(request))
 
     def WatchJobs(self, request: api.WatchJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
-        return self.watch.jobs(lists.job_filter(request, caller), request.cursor, views.watch_mode(request.mode))
+        return self.watch.jobs(lists.job_filter(request, caller), request.cursor, watch_options(request))
 
     async def CancelJob(self, request: api.CancelJobRequest, caller: Caller) -> bytes:
         outcome, job = await self.committer.submit(read.cancel_job(request, caller))

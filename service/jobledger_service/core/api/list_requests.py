@@ -12,7 +12,8 @@ from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.states import ChunkState, DeliveryState, JobState
 from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, Listing, Order, View
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.refusals import RoleMissing
 
 from .checks import LABEL, LABEL_FORM, Checks
 from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
@@ -86,9 +87,14 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
     checks.count("filter.search", len(searched), MAX_SEARCH_WORDS)
     if given.search and not searched:
         checks.fault("filter.search", f"value {given.search!r} must contain a letter or a digit")
+    checks.count("filter.job_ids", len(given.job_ids), limits.MAX_FILTER_JOB_IDS)
+    for index, job_id in enumerate(given.job_ids[: limits.MAX_FILTER_JOB_IDS]):
+        checks.job_id(f"filter.job_ids[{index}]", job_id)
     checks.at_most("filter.task_id", given.task_id, limits.MAX_TASK_ID)
     if given.task_id and method in _WITHOUT_TASKS:
         checks.fault("filter.task_id", f"must be empty in {method}; find the jobs with ListJobs")
+    if given.all_owners:
+        _check_all_owners(checks, given, caller, method)
     return JobFilter(
         owner=owner_of(checks, "filter.owner", given.owner, caller, method),
         states=states(checks, "filter.states", given.states, JOB_STATES_BY_NUMBER),
@@ -102,7 +108,18 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
         search=searched,
         include_service_jobs=given.include_service_jobs,
         task_id=given.task_id,
+        job_ids=frozenset(given.job_ids),
+        all_owners=given.all_owners,
     )
+
+
+def _check_all_owners(checks: Checks, given: filter_pb2.JobFilter, caller: Caller, method: str) -> None:
+    if method != "WatchJobs":
+        checks.fault("filter.all_owners", f"must be false in {method}; name an owner")
+    elif not caller.may(Role.ADMIN):
+        raise RoleMissing(method, "ADMIN", " for filter.all_owners")
+    if given.owner:
+        checks.fault("filter.all_owners", "must be false with an owner")
 
 
 def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, State]) -> frozenset[State]:

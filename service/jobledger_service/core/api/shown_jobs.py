@@ -18,7 +18,7 @@ from .unreadable import check_job
 
 _JOB: Final = api.GetJobResponse.DESCRIPTOR.fields_by_name["job"]
 _STATUS: Final = frozenset(
-    "job_id kind display_name state revision update_time progress percent stage stage_percent eta".split()  # noqa: SIM905  one line
+    "owner job_id uid kind display_name state revision update_time progress percent stage stage_percent eta".split()  # noqa: SIM905  one line
 )
 _NOT_IN_STATUS: Final[Sequence[Any]] = [name for name in job_pb2.Job.DESCRIPTOR.fields_by_name if name not in _STATUS]
 _NOT_IN_PROGRESS: Final[Sequence[Any]] = [
@@ -46,11 +46,16 @@ def shown_job_field(read: JobRead) -> bytes:
 def status(read: JobRead) -> job_pb2.Job:
     """Return a job in view STATUS; raises ValueError, DecodeError for a damaged one."""
     job = _checked(job_pb2.Job.FromString(read.message), read)
+    trim_to_status(job)
+    return job
+
+
+def trim_to_status(job: job_pb2.Job) -> None:
+    """Clear what view STATUS does not show."""
     for name in _NOT_IN_STATUS:
         job.ClearField(name)
     for name in _NOT_IN_PROGRESS:
         job.progress.ClearField(name)
-    return job
 
 
 def status_field(read: JobRead) -> bytes:

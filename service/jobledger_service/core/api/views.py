@@ -1,11 +1,9 @@
-"""Views of jobs, and modes of watches, of requests."""
+"""Views of jobs, of requests."""
 
 from typing import Final, cast
 
 from jobledger.v1 import job_pb2
-from jobledger.v1 import job_service_pb2 as api
 
-from jobledger_service.core.ledger.watch import Mode
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.store.reads import View
 from jobledger_service.transport.checks import must_be_one_of
@@ -21,13 +19,3 @@ def view(given: int, *, absent: View) -> View:
     if found is None:
         raise InvalidField(("view", must_be_one_of(given, View)))
     return found
-
-
-def watch_mode(mode: int) -> Mode:
-    """Return the mode of a watch."""
-    match mode:
-        case api.WATCH_MODE_UNSPECIFIED | api.WATCH_MODE_LATEST:
-            return Mode.LATEST
-        case api.WATCH_MODE_EVERY:
-            return Mode.EVERY
-    raise InvalidField(("mode", must_be_one_of(mode, Mode)))

@@ -23,14 +23,20 @@ class Codec(Protocol):
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event."""
 
-    def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
+    def message(self, entry: Entry, *, status: bool = False) -> bytes:
+        """Return the message of an entry, made once for all watchers in view STATUS."""
+
+    def snapshot(self, read: JobRead, cursor: bytes, *, status: bool = False) -> bytes:
         """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable."""
 
     def unreadable_jobs(self, job_ids: Sequence[str]) -> bytes:
         """Return the message of a snapshot of many jobs that names those that cannot be shown."""
 
-    def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
-        """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
+    def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes = b"", *, status: bool = False) -> bytes:
+        """Return the message of an entry into which earlier ones of its job were merged, with another cursor if given.
+
+        `earlier` may be empty.
+        """
 
     def left(self, message: bytes) -> bytes:
         """Return the message changed into one that says that a job no longer matches."""

@@ -7,7 +7,10 @@ from uuid import UUID
 from jobledger_service.core.model.errors import ForeignCursor, InvalidField
 
 _POSITION: Final = struct.Struct(">q")
+_WITHIN: Final = struct.Struct(">q6sq")
 _VERSION: Final = b"\x01"
+_VERSION_WITHIN: Final = b"\x02"
+_MAX_KEY_BYTES: Final = 512
 
 
 class Cursors:
@@ -15,6 +18,7 @@ class Cursors:
 
     def __init__(self, epoch: UUID) -> None:
         self._prefix = _VERSION + epoch.bytes
+        self._prefix_within = _VERSION_WITHIN + epoch.bytes
 
     def encode(self, position: int) -> bytes:
         """Return the bytes for callers."""
@@ -30,3 +34,24 @@ class Cursors:
         if position < 0:
             raise InvalidField(("cursor", "must be a cursor that this service issued"))
         return position
+
+    def encode_within(self, position: int, mark: str, create_time: int, job_key: str) -> bytes:
+        """Return a cursor within snapshots: what is at or before the place of a job is as of the position."""
+        return self._prefix_within + _WITHIN.pack(position, bytes.fromhex(mark), create_time) + job_key.encode()
+
+    def parse_within(self, raw: bytes, mark: str) -> tuple[int, tuple[int, str] | None]:
+        """Return the position of a cursor, and the place of one within snapshots of the request with this mark."""
+        if not raw.startswith(_VERSION_WITHIN):
+            return self.parse(raw), None
+        begin = len(self._prefix_within)
+        key = raw[begin + _WITHIN.size :]
+        if not 0 < len(key) <= _MAX_KEY_BYTES or b"/" not in key or not key.isascii() or b"\0" in key:
+            raise InvalidField(("cursor", "must be a cursor that this service issued"))
+        if not raw.startswith(self._prefix_within):
+            raise ForeignCursor
+        position, found, create_time = _WITHIN.unpack_from(raw, begin)
+        if position < 0:
+            raise InvalidField(("cursor", "must be a cursor that this service issued"))
+        if found.hex() != mark:
+            raise InvalidField(("cursor", "must have no place in the snapshots of another filter"))
+        return position, (create_time, key.decode())

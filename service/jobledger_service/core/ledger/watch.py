@@ -1,7 +1,6 @@
 """The watch: the current state, or what followed a cursor, and then every change, each once and in order."""
 
 import asyncio
-import bisect
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing
 from enum import StrEnum
@@ -16,16 +15,16 @@ from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import JobRead, Listed, Listing, PageKey
+from jobledger_service.core.store.reads import JobRead
 
 from .codec import Codec
 from .cursor import Cursors
 from .feed.live_feed import LiveFeed
+from .feed.selection import ALL_CHANGES, ChangeFilter, Selection
 from .feed.subscription import FeedSubscription
 from .queries import Queries
 from .readers import Readers
-
-SNAPSHOT_PAGE_SIZE = 500
+from .snapshots import FIRST, Place, Snapshots
 
 
 class Mode(StrEnum):
@@ -33,6 +32,15 @@ class Mode(StrEnum):
 
     LATEST = "LATEST"
     EVERY = "EVERY"
+
+
+class WatchOptions(MsgStruct, frozen=True):
+    """How a watch delivers: its mode, whether in view STATUS, which changes, and whether without a snapshot."""
+
+    mode: Mode = Mode.LATEST
+    status: bool = False
+    changes: ChangeFilter = ALL_CHANGES
+    from_now: bool = False
 
 
 class _JobFound(NamedTuple):
@@ -67,15 +75,19 @@ class Watch:
         self._cursors = cursors
         self._feed = feed
         self._codec = codec
+        self._snapshots = Snapshots(store, cursors, codec)
         self._bookmark_every = bookmark_every
         self._on_merged = on_merged
 
-    async def job(self, owner: str, job_id: str, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
+    async def job(self, owner: str, job_id: str, cursor: bytes, options: WatchOptions) -> AsyncGenerator[bytes]:
         """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
         key = job_key(owner, job_id)
         after = await self._position(owner, cursor) if cursor else None
         found = await self._queries.show_job(
-            key, partial(self._begin, with_snapshot=after is None), full=after is None, for_watch=True
+            key,
+            partial(self._begin, with_snapshot=after is None, status=options.status),
+            full=after is None and not options.status,
+            for_watch=True,
         )
         if after is None:
             if not found.exists:
@@ -83,22 +95,27 @@ class Watch:
             yield found.snapshot
             if found.ended:
                 return
-        with closing(self._feed.subscribe(found.position if after is None else after, job_key=key)) as subscription:
+        begin = found.position if after is None else after
+        selection = Selection(options.changes, None, begins_complete=after is None)
+        with closing(
+            self._feed.subscribe(begin, job_key=key, bare=options.status, selection=selection)
+        ) as subscription:
             if after is not None:
                 entries = await self._missed(subscription, found.position)
                 if not entries and not found.exists:
                     raise JobNotFound(job_id)
-                for message in self._messages(entries, mode) or [self._bookmark(subscription)]:
+                for message in self._messages(entries, options) or [self._bookmark(subscription)]:
                     yield message
                 if _is_last(entries[-1]) if entries else found.ended:
                     return
-            async for message in self._follow_job(subscription, mode):
+            async for message in self._follow_job(subscription, options):
                 yield message
 
-    def _begin(self, read: JobRead | None, position: int, *, with_snapshot: bool) -> "_JobFound":
+    def _begin(self, read: JobRead | None, position: int, *, with_snapshot: bool, status: bool) -> "_JobFound":
         if read is None:
             return _JobFound(exists=False, ended=False, position=position)
-        snapshot = self._codec.snapshot(read, self._cursors.encode(position)) if with_snapshot else b""
+        cursor = self._cursors.encode(position)
+        snapshot = self._codec.snapshot(read, cursor, status=status) if with_snapshot else b""
         return _JobFound(exists=True, ended=read.state in ENDED, position=position, snapshot=snapshot)
 
     async def _missed(self, subscription: FeedSubscription, through: int) -> Sequence[Entry]:
@@ -108,7 +125,7 @@ class Watch:
                 return _until_last(entries)
         return []
 
-    async def _follow_job(self, subscription: FeedSubscription, mode: Mode) -> AsyncGenerator[bytes]:
+    async def _follow_job(self, subscription: FeedSubscription, options: WatchOptions) -> AsyncGenerator[bytes]:
         timer = _BookmarkTimer(self._bookmark_every)
         while True:
             try:
@@ -116,7 +133,7 @@ class Watch:
             except Draining:
                 yield self._bookmark(subscription)
                 raise
-            for message in self._messages(entries, mode):
+            for message in self._messages(entries, options):
                 yield message
             if entries and _is_last(entries[-1]):
                 return
@@ -126,90 +143,91 @@ class Watch:
                 yield self._bookmark(subscription)
                 timer.restart()
 
-    def _messages(self, entries: Sequence[Entry], mode: Mode) -> list[bytes]:
+    def _messages(self, entries: Sequence[Entry], options: WatchOptions) -> list[bytes]:
         """Return the messages of one job's entries; raises JobUnreadable."""
         _check_readable(entries)
-        if mode is Mode.EVERY or len(entries) <= 1:
-            return [entry.message for entry in entries]
+        if options.mode is Mode.EVERY or len(entries) <= 1:
+            return [self._codec.message(entry, status=options.status) for entry in entries]
         self._on_merged(len(entries) - 1)
-        return [self._codec.merge(entries[-1], entries[:-1], self._cursors.encode(entries[-1].position))]
+        cursor = self._cursors.encode(entries[-1].position)
+        return [self._codec.merge(entries[-1], entries[:-1], cursor, status=options.status)]
 
-    async def jobs(self, jobs: JobFilter, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
+    async def jobs(self, jobs: JobFilter, cursor: bytes, options: WatchOptions) -> AsyncGenerator[bytes]:
         """Watch all jobs that match; raises HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
-        seen = _Seen()
+        # entries of others up to now precede the first bookmark, also at a replica that lags
+        owed_from = await self._readers.for_watch(jobs.owner, self._store.position)
+        begin, place = owed_from, None if options.from_now else FIRST
         if cursor:
-            after = await self._position(jobs.owner, cursor)
-            # entries of others up to now precede the first bookmark, also at a replica that lags
-            owed_from = await self._readers.for_watch(jobs.owner, self._store.position)
-        else:
-            async for message in self._snapshots(jobs, seen):
-                yield message
-            after, owed_from = seen.first, seen.last
-        with closing(self._feed.subscribe(after, jobs=jobs)) as subscription:
-            timer, owed = _BookmarkTimer(self._bookmark_every), True
-            while True:
-                try:
-                    at_once = owed and subscription.position >= owed_from
-                    entries = await subscription.next(0 if at_once else timer.left())
-                except Draining:
-                    if seen.passed(subscription.position):
-                        yield self._bookmark(subscription)
-                    raise
-                for message in self._matching(jobs, entries, mode, seen):
+            begin, place = self._snapshots.parse(cursor, jobs)
+        if begin > owed_from:
+            raise CursorAhead(begin, owed_from)
+        selection = Selection(options.changes, jobs, begins_complete=not (cursor or options.from_now))
+        subscribed = self._feed.subscribe(begin, jobs=jobs, bare=options.status, selection=selection)
+        with closing(subscribed) as subscription:
+            if options.from_now:
+                yield self._bookmark(subscription)
+            while place is not None:
+                read = partial(self._snapshots.read, status=options.status)
+                page = await self._readers.for_watch(jobs.owner, read, jobs, place)
+                while subscription.position < page.position:
+                    entries = await subscription.next_through(page.position)
+                    for message in self._matching(jobs, entries, options, place):
+                        yield message
+                for message in page.messages:
                     yield message
-                    timer.restart()
-                reached = subscription.position >= owed_from
-                # bookmarks report a long catch-up too, once cursors are allowed
-                if (owed and reached) or (timer.due() and seen.passed(subscription.position)):
-                    yield self._bookmark(subscription)
-                    timer.restart()
-                    owed = owed and not reached
-
-    async def _snapshots(self, jobs: JobFilter, seen: "_Seen") -> AsyncGenerator[bytes]:
-        """Yield all jobs that match now, newest first, without cursors; a watch resumes from the next bookmark."""
-        after: PageKey | None = None
-        while True:
-            listing = Listing(jobs, limit=SNAPSHOT_PAGE_SIZE, after=after)
-            messages, page = await self._readers.for_watch(jobs.owner, self._snapshot_page, listing)
-            seen.add(page.next, page.position)
-            for message in messages:
+                place, owed_from = page.next, page.position
+            async for message in self._follow_jobs(jobs, subscription, options, owed_from):
                 yield message
-            if page.next is None:
-                return
-            after = page.next
 
-    def _snapshot_page(self, listing: Listing) -> tuple[list[bytes], Listed]:
-        """Return the messages of a page, the last of which names the jobs that cannot be shown; runs on a reader."""
-        page = self._store.list_jobs(listing)
-        messages, unreadable = [], [job_id_of(key) for key in page.unreadable]
-        for read in page.jobs:
+    async def _follow_jobs(
+        self, jobs: JobFilter, subscription: FeedSubscription, options: WatchOptions, owed_from: int
+    ) -> AsyncGenerator[bytes]:
+        """Yield the changes, and bookmarks: the first one at or after the position `owed_from`."""
+        timer, owed = _BookmarkTimer(self._bookmark_every), not options.from_now
+        while True:
             try:
-                messages.append(self._codec.snapshot(read, b""))
-            except JobUnreadable:
-                unreadable.append(read.job_id)
-        if unreadable:
-            messages.append(self._codec.unreadable_jobs(unreadable))
-        return messages, page
+                at_once = owed and subscription.position >= owed_from
+                entries = await subscription.next(0 if at_once else timer.left())
+            except Draining:
+                yield self._bookmark(subscription)
+                raise
+            for message in self._matching(jobs, entries, options):
+                yield message
+                timer.restart()
+            reached = subscription.position >= owed_from
+            if (owed and reached) or timer.due():  # bookmarks report a long catch-up too
+                yield self._bookmark(subscription)
+                timer.restart()
+                owed = owed and not reached
 
-    def _matching(self, jobs: JobFilter, entries: Sequence[Entry], mode: Mode, seen: "_Seen") -> list[bytes]:
-        """Return the messages of many jobs' entries, in the order of their positions; raises JobUnreadable."""
+    def _matching(
+        self, jobs: JobFilter, entries: Sequence[Entry], options: WatchOptions, place: Place | None = None
+    ) -> list[bytes]:
+        """Return the messages of many jobs' entries, in the order of their positions; raises JobUnreadable.
+
+        During the snapshots those of jobs after `place` are left out: a page will show them.
+        """
         _check_readable(entries)
         groups: dict[str, list[Entry]] = {}
         order: list[tuple[str, Entry]] = []
         for entry in entries:
-            if seen.shown(entry):
+            if place is not None and not place.covers(entry):
                 continue
-            if mode is Mode.LATEST and (group := groups.get(entry.job_key)):
+            if options.mode is Mode.LATEST and (group := groups.get(entry.job_key)):
                 order.remove((entry.job_key, group[-1]))
             groups.setdefault(entry.job_key, []).append(entry)
             order.append((entry.job_key, entry))
-        return [self._one(jobs, entry, groups[key] if mode is Mode.LATEST else [entry], seen) for key, entry in order]
+        if options.mode is Mode.EVERY:
+            return [self._one(jobs, entry, [entry], options, place) for _, entry in order]
+        return [self._one(jobs, entry, groups[key], options, place) for key, entry in order]
 
-    def _one(self, jobs: JobFilter, entry: Entry, group: list[Entry], seen: "_Seen") -> bytes:
-        cursor = self._cursors.encode(entry.position) if seen.passed(entry.position) else b""
-        message = entry.message
-        if len(group) > 1 or not cursor:
-            message = self._codec.merge(entry, group[:-1], cursor)
+    def _one(
+        self, jobs: JobFilter, entry: Entry, group: list[Entry], options: WatchOptions, place: Place | None
+    ) -> bytes:
+        message = self._codec.message(entry, status=options.status)
+        if len(group) > 1 or place is not None:
+            cursor = b"" if place is None else self._snapshots.cursor(jobs, entry.position, place)
+            message = self._codec.merge(entry, group[:-1], cursor, status=options.status)
             self._on_merged(len(group) - 1)
         if entry.after is not None and not jobs.matches(entry.after):
             message = self._codec.left(message)
@@ -246,48 +264,6 @@ def _until_last(entries: Sequence[Entry]) -> Sequence[Entry]:
         if _is_last(entry):
             return entries[: index + 1]
     return entries
-
-
-class _Seen(MsgStruct):
-    """The pages of the snapshot so far, each as of a later position than the one before.
-
-    An entry of a job is left out when the page with the job already shows it. `places` are the last jobs of the pages,
-    rising, so that the latest page's comes first.
-    """
-
-    places: list[tuple[int, str]] = []
-    positions: list[int] = []
-
-    def add(self, last: PageKey | None, position: int) -> None:
-        """Record a page and its last job; None on the last page."""
-        self.positions.append(position)
-        if last is not None:
-            self.places.insert(0, (last.create_time, last.job_key))
-
-    @property
-    def first(self) -> int:
-        """The position of the first page: changes are followed from here."""
-        return self.positions[0]
-
-    @property
-    def last(self) -> int:
-        """The position of the last page: all that the pages show is at or before it."""
-        return self.positions[-1]
-
-    def passed(self, position: int) -> bool:
-        """Whether everything that the pages show is at or before `position`: cursors are allowed from here on."""
-        return not self.positions or position >= self.positions[-1]
-
-    def shown(self, entry: Entry) -> bool:
-        """Whether the snapshot already shows the job as it is after this entry."""
-        if not self.positions or entry.position > self.positions[-1]:
-            return False
-        facts = entry.after or entry.before
-        if facts is None:
-            return False
-        place = (facts.create_time, entry.job_key)
-        page = len(self.places) - bisect.bisect_right(self.places, place)
-        return entry.position <= self.positions[page]
 
 
 class _BookmarkTimer:

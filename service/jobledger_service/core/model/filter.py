@@ -6,8 +6,9 @@ from typing import Final, Self
 from msgspec import Struct as MsgStruct
 from msgspec.structs import asdict
 
-from .job import NO_LABELS, Job
+from .job import NO_LABELS, Job, job_key
 from .limits import MAX_PRIORITY, MIN_PRIORITY
+from .owners import ALL_OWNERS
 from .search import label_marks, match_prefixes, owner_mark, words
 from .service_kinds import is_reserved
 from .states import JobState
@@ -35,6 +36,7 @@ class FilterFields(MsgStruct, frozen=True):
     """The fields of a job that a filter tests."""
 
     owner: str
+    job_id: str
     kind: str
     state: JobState
     priority: int
@@ -51,6 +53,7 @@ class FilterFields(MsgStruct, frozen=True):
         spec = job.spec
         return cls(
             owner=spec.owner,
+            job_id=spec.job_id,
             kind=spec.kind,
             state=job.state,
             priority=job.priority,
@@ -90,6 +93,19 @@ class JobFilter(MsgStruct, frozen=True):
     include_service_jobs: bool = False
     task_id: str = ""
     """The id of an attempt's task at an external engine, of which a job need not be the latest; only for lists."""
+    job_ids: frozenset[str] = frozenset()
+    all_owners: bool = False
+    """Whether jobs of other owners match too; only for watches."""
+
+    @property
+    def events_of(self) -> str:
+        """The owner whose events may match, or ALL_OWNERS."""
+        return ALL_OWNERS if self.all_owners else self.owner
+
+    @property
+    def job_keys(self) -> list[str]:
+        """The keys of the named jobs, in order."""
+        return [job_key(self.owner, job_id) for job_id in sorted(self.job_ids)]
 
     @property
     def callers_only(self) -> bool:
@@ -105,7 +121,8 @@ class JobFilter(MsgStruct, frozen=True):
     def matches(self, filter_fields: FilterFields) -> bool:
         """Whether a job with these fields matches."""
         return (
-            filter_fields.owner == self.owner
+            (self.all_owners or filter_fields.owner == self.owner)
+            and (not self.job_ids or filter_fields.job_id in self.job_ids)
             and (not self.states or filter_fields.state in self.states)
             and (not self.kinds or filter_fields.kind in self.kinds)
             and not (self.callers_only and is_reserved(filter_fields.kind))

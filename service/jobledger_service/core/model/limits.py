@@ -51,3 +51,4 @@ OWNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 MAX_SUM: Final = 2**62 - 1
 """The limit of stored sums, in both directions: two of them added still fit into 64 bits."""
+MAX_FILTER_JOB_IDS: Final = 500

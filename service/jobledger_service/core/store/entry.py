@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.change import Change
+from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.filter import FilterFields, JobFilter
 from jobledger_service.core.model.job import Job, owner_of
@@ -80,7 +80,8 @@ class Entry(MsgStruct, frozen=True):
     `chunks` are the parts with the changed chunks, so that messages can be merged without decoding them.
     A stored event that cannot be read is empty and has no filter fields. `ready` counts the chunks that now wait for
     workers; it is known for entries of other processes. `previous` shows the whole job before, without its artifacts,
-    when the event with that state may soon be trimmed; it is not read back.
+    when the event with that state may soon be trimmed; it is not read back. `statuses` has the message in view STATUS,
+    once a watcher needs it.
     """
 
     position: int
@@ -96,6 +97,8 @@ class Entry(MsgStruct, frozen=True):
     chunk_count: int = 0
     previous: bytes | None = None
     ready: int = 0
+    changes: frozenset[ChangeType] = frozenset()
+    statuses: list[bytes] = []
 
     @property
     def message(self) -> bytes:
@@ -110,7 +113,7 @@ class Entry(MsgStruct, frozen=True):
     def concerns(self, jobs: JobFilter) -> bool:
         """Whether the job matched before the change, or matches after it. An unreadable event may be of any job."""
         if not self.is_readable:
-            return owner_of(self.job_key) == jobs.owner
+            return jobs.all_owners or owner_of(self.job_key) == jobs.owner
         return any(
             filter_fields is not None and jobs.matches(filter_fields) for filter_fields in (self.after, self.before)
         )

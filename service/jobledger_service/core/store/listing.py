@@ -71,7 +71,7 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget
         listing = with_changes(listing, filter=with_changes(listing.filter, include_service_jobs=True))
     walker = _Walker(Steps(connection, dialect, listing.ascending), listing)
     wanted = listing.limit + 1
-    seen = walker.scan(wanted * 5 + budget.first, wanted)
+    seen = [] if listing.filter.job_ids else walker.scan(wanted * 5 + budget.first, wanted)
     if len(seen) < wanted and not walker.done:
         few = _few(connection, dialect, listing, budget.few)
         if few is None:
@@ -176,6 +176,8 @@ def _candidates(
 
     With them comes whether they are those that full text found.
     """
+    if wanted.job_ids:
+        yield wanted.job_keys, False
     if wanted.search or wanted.labels:
         query = dialect.query_value(wanted.search, (owner_mark(wanted.owner), *label_marks(wanted.labels)))
         yield list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars()), True

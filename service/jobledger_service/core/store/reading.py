@@ -77,6 +77,7 @@ from .unreadable_rows import UnreadableRows
 from .writer_level import read_writer_level
 
 _POSITION = select(ledger.c.position)
+_LAST_OWNER = select(func.max(jobs.c.owner)).where(jobs.c.owner < bindparam("below"))
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 MAX_EVENT_BYTES = 1024 * 1024
 """A read of events ends with the event that makes it this large: at least one, if there is one."""
@@ -245,8 +246,13 @@ class ReadStore:
                 return None
             return self._attempts.page(connection, wanted, _REPLY_BYTES)
 
-    def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
-        """Return the events after a position, of one job, of one owner or of all, oldest first."""
+    def events(
+        self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None, bare: bool = False
+    ) -> EventsRead:
+        """Return the events after a position, of one job, of one owner or of all, oldest first.
+
+        `bare` ones lack their artifacts.
+        """
         wanted: dict[str, object] = {"after": after, "most": limit}
         statement = _EVENTS
         if job_key is not None:
@@ -256,7 +262,10 @@ class ReadStore:
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
             found = connection.execute(statement, wanted).all()
-            rows = with_artifacts(connection, [row[:-1] for row in found])
+            if bare:
+                rows = [EventRow(*row[:4]) for row in found]
+            else:
+                rows = with_artifacts(connection, [row[:-1] for row in found])
         return _events_read(rows, sum(map(_size, found)), after, limit, position, trimmed)
 
     def job_events(self, job_key: str, uid: bytes | None, after: int, limit: int) -> tuple[Trail, EventsRead] | None:
@@ -281,6 +290,12 @@ class ReadStore:
                 rows += [EventRow(*row[:4]) for row in found]
                 size += sum(map(_size, found))
         return trail, _events_read(rows, size, after, limit, position, trimmed)
+
+    def last_owner(self, below: str) -> str | None:
+        """Return the last owner of jobs whose name comes before another, None when there is none."""
+        with self._database.read() as connection:
+            found: str | None = connection.execute(_LAST_OWNER, {"below": below}).scalar_one()
+        return found
 
     def expired_leases(self, now: int, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
         """Return chunks whose lease has expired, the earliest first, but for those of some owners."""

@@ -115,6 +115,8 @@ def bounded(wanted: JobFilter) -> list[Order]:
 def tests_of(wanted: JobFilter, *, excluded: Order | None) -> dict[str, object]:
     """Return the conditions on values, except one, and on words, as parameters."""
     tests: dict[str, object] = word_tests(wanted)
+    if wanted.job_ids:
+        tests["job_key_among"] = wanted.job_keys
     if wanted.task_id:
         tests["task_id"] = wanted.task_id
     if wanted.callers_only:

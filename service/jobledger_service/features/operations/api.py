@@ -14,7 +14,7 @@ from jobledger_service.core.api.unreadable import encode_each
 from jobledger_service.core.ledger.commands import CancelJob, DeleteJob
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import JobPage, Queries
-from jobledger_service.core.ledger.watch import Mode, Watch
+from jobledger_service.core.ledger.watch import Watch, WatchOptions
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.lifecycle import Cancellation
@@ -92,7 +92,7 @@ class OperationsService:
         return raw
 
     async def _until_ended(self, job_id: str, caller: Caller) -> None:
-        async with aclosing(self.watch.job(caller.owner, job_id, b"", Mode.LATEST)) as messages:
+        async with aclosing(self.watch.job(caller.owner, job_id, b"", WatchOptions(status=True))) as messages:
             async for _ in messages:
                 pass  # the watch ends when the job does
 

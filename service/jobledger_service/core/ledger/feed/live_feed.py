@@ -16,6 +16,7 @@ from .counts import FeedCounts
 from .page import MAX_PAGE_ENTRIES, NoProgressError, Page
 from .pages import Pages
 from .ring import Ring
+from .selection import Selection
 from .stops import StopSubscribers, StopSubscription
 from .subscribers import Subscribers
 from .subscription import FeedSubscription
@@ -111,7 +112,7 @@ class LiveFeed:
         """Read from the head to the end of the ledger."""
         while True:
             # decoded on the reader's thread, so that large events do not hold up the event loop
-            page = await self._readers.for_feed(self._read, self._ring.head, None, None)
+            page = await self._readers.for_feed(self._read, self._ring.head)
             if page.trimmed > self._ring.head:
                 self._skip(page.trimmed)
             self._dispatch(page.entries)
@@ -138,8 +139,16 @@ class LiveFeed:
         self._stops.add(subscription)
         return subscription
 
-    def subscribe(self, after: int, *, job_key: str = "", jobs: JobFilter | None = None) -> FeedSubscription:
-        """Follow one job, or the jobs that match, after a position."""
+    def subscribe(
+        self,
+        after: int,
+        *,
+        job_key: str = "",
+        jobs: JobFilter | None = None,
+        bare: bool = False,
+        selection: Selection | None = None,
+    ) -> FeedSubscription:
+        """Follow one job, or the jobs that match, after a position; `bare` entries of the history lack artifacts."""
         subscription = FeedSubscription(
             self._ring,
             self._pages,
@@ -148,6 +157,8 @@ class LiveFeed:
             after,
             job_key=job_key,
             jobs=jobs,
+            bare=bare,
+            selection=selection,
             unsubscribe=self._subscribers.remove,
         )
         self._subscribers.add(subscription)
@@ -160,13 +171,13 @@ class LiveFeed:
             subscription.wake()
         self._stops.wake()
 
-    async def _load_history(self, after: int, owner: str, job_key: str | None) -> Page:
+    async def _load_history(self, after: int, owner: str, job_key: str | None, bare: bool) -> Page:  # noqa: FBT001  as Load
         """Read for lagging watches of one owner or one job, in the owner's turn."""
-        page = await self._readers.for_watch(owner, self._read, after, owner, job_key)
+        page = await self._readers.for_watch(owner, self._read, after, owner, job_key, bare)
         self.counts.history += len(page.entries)
         return page
 
-    def _read(self, after: int, owner: str | None, job_key: str | None) -> Page:
-        read = self._store.events(after, MAX_PAGE_ENTRIES, owner=owner, job_key=job_key)
+    def _read(self, after: int, owner: str | None = None, job_key: str | None = None, bare: bool = False) -> Page:  # noqa: FBT001, FBT002  given by position to a thread
+        read = self._store.events(after, MAX_PAGE_ENTRIES, owner=owner or None, job_key=job_key, bare=bare)
         entries = [self._codec.open(row) for row in read.rows]
         return Page(entries, after, read.through, read.trimmed, read.complete)

@@ -16,8 +16,10 @@ PAGE_OVERHEAD = 1_024
 """The weight of a page without its entries, so that empty pages are bounded too."""
 
 
-Load = Callable[[int, str, str | None], Awaitable[Page]]
-"""Reads what follows a position, of an owner or of one job of his."""
+Load = Callable[[int, str, str | None, bool], Awaitable[Page]]
+"""Reads what follows a position, of an owner or of one job of his; bare entries lack their artifacts."""
+Readership = tuple[str, bool]
+"""The watchers that share pages: those of an owner, of bare entries or of whole ones."""
 
 
 class Pages:
@@ -28,20 +30,21 @@ class Pages:
         self._kept = _KeptPages()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def of_job(self, after: int, job_key: str) -> Page:
+    async def of_job(self, after: int, job_key: str, *, bare: bool) -> Page:
         """Return a job's entries after a position; raises HistoryTrimmed."""
-        return _checked(await self._load(after, owner_of(job_key), job_key))
+        return _checked(await self._load(after, owner_of(job_key), job_key, bare))
 
-    async def of_owner(self, after: int, owner: str) -> Page:
+    async def of_owner(self, after: int, owner: str, *, bare: bool) -> Page:
         """Return an owner's entries after a position, possibly few; raises HistoryTrimmed."""
-        page = self._kept.find(owner, after)
+        readers = (owner, bare)
+        page = self._kept.find(readers, after)
         if page is None:
             turn = self._turns.setdefault(owner, asyncio.Lock())
             async with turn:
-                page = self._kept.find(owner, after)
+                page = self._kept.find(readers, after)
                 if page is None:
-                    page = _checked(await self._load(after, owner, None))
-                    self._kept.add(owner, page)
+                    page = _checked(await self._load(after, owner, None, bare))
+                    self._kept.add(readers, page)
         if page.after == after:
             return page
         entries = [entry for entry in page.entries if entry.position > after]
@@ -53,33 +56,33 @@ class Pages:
 
 
 class _KeptPages:
-    """The pages read last, by owner and place, bounded in bytes. History never changes, so none is stale."""
+    """The pages read last, by readers and place, bounded in bytes. History never changes, so none is stale."""
 
     def __init__(self) -> None:
-        self._by_owner: dict[str, list[Page]] = {}
-        self._by_age: OrderedDict[tuple[str, int], Page] = OrderedDict()
+        self._by_readers: dict[Readership, list[Page]] = {}
+        self._by_age: OrderedDict[tuple[Readership, int], Page] = OrderedDict()
         self._bytes = 0
 
-    def find(self, owner: str, after: int) -> Page | None:
+    def find(self, readers: Readership, after: int) -> Page | None:
         """Return a cached page with what follows a position, if there is one."""
-        pages = self._by_owner.get(owner, ())
+        pages = self._by_readers.get(readers, ())
         place = bisect_right(pages, after, key=_after) - 1
         return pages[place] if place >= 0 and pages[place].through > after else None
 
-    def add(self, owner: str, page: Page) -> None:
+    def add(self, readers: Readership, page: Page) -> None:
         """Cache a page that advances; evict the oldest."""
-        if page.through == page.after or (owner, page.after) in self._by_age:
+        if page.through == page.after or (readers, page.after) in self._by_age:
             return
-        self._by_age[owner, page.after] = page
-        insort(self._by_owner.setdefault(owner, []), page, key=_after)
+        self._by_age[readers, page.after] = page
+        insort(self._by_readers.setdefault(readers, []), page, key=_after)
         self._bytes += page.size + PAGE_OVERHEAD
         while self._bytes > MAX_KEPT_BYTES:
-            (oldest_owner, _), oldest = self._by_age.popitem(last=False)
+            (oldest_readers, _), oldest = self._by_age.popitem(last=False)
             self._bytes -= oldest.size + PAGE_OVERHEAD
-            pages = self._by_owner[oldest_owner]
+            pages = self._by_readers[oldest_readers]
             pages.remove(oldest)
             if not pages:
-                del self._by_owner[oldest_owner]
+                del self._by_readers[oldest_readers]
 
 
 def _after(page: Page) -> int:

@@ -1,16 +1,23 @@
 """The newest entries in memory, bounded in number and bytes; the owner with the most loses its oldest first."""
 
+from collections.abc import Sequence
+from operator import attrgetter
+
 from jobledger_service.core.model.job import owner_of
+from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.store.entry import Entry
 
 from .entry_log import EntryLog
-from .page import Page, count_of_page
+from .page import MAX_PAGE_ENTRIES, Page, count_of_page
 from .shared_artifacts import SharedArtifacts
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_ENTRIES = 20_000
 SHRINK_TO_SHARE = 15 / 16
 """The part that is left after evictions, so that owners are not compared for each entry."""
+
+
+_position = attrgetter("position")
 
 
 class _OwnerEntries:
@@ -78,19 +85,32 @@ class Ring:
             self._remove_if_empty(owner, own)
 
     def covers(self, owner: str, position: int) -> bool:
-        """Whether everything of an owner after a position is in memory."""
+        """Whether everything of an owner, or of ALL_OWNERS, after a position is in memory."""
+        if owner == ALL_OWNERS:
+            return position >= max(self._floor, *(own.floor for own in self._by_owner.values()), 0)
         own = self._by_owner.get(owner)
         return position >= (self._floor if own is None else own.floor)
 
     def after(self, position: int, owner: str, job_key: str | None) -> Page:
-        """Return entries after a covered position, of one job or of one owner."""
+        """Return entries after a covered position, of one job, of one owner or of ALL_OWNERS."""
         log: EntryLog | None
+        if job_key is None and owner == ALL_OWNERS:
+            return self._page(position, *self._of_all(position))
         if job_key is None:
             own = self._by_owner.get(owner)
             log = None if own is None else own.log
         else:
             log = self._by_job.get(job_key)
-        found, more = log.after(position) if log else ([], False)
+        return self._page(position, *(log.after(position) if log else ([], False)))
+
+    def _of_all(self, position: int) -> tuple[Sequence[Entry], bool]:
+        """Return the entries of all owners after a position, as many as a page has, and whether there are more."""
+        pages = [own.log.after(position) for own in self._by_owner.values()]
+        found = sorted((entry for entries, _ in pages for entry in entries), key=_position)
+        more = len(found) > MAX_PAGE_ENTRIES or any(more for _, more in pages)
+        return found[:MAX_PAGE_ENTRIES], more
+
+    def _page(self, position: int, found: Sequence[Entry], more: bool) -> Page:  # noqa: FBT001  as a log returns it
         count = count_of_page(found)
         complete = count == len(found) and not more
         entries = found[:count]

@@ -1,4 +1,4 @@
-"""The index of subscriptions: those of an entry are found by its job, or by its owner, kind and labels."""
+"""The index of subscriptions: those of an entry are found by its job, or by its owner, and kind and labels."""
 
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -6,14 +6,15 @@ from typing import Final
 
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
+from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.store.entry import Entry
 
 from .counts import FeedCounts
 from .subscription import FeedSubscription
 
 Label = tuple[str, str]
-Route = tuple[str | None, Label | None]
-"""A kind and a label that an entry must have for a filter to match it; None is any."""
+Route = tuple[str | None, Label | None] | str
+"""A kind and a label that an entry must have for a filter to match it, None is any; or the key of its job."""
 
 ANY: Final = None
 
@@ -86,9 +87,11 @@ class Subscribers:
         """Deliver an entry to the matching subscriptions; equal filters are applied once."""
         if of_job := self._of_job.get(entry.job_key):
             self._offer(entry, of_job)
-        routes = self._of_owner.get(owner_of(entry.job_key))
-        if routes is None:
-            return
+        for owner in (owner_of(entry.job_key), ALL_OWNERS):
+            if (routes := self._of_owner.get(owner)) is not None:
+                self._publish(entry, routes)
+
+    def _publish(self, entry: Entry, routes: "dict[Route, _Groups]") -> None:
         if not entry.is_readable:
             self._offer(entry, {one for groups in routes.values() for g in groups.values() for one in g.subscriptions})
             return
@@ -100,7 +103,6 @@ class Subscribers:
 
     def _offer(self, entry: Entry, subscriptions: Iterable[FeedSubscription]) -> None:
         for subscription in subscriptions:
-            self._counts.wakeups += 1
             subscription.offer(entry)
 
 
@@ -108,13 +110,16 @@ _NO_GROUPS: Final[_Groups] = {}
 
 
 def _routes_of_filter(jobs: JobFilter) -> list[Route]:
-    """Return the routes of all entries that a filter may match: one for each of its kinds."""
+    """Return the routes of all entries that a filter may match: one for each of its jobs, or else of its kinds."""
+    if jobs.job_ids and not jobs.all_owners:
+        return list(jobs.job_keys)
     label = min(jobs.labels.items(), default=ANY)
     return [(kind, label) for kind in jobs.kinds or (ANY,)]
 
 
 def _routes_of_entry(entry: Entry) -> Iterator[Route]:
     """Yield the routes of all filters that may match an entry, by its job before and after."""
+    yield entry.job_key
     sides = [facts for facts in (entry.before, entry.after) if facts is not None]
     labels: set[Label | None] = {ANY}
     for facts in sides:

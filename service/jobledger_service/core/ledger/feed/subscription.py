@@ -10,9 +10,10 @@ from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.store.entry import Entry
 
 from .counts import FeedCounts
-from .page import MAX_PAGE_BYTES, NoProgressError
+from .page import MAX_PAGE_BYTES, NoProgressError, Page
 from .pages import Pages
 from .ring import Ring
+from .selection import ALL_CHANGES, Selection
 from .wakeup import Wakeup
 
 MAX_JOB_QUEUE = 64
@@ -22,7 +23,8 @@ MAX_QUEUE = 1_024
 class FeedSubscription:
     """Follows one job, or the jobs of one owner that match a filter. Used by one task, on the event loop.
 
-    It reads from `ring`, and what is not there any more from `pages`; it ends when `closing` is set.
+    It reads from `ring`, and what is not there any more from `pages`, `bare` entries without their artifacts; it ends
+    when `closing` is set.
     """
 
     def __init__(
@@ -35,11 +37,15 @@ class FeedSubscription:
         *,
         job_key: str = "",
         jobs: JobFilter | None = None,
+        bare: bool = False,
+        selection: Selection | None = None,
         unsubscribe: "Callable[[FeedSubscription], None]",
     ) -> None:
         self.job_key = job_key
         self.jobs = jobs
-        self.owner = owner_of(job_key) if jobs is None else jobs.owner
+        self.owner = owner_of(job_key) if jobs is None else jobs.events_of
+        self._bare = bare
+        self._selection = selection or Selection(ALL_CHANGES, jobs, begins_complete=True)
         self._ring = ring
         self._pages = pages
         self._closing = closing
@@ -65,8 +71,9 @@ class FeedSubscription:
 
         A full queue is dropped: the watcher then reads from the history.
         """
-        if self._behind or entry.position <= self._position:
+        if self._behind or entry.position <= self._position or not self._selection.may_select(entry):
             return
+        self._counts.wakeups += 1
         if len(self._queue) >= self._max_queue or self._bytes >= MAX_PAGE_BYTES:
             self.fall_behind()
         else:
@@ -106,24 +113,39 @@ class FeedSubscription:
         entries = list(self._queue)
         self._clear_queue()
         self._advance(entries[-1].position)
-        return entries
+        return self._selection.select(entries)
 
     async def _catch_up(self) -> Sequence[Entry]:
         """Read from memory if it reaches back far enough, and then follow the feed; else read from the history."""
-        after = self._position
-        if self._ring.covers(self.owner, after):
-            page = self._ring.after(after, self.owner, self.job_key or None)
+        if self._ring.covers(self.owner, self._position):
+            page = self._ring.after(self._position, self.owner, self.job_key or None)
             self._behind = not page.complete
-        elif self.jobs is None:
-            page = await self._pages.of_job(after, self.job_key)
         else:
-            page = await self._pages.of_owner(after, self.owner)
+            page = await self._stored_page()
         self._advance(page.through)
         if self._behind:
             await asyncio.sleep(0)  # other watchers have their turn between two pages
+        return self._selected(page.entries)
+
+    async def next_through(self, end: int) -> Sequence[Entry]:
+        """Return what follows, at most to a position that the ledger has reached, and perhaps not this process."""
+        if self._closing.is_set():
+            raise Draining
+        if self._ring.covers(self.owner, self._position) and self._position < self._ring.head:
+            page = self._ring.after(self._position, self.owner, self.job_key or None)
+        else:
+            page = await self._stored_page()
+        self._advance(min(page.through, end))
+        return self._selected([entry for entry in page.entries if entry.position <= end])
+
+    async def _stored_page(self) -> Page:
         if self.jobs is None:
-            return page.entries
-        return [entry for entry in page.entries if entry.concerns(self.jobs)]
+            return await self._pages.of_job(self._position, self.job_key, bare=self._bare)
+        return await self._pages.of_owner(self._position, self.owner, bare=self._bare)
+
+    def _selected(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        jobs = self.jobs
+        return self._selection.select(entries if jobs is None else [one for one in entries if one.concerns(jobs)])
 
     def _advance(self, position: int) -> None:
         if position < self._position:
