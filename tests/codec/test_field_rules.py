@@ -87,7 +87,7 @@ BROKEN: dict[str, tuple[Read, str]] = {
     "filter.states[0]": (listed(filter={"states": [77]}), "value 77 must be one of QUEUED, RUNNING"),
     "filter.max_priority": (listed(filter={"min_priority": 5, "max_priority": 4}), "value 4 must be at least min_"),
     "filter.search": (listed(filter={"search": "…"}), "value '…' must contain a letter or a digit"),
-    "view": (lambda: views.view(9, absent=View.BASIC), "value 9 must be one of STATUS, BASIC, FULL"),
+    "view": (lambda: views.view(9, absent=View.BASIC), "value 9 must be one of STATUS, BASIC, DETAIL, FULL"),
     "mode": (lambda: views.watch_mode(9), "value 9 must be one of LATEST, EVERY"),
     "kinds[0]": (claimed(kinds=["jobledger.bulk"]), "value 'jobledger.bulk' must not begin with 'jobledger.'"),
     "worker": (claimed(worker=""), "is required"),

@@ -146,7 +146,7 @@ class JobCalls:
         view: JobView = JobView.FULL,
         timeout: timedelta | None = None,
     ) -> Job:
-        """Return the job with its input and first 1,000 chunks; view BASIC has neither, STATUS has even less.
+        """Return the job with its input and first 1,000 chunks; DETAIL has the input, BASIC neither, STATUS even less.
 
         Of large chunks there may be fewer: `list_chunks` continues from the job's `next_chunks_page_token`.
 
@@ -165,7 +165,7 @@ class JobCalls:
         """Return 1 to 500 jobs, and the ids that were not found. Raises InvalidFieldError.
 
         The jobs are of one moment, unless they exceed 3 MiB together, which takes several calls. View STATUS suits
-        repeated reads of hundreds: it has state, percent, stage, eta and little else.
+        repeated reads of hundreds: it has state, percent, stage, eta, result_uri, the error's code and little else.
         """
         request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.number(view))
         response = self._caller.call(self._stub.BatchGetJobs, request, timeout=timeout)

@@ -79,9 +79,12 @@ class _JobViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobView.Value
     next_chunks_page_token leads to the rest.
     """
     JOB_VIEW_STATUS: _JobView.ValueType  # 3
-    """JOB_VIEW_STATUS carries nothing but job_id, kind, display_name, state, revision, update_time, and of progress the percent,
-    the stage, the stage_percent and the eta: for screens that ask for hundreds of jobs again and again.
+    """JOB_VIEW_STATUS carries nothing but job_id, kind, display_name, state, revision, update_time, result_uri, chunks_summary, of
+    error the code, and of progress the percent, the stage, the stage_percent and the eta: for screens and pollers that ask for
+    hundreds of jobs again and again, and need no second call when a job has ended.
     """
+    JOB_VIEW_DETAIL: _JobView.ValueType  # 4
+    """JOB_VIEW_DETAIL is BASIC with `input`, without `chunks`. In GetJob, BatchGetJobs and ListJobs."""
 
 class JobView(_JobView, metaclass=_JobViewEnumTypeWrapper):
     """JobView says how much of a job an answer carries."""
@@ -95,9 +98,12 @@ JOB_VIEW_FULL: JobView.ValueType  # 2
 next_chunks_page_token leads to the rest.
 """
 JOB_VIEW_STATUS: JobView.ValueType  # 3
-"""JOB_VIEW_STATUS carries nothing but job_id, kind, display_name, state, revision, update_time, and of progress the percent,
-the stage, the stage_percent and the eta: for screens that ask for hundreds of jobs again and again.
+"""JOB_VIEW_STATUS carries nothing but job_id, kind, display_name, state, revision, update_time, result_uri, chunks_summary, of
+error the code, and of progress the percent, the stage, the stage_percent and the eta: for screens and pollers that ask for
+hundreds of jobs again and again, and need no second call when a job has ended.
 """
+JOB_VIEW_DETAIL: JobView.ValueType  # 4
+"""JOB_VIEW_DETAIL is BASIC with `input`, without `chunks`. In GetJob, BatchGetJobs and ListJobs."""
 Global___JobView: _TypeAlias = JobView  # noqa: Y015
 
 class _FailurePolicy:
@@ -307,7 +313,7 @@ class Hold(_message.Message):
     """reason is why, never UNSPECIFIED."""
     place: _builtins.int
     """place is the job's place among those that wait for this limit, from 1: the most urgent first, the oldest first within a
-    priority; 10,000 when it is that or more. Absent in view BASIC and in events, and unless the reason is LIMIT.
+    priority; 10,000 when it is that or more. Only in view FULL; absent unless the reason is LIMIT.
     """
     @_builtins.property
     def scope(self) -> _limit_scope_pb2.LimitScope:
@@ -458,7 +464,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """input is the source and the parameters for the workers. Absent when there is none, in view BASIC and in events."""
+        """input is the source and the parameters for the workers. Absent when there is none, in views BASIC and STATUS and in events."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -490,7 +496,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
-        """chunks are the first chunks by index, at most 1,000. Empty in view BASIC and in events."""
+        """chunks are the first chunks by index, at most 1,000. Only in view FULL."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -535,7 +541,7 @@ class Job(_message.Message):
     @_builtins.property
     def output(self) -> _struct_pb2.Struct:
         """output is what a worker declared as the job's result, at most 64 KiB encoded; the last one declared holds. Only in the
-        answers of GetJob and BatchGetJobs, in views BASIC and FULL, in operations and in webhooks of the job's end. Absent unless
+        answers of GetJob and BatchGetJobs, in views BASIC, DETAIL and FULL, in operations and in webhooks of the job's end. Absent unless
         the job is COMPLETED and one was declared.
         """
 

@@ -92,12 +92,10 @@ class Queries:
         self._readers = readers
         self._tokens = PageTokens(store.epoch)
         self._cursors = Cursors(store.epoch.id)
-        self._small_jobs = {
-            full: Loader(partial(self._fetch_small_jobs, full), owner_of=owner_of) for full in (False, True)
-        }
+        self._small_jobs = {view: Loader(partial(self._fetch_small_jobs, view), owner_of=owner_of) for view in View}
 
-    async def _fetch_small_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], _SmallJob]:  # noqa: FBT001  bound by partial
-        read = await self._readers.for_single_jobs(self._store.read_small_jobs, keys, full=full)
+    async def _fetch_small_jobs(self, view: View, keys: Sequence[str]) -> Callable[[str], _SmallJob]:
+        read = await self._readers.for_single_jobs(self._store.read_small_jobs, keys, view)
         unread = set(read.unread)
 
         def found(key: str) -> _SmallJob:
@@ -107,27 +105,27 @@ class Queries:
 
         return found
 
-    async def show_job(self, key: str, show: ShowJob[R], *, full: bool, for_watch: bool = False) -> R:
+    async def show_job(self, key: str, show: ShowJob[R], view: View, *, for_watch: bool = False) -> R:
         """Return `show` of a job, as it is after every acknowledged write; raises JobUnreadable.
 
         Small jobs are read with those of other calls. Others are read in their owner's turn, and shown there; without
         outputs for a watch, as these would take the room of chunks.
         """
-        small = await self._small_jobs[full].load(key)
+        small = await self._small_jobs[view].load(key)
         if small.unreadable:
             raise JobUnreadable(job_id_of(key))
         if small.read is not None:
             return show(small.read, small.position)
         run = self._readers.for_watch if for_watch else self._readers.for_owner
-        return await run(owner_of(key), self._read_and_show, key, show, full, not for_watch)
+        return await run(owner_of(key), self._read_and_show, key, show, view, not for_watch)
 
-    def _read_and_show(self, key: str, show: ShowJob[R], full: bool, with_outputs: bool) -> R:  # noqa: FBT001  given by position to a thread
-        read = self._store.read_job(key, View.FULL if full else View.BASIC, with_outputs=with_outputs)
+    def _read_and_show(self, key: str, show: ShowJob[R], view: View, with_outputs: bool) -> R:  # noqa: FBT001  given by position to a thread
+        read = self._store.read_job(key, view, with_outputs=with_outputs)
         if key in read.unreadable:
             raise JobUnreadable(job_id_of(key))
         return show(self._with_next(read.jobs.get(key)), read.position)
 
-    async def job(self, owner: str, job_id: str, show: Callable[[JobRead], R], *, full: bool) -> R:
+    async def job(self, owner: str, job_id: str, show: Callable[[JobRead], R], view: View) -> R:
         """Return `show` of a job; raises JobNotFound, JobUnreadable."""
 
         def shown(read: JobRead | None, _: int) -> R:
@@ -135,7 +133,7 @@ class Queries:
                 raise JobNotFound(job_id)
             return show(read)
 
-        return await self.show_job(job_key(owner, job_id), shown, full=full)
+        return await self.show_job(job_key(owner, job_id), shown, view)
 
     async def existing(self, owner: str, job_ids: Sequence[str]) -> list[str]:
         """Return those of these ids that jobs have."""

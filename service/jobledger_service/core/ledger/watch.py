@@ -16,7 +16,7 @@ from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import JobRead, Listed, Listing, PageKey
+from jobledger_service.core.store.reads import JobRead, Listed, Listing, PageKey, View
 
 from .codec import Codec
 from .cursor import Cursors
@@ -74,9 +74,9 @@ class Watch:
         """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
         key = job_key(owner, job_id)
         after = await self._position(owner, cursor) if cursor else None
-        found = await self._queries.show_job(
-            key, partial(self._begin, with_snapshot=after is None), full=after is None, for_watch=True
-        )
+        view = View.FULL if after is None else View.BASIC
+        begin = partial(self._begin, with_snapshot=after is None)
+        found = await self._queries.show_job(key, begin, view, for_watch=True)
         if after is None:
             if not found.exists:
                 raise JobNotFound(job_id)

@@ -164,10 +164,10 @@ class ReadStore:
                 read.jobs[key] = replace(one, attempts=last_attempts(one.chunks, self._attempts.last(connection, key)))
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
-    def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
+    def read_small_jobs(self, keys: Sequence[str], view: View) -> JobsRead:
         """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
         with self._database.read() as connection:
-            read = self._small_jobs.read(connection, keys, full=full)
+            read = self._small_jobs.read(connection, keys, view)
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
     def _jobs_of(
