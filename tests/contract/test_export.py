@@ -74,7 +74,7 @@ async def test_every_column_reports_what_the_job_reports(api: Api, kind: str):
         "chunks_failed": 0, "chunks_cancelled": 0, "labels": {"team": "search"}, "expire_time": None, "retry_count": 0,
         "result_uri": "s3://b/result", "error_code": None, "error_message": None, "error_stage": None,
         "error_chunk_index": None, "cancel_reason": "", "revision": job.revision,
-        "schedule_time": None, "run_timeout_seconds": 90, "attempt_timeout_seconds": None,
+        "unique_key": "", "schedule_time": None, "run_timeout_seconds": 90, "attempt_timeout_seconds": None,
         "export_error": None, "uid": job.uid,
         "artifacts": {
             "preview": {

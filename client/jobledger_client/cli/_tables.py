@@ -278,6 +278,8 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "chunks", formatting.counts(one)
     yield "priority", str(one.priority)
     yield "labels", ", ".join(f"{name}={value}" for name, value in sorted(one.labels.items()))
+    yield "unique key", one.unique_key
+    yield "limited by", ", ".join(one.limited_labels)
     yield "input", _json.dumps(plain(one.input)) if one.HasField("input") else ""
     yield from (("artifact", _artifact(name, artifact)) for name, artifact in sorted(one.artifacts.items()))
     yield "result", one.result_uri

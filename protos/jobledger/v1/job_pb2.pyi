@@ -424,6 +424,7 @@ class Job(_message.Message):
     ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    LIMITED_LABELS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id names the job within its owner: 1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first."""
     owner: _builtins.str
@@ -551,6 +552,12 @@ class Job(_message.Message):
         chunks than `chunks` has, the latest attempts at the others are not considered. ListAttempts has all. Only in view FULL of GetJob.
         """
 
+    @_builtins.property
+    def limited_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """limited_labels are the names of labels under which the job is limited, as created (see CreateJobRequest). Empty: only the kind
+        limits it.
+        """
+
     def __init__(
         self,
         *,
@@ -590,10 +597,11 @@ class Job(_message.Message):
         attempt_timeout: _duration_pb2.Duration | None = ...,
         output: _struct_pb2.Struct | None = ...,
         attempts: _abc.Iterable[_chunk_pb2.Attempt] | None = ...,
+        limited_labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "output", b"output", "progress", b"progress", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt_timeout", b"attempt_timeout", "attempts", b"attempts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "output", b"output", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "uid", b"uid", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt_timeout", b"attempt_timeout", "attempts", b"attempts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "next_chunks_page_token", b"next_chunks_page_token", "output", b"output", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "uid", b"uid", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,6 @@ from .checks import JOB_ID, UID, Checks
 from .list_requests import labels
 
 MAX_BATCH_JOBS: Final = 500
-MAX_UNIQUE_KEY_BYTES: Final = 255
 MAX_JOB_INPUT_BYTES: Final = 2 * 1024 * 1024
 _DEFAULT: Final = RetryPolicy()
 
@@ -150,10 +149,7 @@ def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
     checks.kind("kind", request.kind)
     checks.not_reserved("kind", request.kind)
     checks.at_most("display_name", request.display_name, 1_024)
-    checks.at_most("unique_key", request.unique_key, MAX_UNIQUE_KEY_BYTES)
-    if len(request.unique_key.encode()) > MAX_UNIQUE_KEY_BYTES >= len(request.unique_key):
-        size = len(request.unique_key.encode())
-        checks.fault("unique_key", f"must have at most {MAX_UNIQUE_KEY_BYTES} bytes; got {size}")
+    checks.unique_key("unique_key", request.unique_key)
 
 
 def _refuses_conflict(checks: Checks, request: api.CreateJobRequest) -> bool:

@@ -1,13 +1,13 @@
 """Requests for several jobs or chunks: filters, orders, pages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from jobledger.v1 import filter_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.model import limits
-from jobledger_service.core.model.filter import ANY_TIME, JobFilter, TimeRange
+from jobledger_service.core.model.filter import ANY_TIME, JobFilter, LabelCondition, TimeRange
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.states import ChunkState, DeliveryState, JobState
@@ -28,6 +28,15 @@ _ORDERS: Final = {
     api.JOB_ORDER_END_TIME: Order.END_TIME,
     api.JOB_ORDER_PRIORITY: Order.PRIORITY,
 }
+MAX_LABEL_CONDITIONS: Final = 16
+MAX_LABEL_VALUES: Final = 100
+"""The values of all conditions on labels together: each is put to each row."""
+_VALUES_OF: Final = {
+    filter_pb2.LABEL_OPERATOR_EQ: (1, 1),
+    filter_pb2.LABEL_OPERATOR_IN: (1, MAX_LABEL_VALUES),
+    filter_pb2.LABEL_OPERATOR_EXISTS: (0, 0),
+}
+"""The minimum and the maximum of values that an operator takes."""
 _WITHOUT_TASKS: Final = ("WatchJobs", "ExportJobs")
 """Methods that show jobs as they were at a position, which says nothing of their tasks."""
 
@@ -86,6 +95,8 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
     checks.count("filter.search", len(searched), MAX_SEARCH_WORDS)
     if given.search and not searched:
         checks.fault("filter.search", f"value {given.search!r} must contain a letter or a digit")
+    checks.unique_key("filter.unique_key", given.unique_key)
+    checks.at_most("filter.error_code", given.error_code, 128)
     checks.at_most("filter.task_id", given.task_id, limits.MAX_TASK_ID)
     if given.task_id and method in _WITHOUT_TASKS:
         checks.fault("filter.task_id", f"must be empty in {method}; find the jobs with ListJobs")
@@ -102,7 +113,29 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
         search=searched,
         include_service_jobs=given.include_service_jobs,
         task_id=given.task_id,
+        unique_key=given.unique_key,
+        error_code=given.error_code,
+        start_time=_span(checks, given, "start_time"),
+        schedule_time=_span(checks, given, "schedule_time"),
+        label_conditions=_label_conditions(checks, given.label_conditions),
     )
+
+
+def _label_conditions(checks: Checks, given: Sequence[filter_pb2.LabelCondition]) -> tuple[LabelCondition, ...]:
+    field = "filter.label_conditions"
+    checks.count(field, len(given), MAX_LABEL_CONDITIONS)
+    checks.count(f"{field}.values", sum(len(one.values) for one in given), MAX_LABEL_VALUES)
+    for index, one in enumerate(given[:MAX_LABEL_CONDITIONS]):
+        place = f"{field}[{index}]"
+        checks.form(f"{place}.name", one.name, LABEL, LABEL_FORM)
+        if one.operator not in _VALUES_OF:
+            checks.one_of(f"{place}.operator", one.operator, ("EQ", "IN", "EXISTS"))
+            continue
+        low, high = _VALUES_OF[one.operator]
+        checks.count(f"{place}.values", len(one.values), high, low)
+        for value in one.values[:high]:
+            checks.at_most(f"{place}.values", value, 255)
+    return tuple(LabelCondition(one.name, tuple(sorted(set(one.values)))) for one in given)
 
 
 def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, State]) -> frozenset[State]:
