@@ -163,14 +163,15 @@ def _artifacts(chunk: Chunk) -> Text:
     return Text("\n").join(formatting.literal(line) for line in lines)
 
 
-def events(found: Iterable[JobEvent]) -> Table:
-    """Return a history, one change a row."""
+def events(found: Iterable[JobEvent], *, of_many: bool = False) -> Table:
+    """Return a history, one change a row, perhaps of many jobs."""
     columns = ("TIME", "REVISION", "CHANGE", "CHUNK", "ATTEMPT", "ACTOR", "STATE", "REASON")
-    table = _table(*columns, folding=("ACTOR", "REASON"))
+    table = _table(*(("JOB",) if of_many else ()), *columns, folding=("ACTOR", "REASON"))
     for event in found:
         for change in event.changes:
             _row(
                 table,
+                *((event.job_id,) if of_many else ()),
                 formatting.local_time(event.commit_time),
                 str(event.revision),
                 ChangeType(change.type).name,

@@ -106,17 +106,17 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
         kinds=frozenset(given.kinds),
         min_priority=low,
         max_priority=high,
-        create_time=_span(checks, given, "create_time"),
-        update_time=_span(checks, given, "update_time"),
-        end_time=_span(checks, given, "end_time"),
+        create_time=time_range(checks, "filter.create_time", given.create_time),
+        update_time=time_range(checks, "filter.update_time", given.update_time),
+        end_time=time_range(checks, "filter.end_time", given.end_time),
         labels=labels(checks, "filter.labels", given.labels),
         search=searched,
         include_service_jobs=given.include_service_jobs,
         task_id=given.task_id,
         unique_key=given.unique_key,
         error_code=given.error_code,
-        start_time=_span(checks, given, "start_time"),
-        schedule_time=_span(checks, given, "schedule_time"),
+        start_time=time_range(checks, "filter.start_time", given.start_time),
+        schedule_time=time_range(checks, "filter.schedule_time", given.schedule_time),
         label_conditions=_label_conditions(checks, given.label_conditions),
     )
 
@@ -171,12 +171,12 @@ def chunk_states(request: api.ListChunksRequest) -> frozenset[ChunkState]:
     return found
 
 
-def _span(checks: Checks, given: filter_pb2.JobFilter, name: str) -> TimeRange:
-    span: filter_pb2.TimeRange = getattr(given, name)
-    start = checks.time(f"filter.{name}.start_time", span.start_time) if span.HasField("start_time") else None
-    end = checks.time(f"filter.{name}.end_time", span.end_time) if span.HasField("end_time") else None
+def time_range(checks: Checks, field: str, span: filter_pb2.TimeRange) -> TimeRange:
+    """Return a span of time."""
+    start = checks.time(f"{field}.start_time", span.start_time) if span.HasField("start_time") else None
+    end = checks.time(f"{field}.end_time", span.end_time) if span.HasField("end_time") else None
     if start is not None and end is not None and end <= start:
-        checks.fault(f"filter.{name}", "end_time must be after start_time")
+        checks.fault(field, "end_time must be after start_time")
     return TimeRange(start, end) if (start, end) != (None, None) else ANY_TIME
 
 

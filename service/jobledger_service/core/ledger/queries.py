@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from jobledger_service.core.model.errors import JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import job_id_of, job_key, owner_of
 from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.store.event_pages import EventPageRead, EventsWanted
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.reads import (
     AttemptPlace,
@@ -35,6 +36,10 @@ JobReadT = TypeVar("JobReadT", JobRead, JobRead | None)
 ShowJob = Callable[[JobRead | None, int], R]
 """Makes a reply of a job, None when there is none, and of its position."""
 
+KeepEvent = Callable[[EventRow], bool]
+"""Whether an event is on a page."""
+MAX_ASKED: Final = 1_000
+"""Events of a page that are read to be looked into."""
 COUNT_TO: Final = 1_000
 """The maximum of counts that cannot be exact."""
 
@@ -220,30 +225,71 @@ class Queries:
 
         return await self._readers.for_owner(owner_of(wanted.job_key), read_and_show)
 
-    async def list_events(
-        self, owner: str, job_id: str, uid: bytes | None, limit: int, page_token: str, show: Callable[[EventPage], R]
+    async def list_job_events(
+        self,
+        owner: str,
+        job_id: str,
+        uid: bytes | None,
+        limit: int,
+        page_token: str,
+        show: Callable[[EventPage], R],
+        *,
+        newest_first: bool,
     ) -> R:
         """Return `show` of a page of the history of the job with a uid, by default of the present or else the last one.
 
-        Oldest first; raises JobNotFound, PageTokenInvalid. All pages are of the first one's job.
+        Raises JobNotFound, PageTokenInvalid. All pages are of the first one's job.
         """
         key = job_key(owner, job_id)
-        mark = request_mark("events", key, uid)
+        mark = request_mark("events", key, uid, newest_first)
         place = cast("tuple[int, str] | None", self._tokens.parse(page_token, mark, int, str))
-        after, of_job = (0, uid) if place is None else (place[0], bytes.fromhex(place[1]))
+        after, of_job = (None, uid) if place is None else (place[0], bytes.fromhex(place[1]))
 
         def read_and_show() -> R:
-            found = self._store.job_events(key, of_job, after, limit + 1)
+            found = self._store.job_events(key, of_job, after, limit, newest_first=newest_first)
             if found is None:
                 raise JobNotFound(job_id)
-            trail, read = found
-            own = [row for row in read.rows if row.position <= trail.end]
-            rows = own[: fitting(len(row.message) for row in own[:limit])]
-            more = bool(rows) and rows[-1].position < trail.end and (len(own) > len(rows) or not read.complete)
-            token = self._tokens.encode(mark, rows[-1].position, trail.uid.hex()) if more else ""
+            trail, page = found
+            rows, last = _fitting(page)
+            token = "" if last is None else self._tokens.encode(mark, last, trail.uid.hex())
             return show(EventPage(rows, token))
 
         return await self._readers.for_owner(owner, read_and_show)
+
+    async def list_events(
+        self,
+        caller: str,
+        wanted: EventsWanted,
+        keeps: KeepEvent | None,
+        limit: int,
+        page_token: str,
+        show: Callable[[EventPage], R],
+    ) -> R:
+        """Return `show` of a page of the events of an owner, or of all, that `keeps` keeps; raises PageTokenInvalid.
+
+        The read counts as the caller's. `keeps` is asked about no more than 1,000 events.
+        """
+        mark = request_mark("all events", wanted, str(keeps))
+        place = cast("tuple[int] | None", self._tokens.parse(page_token, mark, int))
+        after = None if place is None else place[0]
+
+        def read_and_show() -> R:
+            page = self._store.find_events(wanted, after, MAX_ASKED if keeps else limit)
+            rows, last = _fitting(page)
+            if keeps:
+                kept = [row for row in rows if keeps(row)]
+                if len(kept) > limit:
+                    last = kept[limit - 1].position
+                rows = kept[:limit]
+            return show(EventPage(rows, "" if last is None else self._tokens.encode(mark, last)))
+
+        return await self._readers.for_owner(caller, read_and_show)
+
+
+def _fitting(page: EventPageRead) -> tuple[Sequence[EventRow], int | None]:
+    """Return the rows of a page that fit into a reply, and the last position that was looked at, None at the end."""
+    rows = page.rows[: fitting(len(row.message) for row in page.rows)]
+    return rows, rows[-1].position if len(rows) < len(page.rows) else page.last
 
 
 _ListPlace = tuple[int, int, str, int, int, int]

@@ -24,8 +24,8 @@ _WORD: Final = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
 def words(*texts: str) -> tuple[str, ...]:
     """Return the different words of texts, in their order, without case and accents.
 
-    A word is a run of letters and digits, or a UUID without its dashes: its parts would match short numbers. Folding is Unicode's case folding and compatibility decomposition, less the
-    nonspacing marks.
+    A word is a run of letters and digits, or a UUID without its dashes: its parts would match short numbers. Folding is
+    Unicode's case folding and compatibility decomposition, less the nonspacing marks.
     """
     text = "\n".join(texts)
     is_ascii = text.isascii()
