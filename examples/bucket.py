@@ -1,7 +1,7 @@
 """A bucket in place of S3: a folder that is served over HTTP, so that answers carry URLs and never local paths."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -41,10 +41,6 @@ class Bucket:
     def size(self, name: str) -> int:
         """Return the size of a file in bytes."""
         return self.path(name).stat().st_size
-
-    def has_all(self, names: Iterable[str]) -> bool:
-        """Tell whether all these files are there."""
-        return all(self.path(name).exists() for name in names)
 
 
 def read(url: str) -> bytes:

@@ -103,7 +103,7 @@ from jobledger_client._errors import (
 )
 from jobledger_client._limits import Limit, LimitScope, for_each, for_kind, for_label
 from jobledger_client._new_jobs import JobOutcome, NewJob
-from jobledger_client._policies import ChunkSpec, RetryPolicy, Stage
+from jobledger_client._policies import ChunkSpec, FinalizerSpec, RetryPolicy, Stage
 from jobledger_client._requests import JobFilterFields
 from jobledger_client._retry import Backoff
 from jobledger_client._seen_jobs import Relist
@@ -182,6 +182,7 @@ __all__ = [
     "ExportFormat",
     "FailurePolicy",
     "FieldViolation",
+    "FinalizerSpec",
     "ForeignCursorError",
     "HistoryTrimmedError",
     "HoldReason",

@@ -82,6 +82,7 @@ class HoldReason(ContractEnum):
     LIMIT = 1
     SCHEDULE = 2
     BACKOFF = 3
+    FINALIZER = 4
 
 
 class ChangeType(ContractEnum):

@@ -40,6 +40,7 @@ class NewJob:
     item_count: int | None = None
     chunk_size: int | None = None
     chunks: Iterable[requests.ChunkSpecLike] = ()
+    finalizer: requests.FinalizerLike | None = None
     max_attempts: int | None = None
     retry_policy: requests.RetryPolicyLike | None = None
     failure_policy: FailurePolicy | None = None
@@ -77,6 +78,7 @@ def create_request(new: NewJob, *, validate_only: bool = False) -> rpc.CreateJob
         item_count=new.item_count,
         chunk_size=new.chunk_size,
         chunks=requests.chunk_specs(new.chunks),
+        finalizer=requests.finalizer_spec(new.finalizer),
         retry_policy=requests.retry_policy(new.retry_policy, new.max_attempts),
         failure_policy=values.number(new.failure_policy),
         stages=requests.stage_plan(new.stages),
@@ -114,9 +116,10 @@ def batches(
 
 
 def _chunk_count(request: rpc.CreateJobRequest) -> int:
+    more = request.HasField("finalizer")
     if request.chunks or not request.HasField("item_count"):
-        return max(len(request.chunks), 1)
-    return max(-(-request.item_count // max(request.chunk_size or ITEMS_PER_CHUNK, 1)), 1)
+        return max(len(request.chunks), 1) + more
+    return max(-(-request.item_count // max(request.chunk_size or ITEMS_PER_CHUNK, 1)), 1) + more
 
 
 def outcomes(batch: Sequence[NewJob], response: rpc.BatchCreateJobsResponse) -> Iterator[JobOutcome]:

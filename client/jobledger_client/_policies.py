@@ -31,6 +31,18 @@ class ChunkSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class FinalizerSpec:
+    """The last chunk of a new job, which no worker gets before all others are completed.
+
+    It has its own input, at most 64 KiB encoded; `weight` is how many average chunks it counts for in the percent,
+    above 0 and up to 1,000 (1).
+    """
+
+    input: Mapping[str, Any] | None = None
+    weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """A phase that each chunk goes through; `weight` is its share of a chunk's work in any unit, above 0 (1)."""
 

@@ -11,10 +11,11 @@ from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkRelease, Lease
 
 from jobledger_client import _values as values
 from jobledger_client._enums import ExportFormat, JobState
-from jobledger_client._policies import ChunkSpec, RetryPolicy, Stage
+from jobledger_client._policies import ChunkSpec, FinalizerSpec, RetryPolicy, Stage
 from jobledger_client._structs import check_artifacts, struct
 
 ChunkSpecLike: TypeAlias = ChunkSpec | Mapping[str, Any]
+FinalizerLike: TypeAlias = FinalizerSpec | Mapping[str, Any]
 StageLike: TypeAlias = Stage | job_pb2.Stage | str
 StagesLike: TypeAlias = Mapping[str, float] | Iterable[StageLike]
 RetryPolicyLike: TypeAlias = RetryPolicy | chunk_pb2.RetryPolicy
@@ -124,6 +125,15 @@ def chunk_specs(chunks: Iterable[ChunkSpecLike]) -> list[chunk_pb2.ChunkSpec]:
         chunk_pb2.ChunkSpec(input=struct(spec.input, f"chunks[{index}].input"), item_count=spec.item_count)
         for index, spec in enumerate(specs)
     ]
+
+
+def finalizer_spec(finalizer: FinalizerLike | None) -> chunk_pb2.FinalizerSpec | None:
+    """Return the finalizer of a new job; a mapping is its input. Raises ValueError for what JSON cannot hold."""
+    if finalizer is None:
+        return None
+    spec = finalizer if isinstance(finalizer, FinalizerSpec) else FinalizerSpec(input=finalizer)
+    weight = None if spec.weight is None else values.finite(spec.weight, "finalizer.weight")
+    return chunk_pb2.FinalizerSpec(input=struct(spec.input, "finalizer.input"), weight=weight)
 
 
 def stage_plan(stages: StagesLike) -> list[job_pb2.Stage]:

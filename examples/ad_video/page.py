@@ -34,7 +34,7 @@ class Shown(TypedDict):
 
 def shown(job: Job) -> Shown:
     """Return what the page shows. Every message of a watch has it all, so that the page asks for nothing more."""
-    done = job.chunks_summary.completed
+    done = job.chunks_summary.completed - (job.state == JobState.COMPLETED)  # the last chunk joins the scenes
     uris = {name: artifact.uri for name, artifact in job.artifacts.items()}
     return Shown(
         state=JobState(job.state).name,

@@ -19,6 +19,8 @@ def serve(target: str, name: str, files: Bucket) -> None:
 
     @worker.handler(KIND)
     def make_scene(ctx: ChunkContext) -> None:
+        if ctx.is_finalizer:
+            return join(ctx, files)
         scene, seconds, prompt = ctx.chunk_input["scene"], ctx.chunk_input["seconds"], ctx.input["prompt"]
         ctx.progress(stage="storyboard", message=storyboard(ctx, prompt, scene))
         if scene == 1:
@@ -33,9 +35,12 @@ def serve(target: str, name: str, files: Bucket) -> None:
                 ctx.artifact("thumbnail", uri=uri, content_type="image/png", job=True)
             ctx.progress(stage="frames", stage_percent=100 * len(pictures) / (seconds * scenes.FRAMES))
             if ctx.cancelled:
-                return
+                return None
         ctx.progress(stage="encode")
-        finish(ctx, files, scene, scenes.encode(pictures))
+        video = scenes.encode(pictures)
+        uri = files.put(f"{ctx.job_id}/scene_{scene}.gif", video)
+        ctx.artifact(f"scene_{scene}", uri=uri, content_type="image/gif", size_bytes=len(video), job=True)
+        return None
 
     worker.run()
 
@@ -51,14 +56,11 @@ def storyboard(ctx: ChunkContext, prompt: str, scene: int) -> str:
         raise RetryLater(wait, "the model is busy", code="TOO_MANY_REQUESTS") from error
 
 
-def finish(ctx: ChunkContext, files: Bucket, scene: int, video: bytes) -> None:
-    """Store a scene; the one that finds all scenes there joins them."""
-    uri = files.put(f"{ctx.job_id}/scene_{scene}.gif", video)
-    ctx.artifact(f"scene_{scene}", uri=uri, content_type="image/gif", size_bytes=len(video), job=True)
+def join(ctx: ChunkContext, files: Bucket) -> None:
+    """Join the scenes, which are all there."""
     names = [f"{ctx.job_id}/scene_{number}.gif" for number in range(1, ctx.input["scenes"] + 1)]
-    if files.has_all(names):
-        whole = scenes.join([files.path(name).read_bytes() for name in names])
-        ctx.result(files.put(f"{ctx.job_id}/video.gif", whole))
+    whole = scenes.join([files.path(name).read_bytes() for name in names])
+    ctx.result(files.put(f"{ctx.job_id}/video.gif", whole))
 
 
 if __name__ == "__main__":

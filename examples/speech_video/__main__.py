@@ -31,7 +31,7 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
     speech = folder / "speech.wav"
     synthesise(speech, SENTENCES)
     job = submit(client, files, speech, "speech-1")
-    say(f"{speech.name} has {job.chunks_summary.total} segments.")
+    say(f"{speech.name} has {job.chunks_summary.total - 1} segments.")
     for message in client.watch(job.job_id):
         counts = message.job.chunks_summary
         say(f"  {message.job.progress.percent:5.1f} %: {counts.completed} completed, {counts.processing} processing")

@@ -1,4 +1,4 @@
-"""The producer: cuts the audio, stores the segments, and creates one job of as many chunks."""
+"""The producer: cuts the audio, stores the segments, and creates one job of as many chunks and one that joins them."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -28,8 +28,8 @@ def submit(client: JobClient, files: Bucket, speech: Path, job_id: str) -> Job:
         KIND,
         job_id=job_id,
         display_name=speech.name,
-        input={"segments": len(chunks)},
         chunks=chunks,
+        finalizer={},
         attempt_timeout=GPU_TIME,
         retry_policy=RetryPolicy(max_attempts=3, initial_backoff=timedelta(milliseconds=200)),
     ).job

@@ -15,7 +15,14 @@ from jobledger.v1.admin_service_pb2 import (
 )
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import GetJobRequest, ListJobsRequest
-from jobledger.v1.worker_service_pb2 import ClaimChunkRequest, ClaimChunksRequest, ClaimedChunk, WatchLeasesRequest
+from jobledger.v1.worker_service_pb2 import (
+    ChunkCompletion,
+    ClaimChunkRequest,
+    ClaimChunksRequest,
+    ClaimedChunk,
+    CompleteChunksRequest,
+    WatchLeasesRequest,
+)
 
 from tests.access.conftest import As, Keyed
 from tests.support.api import fresh_kind
@@ -57,6 +64,20 @@ async def jobs(tenants: dict[str, KeyedApi], kind: str, chunks: dict[str, int], 
         owner: await tenants[owner].create(kind, item_count=count, chunk_size=1, **fields)
         for owner, count in chunks.items()
     }
+
+
+async def test_the_call_that_completes_the_last_other_chunk_claims_the_finalizer_of_an_owner_that_it_serves(
+    tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
+):
+    await jobs(tenants, kind, {ALICE: 1, BOB: 1}, finalizer={})
+    claimed = await fleet.claim(kind, 9)
+    assert sorted(owners_of(claimed)) == [ALICE, BOB]
+    completions = [ChunkCompletion(lease_token=one.lease.token) for one in claimed]
+    claim = ClaimChunksRequest(kinds=[kind], max_chunks=9, worker="w")
+    request = CompleteChunksRequest(completions=completions, claim=claim)
+    last = (await fleet.work.CompleteChunks(request)).claimed
+    assert sorted(owners_of(last)) == [ALICE, BOB]
+    assert all(one.chunk.finalizer for one in last)
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -66,6 +66,7 @@ OFFERED = [
     "ExportFormat",
     "FailurePolicy",
     "FieldViolation",
+    "FinalizerSpec",
     "ForeignCursorError",
     "HistoryTrimmedError",
     "HoldReason",

@@ -5,8 +5,9 @@ from jobledger.v1 import job_pb2
 from jobledger_service.core.api import convert
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, ChunkProgress, WorkError
+from jobledger_service.core.model.counts import Counts
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.job import Counts, Job, JobProgress, JobSpec, Stage, StageTiming
+from jobledger_service.core.model.job import Job, JobProgress, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.store.entry import Record
 from msgspec.structs import replace

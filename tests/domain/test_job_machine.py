@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -10,6 +11,8 @@ from jobledger_service.core.model import lifecycle, work
 from jobledger_service.core.model.attempts import Attempt, latest_attempt, max_kept_attempts
 from jobledger_service.core.model.change import Step
 from jobledger_service.core.model.chunk import AttemptOutcome, Chunk, WorkError
+from jobledger_service.core.model.errors import ChunkNotClaimable, NothingToRetry
+from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
 from jobledger_service.core.model.leases import Lease, holds, lease_of
 from jobledger_service.core.model.progress import ProgressReport
@@ -36,6 +39,7 @@ class JobMachine(RuleBasedStateMachine):
         planned=st.booleans(),
         run_timeout=st.sampled_from([None, 10_000_000, 100_000_000]),
         attempt_timeout=st.sampled_from([None, 3_000_000, 70_000_000]),
+        finalizer_work=st.none() | st.integers(1, 40_000_000),
     )
     def create(
         self,
@@ -46,6 +50,7 @@ class JobMachine(RuleBasedStateMachine):
         planned: bool,
         run_timeout: int | None,
         attempt_timeout: int | None,
+        finalizer_work: int | None,
     ) -> None:
         spec = JobSpec(
             "o",
@@ -57,6 +62,7 @@ class JobMachine(RuleBasedStateMachine):
             stages=PLAN if planned else (),
             run_timeout=run_timeout,
             attempt_timeout=attempt_timeout,
+            finalizer_work=finalizer_work,
         )
         self.now = 1_000_000
         self.leases: list[Lease] = []
@@ -100,8 +106,17 @@ class JobMachine(RuleBasedStateMachine):
         chunk = self.chunks.get(index)
         if chunk is None or chunk.state is not ChunkState.PENDING or self.now < (chunk.not_before or 0):
             return
+        if self.finalizer_waits(chunk):
+            with pytest.raises(ChunkNotClaimable):
+                work.claim(self.job, chunk, work.Claim("w", LEASE), self.now)
+            return
         self.apply(work.claim(self.job, chunk, work.Claim("w", LEASE), self.now))
         self.leases.append(lease_of(self.job, self.chunks[index]))
+
+    def finalizer_waits(self, chunk: Chunk) -> bool:
+        others = [one for one in self.others() if one is not chunk]
+        completed = all(one.state is ChunkState.COMPLETED for one in others)
+        return chunk.finalizer and chunk.state is ChunkState.PENDING and not completed
 
     @rule()
     def lift_backoffs(self) -> None:
@@ -201,12 +216,17 @@ class JobMachine(RuleBasedStateMachine):
         assert (self.job.first_failure is None) == (len(failed) == 1)
 
     @precondition(lambda self: self.job.state in (JobState.FAILED, JobState.CANCELLED))
-    @rule()
-    def retry(self) -> None:
-        if all(chunk.state is ChunkState.COMPLETED for chunk in self.others()):
-            return
+    @rule(named=st.sets(st.integers(0, 39), max_size=3))
+    def retry(self, named: set[int]) -> None:
         kept = {c.index for c in self.others() if c.state is ChunkState.COMPLETED}
-        step = lifecycle.retry(self.job, self.all(), [], "caller", "", self.now)
+        indexes = sorted(named & self.chunks.keys() - kept)
+        try:
+            step = lifecycle.retry(self.job, self.all(), indexes, "caller", "", self.now)
+        except NothingToRetry:
+            left = [c for c in self.others() if c.index not in kept and c.index not in indexes]
+            assert self.chunks[indexes[-1]].finalizer
+            assert left
+            return
         self.percent, self.run = 0.0, self.run + 1
         self.apply(step)
         assert self.job.state is JobState.QUEUED
@@ -235,11 +255,12 @@ class JobMachine(RuleBasedStateMachine):
         assert {state: getattr(counts, state.lower()) for state in ChunkState} == {s: counted[s] for s in ChunkState}
 
     @invariant()
-    def chunks_that_wait_for_their_next_attempt_are_counted_and_alone_held(self) -> None:
-        held = [chunk for chunk in self.others() if self.job.with_holds(chunk).held]
-        assert held == [chunk for chunk in self.others() if chunk.not_before is not None]
-        assert self.job.counts.delayed == len(held)
-        assert all(chunk.state is ChunkState.PENDING for chunk in held)
+    def chunks_that_wait_for_their_next_attempt_or_for_others_are_counted_and_alone_held(self) -> None:
+        held = {reason: [c for c in self.others() if reason in self.job.with_holds(c).holds] for reason in HoldReason}
+        assert held[HoldReason.BACKOFF] == [chunk for chunk in self.others() if chunk.not_before is not None]
+        assert held[HoldReason.FINALIZER] == [chunk for chunk in self.others() if self.finalizer_waits(chunk)]
+        assert {reason: len(chunks) for reason, chunks in held.items()} == self.job.held_chunks()
+        assert all(chunk.state is ChunkState.PENDING for chunks in held.values() for chunk in chunks)
 
     @invariant()
     def sums_are_those_of_the_chunks(self) -> None:

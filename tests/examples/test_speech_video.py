@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobledger.v1.chunk_pb2 import Artifact, WorkError
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkFailure
-from jobledger_client import ChangeType, ChunkState, InvalidFieldError, JobClient, JobView
+from jobledger_client import AttemptOutcome, ChunkState, InvalidFieldError, JobClient, JobView
 
 from examples.bucket import read
 from examples.speech_video.__main__ import start
@@ -23,6 +23,7 @@ from tests.support.server import Server
 pytestmark = pytest.mark.one_store("the examples see messages, not the store")
 
 SEGMENTS = 3
+CHUNKS = SEGMENTS + 1  # with the finalizer
 COUNTS = ("total", "pending", "processing", "completed", "failed")
 
 
@@ -45,17 +46,22 @@ class TestTroubleToday:
 
     def test_one_get_counts_the_segments_by_state(self, answers: dict[str, Any]):
         after = answers["after"]["chunksSummary"]
-        assert after == {"total": SEGMENTS, "completed": SEGMENTS}
+        assert after == {"total": CHUNKS, "completed": CHUNKS}
         for answer in answers.values():
-            assert sum(answer["chunksSummary"].get(name, 0) for name in COUNTS[1:]) == SEGMENTS
+            assert sum(answer["chunksSummary"].get(name, 0) for name in COUNTS[1:]) == CHUNKS
 
     def test_get_does_not_show_only_id_status_and_percent(self, answers: dict[str, Any]):
         chunks = answers["after"]["chunks"]
-        assert [chunk["index"] if index else chunk.get("index", 0) for index, chunk in enumerate(chunks)] == [0, 1, 2]
-        assert [chunk["input"]["segment_id"] for chunk in chunks] == ["speech-a-0", "speech-a-1", "speech-a-2"]
+        assert [chunk["index"] if index else chunk.get("index", 0) for index, chunk in enumerate(chunks)] == [
+            0,
+            1,
+            2,
+            3,
+        ]
+        assert [chunk["input"]["segment_id"] for chunk in chunks[:-1]] == ["speech-a-0", "speech-a-1", "speech-a-2"]
         assert {chunk["state"] for chunk in chunks} == {"CHUNK_STATE_COMPLETED"}
         pods = {chunk["taskId"] for chunk in chunks}
-        assert len(pods) == SEGMENTS
+        assert len(pods) == CHUNKS
         assert all(pod.startswith("runpod-") for pod in pods)
         for chunk in chunks:
             assert RFC3339.fullmatch(chunk["startTime"])
@@ -81,13 +87,13 @@ def test_what_is_not_known_is_absent(answers: dict[str, Any]):
 
 def test_a_failed_attempt_is_reported_and_went_again(answers: dict[str, Any], caller: JobClient):
     assert answers["after"]["chunks"][1]["attempt"] == 2
-    failures = [
-        change.reason
-        for event in caller.list_job_events("speech-a")
-        for change in event.changes
-        if change.type == ChangeType.CHUNK_FAILED
-    ]
-    assert failures == ["MemoryError: CUDA out of memory"]
+    failed, last = caller.list_attempts("speech-a", chunk_index=1)
+    assert (failed.outcome, failed.error.code, failed.error.message) == (
+        AttemptOutcome.FAILED,
+        "MemoryError",
+        "CUDA out of memory",
+    )
+    assert (last.outcome, failed.task_id != last.task_id) == (AttemptOutcome.COMPLETED, True)
 
 
 def test_the_video_is_there_and_whole(answers: dict[str, Any], folder: Path):

@@ -36,11 +36,15 @@ class Refused(Exception):  # noqa: N818 - what a caller is told, not what is wro
 
 @dataclass(eq=False)
 class Chunk:
-    """One chunk: `holder` is the latest lease of it, and `ended` how that ended, if its worker ended it."""
+    """One chunk: `holder` is the latest lease of it, and `ended` how that ended, if its worker ended it.
+
+    `weight` is its part of the percent.
+    """
 
     index: int
     items: int
     max_attempts: int
+    weight: float = 0
     state: ChunkState = CHUNK_PENDING
     attempt: int = 0
     percent: int = 0
@@ -54,7 +58,7 @@ class Chunk:
     def work(self) -> float:
         """Return how many items, or chunks without items, are done."""
         part = {CHUNK_COMPLETED: 1, CHUNK_PROCESSING: self.percent / 100}.get(self.state, 0)
-        return part * (self.items or 1)
+        return part * self.weight
 
 
 @dataclass(eq=False)
@@ -69,6 +73,7 @@ class Job:
     priority: int
     attempts: int
     fail_fast: bool
+    has_finalizer: bool = False
     labels: dict[str, str] = field(default_factory=dict)
     state: JobState = QUEUED
     retry_count: int = 0
@@ -86,6 +91,16 @@ class Job:
     def count(self, state: ChunkState) -> int:
         """Return how many chunks are in a state."""
         return sum(chunk.state == state for chunk in self.chunks)
+
+    def finalizer_waits(self) -> bool:
+        """Return whether the last chunk waits for the others."""
+        *others, last = self.chunks
+        return self.has_finalizer and last.state == CHUNK_PENDING and any(c.state != CHUNK_COMPLETED for c in others)
+
+    def claimable(self) -> list[Chunk]:
+        """Return the chunks that wait for a worker alone."""
+        waiting = self.in_states((CHUNK_PENDING,))
+        return waiting[:-1] if self.finalizer_waits() else waiting
 
     def in_states(self, states: Iterable[ChunkState]) -> list[Chunk]:
         """Return the chunks in some states."""
@@ -152,7 +167,7 @@ class Ledger:
         """Return what a claim gets, in order: the most urgent job first, then the oldest, then by index."""
         jobs = [job for job in self.of(owner) if job.kind in kinds]
         jobs.sort(key=lambda job: (-job.priority, job.number))
-        return [(job, chunk) for job in jobs for chunk in job.in_states((CHUNK_PENDING,))]
+        return [(job, chunk) for job in jobs for chunk in job.claimable()]
 
     def claim(self, owner: str, kinds: Sequence[str], limit: int) -> list[Lease]:
         """Lease what waits."""
@@ -168,7 +183,7 @@ class Ledger:
         chunk = job.chunks[index]
         if chunk.state == CHUNK_PROCESSING and task_id and chunk.task_id == task_id and chunk.holder:
             return chunk.holder
-        if chunk.state != CHUNK_PENDING:
+        if chunk not in job.claimable():
             raise Refused("CHUNK_NOT_CLAIMABLE")
         with self._commit([job]):
             return self._lease(job, chunk, task_id)
@@ -255,8 +270,11 @@ class Ledger:
         again = [
             chunk for chunk in job.in_states((CHUNK_FAILED, CHUNK_CANCELLED)) if not indexes or chunk.index in indexes
         ]
-        if not again:
+        left = len(job.in_states((CHUNK_FAILED, CHUNK_CANCELLED))) - len(again)
+        if not again or (job.has_finalizer and job.chunks[-1] in again and left):
             raise Refused("NOTHING_TO_RETRY")
+        if job.has_finalizer and job.chunks[-1] not in again and left == 1:
+            again.append(job.chunks[-1])
         with self._commit([job]):
             for chunk in again:
                 chunk.state, chunk.max_attempts = CHUNK_PENDING, chunk.attempt + job.attempts
@@ -309,6 +327,8 @@ def _failed(job: Job, chunk: Chunk) -> None:
 def _settle(job: Job) -> None:
     """Bring a job of which nothing is open any more to its end."""
     _sum_up(job)
+    if job.finalizer_waits() and len(job.in_states(OPEN)) == 1:
+        _stop(job.chunks[-1:])
     if job.state in ENDED or job.in_states(OPEN):
         return
     if job.state == CANCELLING:
@@ -323,5 +343,5 @@ def _settle(job: Job) -> None:
 
 def _sum_up(job: Job) -> None:
     """Raise the job's percent, which never falls while a run lasts."""
-    total = sum(chunk.items or 1 for chunk in job.chunks)
+    total = sum(chunk.weight for chunk in job.chunks)
     job.percent = max(job.percent, 100 * sum(chunk.work for chunk in job.chunks) / total)

@@ -125,6 +125,7 @@ class LedgerMachine(RuleBasedStateMachine):
         attempts=st.integers(1, 3),
         fail_fast=st.booleans(),
         limited=st.booleans(),
+        weight=st.none() | st.sampled_from([0.5, 1, 3]),
         again=st.booleans(),
     )
     def create(
@@ -137,6 +138,7 @@ class LedgerMachine(RuleBasedStateMachine):
         attempts: int,
         fail_fast: bool,
         limited: bool,
+        weight: float | None,
         again: bool,
     ) -> None:
         """Create a job, perhaps with time limits that it does not reach.
@@ -162,11 +164,17 @@ class LedgerMachine(RuleBasedStateMachine):
         if items is not None:
             request.item_count, request.chunk_size = items, size
             sizes = [min(size, items - first) for first in range(0, items, size)]
-        chunks = [Chunk(index, count, attempts) for index, count in enumerate(sizes)]
+        chunks = [Chunk(index, count, attempts, count or 1) for index, count in enumerate(sizes)]
+        if items is not None and weight is not None:
+            request.finalizer.weight = weight
+            chunks.append(Chunk(len(chunks), 0, attempts, weight * items / len(sizes)))
         output = self._call(owner, "CreateJob", request)
         assert output.created
         assert output.job.run_timeout == output.job.attempt_timeout == request.run_timeout
-        self.ledger.create(Job(owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast))
+        job = Job(
+            owner, job_id, self.kinds[kind], 0, chunks, priority, attempts, fail_fast, request.HasField("finalizer")
+        )
+        self.ledger.create(job)
         self.requests.append((owner, request))
 
     @precondition(lambda self: self.requests)
@@ -178,6 +186,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if (owner, request.job_id) in self.ledger.jobs and newest is request:
             assert not self._call(owner, "CreateJob", request).created
 
+    @precondition(lambda self: self.requests)
     @rule(owner=owners, kinds=st.sampled_from([[0], [1], [0, 1], [1, 0]]), limit=st.integers(1, 4))
     def claim(self, owner: str, kinds: list[int], limit: int) -> None:
         """Claim what is most urgent."""

@@ -171,3 +171,32 @@ async def test_too_many_jobs_in_a_message_are_refused_together(api: Api, kind: s
 
 async def test_an_empty_stream_imports_nothing(api: Api):
     assert await send(api) == ImportJobsResponse()
+
+
+@pytest.mark.parametrize(
+    ("state", "chunks", "last"),
+    [
+        (COMPLETED, [], ChunkState.CHUNK_STATE_COMPLETED),
+        (FAILED, [ImportedChunk(index=0, state=DONE)], ChunkState.CHUNK_STATE_CANCELLED),
+        (FAILED, [ImportedChunk(index=index, state=DONE) for index in range(2)], ChunkState.CHUNK_STATE_FAILED),
+        (CANCELLED, [], ChunkState.CHUNK_STATE_CANCELLED),
+        (QUEUED, [], ChunkState.CHUNK_STATE_PENDING),
+    ],
+)
+async def test_a_finalizer_ended_as_it_can_have_ended(api: Api, kind: str, state: int, chunks: Any, last: int):
+    job = {"item_count": 2, "chunk_size": 1, "finalizer": {}}
+    assert await send(api, [past(kind, kind, state, job=job, chunks=chunks)]) == ImportJobsResponse(imported=1)
+    assert (await api.get(kind)).chunks[-1].state == last
+    if state in (FAILED, CANCELLED):
+        await api.jobs.RetryJob(RetryJobRequest(job_id=kind))
+    if state != COMPLETED:
+        while claimed := await api.claim(kind, 9):
+            await api.complete(*claimed)
+        assert (await api.get(kind)).state == COMPLETED
+
+
+async def test_a_finalizer_that_ran_before_the_others_were_completed_is_refused(api: Api, kind: str):
+    job = {"item_count": 2, "chunk_size": 1, "finalizer": {}}
+    chunks = [ImportedChunk(index=2, state=DONE)]
+    response = await send(api, [past(kind, kind, FAILED, job=job, chunks=chunks)])
+    assert [(one.job_id, one.reason) for one in response.refusals] == [(kind, "INVALID_FIELD")]

@@ -54,7 +54,7 @@ def spoil(connection: Connection, rng: random.Random) -> None:
             elif table == "counts" and rng.random() < 0.5:
                 connection.execute(text(f"DELETE FROM counts WHERE {key} = :name"), {"name": name})  # noqa: S608
     connection.execute(text("DELETE FROM counts WHERE owner = 'nobody'"))
-    connection.execute(text("INSERT INTO counts VALUES ('nobody', 'no.kind', 'QUEUED', 7, 8, 9, 0, 0, 0)"))
+    connection.execute(text("INSERT INTO counts VALUES ('nobody', 'no.kind', 'QUEUED', 7, 8, 9, 0, 0, 0, 0)"))
     for key in connection.execute(text("SELECT job_key FROM job_words")).scalars().all():
         change = rng.choice(
             ["DELETE FROM job_words", "UPDATE job_words SET words = 'old words'", "UPDATE job_words SET words = words"]
@@ -73,6 +73,11 @@ async def lives(api: Api, rng: random.Random) -> None:
                 await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
             if state == RUNNING:
                 await api.cancel(job.job_id, grace_period={"seconds": 3600})
+    for count in range(3):
+        fanned_in = fresh_kind()
+        await api.create(fanned_in, item_count=2, chunk_size=1, finalizer={})
+        if count:
+            await api.complete(*await api.claim(fanned_in, count))
     limited = fresh_kind()
     await set_limit(api, kind_scope(limited), 2)
     await set_limit(api, each_scope("user"), 2)

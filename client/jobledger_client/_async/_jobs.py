@@ -62,6 +62,7 @@ class AsyncJobCalls:
         item_count: int | None = None,
         chunk_size: int | None = None,
         chunks: Iterable[requests.ChunkSpecLike] = (),
+        finalizer: requests.FinalizerLike | None = None,
         max_attempts: int | None = None,
         retry_policy: requests.RetryPolicyLike | None = None,
         failure_policy: FailurePolicy | None = None,
@@ -80,12 +81,13 @@ class AsyncJobCalls:
         """Create a job and its chunks; `created` of the response is True for a new job.
 
         Pass `item_count` (and `chunk_size`, 500 when None), or `chunks`, or neither for a job of one chunk. A mapping
-        in `chunks` is the input of a chunk of one item. `priority` is 0 to 10, 5 when None. `max_attempts` is short for
-        `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages` may be
-        those of another job. `run_timeout` is how long the job may take from its first claim on, `attempt_timeout` how
-        long one attempt at a chunk may take, whatever its worker reports: 1 s to 366 days. No worker may claim a chunk
-        before `schedule_time`, a time or a timedelta from now. `limited_labels` are names of its labels under whose
-        values it is limited, if there are limits for these (`client.limits`). Without a
+        in `chunks` is the input of a chunk of one item. `finalizer` is one more chunk, the last, which no worker gets
+        before all others are completed; a mapping is its input. `priority` is 0 to 10, 5 when None. `max_attempts` is
+        short for `RetryPolicy(max_attempts=…)`. `stages` are names, or names with weights. `retry_policy` and `stages`
+        may be those of another job. `run_timeout` is how long the job may take from its first claim on,
+        `attempt_timeout` how long one attempt at a chunk may take, whatever its worker reports: 1 s to 366 days. No
+        worker may claim a chunk before `schedule_time`, a time or a timedelta from now. `limited_labels` are names of
+        its labels under whose values it is limited, if there are limits for these (`client.limits`). Without a
         `request_id` the client makes one, so that a repeated attempt creates no second job. With `validate_only` the
         service checks everything and creates nothing: the response has the job as it would be. While another job of
         this kind with the same `unique_key` has not ended, that job is the response, with `created` False; with
@@ -106,6 +108,7 @@ class AsyncJobCalls:
             item_count=item_count,
             chunk_size=chunk_size,
             chunks=chunks,
+            finalizer=finalizer,
             max_attempts=max_attempts,
             retry_policy=retry_policy,
             failure_policy=failure_policy,

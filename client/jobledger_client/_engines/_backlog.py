@@ -35,6 +35,14 @@ class Pushed:
 class _Entry:
     job: Job
     pushed: dict[int, Pushed] = field(default_factory=dict)
+    has_finalizer: bool = False
+
+    @property
+    def has_claimable(self) -> bool:
+        """Whether more chunks are pending than a finalizer that waits for the others, and nothing holds the job."""
+        counts = self.job.chunks_summary
+        waits = self.has_finalizer and not counts.cancelled and counts.completed < counts.total - 1
+        return counts.pending > waits and not self.job.holds
 
 
 class Backlog:
@@ -50,8 +58,7 @@ class Backlog:
 
     def jobs(self) -> list[Job]:
         """Return the jobs with pending chunks that nothing holds: the most urgent first, then the oldest."""
-        found = (entry.job for entry in self._entries.values())
-        jobs = [job for job in found if job.chunks_summary.pending and not job.holds]
+        jobs = [entry.job for entry in self._entries.values() if entry.has_claimable]
         return sorted(jobs, key=lambda job: (-job.priority, job.create_time.ToNanoseconds(), job.job_id))
 
     def pushed(self, job_id: str, chunk: Chunk) -> Pushed | None:
@@ -59,6 +66,11 @@ class Backlog:
         entry = self._entries.get(job_id)
         found = entry.pushed.get(chunk.index) if entry else None
         return found if found and found.attempt == chunk.attempt else None
+
+    def add_finalizer(self, job_id: str) -> None:
+        """Remember that the last chunk of a job is a finalizer."""
+        if entry := self._entries.get(job_id):
+            entry.has_finalizer = True
 
     def seconds_until_loss(self, now: float) -> float:
         """Return the seconds until the next message counts as lost; infinity without one."""

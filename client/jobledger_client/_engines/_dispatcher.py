@@ -18,7 +18,7 @@ from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._backlog import Backlog, Pushed
 from jobledger_client._engines._callbacks import call
 from jobledger_client._engines._server_clock import ServerClock
-from jobledger_client._enums import ChunkState, JobState, WatchMode
+from jobledger_client._enums import ChunkState, HoldReason, JobState, WatchMode
 from jobledger_client._errors import JobNotFoundError
 from jobledger_client._retry import Backoff
 from jobledger_client._runnable import Runnable
@@ -121,6 +121,8 @@ class Dispatcher(Runnable):
                 async for chunk in client.list_chunks(
                     job.job_id, states=[ChunkState.PENDING], page_size=self._max_queued
                 ):
+                    if chunk.finalizer:
+                        self._backlog.add_finalizer(job.job_id)
                     previous = self._backlog.pushed(job.job_id, chunk)
                     if previous is None and free <= 0:
                         return
@@ -135,6 +137,8 @@ class Dispatcher(Runnable):
         """Return whether to push the chunk now; if not, shorten the idle time until it is due."""
         if previous is not None:
             return time.monotonic() >= previous.lost_at
+        if HoldReason.FINALIZER in chunk.holds:
+            return False
         if not chunk.HasField("not_before"):
             return True
         seconds = chunk.not_before.ToNanoseconds() / 1e9 + _DUE_MARGIN_SECONDS - self._clock.now()

@@ -99,6 +99,11 @@ class ChunkContext:
         return range(chunk.first_item, chunk.last_item + 1) if chunk.HasField("first_item") else range(0)
 
     @property
+    def is_finalizer(self) -> bool:
+        """Whether the chunk is the job's finalizer: all its other chunks are completed."""
+        return self._claimed.chunk.finalizer
+
+    @property
     def stage(self) -> str:
         """The stage that this attempt reported last; empty before the first."""
         return self._pending.stage

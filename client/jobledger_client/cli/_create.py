@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
         """jobledger create video.transcode --chunks '[{"part": 1}, {"part": 2}]' --stage decode=1 --stage encode=4""",
         """jobledger create crawl.images --label user=ann --limited-label user""",
         """jobledger create report.nightly --job-id nightly-2026-01-31 --wait""",
+        """jobledger create video.render --chunks '[{"scene": 1}, {"scene": 2}]' --finalizer-input '{"join": true}'""",
         """jobledger create report.nightly --at 2h""",
         """jobledger create crawl.images --items 2500 --validate-only""",
     )(create)
@@ -46,6 +47,12 @@ def create(
     ] = None,
     chunks: Annotated[
         str | None, typer.Option(metavar="JSON", help="An array with each chunk's own input, @FILE or -.")
+    ] = None,
+    finalizer_input: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON", help="Add a last chunk with this input, for when all others are done; JSON, @FILE or -."
+        ),
     ] = None,
     stage: Annotated[
         list[str] | None, typer.Option(metavar="NAME[=WEIGHT]", help="A stage of each chunk, in order; repeat it.")
@@ -106,6 +113,7 @@ def create(
             chunks=_parse.json_objects("--chunks", chunks),
             retry_policy=policy,
             failure_policy=FailurePolicy.FAIL_FAST if fail_fast else FailurePolicy.RUN_ALL,
+            finalizer=_parse.json_object("--finalizer-input", finalizer_input),
             stages=_parse.weights("--stage", stage or ()),
             expire_time=_parse.future_time("--expire", expire),
             schedule_time=_parse.future_time("--at", at),

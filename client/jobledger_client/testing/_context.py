@@ -22,7 +22,8 @@ _MAX_BYTES = 2**31 - 1
 class FakeContext(ChunkContext):
     """A context for tests: a handler is called with it, and it records what the handler reports.
 
-    `input`, `labels` and `stages` are those of the job, as for create_job; `chunk_input` and `items` are the chunk's.
+    `input`, `labels` and `stages` are those of the job, as for create_job; `chunk_input`, `items` and `is_finalizer`
+    are the chunk's.
     What a worker's context refuses, this one refuses. It sets `cancelled` after `cancel_after` reports of progress or
     artifacts, or when the test calls `cancel`.
     """
@@ -39,12 +40,14 @@ class FakeContext(ChunkContext):
         owner: str = "default",
         job_id: str = "test-job",
         chunk_index: int = 0,
+        is_finalizer: bool = False,
         attempt: int = 1,
         artifact_schemes: Collection[str] = DEFAULT_SCHEMES,
         cancel_after: int | None = None,
     ) -> None:
         chunk = Chunk(
             index=chunk_index,
+            finalizer=is_finalizer,
             state=number(ChunkState.PROCESSING),
             input=struct(chunk_input, "chunk_input"),
             attempt=attempt,

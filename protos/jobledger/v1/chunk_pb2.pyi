@@ -116,6 +116,8 @@ class _HoldReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldReason
     """HOLD_REASON_SCHEDULE holds all chunks of a job until its `schedule_time`."""
     HOLD_REASON_BACKOFF: _HoldReason.ValueType  # 3
     """HOLD_REASON_BACKOFF holds one chunk until its `not_before`, after a failed attempt or a release with a delay."""
+    HOLD_REASON_FINALIZER: _HoldReason.ValueType  # 4
+    """HOLD_REASON_FINALIZER holds the finalizer of a job until all other chunks are COMPLETED."""
 
 class HoldReason(_HoldReason, metaclass=_HoldReasonEnumTypeWrapper):
     """HoldReason is why a waiting chunk may not be claimed yet. A chunk without a hold that is PENDING is claimable."""
@@ -128,6 +130,8 @@ HOLD_REASON_SCHEDULE: HoldReason.ValueType  # 2
 """HOLD_REASON_SCHEDULE holds all chunks of a job until its `schedule_time`."""
 HOLD_REASON_BACKOFF: HoldReason.ValueType  # 3
 """HOLD_REASON_BACKOFF holds one chunk until its `not_before`, after a failed attempt or a release with a delay."""
+HOLD_REASON_FINALIZER: HoldReason.ValueType  # 4
+"""HOLD_REASON_FINALIZER holds the finalizer of a job until all other chunks are COMPLETED."""
 Global___HoldReason: _TypeAlias = HoldReason  # noqa: Y015
 
 @_typing.final
@@ -358,6 +362,7 @@ class Chunk(_message.Message):
     LEASE_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     NOT_BEFORE_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
+    FINALIZER_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """index is the chunk's place in its job, from 0."""
@@ -375,6 +380,8 @@ class Chunk(_message.Message):
     """task_id is the id that an external engine (Celery, RunPod, Airflow) gave the attempt. Empty when none did."""
     worker: _builtins.str
     """worker names the worker of the latest attempt. Empty before the first."""
+    finalizer: _builtins.bool
+    """finalizer is true for the chunk that CreateJobRequest.finalizer described, the last of its job."""
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
         """input is this chunk's own input for its worker, at most 64 KiB encoded. Absent when there is none, and in events."""
@@ -446,11 +453,12 @@ class Chunk(_message.Message):
         lease_expire_time: _timestamp_pb2.Timestamp | None = ...,
         not_before: _timestamp_pb2.Timestamp | None = ...,
         holds: _abc.Iterable[Global___HoldReason.ValueType] | None = ...,
+        finalizer: _builtins.bool = ...,
         output: _struct_pb2.Struct | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "first_item", b"first_item", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "not_before", b"not_before", "output", b"output", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "artifacts", b"artifacts", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "first_item", b"first_item", "holds", b"holds", "index", b"index", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "max_attempts", b"max_attempts", "not_before", b"not_before", "output", b"output", "progress", b"progress", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "artifacts", b"artifacts", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "finalizer", b"finalizer", "first_item", b"first_item", "holds", b"holds", "index", b"index", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "max_attempts", b"max_attempts", "not_before", b"not_before", "output", b"output", "progress", b"progress", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_item: _TypeAlias = _typing.Literal["first_item"]  # noqa: Y015
     _WhichOneofArgType__first_item: _TypeAlias = _typing.Literal["_first_item", b"_first_item"]  # noqa: Y015
@@ -492,6 +500,38 @@ class ChunkSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__item_count) -> _WhichOneofReturnType__item_count | None: ...
 
 Global___ChunkSpec: _TypeAlias = ChunkSpec  # noqa: Y015
+
+@_typing.final
+class FinalizerSpec(_message.Message):
+    """FinalizerSpec describes the last chunk of a job, which puts together what the others made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """weight is its part of the job's percent: as much as so many of the other chunks, by their average. Above 0 and at most 1,000.
+    Absent: 1.
+    """
+    @_builtins.property
+    def input(self) -> _struct_pb2.Struct:
+        """input is the chunk's own input, at most 64 KiB encoded, with the rules of the job's. Absent when the job's input says all."""
+
+    def __init__(
+        self,
+        *,
+        input: _struct_pb2.Struct | None = ...,
+        weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "input", b"input", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "input", b"input", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___FinalizerSpec: _TypeAlias = FinalizerSpec  # noqa: Y015
 
 @_typing.final
 class ChunkRange(_message.Message):

@@ -126,7 +126,9 @@ class ImportedJob(_message.Message):
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedChunk]:
         """chunks say how single chunks ended. A chunk that is not named ended as the job did; of a QUEUED job it is PENDING, and
         at least one is. Of a FAILED job at least one is FAILED; others are CANCELLED only with FAIL_FAST or after a retry. With a
-        run_timeout and the error code TIMED_OUT they may all be CANCELLED or COMPLETED, at least one CANCELLED. With FAIL_FAST at most one chunk is FAILED for each run. Of a CANCELLED job at least one is not FAILED.
+        run_timeout and the error code TIMED_OUT they may all be CANCELLED or COMPLETED, at least one CANCELLED. With FAIL_FAST at
+        most one chunk is FAILED for each run. Of a CANCELLED job at least one is not FAILED. A finalizer that is not named never began
+        unless all others are COMPLETED.
         """
 
     def __init__(

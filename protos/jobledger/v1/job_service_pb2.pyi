@@ -217,6 +217,7 @@ class CreateJobRequest(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     LIMITED_LABELS_FIELD_NUMBER: _builtins.int
+    FINALIZER_FIELD_NUMBER: _builtins.int
     UNIQUE_KEY_FIELD_NUMBER: _builtins.int
     ON_CONFLICT_FIELD_NUMBER: _builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
@@ -226,7 +227,7 @@ class CreateJobRequest(_message.Message):
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered for at least 24 h while the job exists. The same
     request_id with the same content answers with the same job. The content is what makes the job the same: kind, input, items,
-    chunks and stages; whatever else differs has no effect on the job that exists. Empty: no protection.
+    chunks, finalizer and stages; whatever else differs has no effect on the job that exists. Empty: no protection.
     """
     job_id: _builtins.str
     """job_id is the name to give the job (see Job.job_id). The same job_id with the same content (see request_id) answers with
@@ -293,6 +294,13 @@ class CreateJobRequest(_message.Message):
         """
 
     @_builtins.property
+    def finalizer(self) -> _chunk_pb2.FinalizerSpec:
+        """finalizer is one more chunk, the last, with its own input and no items. No worker may claim it before all others are COMPLETED;
+        it is cancelled when one of them fails for good, as soon as the others have ended. RetryJob brings it back when all others are
+        COMPLETED or retried. It counts among the 10,000 chunks. Only with item_count or chunks. Absent: none.
+        """
+
+    @_builtins.property
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
         """schedule_time is the time before which no worker may claim a chunk, from 1970 on, and not after expire_time. Until then the job is
         QUEUED, has the hold SCHEDULE and takes no slot under a limit. Absent, or a time that has come: at once.
@@ -330,6 +338,7 @@ class CreateJobRequest(_message.Message):
         stages: _abc.Iterable[_job_pb2.Stage] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         limited_labels: _abc.Iterable[_builtins.str] | None = ...,
+        finalizer: _chunk_pb2.FinalizerSpec | None = ...,
         unique_key: _builtins.str = ...,
         on_conflict: Global___OnConflict.ValueType = ...,
         schedule_time: _timestamp_pb2.Timestamp | None = ...,
@@ -337,9 +346,9 @@ class CreateJobRequest(_message.Message):
         attempt_timeout: _duration_pb2.Duration | None = ...,
         validate_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "expire_time", b"expire_time", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "priority", b"priority", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size", "_item_count", b"_item_count", "_priority", b"_priority", "attempt_timeout", b"attempt_timeout", "chunk_size", b"chunk_size", "chunks", b"chunks", "display_name", b"display_name", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "finalizer", b"finalizer", "input", b"input", "item_count", b"item_count", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "on_conflict", b"on_conflict", "priority", b"priority", "request_id", b"request_id", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stages", b"stages", "unique_key", b"unique_key", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_size: _TypeAlias = _typing.Literal["chunk_size"]  # noqa: Y015
     _WhichOneofArgType__chunk_size: _TypeAlias = _typing.Literal["_chunk_size", b"_chunk_size"]  # noqa: Y015

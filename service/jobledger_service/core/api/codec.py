@@ -19,6 +19,7 @@ from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.holds import HELD_BY_JOB
 from jobledger_service.core.model.job import NO_OUTPUTS, Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED, ChunkState
@@ -305,7 +306,7 @@ def _range(first: int, last: int, state: ChunkState) -> chunk_pb2.ChunkRange:
 
 
 def _plain(chunk: Chunk) -> bool:
-    return chunk.state is ChunkState.CANCELLED or (chunk.state is ChunkState.PENDING and not chunk.own_held)
+    return chunk.state is ChunkState.CANCELLED or (chunk.state is ChunkState.PENDING and not chunk.held & ~HELD_BY_JOB)
 
 
 def _ready(message: Message) -> int:

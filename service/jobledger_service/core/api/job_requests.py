@@ -13,7 +13,7 @@ from jobledger_service.core.ledger import commands
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import NO_UID, FailurePolicy, Inputs, JobSpec, Stage, uid_of
-from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
+from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.slots import MAX_LIMITED_LABELS
@@ -21,10 +21,10 @@ from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
 from .checks import JOB_ID, UID, Checks
+from .chunk_requests import chunk_count, chunk_sizes, read_finalizer_work, read_inputs
 from .list_requests import labels
 
 MAX_BATCH_JOBS: Final = 500
-MAX_JOB_INPUT_BYTES: Final = 2 * 1024 * 1024
 _DEFAULT: Final = RetryPolicy()
 
 
@@ -60,7 +60,7 @@ def create_jobs(
     """Return for each job of BatchCreateJobs its command, or what is wrong with it."""
     checks = Checks()
     checks.count("requests", len(request.requests), MAX_BATCH_JOBS, min_count=1)
-    chunks = sum(map(_chunk_count, request.requests))
+    chunks = sum(map(chunk_count, request.requests))
     if chunks > limits.MAX_CHUNKS:
         checks.fault("requests", f"must have at most {limits.MAX_CHUNKS} chunks together; got {chunks}")
     checks.done()
@@ -74,14 +74,6 @@ def create_jobs(
     return found
 
 
-def _chunk_count(request: api.CreateJobRequest) -> int:
-    """Return the number of chunks of a valid request."""
-    if request.chunks or not request.HasField("item_count"):
-        return max(len(request.chunks), 1)
-    size = request.chunk_size if request.HasField("chunk_size") else limits.ITEMS_PER_CHUNK
-    return max(min(-(-request.item_count // max(size, 1)), limits.MAX_CHUNKS), 1)
-
-
 def new_job(
     checks: Checks,
     request: api.CreateJobRequest,
@@ -93,13 +85,14 @@ def new_job(
 ) -> tuple[NewJob, Inputs]:
     """Return the job that a request describes, and its inputs; `mark` is its fingerprint if it has another one."""
     _check_names(checks, request)
-    sizes, inputs = _sizes(checks, request), _inputs(checks, request)
+    sizes = chunk_sizes(checks, request)
+    inputs, finalizer_work = read_inputs(checks, request, sizes), read_finalizer_work(checks, request, sizes)
     stages = _stages(checks, request.stages) if request.stages else ()
     spec = JobSpec(
         owner=owner,
         job_id=job_id,
         kind=request.kind,
-        fingerprint=mark or _content_mark(request, sizes, stages, inputs),
+        fingerprint=mark or _content_mark(request, sizes, stages, inputs, finalizer_work),
         retry_policy=_retry_policy(checks, request.retry_policy) if request.HasField("retry_policy") else _DEFAULT,
         failure_policy=_failure_policy(checks, request.failure_policy),
         stages=stages,
@@ -109,6 +102,7 @@ def new_job(
         attempt_timeout=_timeout(checks, request, "attempt_timeout"),
         uid_bytes=uid,
         limited_labels=_limited_labels(checks, request),
+        finalizer_work=finalizer_work,
     )
     schedule, expire = _times(checks, request)
     new = NewJob(
@@ -135,10 +129,14 @@ def _times(checks: Checks, request: Any) -> tuple[int | None, int | None]:  # no
 
 
 def _content_mark(
-    request: api.CreateJobRequest, sizes: Sequence[int], stages: tuple[Stage, ...], inputs: Inputs
+    request: api.CreateJobRequest,
+    sizes: Sequence[int],
+    stages: tuple[Stage, ...],
+    inputs: Inputs,
+    finalizer_work: int | None,
 ) -> bytes:
     """Return the fingerprint of what makes a job the same: not of what a retry may compute anew, such as its labels."""
-    content = (request.job_id, request.kind, sizes, stages, inputs.job, inputs.chunks)
+    content = (request.job_id, request.kind, sizes, stages, inputs.job, inputs.chunks, finalizer_work)
     return hashlib.sha256(msgpack.encode(content)).digest()
 
 
@@ -171,58 +169,6 @@ def read_priority(checks: Checks, request: Any) -> int:  # noqa: ANN401  several
         return limits.DEFAULT_PRIORITY
     checks.within("priority", request.priority, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
     return int(request.priority)
-
-
-def _sizes(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
-    if request.chunks:
-        return _sizes_of_chunks(checks, request)
-    if not request.HasField("item_count"):
-        if request.HasField("chunk_size"):
-            checks.fault("chunk_size", "must be absent without item_count")
-        return sizes_of(None, 1)
-    size = request.chunk_size if request.HasField("chunk_size") else limits.ITEMS_PER_CHUNK
-    checks.within("chunk_size", size, 1, limits.MAX_ITEMS)
-    checks.within("item_count", request.item_count, 1, limits.MAX_ITEMS)
-    total = -(-request.item_count // max(size, 1))
-    if total > limits.MAX_CHUNKS:
-        least = -(-request.item_count // limits.MAX_CHUNKS)
-        checks.fault(
-            "chunk_size", f"value {size} must be at least {least}: a job has at most {limits.MAX_CHUNKS} chunks"
-        )
-        return ()
-    return sizes_of(request.item_count, max(size, 1))
-
-
-def _sizes_of_chunks(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
-    checks.count("chunks", len(request.chunks), limits.MAX_CHUNKS)
-    if request.HasField("item_count"):
-        checks.fault("item_count", "must not be combined with chunks")
-    if request.HasField("chunk_size"):
-        checks.fault("chunk_size", "must not be combined with chunks")
-    sizes = []
-    for index, chunk in enumerate(request.chunks):
-        size = chunk.item_count if chunk.HasField("item_count") else 1
-        checks.within(f"chunks[{index}].item_count", size, 1, limits.MAX_ITEMS)
-        sizes.append(size)
-    if sum(sizes) > limits.MAX_ITEMS_OF_JOB:
-        checks.fault("chunks", f"must have at most {limits.MAX_ITEMS_OF_JOB} items together; got {sum(sizes)}")
-    return sizes
-
-
-def _inputs(checks: Checks, request: api.CreateJobRequest) -> Inputs:
-    max_bytes = limits.MAX_INPUT_BYTES
-    own = checks.struct("input", request.input, max_bytes) if request.HasField("input") else None
-    if not request.chunks:
-        return Inputs(own)
-    of_chunks = {
-        index: checks.struct(f"chunks[{index}].input", chunk.input, max_bytes)
-        for index, chunk in enumerate(request.chunks)
-        if chunk.HasField("input")
-    }
-    together = sum(map(len, of_chunks.values()))
-    if together > MAX_JOB_INPUT_BYTES:
-        checks.fault("chunks", f"must have at most {MAX_JOB_INPUT_BYTES} bytes of input together; got {together}")
-    return Inputs(own, of_chunks)
 
 
 def _retry_policy(checks: Checks, given: chunk_pb2.RetryPolicy) -> RetryPolicy:

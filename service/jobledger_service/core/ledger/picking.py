@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.chunk import NO_KIND, ChunkKey, Queue
-from jobledger_service.core.model.job import owner_of
+from jobledger_service.core.model.job import Job, owner_of
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.store.writes import WaitingChunk
 
@@ -45,6 +45,11 @@ class ClaimQuery(MsgStruct, frozen=True):
         """The queues of these chunks; those of all owners, together, have ALL_OWNERS in place of an owner."""
         owners = [self.owner] if self.owners is None else self.owners.listed
         return [*((owner, kind) for owner in owners for kind in self.kinds), *((key, NO_KIND) for key in self.job_keys)]
+
+    def covers(self, job: Job) -> bool:
+        """Whether it may lease chunks of a job."""
+        served = job.spec.owner == self.owner if self.owners is None else job.spec.owner in self.owners
+        return job.key in self.job_keys or (served and job.spec.kind in self.kinds)
 
 
 class Picked(MsgStruct):

@@ -21,6 +21,7 @@ from jobledger_service.core.store.writes import SweptRows, Writes
 from jobledger_service.core.store.writing import Transaction
 
 from .codec import Codec
+from .finalizers import Finalizers
 from .fleet_turns import FleetTurns
 from .picking import ClaimQuery, Picked, pick
 from .row_families import Needs, OpenFamily, RowFamily, open_families
@@ -94,6 +95,7 @@ class WorkingSet:
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self.undo = Undo()
+        self._finalizers = Finalizers(self._jobs, self.undo)
         self._open_families = families
 
     @cached_property
@@ -112,6 +114,7 @@ class WorkingSet:
             chunks.update(family.find_chunks())
         jobs.update(key for key, _ in chunks)
         self._lock(jobs)
+        chunks |= self._finalizers.may_be_next(chunks)
         if queries := [need.claim_query for need in needs if need.claim_query]:
             self._pick(queries, chunks)
         else:
@@ -206,8 +209,8 @@ class WorkingSet:
         return None if touched.before is None else self._transaction
 
     def picked(self, query: ClaimQuery) -> Picked:
-        """Return the chunks for the next claim with this query."""
-        return self._picked[query].popleft()
+        """Return the chunks for the next claim with this query, with finalizers that became claimable in this batch."""
+        return self._finalizers.offered(query, self._picked[query].popleft())
 
     def encoded(self, key: str) -> bytes:
         """Return a job as the commands so far left it, encoded."""
@@ -278,8 +281,9 @@ class WorkingSet:
             self._put(touched, chunk)
             if step.change is not None and step.change.type is ChangeType.CLAIMED:
                 self.mark_claimed((key, chunk.index))
-        if step.sweep is not None:
-            self._sweep(touched, key, step.sweep)
+        self._sweep(touched, key, step.sweep)
+        if (finalizer := self._finalizers.lifted(before, job)) and self._is_readable(finalizer):
+            self._put(touched, self.chunk(job, finalizer[1]))
         if held and touched.exceeds(job):
             self.undo.assign(self, "exceeded", value=True)
 
@@ -289,8 +293,10 @@ class WorkingSet:
         touched.put(chunk, known.get(chunk.index), self.undo)
         self.undo.put(known, chunk.index, chunk)
 
-    def _sweep(self, touched: Touched, key: str, sweep: Sweep) -> None:
+    def _sweep(self, touched: Touched, key: str, sweep: Sweep | None) -> None:
         """Change the loaded chunks one by one, and the others with one statement; a few are loaded first."""
+        if sweep is None:
+            return
         self._count(sweep.count)
         known = self._chunks.setdefault(key, {})
         store = self._store_of(key)

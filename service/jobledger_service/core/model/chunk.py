@@ -115,6 +115,13 @@ class Chunk(MsgStruct, frozen=True):
     """The bits of its holds and of its job's, as of the last commit; 0 unless PENDING."""
     lease_duration: int = DEFAULT_LEASE
     """How long the latest lease lasts from each heartbeat on, in microseconds."""
+    finalizer_work: int | None = None
+    """The work of the finalizer, in millionths of an item; None for any other chunk."""
+
+    @property
+    def finalizer(self) -> bool:
+        """Whether it is the last chunk, for which all others must be completed."""
+        return self.finalizer_work is not None
 
     @property
     def own_held(self) -> int:
@@ -139,18 +146,18 @@ class Chunk(MsgStruct, frozen=True):
         return self.last_item - self.first_item + 1
 
     @property
-    def weight(self) -> int:
-        """The weight of the chunk in its job's percent."""
-        return self.items or 1
+    def work(self) -> int:
+        """The weight of the chunk in its job's percent, in millionths of an item."""
+        return WHOLE * (self.items or 1) if self.finalizer_work is None else self.finalizer_work
 
     @property
     def work_done(self) -> int:
         """The chunk's part of its job's work, in millionths of an item."""
         match self.state:
             case ChunkState.COMPLETED:
-                return WHOLE * self.weight
+                return self.work
             case ChunkState.PROCESSING:
-                return self.progress.done * self.weight
+                return self.progress.done * self.work // WHOLE
             case _:
                 return 0
 

@@ -97,8 +97,8 @@ JOB_FIELDS: Final = (
     Field("spec.unique_key", Kept.SETTLED, export="unique_key"),
     Field("spec.run_timeout", Kept.SETTLED, export="run_timeout_seconds"),
     Field("spec.attempt_timeout", Kept.SETTLED, export="attempt_timeout_seconds"),
-    Field("schedule_time", Kept.COLUMN, export="schedule_time"),
     Field("spec.limited_labels", Kept.SETTLED),
+    Field("spec.finalizer_work", Kept.FIXED),
     Field("spec.uid_bytes", Kept.FIXED, "uid"),
     Field("spec.uid", Kept.COMPUTED, export="uid"),
     Field("counts.delayed", Kept.COLUMN, "chunks_delayed"),
@@ -114,6 +114,7 @@ JOB_FIELDS: Final = (
     Field("slots", Kept.CURRENT),
     Field("parked_for", Kept.COLUMN),
     Field("held_until", Kept.COLUMN),
+    Field("schedule_time", Kept.COLUMN, export="schedule_time"),
     Field("kept_attempts", Kept.CURRENT),
 )
 """In the order of the columns of an export."""
@@ -124,6 +125,8 @@ CHUNK_FIELDS: Final = (
     Field("create_time", Kept.FIXED),
     Field("first_item", Kept.FIXED),
     Field("last_item", Kept.FIXED),
+    Field("finalizer_work", Kept.FIXED),
+    Field("finalizer", Kept.COMPUTED),
     Field("state", Kept.COLUMN),
     Field("attempt", Kept.COLUMN),
     Field("max_attempts", Kept.COLUMN),
@@ -159,6 +162,7 @@ ATTEMPT_FIELDS: Final = (
     Field("outcome", Kept.COLUMN),
     Field("attempt_end_time", Kept.COLUMN),
     Field("task_id", Kept.COLUMN),
+    Field("worker", Kept.COLUMN),
     *(field for field in CHUNK_FIELDS if field.kept is Kept.CURRENT),
 )
 """What is kept of a chunk as its attempt left it, when another one begins."""

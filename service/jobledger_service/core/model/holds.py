@@ -21,6 +21,8 @@ class HoldReason(IntEnum):
     """The schedule_time of the job has not come: `Job.held_until`."""
     BACKOFF = 4
     """The chunk waits after a failed attempt, or a release with a delay: `Chunk.not_before`."""
+    FINALIZER = 8
+    """The chunk is the finalizer, and not all others are COMPLETED: `Job.finalizer_waits`."""
 
 
 HELD_BY_JOB: Final = HoldReason.LIMIT | HoldReason.SCHEDULE

@@ -1,6 +1,6 @@
 """A job: one piece of work that somebody waits for, with the aggregates of its chunks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Self
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from .attempts import has_ended_attempt, max_kept_attempts
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
+from .counts import Counts
 from .holds import Hold, HoldReason
 from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
@@ -104,6 +105,8 @@ class JobSpec(MsgStruct, frozen=True):
     """How long a run may take, from its first claim to the end of the job, in microseconds; None for no limit."""
     attempt_timeout: int | None = None
     """How long an attempt at a chunk may take, in microseconds; None for no limit."""
+    finalizer_work: int | None = None
+    """The work of its finalizer, in millionths of an item; None for a job without one."""
     uid_bytes: bytes = NO_UID
     """The job's own identity, a UUID that no other job ever has: it tells it from others with the same key."""
     limited_labels: tuple[str, ...] = ()
@@ -121,42 +124,6 @@ class JobSpec(MsgStruct, frozen=True):
     def key(self) -> str:
         """The ledger-wide key."""
         return job_key(self.owner, self.job_id)
-
-
-class Counts(MsgStruct, frozen=True):
-    """A job's chunks by state."""
-
-    pending: int = 0
-    processing: int = 0
-    completed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    delayed: int = 0
-    """Those of the pending ones that wait for their next attempt."""
-
-    @property
-    def total(self) -> int:
-        """The number of all chunks."""
-        return self.pending + self.processing + self.completed + self.failed + self.cancelled
-
-    def moved(self, old: Chunk, new: Chunk) -> Self:
-        """Return the counts after one chunk changed from `old` to `new`."""
-        delayed = self.delayed + new.delayed - old.delayed
-        if old.state is new.state:
-            return self if delayed == self.delayed else replace(self, delayed=delayed)
-        was, is_ = old.state.lower(), new.state.lower()
-        return replace(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1}, delayed=delayed)
-
-    def of(self, state: ChunkState) -> int:
-        """Return the number of chunks in a state."""
-        count: int = getattr(self, state.lower())
-        return count
-
-    def swept(self, moved: Mapping[ChunkState, int], to: ChunkState) -> Self:
-        """Return the counts after `moved` chunks of each state changed to another state."""
-        changed = {state.lower(): self.of(state) - count for state, count in moved.items()}
-        delayed = 0 if ChunkState.PENDING in moved else self.delayed
-        return replace(self, **{**changed, to.lower(): self.of(to) + sum(moved.values())}, delayed=delayed)
 
 
 class JobProgress(MsgStruct, frozen=True):
@@ -311,15 +278,32 @@ class Job(MsgStruct, frozen=True):
         scheduled = () if self.held_until is None else (Hold(HoldReason.SCHEDULE, until=self.held_until),)
         return (*scheduled, Hold(HoldReason.LIMIT, scope_of_key(self.parked_for))) if self.parked_for else scheduled
 
+    @property
+    def finalizer_waits(self) -> bool:
+        """Whether its finalizer is PENDING, and other chunks are not COMPLETED.
+
+        It is never PENDING beside a CANCELLED chunk: it is cancelled with them, and returns when no other is left so.
+        """
+        counts = self.counts
+        is_pending = self.spec.finalizer_work is not None and counts.pending > 0 and not counts.cancelled
+        return is_pending and counts.completed < counts.total - 1
+
+    @property
+    def finalizer_is_next(self) -> bool:
+        """Whether its finalizer is the only chunk that is not COMPLETED, and is PENDING."""
+        counts = self.counts
+        return self.spec.finalizer_work is not None and counts.pending == 1 and counts.completed == counts.total - 1
+
     def with_holds(self, chunk: Chunk) -> Chunk:
         """Return one of its chunks with the holds that are on it now."""
-        held = self.held | chunk.own_held if chunk.state is ChunkState.PENDING else 0
+        held = self.held | chunk.own_held | (HoldReason.FINALIZER if chunk.finalizer and self.finalizer_waits else 0)
+        held = held if chunk.state is ChunkState.PENDING else 0
         return chunk if held == chunk.held else replace(chunk, held=held)
 
     def held_chunks(self) -> dict[HoldReason, int]:
         """Return the number of its chunks with each hold."""
         found = {reason: self.counts.pending if self.held & reason else 0 for reason in HoldReason}
-        return found | {HoldReason.BACKOFF: self.counts.delayed}
+        return found | {HoldReason.BACKOFF: self.counts.delayed, HoldReason.FINALIZER: int(self.finalizer_waits)}
 
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent of that state."""
@@ -377,15 +361,3 @@ def _entered(timings: tuple[StageTiming, ...], stage: str, now: int) -> tuple[St
 
 def _timed(timings: tuple[StageTiming, ...], stage: str, duration: int, left: int) -> tuple[StageTiming, ...]:
     return tuple(t.with_more(duration, left) if t.stage == stage else t for t in timings)
-
-
-def counts_of(chunks: Iterable[Chunk]) -> Counts:
-    """Return how many of these chunks are in each state."""
-    count = [chunk.state for chunk in chunks].count
-    return Counts(
-        pending=count(ChunkState.PENDING),
-        processing=count(ChunkState.PROCESSING),
-        completed=count(ChunkState.COMPLETED),
-        failed=count(ChunkState.FAILED),
-        cancelled=count(ChunkState.CANCELLED),
-    )

@@ -8,17 +8,18 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
-from .chunk import TIMED_OUT, WHOLE, Chunk, WorkError
+from .chunk import TIMED_OUT, Chunk, WorkError
+from .counts import Counts
 from .durations import duration_text
 from .errors import ChunkNotFound, EtagMismatch, InvalidField, JobEnded, JobNotEnded, JobStarted, NothingToRetry
-from .job import NO_LABELS, Counts, Job, JobProgress, JobSpec
+from .job import NO_LABELS, Job, JobProgress, JobSpec
 from .limits import DEFAULT_PRIORITY
 from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 
 
 class NewJob(MsgStruct, frozen=True):
-    """The job that a caller wants to create; `sizes` are the chunks' items, 0 for a chunk without items."""
+    """The job that a caller wants to create; `sizes` are the chunks' items, 0 for one without items; no finalizer."""
 
     spec: JobSpec
     sizes: Sequence[int]
@@ -27,6 +28,11 @@ class NewJob(MsgStruct, frozen=True):
     labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
     schedule_time: int | None = None
+
+    @property
+    def chunk_count(self) -> int:
+        """The number of its chunks, with the finalizer."""
+        return len(self.sizes) + (self.spec.finalizer_work is not None)
 
 
 def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
@@ -41,9 +47,10 @@ def create(new: NewJob, actor: str, now: int) -> Step:
     """Return a new job and its chunks."""
     spec = replace(new.spec, create_time=now)
     chunks = tuple(_chunks(spec, new.sizes))
+    work = sum(chunk.work for chunk in chunks)
     job = Job(
         spec=spec,
-        progress=JobProgress(work_total=WHOLE * sum(size or 1 for size in new.sizes), items_total=sum(new.sizes)),
+        progress=JobProgress(work_total=work, items_total=sum(new.sizes)),
         counts=Counts(pending=len(chunks)),
         update_time=now,
         display_name=new.display_name,
@@ -56,7 +63,7 @@ def create(new: NewJob, actor: str, now: int) -> Step:
     return Step(job, chunks, Change(ChangeType.CREATED, actor, None, job.state))
 
 
-def _chunks(spec: JobSpec, sizes: Iterable[int]) -> Iterable[Chunk]:
+def _chunks(spec: JobSpec, sizes: Sequence[int]) -> Iterable[Chunk]:
     key, now, attempts, first = spec.key, spec.create_time, spec.retry_policy.max_attempts, 0
     for index, size in enumerate(sizes):
         if size:
@@ -64,6 +71,8 @@ def _chunks(spec: JobSpec, sizes: Iterable[int]) -> Iterable[Chunk]:
             first += size
         else:
             yield Chunk(key, index, now, attempts)
+    if spec.finalizer_work is not None:
+        yield Chunk(key, len(sizes), now, attempts, finalizer_work=spec.finalizer_work)
 
 
 def check_etag(job: Job, etag: str) -> None:
@@ -168,15 +177,20 @@ def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reaso
     A job that has not ended continues its run: with the failed chunks of `indexes`, which are required then.
     """
     _check_retry(job, indexes)
-    moved = _named(job, chunks, indexes) if indexes else {s: n for s in sorted(RETRYABLE) if (n := job.counts.of(s))}
+    moved = _named(job, chunks, indexes) if indexes else _retryable(job)
     if not moved:
         raise NothingToRetry(job.spec.job_id, "all of its chunks are completed")
     before = job.state
+    indexes = _with_finalizer(job, moved, indexes) if indexes else indexes
     sweep = Sweep(moved, ChunkState.PENDING, now, job.spec.retry_policy.max_attempts, tuple(sorted(set(indexes))))
     left = job.counts.failed - moved.get(ChunkState.FAILED, 0)
     first_failure = chunks.first_error(sweep.indexes) if left else None
     job = replace(_new_run(job, now) if job.ended else job, first_failure=first_failure).swept(sweep, NO_TOTALS)
     return Step(job, (), Change(ChangeType.RETRIED, actor, before, job.state, reason=reason), sweep)
+
+
+def _retryable(job: Job) -> Counter[ChunkState]:
+    return Counter({state: count for state in sorted(RETRYABLE) if (count := job.counts.of(state))})
 
 
 def _new_run(job: Job, now: int) -> Job:
@@ -206,7 +220,7 @@ def _check_retry(job: Job, indexes: Sequence[int]) -> None:
         )
 
 
-def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Mapping[ChunkState, int]:
+def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Counter[ChunkState]:
     """Return the number of named chunks by state; raises ChunkNotFound, NothingToRetry."""
     found = chunks.states(set(indexes))
     allowed = RETRYABLE if job.ended else {ChunkState.FAILED}
@@ -217,6 +231,24 @@ def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Mapping[Chunk
             detail = f"chunk {index} is {found[index]}, not {' or '.join(sorted(allowed, reverse=True))}"
             raise NothingToRetry(job.spec.job_id, detail, chunk_index=str(index), state=found[index])
     return Counter(found.values())
+
+
+def _with_finalizer(job: Job, moved: Counter[ChunkState], indexes: Sequence[int]) -> Sequence[int]:
+    """Return the named chunks and the finalizer, when no other is left that must be completed before it.
+
+    Adds it to `moved`. Raises NothingToRetry for a finalizer that would wait for a chunk that is not retried.
+    """
+    if job.spec.finalizer_work is None:
+        return indexes
+    finalizer, left = job.counts.total - 1, sum(map(job.counts.of, RETRYABLE)) - moved.total()
+    if finalizer not in indexes and left == 1 and not job.finalizer_waits:
+        moved[ChunkState.CANCELLED] += 1  # it never began: it would be the only one to retry otherwise
+        return [*indexes, finalizer]
+    if finalizer in indexes and left:
+        raise NothingToRetry(
+            job.spec.job_id, f"chunk {finalizer} is its finalizer; {left} chunks before it must be named too"
+        )
+    return indexes
 
 
 class JobUpdate(MsgStruct, frozen=True):

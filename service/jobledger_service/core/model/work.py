@@ -16,8 +16,8 @@ from .limits import MAX_CHUNK_ARTIFACT_BYTES, MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIF
 from .progress import ProgressReport, advance
 from .sizes import bytes_of_artifacts
 from .slots import scope_of_key
-from .states import ENDED, UNFINISHED, ChunkState, JobState, check_chunk_transition
-from .sweep import JobChunks
+from .states import ENDED, UNFINISHED, WAITING, ChunkState, JobState, check_chunk_transition
+from .sweep import NO_TOTALS, JobChunks, Sweep
 
 
 class Claim(MsgStruct, frozen=True):
@@ -32,6 +32,7 @@ _WHY_HELD: Final = {
     HoldReason.LIMIT: "its job waits for a slot under the limit {scope!r}",
     HoldReason.SCHEDULE: "the schedule_time of its job has not come",
     HoldReason.BACKOFF: "its next attempt is not yet due",
+    HoldReason.FINALIZER: "it is the finalizer, and the other chunks of its job are not all COMPLETED",
 }
 
 
@@ -219,8 +220,8 @@ def complete(job: Job, chunk: Chunk, report: WorkReport, results: Results, now: 
         job = replace(job, declared_result=results.result_uri)
     if results.job_output is not None:
         job = replace(job, output_bytes=len(results.job_output))
-    job = settle(job.with_chunk(chunk, new, now), now)
-    return Step(job, (new,), _change(ChangeType.CHUNK_COMPLETED, chunk, before, job.state))
+    job, sweep = settle(job.with_chunk(chunk, new, now), now)
+    return Step(job, (new,), _change(ChangeType.CHUNK_COMPLETED, chunk, before, job.state), sweep)
 
 
 class Failure(MsgStruct, frozen=True):
@@ -286,14 +287,13 @@ def _fail_attempt(
         new = replace(_released(chunk, ChunkState.PENDING, outcome, now), not_before=now + wait if wait else None)
     new = replace(new, error=error)
     job = job.with_chunk(chunk, new, now)
-    if new.state is not ChunkState.FAILED:
-        return Step(settle(job, now), (new,))
-    if job.first_failure is None:
+    if new.state is ChunkState.FAILED and job.first_failure is None:
         job = replace(job, first_failure=error)
-    if job.spec.failure_policy is FailurePolicy.FAIL_FAST:
+    sweep = None
+    if new.state is ChunkState.FAILED and job.spec.failure_policy is FailurePolicy.FAIL_FAST:
         job, sweep = stop_chunks(job, UNFINISHED, lambda: others.totals(now, chunk.index), now)
-        return Step(settle(job, now), (new,), sweep=sweep)
-    return Step(settle(job, now), (new,))
+    job, of_finalizer = settle(job, now)
+    return Step(job, (new,), sweep=sweep or of_finalizer)
 
 
 class Release(MsgStruct, frozen=True):
@@ -317,9 +317,9 @@ def release(job: Job, chunk: Chunk, report: WorkReport, release: Release, now: i
         new = replace(new, attempt=chunk.attempt - 1, not_before=now + release.delay if release.delay else None)
     if release.unheard:
         new = replace(new, outcome=None, attempt_end_time=None, attempt_number=chunk.attempt_number - 1)
-    after = settle(job.with_chunk(chunk, new, now), now)
+    after, sweep = settle(job.with_chunk(chunk, new, now), now)
     change = _change(ChangeType.CHUNK_RELEASED, chunk, job.state, after.state, release.reason)
-    return Step(after, (new,), change)
+    return Step(after, (new,), change, sweep)
 
 
 def _released(chunk: Chunk, state: ChunkState, outcome: AttemptOutcome, now: int) -> Chunk:
@@ -335,18 +335,21 @@ def _released(chunk: Chunk, state: ChunkState, outcome: AttemptOutcome, now: int
     )
 
 
-def settle(job: Job, now: int) -> Job:
-    """Return the job in the terminal state of its counts, or unchanged."""
-    counts = job.counts
-    if job.state in ENDED or counts.pending or counts.processing:
-        return job
+def settle(job: Job, now: int) -> tuple[Job, Sweep | None]:
+    """Return the job in the terminal state of its counts, or unchanged, and what stops its finalizer if that must be.
+
+    A finalizer that waits alone waits for chunks that failed.
+    """
+    if job.state in ENDED or job.counts.processing or job.counts.pending > job.finalizer_waits:
+        return job, None
+    job, sweep = stop_chunks(job, WAITING, lambda: NO_TOTALS, now)
     if job.state is JobState.CANCELLING:
-        return stop(job, now)
-    if counts.failed:
-        return job.to(JobState.FAILED, now)
-    if counts.cancelled:
-        return stop(job, now)
-    return job.to(JobState.COMPLETED, now)
+        return stop(job, now), sweep
+    if job.counts.failed:
+        return job.to(JobState.FAILED, now), sweep
+    if job.counts.cancelled:
+        return stop(job, now), sweep
+    return job.to(JobState.COMPLETED, now), sweep
 
 
 def lift_backoff(job: Job, chunk: Chunk, now: int) -> Step | None:

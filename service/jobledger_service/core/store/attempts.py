@@ -32,10 +32,10 @@ from .reads import AttemptPlace, AttemptsRead, AttemptsWanted
 from .tables import attempts, chunks, had_task, has_task, jobs
 from .unreadable_rows import UnreadableRows
 
-_NAMES: Final = ("chunk_index", "attempt_number", "outcome", "task_id", "attempt_end_time", "current")
+_NAMES: Final = ("chunk_index", "attempt_number", "outcome", "task_id", "worker", "attempt_end_time", "current")
 _ORDER: Final[list[ColumnElement[Any]]] = [literal_column("chunk_index"), literal_column("attempt_number")]
 _ROW_BYTES: Final = 100
-"""Bytes of an attempt in a reply, beside its body and its task's id."""
+"""Bytes of an attempt in a reply, beside its body, its task's id and its worker."""
 
 
 def let_go(job: Job, chunk: Chunk) -> Iterator[Row]:
@@ -152,7 +152,7 @@ def _page(dialect: Dialect, *arms: Select[Any]) -> Select[Any]:
     """
     merged = union_all(*(dialect.merged_walk(arm, _ORDER) for arm in arms))
     one = merged.order_by(*_ORDER).limit(bindparam("most", type_=Integer)).subquery()
-    size = func.length(one.c.current) + 4 * func.length(one.c.task_id) + _ROW_BYTES
+    size = func.length(one.c.current) + 4 * func.length(one.c.task_id + one.c.worker) + _ROW_BYTES
     order = (one.c.chunk_index, one.c.attempt_number)
     measured = select(
         one,
@@ -167,7 +167,7 @@ def _page(dialect: Dialect, *arms: Select[Any]) -> Select[Any]:
 
 
 def _attempt(row: Sequence[Any]) -> Attempt:
-    index, number, ended, task_id, end_time, current = row
+    index, number, ended, task_id, worker, end_time, current = row
     outcome, kept = None if ended is None else AttemptOutcome(ended), read_current(current)
     error = error_of(outcome, kept.error)
-    return Attempt(index, number, kept.worker, task_id, kept.start_time, end_time, outcome, error)
+    return Attempt(index, number, worker, task_id, kept.start_time, end_time, outcome, error)

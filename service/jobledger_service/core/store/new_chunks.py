@@ -51,5 +51,5 @@ def _own(alike: Sequence[Chunk], inputs: Mapping[int, bytes]) -> Columns:
 
 
 def _is_untouched(chunk: Chunk) -> bool:
-    """Whether a chunk of a new job is in its initial state: it waits, and no worker has had it."""
-    return chunk.state is ChunkState.PENDING and not chunk.fence
+    """Whether a chunk of a new job is in its initial state, waiting and never leased, and not the finalizer."""
+    return chunk.state is ChunkState.PENDING and not chunk.fence and not chunk.finalizer

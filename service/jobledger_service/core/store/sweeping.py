@@ -18,7 +18,8 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.model.chunk import Artifacts, AttemptOutcome, Chunk, WorkError
+from jobledger_service.core.model.chunk import WHOLE, Artifacts, AttemptOutcome, Chunk, WorkError
+from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
@@ -34,8 +35,15 @@ from .writes import SweptRows
 _KEY: Final = chunks.c.job_key == bindparam("key")
 _IN_WORK: Final = chunks.c.state == ChunkState.PROCESSING.value
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
-_ITEMS: Final = func.coalesce(chunks.c.last_item - chunks.c.first_item + 1, 1)
+_WORK: Final = func.coalesce(
+    chunks.c.finalizer_work, literal_column(str(WHOLE)) * func.coalesce(chunks.c.last_item - chunks.c.first_item + 1, 1)
+)
+# done × work / 1,000,000 rounded down, in 64 bits
+_WORK_DONE: Final = chunks.c.done * (_WORK // WHOLE) + chunks.c.done * (_WORK % WHOLE) // WHOLE
 _STAGE_TIME: Final = case((chunks.c.stage_time < _NOW, _NOW - chunks.c.stage_time), else_=0)
+_FINALIZER_HELD: Final = case(
+    (chunks.c.finalizer_work.is_not(None), bindparam("to_finalizer_held", type_=Integer)), else_=0
+)
 _TIME: Final[BindParameter[int]] = bindparam("time", type_=BigInteger)
 _STOP: Final = {
     chunks.c.state: ChunkState.CANCELLED.value,
@@ -54,7 +62,7 @@ _REQUEUE: Final = {
     chunks.c.not_before: None,
     chunks.c.lease_expire_time: None,
     chunks.c.priority: bindparam("to_priority", type_=Integer),
-    chunks.c.held: bindparam("to_held", type_=Integer),
+    chunks.c.held: bindparam("to_held", type_=Integer).bitwise_or(_FINALIZER_HELD),
 }
 
 
@@ -86,7 +94,7 @@ class SweepStatements:
             select(
                 chunks.c.stage,
                 chunks.c.stage_time.is_not(None).label("timed"),
-                func.sum(chunks.c.done * _ITEMS),
+                func.sum(_WORK_DONE),
                 func.sum(chunks.c.items_completed),
                 func.sum(_STAGE_TIME),
             )
@@ -161,7 +169,8 @@ class JobSweeps:
         for job, rows in swept:
             sweep, values = rows.sweep, self._values(job.key, rows.sweep, rows.loaded)
             if sweep.to is ChunkState.PENDING:
-                values |= waiting_values(job) | {"attempts": sweep.attempts}
+                finalizer_held = HoldReason.FINALIZER.value if job.finalizer_waits else 0
+                values |= waiting_values(job) | {"attempts": sweep.attempts, "to_finalizer_held": finalizer_held}
                 self.connection.execute(self._of(sweep).requeue, values)
             else:
                 self.connection.execute(self._of(sweep).stop, values | {"time": sweep.time})

@@ -23,7 +23,7 @@ class JobImport(MsgStruct, frozen=True):
     @property
     def weight(self) -> int:
         """The number of its rows."""
-        return 1 + len(self.job.new.sizes)
+        return 1 + self.job.new.chunk_count
 
 
 class ImportJobs(Command[list[bool | Refusal], list[bool | Refusal]], MsgStruct, frozen=True):

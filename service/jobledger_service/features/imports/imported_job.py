@@ -17,7 +17,8 @@ from jobledger_service.core.model.chunk import (
     ChunkProgress,
     WorkError,
 )
-from jobledger_service.core.model.job import Job, counts_of
+from jobledger_service.core.model.counts import counts_of
+from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.states import ChunkState, JobState
 
@@ -83,6 +84,23 @@ _OUTCOMES = {
 def default_end(imported: ImportedJob) -> ChunkEnd:
     """Return the ends of chunks without an end of their own: that of the job."""
     return ChunkEnd(_CHUNK_STATES[imported.state])
+
+
+def with_finalizer(imported: ImportedJob) -> ImportedJob:
+    """Return the job with the end of its finalizer: it never began, unless one is given or all others completed."""
+    new = imported.new
+    if new.spec.finalizer_work is None or len(new.sizes) in imported.chunks or others_completed(imported):
+        return imported
+    end = ChunkEnd(ChunkState.PENDING if imported.state is JobState.QUEUED else ChunkState.CANCELLED, attempt=0)
+    return replace(imported, chunks={**imported.chunks, len(new.sizes): end})
+
+
+def others_completed(imported: ImportedJob) -> bool:
+    """Whether all chunks but the finalizer are COMPLETED."""
+    ends = [end for index, end in imported.chunks.items() if index < len(imported.new.sizes)]
+    if len(ends) < len(imported.new.sizes):
+        ends.append(default_end(imported))
+    return all(end.state is ChunkState.COMPLETED for end in ends)
 
 
 def import_job(imported: ImportedJob, actor: str) -> Step:

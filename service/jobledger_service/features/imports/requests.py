@@ -15,7 +15,7 @@ from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, M
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
 from .commands import JobImport
-from .imported_job import ChunkEnd, ImportedJob
+from .imported_job import ChunkEnd, ImportedJob, with_finalizer
 from .rules import check
 
 MAX_JOBS: Final = 500
@@ -56,6 +56,7 @@ def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: byt
             chunks=_chunks(checks, one),
         )
         _check_rest(checks, one)
+    imported = with_finalizer(imported)
     check(imported, now)
     return JobImport(imported, inputs)
 

@@ -10,7 +10,7 @@ from jobledger_service.core.model.limits import MAX_JOB_ARTIFACT_BYTES
 from jobledger_service.core.model.sizes import bytes_of_artifacts
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
-from .imported_job import ChunkEnd, ImportedJob, default_end
+from .imported_job import ChunkEnd, ImportedJob, default_end, others_completed
 
 Violations = Iterator[tuple[str, str]]
 """Fields, and their violated rules."""
@@ -76,7 +76,7 @@ def _broken_error(imported: ImportedJob, error: WorkError, field: str) -> Violat
 
 
 def _state_of(imported: ImportedJob, index: int) -> ChunkState | None:
-    if not 0 <= index < len(imported.new.sizes):
+    if not 0 <= index < imported.new.chunk_count:
         return None
     return imported.chunks.get(index, default_end(imported)).state
 
@@ -90,7 +90,7 @@ def _broken_chunks(imported: ImportedJob, now: int) -> Violations:
 
 
 def _broken_chunk(imported: ImportedJob, index: int, end: ChunkEnd, now: int) -> Iterator[str]:
-    total, allowed = len(imported.new.sizes), _ALLOWED[imported.state]
+    total, allowed = imported.new.chunk_count, _ALLOWED[imported.state]
     if not 0 <= index < total:
         yield f"must be one of the job's {total}"
         return
@@ -136,8 +136,10 @@ def _runs_of(imported: ImportedJob, state: ChunkState) -> int:
 def _broken_whole(imported: ImportedJob) -> Violations:
     """Yield the violations of rules about all chunks together."""
     states = Counter(end.state for end in imported.chunks.values())
-    states[default_end(imported).state] += len(imported.new.sizes) - len(imported.chunks)
+    states[default_end(imported).state] += imported.new.chunk_count - len(imported.chunks)
     failed, cancelled = states[ChunkState.FAILED], states[ChunkState.CANCELLED]
+    finalizer = None if imported.new.spec.finalizer_work is None else _finalizer(imported)
+    stopped = cancelled - (finalizer is not None and finalizer.state is ChunkState.CANCELLED)
     state, runs_all = imported.state, imported.new.spec.failure_policy is FailurePolicy.RUN_ALL
     is_queued, is_failed, is_cancelled = (
         state is one for one in (JobState.QUEUED, JobState.FAILED, JobState.CANCELLED)
@@ -154,12 +156,17 @@ def _broken_whole(imported: ImportedJob) -> Violations:
             "must be above 0 for a QUEUED job with COMPLETED chunks, which was retried",
         ),
         (
+            finalizer and imported.attempts(finalizer) and not others_completed(imported),
+            "chunks",
+            "must all be COMPLETED but for the finalizer when that was attempted",
+        ),
+        (
             is_failed and not failed and not (imported.timed_out and cancelled),
             "chunks",
             "must include a FAILED one in a FAILED job",
         ),
         (
-            is_failed and cancelled and runs_all and not imported.retry_count and not imported.timed_out,
+            is_failed and stopped and runs_all and not imported.retry_count and not imported.timed_out,
             "chunks",
             "must not be CANCELLED in a FAILED job with RUN_ALL that was never retried",
         ),
@@ -181,6 +188,10 @@ def _broken_whole(imported: ImportedJob) -> Violations:
     ):
         if is_broken:
             yield field, rule
+
+
+def _finalizer(imported: ImportedJob) -> ChunkEnd:
+    return imported.chunks.get(len(imported.new.sizes), default_end(imported))
 
 
 def _too_many_failed_fast(imported: ImportedJob, count: int) -> bool:

@@ -76,7 +76,7 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
 
     @property
     def weight(self) -> int:
-        return 1 + len(self.new.sizes)
+        return 1 + self.new.chunk_count
 
     def rows(self, work: WorkingSet) -> int:
         return self.weight if work.find(self.new.spec.key) is None else 1
