@@ -38,6 +38,7 @@ class JobView(ContractEnum):
     BASIC = 1
     FULL = 2
     STATUS = 3
+    DETAIL = 4
 
 
 class FailurePolicy(ContractEnum):

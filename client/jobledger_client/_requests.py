@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, TypedDict, TypeVar, cast
 from google.protobuf.field_mask_pb2 import FieldMask
 from jobledger.v1 import chunk_pb2, job_pb2
 from jobledger.v1.export_pb2 import ExportJobsRequest
-from jobledger.v1.filter_pb2 import JobFilter
+from jobledger.v1.filter_pb2 import LABEL_OPERATOR_EXISTS, LABEL_OPERATOR_IN, JobFilter, LabelCondition
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkRelease, LeaseReport, ProgressReport
 
 from jobledger_client import _values as values
@@ -26,10 +26,12 @@ class JobFilterFields(TypedDict, total=False):
 
     `states` and `kinds` are those to include; priorities are 0 to 10, inclusive; a time range is (start, end), either
     may be None, start inclusive, end exclusive; the job must have all `labels`; each word of `search` must begin a word
-    of the name, the kind, a label's value or the error's message, regardless of case and accents. `owner` is whose
-    jobs, by default the key's own; another owner needs an admin's key, and only reads accept one. The service's own
-    jobs, of kinds that begin with "jobledger.", match only with `include_service_jobs` or with their kind in `kinds`.
-    `task_id` is the id that an external engine gave an attempt; watches and exports do not accept one.
+    of the name, the kind, the job_id, a label's value or the error, regardless of case and accents. `labels_in` are
+    labels with the values of which the job must have one, `has_labels` labels that it must have with any value.
+    `unique_key` and `error_code` are compared as a whole. `owner` is whose jobs, by default the key's own; another
+    owner needs an admin's key, and only reads accept one. The service's own jobs, of kinds that begin with
+    "jobledger.", match only with `include_service_jobs` or with their kind in `kinds`. `task_id` is the id that an
+    external engine gave an attempt; watches and exports do not accept one.
     """
 
     states: Iterable[JobState]
@@ -44,6 +46,12 @@ class JobFilterFields(TypedDict, total=False):
     owner: str
     include_service_jobs: bool
     task_id: str
+    unique_key: str
+    error_code: str
+    start_time: values.TimeRangeLike | None
+    schedule_time: values.TimeRangeLike | None
+    labels_in: Mapping[str, Iterable[str]]
+    has_labels: Iterable[str]
 
 
 class ReadFilterFields(JobFilterFields, total=False):
@@ -78,7 +86,19 @@ def job_filter(fields: JobFilterFields | ReadFilterFields) -> JobFilter:
         task_id=fields.get("task_id", ""),
         job_ids=of_read.get("job_ids", ()),
         all_owners=of_read.get("all_owners", False),
+        unique_key=fields.get("unique_key", ""),
+        error_code=fields.get("error_code", ""),
+        start_time=values.time_range(fields.get("start_time")),
+        schedule_time=values.time_range(fields.get("schedule_time")),
+        label_conditions=[
+            *(_label_in(name, among) for name, among in fields.get("labels_in", {}).items()),
+            *(LabelCondition(name=name, operator=LABEL_OPERATOR_EXISTS) for name in fields.get("has_labels", ())),
+        ],
     )
+
+
+def _label_in(name: str, among: Iterable[str]) -> LabelCondition:
+    return LabelCondition(name=name, operator=LABEL_OPERATOR_IN, values=names(f"labels_in[{name!r}]", among))
 
 
 def names(field: str, given: Iterable[str]) -> Iterable[str]:
@@ -94,7 +114,7 @@ def _check_fields(fields: JobFilterFields | ReadFilterFields) -> None:
             raise TypeError(
                 f"a filter field must be one of {', '.join(ReadFilterFields.__annotations__)}; got {name!r}"
             )
-        if name in ("states", "kinds", "job_ids"):
+        if name in ("states", "kinds", "job_ids", "has_labels"):
             names(name, value)  # type: ignore[arg-type]  # a TypedDict's values are objects
 
 

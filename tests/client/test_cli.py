@@ -127,6 +127,14 @@ def test_list_shows_and_filters(shell: Shell, kind: str):
     assert shell.json("list", *many, *times, "--order", "priority")["totalSize"] == "3"
     assert shell.json("list", *many, "--updated-before", "1h", "--label", "no=such")["totalSize"] == "0"
     assert shell.json("list", "--kind", kind, "--created-before", "1h")["totalSize"] == "0"
+    keyed = shell("create", kind, "--unique-key", "once", "--label", "team=a").strip()
+    for option in (["--unique-key", "once"], ["--label-in", "team=b,a"], ["--has-label", "team"]):
+        assert [job["jobId"] for job in shell.json("list", "--kind", kind, *option)["jobs"]] == [keyed]
+    for option in (["--error-code", "BOOM"], ["--started-since", "1h"], ["--scheduled-since", "1h"]):
+        assert shell.json("list", "--kind", kind, *option)["totalSize"] == "0"
+    [event] = shell.json("events", "--kind", kind, "--change", "created", "--since", "1h", "--page-size", "1")["events"]
+    assert event["jobId"] == keyed
+    assert keyed in shell("events", "--kind", kind)
 
 
 def test_status_shows_where_many_jobs_stand(shell: Shell, kind: str):

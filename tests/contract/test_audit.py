@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.event_pb2 import Change, ChangeType, JobEvent
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobEventsRequest, RetryJobRequest
+from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListEventsRequest, ListJobEventsRequest, RetryJobRequest
 
 from tests.conftest import StartServer
 from tests.support.api import Api
@@ -86,6 +86,10 @@ async def test_the_trail_outlives_the_history_and_the_job(start_server: StartSer
     [change] = deleted.changes
     assert (change.type, change.actor, change.from_state) == (ChangeType.CHANGE_TYPE_DELETED, "caller", COMPLETED)
     assert change.reason == "no longer needed"
+    across = ListEventsRequest(filter={"kinds": [kind], "commit_time": {"start_time": kept[1].commit_time}})
+    assert list((await api.jobs.ListEvents(across)).events) == [deleted, *kept[:0:-1]]
+    across = ListEventsRequest(filter={"actors": ["bob"]}, page_size=1)
+    assert list((await api.jobs.ListEvents(across)).events) == kept[-1:]
     assert types(kept) == [
         "CREATED", "CLAIMED", "CHUNK_FAILED", "RETRIED", "CLAIMED", "CHUNK_COMPLETED",
     ]  # fmt: skip

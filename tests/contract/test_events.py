@@ -1,124 +1,88 @@
-"""ListJobEvents: the audit trail of a job - who did what and when - which outlives the job."""
+"""ListEvents: who did what to which job, across jobs and owners; and a job's events, newest first."""
 
-from itertools import pairwise
-from uuid import uuid4
+from typing import Any
 
 import grpc
-from jobledger.v1.event_pb2 import Change, ChangeType, JobEvent
-from jobledger.v1.job_pb2 import JobState
-from jobledger.v1.job_service_pb2 import (
-    DeleteJobRequest,
-    ListJobEventsRequest,
-    ListJobEventsResponse,
-    RetryJobRequest,
-    UpdateJobRequest,
-)
+import pytest
+from jobledger.v1.event_pb2 import ChangeType, JobEvent
+from jobledger.v1.job_service_pb2 import ListEventsRequest, ListJobEventsRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
-from tests.support.states import COMPLETED, FAILED, QUEUED, RUNNING
 
-UNSPECIFIED = JobState.JOB_STATE_UNSPECIFIED
-
-
-async def page(api: Api, job_id: str, **fields: object) -> ListJobEventsResponse:
-    """Return one page of a job's history."""
-    return await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job_id, **fields))
+CANCELLED = ChangeType.CHANGE_TYPE_CANCEL_REQUESTED
+CREATED = ChangeType.CHANGE_TYPE_CREATED
+CLAIMED = ChangeType.CHANGE_TYPE_CLAIMED
 
 
-async def history(api: Api, job_id: str) -> list[JobEvent]:
-    """Return a job's history, having checked what holds of every one."""
-    events = list((await page(api, job_id)).events)
-    assert {event.job_id for event in events} == {job_id}
-    assert [event.revision for event in events] == list(range(1, len(events) + 1))
-    for before, after in pairwise(events):
-        assert before.position < after.position
-        assert before.commit_time.ToNanoseconds() <= after.commit_time.ToNanoseconds()
-    assert all(change.actor for event in events for change in event.changes)
-    return events
+async def listed(api: Api, page_size: int = 2, **fields: Any) -> list[JobEvent]:
+    """Return all events of a filter, read in small pages."""
+    events, token, oldest_first = [], "", fields.pop("oldest_first", False)
+    while True:
+        request = ListEventsRequest(filter=fields, page_size=page_size, page_token=token, oldest_first=oldest_first)
+        page = await api.jobs.ListEvents(request)
+        assert len(page.events) <= page_size
+        events += page.events
+        token = page.next_page_token
+        if not token:
+            positions = [event.position for event in events]
+            assert positions == sorted(set(positions), reverse=not oldest_first)
+            return events
 
 
-def types(events: list[JobEvent]) -> list[str]:
-    """Return what happened, in order."""
-    return [ChangeType.Name(one.type).removeprefix("CHANGE_TYPE_") for event in events for one in event.changes]
-
-
-def states(change: Change) -> tuple[JobState, JobState]:
-    """Return the job's state before and after a change."""
-    return change.from_state, change.to_state
-
-
-async def test_a_whole_life_is_reported_in_order(api: Api, kind: str):
+async def test_a_jobs_events_newest_first_are_those_oldest_first_turned_around(api: Api, kind: str):
     job_id = (await api.create(kind)).job_id
-    mask = {"paths": ["priority"]}
-    await api.jobs.UpdateJob(UpdateJobRequest(job_id=job_id, update_mask=mask, priority=9))
-    [claimed] = await api.claim(kind, worker="anna")
-    await api.report(claimed, percent=10)
-    await api.release(claimed, reason="shutting down")
-    [claimed] = await api.claim(kind, worker="bob")
-    await api.fail(claimed, not_retryable=True)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job_id, reason="fixed the disk"))
-    [claimed] = await api.claim(kind, worker="carol")
-    await api.complete(claimed)
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id))
+    await api.complete(*await api.claim(kind))
 
-    events = await history(api, job_id)
-    assert types(events) == [
-        "CREATED", "UPDATED", "CLAIMED", "PROGRESSED", "CHUNK_RELEASED", "CLAIMED", "CHUNK_FAILED", "RETRIED",
-        "CLAIMED", "CHUNK_COMPLETED", "DELETED",
-    ]  # fmt: skip
-    changes = [event.changes[0] for event in events]
-    assert [states(changes[n]) for n in (0, 2, 6, 7, 9)] == [
-        (UNSPECIFIED, QUEUED), (QUEUED, RUNNING), (RUNNING, FAILED), (FAILED, QUEUED), (RUNNING, COMPLETED),
-    ]  # fmt: skip
-    assert states(changes[10]) == (COMPLETED, UNSPECIFIED)
-    assert [changes[n].actor for n in (2, 3, 4, 5, 6, 8, 9)] == ["anna", "anna", "anna", "bob", "bob", "carol", "carol"]
-    assert changes[4].reason == "shutting down"
-    assert changes[7].reason == "fixed the disk"
-    assert [changes[n].chunk_index for n in (2, 4, 6, 9) if changes[n].HasField("chunk_index")] == [0, 0, 0, 0]
+    async def trail(*, newest_first: bool) -> list[JobEvent]:
+        events, token = [], ""
+        while True:
+            request = ListJobEventsRequest(job_id=job_id, page_size=1, page_token=token, newest_first=newest_first)
+            page = await api.jobs.ListJobEvents(request)
+            events += page.events
+            if not (token := page.next_page_token):
+                return events
+
+    oldest_first = await trail(newest_first=False)
+    assert len(oldest_first) == 3
+    assert await trail(newest_first=True) == oldest_first[::-1]
 
 
-async def test_a_cancellation_names_its_reason(api: Api, kind: str):
-    job_id = (await api.create(kind)).job_id
-    await api.cancel(job_id, reason="wrong input")
-    event = (await history(api, job_id))[-1]
-    assert types([event]) == ["CANCEL_REQUESTED"]
-    assert event.changes[0].reason == "wrong input"
+async def test_events_are_found_by_change_kind_actor_and_time(api: Api, kind: str):
+    jobs = [(await api.create(kind)).job_id for _ in range(3)]
+    await api.claim(kind, worker=kind)
+    await api.cancel(jobs[2])
+    of_kind = await listed(api, kinds=[kind])
+    assert [event.job_id for event in of_kind] == [jobs[2], jobs[0], *jobs[::-1]]
+    assert await listed(api, kinds=[kind], oldest_first=True) == of_kind[::-1]
+    assert await listed(api, kinds=[kind], change_types=[CANCELLED]) == of_kind[:1]
+    assert await listed(api, kinds=[kind], change_types=[CANCELLED, CREATED]) == [of_kind[0], *of_kind[2:]]
+    assert await listed(api, actors=[kind]) == of_kind[1:2]
+    assert await listed(api, actors=[kind], change_types=[CREATED]) == []
+    third = of_kind[2].commit_time
+    assert await listed(api, kinds=[kind], commit_time={"start_time": third}) == of_kind[:3]
+    assert await listed(api, kinds=[kind], commit_time={"end_time": third}) == of_kind[3:]
 
 
-async def test_what_changed_nothing_is_not_reported(api: Api, kind: str):
-    job_id = (await api.create(kind)).job_id
-    [claimed] = await api.claim(kind)
-    await api.report(claimed)
-    await api.complete(claimed)
-    await api.complete(claimed)
-    await api.cancel(job_id)
-    assert types(await history(api, job_id)) == ["CREATED", "CLAIMED", "CHUNK_COMPLETED"]
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("filter.actors[0]", {"actors": [""]}),
+        ("filter.change_types[0]", {"change_types": [0]}),
+        ("filter.kinds[0]", {"kinds": ["No Kind"]}),
+        ("filter.owner", {"owner": "o", "all_owners": True}),
+    ],
+)
+async def test_a_filter_of_events_that_means_nothing_is_refused(api: Api, field: str, fields: dict[str, Any]):
+    with invalid(field):
+        await listed(api, **fields)
 
 
-async def test_the_pages_follow_on(api: Api, kind: str):
-    job_id = (await api.create(kind)).job_id
-    [claimed] = await api.claim(kind)
-    for percent in range(1, 9):
-        await api.report(claimed, percent=percent)
-    first = await page(api, job_id, page_size=4)
-    second = await page(api, job_id, page_size=1_000_000, page_token=first.next_page_token)
-    assert [event.revision for event in first.events] == [1, 2, 3, 4]
-    assert [event.revision for event in second.events] == [5, 6, 7, 8, 9, 10]
-    assert not second.next_page_token
-
-
-async def test_a_job_that_never_was_is_not_found(api: Api):
-    with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
-        await page(api, uuid4().hex)
-
-
-async def test_a_request_that_breaks_a_rule_is_refused(api: Api, kind: str):
-    job_id, other = [(await api.job_in(RUNNING, kind)).job_id for _ in range(2)]
-    with invalid("job_id"):
-        await page(api, "")
-    with invalid("page_size"):
-        await page(api, job_id, page_size=-1)
-    token = (await page(api, job_id, page_size=1)).next_page_token
-    with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
-        await page(api, other, page_token=token)
+async def test_a_token_of_another_filter_is_refused(api: Api, kind: str):
+    for _ in range(2):
+        await api.create(kind)
+    page = await api.jobs.ListEvents(ListEventsRequest(filter={"kinds": [kind]}, page_size=1))
+    assert page.next_page_token
+    for other in ({"kinds": [kind], "actors": ["a"]}, {"kinds": ["other"]}, {}):
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
+            await api.jobs.ListEvents(ListEventsRequest(filter=other, page_token=page.next_page_token))

@@ -4,26 +4,39 @@ import asyncio
 from uuid import uuid4
 
 import grpc
+from jobledger.v1.chunk_pb2 import WorkError
 from jobledger.v1.job_pb2 import Job, JobView
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, ListJobsRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
-from tests.support.states import COMPLETED, RUNNING
+from tests.support.states import COMPLETED, FAILED, RUNNING
 
-BASIC, FULL, STATUS = JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL, JobView.JOB_VIEW_STATUS
+BASIC, DETAIL, FULL, STATUS = (JobView.Value(f"JOB_VIEW_{name}") for name in ("BASIC", "DETAIL", "FULL", "STATUS"))
 
 
-async def test_the_full_view_has_input_and_chunks_and_the_basic_view_has_not(api: Api, kind: str):
+async def test_the_full_view_has_input_and_chunks_detail_has_the_input_and_basic_neither(api: Api, kind: str):
     job_id = (await api.create(kind, input={"a": 1}, item_count=1_500)).job_id
     full = (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=FULL))).job
     assert full == await api.get(job_id)
     assert dict(full.input) == {"a": 1}
     assert len(full.chunks) == 3
     basic = (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=BASIC))).job
-    full.ClearField("input")
     full.ClearField("chunks")
     full.ClearField("attempts")
+    large = (await api.create(kind, input={"a": "x" * 20_000})).job_id  # it is not read with small jobs
+    assert (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=DETAIL))).job == full
+    for show in (
+        api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[large, job_id], view=DETAIL)),
+        api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, view=DETAIL)),
+    ):
+        first, second = (await show).jobs
+        assert second == full
+        assert first == (await api.jobs.GetJob(GetJobRequest(job_id=large, view=DETAIL))).job
+        assert len(first.input["a"]) == 20_000
+        assert not first.chunks
+        assert not first.next_chunks_page_token
+    full.ClearField("input")
     assert basic == full
 
 
@@ -116,6 +129,7 @@ async def test_the_status_view_has_what_a_screen_shows_of_many_and_no_more(api: 
         revision=whole.revision,
         update_time=whole.update_time,
         progress={"percent": whole.progress.percent, "stage": "decode", "stage_percent": 50},
+        chunks_summary={"total": 2, "pending": 1, "processing": 1},
     )
     if whole.progress.HasField("eta"):
         expected.progress.eta.CopyFrom(whole.progress.eta)
@@ -128,3 +142,18 @@ async def test_the_status_view_has_what_a_screen_shows_of_many_and_no_more(api: 
     assert (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=STATUS))).job.revision == whole.revision + 1
     with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
         await api.jobs.GetJob(GetJobRequest(job_id="no-such", view=STATUS))
+
+
+async def test_the_status_view_says_how_a_job_ended(api: Api, kind: str):
+    done = (await api.create(kind)).job_id
+    await api.complete(*await api.claim(kind), result_uri="https://example.com/film.mp4")
+    broken = (await api.create(kind)).job_id
+    await api.fail(*await api.claim(kind), code="CUDA_OUT_OF_MEMORY", not_retryable=True)
+    shown = (await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[done, broken], view=STATUS))).jobs
+    assert [(job.state, job.result_uri, job.chunks_summary.total) for job in shown] == [
+        (COMPLETED, "https://example.com/film.mp4", 1),
+        (FAILED, "", 1),
+    ]
+    assert shown[1].error == WorkError(code="CUDA_OUT_OF_MEMORY")
+    assert not shown[0].HasField("error")
+    assert max(job.ByteSize() for job in shown) < 300

@@ -1,15 +1,19 @@
 """ListJobs filters: every field that is given must match, and nothing else does."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_service_pb2 import ListJobsRequest, UpdateJobRequest
+from jobledger.v1.export_pb2 import ExportJobsRequest
+from jobledger.v1.filter_pb2 import JobFilter, LabelCondition, LabelOperator
+from jobledger.v1.job_service_pb2 import ListJobsRequest, RetryJobRequest, UpdateJobRequest, WatchMessageType
 
 from tests.support.api import Api, fresh_kind
 from tests.support.errors import invalid
 from tests.support.states import CANCELLED, CANCELLING, COMPLETED, FAILED, QUEUED, RUNNING
+
+EQ, IN, EXISTS = (LabelOperator.Value(f"LABEL_OPERATOR_{name}") for name in ("EQ", "IN", "EXISTS"))
 
 
 async def matching(api: Api, **fields: object) -> set[str]:
@@ -18,6 +22,19 @@ async def matching(api: Api, **fields: object) -> set[str]:
     assert answer.total_size == len(answer.jobs)
     assert not answer.total_is_lower_bound
     return {job.job_id for job in answer.jobs}
+
+
+async def matching_everywhere(api: Api, **fields: object) -> set[str]:
+    """Return the ids of the jobs that match in a list, having checked that a watch and an export find the same."""
+    found = await matching(api, **fields)
+    wanted, watched = JobFilter(**fields), set()
+    async with api.watch_jobs(filter=wanted) as stream:
+        while (message := await stream.message()).type != WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK:
+            watched.add(message.job.job_id)
+    request = ExportJobsRequest(filter=wanted, format="EXPORT_FORMAT_CSV", columns=["job_id"])
+    lines = b"".join([piece.data async for piece in api.jobs.ExportJobs(request)]).decode().split()
+    assert set(lines[1:]) == watched == found
+    return found
 
 
 def after(moment: Timestamp) -> Timestamp:
@@ -59,6 +76,76 @@ async def test_by_labels(api: Api, kind: str):
     assert await matching(api, kinds=[kind], labels={"team": "a"}) == {both, one}
     assert await matching(api, kinds=[kind], labels={"team": "a", "env": "prod"}) == {both}
     assert await matching(api, kinds=[kind], labels={"team": "prod"}) == set()
+
+
+async def test_by_conditions_on_labels(api: Api, kind: str):
+    a, b, empty = [(await api.create(kind, labels={"team": team, "teams": "z"})).job_id for team in ("a", "b", "")]
+    other = (await api.create(kind, labels={"teams": "a"})).job_id
+
+    async def found(*conditions: tuple[LabelOperator.ValueType, str, list[str]], **fields: object) -> set[str]:
+        some = [LabelCondition(operator=operator, name=name, values=values) for operator, name, values in conditions]
+        return await matching_everywhere(api, kinds=[kind], label_conditions=some, **fields)
+
+    assert await found((EQ, "team", ["a"])) == {a}
+    assert await found((EQ, "team", [""])) == {empty}
+    assert await found((IN, "team", ["a", "b", "c"])) == {a, b}
+    assert await found((EXISTS, "team", [])) == {a, b, empty}
+    assert await found((EXISTS, "team", []), (IN, "teams", ["z"]), labels={"team": "b"}) == {b}
+    assert await found((EXISTS, "teams", [])) == {a, b, empty, other}
+    assert await found((EXISTS, "tea", [])) == set()
+
+
+async def test_by_unique_key_and_by_error_code(api: Api, kind: str):
+    keyed = (await api.create(kind, unique_key="crawl:42")).job_id
+    await api.create(kind, unique_key="crawl:4")
+    await api.create(kind, display_name="crawl:42")
+    assert await matching_everywhere(api, kinds=[kind], unique_key="crawl:42") == {keyed}
+    await api.fail(*await api.claim(kind), code="CUDA_OUT_OF_MEMORY", not_retryable=True)
+    await api.fail(*await api.claim(kind), code="CUDA", not_retryable=True)
+    assert await matching_everywhere(api, kinds=[kind], error_code="CUDA_OUT_OF_MEMORY") == {keyed}
+    assert await matching_everywhere(api, kinds=[kind], search="cuda mem") == {keyed}
+    assert await matching_everywhere(api, kinds=[kind], search=keyed.upper()) == {keyed}
+    await api.jobs.RetryJob(RetryJobRequest(job_id=keyed))
+    assert await matching_everywhere(api, kinds=[kind], error_code="CUDA_OUT_OF_MEMORY") == set()
+    assert await matching_everywhere(api, kinds=[kind], unique_key="crawl:42") == {keyed}
+
+
+async def test_by_the_times_of_start_and_schedule(api: Api, kind: str):
+    started = await api.job_in(RUNNING, kind)
+    due = Timestamp(seconds=started.start_time.seconds + 3_600)
+    planned = (await api.create(kind, schedule_time=due)).job_id
+    assert await matching_everywhere(api, kinds=[kind], start_time={"start_time": started.start_time}) == {
+        started.job_id
+    }
+    assert await matching_everywhere(api, kinds=[kind], start_time={"end_time": started.start_time}) == set()
+    assert await matching_everywhere(api, kinds=[kind], schedule_time={"start_time": due, "end_time": after(due)}) == {
+        planned
+    }
+    assert await matching_everywhere(api, kinds=[kind], schedule_time={"end_time": due}) == set()
+
+
+async def test_a_watch_sees_a_job_leave_when_its_error_code_goes(api: Api, kind: str):
+    job_id = (await api.job_in(FAILED, kind)).job_id
+    async with api.watch_jobs(filter=JobFilter(kinds=[kind], error_code="BOOM")) as stream:
+        assert (await stream.message()).job.job_id == job_id
+        assert (await stream.message()).type == WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
+        await api.jobs.RetryJob(RetryJobRequest(job_id=job_id))
+        assert (await stream.message()).type == WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
+
+
+@pytest.mark.parametrize(
+    ("field", "condition"),
+    [
+        ("operator", {"name": "a", "values": ["b"]}),
+        ("name", {"name": "?", "operator": "LABEL_OPERATOR_EXISTS"}),
+        ("values", {"name": "a", "operator": "LABEL_OPERATOR_EQ", "values": ["b", "c"]}),
+        ("values", {"name": "a", "operator": "LABEL_OPERATOR_IN"}),
+        ("values", {"name": "a", "operator": "LABEL_OPERATOR_EXISTS", "values": ["b"]}),
+    ],
+)
+async def test_a_condition_on_a_label_that_says_nothing_is_refused(api: Api, field: str, condition: dict[str, Any]):
+    with invalid(f"filter.label_conditions[0].{field}"):
+        await matching(api, label_conditions=[condition])
 
 
 async def test_a_changed_label_is_found_under_its_new_value_only(api: Api, kind: str):

@@ -74,6 +74,16 @@ async def test_kinds_label_values_and_errors_are_searched(api: Api):
     assert await found(api, kinds, "overflow") == set()
 
 
+async def test_a_job_id_is_searched_and_of_a_uuid_its_beginning(api: Api, kind: str):
+    made, named = (await api.create(kind)).job_id, f"nightly-{fresh_kind()}"
+    await api.create(kind, job_id=named)
+    for search in (made, made.upper(), made[:8], made.replace("-", "")[:20]):
+        assert await found(api, [kind], search) == {made}
+    assert await found(api, [kind], "night") == await found(api, [kind], named) == {named}
+    for group in made.split("-")[1:]:
+        assert await found(api, [kind], group) == set()
+
+
 async def test_a_changed_name_is_found_under_its_new_words_only(api: Api, kind: str):
     job_id = (await api.create(kind, display_name="before")).job_id
     mask = {"paths": ["display_name"]}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.model.filter import FilterFields, JobFilter, TimeRange, changed_fields
+from jobledger_service.core.model.filter import FilterFields, JobFilter, LabelCondition, TimeRange, changed_fields
 from jobledger_service.core.model.search import (
     MAX_WORD_LENGTH,
     MAX_WORDS,
@@ -22,13 +22,18 @@ labels = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=
 filter_fields = st.builds(
     FilterFields,
     owner=st.sampled_from(("me", "you")),
+    job_id=st.just("j"),
     kind=st.sampled_from(("k", "l", "jobledger.bulk")),
     state=st.sampled_from(JobState),
     priority=st.integers(0, 10),
     display_name=st.sampled_from(("", "My Film", "ÉTÉ 2026", "映画")),
+    unique_key=st.sampled_from(("", "once")),
     error=st.sampled_from(("", "disk full")),
+    error_code=st.sampled_from(("", "DISK_FULL")),
     labels=labels,
     create_time=times,
+    schedule_time=st.none() | times,
+    start_time=st.none() | times,
     update_time=times,
     end_time=st.none() | times,
 )
@@ -40,7 +45,14 @@ conditions: dict[str, st.SearchStrategy] = {
     "create_time": spans,
     "update_time": spans,
     "end_time": spans,
+    "start_time": spans,
+    "schedule_time": spans,
     "labels": labels,
+    "label_conditions": st.builds(LabelCondition, st.sampled_from("ab"), st.sampled_from(((), ("x",), ("x", "y")))).map(
+        lambda one: (one,)
+    ),
+    "unique_key": st.just("once"),
+    "error_code": st.just("DISK_FULL"),
     "search": st.sampled_from((("my",), ("my", "fi"), ("ete",), ("映",), ("disk", "k"), ("x",))),
 }
 filters = st.fixed_dictionaries({"owner": st.just("me")}, optional=conditions).map(lambda given: JobFilter(**given))
@@ -89,7 +101,7 @@ def test_a_span_has_its_beginning_and_not_its_end(span: TimeRange, time: int | N
 
 @given(filter_fields, filter_fields)
 def test_what_differs_leads_back_to_what_was_before(before: FilterFields, after: FilterFields):
-    same = {name: getattr(after, name) for name in ("owner", "job_id", "kind", "create_time")}
+    same = {name: getattr(after, name) for name in ("owner", "job_id", "kind", "unique_key", "create_time")}
     before = replace(before, **same)
     differs = changed_fields(before, after)
     assert FilterFields(**{**asdict(after), **differs}) == before

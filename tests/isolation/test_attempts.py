@@ -185,7 +185,7 @@ def test_an_attempt_that_cannot_be_read_is_set_aside(ledger: LargeLedger):
     key = job_key(ALICE, "job")
     for shown in (
         ledger.reads.read_job(key, View.FULL, with_outputs=False),
-        ledger.reads.read_small_jobs([key], full=True),
+        ledger.reads.read_small_jobs([key], View.FULL),
     ):
         last = [(one.chunk_index, one.number) for one in shown.jobs[key].attempts]
         assert last == [(0, 3), (1, 3), (0, 2), (1, 2), (1, 1)]
@@ -199,7 +199,7 @@ def test_small_jobs_with_attempts_are_read_together_up_to_a_number(ledger: Large
         if number:
             ledger.claim(f"job-{number}", [0])
         keys.append(job_key(ALICE, f"job-{number}"))
-    read = ledger.reads.read_small_jobs(keys, full=True)
+    read = ledger.reads.read_small_jobs(keys, View.FULL)
     assert list(read.jobs) == keys[:51], "the others are read by themselves, and only the first had one attempt"
     assert {len(one.attempts) for key, one in read.jobs.items() if key != keys[0]} == {2}
     assert len(ledger.reads.read_job(keys[-1], View.FULL, with_outputs=False).jobs[keys[-1]].attempts) == 2

@@ -90,7 +90,7 @@ async def test_a_poisoned_read_fails_alone_among_those_that_it_shares_a_statemen
         requested = [*keys[:7], UNFIT_KEYS[0], *keys[7:13], UNFIT_KEYS[1], *keys[13:]]
 
         async def found(key: str) -> str | None:
-            read = await queries.show_job(key, lambda read, _: read, full=True)
+            read = await queries.show_job(key, lambda read, _: read, View.FULL)
             return read.key if read else None
 
         answers = await asyncio.gather(*map(found, requested), return_exceptions=True)

@@ -68,11 +68,11 @@ def test_a_read_of_single_jobs_has_few_chunks_and_leaves_large_jobs_out(ledger: 
         ledger.create(f"small-{n}", [1] * MAX_JOB_CHUNKS)
     ledger.create("bystander", [1] * 5, BOB)
     keys = [job_key(ALICE, "large"), job_key(BOB, "bystander"), *(job_key(ALICE, f"small-{n}") for n in range(7))]
-    read = ledger.reads.read_small_jobs(keys, full=True)
+    read = ledger.reads.read_small_jobs(keys, View.FULL)
     assert sum(len(one.chunks) for one in read.jobs.values()) <= MAX_CHUNKS
     assert list(read.jobs) == [job_key(BOB, "bystander"), *(job_key(ALICE, f"small-{n}") for n in range(4))]
     assert read.unread == [job_key(ALICE, f"small-{n}") for n in range(4, 7)]
-    assert set(ledger.reads.read_small_jobs(keys, full=False).jobs) == set(keys)
+    assert set(ledger.reads.read_small_jobs(keys, View.BASIC).jobs) == set(keys)
     shown = [len(one.chunks) for one in read.jobs.values()]
     assert shown == [one.chunk_count for one in read.jobs.values()]
 
@@ -81,7 +81,7 @@ async def test_small_jobs_that_a_read_has_no_room_for_are_in_the_next(ledger: La
     names = [f"small-{n}" for n in range(12)]
     for name in names:
         ledger.create(name, [1] * MAX_JOB_CHUNKS)
-    got = await asyncio.gather(*(queries.job(ALICE, name, lambda read: read, full=True) for name in names))
+    got = await asyncio.gather(*(queries.job(ALICE, name, lambda read: read, View.FULL) for name in names))
     assert [(one.job_id, len(one.chunks)) for one in got] == [(name, MAX_JOB_CHUNKS) for name in names]
 
 
@@ -93,10 +93,10 @@ async def test_a_large_job_is_shown_on_a_thread_of_its_owners_turn(ledger: Large
     ledger.create("large", [1] * (MAX_JOB_CHUNKS + 1))
     ledger.create("small", [1] * MAX_JOB_CHUNKS)
     here = threading.current_thread().name
-    assert await queries.show_job(job_key(ALICE, "small"), thread_name, full=True) == here
-    assert await queries.show_job(job_key(ALICE, "large"), thread_name, full=False) == here
-    assert (await queries.show_job(job_key(ALICE, "large"), thread_name, full=True)).startswith("owners")
-    assert (await queries.show_job(job_key(ALICE, "nothing"), thread_name, full=True)).startswith("owners")
+    assert await queries.show_job(job_key(ALICE, "small"), thread_name, View.FULL) == here
+    assert await queries.show_job(job_key(ALICE, "large"), thread_name, View.BASIC) == here
+    assert (await queries.show_job(job_key(ALICE, "large"), thread_name, View.FULL)).startswith("owners")
+    assert (await queries.show_job(job_key(ALICE, "nothing"), thread_name, View.FULL)).startswith("owners")
 
 
 async def test_large_reads_that_do_not_end_delay_no_other_owner(ledger: LargeLedger, queries: Queries):
@@ -112,13 +112,13 @@ async def test_large_reads_that_do_not_end_delay_no_other_owner(ledger: LargeLed
     def counted(read: JobRead | None, _: int) -> int:
         return len(read.chunks) if read else 0
 
-    large = [asyncio.create_task(queries.show_job(job_key(ALICE, "large"), held, full=True)) for _ in range(10)]
+    large = [asyncio.create_task(queries.show_job(job_key(ALICE, "large"), held, View.FULL)) for _ in range(10)]
     try:
         async with asyncio.timeout(BOUND):
             for name, chunks in (("small", 5), ("large", MAX_JOB_CHUNKS + 1)):
-                assert await queries.show_job(job_key(BOB, name), counted, full=True) == chunks
+                assert await queries.show_job(job_key(BOB, name), counted, View.FULL) == chunks
             # Small jobs of the one whose large ones do not end wait for nobody either.
-            assert await queries.show_job(job_key(ALICE, "small"), counted, full=True) == 5
+            assert await queries.show_job(job_key(ALICE, "small"), counted, View.FULL) == 5
         assert not any(one.done() for one in large)
     finally:
         end.set()

@@ -117,7 +117,7 @@ async def test_recount_makes_what_was_spoilt_what_it_would_be(start_server: Star
             assert derived(database) == meant
             assert recount(database) == Recounted()
         with database.read() as connection:
-            found = database.dialect.query_value(["coco"], [])
+            found = database.dialect.query_value([["coco"]])
             keys = set(connection.execute(database.dialect.searched(), {"query": found}).scalars())
         assert keys == {key for key, words in meant[0] if "coco" in words.split()}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jobledger_service.core.model.filter import FilterFields, JobFilter, TimeRange
+from jobledger_service.core.model.filter import FilterFields, JobFilter, LabelCondition, TimeRange
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
@@ -102,6 +102,11 @@ filters = st.fixed_dictionaries(
         "min_priority": st.integers(0, 10),
         "max_priority": st.integers(0, 10),
         "labels": st.dictionaries(st.just("team"), st.sampled_from(["media", "legal"]), max_size=1),
+        "label_conditions": st.sampled_from(
+            [("team", ("legal", "media")), ("team", ("none",)), ("team", ()), ("x", ())]
+        ).map(lambda given: (LabelCondition(*given),)),
+        "error_code": st.sampled_from(["DISK_FULL", "TIMEOUT"]),
+        "start_time": spans,
         "search": st.lists(st.sampled_from(["part", "invoices", "crawl", "0", "1", "uber", "30"]), max_size=2).map(
             tuple
         ),
@@ -133,7 +138,9 @@ def test_pages_are_what_a_model_reports(
     population: tuple[Database, Jobs], fields: dict[str, Any], order: Order, ascending: bool, limit: int, budget: Budget
 ):
     database, known = population
-    times = {name: span(fields[name]) for name in ("create_time", "update_time", "end_time") if name in fields}
+    times = {
+        name: span(fields[name]) for name in ("create_time", "start_time", "update_time", "end_time") if name in fields
+    }
     wanted = JobFilter("default", **(fields | times))
     expected = sorted(
         place(order, key, filter_fields) for key, filter_fields in known.items() if wanted.matches(filter_fields)

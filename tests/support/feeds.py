@@ -70,6 +70,7 @@ class FeedLedger:
                 "position": row.position,
                 "job_key": row.job_key,
                 "commit_time": 0,
+                "changes": 1,
                 "message": row.message,
                 "before": None,
                 "artifacts_bytes": 0,

@@ -90,6 +90,7 @@ class AsyncJobClient:
     list_chunks = _job_call(AsyncJobCalls.list_chunks)
     list_attempts = _job_call(AsyncJobCalls.list_attempts)
     list_job_events = _job_call(AsyncJobCalls.list_job_events)
+    list_events = _job_call(AsyncJobCalls.list_events)
     watch = _job_call(AsyncJobCalls.watch)
     watch_jobs = _job_call(AsyncJobCalls.watch_jobs)
     wait = _job_call(AsyncJobCalls.wait)

@@ -151,7 +151,7 @@ class JobCalls:
         view: JobView = JobView.FULL,
         timeout: timedelta | None = None,
     ) -> Job:
-        """Return the job with its input and first 1,000 chunks; view BASIC has neither, STATUS has even less.
+        """Return the job with its input and first 1,000 chunks; DETAIL has the input, BASIC neither, STATUS even less.
 
         Of large chunks there may be fewer: `list_chunks` continues from the job's `next_chunks_page_token`.
 
@@ -170,7 +170,7 @@ class JobCalls:
         """Return 1 to 500 jobs, and the ids that were not found. Raises InvalidFieldError.
 
         The jobs are of one moment, unless they exceed 3 MiB together, which takes several calls. View STATUS suits
-        repeated reads of hundreds: it has state, percent, stage, eta and little else.
+        repeated reads of hundreds: it has state, percent, stage, eta, result_uri, the error's code and little else.
         """
         request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.number(view))
         response = self._caller.call(self._stub.BatchGetJobs, request, timeout=timeout)
@@ -248,16 +248,51 @@ class JobCalls:
         job_id: str,
         *,
         uid: str = "",
+        newest_first: bool = False,
         page_size: int = 0,
         page_token: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListJobEventsResponse, JobEvent]:
-        """List a job's history, oldest first, also of a deleted job. `page_size` is 1 to 500, 100 when 0.
+        """List a job's history, also of a deleted job. `page_size` is 1 to 500, 100 when 0.
 
         `uid` names one of several jobs that had this job_id; empty: the present one, or else the last.
         """
-        request = rpc.ListJobEventsRequest(job_id=job_id, uid=uid, page_size=page_size, page_token=page_token)
+        request = rpc.ListJobEventsRequest(
+            job_id=job_id, uid=uid, page_size=page_size, page_token=page_token, newest_first=newest_first
+        )
         return Pages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
+
+    def list_events(
+        self,
+        *,
+        actors: Iterable[str] = (),
+        change_types: Iterable[ChangeType] = (),
+        commit_time: values.TimeRangeLike | None = None,
+        kinds: Iterable[str] = (),
+        owner: str = "",
+        all_owners: bool = False,
+        oldest_first: bool = False,
+        page_size: int = 0,
+        page_token: str = "",
+        timeout: timedelta | None = None,
+    ) -> Pages[rpc.ListEventsResponse, JobEvent]:
+        """List the history of all jobs, newest first: who did what to which job.
+
+        An actor is a worker, NAME/KEY_ID of a key, or NAME/ for all keys of that name. With `change_types` one change
+        by an actor must be of these. `owner` and `all_owners` need an admin's key. `page_size` is 1 to 500, 100 when 0.
+        """
+        wanted = rpc.EventFilter(
+            actors=requests.names("actors", actors),
+            change_types=values.numbers(change_types),
+            commit_time=values.time_range(commit_time),
+            kinds=requests.names("kinds", kinds),
+            owner=owner,
+            all_owners=all_owners,
+        )
+        request = rpc.ListEventsRequest(
+            filter=wanted, page_size=page_size, page_token=page_token, oldest_first=oldest_first
+        )
+        return Pages(self._caller, self._stub.ListEvents, request, lambda page: page.events, timeout)
 
     def watch(
         self,

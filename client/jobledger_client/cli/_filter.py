@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
 _PANEL = "Filter"
 OWNER = "Whose jobs, with an admin's key. [default: the key's own]"
-_SPANS: Final[tuple[tuple[Literal["create_time", "update_time", "end_time"], str], ...]] = (
+_Time = Literal["create_time", "schedule_time", "start_time", "update_time", "end_time"]
+_SPANS: Final[tuple[tuple[_Time, str], ...]] = (
     ("create_time", "created"),
+    ("schedule_time", "scheduled"),
+    ("start_time", "started"),
     ("update_time", "updated"),
     ("end_time", "ended"),
 )
-_Field = Literal["states", "kinds", "owner", "include_service_jobs", "task_id"]
-_LISTS, _WHOLE = ("state", "kind", "where_label"), ("min_priority", "max_priority")
+_Field = Literal[
+    "states", "kinds", "owner", "include_service_jobs", "task_id", "unique_key", "error_code", "has_labels"
+]
+_LISTS, _WHOLE = ("state", "kind", "where_label", "label_in", "has_label"), ("min_priority", "max_priority")
 _SINCE = "At or after this time, or at most this long ago (2h)."
 _BEFORE = "Before this time, or longer ago."
 
@@ -48,12 +53,20 @@ def _declared(label: str) -> dict[str, Any]:
         "state": Annotated[list[JobState] | None, choice(JOB_STATES, "May be repeated.", panel=_PANEL)],
         "kind": _option(list[str], "KIND", "May be repeated.", autocompletion=completion.kinds),
         "where_label": _option(list[str], "NAME=VALUE", "May be repeated; all must match.", label),
-        "search": _option(str, "WORDS", "Words that begin words of its name, kind, labels or error."),
+        "label_in": _option(list[str], "NAME=VALUE,VALUE", "A label with one of these values; may be repeated."),
+        "has_label": _option(list[str], "NAME", "A label with any value; may be repeated."),
+        "search": _option(str, "WORDS", "Words that begin words of its name, kind, id, labels or error."),
+        "unique_key": _option(str, "KEY", "The key that it was created with."),
+        "error_code": _option(str, "CODE", "The code of the error with which it failed."),
         "task": _option(str, "ID", "The id that an engine, such as Celery, gave an attempt; not for export."),
         "min_priority": _option(int, "N", "0 to 10."),
         "max_priority": _option(int, "N", "0 to 10."),
         "created_since": _option(str, span, _SINCE),
         "created_before": _option(str, span, _BEFORE),
+        "scheduled_since": _option(str, span, _SINCE),
+        "scheduled_before": _option(str, span, _BEFORE),
+        "started_since": _option(str, span, _SINCE),
+        "started_before": _option(str, span, _BEFORE),
         "updated_since": _option(str, span, _SINCE),
         "updated_before": _option(str, span, _BEFORE),
         "ended_since": _option(str, span, _SINCE),
@@ -118,12 +131,18 @@ def _fields(label: str, options: dict[str, Any]) -> "JobFilterFields":
         ("owner", "owner"),
         ("service_jobs", "include_service_jobs"),
         ("task", "task_id"),
+        ("unique_key", "unique_key"),
+        ("error_code", "error_code"),
+        ("has_label", "has_labels"),
     )
     for option, field in names:
         if options.get(option):
             fields[field] = options[option]
     if options["where_label"]:
         fields["labels"] = _parse.pairs(label, options["where_label"])
+    if options["label_in"]:
+        among = _parse.pairs("--label-in", options["label_in"])
+        fields["labels_in"] = {name: listed.split(",") for name, listed in among.items()}
     if options["search"] is not None:
         fields["search"] = _parse.non_empty("--search", options["search"])
     if options["min_priority"] is not None:

@@ -7,6 +7,7 @@ from jobledger.v1.admin_service_pb2 import GetUsageResponse
 from jobledger.v1.job_service_pb2 import (
     ListAttemptsResponse,
     ListChunksResponse,
+    ListEventsResponse,
     ListJobEventsResponse,
     ListJobsResponse,
 )
@@ -20,6 +21,7 @@ AnyPage = TypeVar(
     ListJobsResponse,
     ListChunksResponse,
     ListAttemptsResponse,
+    ListEventsResponse,
     ListJobEventsResponse,
     ListWebhooksResponse,
     ListWebhookDeliveriesResponse,

@@ -6,16 +6,18 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from jobledger_client._enums import ChunkState, JobOrder, JobView
+from jobledger_client._enums import ChangeType, ChunkState, JobOrder, JobView
 from jobledger_client.cli import _completion as completion
-from jobledger_client.cli import _json, _tables
+from jobledger_client.cli import _json, _parse, _tables
 from jobledger_client.cli._choices import JobId, choice, names
 from jobledger_client.cli._exit_codes import NOT_FOUND
-from jobledger_client.cli._filter import add_filter_options
+from jobledger_client.cli._filter import OWNER, add_filter_options
 from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
 from jobledger_client.cli._session import Session, command
 
 if TYPE_CHECKING:
+    from jobledger.v1.job_service_pb2 import ListEventsResponse, ListJobEventsResponse
+
     from jobledger_client._requests import JobFilterFields
 
 JobIdList = Annotated[list[str], typer.Argument(metavar="JOB_ID...", autocompletion=completion.job_ids)]
@@ -41,7 +43,13 @@ def register(app: typer.Typer) -> None:
     )(add_filter_options(list_jobs, reads=True))
     command(app, "chunks", "jobledger chunks JOB_ID --state FAILED")(list_chunks)
     command(app, "attempts", "jobledger attempts JOB_ID", "jobledger attempts JOB_ID --chunk 3")(list_attempts)
-    command(app, "events", "jobledger events JOB_ID --all")(list_events)
+    command(
+        app,
+        "events",
+        "jobledger events JOB_ID --all",
+        "jobledger events --actor nightly/ --change CANCEL_REQUESTED --since 12h",
+        "jobledger events --all-owners --change DELETED --since 1d --all",
+    )(list_events)
 
 
 def get(
@@ -154,7 +162,9 @@ def list_attempts(
 
 def list_events(
     session: Session,
-    job_id: JobId,
+    job_id: Annotated[
+        str, typer.Argument(metavar="[JOB_ID]", help="[default: all jobs]", autocompletion=completion.job_ids)
+    ] = "",
     *,
     uid: Annotated[
         str,
@@ -162,16 +172,58 @@ def list_events(
             metavar="UID", help="Of several jobs that had this id: which one. [default: the present one, or the last]"
         ),
     ] = "",
+    actor: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Who did it: a worker, NAME/KEY_ID, or NAME/ for all keys of that name."),
+    ] = None,
+    change: Annotated[list[ChangeType] | None, choice(names(ChangeType), "What was done. May be repeated.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME|DURATION", help="At or after this time.")] = None,
+    before: Annotated[str | None, typer.Option(metavar="TIME|DURATION", help="Before this time.")] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Of jobs of this kind. May be repeated.", autocompletion=completion.kinds),
+    ] = None,
+    owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
+    all_owners: Annotated[bool, typer.Option("--all-owners", help="With an admin's key.")] = False,
+    newest_first: Annotated[
+        bool | None, typer.Option("--newest-first/--oldest-first", help="[default: oldest first for one job]")
+    ] = None,
     page_size: PageSize = 100,
     page_token: PageToken = "",
     all_pages: AllPages = False,
 ) -> None:
-    """Show a job's history, oldest first: each change with its actor and time."""
+    """Show the history of one job, or, newest first, of all: each change with its actor and time."""
+    times = _parse.past_time("--since", since), _parse.past_time("--before", before)
+    if job_id and any((actor, change, kind, owner, all_owners, *times)):
+        raise typer.BadParameter("a JOB_ID takes no filter: its events are those of one job")
+    if uid and not job_id:
+        raise typer.BadParameter("--uid needs a JOB_ID")
     with session.client() as client:
-        pages = client.list_job_events(job_id, uid=uid, page_size=page_size, page_token=page_token)
-        page = read_pages(pages, all_pages=all_pages)
+        if job_id:
+            of_job = client.list_job_events(
+                job_id, uid=uid, newest_first=bool(newest_first), page_size=page_size, page_token=page_token
+            )
+            _print_events(session, read_pages(of_job, all_pages=all_pages))
+            return
+        of_all = client.list_events(
+            actors=actor or (),
+            change_types=change or (),
+            commit_time=times if any(times) else None,
+            kinds=kind or (),
+            owner=owner,
+            all_owners=all_owners,
+            oldest_first=newest_first is False,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        _print_events(session, read_pages(of_all, all_pages=all_pages), of_many=True)
+
+
+def _print_events(
+    session: Session, page: "ListJobEventsResponse | ListEventsResponse", *, of_many: bool = False
+) -> None:
     if session.as_json:
         _json.print_message(page)
     else:
-        session.console.print(_tables.events(page.events))
+        session.console.print(_tables.events(page.events, of_many=of_many))
         print_next_page(session, page.next_page_token)

@@ -163,14 +163,15 @@ def _artifacts(chunk: Chunk) -> Text:
     return Text("\n").join(formatting.literal(line) for line in lines)
 
 
-def events(found: Iterable[JobEvent]) -> Table:
-    """Return a history, one change a row."""
+def events(found: Iterable[JobEvent], *, of_many: bool = False) -> Table:
+    """Return a history, one change a row, perhaps of many jobs."""
     columns = ("TIME", "REVISION", "CHANGE", "CHUNK", "ATTEMPT", "ACTOR", "STATE", "REASON")
-    table = _table(*columns, folding=("ACTOR", "REASON"))
+    table = _table(*(("JOB",) if of_many else ()), *columns, folding=("ACTOR", "REASON"))
     for event in found:
         for change in event.changes:
             _row(
                 table,
+                *((event.job_id,) if of_many else ()),
                 formatting.local_time(event.commit_time),
                 str(event.revision),
                 ChangeType(change.type).name,
@@ -278,6 +279,8 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "chunks", formatting.counts(one)
     yield "priority", str(one.priority)
     yield "labels", ", ".join(f"{name}={value}" for name, value in sorted(one.labels.items()))
+    yield "unique key", one.unique_key
+    yield "limited by", ", ".join(one.limited_labels)
     yield "input", _json.dumps(plain(one.input)) if one.HasField("input") else ""
     yield from (("artifact", _artifact(name, artifact)) for name, artifact in sorted(one.artifacts.items()))
     yield "result", one.result_uri

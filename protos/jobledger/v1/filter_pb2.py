@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from jobledger.v1 import job_pb2 as jobledger_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobledger/v1/filter.proto\x12\x0cjobledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16jobledger/v1/job.proto\"i\n\tTimeRange\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf8\x03\n\tJobFilter\x12&\n\x06states\x18\x01 \x03(\x0e\x32\x16.jobledger.v1.JobState\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x19\n\x0cmin_priority\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0cmax_priority\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12,\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12,\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12)\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12\x33\n\x06labels\x18\x08 \x03(\x0b\x32#.jobledger.v1.JobFilter.LabelsEntry\x12\x0e\n\x06search\x18\t \x01(\t\x12\r\n\x05owner\x18\n \x01(\t\x12\x1c\n\x14include_service_jobs\x18\x0b \x01(\x08\x12\x0f\n\x07task_id\x18\x0c \x01(\t\x12\x0f\n\x07job_ids\x18\r \x03(\t\x12\x12\n\nall_owners\x18\x0e \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0f\n\r_min_priorityB\x0f\n\r_max_priorityb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobledger/v1/filter.proto\x12\x0cjobledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16jobledger/v1/job.proto\"i\n\tTimeRange\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"]\n\x0eLabelCondition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x08operator\x18\x02 \x01(\x0e\x32\x1b.jobledger.v1.LabelOperator\x12\x0e\n\x06values\x18\x03 \x03(\t\"\xb5\x05\n\tJobFilter\x12&\n\x06states\x18\x01 \x03(\x0e\x32\x16.jobledger.v1.JobState\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x19\n\x0cmin_priority\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0cmax_priority\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12,\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12,\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12)\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12\x33\n\x06labels\x18\x08 \x03(\x0b\x32#.jobledger.v1.JobFilter.LabelsEntry\x12\x0e\n\x06search\x18\t \x01(\t\x12\r\n\x05owner\x18\n \x01(\t\x12\x1c\n\x14include_service_jobs\x18\x0b \x01(\x08\x12\x0f\n\x07task_id\x18\x0c \x01(\t\x12\x0f\n\x07job_ids\x18\r \x03(\t\x12\x12\n\nall_owners\x18\x0e \x01(\x08\x12\x12\n\nunique_key\x18\x0f \x01(\t\x12\x12\n\nerror_code\x18\x10 \x01(\t\x12+\n\nstart_time\x18\x11 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12.\n\rschedule_time\x18\x12 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12\x36\n\x10label_conditions\x18\x13 \x03(\x0b\x32\x1c.jobledger.v1.LabelCondition\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0f\n\r_min_priorityB\x0f\n\r_max_priority*x\n\rLabelOperator\x12\x1e\n\x1aLABEL_OPERATOR_UNSPECIFIED\x10\x00\x12\x15\n\x11LABEL_OPERATOR_EQ\x10\x01\x12\x15\n\x11LABEL_OPERATOR_IN\x10\x02\x12\x19\n\x15LABEL_OPERATOR_EXISTS\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOBFILTER_LABELSENTRY']._loaded_options = None
   _globals['_JOBFILTER_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_LABELOPERATOR']._serialized_start=998
+  _globals['_LABELOPERATOR']._serialized_end=1118
   _globals['_TIMERANGE']._serialized_start=100
   _globals['_TIMERANGE']._serialized_end=205
-  _globals['_JOBFILTER']._serialized_start=208
-  _globals['_JOBFILTER']._serialized_end=712
-  _globals['_JOBFILTER_LABELSENTRY']._serialized_start=633
-  _globals['_JOBFILTER_LABELSENTRY']._serialized_end=678
+  _globals['_LABELCONDITION']._serialized_start=207
+  _globals['_LABELCONDITION']._serialized_end=300
+  _globals['_JOBFILTER']._serialized_start=303
+  _globals['_JOBFILTER']._serialized_end=996
+  _globals['_JOBFILTER_LABELSENTRY']._serialized_start=917
+  _globals['_JOBFILTER_LABELSENTRY']._serialized_end=962
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from jobledger.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _LabelOperator:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LabelOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LabelOperator.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LABEL_OPERATOR_UNSPECIFIED: _LabelOperator.ValueType  # 0
+    """LABEL_OPERATOR_UNSPECIFIED is refused."""
+    LABEL_OPERATOR_EQ: _LabelOperator.ValueType  # 1
+    """LABEL_OPERATOR_EQ is a label with the one value that is given, as in JobFilter.labels."""
+    LABEL_OPERATOR_IN: _LabelOperator.ValueType  # 2
+    """LABEL_OPERATOR_IN is a label with one of the values."""
+    LABEL_OPERATOR_EXISTS: _LabelOperator.ValueType  # 3
+    """LABEL_OPERATOR_EXISTS is a label with any value. No values are given."""
+
+class LabelOperator(_LabelOperator, metaclass=_LabelOperatorEnumTypeWrapper):
+    """LabelOperator is how a condition compares a label."""
+
+LABEL_OPERATOR_UNSPECIFIED: LabelOperator.ValueType  # 0
+"""LABEL_OPERATOR_UNSPECIFIED is refused."""
+LABEL_OPERATOR_EQ: LabelOperator.ValueType  # 1
+"""LABEL_OPERATOR_EQ is a label with the one value that is given, as in JobFilter.labels."""
+LABEL_OPERATOR_IN: LabelOperator.ValueType  # 2
+"""LABEL_OPERATOR_IN is a label with one of the values."""
+LABEL_OPERATOR_EXISTS: LabelOperator.ValueType  # 3
+"""LABEL_OPERATOR_EXISTS is a label with any value. No values are given."""
+Global___LabelOperator: _TypeAlias = LabelOperator  # noqa: Y015
 
 @_typing.final
 class TimeRange(_message.Message):
@@ -49,6 +78,38 @@ class TimeRange(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TimeRange: _TypeAlias = TimeRange  # noqa: Y015
+
+@_typing.final
+class LabelCondition(_message.Message):
+    """LabelCondition is a condition on one label of a job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """name is the label's name (see CreateJobRequest.labels). Required."""
+    operator: Global___LabelOperator.ValueType
+    """operator is how the label is compared. Required."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """values are those to compare with, each at most 255 characters: one for EQ, 1 to 100 for IN, none for EXISTS."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        operator: Global___LabelOperator.ValueType = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "operator", b"operator", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelCondition: _TypeAlias = LabelCondition  # noqa: Y015
 
 @_typing.final
 class JobFilter(_message.Message):
@@ -92,14 +153,19 @@ class JobFilter(_message.Message):
     TASK_ID_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
     ALL_OWNERS_FIELD_NUMBER: _builtins.int
+    UNIQUE_KEY_FIELD_NUMBER: _builtins.int
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
+    LABEL_CONDITIONS_FIELD_NUMBER: _builtins.int
     min_priority: _builtins.int
     """min_priority is the lowest priority to include, 0 to 10. Absent: 0."""
     max_priority: _builtins.int
     """max_priority is the highest priority to include, 0 to 10, not below min_priority. Absent: 10."""
     search: _builtins.str
-    """search is up to 16 words, at most 256 characters together: each must begin a word of display_name, kind, a label's value
-    or the error's message. Case and accents do not count; what is neither a letter nor a digit divides words. Empty: no
-    condition.
+    """search is up to 16 words, at most 256 characters together: each must begin a word of display_name, kind, job_id, a label's
+    value, or the error's code or message. It is a search by the beginnings of words: "cuda mem" finds CUDA_OUT_OF_MEMORY, "uda" does
+    not. Case and accents do not count; what is neither a letter nor a digit divides words. Empty: no condition.
     """
     owner: _builtins.str
     """owner is whose jobs to include, one owner: 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first. Another than
@@ -119,6 +185,14 @@ class JobFilter(_message.Message):
     all_owners: _builtins.bool
     """all_owners includes the jobs of all owners; only in WatchJobs, without `owner`, and with a key of the role ADMIN, else the
     call is PERMISSION_DENIED (ROLE_MISSING). The snapshots come owner by owner.
+    """
+    unique_key: _builtins.str
+    """unique_key is the key that the job was created with, as a whole, at most 255 bytes in UTF-8. Jobs that have ended match, too.
+    Empty: no condition.
+    """
+    error_code: _builtins.str
+    """error_code is the code of the error with which the job is FAILED, as a whole, at most 128 characters, such as
+    "CUDA_OUT_OF_MEMORY". Empty: no condition.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
@@ -148,6 +222,22 @@ class JobFilter(_message.Message):
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """job_ids are the jobs to include, at most 500. A watch by job_ids costs nothing for other jobs. Empty: all."""
 
+    @_builtins.property
+    def start_time(self) -> Global___TimeRange:
+        """start_time is the span in which the first chunk of the job's run was claimed; a job that has not started is excluded. Absent:
+        any time, and not started.
+        """
+
+    @_builtins.property
+    def schedule_time(self) -> Global___TimeRange:
+        """schedule_time is the span of the time before which no chunk was to be claimed, also after it has come; a job without one is
+        excluded. Absent: any time, and none.
+        """
+
+    @_builtins.property
+    def label_conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelCondition]:
+        """label_conditions must all be met, at most 16, with at most 100 values together. Empty: no condition."""
+
     def __init__(
         self,
         *,
@@ -165,10 +255,15 @@ class JobFilter(_message.Message):
         task_id: _builtins.str = ...,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
         all_owners: _builtins.bool = ...,
+        unique_key: _builtins.str = ...,
+        error_code: _builtins.str = ...,
+        start_time: Global___TimeRange | None = ...,
+        schedule_time: Global___TimeRange | None = ...,
+        label_conditions: _abc.Iterable[Global___LabelCondition] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "max_priority", b"max_priority", "min_priority", b"min_priority", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "max_priority", b"max_priority", "min_priority", b"min_priority", "schedule_time", b"schedule_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "all_owners", b"all_owners", "create_time", b"create_time", "end_time", b"end_time", "include_service_jobs", b"include_service_jobs", "job_ids", b"job_ids", "kinds", b"kinds", "labels", b"labels", "max_priority", b"max_priority", "min_priority", b"min_priority", "owner", b"owner", "search", b"search", "states", b"states", "task_id", b"task_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "all_owners", b"all_owners", "create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "include_service_jobs", b"include_service_jobs", "job_ids", b"job_ids", "kinds", b"kinds", "label_conditions", b"label_conditions", "labels", b"labels", "max_priority", b"max_priority", "min_priority", b"min_priority", "owner", b"owner", "schedule_time", b"schedule_time", "search", b"search", "start_time", b"start_time", "states", b"states", "task_id", b"task_id", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_priority: _TypeAlias = _typing.Literal["max_priority"]  # noqa: Y015
     _WhichOneofArgType__max_priority: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority"]  # noqa: Y015

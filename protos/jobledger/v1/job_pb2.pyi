@@ -79,9 +79,12 @@ class _JobViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobView.Value
     next_chunks_page_token leads to the rest.
     """
     JOB_VIEW_STATUS: _JobView.ValueType  # 3
-    """JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, and of progress the
-    percent, the stage, the stage_percent and the eta: for screens that show hundreds of jobs.
+    """JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, result_uri, chunks_summary, of
+    error the code, and of progress the percent, the stage, the stage_percent and the eta: for screens and pollers that ask for
+    hundreds of jobs again and again, and need no second call when a job has ended.
     """
+    JOB_VIEW_DETAIL: _JobView.ValueType  # 4
+    """JOB_VIEW_DETAIL is BASIC with `input`, without `chunks`. In GetJob, BatchGetJobs and ListJobs."""
 
 class JobView(_JobView, metaclass=_JobViewEnumTypeWrapper):
     """JobView says how much of a job an answer carries."""
@@ -95,9 +98,12 @@ JOB_VIEW_FULL: JobView.ValueType  # 2
 next_chunks_page_token leads to the rest.
 """
 JOB_VIEW_STATUS: JobView.ValueType  # 3
-"""JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, and of progress the
-percent, the stage, the stage_percent and the eta: for screens that show hundreds of jobs.
+"""JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, result_uri, chunks_summary, of
+error the code, and of progress the percent, the stage, the stage_percent and the eta: for screens and pollers that ask for
+hundreds of jobs again and again, and need no second call when a job has ended.
 """
+JOB_VIEW_DETAIL: JobView.ValueType  # 4
+"""JOB_VIEW_DETAIL is BASIC with `input`, without `chunks`. In GetJob, BatchGetJobs and ListJobs."""
 Global___JobView: _TypeAlias = JobView  # noqa: Y015
 
 class _FailurePolicy:
@@ -307,7 +313,7 @@ class Hold(_message.Message):
     """reason is why, never UNSPECIFIED."""
     place: _builtins.int
     """place is the job's place among those that wait for this limit, from 1: the most urgent first, the oldest first within a
-    priority; 10,000 when it is that or more. Absent in view BASIC and in events, and unless the reason is LIMIT.
+    priority; 10,000 when it is that or more. Only in view FULL; absent unless the reason is LIMIT.
     """
     @_builtins.property
     def scope(self) -> _limit_scope_pb2.LimitScope:
@@ -418,6 +424,7 @@ class Job(_message.Message):
     ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    LIMITED_LABELS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id names the job within its owner: 1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first."""
     owner: _builtins.str
@@ -460,7 +467,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """input is the source and the parameters for the workers. Absent when there is none, in view BASIC and in events."""
+        """input is the source and the parameters for the workers. Absent when there is none, in views BASIC and STATUS and in events."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -492,7 +499,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
-        """chunks are the first chunks by index, at most 1,000. Empty in view BASIC and in events."""
+        """chunks are the first chunks by index, at most 1,000. Only in view FULL."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -537,7 +544,7 @@ class Job(_message.Message):
     @_builtins.property
     def output(self) -> _struct_pb2.Struct:
         """output is what a worker declared as the job's result, at most 64 KiB encoded; the last one declared holds. Only in the
-        answers of GetJob and BatchGetJobs, in views BASIC and FULL, in operations and in webhooks of the job's end. Absent unless
+        answers of GetJob and BatchGetJobs, in views BASIC, DETAIL and FULL, in operations and in webhooks of the job's end. Absent unless
         the job is COMPLETED and one was declared.
         """
 
@@ -545,6 +552,12 @@ class Job(_message.Message):
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Attempt]:
         """attempts are the last 5 attempts: those that last, the latest first, then those that ended, the last first; of a job of more
         chunks than `chunks` has, the latest attempts at the others are not considered. ListAttempts has all. Only in view FULL of GetJob.
+        """
+
+    @_builtins.property
+    def limited_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """limited_labels are the names of labels under which the job is limited, as created (see CreateJobRequest). Empty: only the kind
+        limits it.
         """
 
     def __init__(
@@ -586,10 +599,11 @@ class Job(_message.Message):
         attempt_timeout: _duration_pb2.Duration | None = ...,
         output: _struct_pb2.Struct | None = ...,
         attempts: _abc.Iterable[_chunk_pb2.Attempt] | None = ...,
+        limited_labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "output", b"output", "progress", b"progress", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt_timeout", b"attempt_timeout", "attempts", b"attempts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "output", b"output", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "uid", b"uid", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt_timeout", b"attempt_timeout", "attempts", b"attempts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "holds", b"holds", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "limited_labels", b"limited_labels", "next_chunks_page_token", b"next_chunks_page_token", "output", b"output", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "uid", b"uid", "unique_key", b"unique_key", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -949,6 +949,7 @@ class ListJobEventsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job, which may have been deleted. Required."""
     page_size: _builtins.int
@@ -959,6 +960,8 @@ class ListJobEventsRequest(_message.Message):
     """uid names one of the jobs that had this job_id, as Job.uid does; its trail is there as long as it is kept. Empty: the job
     that has the job_id now, or else the one that had it last.
     """
+    newest_first: _builtins.bool
+    """newest_first turns the order around. Absent: oldest first."""
     def __init__(
         self,
         *,
@@ -966,10 +969,11 @@ class ListJobEventsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         uid: _builtins.str = ...,
+        newest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -988,7 +992,7 @@ class ListJobEventsResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
-        """events are the page, oldest first. It may be short while there are more: an answer has at most 3 MiB."""
+        """events are the page, oldest first unless newest_first. It may be short while there are more: an answer has at most 3 MiB."""
 
     @_builtins.property
     def unreadable_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -1008,6 +1012,132 @@ class ListJobEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListJobEventsResponse: _TypeAlias = ListJobEventsResponse  # noqa: Y015
+
+@_typing.final
+class EventFilter(_message.Message):
+    """EventFilter picks events: every field that is given must match."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTORS_FIELD_NUMBER: _builtins.int
+    CHANGE_TYPES_FIELD_NUMBER: _builtins.int
+    COMMIT_TIME_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    ALL_OWNERS_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """owner is whose jobs' events, one owner. Another than the key's own takes a key with the role ADMIN, else the call is
+    PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
+    """
+    all_owners: _builtins.bool
+    """all_owners includes the events of all owners. It takes a key with the role ADMIN, and no owner."""
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """actors are who did a change of it (see Change.actor), at most 20, each at most 256 characters: as a whole, or NAME/ for all keys
+        of that name. Empty: anybody.
+        """
+
+    @_builtins.property
+    def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
+        """change_types are what one of its changes is. With actors, one change must match both. Empty: anything."""
+
+    @_builtins.property
+    def commit_time(self) -> _filter_pb2.TimeRange:
+        """commit_time is the span in which it was committed. Absent: any time."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """kinds are the kinds of its job, at most 100. Empty: all."""
+
+    def __init__(
+        self,
+        *,
+        actors: _abc.Iterable[_builtins.str] | None = ...,
+        change_types: _abc.Iterable[_event_pb2.ChangeType.ValueType] | None = ...,
+        commit_time: _filter_pb2.TimeRange | None = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        owner: _builtins.str = ...,
+        all_owners: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actors", b"actors", "all_owners", b"all_owners", "change_types", b"change_types", "commit_time", b"commit_time", "kinds", b"kinds", "owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventFilter: _TypeAlias = EventFilter  # noqa: Y015
+
+@_typing.final
+class ListEventsRequest(_message.Message):
+    """ListEventsRequest asks for events of many jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many events to return, 0 to 500; more is taken as 500. 0: 100."""
+    page_token: _builtins.str
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    oldest_first: _builtins.bool
+    """oldest_first turns the order around. Absent: newest first."""
+    @_builtins.property
+    def filter(self) -> Global___EventFilter:
+        """filter picks the events. Absent: all of the caller's."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___EventFilter | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        oldest_first: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListEventsResponse(_message.Message):
+    """ListEventsResponse is a page of events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UNREADABLE_POSITIONS_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token leads to the next page. Empty: this was the last."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
+        """events are the page, newest first unless oldest_first. It may be short, even empty, while there are more: a call looks at no more
+        than 20,000 events, with actors or kinds into no more than 1,000 of those that match else, and an answer has at most 3 MiB.
+        """
+
+    @_builtins.property
+    def unreadable_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """unreadable_positions are events of this page that cannot be shown, as what is stored of them is damaged. Usually empty."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_event_pb2.JobEvent] | None = ...,
+        next_page_token: _builtins.str = ...,
+        unreadable_positions: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token", "unreadable_positions", b"unreadable_positions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
 
 @_typing.final
 class WatchJobRequest(_message.Message):

@@ -85,6 +85,11 @@ class JobServiceStub:
                 request_serializer=jobledger_dot_v1_dot_job__service__pb2.ListJobEventsRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListJobEventsResponse.FromString,
                 _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/jobledger.v1.JobService/ListEvents',
+                request_serializer=jobledger_dot_v1_dot_job__service__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/jobledger.v1.JobService/WatchJob',
                 request_serializer=jobledger_dot_v1_dot_job__service__pb2.WatchJobRequest.SerializeToString,
@@ -230,12 +235,22 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobEvents(self, request, context):
-        """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
+        """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
         why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
         entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
         of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvents(self, request, context):
+        """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
+        what to which job. They are there as long as ListJobEvents shows them.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -417,6 +432,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListJobEvents,
                     request_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListJobEventsRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_job__service__pb2.ListJobEventsResponse.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=jobledger_dot_v1_dot_job__service__pb2.ListEventsRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_job__service__pb2.ListEventsResponse.SerializeToString,
             ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
@@ -703,6 +723,33 @@ class JobService:
             '/jobledger.v1.JobService/ListJobEvents',
             jobledger_dot_v1_dot_job__service__pb2.ListJobEventsRequest.SerializeToString,
             jobledger_dot_v1_dot_job__service__pb2.ListJobEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.JobService/ListEvents',
+            jobledger_dot_v1_dot_job__service__pb2.ListEventsRequest.SerializeToString,
+            jobledger_dot_v1_dot_job__service__pb2.ListEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

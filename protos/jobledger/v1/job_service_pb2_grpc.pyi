@@ -88,12 +88,18 @@ class JobServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]
-    """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
+    """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
     why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
     entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
     of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    """
+    ListEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListEventsRequest, _job_service_pb2.ListEventsResponse]
+    """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
+    what to which job. They are there as long as ListJobEvents shows them.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
     """
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]
     """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
@@ -239,12 +245,18 @@ class JobServiceAsyncStub(JobServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
-    """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
+    """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
     why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
     entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
     of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    """
+    ListEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListEventsRequest, _job_service_pb2.ListEventsResponse]  # type: ignore[assignment]
+    """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
+    what to which job. They are there as long as ListJobEvents shows them.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
     """
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
@@ -435,12 +447,24 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListJobEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListJobEventsResponse, _abc.Awaitable[_job_service_pb2.ListJobEventsResponse]]:
-        """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
+        """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
         why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
         entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
         of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEvents(
+        self,
+        request: _job_service_pb2.ListEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.ListEventsResponse, _abc.Awaitable[_job_service_pb2.ListEventsResponse]]:
+        """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
+        what to which job. They are there as long as ListJobEvents shows them.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
         """
 
     @_abc_1.abstractmethod

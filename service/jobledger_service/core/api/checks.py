@@ -19,6 +19,7 @@ LABEL: Final = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 LABEL_FORM: Final = "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -"
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
+MAX_UNIQUE_KEY_BYTES: Final = 255
 SCHEMES: Final = frozenset({"https", "http", "s3", "gs", "az", "abfs", "abfss", "r2", "minio"})
 
 
@@ -52,6 +53,12 @@ class Checks(FieldChecks):
     def kind(self, field: str, value: str) -> None:
         """Check the form of a kind."""
         self.form(field, value, KIND, "lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters")
+
+    def unique_key(self, field: str, value: str) -> None:
+        """Check the length of a unique key, in bytes."""
+        self.at_most(field, value, MAX_UNIQUE_KEY_BYTES)
+        if (size := len(value.encode())) > MAX_UNIQUE_KEY_BYTES >= len(value):
+            self.fault(field, f"must have at most {MAX_UNIQUE_KEY_BYTES} bytes; got {size}")
 
     def not_reserved(self, field: str, value: str) -> None:
         """Check that a kind is not the service's own."""

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Final, cast
 
 from google.protobuf.message import DecodeError
-from jobledger.v1 import chunk_pb2, event_pb2
+from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
@@ -181,18 +181,18 @@ class ProtoCodec:
         return message + _LEFT
 
     def audited(self, position: int, message: bytes) -> bytes | None:
-        """Return the audit trail's part of a stored message: the event alone, and no mere progress.
+        """Return the audit trail's part of a stored message: the event, the kind of its job, and no mere progress.
 
         A message that cannot be read has none.
         """
         try:
-            event = Message.FromString(message).event
+            whole = Message.FromString(message)
         except DecodeError as error:
             self._unreadable.add("retention", f"the event at position {position}", error)
             return None
-        if all(change.type == event_pb2.CHANGE_TYPE_PROGRESSED for change in event.changes):
+        if all(change.type == event_pb2.CHANGE_TYPE_PROGRESSED for change in whole.event.changes):
             return None
-        return Message(event=event).SerializeToString()
+        return Message(event=whole.event, job=job_pb2.Job(kind=whole.job.kind)).SerializeToString()
 
     def bookmark(self, cursor: bytes) -> bytes:
         """Return a message with a cursor only."""

@@ -25,7 +25,6 @@ from .chunk_requests import chunk_count, chunk_sizes, read_finalizer_work, read_
 from .list_requests import labels
 
 MAX_BATCH_JOBS: Final = 500
-MAX_UNIQUE_KEY_BYTES: Final = 255
 _DEFAULT: Final = RetryPolicy()
 
 
@@ -148,9 +147,7 @@ def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
     checks.kind("kind", request.kind)
     checks.not_reserved("kind", request.kind)
     checks.at_most("display_name", request.display_name, 1_024)
-    if (size := len(request.unique_key.encode())) > MAX_UNIQUE_KEY_BYTES:
-        checks.fault("unique_key", f"must have at most {MAX_UNIQUE_KEY_BYTES} bytes; got {size}")
-    checks.at_most("unique_key", request.unique_key, size)
+    checks.unique_key("unique_key", request.unique_key)
 
 
 def _refuses_conflict(checks: Checks, request: api.CreateJobRequest) -> bool:

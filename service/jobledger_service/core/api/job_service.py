@@ -30,6 +30,7 @@ from . import convert, views
 from . import job_requests as read
 from . import list_requests as lists
 from .created_jobs import encoded_outcomes
+from .event_requests import events_wanted
 from .reply_cache import ReplyCache
 from .services import JOB_SERVICE
 from .shown_jobs import job_field, reply_with, shown_job_field, status_field
@@ -45,6 +46,7 @@ METHODS: Final = (
     Method(JOB_SERVICE, "ListChunks", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "ListAttempts", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "ListJobEvents", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "ListEvents", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE),
     Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE),
     Method(JOB_SERVICE, "UpdateJob", Role.CALLER, Kind.WRITE),
@@ -120,7 +122,7 @@ class JobService:
     async def _reply(self, owner: str, job_id: str, view: View) -> tuple[bytes, bool]:
         """Return a reply, and whether it stays valid while its job does not change."""
         show = partial(self._encoded_job, status_field if view is View.STATUS else job_field)
-        return await self.queries.job(owner, job_id, show, full=view is View.FULL)
+        return await self.queries.job(owner, job_id, show, view)
 
     def _encoded_job(self, encode: Callable[[JobRead], bytes], read: JobRead) -> tuple[bytes, bool]:
         try:
@@ -193,13 +195,20 @@ class JobService:
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
         limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
         job_id, uid = read.job_id(request), read.job_uid(request)
-        return await self.queries.list_events(
-            caller.owner, job_id, uid, limit, request.page_token, self._encoded_events
+        show, newest_first = partial(self._encoded_events, "ListJobEvents"), request.newest_first
+        return await self.queries.list_job_events(
+            caller.owner, job_id, uid, limit, request.page_token, show, newest_first=newest_first
         )
 
-    def _encoded_events(self, page: EventPage) -> bytes:
+    async def ListEvents(self, request: api.ListEventsRequest, caller: Caller) -> bytes:
+        limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
+        wanted, keeps = events_wanted(request, caller)
+        show = partial(self._encoded_events, "ListEvents")
+        return await self.queries.list_events(caller.owner, wanted, keeps, limit, request.page_token, show)
+
+    def _encoded_events(self, method: str, page: EventPage) -> bytes:
         named = ((row.position, row) for row in page.rows)
-        events, bad = encode_each(named, _event_field, self.unreadable, "ListJobEvents")
+        events, bad = encode_each(named, _event_field, self.unreadable, method)
         rest = api.ListJobEventsResponse(next_page_token=page.next_page_token, unreadable_positions=bad)
         return b"".join((*events, rest.SerializeToString()))
 

@@ -1,13 +1,13 @@
 """Requests for several jobs or chunks: filters, orders, pages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from jobledger.v1 import filter_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.model import limits
-from jobledger_service.core.model.filter import ANY_TIME, JobFilter, TimeRange
+from jobledger_service.core.model.filter import ANY_TIME, JobFilter, LabelCondition, TimeRange
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.states import ChunkState, DeliveryState, JobState
@@ -29,6 +29,15 @@ _ORDERS: Final = {
     api.JOB_ORDER_END_TIME: Order.END_TIME,
     api.JOB_ORDER_PRIORITY: Order.PRIORITY,
 }
+MAX_LABEL_CONDITIONS: Final = 16
+MAX_LABEL_VALUES: Final = 100
+"""The values of all conditions on labels together: each is put to each row."""
+_VALUES_OF: Final = {
+    filter_pb2.LABEL_OPERATOR_EQ: (1, 1),
+    filter_pb2.LABEL_OPERATOR_IN: (1, MAX_LABEL_VALUES),
+    filter_pb2.LABEL_OPERATOR_EXISTS: (0, 0),
+}
+"""The minimum and the maximum of values that an operator takes."""
 _WITHOUT_TASKS: Final = ("WatchJobs", "ExportJobs")
 """Methods that show jobs as they were at a position, which says nothing of their tasks."""
 
@@ -90,6 +99,8 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
     checks.count("filter.job_ids", len(given.job_ids), limits.MAX_FILTER_JOB_IDS)
     for index, job_id in enumerate(given.job_ids[: limits.MAX_FILTER_JOB_IDS]):
         checks.job_id(f"filter.job_ids[{index}]", job_id)
+    checks.unique_key("filter.unique_key", given.unique_key)
+    checks.at_most("filter.error_code", given.error_code, 128)
     checks.at_most("filter.task_id", given.task_id, limits.MAX_TASK_ID)
     if given.task_id and method in _WITHOUT_TASKS:
         checks.fault("filter.task_id", f"must be empty in {method}; find the jobs with ListJobs")
@@ -101,15 +112,20 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
         kinds=frozenset(given.kinds),
         min_priority=low,
         max_priority=high,
-        create_time=_span(checks, given, "create_time"),
-        update_time=_span(checks, given, "update_time"),
-        end_time=_span(checks, given, "end_time"),
+        create_time=time_range(checks, "filter.create_time", given.create_time),
+        update_time=time_range(checks, "filter.update_time", given.update_time),
+        end_time=time_range(checks, "filter.end_time", given.end_time),
         labels=labels(checks, "filter.labels", given.labels),
         search=searched,
         include_service_jobs=given.include_service_jobs,
         task_id=given.task_id,
         job_ids=frozenset(given.job_ids),
         all_owners=given.all_owners,
+        unique_key=given.unique_key,
+        error_code=given.error_code,
+        start_time=time_range(checks, "filter.start_time", given.start_time),
+        schedule_time=time_range(checks, "filter.schedule_time", given.schedule_time),
+        label_conditions=_label_conditions(checks, given.label_conditions),
     )
 
 
@@ -120,6 +136,23 @@ def _check_all_owners(checks: Checks, given: filter_pb2.JobFilter, caller: Calle
         raise RoleMissing(method, "ADMIN", " for filter.all_owners")
     if given.owner:
         checks.fault("filter.all_owners", "must be false with an owner")
+
+
+def _label_conditions(checks: Checks, given: Sequence[filter_pb2.LabelCondition]) -> tuple[LabelCondition, ...]:
+    field = "filter.label_conditions"
+    checks.count(field, len(given), MAX_LABEL_CONDITIONS)
+    checks.count(f"{field}.values", sum(len(one.values) for one in given), MAX_LABEL_VALUES)
+    for index, one in enumerate(given[:MAX_LABEL_CONDITIONS]):
+        place = f"{field}[{index}]"
+        checks.form(f"{place}.name", one.name, LABEL, LABEL_FORM)
+        if one.operator not in _VALUES_OF:
+            checks.one_of(f"{place}.operator", one.operator, ("EQ", "IN", "EXISTS"))
+            continue
+        low, high = _VALUES_OF[one.operator]
+        checks.count(f"{place}.values", len(one.values), high, low)
+        for value in one.values[:high]:
+            checks.at_most(f"{place}.values", value, 255)
+    return tuple(LabelCondition(one.name, tuple(sorted(set(one.values)))) for one in given)
 
 
 def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, State]) -> frozenset[State]:
@@ -155,12 +188,12 @@ def chunk_states(request: api.ListChunksRequest) -> frozenset[ChunkState]:
     return found
 
 
-def _span(checks: Checks, given: filter_pb2.JobFilter, name: str) -> TimeRange:
-    span: filter_pb2.TimeRange = getattr(given, name)
-    start = checks.time(f"filter.{name}.start_time", span.start_time) if span.HasField("start_time") else None
-    end = checks.time(f"filter.{name}.end_time", span.end_time) if span.HasField("end_time") else None
+def time_range(checks: Checks, field: str, span: filter_pb2.TimeRange) -> TimeRange:
+    """Return a span of time."""
+    start = checks.time(f"{field}.start_time", span.start_time) if span.HasField("start_time") else None
+    end = checks.time(f"{field}.end_time", span.end_time) if span.HasField("end_time") else None
     if start is not None and end is not None and end <= start:
-        checks.fault(f"filter.{name}", "end_time must be after start_time")
+        checks.fault(field, "end_time must be after start_time")
     return TimeRange(start, end) if (start, end) != (None, None) else ANY_TIME
 
 

@@ -47,7 +47,9 @@ READERS: Final = {
 }
 """The functions from messages to values, by name."""
 
-_filter_fields: Final = _alike(FilterFields, job_pb2.Job, error="message.error.message")
+_filter_fields: Final = _alike(
+    FilterFields, job_pb2.Job, error="message.error.message", error_code="message.error.code"
+)
 
 
 def filter_fields(job: job_pb2.Job, overrides: Any = None) -> FilterFields:  # noqa: ANN401  a mapping from JSON

@@ -3,7 +3,7 @@
 Replies that show one job, and lists of jobs, have them in field 1: the same bytes are a part of each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from google.protobuf.message import Message
@@ -17,14 +17,17 @@ from . import convert
 from .unreadable import check_job
 
 _JOB: Final = api.GetJobResponse.DESCRIPTOR.fields_by_name["job"]
-_STATUS: Final = frozenset(
-    "owner job_id uid kind display_name state revision update_time progress percent stage stage_percent eta".split()  # noqa: SIM905  one line
-)
-_NOT_IN_STATUS: Final[Sequence[Any]] = [name for name in job_pb2.Job.DESCRIPTOR.fields_by_name if name not in _STATUS]
-_NOT_IN_PROGRESS: Final[Sequence[Any]] = [
-    name for name in job_pb2.Progress.DESCRIPTOR.fields_by_name if name not in _STATUS
-]
-"""Fields of a job and of its progress that view STATUS does not show."""
+_STATUS: Final[Mapping[type[Message], str]] = {
+    job_pb2.Job: "owner job_id uid kind display_name state revision update_time progress result_uri error"
+    " chunks_summary",
+    job_pb2.Progress: "percent stage stage_percent eta",
+    chunk_pb2.WorkError: "code",
+}
+"""The fields of a job, of its progress and of its error that view STATUS shows."""
+_NOT_IN_STATUS: Final[Mapping[type[Message], Sequence[Any]]] = {
+    message: [name for name in message.DESCRIPTOR.fields_by_name if name not in shown.split()]
+    for message, shown in _STATUS.items()
+}
 _INPUT: Final = job_pb2.Job.DESCRIPTOR.fields_by_name["input"]
 _OUTPUT: Final = job_pb2.Job.DESCRIPTOR.fields_by_name["output"]
 
@@ -52,10 +55,9 @@ def status(read: JobRead) -> job_pb2.Job:
 
 def trim_to_status(job: job_pb2.Job) -> None:
     """Clear what view STATUS does not show."""
-    for name in _NOT_IN_STATUS:
-        job.ClearField(name)
-    for name in _NOT_IN_PROGRESS:
-        job.progress.ClearField(name)
+    for message in (job, job.progress, *([job.error] if job.HasField("error") else ())):
+        for name in _NOT_IN_STATUS[type(message)]:
+            message.ClearField(name)
 
 
 def status_field(read: JobRead) -> bytes:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from jobledger_service.core.model.errors import JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import job_id_of, job_key, owner_of
 from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.store.event_pages import EventPageRead, EventsWanted
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.reads import (
     AttemptPlace,
@@ -35,6 +36,10 @@ JobReadT = TypeVar("JobReadT", JobRead, JobRead | None)
 ShowJob = Callable[[JobRead | None, int], R]
 """Makes a reply of a job, None when there is none, and of its position."""
 
+KeepEvent = Callable[[EventRow], bool]
+"""Whether an event is on a page."""
+MAX_ASKED: Final = 1_000
+"""Events of a page that are read to be looked into."""
 COUNT_TO: Final = 1_000
 """The maximum of counts that cannot be exact."""
 
@@ -92,12 +97,10 @@ class Queries:
         self._readers = readers
         self._tokens = PageTokens(store.epoch)
         self._cursors = Cursors(store.epoch.id)
-        self._small_jobs = {
-            full: Loader(partial(self._fetch_small_jobs, full), owner_of=owner_of) for full in (False, True)
-        }
+        self._small_jobs = {view: Loader(partial(self._fetch_small_jobs, view), owner_of=owner_of) for view in View}
 
-    async def _fetch_small_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], _SmallJob]:  # noqa: FBT001  bound by partial
-        read = await self._readers.for_single_jobs(self._store.read_small_jobs, keys, full=full)
+    async def _fetch_small_jobs(self, view: View, keys: Sequence[str]) -> Callable[[str], _SmallJob]:
+        read = await self._readers.for_single_jobs(self._store.read_small_jobs, keys, view)
         unread = set(read.unread)
 
         def found(key: str) -> _SmallJob:
@@ -107,27 +110,27 @@ class Queries:
 
         return found
 
-    async def show_job(self, key: str, show: ShowJob[R], *, full: bool, for_watch: bool = False) -> R:
+    async def show_job(self, key: str, show: ShowJob[R], view: View, *, for_watch: bool = False) -> R:
         """Return `show` of a job, as it is after every acknowledged write; raises JobUnreadable.
 
         Small jobs are read with those of other calls. Others are read in their owner's turn, and shown there; without
         outputs for a watch, as these would take the room of chunks.
         """
-        small = await self._small_jobs[full].load(key)
+        small = await self._small_jobs[view].load(key)
         if small.unreadable:
             raise JobUnreadable(job_id_of(key))
         if small.read is not None:
             return show(small.read, small.position)
         run = self._readers.for_watch if for_watch else self._readers.for_owner
-        return await run(owner_of(key), self._read_and_show, key, show, full, not for_watch)
+        return await run(owner_of(key), self._read_and_show, key, show, view, not for_watch)
 
-    def _read_and_show(self, key: str, show: ShowJob[R], full: bool, with_outputs: bool) -> R:  # noqa: FBT001  given by position to a thread
-        read = self._store.read_job(key, View.FULL if full else View.BASIC, with_outputs=with_outputs)
+    def _read_and_show(self, key: str, show: ShowJob[R], view: View, with_outputs: bool) -> R:  # noqa: FBT001  given by position to a thread
+        read = self._store.read_job(key, view, with_outputs=with_outputs)
         if key in read.unreadable:
             raise JobUnreadable(job_id_of(key))
         return show(self._with_next(read.jobs.get(key)), read.position)
 
-    async def job(self, owner: str, job_id: str, show: Callable[[JobRead], R], *, full: bool) -> R:
+    async def job(self, owner: str, job_id: str, show: Callable[[JobRead], R], view: View) -> R:
         """Return `show` of a job; raises JobNotFound, JobUnreadable."""
 
         def shown(read: JobRead | None, _: int) -> R:
@@ -135,7 +138,7 @@ class Queries:
                 raise JobNotFound(job_id)
             return show(read)
 
-        return await self.show_job(job_key(owner, job_id), shown, full=full)
+        return await self.show_job(job_key(owner, job_id), shown, view)
 
     async def existing(self, owner: str, job_ids: Sequence[str]) -> list[str]:
         """Return those of these ids that jobs have."""
@@ -222,30 +225,71 @@ class Queries:
 
         return await self._readers.for_owner(owner_of(wanted.job_key), read_and_show)
 
-    async def list_events(
-        self, owner: str, job_id: str, uid: bytes | None, limit: int, page_token: str, show: Callable[[EventPage], R]
+    async def list_job_events(
+        self,
+        owner: str,
+        job_id: str,
+        uid: bytes | None,
+        limit: int,
+        page_token: str,
+        show: Callable[[EventPage], R],
+        *,
+        newest_first: bool,
     ) -> R:
         """Return `show` of a page of the history of the job with a uid, by default of the present or else the last one.
 
-        Oldest first; raises JobNotFound, PageTokenInvalid. All pages are of the first one's job.
+        Raises JobNotFound, PageTokenInvalid. All pages are of the first one's job.
         """
         key = job_key(owner, job_id)
-        mark = request_mark("events", key, uid)
+        mark = request_mark("events", key, uid, newest_first)
         place = cast("tuple[int, str] | None", self._tokens.parse(page_token, mark, int, str))
-        after, of_job = (0, uid) if place is None else (place[0], bytes.fromhex(place[1]))
+        after, of_job = (None, uid) if place is None else (place[0], bytes.fromhex(place[1]))
 
         def read_and_show() -> R:
-            found = self._store.job_events(key, of_job, after, limit + 1)
+            found = self._store.job_events(key, of_job, after, limit, newest_first=newest_first)
             if found is None:
                 raise JobNotFound(job_id)
-            trail, read = found
-            own = [row for row in read.rows if row.position <= trail.end]
-            rows = own[: fitting(len(row.message) for row in own[:limit])]
-            more = bool(rows) and rows[-1].position < trail.end and (len(own) > len(rows) or not read.complete)
-            token = self._tokens.encode(mark, rows[-1].position, trail.uid.hex()) if more else ""
+            trail, page = found
+            rows, last = _fitting(page)
+            token = "" if last is None else self._tokens.encode(mark, last, trail.uid.hex())
             return show(EventPage(rows, token))
 
         return await self._readers.for_owner(owner, read_and_show)
+
+    async def list_events(
+        self,
+        caller: str,
+        wanted: EventsWanted,
+        keeps: KeepEvent | None,
+        limit: int,
+        page_token: str,
+        show: Callable[[EventPage], R],
+    ) -> R:
+        """Return `show` of a page of the events of an owner, or of all, that `keeps` keeps; raises PageTokenInvalid.
+
+        The read counts as the caller's. `keeps` is asked about no more than 1,000 events.
+        """
+        mark = request_mark("all events", wanted, str(keeps))
+        place = cast("tuple[int] | None", self._tokens.parse(page_token, mark, int))
+        after = None if place is None else place[0]
+
+        def read_and_show() -> R:
+            page = self._store.find_events(wanted, after, MAX_ASKED if keeps else limit)
+            rows, last = _fitting(page)
+            if keeps:
+                kept = [row for row in rows if keeps(row)]
+                if len(kept) > limit:
+                    last = kept[limit - 1].position
+                rows = kept[:limit]
+            return show(EventPage(rows, "" if last is None else self._tokens.encode(mark, last)))
+
+        return await self._readers.for_owner(caller, read_and_show)
+
+
+def _fitting(page: EventPageRead) -> tuple[Sequence[EventRow], int | None]:
+    """Return the rows of a page that fit into a reply, and the last position that was looked at, None at the end."""
+    rows = page.rows[: fitting(len(row.message) for row in page.rows)]
+    return rows, rows[-1].position if len(rows) < len(page.rows) else page.last
 
 
 _ListPlace = tuple[int, int, str, int, int, int]

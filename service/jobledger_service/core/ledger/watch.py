@@ -15,7 +15,7 @@ from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import JobRead
+from jobledger_service.core.store.reads import JobRead, View
 
 from .codec import Codec
 from .cursor import Cursors
@@ -83,12 +83,9 @@ class Watch:
         """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
         key = job_key(owner, job_id)
         after = await self._position(owner, cursor) if cursor else None
-        found = await self._queries.show_job(
-            key,
-            partial(self._begin, with_snapshot=after is None, status=options.status),
-            full=after is None and not options.status,
-            for_watch=True,
-        )
+        view = View.FULL if after is None and not options.status else View.BASIC
+        show = partial(self._begin, with_snapshot=after is None, status=options.status)
+        found = await self._queries.show_job(key, show, view, for_watch=True)
         if after is None:
             if not found.exists:
                 raise JobNotFound(job_id)

@@ -36,6 +36,10 @@ class ChangeType(StrEnum):
     RUN_TIMED_OUT = "RUN_TIMED_OUT"
 
 
+CHANGE_BITS: Final = {change: 1 << place for place, change in enumerate(ChangeType)}
+"""What the store keeps of the types of an event's changes: the bits stay, new types come last."""
+
+
 class Change(MsgStruct, frozen=True):
     """One change of a job; states are None before CREATED and after DELETED."""
 

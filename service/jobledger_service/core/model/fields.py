@@ -76,7 +76,7 @@ JOB_FIELDS: Final = (
     Field("counts.cancelled", Kept.COLUMN, "chunks_cancelled", export="chunks_cancelled"),
     Field("labels", Kept.CURRENT, export="labels"),
     Field("spec.create_time", Kept.FIXED, export="create_time"),
-    Field("start_time", Kept.CURRENT, export="start_time"),
+    Field("start_time", Kept.COLUMN, export="start_time"),
     Field("update_time", Kept.COLUMN, export="update_time"),
     Field("end_time", Kept.STEADY, export="end_time"),
     Field("expire_time", Kept.STEADY, export="expire_time"),
@@ -116,7 +116,7 @@ JOB_FIELDS: Final = (
     Field("slots", Kept.CURRENT),
     Field("parked_for", Kept.STEADY),
     Field("held_until", Kept.STEADY),
-    Field("schedule_time", Kept.CURRENT, export="schedule_time"),
+    Field("schedule_time", Kept.STEADY, export="schedule_time"),
     Field("kept_attempts", Kept.CURRENT),
 )
 """In the order of the columns of an export."""

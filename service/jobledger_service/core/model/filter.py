@@ -9,7 +9,7 @@ from msgspec.structs import asdict
 from .job import NO_LABELS, Job, job_key
 from .limits import MAX_PRIORITY, MIN_PRIORITY
 from .owners import ALL_OWNERS
-from .search import label_marks, match_prefixes, owner_mark, words
+from .search import error_code_mark, label_marks, match_prefixes, owner_mark, unique_key_mark, words
 from .service_kinds import is_reserved
 from .states import JobState
 
@@ -41,16 +41,20 @@ class FilterFields(MsgStruct, frozen=True):
     state: JobState
     priority: int
     display_name: str
+    unique_key: str
     error: str
+    error_code: str
     labels: Mapping[str, str]
     create_time: int
+    schedule_time: int | None
+    start_time: int | None
     update_time: int
     end_time: int | None
 
     @classmethod
     def of(cls, job: Job) -> Self:
         """Return the filter fields of a job."""
-        spec = job.spec
+        spec, error = job.spec, job.error
         return cls(
             owner=spec.owner,
             job_id=spec.job_id,
@@ -58,9 +62,13 @@ class FilterFields(MsgStruct, frozen=True):
             state=job.state,
             priority=job.priority,
             display_name=job.display_name,
-            error=job.error.message if job.error else "",
+            unique_key=spec.unique_key,
+            error=error.message if error else "",
+            error_code=error.code if error else "",
             labels=job.labels,
             create_time=spec.create_time,
+            schedule_time=job.schedule_time,
+            start_time=job.start_time,
             update_time=job.update_time,
             end_time=job.end_time,
         )
@@ -68,12 +76,28 @@ class FilterFields(MsgStruct, frozen=True):
     @property
     def words(self) -> tuple[str, ...]:
         """The fields of a job that a search tests."""
-        return words(self.display_name, self.kind, *self.labels.values(), self.error)
+        return words(self.display_name, self.kind, self.job_id, *self.labels.values(), self.error_code, self.error)
 
     @property
     def full_text(self) -> str:
-        """The full text of the job: its words, and marks of its owner and labels, separated by spaces."""
-        return " ".join((*self.words, owner_mark(self.owner), *label_marks(self.labels)))
+        """The full text of the job: its words, and marks of what filters compare as a whole, separated by spaces."""
+        marks = [owner_mark(self.owner), *label_marks(self.labels)]
+        if self.unique_key:
+            marks.append(unique_key_mark(self.unique_key))
+        if self.error_code:
+            marks.append(error_code_mark(self.error_code))
+        return " ".join((*self.words, *marks))
+
+
+class LabelCondition(MsgStruct, frozen=True):
+    """A condition on one label: it has one of the values, or is there at all if there are none."""
+
+    name: str
+    values: tuple[str, ...] = ()
+
+    def holds(self, labels: Mapping[str, str]) -> bool:
+        """Whether labels meet it."""
+        return labels.get(self.name) in self.values if self.values else self.name in labels
 
 
 class JobFilter(MsgStruct, frozen=True):
@@ -96,6 +120,11 @@ class JobFilter(MsgStruct, frozen=True):
     job_ids: frozenset[str] = frozenset()
     all_owners: bool = False
     """Whether jobs of other owners match too; only for watches."""
+    unique_key: str = ""
+    error_code: str = ""
+    start_time: TimeRange = ANY_TIME
+    schedule_time: TimeRange = ANY_TIME
+    label_conditions: tuple[LabelCondition, ...] = ()
 
     @property
     def events_of(self) -> str:
@@ -130,15 +159,25 @@ class JobFilter(MsgStruct, frozen=True):
             and self.create_time.holds(filter_fields.create_time)
             and self.update_time.holds(filter_fields.update_time)
             and self.end_time.holds(filter_fields.end_time)
+            and self.start_time.holds(filter_fields.start_time)
+            and self.schedule_time.holds(filter_fields.schedule_time)
+            and self.unique_key in ("", filter_fields.unique_key)
+            and self.error_code in ("", filter_fields.error_code)
             and all(filter_fields.labels.get(name) == value for name, value in self.labels.items())
+            and all(condition.holds(filter_fields.labels) for condition in self.label_conditions)
             and (not self.search or match_prefixes(self.search, filter_fields.words))
         )
 
 
+_CHANGING: Final = (
+    "state", "priority", "display_name", "error", "error_code", "schedule_time", "start_time", "update_time",
+    "end_time",
+)  # fmt: skip
+
+
 def changed_fields(before: FilterFields, after: FilterFields) -> dict[str, object]:
     """Return the fields of `before` that differ in `after`, ready for JSON."""
-    names = ("state", "priority", "display_name", "error", "update_time", "end_time")
-    differs: dict[str, object] = {n: getattr(before, n) for n in names if getattr(before, n) != getattr(after, n)}
+    differs: dict[str, object] = {n: getattr(before, n) for n in _CHANGING if getattr(before, n) != getattr(after, n)}
     if before.labels != after.labels:
         differs["labels"] = dict(before.labels)
     return differs

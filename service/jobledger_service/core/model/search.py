@@ -16,6 +16,7 @@ MAX_SEARCH_WORDS: Final = 16
 
 # scripts that write without spaces: each character is a word
 _UNSPACED: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_UUID: Final = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-z])")
 _ASCII_WORD: Final = re.compile(f"([a-z0-9]{{1,{MAX_WORD_LENGTH}}})[a-z0-9]*")
 _WORD: Final = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
 
@@ -23,14 +24,15 @@ _WORD: Final = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
 def words(*texts: str) -> tuple[str, ...]:
     """Return the different words of texts, in their order, without case and accents.
 
-    A word is a run of letters and digits. Folding is Unicode's case folding and compatibility decomposition, less the
-    nonspacing marks.
+    A word is a run of letters and digits, or a UUID without its dashes: its parts would match short numbers. Folding is
+    Unicode's case folding and compatibility decomposition, less the nonspacing marks.
     """
     text = "\n".join(texts)
-    if text.isascii():
-        found = _ASCII_WORD.findall(text.lower())
-    else:
-        found = [word[:MAX_WORD_LENGTH] for word in _WORD.findall(_folded(text))]
+    is_ascii = text.isascii()
+    text = text.lower() if is_ascii else _folded(text)
+    if "-" in text:
+        text = _UUID.sub(lambda uuid: uuid[0].replace("-", ""), text)
+    found = _ASCII_WORD.findall(text) if is_ascii else [word[:MAX_WORD_LENGTH] for word in _WORD.findall(text)]
     return tuple(dict.fromkeys(found))[:MAX_WORDS]
 
 
@@ -50,9 +52,24 @@ def owner_mark(owner: str) -> str:
     return f"§o{_digest(owner)}"
 
 
+def unique_key_mark(unique_key: str) -> str:
+    """Return the mark of a unique key among the words of its jobs."""
+    return f"§u{_digest(unique_key)}"
+
+
+def error_code_mark(code: str) -> str:
+    """Return the mark of an error's code among the words of the jobs that failed with it."""
+    return f"§e{_digest(code)}"
+
+
 def label_marks(labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the marks of labels among the words of a job."""
-    return tuple(f"§l{_digest(name, value)}" for name, value in labels.items())
+    """Return the marks of labels among the words of a job. Each begins with the mark of its name."""
+    return tuple(label_name_mark(name) + _digest(name, value) for name, value in labels.items())
+
+
+def label_name_mark(name: str) -> str:
+    """Return what the marks of all labels with a name begin with, and no other's."""
+    return f"§l{_digest(name)}"
 
 
 @lru_cache(maxsize=4_096)

@@ -82,8 +82,8 @@ class Dialect(Protocol):
     def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Return the condition that a column is one of the texts in the parameter `name`, of `key_values`."""
 
-    def contains(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
-        """Return the condition that a text holds the one in the parameter `name`, byte for byte."""
+    def contains(self, text: ColumnElement[str], part: ColumnElement[str]) -> ColumnElement[bool]:
+        """Return the condition that a text holds another one, byte for byte."""
 
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
         """Return a walk in the form in which it can be one of several that are merged, `most` and `skip` parameters."""
@@ -91,8 +91,8 @@ class Dialect(Protocol):
     def searched(self) -> Select[Any]:
         """Return the keys of the jobs that full text finds by the parameter `query`, of `query_value`."""
 
-    def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
-        """Return the query for jobs that have words with all of these beginnings, and all of these marks."""
+    def query_value(self, parts: Iterable[Sequence[str]]) -> str:
+        """Return the query for jobs with a word of each list: one that begins so, or is so if a space follows."""
 
     # Where there is one writer, and no other replica:
 

@@ -1,6 +1,6 @@
 """Jobs and chunks up to a number of bytes: what does not fit into a reply is not read."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -146,9 +146,9 @@ class JobReads:
         *,
         with_outputs: bool = False,
     ) -> JobsWithin:
-        """Return the existing jobs: in view FULL with their inputs and first chunks, in STATUS without artifacts.
+        """Return the existing jobs: in DETAIL with inputs, in FULL also with first chunks, in STATUS without artifacts.
 
-        Outputs are in views BASIC and FULL, if they are wanted.
+        Outputs are in all views but STATUS, if they are wanted.
         """
         within = JobsWithin()
         with_outputs &= view is not View.STATUS
@@ -166,7 +166,8 @@ class JobReads:
             if with_outputs:
                 fit = self._outputs.added(connection, fit)
             full = self._full(connection, fit, byte_budget, within, self._chunks[with_outputs])
-            for shown in full if view is View.FULL else _basic(fit, byte_budget, within):
+            without = self._without_chunks(connection, fit, byte_budget, within, with_inputs=view.has_input)
+            for shown in full if view is View.FULL else without:
                 within.jobs[shown.key] = shown
             left_out = (job.key for job in ordered if job.key not in within.jobs and job.key not in within.bad)
             if first := next(left_out, None):
@@ -221,6 +222,24 @@ class JobReads:
                 else:
                     yield _shown(job, read, inputs)
 
+    def _without_chunks(
+        self,
+        connection: Connection,
+        ordered: Sequence[JobRead],
+        byte_budget: ByteBudget,
+        within: JobsWithin,
+        *,
+        with_inputs: bool,
+    ) -> Iterator[JobRead]:
+        """Yield jobs, perhaps with their inputs, until the reply is full."""
+        for group in (ordered[begin : begin + FIRST_JOBS] for begin in range(0, len(ordered), FIRST_JOBS)):
+            inputs = self._inputs_of(connection, [job.key for job in group]) if with_inputs else {}
+            for job in group:
+                raw = inputs.get(job.key)
+                if not byte_budget.take(job.size + len(raw or b"")) and within.jobs:
+                    return
+                yield job if raw is None else replace(job, inputs=Inputs(raw))
+
     def _inputs_of(self, connection: Connection, keys: Sequence[str]) -> dict[str, bytes]:
         rows = connection.execute(self._inputs, {"keys": self._dialect.key_values(keys)})
         return {key: raw for key, raw in rows}  # noqa: C416  rows are no pairs to mypy
@@ -238,13 +257,6 @@ def _fitting(ordered: Sequence[JobRead], room: int) -> Sequence[JobRead]:
         if count and room < 0:
             return ordered[:count]
     return ordered
-
-
-def _basic(ordered: Iterable[JobRead], byte_budget: ByteBudget, within: JobsWithin) -> Iterator[JobRead]:
-    for job in ordered:
-        if not byte_budget.take(job.size) and within.jobs:
-            return
-        yield job
 
 
 def _groups(ordered: Sequence[JobRead]) -> Iterator[list[JobRead]]:

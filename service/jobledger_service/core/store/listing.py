@@ -14,7 +14,7 @@ from msgspec.structs import replace as with_changes
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, literal_column, or_, select
 
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.search import label_marks, owner_mark
+from jobledger_service.core.model.search import owner_mark
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 
 from .attempts import jobs_of_task
@@ -31,6 +31,7 @@ from .routes import (
     route,
     routes,
     states_of,
+    word_parts,
     word_tests,
 )
 from .tables import counts, counts_of_all
@@ -178,8 +179,8 @@ def _candidates(
     """
     if wanted.job_ids:
         yield wanted.job_keys, False
-    if wanted.search or wanted.labels:
-        query = dialect.query_value(wanted.search, (owner_mark(wanted.owner), *label_marks(wanted.labels)))
+    if parts := word_parts(wanted):
+        query = dialect.query_value([[f"{owner_mark(wanted.owner)} "], *parts])
         yield list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars()), True
     if wanted.task_id:
         yield jobs_of_task(connection, wanted.owner, wanted.task_id, max_jobs + 1), False

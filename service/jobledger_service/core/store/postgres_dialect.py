@@ -97,8 +97,8 @@ class Postgres(Dialect):
     def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column == any_(bindparam(name, type_=ARRAY(Integer if isinstance(column.type, Integer) else Text)))
 
-    def contains(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
-        return func.strpos(text, bindparam(name, type_=Text)) > 0
+    def contains(self, text: ColumnElement[str], part: ColumnElement[str]) -> ColumnElement[bool]:
+        return func.strpos(text, part) > 0
 
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
         """Return it with the order of the whole, which PostgreSQL does not push down, and without what is too much."""
@@ -109,8 +109,9 @@ class Postgres(Dialect):
         query = cast(bindparam("query", type_=Text), postgresql.TSQUERY)
         return select(job_words.c.job_key).where(search_vector.op("@@")(query))
 
-    def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
-        return " & ".join((*(f"'{mark}'" for mark in marks), *(f"'{prefix}':*" for prefix in prefixes)))
+    def query_value(self, parts: Iterable[Sequence[str]]) -> str:
+        one_of = (" | ".join(f"'{p.strip()}'{'' if p.endswith(' ') else ':*'}" for p in some) for some in parts)
+        return " & ".join(f"({some})" for some in one_of)
 
     def try_lock(self, connection: Connection, name: str) -> bool:
         return bool(connection.execute(select(func.pg_try_advisory_xact_lock(_lock_number(name)))).scalar_one())

@@ -36,6 +36,7 @@ from .batch_rows import RUN
 from .due import overdue
 from .engines import Database
 from .epochs import read_epoch
+from .event_pages import EventPageRead, EventsWanted, read_event_page
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
 from .listing import BUDGET, Budget, list_keys
 from .outputs import select_chunks
@@ -53,7 +54,6 @@ from .reads import (
 )
 from .small_jobs import SmallJobReads
 from .tables import (
-    audit,
     chunks,
     counts,
     counts_of_all,
@@ -83,45 +83,31 @@ MAX_EVENT_BYTES = 1024 * 1024
 """A read of events ends with the event that makes it this large: at least one, if there is one."""
 
 
-def _oldest(
-    table: Table, shown: Sequence[Any], size: ColumnElement[int], *conditions: ColumnElement[bool]
-) -> Select[Any]:
-    """Return the query for the first rows after a position: those that are left out are measured, and not read."""
+def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return the query for the first events after a position: those that are left out are measured, and not read."""
+    size = func.length(events.c.message) + events.c.artifacts_bytes
     measured = (
         select(
-            table.c.job_key,
-            table.c.position,
-            (func.sum(size).over(order_by=table.c.position) - size).label("bytes_before"),
+            events.c.position,
+            (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"),
         )
-        .where(table.c.position > bindparam("after"), *conditions)
-        .order_by(table.c.position)
+        .where(events.c.position > bindparam("after"), *conditions)
+        .order_by(events.c.position)
         .limit(bindparam("most"))
         .subquery()
     )
-    same = and_(table.c.job_key == measured.c.job_key, table.c.position == measured.c.position)
+    names = ("position", "job_key", "message", "before", "artifacts", "artifacts_bytes")
     return (
-        select(*shown)
-        .join_from(measured, table, same)
+        select(*(events.c[name] for name in names))
+        .join_from(measured, events, events.c.position == measured.c.position)
         .where(measured.c.bytes_before < MAX_EVENT_BYTES)
         .order_by(measured.c.position)
     )
 
 
-def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
-    names = ("position", "job_key", "message", "before", "artifacts", "artifacts_bytes")
-    size = func.length(events.c.message) + events.c.artifacts_bytes
-    return _oldest(events, [events.c[name] for name in names], size, *conditions)
-
-
 _EVENTS = _events()
 _EVENTS_OF_OWNER = _events(event_owner == bindparam("owner"))
 _EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
-_AUDIT = _oldest(
-    audit,
-    (audit.c.position, audit.c.job_key, audit.c.message),
-    func.length(audit.c.message),
-    audit.c.job_key == bindparam("key"),
-)
 
 
 class ReadStore:
@@ -165,10 +151,10 @@ class ReadStore:
                 read.jobs[key] = replace(one, attempts=last_attempts(one.chunks, self._attempts.last(connection, key)))
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
-    def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
+    def read_small_jobs(self, keys: Sequence[str], view: View) -> JobsRead:
         """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
         with self._database.read() as connection:
-            read = self._small_jobs.read(connection, keys, full=full)
+            read = self._small_jobs.read(connection, keys, view)
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
     def _jobs_of(
@@ -268,28 +254,21 @@ class ReadStore:
                 rows = with_artifacts(connection, [row[:-1] for row in found])
         return _events_read(rows, sum(map(_size, found)), after, limit, position, trimmed)
 
-    def job_events(self, job_key: str, uid: bytes | None, after: int, limit: int) -> tuple[Trail, EventsRead] | None:
-        """Return events of a job's trail after a position, oldest first: first from the audit trail, without artifacts.
-
-        They may go on past its end. None when there is no such trail.
-        """
+    def job_events(
+        self, job_key: str, uid: bytes | None, after: int | None, limit: int, *, newest_first: bool
+    ) -> tuple[Trail, EventPageRead] | None:
+        """Return a page of a job's trail, without artifacts; None when there is no such trail."""
         with self._database.read() as connection:
             trail = read_trail(connection, job_key, uid)
             if trail is None:
                 return None
-            position, trimmed = connection.execute(_ENDS).one()
-            after = max(after, trail.begin)
-            wanted: dict[str, object] = {"after": after, "key": job_key, "most": limit}
-            kept = connection.execute(_AUDIT, wanted)
-            rows = [EventRow(position, key, message, None) for position, key, message in kept]
-            left = limit - len(rows)
-            size = sum(len(row.message) for row in rows)
-            if left and size < MAX_EVENT_BYTES:
-                wanted["most"] = left
-                found = connection.execute(_EVENTS_OF_JOB, wanted).all()
-                rows += [EventRow(*row[:4]) for row in found]
-                size += sum(map(_size, found))
-        return trail, _events_read(rows, size, after, limit, position, trimmed)
+            wanted = EventsWanted(job_key, newest_first=newest_first, begin=trail.begin, end=trail.end)
+            return trail, read_event_page(connection, wanted, after, limit)
+
+    def find_events(self, wanted: EventsWanted, after: int | None, limit: int) -> EventPageRead:
+        """Return a page of events, without artifacts."""
+        with self._database.read() as connection:
+            return read_event_page(connection, wanted, after, limit)
 
     def last_owner(self, below: str) -> str | None:
         """Return the last owner of jobs whose name comes before another, None when there is none."""

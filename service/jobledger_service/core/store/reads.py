@@ -68,7 +68,13 @@ class View(StrEnum):
 
     STATUS = "STATUS"
     BASIC = "BASIC"
+    DETAIL = "DETAIL"
     FULL = "FULL"
+
+    @property
+    def has_input(self) -> bool:
+        """Whether the inputs of jobs are read."""
+        return self in (View.DETAIL, View.FULL)
 
 
 class Order(StrEnum):

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final, NamedTuple
 
+from msgspec.structs import astuple
 from sqlalchemy import Connection
 
 from jobledger_service.core.model.filter import ANY_TIME, JobFilter
 from jobledger_service.core.model.limits import MAX_PRIORITY, MIN_PRIORITY
-from jobledger_service.core.model.search import label_marks
+from jobledger_service.core.model.search import error_code_mark, label_marks, label_name_mark, unique_key_mark
 from jobledger_service.core.model.service_kinds import RESERVED
 from jobledger_service.core.model.states import ENDED, JobState
 
@@ -95,21 +96,23 @@ def _arms(wanted: JobFilter, order: Order, states: frozenset[JobState]) -> tuple
     return By.STATE, [{"state": state} for state in listed]
 
 
-def spans_of(wanted: JobFilter) -> dict[Order, ValueRange]:
-    """Return the span of each value that lists can be ordered by."""
+def spans_of(wanted: JobFilter) -> dict[str, ValueRange]:
+    """Return the span of each value that a filter can bound: of those that lists can be ordered by, and of others."""
     low = wanted.min_priority if wanted.min_priority > MIN_PRIORITY else None
     high = wanted.max_priority + 1 if wanted.max_priority < MAX_PRIORITY else None
     return {
-        Order.CREATE_TIME: ValueRange(wanted.create_time.start, wanted.create_time.end),
-        Order.UPDATE_TIME: ValueRange(wanted.update_time.start, wanted.update_time.end),
-        Order.END_TIME: ValueRange(wanted.end_time.start, wanted.end_time.end),
+        **{name: ValueRange(*astuple(getattr(wanted, name))) for name in _TIMES},
         Order.PRIORITY: ValueRange(low, high),
     }
 
 
+_TIMES: Final = (*(order.value for order in Order if order is not Order.PRIORITY), "start_time", "schedule_time")
+
+
 def bounded(wanted: JobFilter) -> list[Order]:
     """Return the orders by whose value the filter leaves jobs out."""
-    return [order for order, span in spans_of(wanted).items() if span != _ANY]
+    spans = spans_of(wanted)
+    return [order for order in Order if spans[order] != _ANY]
 
 
 def tests_of(wanted: JobFilter, *, excluded: Order | None) -> dict[str, object]:
@@ -121,11 +124,14 @@ def tests_of(wanted: JobFilter, *, excluded: Order | None) -> dict[str, object]:
         tests["task_id"] = wanted.task_id
     if wanted.callers_only:
         tests["not_kind"] = f"{RESERVED}%"
-    for order, (low, high) in spans_of(wanted).items():
-        if order is not excluded and low is not None:
-            tests[f"{order}_low"] = low
-        if order is not excluded and high is not None:
-            tests[f"{order}_high"] = high
+    for name, (low, high) in spans_of(wanted).items():
+        if name != excluded and low is not None:
+            tests[f"{name}_low"] = low
+        if name != excluded and high is not None:
+            tests[f"{name}_high"] = high
+    for number, condition in enumerate(wanted.label_conditions):
+        if not condition.values:
+            tests[f"part_of_label_{number}"] = f" {label_name_mark(condition.name)}"
     return tests
 
 
@@ -136,9 +142,29 @@ def all_tests(wanted: JobFilter) -> dict[str, object]:
 
 
 def word_tests(wanted: JobFilter) -> dict[str, object]:
-    """Return the conditions on words and labels, as parameters."""
-    parts = [f" {prefix}" for prefix in wanted.search] + [f" {mark} " for mark in label_marks(wanted.labels)]
-    return {f"part_{number}": part for number, part in enumerate(parts)}
+    """Return the conditions that full text serves, as parameters: a text, or several of which one is to be there."""
+    return {
+        f"part_{number}" if len(parts) == 1 else f"any_part_{number}": parts[0] if len(parts) == 1 else parts
+        for number, parts in enumerate(word_parts(wanted))
+    }
+
+
+def word_parts(wanted: JobFilter) -> list[list[str]]:
+    """Return texts with a space before them, and with one behind those that are whole words.
+
+    Of each list a job's words, with a space before and after each, must hold one.
+    """
+    marks = [[mark] for mark in label_marks(wanted.labels)]
+    marks += [
+        [mark for value in one.values for mark in label_marks({one.name: value})]
+        for one in wanted.label_conditions
+        if one.values
+    ]
+    if wanted.unique_key:
+        marks.append([unique_key_mark(wanted.unique_key)])
+    if wanted.error_code:
+        marks.append([error_code_mark(wanted.error_code)])
+    return [*([f" {prefix}"] for prefix in wanted.search), *([f" {mark} " for mark in some] for some in marks)]
 
 
 @dataclass(frozen=True, slots=True)

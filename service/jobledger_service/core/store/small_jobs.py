@@ -14,7 +14,7 @@ from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
 from .job_rows import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, WHOLE_JOBS, whole_job_read
 from .outputs import SHOWN_OUTPUT_BYTES, JobOutputs, select_chunks
-from .reads import JobRead
+from .reads import JobRead, View
 from .tables import chunks, jobs, parked
 from .unreadable_rows import UnreadableRows
 
@@ -41,34 +41,33 @@ class SmallJobReads:
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
         size = SHOWN_BYTES + SHOWN_OUTPUT_BYTES
-        basic = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS)
-        self._basic = basic.where(named, size <= MAX_JOB_BYTES)
-        self._full = basic.add_columns(jobs.c.chunks_completed, jobs.c.input).where(
-            named,
-            size + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES,
-            CHUNK_COUNT <= MAX_JOB_CHUNKS,
-            ~parked,  # the place of one that waits for a slot is counted
+        basic = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(named)
+        detail = basic.add_columns(jobs.c.chunks_completed, jobs.c.input).where(
+            size + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES
         )
+        # the place of one that waits for a slot is counted
+        full = detail.where(CHUNK_COUNT <= MAX_JOB_CHUNKS, ~parked)
+        self._jobs = dict.fromkeys(View, basic.where(size <= MAX_JOB_BYTES)) | {View.DETAIL: detail, View.FULL: full}
         order = chunks.c.job_key, chunks.c.chunk_index
         self._chunks = {
             some: bounded(dialect, select_chunks(with_outputs=some).where(chunks.c.job_key.in_(keys)).order_by(*order))
             for some in (False, True)
         }
 
-    def read(self, connection: Connection, keys: Sequence[str], *, full: bool) -> JobsWithin:
+    def read(self, connection: Connection, keys: Sequence[str], view: View) -> JobsWithin:
         """Return the small jobs, in view FULL as many as have MAX_CHUNKS together: the first are read in any case."""
         bad: set[str] = set()
         found: dict[str, JobRead] = {}
-        inputs: dict[str, bytes | None] = {}
         with_outputs = False  # only COMPLETED chunks have one
-        for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
+        for row in connection.execute(self._jobs[view], self._keys(keys)):
             job = self._unreadable.read("job", whole_job_read, row[: len(WHOLE_COLUMNS)], row[0], bad)
             if job is not None:
+                if view in (View.DETAIL, View.FULL):
+                    job = replace(job, inputs=Inputs(row[-1]))
+                    with_outputs = with_outputs or row[-2] > 0
                 found[job.key] = job
-                if full:
-                    inputs[job.key], with_outputs = row[-1], with_outputs or row[-2] > 0
         found = {job.key: job for job in self._outputs.added(connection, found.values())}
-        if not full:
+        if view is not View.FULL:
             return JobsWithin(found, (), bad)
         taken, unread = _within([found[key] for key in keys if key in found])
         read = Chunks()
@@ -81,7 +80,7 @@ class SmallJobReads:
                 self._unreadable,
             )
         bad.update(key for key, _ in read.bad)
-        whole = (_whole(found[key], inputs[key], read) for key in taken if key not in bad)
+        whole = (_whole(found[key], read) for key in taken if key not in bad)
         shown = self._with_attempts(connection, (one for one in whole if one is not None))
         return JobsWithin({one.key: one for one in shown}, unread, bad)
 
@@ -109,14 +108,14 @@ def _within(ordered: Sequence[JobRead]) -> tuple[list[str], list[str]]:
     return [one.key for one in ordered], []
 
 
-def _whole(job: JobRead, input_: bytes | None, read: Chunks) -> JobRead | None:
+def _whole(job: JobRead, read: Chunks) -> JobRead | None:
     """Return a job all of whose chunks were read, None for one that is too large to be read with others."""
     shown = read.of_job.get(job.key, [])
     if len(shown) < job.chunk_count:
         return None
     return replace(
         job,
-        inputs=Inputs(input_, read.inputs.get(job.key, {})),
+        inputs=replace(job.inputs, chunks=read.inputs.get(job.key, {})),
         outputs=replace(job.outputs, chunks=read.outputs.get(job.key, {})),
         chunks=shown,
     )

@@ -100,8 +100,8 @@ class Sqlite(Dialect):
     def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column.in_(select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value))
 
-    def contains(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
-        return func.instr(text, bindparam(name, type_=Text)) > 0
+    def contains(self, text: ColumnElement[str], part: ColumnElement[str]) -> ColumnElement[bool]:
+        return func.instr(text, part) > 0
 
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:  # noqa: ARG002  see below
         """Return it as it is: SQLite sees by itself which index has the order of the whole."""
@@ -116,8 +116,9 @@ class Sqlite(Dialect):
             .where(matches)
         )
 
-    def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
-        return " AND ".join((*(f'"{mark}"' for mark in marks), *(f'"{prefix}"*' for prefix in prefixes)))
+    def query_value(self, parts: Iterable[Sequence[str]]) -> str:
+        one_of = (" OR ".join(f'"{p.strip()}"{"" if p.endswith(" ") else "*"}' for p in some) for some in parts)
+        return " AND ".join(f"({some})" for some in one_of)
 
     def lock(self, connection: Connection, name: str) -> None:
         """There is one writer."""

@@ -26,7 +26,9 @@ from .dialects import Dialect
 from .reads import Order
 from .tables import NEVER, job_words, jobs
 
-COLUMNS: Final[dict[str, ColumnElement[int]]] = {order.value: jobs.c[order.value] for order in Order}
+COLUMNS: Final[dict[str, ColumnElement[int]]] = {
+    name: jobs.c[name] for name in (*(order.value for order in Order), "start_time", "schedule_time")
+}
 """The orders of lists, and the fields of ranges."""
 
 
@@ -125,7 +127,7 @@ _NOTHING: Final = literal_column("''", Text)
 
 def condition(name: str, dialect: Dialect) -> ColumnElement[bool]:
     """Return a condition that no index is to serve: another index would bring another order."""
-    if name.startswith("part_"):
+    if name.startswith(("part_", "any_part_")):
         return _words_hold(name, dialect)
     if name == "task_id":
         return has_had_task()
@@ -139,9 +141,14 @@ def condition(name: str, dialect: Dialect) -> ColumnElement[bool]:
 
 
 def _words_hold(name: str, dialect: Dialect) -> ColumnElement[bool]:
-    """Return the condition that the job's words, with a space before and after each, hold a text."""
+    """Return the condition that the job's words, with a space before and after each, hold a text, or one of several."""
     spaced = literal(" ").concat(job_words.c.words).concat(" ")
-    held = select(dialect.contains(spaced, name)).where(job_words.c.job_key == jobs.c.job_key)
+    if name.startswith("part_"):
+        holds = dialect.contains(spaced, bindparam(name, type_=Text))
+    else:
+        texts = dialect.keys(name).subquery()
+        holds = select(texts).where(dialect.contains(spaced, texts.c[0])).correlate(job_words).exists()
+    held = select(holds).where(job_words.c.job_key == jobs.c.job_key)
     return held.correlate(jobs).scalar_subquery()
 
 

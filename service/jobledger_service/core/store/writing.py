@@ -18,6 +18,7 @@ from sqlalchemy import (
     update,
 )
 
+from jobledger_service.core.model.change import CHANGE_BITS, Change
 from jobledger_service.core.model.chunk import Chunk, ChunkKey, Queue
 from jobledger_service.core.model.filter import FilterFields, changed_fields
 from jobledger_service.core.model.holds import HELD_BY_JOB
@@ -260,11 +261,19 @@ def _event_row(record: Record, entry: Entry, commit_time: int) -> Row:
         "position": entry.position,
         "job_key": entry.job_key,
         "commit_time": commit_time,
+        "changes": _bits_of(record.changes),
         "message": entry.stored,
         "before": before,
         "previous": entry.previous,
         **references_row(record, entry),
     }
+
+
+def _bits_of(changes: Iterable[Change]) -> int:
+    bits = 0
+    for change in changes:
+        bits |= CHANGE_BITS[change.type]
+    return bits
 
 
 def _tombstone_row(job: Job, entry: Entry, commit_time: int) -> Row:

@@ -19,7 +19,7 @@ from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.lifecycle import Cancellation
 from jobledger_service.core.model.limits import DAY, DEFAULT_GRACE, SECOND
-from jobledger_service.core.store.reads import JobRead
+from jobledger_service.core.store.reads import JobRead, View
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
@@ -80,7 +80,7 @@ class OperationsService:
         return await self._read(job_id, caller)
 
     async def _read(self, job_id: str, caller: Caller) -> bytes:
-        return await self.queries.job(caller.owner, job_id, self._encoded, full=False)
+        return await self.queries.job(caller.owner, job_id, self._encoded, View.BASIC)
 
     def _encoded(self, read: JobRead) -> bytes:
         try:

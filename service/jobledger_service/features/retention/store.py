@@ -54,7 +54,13 @@ class SqlHistoryStore:
 
     def _keep(self, connection: Connection, old: Sequence[Any]) -> None:
         rows = [
-            {"job_key": event.job_key, "position": event.position, "message": reduced}
+            {
+                "job_key": event.job_key,
+                "position": event.position,
+                "commit_time": event.commit_time,
+                "changes": event.changes,
+                "message": reduced,
+            }
             for event in old
             if (reduced := self._reduce(event.position, event.message)) is not None
         ]
@@ -93,6 +99,9 @@ class SqlHistoryStore:
             return gone
 
 
+_KEPT = ("position", "commit_time", "changes", "job_key", "message", "artifacts")
+
+
 def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
     """Return the oldest events, fewer when they are large; none when the first is not from before a time."""
     first = select(events.c.commit_time).order_by(events.c.position).limit(1)
@@ -107,7 +116,7 @@ def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
         .subquery()
     )
     some = (
-        select(events.c.position, events.c.commit_time, events.c.job_key, events.c.message, events.c.artifacts)
+        select(*(events.c[name] for name in _KEPT))
         .join_from(measured, events, events.c.position == measured.c.position)
         .where(measured.c.bytes_before < MAX_TRIM_BYTES)
         .order_by(measured.c.position)

@@ -7,6 +7,7 @@ from msgspec import Struct as MsgStruct
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Text,
     and_,
     bindparam,
     delete,
@@ -110,7 +111,8 @@ class SqlWorkerStore:
             if len(found) <= limit:
                 place = tuple_(workers.c.owner, workers.c.worker)
                 begin = place > tuple_(*after[1:]) if after is not None and after[0] else true()
-                serves = or_(workers.c.served == f" {ALL} ", self._database.dialect.contains(workers.c.served, "mine"))
+                mine = self._database.dialect.contains(workers.c.served, bindparam("mine", type_=Text))
+                serves = or_(workers.c.served == f" {ALL} ", mine)
                 others = and_(of_fleets, workers.c.owner != owner, serves, begin)
                 found += _find(connection, limit + 1 - len(found), others, mine=f" {owner} ")
             page = found[:limit]

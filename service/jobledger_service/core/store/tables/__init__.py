@@ -34,7 +34,7 @@ from .jobs import (
     unique_keys,
     waiting,
 )
-from .ledger import artifact_versions, audit, event_owner, events, ledger, requests, tombstones
+from .ledger import artifact_versions, audit, audit_owner, event_owner, events, ledger, requests, tombstones
 from .schema import NEVER, metadata, schema_version
 from .webhooks import dead, deliveries, over, pending, scheduled, webhook_checkpoint, webhooks
 
@@ -44,6 +44,7 @@ __all__ = [
     "artifact_versions",
     "attempts",
     "audit",
+    "audit_owner",
     "chunk_counts",
     "chunks",
     "counts",

@@ -25,6 +25,7 @@ events = Table(
     Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("job_key", Key, nullable=False),
     Column("commit_time", BigInteger, nullable=False),
+    Column("changes", BigInteger, nullable=False),
     Column("message", LargeBinary, nullable=False),
     Column("before", Json),
     Column("previous", LargeBinary),
@@ -65,7 +66,7 @@ def _in_postgres(element: OwnerOf, compiler: Any, **options: Any) -> str:  # noq
 
 
 event_owner = OwnerOf(events.c.job_key)
-Index("events_by_owner", event_owner, events.c.position)
+Index("events_by_owner", event_owner, events.c.position, events.c.changes)
 
 tombstones = Table(
     "tombstones",
@@ -91,9 +92,14 @@ audit = Table(
     metadata,
     Column("job_key", Key, primary_key=True),
     Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("commit_time", BigInteger, nullable=False),
+    Column("changes", BigInteger, nullable=False),
     Column("message", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
+audit_owner = OwnerOf(audit.c.job_key)
+Index("audit_by_owner", audit_owner, audit.c.position, audit.c.changes)
+Index("audit_by_position", audit.c.position, audit.c.commit_time, audit.c.changes)
 
 ledger = Table(
     "ledger",
