@@ -92,6 +92,7 @@ from jobledger_client._errors import (
     RoleMissingError,
     ServiceNotFoundError,
     StoreUnavailableError,
+    TooManyPausedKindsError,
     TooManyQueuedJobsError,
     TooManyReadsError,
     TooManyWatchesError,
@@ -101,7 +102,7 @@ from jobledger_client._errors import (
     UniqueKeyTakenError,
     WebhookNotFoundError,
 )
-from jobledger_client._limits import Limit, LimitScope, for_each, for_kind, for_label
+from jobledger_client._limits import Limit, LimitScope, PausedKind, for_each, for_kind, for_label
 from jobledger_client._new_jobs import JobOutcome, NewJob
 from jobledger_client._policies import ChunkSpec, FinalizerSpec, RetryPolicy, Stage
 from jobledger_client._requests import JobFilterFields
@@ -218,6 +219,7 @@ __all__ = [
     "OnConflict",
     "PageTokenInvalidError",
     "Pages",
+    "PausedKind",
     "PermissionDeniedError",
     "PreconditionError",
     "QueueFullError",
@@ -238,6 +240,7 @@ __all__ = [
     "StoreUnavailableError",
     "SystemStatus",
     "TaskToStop",
+    "TooManyPausedKindsError",
     "TooManyQueuedJobsError",
     "TooManyReadsError",
     "TooManyWatchesError",

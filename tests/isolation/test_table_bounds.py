@@ -24,6 +24,7 @@ from jobledger_service.core.store.tables import metadata
 from jobledger_service.features.access.feature import access
 from jobledger_service.features.limits.family import limits_family
 from jobledger_service.features.limits.feature import limits
+from jobledger_service.features.limits.pauses import paused_kinds_family
 from jobledger_service.features.retention.feature import expire_times, retention
 from jobledger_service.features.retention.rules import Retention
 from jobledger_service.features.statistics.family import statistics_family
@@ -112,7 +113,10 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
         sample_jitter=lambda: 0.5,
         random_bytes=bytes,
         on_deletion=lambda *_: ArtifactsResult(),
-        families=[expire_times(Retention()), *(make(database.dialect) for make in (limits_family, statistics_family))],
+        families=[
+            expire_times(Retention()),
+            *(make(database.dialect) for make in (limits_family, paused_kinds_family, statistics_family)),
+        ],
         rate_limiter=None,
     )
     features = [make(kernel) for make in (access, limits, retention, statistics, webhooks, workers)]
