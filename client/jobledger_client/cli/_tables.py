@@ -22,7 +22,7 @@ from jobledger_client._enums import (
     WebhookDeliveryState,
     WebhookState,
 )
-from jobledger_client._limits import Limit, PausedKind
+from jobledger_client._limits import Limit, PausedKind, paused_kind_message
 from jobledger_client._structs import plain
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json
@@ -62,7 +62,8 @@ def paused_kinds(found: Iterable[PausedKind]) -> Table:
     table = _table("KIND", "SINCE", "BY", "REASON", folding=("KIND", "BY", "REASON"))
     for paused in found:
         by, reason = formatting.one_line(paused.paused_by), formatting.one_line(paused.reason)
-        _row(table, paused.kind, formatting.local_time(paused.pause_time), by, reason)
+        since = formatting.local_time(paused_kind_message(paused).pause_time)
+        _row(table, paused.kind, since, by, reason)
     return table
 
 
