@@ -57,7 +57,7 @@ async def test_kinds_are_paused_listed_and_resumed(client: AsyncJobClient, kind:
     assert (made.kind, made.reason, made.paused_by) == (kind, "the disk is full", "caller")
     assert made.pause_time == made.update_time
     assert [one for one in await client.limits.list_paused_kinds() if one.kind == kind] == [made]
-    job_id = (await client.create_job(kind)).job_id
+    job_id = (await client.create_job(kind)).job.job_id
     assert [hold.reason for hold in (await client.get_job(job_id)).holds] == [HoldReason.PAUSED]
     assert await client.limits.resume_kind(kind)
     assert not await client.limits.resume_kind(kind)

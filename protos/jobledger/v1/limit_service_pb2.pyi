@@ -229,7 +229,7 @@ class PausedKind(_message.Message):
     reason: _builtins.str
     """reason is why, as the last PauseKind said. Empty when it gave none."""
     paused_by: _builtins.str
-    """paused_by is the name of the key that called PauseKind last; "caller" on a server without keys. Always present."""
+    """paused_by is NAME/KEY_ID of the key that called PauseKind last; "caller" on a server without keys. Always present."""
     @_builtins.property
     def pause_time(self) -> _timestamp_pb2.Timestamp:
         """pause_time is since when the kind is paused. Always present."""
