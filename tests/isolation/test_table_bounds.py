@@ -41,6 +41,7 @@ from tests.docs.documents import ROOT
 from tests.support.api import fresh_kind
 from tests.support.keys import ADMIN, CALLER, KeyedApi
 from tests.support.limits import each_scope, kind_scope, set_limit
+from tests.support.pauses import pause
 from tests.support.states import COMPLETED
 
 from .conftest import Tenants
@@ -53,6 +54,7 @@ LEFT = {
     "webhook_checkpoint": 1,
     "webhooks": 2,
     "limits": 3,
+    "paused_kinds": 2,
     "api_keys": 6,
 }
 """What is left for ever, of two owners: what operators and owners made and did not take away."""
@@ -80,6 +82,7 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
     await WebhookServiceStub(api.channel).CreateWebhook(hook)
     admin = KeyedApi(tenants.server.target, (await tenants.admin.make(ADMIN, owner=owner)).token)
     await set_limit(admin, each_scope("user"), 1)
+    await pause(admin, fresh_kind())
     await admin.channel.close()
     await api.create(kind)
     await api.fail(*await api.claim(kind), retry_delay=timedelta(0))

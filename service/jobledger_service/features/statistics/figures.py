@@ -183,9 +183,9 @@ _ROLLUPS: Final = select(
     rollups.c.hour, rollups.c.kind, rollups.c.measure, rollups.c.bucket, rollups.c["count"], rollups.c.total
 )
 
-_PAUSED: Final = (
-    select(counts.c.kind, cast(func.sum(counts.c.chunks_pending), BigInteger))
-    .join(paused_kinds, (paused_kinds.c.owner == counts.c.owner) & (paused_kinds.c.kind == counts.c.kind))
-    .where(paused_kinds.c.owner == bindparam("of"))
-    .group_by(counts.c.kind)
+_PENDING: Final = select(cast(func.coalesce(func.sum(counts.c.chunks_pending), 0), BigInteger)).where(
+    counts.c.owner == paused_kinds.c.owner, counts.c.kind == paused_kinds.c.kind
+)
+_PAUSED: Final = select(paused_kinds.c.kind, _PENDING.correlate(paused_kinds).scalar_subquery()).where(
+    paused_kinds.c.owner == bindparam("of")
 )
