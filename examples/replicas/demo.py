@@ -9,12 +9,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
-from google.protobuf.duration_pb2 import Duration
-from jobledger.v1.chunk_pb2 import RetryPolicy
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import TERMINAL_STATES, JobClient, JobState, NewJob
+from jobledger_client import TERMINAL_STATES, JobClient, JobState, NewJob, RetryPolicy
 
 from examples.processes import BIN, PATIENCE, ending, say
 
@@ -79,7 +78,7 @@ def start_watchers(stack: ExitStack, folder: Path, cursor: bytes, addresses: Seq
 
 def create(client: JobClient) -> list[Job]:
     """Create the jobs."""
-    policy = RetryPolicy(initial_backoff=Duration(nanos=200_000_000), max_attempts=10)
+    policy = RetryPolicy(max_attempts=10, initial_backoff=timedelta(milliseconds=200))
     new = [
         NewJob(
             KIND, display_name=f"job {n}", item_count=CHUNKS, chunk_size=1, retry_policy=policy, request_id=f"demo-{n}"

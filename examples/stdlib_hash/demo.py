@@ -1,6 +1,5 @@
 """The demo: a real job, three workers of which one is killed, exact totals, and a job that is cancelled."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,10 +9,10 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from google.protobuf.json_format import MessageToDict
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import CancelOutcome, ChangeType, ChunkState, JobClient, JobState, RetryPolicy
+from jobledger_client import AttemptOutcome, CancelOutcome, ChunkState, JobClient, JobState, RetryPolicy
 from jobledger_client.testing import running_server
 
 from examples.processes import ending, say
@@ -51,11 +50,10 @@ def kill_midway(client: JobClient, job_id: str, victim: subprocess.Popen[str]) -
 
 
 def totals_of(client: JobClient, job_id: str) -> Totals:
-    """Add up the results of all chunks, from the artifacts that the workers reported."""
+    """Add up the outputs of all chunks."""
     totals = Totals()
     for chunk in client.list_chunks(job_id):
-        file = Path(unquote(urlsplit(chunk.artifacts["totals"].uri).path))
-        totals += Totals(**json.loads(file.read_text()))
+        totals += Totals(**{name: int(value) for name, value in MessageToDict(chunk.output).items()})
     return totals
 
 
@@ -78,12 +76,9 @@ def check(client: JobClient, job_id: str, files: list[Path]) -> None:
 def tell_expiries(client: JobClient, job_id: str) -> None:
     """Show what the ledger says of the killed worker."""
     say(f"\nWhat the ledger says of {VICTIM}:")
-    expired = 0
-    for event in client.list_job_events(job_id):
-        for change in event.changes:
-            if change.type == ChangeType.LEASE_EXPIRED:
-                expired += 1
-                say(f"  event {event.position}, chunk {change.chunk_index}: {change.reason}")
+    expired = [one for one in client.list_attempts(job_id) if one.outcome == AttemptOutcome.EXPIRED]
+    for one in expired:
+        say(f"  chunk {one.chunk_index}, attempt {one.number}: {one.error.message}")
     if not expired:
         raise SystemExit("no lease expired, although its worker was killed")
 
@@ -134,9 +129,9 @@ def run(folder: Path) -> None:
     """Run the demo with its files in `folder`."""
     files = sources()
     with ExitStack() as stack:
-        target = stack.enter_context(running_server("--allow-file-artifacts", directory=folder))
+        target = stack.enter_context(running_server(directory=folder))
         client = stack.enter_context(JobClient(target))
-        workers = {name: processes.worker(target, name, folder) for name in ("worker-1", VICTIM, "worker-3")}
+        workers = {name: processes.worker(target, name) for name in ("worker-1", VICTIM, "worker-3")}
         for process in workers.values():
             stack.enter_context(ending(process))
         job = create(client, "the standard library", len(files))

@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from examples.processes import BIN
 
 
-def worker(target: str, name: str, folder: Path) -> subprocess.Popen[str]:
+def worker(target: str, name: str) -> subprocess.Popen[str]:
     """Start a worker process."""
-    command = [sys.executable, "-m", "examples.stdlib_hash.worker", target, name, str(folder)]
+    command = [sys.executable, "-m", "examples.stdlib_hash.worker", target, name]
     return subprocess.Popen(command, text=True, start_new_session=True)
 
 

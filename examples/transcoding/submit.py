@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import JobClient
+from jobledger_client import ChunkSpec, JobClient
 
 from examples.bucket import Bucket
 
@@ -30,7 +30,10 @@ PLAN = {
 def submit(
     client: JobClient, files: Bucket, upload: str, *, priority: int = 5, metadata: Mapping[str, str] | None = None
 ) -> Job:
-    """Create the job of an uploaded file; `metadata` is the caller's own. Its items are seconds of the video."""
+    """Create the job of an uploaded file, or return the one that has not ended; `metadata` is the caller's own.
+
+    Its items are seconds of the video.
+    """
     path = files.path(upload)
     source: dict[str, Any] = {
         "file": upload,
@@ -45,8 +48,8 @@ def submit(
         priority=priority,
         labels=metadata,
         input=source,
-        item_count=seconds,
-        chunk_size=seconds,
+        chunks=[ChunkSpec(item_count=seconds)],
         stages=PLAN,
         run_timeout=TIME_LIMIT,
+        unique_key=source["sha256"],
     ).job

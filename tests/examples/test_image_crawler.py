@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jobledger.v1.chunk_pb2 import WorkError
 from jobledger.v1.worker_service_pb2 import ChunkFailure, ChunkRelease
-from jobledger_client import InvalidFieldError, JobClient, JobNotFoundError, RetryPolicy
+from jobledger_client import AttemptOutcome, InvalidFieldError, JobClient, JobNotFoundError, RetryPolicy
 
 from examples.bucket import Bucket
 from examples.image_crawler import tree
@@ -108,8 +108,8 @@ class TestTroubleToday:
         caller.wait(job_id, timeout=CALL_TIMEOUT)
         job = caller.get_job(job_id)
         assert (job.state, job.chunks[0].attempt) == (COMPLETED, 2)
-        reasons = [change.reason for event in caller.list_job_events(job_id) for change in event.changes]
-        assert any("WorkerLostError" in reason for reason in reasons)
+        lost, _ = caller.list_attempts(job_id)
+        assert (lost.outcome, lost.error.code) == (AttemptOutcome.FAILED, "WorkerLostError")
 
     def test_failed_chunks_go_again_by_a_policy_and_the_others_are_kept(self, caller: JobClient, files: Bucket):
         tree.make(files.path("broken"), 600)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobledger.v1.chunk_pb2 import Artifact, WorkError
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkFailure
-from jobledger_client import ChangeType, ChunkState, InvalidFieldError, JobClient, JobView
+from jobledger_client import AttemptOutcome, ChunkState, InvalidFieldError, JobClient, JobView
 
 from examples.bucket import read
 from examples.speech_video.__main__ import start
@@ -87,13 +87,13 @@ def test_what_is_not_known_is_absent(answers: dict[str, Any]):
 
 def test_a_failed_attempt_is_reported_and_went_again(answers: dict[str, Any], caller: JobClient):
     assert answers["after"]["chunks"][1]["attempt"] == 2
-    failures = [
-        change.reason
-        for event in caller.list_job_events("speech-a")
-        for change in event.changes
-        if change.type == ChangeType.CHUNK_FAILED
-    ]
-    assert failures == ["MemoryError: CUDA out of memory"]
+    failed, last = caller.list_attempts("speech-a", chunk_index=1)
+    assert (failed.outcome, failed.error.code, failed.error.message) == (
+        AttemptOutcome.FAILED,
+        "MemoryError",
+        "CUDA out of memory",
+    )
+    assert (last.outcome, failed.task_id != last.task_id) == (AttemptOutcome.COMPLETED, True)
 
 
 def test_the_video_is_there_and_whole(answers: dict[str, Any], folder: Path):

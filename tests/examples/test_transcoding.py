@@ -230,6 +230,14 @@ def test_a_wrong_file_fails_once_with_its_task(studio: Studio, files: Bucket):
     assert (reported["error"]["stage"], reported["error"]["message"]) == ("validate", job.error.message)
 
 
+def test_an_upload_that_is_submitted_twice_is_one_job(studio: Studio, files: Bucket):
+    media.make(files.path("uploads/twice.y4m"), 3)
+    first, second = (submit(studio.client, files, "uploads/twice.y4m") for _ in range(2))
+    assert second.job_id == first.job_id
+    studio.client.cancel_job(first.job_id, force=True)
+    assert submit(studio.client, files, "uploads/twice.y4m").job_id != first.job_id, "it has ended"
+
+
 def test_a_cancelled_job_may_run_again(cancelled: tuple[Job, list[str]], caller: JobClient, files: Bucket):
     job, _ = cancelled
     media.make(files.path("uploads/long.y4m"), SECONDS)
