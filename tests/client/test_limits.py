@@ -16,6 +16,9 @@ from jobledger_client import (
     for_label,
 )
 
+from tests.client.test_cli import Shell
+from tests.support.server import Server
+
 
 @pytest.fixture
 def label() -> str:
@@ -62,3 +65,18 @@ async def test_kinds_are_paused_listed_and_resumed(client: AsyncJobClient, kind:
     assert await client.limits.resume_kind(kind)
     assert not await client.limits.resume_kind(kind)
     assert kind not in [one.kind for one in await client.limits.list_paused_kinds()]
+
+
+def test_the_commands_pause_list_and_resume_a_kind(
+    server: Server, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
+    shell = Shell(server.target, capsys)
+    assert shell("pause", kind, "--reason", "the disk is full") == f"{kind}: paused\n"
+    job_id = shell.json("create", kind)["job"]["jobId"]
+    assert "the end of the pause of its kind" in shell("get", job_id)
+    assert "the disk is full" in shell("paused")
+    [listed] = [one for one in shell.json("paused")["pausedKinds"] if one["kind"] == kind]
+    assert (listed["reason"], listed["pausedBy"]) == ("the disk is full", "caller")
+    assert shell.json("resume", kind) == {"resumed": True}
+    assert shell("resume", kind) == f"{kind}: was not paused\n"
