@@ -93,6 +93,7 @@ from jobledger_client._errors import (
     ServiceNotFoundError,
     StoreUnavailableError,
     TooManyClaimsError,
+    TooManyPausedKindsError,
     TooManyQueuedJobsError,
     TooManyReadsError,
     TooManyWatchesError,
@@ -102,7 +103,7 @@ from jobledger_client._errors import (
     UniqueKeyTakenError,
     WebhookNotFoundError,
 )
-from jobledger_client._limits import Limit, LimitScope, for_each, for_kind, for_label
+from jobledger_client._limits import Limit, LimitScope, PausedKind, for_each, for_kind, for_label
 from jobledger_client._new_jobs import JobOutcome, NewJob
 from jobledger_client._policies import ChunkSpec, FinalizerSpec, RetryPolicy, Stage
 from jobledger_client._requests import JobFilterFields
@@ -219,6 +220,7 @@ __all__ = [
     "OnConflict",
     "PageTokenInvalidError",
     "Pages",
+    "PausedKind",
     "PermissionDeniedError",
     "PreconditionError",
     "QueueFullError",
@@ -240,6 +242,7 @@ __all__ = [
     "SystemStatus",
     "TaskToStop",
     "TooManyClaimsError",
+    "TooManyPausedKindsError",
     "TooManyQueuedJobsError",
     "TooManyReadsError",
     "TooManyWatchesError",

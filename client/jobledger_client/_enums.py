@@ -83,6 +83,7 @@ class HoldReason(ContractEnum):
     SCHEDULE = 2
     BACKOFF = 3
     FINALIZER = 4
+    PAUSED = 5
 
 
 class ChangeType(ContractEnum):

@@ -25,6 +25,7 @@ JobledgerError
 │   ├── ChunkNotClaimableError   CHUNK_NOT_CLAIMABLE
 │   ├── ApiKeyEndedError         API_KEY_ENDED: a revoked or expired key cannot be rotated
 │   ├── AuthDisabledError        AUTH_DISABLED: the server runs without keys
+│   ├── TooManyPausedKindsError  TOO_MANY_PAUSED_KINDS
 │   └── TooManyWebhooksError     TOO_MANY_WEBHOOKS
 ├── CursorError
 │   ├── HistoryTrimmedError      HISTORY_TRIMMED: list again; `oldest_cursor` is the first that still works
@@ -200,6 +201,10 @@ class ApiKeyEndedError(PreconditionError):
 
 class AuthDisabledError(PreconditionError):
     """The server runs without API keys, and creates none."""
+
+
+class TooManyPausedKindsError(PreconditionError):
+    """The owner has the maximum number of paused kinds: resume one."""
 
 
 class TooManyWebhooksError(PreconditionError):

@@ -1,6 +1,7 @@
 """Concurrency limits as values."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from jobledger.v1 import limit_scope_pb2, limit_service_pb2
@@ -55,6 +56,17 @@ class Limit:
     inherited: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class PausedKind:
+    """A kind whose chunks no worker may claim: why, since when, and who said so last, and when."""
+
+    kind: str
+    reason: str
+    paused_by: str
+    pause_time: datetime
+    update_time: datetime
+
+
 def scope(message: limit_scope_pb2.LimitScope) -> LimitScope:
     """Return the scope of a message, such as that of a job's hold."""
     if message.HasField("label"):
@@ -94,3 +106,22 @@ def limit_message(value: Limit) -> limit_service_pb2.Limit:
         waiting=value.waiting,
         inherited=value.inherited,
     )
+
+
+def paused_kind(message: limit_service_pb2.PausedKind) -> PausedKind:
+    """Return a paused kind as a value."""
+    return PausedKind(
+        message.kind,
+        message.reason,
+        message.paused_by,
+        message.pause_time.ToDatetime(tzinfo=UTC),
+        message.update_time.ToDatetime(tzinfo=UTC),
+    )
+
+
+def paused_kind_message(value: PausedKind) -> limit_service_pb2.PausedKind:
+    """Return the message of a paused kind."""
+    message = limit_service_pb2.PausedKind(kind=value.kind, reason=value.reason, paused_by=value.paused_by)
+    message.pause_time.FromDatetime(value.pause_time)
+    message.update_time.FromDatetime(value.update_time)
+    return message

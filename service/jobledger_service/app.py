@@ -36,6 +36,7 @@ from .features.health.feature import health
 from .features.imports.feature import imports
 from .features.limits.family import limits_family
 from .features.limits.feature import limits
+from .features.limits.pauses import paused_kinds_family
 from .features.metrics.feature import Metrics
 from .features.operations.feature import operations
 from .features.retention.feature import expire_times, retention, retention_of
@@ -105,7 +106,12 @@ class App:
             sample_jitter=random.random,
             random_bytes=secrets.token_bytes,
             on_deletion=ArtifactRemoval(roots_of(settings), _new_id),
-            families=[expire_times(retention_of(settings)), limits_family(dialect), statistics_family(dialect)],
+            families=[
+                expire_times(retention_of(settings)),
+                limits_family(dialect),
+                paused_kinds_family(dialect),
+                statistics_family(dialect),
+            ],
             rate_limiter=rate_limiter_of(settings),
         )
         features = [make(self._kernel) for make in (self._metrics.feature, *FEATURES)]

@@ -4,7 +4,20 @@ from uuid import uuid4
 
 import pytest
 from jobledger.v1.limit_scope_pb2 import LimitScope as Message
-from jobledger_client import AsyncJobClient, JobClient, Limit, LimitScope, NewJob, for_each, for_kind, for_label
+from jobledger_client import (
+    AsyncJobClient,
+    HoldReason,
+    JobClient,
+    Limit,
+    LimitScope,
+    NewJob,
+    for_each,
+    for_kind,
+    for_label,
+)
+
+from tests.client.test_cli import Shell
+from tests.support.server import Server
 
 
 @pytest.fixture
@@ -40,3 +53,30 @@ def test_each_scope_is_one_value():
     assert for_kind("a.b") == LimitScope(kind="a.b")
     assert for_label("user", "") == LimitScope(label="user", value="")
     assert for_label("user", "") != for_each("user")
+
+
+async def test_kinds_are_paused_listed_and_resumed(client: AsyncJobClient, kind: str):
+    made = await client.limits.pause_kind(kind, "the disk is full")
+    assert (made.kind, made.reason, made.paused_by) == (kind, "the disk is full", "caller")
+    assert made.pause_time == made.update_time
+    assert [one for one in await client.limits.list_paused_kinds() if one.kind == kind] == [made]
+    job_id = (await client.create_job(kind)).job.job_id
+    assert [hold.reason for hold in (await client.get_job(job_id)).holds] == [HoldReason.PAUSED]
+    assert await client.limits.resume_kind(kind)
+    assert not await client.limits.resume_kind(kind)
+    assert kind not in [one.kind for one in await client.limits.list_paused_kinds()]
+
+
+def test_the_commands_pause_list_and_resume_a_kind(
+    server: Server, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
+    shell = Shell(server.target, capsys)
+    assert shell("pause", kind, "--reason", "the disk is full") == f"{kind}: paused\n"
+    job_id = shell.json("create", kind)["job"]["jobId"]
+    assert "the end of the pause of its kind" in shell("get", job_id)
+    assert "the disk is full" in shell("paused")
+    [listed] = [one for one in shell.json("paused")["pausedKinds"] if one["kind"] == kind]
+    assert (listed["reason"], listed["pausedBy"]) == ("the disk is full", "caller")
+    assert shell.json("resume", kind) == {"resumed": True}
+    assert shell("resume", kind) == f"{kind}: was not paused\n"

@@ -96,3 +96,14 @@ async def test_it_shows_a_job_whose_every_value_is_at_its_edge(api: Api, server:
     [attempt] = got["job"].pop("attempts")
     assert (attempt["number"], attempt["outcome"]) == (1, "ATTEMPT_OUTCOME_COMPLETED")
     assert listed["jobs"] == [got["job"]]
+
+
+async def test_it_pauses_and_resumes_a_kind(server: Server, kind: str):
+    service = "jobledger.v1.LimitService"
+    paused = await buf_curl(server.target, f"{service}/PauseKind", data={"kind": kind, "reason": "deploy"})
+    assert paused.code == 0, paused.err
+    [message] = paused.messages()
+    assert (message["pausedKind"]["kind"], message["pausedKind"]["reason"]) == (kind, "deploy")
+    for expected in {"resumed": True}, {}:
+        resumed = await buf_curl(server.target, f"{service}/ResumeKind", data={"kind": kind})
+        assert (resumed.code, resumed.messages()) == (0, [expected])

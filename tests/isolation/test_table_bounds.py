@@ -24,6 +24,7 @@ from jobledger_service.core.store.tables import metadata
 from jobledger_service.features.access.feature import access
 from jobledger_service.features.limits.family import limits_family
 from jobledger_service.features.limits.feature import limits
+from jobledger_service.features.limits.pauses import paused_kinds_family
 from jobledger_service.features.retention.feature import expire_times, retention
 from jobledger_service.features.retention.rules import Retention
 from jobledger_service.features.statistics.family import statistics_family
@@ -40,6 +41,7 @@ from tests.docs.documents import ROOT
 from tests.support.api import fresh_kind
 from tests.support.keys import ADMIN, CALLER, KeyedApi
 from tests.support.limits import each_scope, kind_scope, set_limit
+from tests.support.pauses import pause
 from tests.support.states import COMPLETED
 
 from .conftest import Tenants
@@ -52,6 +54,7 @@ LEFT = {
     "webhook_checkpoint": 1,
     "webhooks": 2,
     "limits": 3,
+    "paused_kinds": 2,
     "api_keys": 6,
 }
 """What is left for ever, of two owners: what operators and owners made and did not take away."""
@@ -79,6 +82,7 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
     await WebhookServiceStub(api.channel).CreateWebhook(hook)
     admin = KeyedApi(tenants.server.target, (await tenants.admin.make(ADMIN, owner=owner)).token)
     await set_limit(admin, each_scope("user"), 1)
+    await pause(admin, fresh_kind())
     await admin.channel.close()
     await api.create(kind)
     await api.fail(*await api.claim(kind), retry_delay=timedelta(0))
@@ -112,7 +116,10 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
         sample_jitter=lambda: 0.5,
         random_bytes=bytes,
         on_deletion=lambda *_: ArtifactsResult(),
-        families=[expire_times(Retention()), *(make(database.dialect) for make in (limits_family, statistics_family))],
+        families=[
+            expire_times(Retention()),
+            *(make(database.dialect) for make in (limits_family, paused_kinds_family, statistics_family)),
+        ],
         rate_limiter=None,
     )
     features = [make(kernel) for make in (access, limits, retention, statistics, webhooks, workers)]

@@ -10,7 +10,8 @@ from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
-from jobledger_service.core.store.tables import chunks
+from jobledger_service.core.store.tables import chunks, paused_kinds
+from jobledger_service.core.store.waiting_chunks import WaitingChunks
 from sqlalchemy import Connection, LargeBinary, Text, event, insert, text
 
 from tests.support.databases import new_database
@@ -149,3 +150,47 @@ def test_chunks_that_cannot_be_read_keep_no_other_owner_from_its_turn(database: 
         assert [one.owner for one in ready(database, owners, enough=1, excluded=["a/k9"])] == ["b"]
         bad = ["a/k9", "b/k8#0", "b/k8#1"]
         assert [one.owner for one in ready(database, owners, enough=1, excluded=bad)] == ["c"]
+
+
+def pause(database: Database, owner: str, kind: str = "k") -> None:
+    row = {"owner": owner, "kind": kind, "reason": "", "paused_by": "", "pause_time": 1, "update_time": 1}
+    with database.write() as connection:
+        connection.execute(insert(paused_kinds).values(row))
+
+
+@pytest.mark.parametrize("owners", [ALL, Owners(frozenset(BUSY))], ids=["all", "named"])
+def test_a_paused_kind_takes_no_turn_and_its_chunks_cost_nothing(database: Database, owners: Owners):
+    def cost() -> int:
+        with Measured(database) as measured:
+            found = ready(database, owners, "k", "m", enough=3)
+        assert found[0] == (5, "b3", "k")
+        assert sorted(found[1:]) == [(5, "b0", "k"), (5, "b0", "m")]
+        return measured.work
+
+    fill(database, [*rows_of("b4"), *rows_of("b3"), *rows_of("b2", priority=9), *rows_of("b1"), *rows_of("b0")])
+    fill(database, rows_of("b0", kind="m"))
+    for owner in "b4", "b2", "b1":
+        pause(database, owner)
+    few = cost()
+    for owner, priority in ("b4", 5), ("b2", 9), ("b1", 5):
+        more = rows_of(owner, 2_000, priority=priority)
+        fill(database, [row | {"job_key": f"{owner}/large"} for row in more])
+    assert 0 < cost() <= few + 10, "the first place of an index page may differ"
+
+
+def test_the_queue_of_a_paused_kind_is_empty_and_not_walked(database: Database):
+    waiting = WaitingChunks(database.dialect)
+
+    def cost(*found: str) -> int:
+        with Measured(database) as measured, database.read() as connection:
+            read = waiting.read(connection, {("b0", "k"): 5, ("b1", "k"): 5})
+        assert [owner for owner, _ in read] == [*found]
+        return measured.work
+
+    fill(database, [*rows_of("b0"), *rows_of("b1")])
+    both = cost("b0", "b1")
+    pause(database, "b0")
+    one = cost("b1")
+    fill(database, [row | {"job_key": "b0/large"} for row in rows_of("b0", 2_000)])
+    assert cost("b1") <= one + 10
+    assert both

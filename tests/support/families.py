@@ -4,6 +4,7 @@ from jobledger_service.core.ledger.core_families import core_families
 from jobledger_service.core.ledger.row_families import OpenFamily
 from jobledger_service.core.store.engines import Database
 from jobledger_service.features.limits.family import limits_family
+from jobledger_service.features.limits.pauses import paused_kinds_family
 from jobledger_service.features.retention.feature import expire_times
 from jobledger_service.features.retention.rules import Retention
 from jobledger_service.features.statistics.family import statistics_family
@@ -15,6 +16,7 @@ def all_families(database: Database) -> list[OpenFamily]:
     return [
         expire_times(Retention()),
         limits_family(dialect),
+        paused_kinds_family(dialect),
         *core_families(dialect),
         statistics_family(dialect),
     ]

@@ -1,5 +1,5 @@
 # Generated from _async/_limits.py by client/generate_sync.py: edit that module, then run `make gen`.
-"""The calls of LimitService: how many jobs may run at once."""
+"""The calls of LimitService: how many jobs may run at once, and which kinds are paused."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class LimitCalls:
-    """Concurrency limits, over what `for_kind`, `for_label` and `for_each` return. Setting one needs an admin's key."""
+    """Concurrency limits, over what `for_kind`, `for_label` and `for_each` return, and paused kinds.
+
+    To set one, or to pause and resume, needs an admin's key.
+    """
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
         self._stub = LimitServiceStub(channel)
@@ -42,3 +45,24 @@ class LimitCalls:
         """Remove a limit; jobs waiting for it become claimable. Raises InvalidFieldError and RoleMissingError."""
         request = rpc.DeleteLimitRequest(scope=values.scope_message(scope))
         self._caller.call(self._stub.DeleteLimit, request, timeout=timeout)
+
+    def pause_kind(self, kind: str, reason: str = "", *, timeout: timedelta | None = None) -> values.PausedKind:
+        """Keep workers from claiming chunks of a kind until `resume_kind`; chunks in work continue.
+
+        Of a paused kind, this changes the reason. Raises InvalidFieldError, RoleMissingError and
+        TooManyPausedKindsError.
+        """
+        request = rpc.PauseKindRequest(kind=kind, reason=reason)
+        response = self._caller.call(self._stub.PauseKind, request, timeout=timeout)
+        return values.paused_kind(response.paused_kind)
+
+    def resume_kind(self, kind: str, *, timeout: timedelta | None = None) -> bool:
+        """End the pause of a kind, and return whether it was paused. Raises InvalidFieldError and RoleMissingError."""
+        response = self._caller.call(self._stub.ResumeKind, rpc.ResumeKindRequest(kind=kind), timeout=timeout)
+        return response.resumed
+
+    def list_paused_kinds(self, *, timeout: timedelta | None = None) -> list[values.PausedKind]:
+        """Return all paused kinds, by name."""
+        request = rpc.ListPausedKindsRequest(page_size=500)
+        pages = Pages(self._caller, self._stub.ListPausedKinds, request, lambda page: page.paused_kinds, timeout)
+        return [values.paused_kind(paused) for paused in pages]

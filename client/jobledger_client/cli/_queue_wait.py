@@ -55,6 +55,8 @@ def held_by(job: Job) -> str:
 def _hold(hold: Hold) -> str:
     if hold.reason == HoldReason.SCHEDULE:
         return f"its time, {formatting.local_time(hold.until)}"
+    if hold.reason == HoldReason.PAUSED:
+        return "the end of the pause of its kind"
     if hold.reason != HoldReason.LIMIT:
         return HoldReason(hold.reason).name
     return f"a slot of the limit {scope(hold.scope)}" + (f", place {hold.place:,}" if hold.HasField("place") else "")

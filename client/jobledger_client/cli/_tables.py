@@ -22,7 +22,7 @@ from jobledger_client._enums import (
     WebhookDeliveryState,
     WebhookState,
 )
-from jobledger_client._limits import Limit
+from jobledger_client._limits import Limit, PausedKind, paused_kind_message
 from jobledger_client._structs import plain
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json
@@ -54,6 +54,16 @@ def limits(found: Iterable[Limit]) -> Table:
         number = "paused" if limit.max_running == 0 else f"{limit.max_running:,}"
         own = f"each {limit.scope.label}" if limit.inherited else ""
         _row(table, str(limit.scope), number, f"{limit.running:,}", f"{limit.waiting:,}", own)
+    return table
+
+
+def paused_kinds(found: Iterable[PausedKind]) -> Table:
+    """Return paused kinds, one a row."""
+    table = _table("KIND", "SINCE", "BY", "REASON", folding=("KIND", "BY", "REASON"))
+    for paused in found:
+        by, reason = formatting.one_line(paused.paused_by), formatting.one_line(paused.reason)
+        since = formatting.local_time(paused_kind_message(paused).pause_time)
+        _row(table, paused.kind, since, by, reason)
     return table
 
 

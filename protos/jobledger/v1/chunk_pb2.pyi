@@ -118,6 +118,10 @@ class _HoldReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldReason
     """HOLD_REASON_BACKOFF holds one chunk until its `not_before`, after a failed attempt or a release with a delay."""
     HOLD_REASON_FINALIZER: _HoldReason.ValueType  # 4
     """HOLD_REASON_FINALIZER holds the finalizer of a job until all other chunks are COMPLETED."""
+    HOLD_REASON_PAUSED: _HoldReason.ValueType  # 5
+    """HOLD_REASON_PAUSED holds all chunks of all jobs of a kind until ResumeKind. It is read with the job or chunk, and so it is
+    not in events, nor in the jobs that writes return: a pause changes no job.
+    """
 
 class HoldReason(_HoldReason, metaclass=_HoldReasonEnumTypeWrapper):
     """HoldReason is why a waiting chunk may not be claimed yet. A chunk without a hold that is PENDING is claimable."""
@@ -132,6 +136,10 @@ HOLD_REASON_BACKOFF: HoldReason.ValueType  # 3
 """HOLD_REASON_BACKOFF holds one chunk until its `not_before`, after a failed attempt or a release with a delay."""
 HOLD_REASON_FINALIZER: HoldReason.ValueType  # 4
 """HOLD_REASON_FINALIZER holds the finalizer of a job until all other chunks are COMPLETED."""
+HOLD_REASON_PAUSED: HoldReason.ValueType  # 5
+"""HOLD_REASON_PAUSED holds all chunks of all jobs of a kind until ResumeKind. It is read with the job or chunk, and so it is
+not in events, nor in the jobs that writes return: a pause changes no job.
+"""
 Global___HoldReason: _TypeAlias = HoldReason  # noqa: Y015
 
 @_typing.final

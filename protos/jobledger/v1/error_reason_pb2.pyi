@@ -200,6 +200,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_JOB_STARTED (FAILED_PRECONDITION) is a job of which a chunk was claimed, or which has ended.
     Example: UpdateJob with a schedule_time for a RUNNING job. Metadata: job_id, state.
     """
+    ERROR_REASON_TOO_MANY_PAUSED_KINDS: _ErrorReason.ValueType  # 63
+    """ERROR_REASON_TOO_MANY_PAUSED_KINDS (FAILED_PRECONDITION) is an owner who has reached the limit of paused kinds.
+    Example: PauseKind when 1,000 others are paused. Metadata: limit.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
@@ -384,5 +388,9 @@ job_id (the job that has it).
 ERROR_REASON_JOB_STARTED: ErrorReason.ValueType  # 62
 """ERROR_REASON_JOB_STARTED (FAILED_PRECONDITION) is a job of which a chunk was claimed, or which has ended.
 Example: UpdateJob with a schedule_time for a RUNNING job. Metadata: job_id, state.
+"""
+ERROR_REASON_TOO_MANY_PAUSED_KINDS: ErrorReason.ValueType  # 63
+"""ERROR_REASON_TOO_MANY_PAUSED_KINDS (FAILED_PRECONDITION) is an owner who has reached the limit of paused kinds.
+Example: PauseKind when 1,000 others are paused. Metadata: limit.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from jobledger.v1 import limit_scope_pb2 as _limit_scope_pb2
 import builtins as _builtins
@@ -211,3 +212,193 @@ class DeleteLimitResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteLimitResponse: _TypeAlias = DeleteLimitResponse  # noqa: Y015
+
+@_typing.final
+class PausedKind(_message.Message):
+    """PausedKind is a kind whose chunks no worker may claim."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PAUSED_BY_FIELD_NUMBER: _builtins.int
+    PAUSE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """kind is the kind. Always present."""
+    reason: _builtins.str
+    """reason is why, as the last PauseKind said. Empty when it gave none."""
+    paused_by: _builtins.str
+    """paused_by is NAME/KEY_ID of the key that called PauseKind last; "caller" on a server without keys. Always present."""
+    @_builtins.property
+    def pause_time(self) -> _timestamp_pb2.Timestamp:
+        """pause_time is since when the kind is paused. Always present."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """update_time is when PauseKind was called last: pause_time, or later. Always present."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        paused_by: _builtins.str = ...,
+        pause_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pause_time", b"pause_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pause_time", b"pause_time", "paused_by", b"paused_by", "reason", b"reason", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PausedKind: _TypeAlias = PausedKind  # noqa: Y015
+
+@_typing.final
+class PauseKindRequest(_message.Message):
+    """PauseKindRequest names a kind to pause."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """kind is the kind, not one of the service's own. Required."""
+    reason: _builtins.str
+    """reason is why, for people, at most 500 characters. Empty: none."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseKindRequest: _TypeAlias = PauseKindRequest  # noqa: Y015
+
+@_typing.final
+class PauseKindResponse(_message.Message):
+    """PauseKindResponse answers PauseKind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAUSED_KIND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def paused_kind(self) -> Global___PausedKind:
+        """paused_kind is the kind as it is paused now."""
+
+    def __init__(
+        self,
+        *,
+        paused_kind: Global___PausedKind | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["paused_kind", b"paused_kind"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["paused_kind", b"paused_kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseKindResponse: _TypeAlias = PauseKindResponse  # noqa: Y015
+
+@_typing.final
+class ResumeKindRequest(_message.Message):
+    """ResumeKindRequest names a kind to resume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """kind is the kind, not one of the service's own. Required."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeKindRequest: _TypeAlias = ResumeKindRequest  # noqa: Y015
+
+@_typing.final
+class ResumeKindResponse(_message.Message):
+    """ResumeKindResponse answers ResumeKind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUMED_FIELD_NUMBER: _builtins.int
+    resumed: _builtins.bool
+    """resumed is whether the kind was paused until now."""
+    def __init__(
+        self,
+        *,
+        resumed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resumed", b"resumed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeKindResponse: _TypeAlias = ResumeKindResponse  # noqa: Y015
+
+@_typing.final
+class ListPausedKindsRequest(_message.Message):
+    """ListPausedKindsRequest asks for a page of paused kinds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many kinds to return, 0 to 500; more is taken as 500. 0: 100."""
+    page_token: _builtins.str
+    """page_token is `next_page_token` of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPausedKindsRequest: _TypeAlias = ListPausedKindsRequest  # noqa: Y015
+
+@_typing.final
+class ListPausedKindsResponse(_message.Message):
+    """ListPausedKindsResponse answers ListPausedKinds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAUSED_KINDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token leads to the next page. Empty: this was the last."""
+    @_builtins.property
+    def paused_kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___PausedKind]:
+        """paused_kinds are the page."""
+
+    def __init__(
+        self,
+        *,
+        paused_kinds: _abc.Iterable[Global___PausedKind] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "paused_kinds", b"paused_kinds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPausedKindsResponse: _TypeAlias = ListPausedKindsResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LimitServiceStub:
-    """LimitService manages concurrency limits.
+    """LimitService manages concurrency limits, and pauses kinds.
 
     A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
     each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
@@ -64,10 +64,25 @@ class LimitServiceStub:
                 request_serializer=jobledger_dot_v1_dot_limit__service__pb2.DeleteLimitRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_limit__service__pb2.DeleteLimitResponse.FromString,
                 _registered_method=True)
+        self.PauseKind = channel.unary_unary(
+                '/jobledger.v1.LimitService/PauseKind',
+                request_serializer=jobledger_dot_v1_dot_limit__service__pb2.PauseKindRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_limit__service__pb2.PauseKindResponse.FromString,
+                _registered_method=True)
+        self.ResumeKind = channel.unary_unary(
+                '/jobledger.v1.LimitService/ResumeKind',
+                request_serializer=jobledger_dot_v1_dot_limit__service__pb2.ResumeKindRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_limit__service__pb2.ResumeKindResponse.FromString,
+                _registered_method=True)
+        self.ListPausedKinds = channel.unary_unary(
+                '/jobledger.v1.LimitService/ListPausedKinds',
+                request_serializer=jobledger_dot_v1_dot_limit__service__pb2.ListPausedKindsRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_limit__service__pb2.ListPausedKindsResponse.FromString,
+                _registered_method=True)
 
 
 class LimitServiceServicer:
-    """LimitService manages concurrency limits.
+    """LimitService manages concurrency limits, and pauses kinds.
 
     A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
     each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
@@ -114,6 +129,37 @@ class LimitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseKind(self, request, context):
+        """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner, whenever the
+        job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
+        changed, and so there is no event. To pause a paused kind changes the reason.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), also for a kind of the service's own; FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS).
+        Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeKind(self, request, context):
+        """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
+        nothing.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; the second answer has `resumed` false.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPausedKinds(self, request, context):
+        """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LimitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -132,6 +178,21 @@ def add_LimitServiceServicer_to_server(servicer, server):
                     request_deserializer=jobledger_dot_v1_dot_limit__service__pb2.DeleteLimitRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_limit__service__pb2.DeleteLimitResponse.SerializeToString,
             ),
+            'PauseKind': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseKind,
+                    request_deserializer=jobledger_dot_v1_dot_limit__service__pb2.PauseKindRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_limit__service__pb2.PauseKindResponse.SerializeToString,
+            ),
+            'ResumeKind': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeKind,
+                    request_deserializer=jobledger_dot_v1_dot_limit__service__pb2.ResumeKindRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_limit__service__pb2.ResumeKindResponse.SerializeToString,
+            ),
+            'ListPausedKinds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPausedKinds,
+                    request_deserializer=jobledger_dot_v1_dot_limit__service__pb2.ListPausedKindsRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_limit__service__pb2.ListPausedKindsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'jobledger.v1.LimitService', rpc_method_handlers)
@@ -141,7 +202,7 @@ def add_LimitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LimitService:
-    """LimitService manages concurrency limits.
+    """LimitService manages concurrency limits, and pauses kinds.
 
     A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
     each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
@@ -229,6 +290,87 @@ class LimitService:
             '/jobledger.v1.LimitService/DeleteLimit',
             jobledger_dot_v1_dot_limit__service__pb2.DeleteLimitRequest.SerializeToString,
             jobledger_dot_v1_dot_limit__service__pb2.DeleteLimitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseKind(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.LimitService/PauseKind',
+            jobledger_dot_v1_dot_limit__service__pb2.PauseKindRequest.SerializeToString,
+            jobledger_dot_v1_dot_limit__service__pb2.PauseKindResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeKind(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.LimitService/ResumeKind',
+            jobledger_dot_v1_dot_limit__service__pb2.ResumeKindRequest.SerializeToString,
+            jobledger_dot_v1_dot_limit__service__pb2.ResumeKindResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPausedKinds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.LimitService/ListPausedKinds',
+            jobledger_dot_v1_dot_limit__service__pb2.ListPausedKindsRequest.SerializeToString,
+            jobledger_dot_v1_dot_limit__service__pb2.ListPausedKindsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LimitServiceStub:
-    """LimitService manages concurrency limits.
+    """LimitService manages concurrency limits, and pauses kinds.
 
     A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
     each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
@@ -66,10 +66,29 @@ class LimitServiceStub:
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
+    PauseKind: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.PauseKindRequest, _limit_service_pb2.PauseKindResponse]
+    """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner, whenever the
+    job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
+    changed, and so there is no event. To pause a paused kind changes the reason.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD), also for a kind of the service's own; FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS).
+    Retry: safe.
+    """
+    ResumeKind: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ResumeKindRequest, _limit_service_pb2.ResumeKindResponse]
+    """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
+    nothing.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; the second answer has `resumed` false.
+    """
+    ListPausedKinds: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListPausedKindsRequest, _limit_service_pb2.ListPausedKindsResponse]
+    """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    """
 
 @_typing.type_check_only
 class LimitServiceAsyncStub(LimitServiceStub):
-    """LimitService manages concurrency limits.
+    """LimitService manages concurrency limits, and pauses kinds.
 
     A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
     each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
@@ -105,9 +124,28 @@ class LimitServiceAsyncStub(LimitServiceStub):
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
+    PauseKind: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.PauseKindRequest, _limit_service_pb2.PauseKindResponse]  # type: ignore[assignment]
+    """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner, whenever the
+    job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
+    changed, and so there is no event. To pause a paused kind changes the reason.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD), also for a kind of the service's own; FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS).
+    Retry: safe.
+    """
+    ResumeKind: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ResumeKindRequest, _limit_service_pb2.ResumeKindResponse]  # type: ignore[assignment]
+    """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
+    nothing.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; the second answer has `resumed` false.
+    """
+    ListPausedKinds: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListPausedKindsRequest, _limit_service_pb2.ListPausedKindsResponse]  # type: ignore[assignment]
+    """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    """
 
 class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
-    """LimitService manages concurrency limits.
+    """LimitService manages concurrency limits, and pauses kinds.
 
     A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
     each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
@@ -158,6 +196,43 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         there is one, from then on. Deleting a limit that does not exist changes nothing.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseKind(
+        self,
+        request: _limit_service_pb2.PauseKindRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limit_service_pb2.PauseKindResponse, _abc.Awaitable[_limit_service_pb2.PauseKindResponse]]:
+        """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner, whenever the
+        job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
+        changed, and so there is no event. To pause a paused kind changes the reason.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), also for a kind of the service's own; FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS).
+        Retry: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeKind(
+        self,
+        request: _limit_service_pb2.ResumeKindRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limit_service_pb2.ResumeKindResponse, _abc.Awaitable[_limit_service_pb2.ResumeKindResponse]]:
+        """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
+        nothing.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; the second answer has `resumed` false.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPausedKinds(
+        self,
+        request: _limit_service_pb2.ListPausedKindsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limit_service_pb2.ListPausedKindsResponse, _abc.Awaitable[_limit_service_pb2.ListPausedKindsResponse]]:
+        """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """
 
 def add_LimitServiceServicer_to_server(servicer: LimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

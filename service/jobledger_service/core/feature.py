@@ -32,8 +32,11 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
     def on_commit(commit: Commit) -> None:
         if replies is not None:
             replies.forget(commit.touched)
+            for owner, _ in commit.pauses:
+                replies.forget_owner(owner)
         kernel.feed.publish(commit.entries)
         kernel.claims.wake(commit.ready)
+        kernel.claims.wake(commit.pauses)
         service_jobs.on_commit(commit.ready)
 
     def drain() -> None:

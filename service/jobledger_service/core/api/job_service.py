@@ -33,7 +33,7 @@ from .created_jobs import encoded_outcomes
 from .event_requests import events_wanted
 from .reply_cache import ReplyCache
 from .services import JOB_SERVICE
-from .shown_jobs import job_field, reply_with, shown_job_field, status_field
+from .shown_jobs import job_field, reply_with, show_pause, shown_job_field, status_field
 from .unreadable import check_chunks, encode_each
 from .watch_requests import watch_options
 
@@ -178,7 +178,10 @@ class JobService:
         def encode(chunk: Chunk) -> bytes:
             check_chunks([chunk], page.read.inputs, page.read.outputs)
             part = api.ListChunksResponse()
-            convert.fill_chunk(part.chunks.add(), chunk, inputs.get(chunk.index), outputs.get(chunk.index))
+            message = part.chunks.add()
+            convert.fill_chunk(message, chunk, inputs.get(chunk.index), outputs.get(chunk.index))
+            if page.read.paused:
+                show_pause(message)
             return part.SerializeToString()
 
         named = ((chunk.index, chunk) for chunk in page.read.chunks)

@@ -31,6 +31,9 @@ _NOT_IN_STATUS: Final[Mapping[type[Message], Sequence[Any]]] = {
 _INPUT: Final = job_pb2.Job.DESCRIPTOR.fields_by_name["input"]
 _OUTPUT: Final = job_pb2.Job.DESCRIPTOR.fields_by_name["output"]
 
+_PAUSED: Final = job_pb2.Job(holds=[job_pb2.Hold(reason=chunk_pb2.HOLD_REASON_PAUSED)]).SerializeToString()
+"""Adds the hold of a paused kind to an encoded job."""
+
 
 def job_field(read: JobRead) -> bytes:
     """Return a job with what was read of it as field 1 of a reply; raises ValueError, DecodeError for a damaged one."""
@@ -79,6 +82,8 @@ def _joined(read: JobRead) -> bytes:
         raw += field(_INPUT, read.inputs.job)
     if read.outputs.job is not None:
         raw += field(_OUTPUT, read.outputs.job)
+    if read.paused:
+        raw += _PAUSED
     if read.chunks or read.next_chunks or read.attempts:
         raw += _rest(read).SerializeToString()
     return raw
@@ -100,8 +105,17 @@ def _rest(read: JobRead) -> job_pb2.Job:
         convert.fill_attempt(rest.attempts.add(), attempt)
     inputs, outputs = read.inputs.chunks, read.outputs.chunks
     for chunk in read.chunks:
-        convert.fill_chunk(rest.chunks.add(), chunk, inputs.get(chunk.index), outputs.get(chunk.index))
+        message = rest.chunks.add()
+        convert.fill_chunk(message, chunk, inputs.get(chunk.index), outputs.get(chunk.index))
+        if read.paused:
+            show_pause(message)
     return rest
+
+
+def show_pause(chunk: chunk_pb2.Chunk) -> None:
+    """Add the hold of a paused kind to a chunk, if it waits."""
+    if chunk.state == chunk_pb2.CHUNK_STATE_PENDING:
+        chunk.holds.append(chunk_pb2.HOLD_REASON_PAUSED)
 
 
 def _decoded(reply: bytes, read: JobRead) -> job_pb2.Job:

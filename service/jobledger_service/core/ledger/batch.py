@@ -39,6 +39,8 @@ class Commit(MsgStruct, frozen=True):
     due: Collection[type[RowFamily]] = ()
     """The families of which there may be something to do now."""
     changes: Mapping[ChangeType, int] = {}
+    pauses: Mapping[Queue, int] = {}
+    """The queues that were paused, and those that were resumed with so many waiting chunks."""
     rows: int = 0
     """The approximate number of changed rows of jobs and chunks."""
 
@@ -120,11 +122,11 @@ class Executor:
             ]
             left = work.changes()  # before positions are taken: others wait then
             due = work.save(left)
-            if left.ready_without_event:
-                transaction.announce_ready(left.ready_without_event)
+            if unannounced := left.ready_without_event | left.pauses:
+                transaction.announce_ready(unannounced)
             entries = self._append(transaction, left, work.now)
         changes = Counter(change.type for record in left.records for change in record.changes)
-        return outcomes, Commit(entries, left.touched, left.ready, due, changes, work.rows)
+        return outcomes, Commit(entries, left.touched, left.ready, due, changes, left.pauses, work.rows)
 
     def _append(self, transaction: Transaction, left: BatchChanges, now: int) -> Sequence[Entry]:
         if not left.entries:

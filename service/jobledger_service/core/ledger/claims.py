@@ -8,7 +8,8 @@ from itertools import chain, islice
 
 import structlog
 
-from jobledger_service.core.model.chunk import Queue
+from jobledger_service.core.model.chunk import NO_KIND, Queue
+from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.model.service_kinds import is_reserved
@@ -130,7 +131,9 @@ class ClaimQueue:
     @contextmanager
     def _registered(self, query: ClaimQuery) -> Iterator["_Waiter"]:
         """Keep a claim in its queues; other claims get its unused wake-ups."""
-        waiter, queues = _Waiter(), query.queues
+        waiter = _Waiter()
+        # a kind that is resumed wakes the claims of jobs of its owner: which jobs these are is not looked up
+        queues = [*query.queues, *{(owner_of(key), NO_KIND) for key in query.job_keys}]
         for queue in queues:
             self._waiting.setdefault(queue, {})[waiter] = None
         try:

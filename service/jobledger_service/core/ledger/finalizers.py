@@ -1,7 +1,7 @@
 """The finalizers of a batch: loaded when it may complete the last other chunk, and claimable in it when it does."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from jobledger_service.core.model.chunk import ChunkKey
@@ -36,10 +36,11 @@ class Finalizers:
         self._undo.put(self._next, job.key, None)
         return job.key, job.counts.total - 1
 
-    def offered(self, query: ClaimQuery, picked: Picked) -> Picked:
+    def offered(self, query: ClaimQuery, picked: Picked, is_paused: Callable[[Job], bool]) -> Picked:
         """Return the chunks for a claim with the finalizers that it may lease, in the order of claims."""
-        jobs = [self._jobs[key] for key in self._next]
-        if more := [(job.key, job.counts.total - 1) for job in jobs if job.finalizer_is_next and query.covers(job)]:
+        jobs = (self._jobs[key] for key in self._next)
+        found = (job for job in jobs if job.finalizer_is_next and query.covers(job) and not is_paused(job))
+        if more := [(job.key, job.counts.total - 1) for job in found]:
             picked.chunks = sorted([*picked.chunks, *more], key=partial(self._place, query))[: query.limit]
         return picked
 

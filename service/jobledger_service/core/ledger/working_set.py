@@ -60,6 +60,8 @@ class BatchChanges(MsgStruct):
     """How many of the written chunks now wait for workers."""
     ready_without_event: dict[Queue, int] = {}
     """Those of them without a change in the ledger: retries that came due."""
+    pauses: dict[Queue, int] = {}
+    """The queues that were paused, and those that were resumed with so many waiting chunks."""
 
 
 class WorkingSet:
@@ -95,6 +97,8 @@ class WorkingSet:
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self.undo = Undo()
+        self._paused: dict[Queue, bool] = {}
+        self._pauses: dict[Queue, int] = {}
         self._finalizers = Finalizers(self._jobs, self.undo)
         self._open_families = families
 
@@ -210,7 +214,15 @@ class WorkingSet:
 
     def picked(self, query: ClaimQuery) -> Picked:
         """Return the chunks for the next claim with this query, with finalizers that became claimable in this batch."""
-        return self._finalizers.offered(query, self._picked[query].popleft())
+        return self._finalizers.offered(query, self._picked[query].popleft(), self.is_paused)
+
+    def is_paused(self, job: Job) -> bool:
+        """Whether the kind of a job was paused before the batch. Walks pass over it; this is for other chunks."""
+        if job.queue not in self._paused:
+            queues = {one.queue for one in self._jobs.values()}
+            paused = self._transaction.paused_kinds(queues)
+            self._paused.update({queue: queue in paused for queue in queues})
+        return self._paused[job.queue]
 
     def encoded(self, key: str) -> bytes:
         """Return a job as the commands so far left it, encoded."""
@@ -328,6 +340,10 @@ class WorkingSet:
         """Record that a worker needs this chunk's inputs."""
         self.undo.put(self._claimed, chunk, None)
 
+    def record_pause(self, queue: Queue, waiting: int) -> None:
+        """Record that a kind was paused, with 0, or resumed, with how many claims may get its chunks."""
+        self.undo.put(self._pauses, queue, waiting)
+
     # What the batch leaves
 
     def fetch_inputs(self) -> None:
@@ -337,7 +353,7 @@ class WorkingSet:
 
     def changes(self) -> BatchChanges:
         """Return what the batch leaves, in one pass over its jobs."""
-        left = BatchChanges(list(self._touched))
+        left = BatchChanges(list(self._touched), pauses=self._pauses)
         for key, touched in self._touched.items():
             job = self._jobs[key]
             touched.set_holds(job)

@@ -5,6 +5,7 @@ Refusal
 │   ├── TooManyQueuedJobs too many jobs of an owner wait
 │   └── TooManyReads      too many reads of an owner wait
 ├── TooManyWebhooks       the owner has as many as one may have
+├── TooManyPausedKinds    the same
 ├── ReadTooLong           the read was not done within its time
 └── QueueFull             too much of the owner waits
 """
@@ -51,6 +52,13 @@ class TooManyWebhooks(Refusal):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the owner has reached its limit of {limit} webhooks: delete one", limit=str(limit))
+
+
+class TooManyPausedKinds(Refusal):
+    """The owner has the maximum number of paused kinds."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the owner has reached its limit of {limit} paused kinds: resume one", limit=str(limit))
 
 
 class ReadTooLong(Refusal):

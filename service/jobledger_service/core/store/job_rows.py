@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, and_, func
+from sqlalchemy import ColumnElement, and_, func, literal_column
 
 from jobledger_service.core.model.fields import JOB_FIELDS, Kept
 from jobledger_service.core.model.job import Job
@@ -12,6 +12,7 @@ from jobledger_service.core.model.states import JobState
 
 from .cells import Row
 from .entry import JOB_ITSELF
+from .paused_kinds import is_paused
 from .reads import JobRead
 from .row_functions import body_reader, comparison, row_reader, row_writer
 from .tables import artifact_versions, jobs
@@ -68,6 +69,7 @@ SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     jobs.c.artifacts_revision,
     _artifact_bytes,
     jobs.c.output_bytes,
+    and_(jobs.c.chunks_pending > literal_column("0"), is_paused(jobs.c.owner, jobs.c.kind)),
 )
 """The columns of a job that are read from WHOLE_JOBS, without its artifacts."""
 WHOLE_COLUMNS: Final = (*SHOWN_COLUMNS, artifact_versions.c.encoded)
@@ -82,7 +84,7 @@ def job_read(row: Sequence[Any]) -> JobRead:
     """Return the job of a row of SHOWN_COLUMNS, without its artifacts; raises ValueError when these are missing."""
     (
         key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, version, artifact_bytes,
-        output_bytes,
+        output_bytes, paused,
     ) = row  # fmt: skip
     if version is not None and artifact_bytes is None:
         raise ValueError("the artifacts are missing")
@@ -99,6 +101,7 @@ def job_read(row: Sequence[Any]) -> JobRead:
         fixed + moving,
         size,
         shown_output,
+        paused=bool(paused),
     )
 
 

@@ -40,6 +40,7 @@ from .event_pages import EventPageRead, EventsWanted, read_event_page
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
 from .listing import BUDGET, Budget, list_keys
 from .outputs import select_chunks
+from .paused_kinds import is_paused
 from .reads import (
     AttemptsRead,
     AttemptsWanted,
@@ -212,7 +213,8 @@ class ReadStore:
         if states:
             wanted = wanted.where(chunks.c.state.in_(sorted(states)))
         with self._database.read() as connection:
-            if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == job_key)).first() is None:
+            paused = connection.scalar(select(is_paused(jobs.c.owner, jobs.c.kind)).where(jobs.c.job_key == job_key))
+            if paused is None:
                 return None
             page = bounded(self._database.dialect, wanted.order_by(chunks.c.chunk_index).limit(limit + 1))
             read = read_chunks(connection, page, {}, ByteBudget(_REPLY_BYTES), self._unreadable)
@@ -223,7 +225,7 @@ class ReadStore:
         outputs = Outputs(None, read.outputs.get(job_key, {}))
         more = len(looked) > limit or not read.complete
         shown = [chunk for chunk in found if chunk.index <= last]
-        return ChunksRead(shown, inputs, outputs, last, more, sorted(index for index in bad if index <= last))
+        return ChunksRead(shown, inputs, outputs, last, more, sorted(index for index in bad if index <= last), paused)
 
     def list_attempts(self, wanted: AttemptsWanted) -> AttemptsRead | None:
         """Return a page of attempts, as many as fit into a reply; None when there is no such job."""

@@ -39,6 +39,8 @@ class JobRead(MsgStruct, frozen=True):
     """The last attempts at its chunks, the newest first."""
     place: int | None = None
     """Its place among the jobs that wait for the same limit, from 1; None when it does not wait."""
+    paused: bool = False
+    """Whether it has pending chunks, and its kind is paused."""
     more_chunks: bool = False
     """Whether it has chunks after those that were read."""
     next_chunks: str = ""
@@ -130,7 +132,7 @@ class ChunksRead(MsgStruct, frozen=True):
     """A page of chunks with their inputs and outputs.
 
     `more` means that others follow `last`, the last index that was read. `unreadable` are the indexes of chunks of the
-    page that cannot be read.
+    page that cannot be read. `paused` means that the kind of their job is.
     """
 
     chunks: Sequence[Chunk]
@@ -139,6 +141,7 @@ class ChunksRead(MsgStruct, frozen=True):
     last: int = -1
     more: bool = False
     unreadable: Sequence[int] = ()
+    paused: bool = False
 
 
 class AttemptPlace(NamedTuple):

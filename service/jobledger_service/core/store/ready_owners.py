@@ -24,6 +24,7 @@ from jobledger_service.core.model.limits import MAX_PRIORITY, MIN_PRIORITY
 from jobledger_service.core.model.owners import Owners
 
 from .dialects import Dialect
+from .paused_kinds import is_paused
 from .tables import chunks, of_workers
 from .waiting_chunks import is_set_aside
 
@@ -86,10 +87,10 @@ class ReadyOwners:
         last = {f"last_{priority}": wanted.last.get(priority, "") for priority in _PRIORITIES}
         while len(found) < wanted.enough and below > MIN_PRIORITY:
             given = {**parameters, **last, "below": below, "most": wanted.limit - len(found)}
-            some = [ReadyOwner(*row) for row in connection.execute(statement, given)]
+            some = connection.execute(statement, given).all()
             if not some:
                 break
-            found += some
+            found += [ReadyOwner(*row) for *row, paused in some if not paused]
             below = some[0].priority
         return found
 
@@ -107,13 +108,15 @@ def _of_names(dialect: Dialect, condition: ColumnElement[bool]) -> Select[Any]:
     place = (chunks.c.priority.desc(), chunks.c.create_time, chunks.c.job_key, chunks.c.chunk_index)
     of_kind = (of_workers, condition, chunks.c.owner == busy.c.owner, chunks.c.kind == kind)
     top = select(chunks.c.priority).where(*of_kind).order_by(*place).limit(1).scalar_subquery()
-    return select(top.label("priority"), busy.c.owner, kind.label("kind")).select_from(busy.join(kinds, true()))
+    claimable = select(top.label("priority"), busy.c.owner, kind.label("kind")).select_from(busy.join(kinds, true()))
+    return claimable.where(~is_paused(busy.c.owner, kind))
 
 
 def _of_one_priority(dialect: Dialect, condition: ColumnElement[bool]) -> Select[Any]:
     """Return the owners of the highest priority below one, from the one after the last on, then the others.
 
-    Each owner is one step in the index to the next one, whatever number of chunks it has.
+    Each owner is one step in the index to the next one, whatever number of chunks it has. Those who paused the kind
+    come last and do not count as found: they show that chunks with this priority wait.
     """
     kinds = dialect.keys("kinds").subquery("kinds")
     [kind] = kinds.c
@@ -134,21 +137,24 @@ def _of_one_priority(dialect: Dialect, condition: ColumnElement[bool]) -> Select
         (parts.c.part == 0, highest(owner, *of_top, owner < last)), else_=highest(owner, *of_top, owner >= last)
     )
     first = (
-        select(*tops.c, parts.c.part, last.label("last"), begin.label("owner"), literal_column("1").label("number"))
+        select(*tops.c, parts.c.part, last.label("last"), begin.label("owner"), literal_column("0").label("number"))
         .select_from(tops.join(parts, true()))
         .where(tops.c.priority == select(func.max(tops.c.priority)).scalar_subquery())
     )
     turns = first.cte("turns", recursive=True)
     of_turn = chunks.c.kind == turns.c.kind, chunks.c.priority == turns.c.priority, owner < turns.c.owner
     end = case((turns.c.part == 0, literal_column("''")), else_=turns.c.last)
+    paused = is_paused(turns.c.owner, turns.c.kind)
+    number = turns.c.number + case((paused, literal_column("0")), else_=literal_column("1"))
     following = select(
         turns.c.kind,
         turns.c.priority,
         turns.c.part,
         turns.c.last,
         highest(owner, *of_turn, owner >= end),
-        turns.c.number + literal_column("1"),
-    ).where(turns.c.owner.is_not(None), turns.c.number < _MOST)
+        number,
+    ).where(turns.c.owner.is_not(None), number < _MOST)
     turns = turns.union_all(following)
-    found = select(turns.c.priority, turns.c.owner, turns.c.kind).where(turns.c.owner.is_not(None))
-    return found.order_by(turns.c.part, turns.c.owner.desc()).limit(_MOST)
+    paused = is_paused(turns.c.owner, turns.c.kind).label("paused")
+    found = select(turns.c.priority, turns.c.owner, turns.c.kind, paused).where(turns.c.owner.is_not(None))
+    return found.order_by(paused, turns.c.part, turns.c.owner.desc()).limit(_MOST)

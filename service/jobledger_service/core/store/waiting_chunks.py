@@ -21,6 +21,7 @@ from jobledger_service.core.model.chunk import NO_KIND, Queue
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 
 from .dialects import Dialect
+from .paused_kinds import is_paused, unless_paused
 from .tables import chunks, jobs, waiting
 from .writes import WaitingChunk
 
@@ -52,7 +53,7 @@ class WaitingChunks:
     ) -> dict[Queue, list[WaitingChunk]]:
         """Return the first so many chunks of each queue, but for those of some jobs, and those in some places.
 
-        A queue without any is left out.
+        A queue without any, or of a paused kind, is left out.
         """
         found: dict[Queue, list[WaitingChunk]] = {}
         for of_jobs in False, True:
@@ -88,7 +89,8 @@ def is_set_aside(dialect: Dialect) -> ColumnElement[bool]:
 
 
 def _of_kind(n: int) -> list[ColumnElement[bool]]:
-    return [chunks.c.owner == bindparam(f"first_{n}"), chunks.c.kind == bindparam(f"kind_{n}")]
+    owner, kind = bindparam(f"first_{n}", type_=Text), bindparam(f"kind_{n}", type_=Text)
+    return [chunks.c.owner == unless_paused(owner, kind), chunks.c.kind == kind]
 
 
 def _of_job(n: int) -> list[ColumnElement[bool]]:
@@ -97,10 +99,14 @@ def _of_job(n: int) -> list[ColumnElement[bool]]:
     A range in place of `job_key =`: with that, SQLite walks the primary key, and so the chunks that do not wait.
     """
     key: ColumnElement[str] = bindparam(f"first_{n}")
-    of_job = (chunks.c.owner, jobs.c.owner), (chunks.c.kind, jobs.c.kind), (chunks.c.priority, jobs.c.priority)
+    of_job = (chunks.c.kind, jobs.c.kind), (chunks.c.priority, jobs.c.priority)
+    claimable = select(jobs.c.owner).where(jobs.c.job_key == key, ~is_paused(jobs.c.owner, jobs.c.kind))
     equal = [
-        column == select(value).where(jobs.c.job_key == key).scalar_subquery()
-        for column, value in (*of_job, (chunks.c.create_time, jobs.c.create_time))
+        chunks.c.owner == claimable.scalar_subquery(),
+        *(
+            column == select(value).where(jobs.c.job_key == key).scalar_subquery()
+            for column, value in (*of_job, (chunks.c.create_time, jobs.c.create_time))
+        ),
     ]
     place = tuple_(chunks.c.job_key, chunks.c.chunk_index)
     begin, end = (tuple_(key, literal_column(index)) for index in ("0", "2147483647"))

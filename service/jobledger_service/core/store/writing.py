@@ -34,6 +34,7 @@ from .engines import Database
 from .entry import Entry, JobSegments, Positions, Record
 from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row, steady_job_row
 from .new_chunks import insert_chunks
+from .paused_kinds import paused_among
 from .ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
 from .row_sets import RowSets
 from .set_aside import SetAside
@@ -97,6 +98,7 @@ class Statements:
             .order_by(jobs.c.job_key)
             .with_for_update(skip_locked=True)
         )
+        self.paused_kinds = paused_among(dialect)
         self.waiting = WaitingChunks(dialect)
         self.ready_owners = ReadyOwners(dialect)
 
@@ -133,6 +135,12 @@ class Transaction(JobSweeps):
     def ready_owners(self, wanted: ReadyOwnersQuery) -> list[ReadyOwner]:
         """Return owners with waiting chunks, the most urgent first, but for those that could not be read of late."""
         return self._statements.ready_owners.read(self.connection, wanted, self._set_aside.names())
+
+    def paused_kinds(self, queues: Collection[Queue]) -> Collection[Queue]:
+        """Return those of some owners' kinds that are paused, perhaps with others of the same owners."""
+        owners, kinds = ({queue[n] for queue in queues} for n in (0, 1))
+        given = {"owners": self._dialect.key_values(owners), "kinds": self._dialect.key_values(kinds)}
+        return {(owner, kind) for owner, kind in self.connection.execute(self._statements.paused_kinds, given)}
 
     def lock_free(self, keys: Collection[str]) -> Collection[str]:
         """Lock those of some jobs that no other replica holds, and return them.

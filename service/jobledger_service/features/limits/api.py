@@ -5,10 +5,11 @@ from typing import Final, cast
 
 from jobledger.v1 import limit_service_pb2 as api
 
-from jobledger_service.core.api.convert import limit_scope
+from jobledger_service.core.api.convert import limit_scope, timestamp
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.paging import request_mark
+from jobledger_service.core.store.paused_kinds import PausedKind
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -21,6 +22,9 @@ METHODS: Final = (
     Method(LIMIT_SERVICE, "SetLimit", Role.ADMIN, Kind.WRITE),
     Method(LIMIT_SERVICE, "ListLimits", Role.CALLER, Kind.READ),
     Method(LIMIT_SERVICE, "DeleteLimit", Role.ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "PauseKind", Role.ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "ResumeKind", Role.ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "ListPausedKinds", Role.CALLER, Kind.READ),
 )
 
 
@@ -47,6 +51,33 @@ class LimitService:
     async def DeleteLimit(self, request: api.DeleteLimitRequest, caller: Caller) -> api.DeleteLimitResponse:
         await self.kernel.committer.submit(read.delete_limit(request, caller))
         return api.DeleteLimitResponse()
+
+    async def PauseKind(self, request: api.PauseKindRequest, caller: Caller) -> api.PauseKindResponse:
+        pause = await self.kernel.committer.submit(read.pause_kind(request, caller))
+        return api.PauseKindResponse(paused_kind=_paused_kind(pause))
+
+    async def ResumeKind(self, request: api.ResumeKindRequest, caller: Caller) -> api.ResumeKindResponse:
+        return api.ResumeKindResponse(resumed=await self.kernel.committer.submit(read.resume_kind(request, caller)))
+
+    async def ListPausedKinds(self, request: api.ListPausedKindsRequest, caller: Caller) -> api.ListPausedKindsResponse:
+        limit = checked_page_size(request.page_size, default=100, max_size=500)
+        tokens, mark = self.kernel.tokens, request_mark("paused kinds", caller.owner)
+        place = tokens.parse(request.page_token, mark, str)
+        after = cast("str", place[0]) if place else ""
+        found = await self.kernel.readers.for_owner(caller.owner, self.store.paused, caller.owner, after, limit + 1)
+        next_page_token = tokens.encode(mark, found[limit - 1].kind) if len(found) > limit else ""
+        paused = map(_paused_kind, found[:limit])
+        return api.ListPausedKindsResponse(paused_kinds=paused, next_page_token=next_page_token)
+
+
+def _paused_kind(value: PausedKind) -> api.PausedKind:
+    return api.PausedKind(
+        kind=value.kind,
+        reason=value.reason,
+        paused_by=value.paused_by,
+        pause_time=timestamp(value.pause_time),
+        update_time=timestamp(value.update_time),
+    )
 
 
 def _limit(value: Limit) -> api.Limit:

@@ -1,6 +1,7 @@
-"""The commands about concurrency limits."""
+"""The commands about concurrency limits and paused kinds."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct as MsgStruct
 
@@ -9,11 +10,17 @@ from jobledger_service.core.ledger.commands.partial_commands import PartialComma
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.change import SERVICE_ACTOR, Change, ChangeType, Step
+from jobledger_service.core.model.chunk import NO_KIND
 from jobledger_service.core.model.slots import LimitScope, limit_key
 from jobledger_service.core.model.states import WAITING
+from jobledger_service.core.store.paused_kinds import PausedKind
 
 from .family import Limits
+from .pauses import PausedKinds, pause_key
 from .rules import Limit, admitted
+
+SPARE_WAKEUPS: Final = 32
+"""Claims that a resumed kind wakes beyond its waiting chunks, for those that other replicas add meanwhile."""
 
 
 class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
@@ -43,6 +50,49 @@ class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
 
     def answer(self, decided: str, work: WorkingSet) -> Limit | None:
         return work.family(Limits).find(decided)
+
+
+class PauseKind(Command[PausedKind, PausedKind], MsgStruct, frozen=True):
+    """Pause a kind of an owner; a pause that lasts gets the new reason. Raises TooManyPausedKinds."""
+
+    owner: str
+    kind: str
+    reason: str
+    by: str
+
+    def needs(self) -> Needs:
+        return Needs(rows={PausedKinds: (pause_key(self.owner, self.kind),)})
+
+    def decide(self, work: WorkingSet) -> PausedKind:
+        pauses, queue = work.family(PausedKinds), (self.owner, self.kind)
+        known = pauses.find(queue)
+        if known is None:
+            pauses.check_room(self.owner)
+            work.record_pause(queue, 0)
+        since = work.now if known is None else known.pause_time
+        pause = PausedKind(*queue, self.reason, self.by, since, max(since, work.now))
+        pauses.put(queue, pause)
+        return pause
+
+
+class ResumeKind(Command[bool, bool], MsgStruct, frozen=True):
+    """End the pause of a kind; answers with whether there was one."""
+
+    owner: str
+    kind: str
+
+    def needs(self) -> Needs:
+        return Needs(rows={PausedKinds: (pause_key(self.owner, self.kind),)})
+
+    def decide(self, work: WorkingSet) -> bool:
+        pauses, queue = work.family(PausedKinds), (self.owner, self.kind)
+        if pauses.find(queue) is None:
+            return False
+        pauses.put(queue, None)
+        waiting = pauses.waiting(queue) + SPARE_WAKEUPS
+        for one in queue, (self.owner, NO_KIND):
+            work.record_pause(one, waiting)
+        return True
 
 
 class GrantSlots(

@@ -1,5 +1,7 @@
 """Requests about concurrency limits as commands."""
 
+from typing import Final
+
 from jobledger.v1 import limit_scope_pb2
 from jobledger.v1 import limit_service_pb2 as api
 
@@ -7,7 +9,9 @@ from jobledger_service.core.api.checks import LABEL, LABEL_FORM, Checks
 from jobledger_service.core.model.slots import MAX_RUNNING, LimitScope
 from jobledger_service.transport.identity import Caller
 
-from .commands import SetLimit
+from .commands import PauseKind, ResumeKind, SetLimit
+
+MAX_REASON: Final = 500
 
 
 def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
@@ -28,11 +32,30 @@ def delete_limit(request: api.DeleteLimitRequest, caller: Caller) -> SetLimit:
     return SetLimit(caller.owner, scope, None)
 
 
+def pause_kind(request: api.PauseKindRequest, caller: Caller) -> PauseKind:
+    """Return the command of PauseKind."""
+    with Checks() as checks:
+        _kind(checks, "kind", request.kind)
+        checks.at_most("reason", request.reason, MAX_REASON)
+    return PauseKind(caller.owner, request.kind, request.reason, caller.name)
+
+
+def resume_kind(request: api.ResumeKindRequest, caller: Caller) -> ResumeKind:
+    """Return the command of ResumeKind."""
+    with Checks() as checks:
+        _kind(checks, "kind", request.kind)
+    return ResumeKind(caller.owner, request.kind)
+
+
+def _kind(checks: Checks, field: str, value: str) -> None:
+    checks.kind(field, value)
+    checks.not_reserved(field, value)
+
+
 def _scope(checks: Checks, given: limit_scope_pb2.LimitScope) -> LimitScope:
     match given.WhichOneof("scope"):
         case "kind":
-            checks.kind("scope.kind", given.kind)
-            checks.not_reserved("scope.kind", given.kind)
+            _kind(checks, "scope.kind", given.kind)
             return LimitScope(kind=given.kind)
         case "label":
             checks.form("scope.label.name", given.label.name, LABEL, LABEL_FORM)

@@ -10,6 +10,8 @@ from jobledger_service.core.model.slots import scope_of_key
 from jobledger_service.core.store.cells import Row
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.paused_kinds import COLUMNS as PAUSED
+from jobledger_service.core.store.paused_kinds import PausedKind
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import (
     jobs,
@@ -18,6 +20,7 @@ from jobledger_service.core.store.tables import (
     limits_spreading,
     limits_unused,
     parked,
+    paused_kinds,
     slots_free,
 )
 
@@ -112,6 +115,12 @@ class LimitStore:
         wanted = select(*_COLUMNS).where(_KEY.in_(dialect.keys()))
         each = (Limit(*row) for row in connection.execute(wanted, {"keys": dialect.key_values(keys)}))
         return {one.key: one for one in each}
+
+    def paused(self, owner: str, after: str, limit: int) -> list[PausedKind]:
+        """Return at most `limit` paused kinds of an owner after one, by name."""
+        wanted = select(*PAUSED).where(paused_kinds.c.owner == owner, paused_kinds.c.kind > after)
+        with self._database.read() as connection:
+            return [PausedKind(*row) for row in connection.execute(wanted.order_by(paused_kinds.c.kind).limit(limit))]
 
     def free_slots(self, limit: int) -> list[str]:
         """Return at most `limit` parked jobs that can get a slot, the most urgent and oldest of each limit.

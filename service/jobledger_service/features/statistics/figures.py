@@ -9,12 +9,12 @@ from itertools import chain
 from typing import Any, Final
 
 from msgspec.structs import replace as with_changes
-from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, exists, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, bindparam, cast, exists, func, or_, select
 
 from jobledger_service.core.model.service_kinds import ALL_KINDS, RESERVED
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.tables import chunk_counts, counts, jobs, rollups, running_totals
+from jobledger_service.core.store.tables import chunk_counts, counts, jobs, paused_kinds, rollups, running_totals
 
 from .activity import Activity
 from .rules import MAX_KINDS, Figures, KindFigures, StatsQuery
@@ -46,6 +46,7 @@ class FiguresReader:
                 omitted -= MAX_KINDS
         figures = Figures({kind: KindFigures() for kind in names}, KindFigures(), {}, omitted)
         self._add_counts(connection, query, figures)
+        self._add_paused(connection, query, figures)
         self._see_oldest(connection, query, figures)
         self._add_folded(connection, query, figures)
         self._add_unfolded(connection, query, hours, figures)
@@ -63,6 +64,14 @@ class FiguresReader:
                 figures.total.put(JobState(state), *(sign * number for number in numbers))
             if (one := figures.kinds.get(kind)) is not None:
                 one.put(JobState(state), *numbers)
+
+    def _add_paused(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
+        """Add the waiting chunks of paused kinds, of which an owner has few: no count of a kind knows of its pause."""
+        for kind, pending in connection.execute(_PAUSED, {"of": query.owner}):
+            if kind in figures.kinds:
+                figures.kinds[kind].chunks_paused = pending
+            if not query.kinds or kind in query.kinds:
+                figures.total.chunks_paused += pending
 
     def _see_oldest(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
         """Look for the oldest job in the queue, of all kinds and of each: one seek in an index for each kind."""
@@ -172,4 +181,11 @@ def _oldest(dialect: Dialect) -> Select[Any]:
 
 _ROLLUPS: Final = select(
     rollups.c.hour, rollups.c.kind, rollups.c.measure, rollups.c.bucket, rollups.c["count"], rollups.c.total
+)
+
+_PENDING: Final = select(cast(func.coalesce(func.sum(counts.c.chunks_pending), 0), BigInteger)).where(
+    counts.c.owner == paused_kinds.c.owner, counts.c.kind == paused_kinds.c.kind
+)
+_PAUSED: Final = select(paused_kinds.c.kind, _PENDING.correlate(paused_kinds).scalar_subquery()).where(
+    paused_kinds.c.owner == bindparam("of")
 )

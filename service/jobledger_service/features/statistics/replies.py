@@ -1,6 +1,9 @@
 """Figures as messages of the contract."""
 
+from typing import Final
+
 from jobledger.v1 import stats_pb2
+from jobledger.v1.chunk_pb2 import HOLD_REASON_PAUSED
 from jobledger.v1.filter_pb2 import TimeRange
 
 from jobledger_service.core.api.convert import HOLD_REASONS, MICROS, timestamp
@@ -12,6 +15,8 @@ from .activity import RUNS_ENDED, Activity, Durations
 from .requests import numbers
 from .rollup import Measure, clamped
 from .rules import Figures, KindFigures, StatsQuery
+
+_REASONS: Final = (*(HOLD_REASONS[reason] for reason in HoldReason), HOLD_REASON_PAUSED)
 
 
 def reply(query: StatsQuery, figures: Figures, now: int) -> stats_pb2.GetJobStatsResponse:
@@ -51,8 +56,8 @@ def _stats(figures: KindFigures, hours: range, now: int) -> stats_pb2.JobStats:
         oldest_queued_time=None if oldest is None else timestamp(oldest),
         oldest_queued_seconds=None if oldest is None else max(now - oldest, 0) / MICROS,
         chunks_held=[
-            stats_pb2.HeldChunks(reason=HOLD_REASONS[reason], chunks=chunks)
-            for reason, chunks in zip(HoldReason, figures.chunks_held, strict=True)
+            stats_pb2.HeldChunks(reason=reason, chunks=chunks)
+            for reason, chunks in zip(_REASONS, (*figures.chunks_held, figures.chunks_paused), strict=True)
             if chunks
         ],
     )

@@ -57,6 +57,8 @@ class KindFigures(MsgStruct):
     chunks_processing: int = 0
     chunks_held: Sequence[int] = NOT_HELD
     """The pending ones that may not be claimed yet, by reason, in the order of HoldReason."""
+    chunks_paused: int = 0
+    """The pending ones of paused kinds, whether something else holds them too or not."""
     oldest_queued: int | None = None
     activity: Activity = field(default_factory=Activity)
 

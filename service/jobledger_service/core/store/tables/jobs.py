@@ -181,6 +181,18 @@ unique_keys = Table(
 )
 """The keys of jobs that have not ended."""
 
+paused_kinds = Table(
+    "paused_kinds",
+    metadata,
+    Column("owner", Key, primary_key=True),
+    Column("kind", Key, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("paused_by", Text, nullable=False),
+    Column("pause_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 outputs = Table(
     "outputs",
     metadata,
