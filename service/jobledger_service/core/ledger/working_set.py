@@ -23,6 +23,7 @@ from jobledger_service.core.store.writing import Transaction
 from .codec import Codec
 from .finalizers import Finalizers
 from .fleet_turns import FleetTurns
+from .pauses import Pauses
 from .picking import ClaimQuery, Picked, pick
 from .row_families import Needs, OpenFamily, RowFamily, open_families
 from .stored_chunks import StoredChunks
@@ -35,8 +36,6 @@ Holder = TypeVar("Holder", Job, Chunk)
 
 MAX_BATCH_ROWS: Final = 2_000
 """Rows after which a batch ends: a transaction of them takes 0.05 to 0.1 s."""
-
-
 MAX_LOOKS: Final = 5
 """How often one batch searches for other chunks when some that it found cannot be read."""
 
@@ -97,9 +96,8 @@ class WorkingSet:
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self.undo = Undo()
-        self._paused: dict[Queue, bool] = {}
-        self._pauses: dict[Queue, int] = {}
         self._finalizers = Finalizers(self._jobs, self.undo)
+        self.pauses = Pauses(transaction, self._jobs, self.undo)
         self._open_families = families
 
     @cached_property
@@ -214,15 +212,7 @@ class WorkingSet:
 
     def picked(self, query: ClaimQuery) -> Picked:
         """Return the chunks for the next claim with this query, with finalizers that became claimable in this batch."""
-        return self._finalizers.offered(query, self._picked[query].popleft(), self.is_paused)
-
-    def is_paused(self, job: Job) -> bool:
-        """Whether the kind of a job was paused before the batch. Walks pass over it; this is for other chunks."""
-        if job.queue not in self._paused:
-            queues = {one.queue for one in self._jobs.values()}
-            paused = self._transaction.paused_kinds(queues)
-            self._paused.update({queue: queue in paused for queue in queues})
-        return self._paused[job.queue]
+        return self._finalizers.offered(query, self._picked[query].popleft(), self.pauses.cover)
 
     def encoded(self, key: str) -> bytes:
         """Return a job as the commands so far left it, encoded."""
@@ -340,10 +330,6 @@ class WorkingSet:
         """Record that a worker needs this chunk's inputs."""
         self.undo.put(self._claimed, chunk, None)
 
-    def record_pause(self, queue: Queue, waiting: int) -> None:
-        """Record that a kind was paused, with 0, or resumed, with how many claims may get its chunks."""
-        self.undo.put(self._pauses, queue, waiting)
-
     # What the batch leaves
 
     def fetch_inputs(self) -> None:
@@ -353,7 +339,7 @@ class WorkingSet:
 
     def changes(self) -> BatchChanges:
         """Return what the batch leaves, in one pass over its jobs."""
-        left = BatchChanges(list(self._touched), pauses=self._pauses)
+        left = BatchChanges(list(self._touched), pauses=self.pauses.changed)
         for key, touched in self._touched.items():
             job = self._jobs[key]
             touched.set_holds(job)

@@ -1,8 +1,8 @@
 """Why a PENDING chunk may not be claimed yet: its holds, as the bits of one number, 0 for a claimable chunk.
 
 The bits are derived: `Job.held` has those on all chunks of a job, `Chunk.own_held` those on one chunk, `Job.with_holds`
-sets both. A transition that changes what they are derived from sets or lifts a hold; nothing else does. A paused kind is
-no bit: it holds chunks whose rows do not say so (`core/store/paused_kinds.py`).
+sets both. A transition that changes what they are derived from sets or lifts a hold; nothing else does. A paused kind
+is no bit: it holds chunks whose rows do not say so (`core/store/paused_kinds.py`).
 """
 
 from enum import IntEnum

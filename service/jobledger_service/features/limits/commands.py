@@ -68,7 +68,7 @@ class PauseKind(Command[PausedKind, PausedKind], MsgStruct, frozen=True):
         known = pauses.find(queue)
         if known is None:
             pauses.check_room(self.owner)
-            work.record_pause(queue, 0)
+            work.pauses.record(queue, 0)
         since = work.now if known is None else known.pause_time
         pause = PausedKind(*queue, self.reason, self.by, since, max(since, work.now))
         pauses.put(queue, pause)
@@ -91,7 +91,7 @@ class ResumeKind(Command[bool, bool], MsgStruct, frozen=True):
         pauses.put(queue, None)
         waiting = pauses.waiting(queue) + SPARE_WAKEUPS
         for one in queue, (self.owner, NO_KIND):
-            work.record_pause(one, waiting)
+            work.pauses.record(one, waiting)
         return True
 
 

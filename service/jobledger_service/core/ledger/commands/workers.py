@@ -205,7 +205,7 @@ class ClaimChunk(Command[ChunkKey, ClaimedChunk], MsgStruct, frozen=True):
         held = bool(self.by.task_id) and chunk.task_id == self.by.task_id
         if held and holds(lease_of(job, chunk), job, chunk, work.now):
             work.mark_claimed(self._key())
-        elif work.is_paused(job):
+        elif work.pauses.cover(job):
             raise ChunkNotClaimable(self.job_id, self.index, chunk.state, f"its kind {job.spec.kind} is paused")
         else:
             work.apply(rules.claim(work.starting(job), chunk, self.by, work.now))
