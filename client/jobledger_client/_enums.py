@@ -55,6 +55,14 @@ class OnConflict(ContractEnum):
     REFUSE = 2
 
 
+class LabelOperator(ContractEnum):
+    """What a condition on a label asks of its value."""
+
+    EQ = 1
+    IN = 2
+    EXISTS = 3
+
+
 class ChunkState(ContractEnum):
     """The states of a chunk."""
 

@@ -26,6 +26,7 @@ NEEDED = {
     "AdminService": "ADMIN",
     "LimitService": "ADMIN",
     "ListLimits": "CALLER",
+    "ListPausedKinds": "CALLER",
     "ListWorkers": "CALLER",
     "ImportService": "ADMIN",
     "Channelz": "ADMIN",

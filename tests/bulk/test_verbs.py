@@ -12,7 +12,7 @@ from jobledger.v1.bulk_pb2 import (
     UpdateJobPrioritiesRequest,
 )
 from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_pb2 import Job, Progress
+from jobledger.v1.job_pb2 import ChunksSummary, Job, Progress
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest
 
 from tests.bulk.runs import changes, create_many, ended, report
@@ -67,6 +67,8 @@ async def test_a_dry_run_counts_and_shows_and_does_nothing(api: Api, kind: str):
         assert (answer.matched_count, len(answer.sample), answer.HasField("job")) == (12, 10, False)
         one = answer.sample[0]
         status = Job(job_id=one.job_id, kind=kind, display_name="one of many", state=QUEUED, revision=1)
+        status.owner, status.uid = one.owner, one.uid
+        status.chunks_summary.CopyFrom(ChunksSummary(total=1, pending=1))
         status.progress.CopyFrom(Progress())
         status.update_time.CopyFrom(one.update_time)
         assert one == status

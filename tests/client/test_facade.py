@@ -88,6 +88,7 @@ OFFERED = [
     "JobUnreadableError",
     "JobView",
     "JobledgerError",
+    "LabelOperator",
     "LeaseCalls",
     "LeaseStatus",
     "Limit",

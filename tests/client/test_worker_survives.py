@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import NoReturn
 
@@ -220,7 +221,7 @@ async def test_a_worker_whose_claim_is_one_too_many_claims_when_there_is_room(
     logger.addHandler(refused)
     async with AsyncJobClient(target, timeout=CALL_TIMEOUT) as client:
         job = (await client.create_job(kind)).job
-        other = asyncio.create_task(client.leases.claim_chunks([f"{kind}.other"], wait=HOUR / 60, worker="other"))
+        other = asyncio.create_task(keep_claiming(client, kind))
         while not await is_refused(client, kind):  # until the other claim waits
             pass
         async with serving({kind: lambda ctx: None}, target):
@@ -228,6 +229,13 @@ async def test_a_worker_whose_claim_is_one_too_many_claims_when_there_is_room(
             other.cancel()
             assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
     logger.removeHandler(refused)
+
+
+async def keep_claiming(client: AsyncJobClient, kind: str) -> None:
+    """Have a claim open, again and again, also when a probe was open and it was refused."""
+    while True:
+        with suppress(TooManyClaimsError):
+            await client.leases.claim_chunks([f"{kind}.other"], wait=HOUR / 60, worker="other")
 
 
 async def is_refused(client: AsyncJobClient, kind: str) -> bool:

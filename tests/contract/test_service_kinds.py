@@ -7,7 +7,7 @@ import pytest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest, DeleteJobsRequest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_service_pb2 import JOB_ORDER_PRIORITY, ListJobsRequest, WatchJobsRequest
+from jobledger.v1.job_service_pb2 import JOB_ORDER_PRIORITY, ListJobsRequest, WatchJobsRequest, WatchMessageType
 from jobledger.v1.stats_pb2 import STATS_STEP_HOUR, GetJobStatsRequest
 
 from tests.bulk.runs import ended
@@ -47,12 +47,12 @@ async def exported(api: Api, wanted: JobFilter) -> set[str]:
 
 
 async def seen(api: Api, wanted: JobFilter) -> set[str]:
-    """Return the jobs of a watch's snapshots, which end with its first cursor."""
+    """Return the jobs of a watch's snapshots, which end with its first bookmark."""
     async with Watch(api.jobs.WatchJobs(WatchJobsRequest(filter=wanted))) as watch:
         found: set[str] = set()
-        while not (message := await watch.message()).cursor:
+        while (message := await watch.message()).type != WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK:
             found.add(message.job.job_id)
-        return (found | {message.job.job_id}) - {""}
+        return found
 
 
 async def test_jobs_of_the_service_are_left_out_unless_they_are_asked_for_or_named(fresh: Api):

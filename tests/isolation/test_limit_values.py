@@ -50,7 +50,7 @@ def test_a_value_has_a_row_while_a_job_uses_it(ledger: LargeLedger):
     ledger.batch(*(of_user(f"first-{n}", f"u{n}") for n in range(10)))
     statements = ledger.statements
     ledger.batch(*(of_user(f"j{n}", f"v{n}") for n in range(200)))
-    assert ledger.statements <= statements + 5, "not by each value; SQLite takes rows in parts of a few sizes"
+    assert ledger.statements <= statements + 20, "not by each value; SQLite takes rows in parts of a few sizes"
     ledger.do(of_user("bobs", "u1", BOB))
     assert rows(ledger) == 2 + 10 + 200 + 1
     store = LimitStore(ledger.database)
