@@ -312,3 +312,9 @@ async def test_it_is_held_again_when_one_statement_brings_all_chunks_back(api: A
     retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))).job
     assert (last.chunk.index, summary(retried)) == (60, {"total": 61, "completed": 60, "pending": 1})
     assert [one.chunk.finalizer for one in await api.claim(kind, 9)] == [True]
+
+
+async def test_items_out_of_range_beside_a_finalizer_are_refused_by_name(api: Api, kind: str):
+    for count in (2**53 + 1, 2**63 - 1):
+        with invalid("chunks[0].item_count", "chunks"):
+            await api.create(kind, chunks=[{"item_count": count}], finalizer={"weight": 1_000})

@@ -54,7 +54,10 @@ class Hostile:
         *,
         reads_others: bool = False,
     ) -> None:
-        """`secrets` are those of others; one who `reads_others`, an admin, may be told them when he names an owner."""
+        """`secrets` are those of others; one who `reads_others`, an admin, may be told them.
+
+        That is when he names an owner, or asks for all.
+        """
         self.name = name
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self._token = token
@@ -149,7 +152,7 @@ class Hostile:
 
     def _heard(self, target: Target, requests: list[bytes], raw: bytes) -> None:
         if told(raw, self._secrets):
-            if not (self._reads_others and any(owner in request for owner in OTHERS for request in requests)):
+            if not (self._reads_others and any(_asks_for_others(target, request) for request in requests)):
                 self._found(target, "another owner's data in an answer", repr(raw[:200]), requests)
             return  # what was learnt from it would come back in his own data
         try:
@@ -205,3 +208,14 @@ def most_common(hostiles: Sequence[Hostile], limit: int) -> str:
         for (_, code), count in one.outcomes.items():
             codes[code] += count
     return ", ".join(f"{code} {count}" for code, count in islice(codes.most_common(), limit))
+
+
+def _asks_for_others(target: Target, request: bytes) -> bool:
+    """Whether a request names another owner, or asks for all."""
+    if any(owner in request for owner in OTHERS):
+        return True
+    try:
+        read = GetMessageClass(target.descriptor.input_type).FromString(request)
+    except DecodeError:
+        return False
+    return bool(getattr(getattr(read, "filter", None), "all_owners", False))

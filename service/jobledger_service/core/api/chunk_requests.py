@@ -77,7 +77,7 @@ def read_finalizer_work(checks: Checks, request: api.CreateJobRequest, sizes: Se
     if not 0 < weight <= MAX_FINALIZER_WEIGHT:
         checks.fault("finalizer.weight", f"value {weight:g} must be above 0 and at most {MAX_FINALIZER_WEIGHT}")
         return None
-    average = WHOLE * sum(size or 1 for size in sizes) // max(len(sizes), 1)
+    average = WHOLE * sum(min(max(size, 1), limits.MAX_ITEMS) for size in sizes) // max(len(sizes), 1)
     return max(round(average * weight), 1)
 
 
