@@ -121,6 +121,11 @@ class Server:
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [line for line in lines if line["level"] in {"error", "critical"}]
 
+    def undeclared(self) -> list[str]:
+        """Return the lines of the log, in any format, that tell of a refusal whose method does not declare its reason."""
+        sentence = "refused for a reason that the method does not declare"
+        return [line for line in self.log.read_text(errors="replace").splitlines() if sentence in line]
+
     def tail(self, characters: int = 6_000) -> str:
         """Return the end of what the server logged."""
         return self.log.read_text(errors="replace")[-characters:]

@@ -46,7 +46,7 @@ class _ImportCounts:
 
 
 IMPORT_SERVICE: Final = api.DESCRIPTOR.services_by_name["ImportService"]
-METHODS: Final = (Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True),)
+METHODS: Final = (Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, ("TOO_MANY_WATCHES",), waits=True),)
 
 
 @dataclass(frozen=True, slots=True)

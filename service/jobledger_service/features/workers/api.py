@@ -15,7 +15,7 @@ from jobledger_service.transport.methods import Kind, Method
 
 from .store import Place, SqlWorkerStore, StoredWorker
 
-METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ),)
+METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
 
 @dataclass(frozen=True, slots=True)
