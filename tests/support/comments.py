@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def comments() -> dict[str, str]:
-    """Return the comment of each method, enum and enum value, each in one line, by full name."""
+    """Return the comment of each method, field, enum and enum value, each in one line, by full name."""
     built = subprocess.run(
         [BUF, "build", "-o", "-#format=binpb"], cwd=ROOT, timeout=BOUND, capture_output=True, check=True
     )
@@ -30,6 +30,11 @@ def _of(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
             case [6, service, 2, method]:
                 yield (
                     f"{file.package}.{file.service[service].name}.{file.service[service].method[method].name}",
+                    comment,
+                )
+            case [4, message, 2, number]:
+                yield (
+                    f"{file.package}.{file.message_type[message].name}.{file.message_type[message].field[number].name}",
                     comment,
                 )
             case [5, enum]:

@@ -125,7 +125,7 @@ class WebhookServiceServicer:
 
     def UpdateWebhook(self, request, context):
         """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-        wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+        wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
@@ -145,7 +145,7 @@ class WebhookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateWebhookSecret(self, request, context):
-        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
+        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
         more than five the one whose time ends first is dropped.
 
         Role: CALLER. Class: WRITE.

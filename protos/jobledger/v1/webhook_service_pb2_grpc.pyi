@@ -58,7 +58,7 @@ class WebhookServiceStub:
     """
     UpdateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]
     """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-    wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+    wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
@@ -70,7 +70,7 @@ class WebhookServiceStub:
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took effect is NOT_FOUND.
     """
     RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]
-    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
+    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
     more than five the one whose time ends first is dropped.
 
     Role: CALLER. Class: WRITE.
@@ -128,7 +128,7 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """
     UpdateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]  # type: ignore[assignment]
     """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-    wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+    wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
@@ -140,7 +140,7 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took effect is NOT_FOUND.
     """
     RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
-    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
+    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
     more than five the one whose time ends first is dropped.
 
     Role: CALLER. Class: WRITE.
@@ -219,7 +219,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.UpdateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.UpdateWebhookResponse]]:
         """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-        wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+        wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
@@ -243,7 +243,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.RotateWebhookSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_webhook_service_pb2.RotateWebhookSecretResponse]]:
-        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
+        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
         more than five the one whose time ends first is dropped.
 
         Role: CALLER. Class: WRITE.

@@ -283,7 +283,7 @@ class JobService:
 
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> bytes:
         artifacts, outside = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
-        return reply_with(api.DeleteJobResponse(artifacts_outside_roots=outside), artifacts, "artifact_job")
+        return reply_with(api.DeleteJobResponse(kept_artifact_count=outside), artifacts, "artifact_job")
 
 
 def _encoder(view: View) -> Callable[[JobRead], bytes]:

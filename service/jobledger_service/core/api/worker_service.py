@@ -224,8 +224,8 @@ def _result(token: str, answer: LeaseAnswer) -> api.LeaseResult:
     result = api.LeaseResult(lease_token=token, status=_STATUSES[answer.status])
     if answer.chunk is not None:
         result.chunk_state = convert.CHUNK_STATES[answer.chunk.state]
-        if answer.chunk.not_before is not None:
-            convert.fill_time(result.not_before, answer.chunk.not_before)
+        if answer.chunk.next_attempt_time is not None:
+            convert.fill_time(result.next_attempt_time, answer.chunk.next_attempt_time)
     return result
 
 

@@ -141,10 +141,10 @@ class WebhookService:
     async def RotateWebhookSecret(
         self, request: api.RotateWebhookSecretRequest, caller: Caller
     ) -> api.RotateWebhookSecretResponse:
-        webhook_id, overlap = read.webhook_id(request), read.overlap(request)
+        webhook_id, grace_period = read.webhook_id(request), read.grace_period(request)
         now, secret = self.kernel.clock(), self._new_secret()
         kept = self.cipher.seal(secret)
-        changed = await self._change(caller.owner, webhook_id, lambda one: rotate(one, kept, overlap, now), now)
+        changed = await self._change(caller.owner, webhook_id, lambda one: rotate(one, kept, grace_period, now), now)
         return api.RotateWebhookSecretResponse(webhook=webhook_message(changed, now), secret=secret)
 
     async def _change(self, owner: str, webhook_id: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook:
@@ -188,9 +188,9 @@ class WebhookService:
         webhook = await self._find(caller.owner, request.webhook_id)
         if request.delivery_id:
             await self._redeliver_one(webhook, request.delivery_id)
-            return api.RedeliverWebhookResponse(redelivered=1)
+            return api.RedeliverWebhookResponse(redelivered_count=1)
         count = await self._redeliver(webhook, request.since_position, states)
-        return api.RedeliverWebhookResponse(redelivered=count)
+        return api.RedeliverWebhookResponse(redelivered_count=count)
 
     async def _redeliver_one(self, webhook: Webhook, delivery: str) -> None:
         place = parse_delivery_id(delivery, webhook.webhook_id)

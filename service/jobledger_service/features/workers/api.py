@@ -46,7 +46,7 @@ def _worker(one: StoredWorker, held: int, owner: str) -> api.Worker:
         owners=owners,
         first_seen_time=convert.timestamp(one.first_seen_time),
         last_seen_time=convert.timestamp(one.last_seen_time),
-        chunks=held,
+        chunk_count=held,
         version=one.version,
         host=one.host,
     )
