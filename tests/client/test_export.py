@@ -45,7 +45,7 @@ def jobs(server: Server, kind: str) -> list[str]:
 
 
 def piece(data: bytes, token: str, rows: int) -> ExportJobsResponse:
-    return ExportJobsResponse(data=data, resume_token=token, rows=rows, cursor=b"c", percent=rows)
+    return ExportJobsResponse(data=data, resume_token=token, row_count=rows, cursor=b"c", percent=rows)
 
 
 def test_an_export_continues_where_it_broke(service: Played):

@@ -28,8 +28,8 @@ def report(found: GetJobStatsResponse, *, width: int) -> Iterator[RenderableType
     start, end = found.time_range.start_time, found.time_range.end_time
     yield Text(f"now, and from {formatting.local_time(start)} to {formatting.local_time(end)}", style="dim")
     yield by_kind(found, width=width)
-    if found.omitted_kinds:
-        yield Text(f"and {found.omitted_kinds:,} more kinds; --kind shows them", style="dim")
+    if found.omitted_kind_count:
+        yield Text(f"and {found.omitted_kind_count:,} more kinds; --kind shows them", style="dim")
     if found.series:
         yield Text()
         yield series_bars(found.series, width=width)
@@ -62,7 +62,7 @@ def _cells(stats: JobStats, *, wide: bool) -> Iterator[str]:
     yield f"{now.running + now.cancelling:,}"
     if wide:
         yield f"{now.chunks_pending:,}+{now.chunks_processing:,}"
-        yield f"{sum(held.chunks for held in now.chunks_held):,}"
+        yield f"{sum(held.chunk_count for held in now.chunks_held):,}"
         yield formatting.age(now.oldest_queued_time) if now.HasField("oldest_queued_time") else "–"  # noqa: RUF001 - none
     yield f"{activity.completed:,}"
     yield f"{activity.failed:,}"

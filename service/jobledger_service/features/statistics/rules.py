@@ -82,4 +82,4 @@ class Figures(MsgStruct, frozen=True):
     kinds: dict[str, KindFigures]
     total: KindFigures
     points: dict[int, Activity]
-    omitted_kinds: int = 0
+    omitted_kind_count: int = 0
