@@ -396,14 +396,6 @@ def test_health_reports_all_that_a_job_depends_on(studio: Studio, files: Bucket)
         studio.client.admin.get_system_health()
 
 
-def test_the_stopwatch_notes_all_that_was_asked_for(caller: JobClient, seen: list[Job]):
-    watch = console.Stopwatch()
-    job = watch.time("get", lambda: caller.get_job(seen[-1].job_id), times=3)
-    assert job.job_id == seen[-1].job_id
-    [row] = watch.table()
-    assert (row["call"], row["asked"], row["times"], row["slowest"] >= row["median"] > 0) == ("get", 50, 3, True)
-
-
 def test_the_example_reports_which_tools_it_has(answer: dict[str, Any]):
     assert tools in (plain, ffmpeg)
     assert answer["artifacts"]["audio"]["contentType"] == tools.TYPES["audio"]
