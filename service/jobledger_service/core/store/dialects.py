@@ -88,6 +88,9 @@ class Dialect(Protocol):
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
         """Return a walk in the form in which it can be one of several that are merged, `most` and `skip` parameters."""
 
+    def last_of_each_key(self, table: Table, names: Sequence[str], time: ColumnElement[int], count: int) -> Select[Any]:
+        """Return these columns of the `count` rows of each job in `keys` that are the last by a time."""
+
     def searched(self) -> Select[Any]:
         """Return the keys of the jobs that full text finds by the parameter `query`, of `query_value`."""
 

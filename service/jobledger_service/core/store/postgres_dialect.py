@@ -19,6 +19,7 @@ from sqlalchemy import (
     func,
     select,
     table,
+    true,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
@@ -104,6 +105,12 @@ class Postgres(Dialect):
         """Return it with the order of the whole, which PostgreSQL does not push down, and without what is too much."""
         limit = bindparam("most", type_=Integer) + bindparam("skip", type_=Integer)
         return select(walk.order_by(*ordered).limit(limit).subquery())
+
+    def last_of_each_key(self, table: Table, names: Sequence[str], time: ColumnElement[int], count: int) -> Select[Any]:
+        wanted = self.keys().subquery("wanted")
+        of_one = select(*(table.c[name] for name in names)).where(table.c.job_key == wanted.c[0])
+        last = of_one.order_by(time.desc()).limit(count).lateral("last")
+        return select(last).select_from(wanted.join(last, true()))
 
     def searched(self) -> Select[Any]:
         query = cast(bindparam("query", type_=Text), postgresql.TSQUERY)

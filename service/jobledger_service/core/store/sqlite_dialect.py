@@ -20,6 +20,7 @@ from sqlalchemy import (
     literal_column,
     select,
     table,
+    tuple_,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
@@ -106,6 +107,14 @@ class Sqlite(Dialect):
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:  # noqa: ARG002  see below
         """Return it as it is: SQLite sees by itself which index has the order of the whole."""
         return walk
+
+    def last_of_each_key(self, table: Table, names: Sequence[str], time: ColumnElement[int], count: int) -> Select[Any]:
+        wanted, one = self.keys().subquery("wanted"), table.alias()
+        same = [column for column in table.primary_key if column.name != "job_key"]
+        last = select(*(one.c[column.name] for column in same)).where(one.c.job_key == wanted.c[0])
+        last = last.order_by(one.c[time.name].desc()).limit(count).correlate(wanted)
+        joined = wanted.join(table, (table.c.job_key == wanted.c[0]) & tuple_(*same).in_(last))
+        return select(*(table.c[name] for name in names)).select_from(joined)
 
     def searched(self) -> Select[Any]:
         found = table("job_search", column("rowid", Integer))
