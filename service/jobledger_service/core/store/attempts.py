@@ -101,9 +101,8 @@ class AttemptReads:
             for of_task in (False, True)
         }
         self._dialect = dialect
-        self._last = dialect.last_of_each_key(
-            attempts, ["job_key", *_NAMES], attempts.c.attempt_end_time, LAST_ATTEMPTS
-        )
+        last = select(attempts.c.job_key, *_columns(attempts)).order_by(attempts.c.attempt_end_time.desc())
+        self._last = dialect.first_of_each(last.limit(LAST_ATTEMPTS), attempts.c.job_key)
 
     def page(self, connection: Connection, wanted: AttemptsWanted, room: int) -> AttemptsRead:
         """Return the attempts after a place, as many as fit into `room` bytes: at least one, if there is one."""

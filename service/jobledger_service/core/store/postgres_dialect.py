@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
+    Column,
     ColumnElement,
     Connection,
     FromClause,
@@ -106,11 +107,10 @@ class Postgres(Dialect):
         limit = bindparam("most", type_=Integer) + bindparam("skip", type_=Integer)
         return select(walk.order_by(*ordered).limit(limit).subquery())
 
-    def last_of_each_key(self, table: Table, names: Sequence[str], time: ColumnElement[int], count: int) -> Select[Any]:
+    def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
         wanted = self.keys().subquery("wanted")
-        of_one = select(*(table.c[name] for name in names)).where(table.c.job_key == wanted.c[0])
-        last = of_one.order_by(time.desc()).limit(count).lateral("last")
-        return select(last).select_from(wanted.join(last, true()))
+        first = walk.where(of == wanted.c[0]).lateral("first")
+        return select(first).join_from(wanted, first, true())
 
     def searched(self) -> Select[Any]:
         query = cast(bindparam("query", type_=Text), postgresql.TSQUERY)

@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     FromClause,
@@ -108,13 +109,11 @@ class Sqlite(Dialect):
         """Return it as it is: SQLite sees by itself which index has the order of the whole."""
         return walk
 
-    def last_of_each_key(self, table: Table, names: Sequence[str], time: ColumnElement[int], count: int) -> Select[Any]:
-        wanted, one = self.keys().subquery("wanted"), table.alias()
-        same = [column for column in table.primary_key if column.name != "job_key"]
-        last = select(*(one.c[column.name] for column in same)).where(one.c.job_key == wanted.c[0])
-        last = last.order_by(one.c[time.name].desc()).limit(count).correlate(wanted)
-        joined = wanted.join(table, (table.c.job_key == wanted.c[0]) & tuple_(*same).in_(last))
-        return select(*(table.c[name] for name in names)).select_from(joined)
+    def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
+        wanted, primary_key = self.keys().subquery("wanted"), of.table.primary_key
+        of_one = of == wanted.c[0]
+        first = walk.with_only_columns(*primary_key).where(of_one).correlate(wanted)
+        return select(*walk.selected_columns).join_from(wanted, of.table, of_one & tuple_(*primary_key).in_(first))
 
     def searched(self) -> Select[Any]:
         found = table("job_search", column("rowid", Integer))
