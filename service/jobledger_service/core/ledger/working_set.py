@@ -303,7 +303,7 @@ class WorkingSet:
         held = touched.size
         job = step.job
         if before is None or _moved(before) != _moved(job):
-            job = self._moved(before, job)
+            job = self._as_kept(before, job)
         if step.change is not None:
             if not touched.changes:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
@@ -325,7 +325,7 @@ class WorkingSet:
         if held and touched.exceeds(job):
             self.undo.assign(self, "exceeded", value=True)
 
-    def _moved(self, before: Job | None, job: Job) -> Job:
+    def _as_kept(self, before: Job | None, job: Job) -> Job:
         """Return a job as families let it be kept."""
         job = reduce(lambda kept, family: family.changed(before, kept), self._families, job)
         if self._parked and before is not None and before.slots and not job.slots:
