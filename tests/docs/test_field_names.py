@@ -14,22 +14,10 @@ from tests.support.comments import comments
 pytestmark = pytest.mark.one_store("the contract has no store")
 
 FIGURES = {
-    "ChunkActivity",
-    "ChunkProgress",
-    "ChunksSummary",
-    "CommitterHealth",
-    "DurationStats",
-    "FeedHealth",
-    "ImportJobsResponse",
-    "JobActivity",
-    "JobCounts",
-    "Limit",
-    "Progress",
-    "ProgressReport",
-    "SystemHealth",
-    "Usage",
+    "ChunkActivity", "ChunkProgress", "ChunksSummary", "CommitterHealth", "DurationStats", "FeedHealth",
+    "ImportJobsResponse", "JobActivity", "JobCounts", "Limit", "Progress", "ProgressReport", "SystemHealth", "Usage",
     "WebhookHealth",
-}
+}  # fmt: skip
 """Messages that are nothing but figures of one thing: each number in them counts what its name says."""
 LENGTHS = {"age", "backoff", "delay", "duration", "latency", "period", "timeout", "wait"}
 NUMBERS = {

@@ -67,7 +67,7 @@ async def created_for_later(admin: Caller, limited: dict[str, object], later: st
     assert preview["created"] is True
     assert "uid" not in preview["job"]
     job = (await admin("CreateJob", **request))["job"]
-    assert job["holds"] == preview["job"]["holds"] == [{"reason": "HOLD_REASON_SCHEDULE", "until": later}]
+    assert job["holds"] == preview["job"]["holds"] == [{"reason": "HOLD_REASON_SCHEDULE", "endTime": later}]
     again = await admin("CreateJob", **request)
     assert ("created" in again, again["job"]["uid"]) == (False, job["uid"])
     taken = await admin.refused("CreateJob", **request, onConflict="ON_CONFLICT_REFUSE")

@@ -199,18 +199,9 @@ class Model:
 def told(activity: JobActivity) -> Counter[str]:
     """Return an activity in the words of the model."""
     names = (
-        "created",
-        "started",
-        "completed",
-        "failed",
-        "cancelled",
-        "chunks_completed",
-        "items_completed",
-        "artifact_count",
-        "artifact_bytes",
-        "job_retries",
-        "failed_attempts",
-    )
+        "created", "started", "completed", "failed", "cancelled", "chunks_completed", "items_completed",
+        "artifact_count", "artifact_bytes", "job_retries", "failed_attempts",
+    )  # fmt: skip
     found = Counter({name: getattr(activity, name) for name in names})
     found["waited"] = round(activity.waiting.total_seconds * 1e6)
     found["processed"] = activity.processing.count

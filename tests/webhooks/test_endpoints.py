@@ -195,7 +195,7 @@ async def test_a_ping_is_posted_once_signed_and_answered_with_what_happened(hook
     assert reported.verified_by(created.secret)
     assert (reported.type, reported.body["data"]["webhookId"]) == ("webhook.ping", created.webhook.webhook_id)
     assert (answer.delivered, answer.attempt.status_code, answer.attempt.error) == (True, 200, "")
-    assert answer.attempt.HasField("time")
+    assert answer.attempt.HasField("start_time")
     receiver.fail(503)
     answer = await hook.ping(created.webhook.webhook_id)
     assert (answer.delivered, answer.attempt.status_code, answer.attempt.error) == (False, 503, "answered 503")

@@ -522,13 +522,13 @@ class ChunkActivity(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
     EXPIRED_FIELD_NUMBER: _builtins.int
     RETRIED_FIELD_NUMBER: _builtins.int
     PROCESSING_FIELD_NUMBER: _builtins.int
     TIMED_OUT_FIELD_NUMBER: _builtins.int
-    attempts: _builtins.int
-    """attempts counts the attempts that ended: completed, failed, expired, or timed out."""
+    ended: _builtins.int
+    """ended counts all: completed, failed, expired, or timed out."""
     expired: _builtins.int
     """expired counts those whose worker did not extend its lease in time."""
     retried: _builtins.int
@@ -542,7 +542,7 @@ class ChunkActivity(_message.Message):
     def __init__(
         self,
         *,
-        attempts: _builtins.int = ...,
+        ended: _builtins.int = ...,
         expired: _builtins.int = ...,
         retried: _builtins.int = ...,
         processing: Global___DurationStats | None = ...,
@@ -550,7 +550,7 @@ class ChunkActivity(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["processing", b"processing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "expired", b"expired", "processing", b"processing", "retried", b"retried", "timed_out", b"timed_out"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "expired", b"expired", "processing", b"processing", "retried", b"retried", "timed_out", b"timed_out"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

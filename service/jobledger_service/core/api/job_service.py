@@ -38,13 +38,8 @@ from .unreadable import check_chunks, encode_each
 from .watch_requests import watch_options
 
 METHODS: Final = (
-    Method(
-        JOB_SERVICE,
-        "CreateJob",
-        Role.CALLER,
-        Kind.WRITE,
-        ("JOB_ALREADY_EXISTS", "REQUEST_ID_REUSED", "UNIQUE_KEY_TAKEN", "TOO_MANY_QUEUED_JOBS", "JOB_UNREADABLE"),
-    ),
+    Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE,
+        ("JOB_ALREADY_EXISTS", "REQUEST_ID_REUSED", "UNIQUE_KEY_TAKEN", "TOO_MANY_QUEUED_JOBS", "JOB_UNREADABLE")),
     Method(JOB_SERVICE, "BatchCreateJobs", Role.CALLER, Kind.WRITE, ("TOO_MANY_QUEUED_JOBS",)),
     Method(JOB_SERVICE, "GetJob", Role.CALLER, Kind.READ, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
     Method(JOB_SERVICE, "BatchGetJobs", Role.CALLER, Kind.READ),
@@ -54,54 +49,20 @@ METHODS: Final = (
     Method(JOB_SERVICE, "ListJobEvents", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID", "JOB_NOT_FOUND")),
     Method(JOB_SERVICE, "ListEvents", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
     Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE, ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_UNREADABLE")),
-    Method(
-        JOB_SERVICE,
-        "RetryJob",
-        Role.CALLER,
-        Kind.WRITE,
-        (
-            "JOB_NOT_FOUND",
-            "CHUNK_NOT_FOUND",
-            "REQUEST_ID_REUSED",
-            "UNIQUE_KEY_TAKEN",
-            "ETAG_MISMATCH",
-            "JOB_NOT_ENDED",
-            "JOB_ENDED",
-            "NOTHING_TO_RETRY",
-            "JOB_UNREADABLE",
-        ),
-    ),
-    Method(
-        JOB_SERVICE,
-        "UpdateJob",
-        Role.CALLER,
-        Kind.WRITE,
-        ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_ENDED", "JOB_STARTED", "JOB_UNREADABLE"),
-    ),
-    Method(
-        JOB_SERVICE,
-        "DeleteJob",
-        Role.CALLER,
-        Kind.WRITE,
-        ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_NOT_ENDED", "JOB_UNREADABLE"),
-    ),
-    Method(
-        JOB_SERVICE,
-        "WatchJob",
-        Role.CALLER,
-        Kind.WATCH,
+    Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE,
+        ("JOB_NOT_FOUND", "CHUNK_NOT_FOUND", "REQUEST_ID_REUSED", "UNIQUE_KEY_TAKEN", "ETAG_MISMATCH",
+         "JOB_NOT_ENDED", "JOB_ENDED", "NOTHING_TO_RETRY", "JOB_UNREADABLE")),
+    Method(JOB_SERVICE, "UpdateJob", Role.CALLER, Kind.WRITE,
+        ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_ENDED", "JOB_STARTED", "JOB_UNREADABLE")),
+    Method(JOB_SERVICE, "DeleteJob", Role.CALLER, Kind.WRITE,
+        ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_NOT_ENDED", "JOB_UNREADABLE")),
+    Method(JOB_SERVICE, "WatchJob", Role.CALLER, Kind.WATCH,
         ("FOREIGN_CURSOR", "JOB_NOT_FOUND", "HISTORY_TRIMMED", "CURSOR_AHEAD", "JOB_UNREADABLE", "TOO_MANY_WATCHES"),
-        waits=True,
-    ),
-    Method(
-        JOB_SERVICE,
-        "WatchJobs",
-        Role.CALLER,
-        Kind.WATCH,
+        waits=True),
+    Method(JOB_SERVICE, "WatchJobs", Role.CALLER, Kind.WATCH,
         ("FOREIGN_CURSOR", "HISTORY_TRIMMED", "CURSOR_AHEAD", "JOB_UNREADABLE", "TOO_MANY_WATCHES"),
-        waits=True,
-    ),
-)
+        waits=True),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

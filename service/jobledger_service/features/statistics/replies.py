@@ -102,7 +102,7 @@ def _activity(activity: Activity, hours: range, now: int) -> stats_pb2.JobActivi
         job_retries=activity.count(Measure.JOB_RETRIES),
         failed_attempts=activity.count(*ATTEMPTS_FAILED),
         chunks=stats_pb2.ChunkActivity(
-            attempts=activity.count(Measure.CHUNKS, *ATTEMPTS_FAILED),
+            ended=activity.count(Measure.CHUNKS, *ATTEMPTS_FAILED),
             expired=activity.count(Measure.EXPIRED_ATTEMPTS),
             timed_out=activity.count(Measure.TIMED_OUT_ATTEMPTS),
             retried=activity.count(Measure.RETRIED_ATTEMPTS),

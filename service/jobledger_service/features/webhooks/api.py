@@ -38,24 +38,13 @@ METHODS: Final = (
     Method(WEBHOOK_SERVICE, "UpdateWebhook", Role.CALLER, Kind.WRITE, ("WEBHOOK_NOT_FOUND",)),
     Method(WEBHOOK_SERVICE, "DeleteWebhook", Role.CALLER, Kind.WRITE, ("WEBHOOK_NOT_FOUND",)),
     Method(WEBHOOK_SERVICE, "RotateWebhookSecret", Role.CALLER, Kind.WRITE, ("WEBHOOK_NOT_FOUND",)),
-    Method(
-        WEBHOOK_SERVICE, "ListWebhookDeliveries", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID", "WEBHOOK_NOT_FOUND")
-    ),
-    Method(
-        WEBHOOK_SERVICE,
-        "RedeliverWebhook",
-        Role.CALLER,
-        Kind.WRITE,
-        ("WEBHOOK_NOT_FOUND", "DELIVERY_NOT_FOUND", "TOO_MANY_READS", "READ_TOO_LONG"),
-    ),
-    Method(
-        WEBHOOK_SERVICE,
-        "PingWebhook",
-        Role.CALLER,
-        Kind.WRITE,
-        ("WEBHOOK_NOT_FOUND", "TOO_MANY_READS", "READ_TOO_LONG"),
-    ),
-)
+    Method(WEBHOOK_SERVICE, "ListWebhookDeliveries", Role.CALLER, Kind.READ,
+        ("PAGE_TOKEN_INVALID", "WEBHOOK_NOT_FOUND")),
+    Method(WEBHOOK_SERVICE, "RedeliverWebhook", Role.CALLER, Kind.WRITE,
+        ("WEBHOOK_NOT_FOUND", "DELIVERY_NOT_FOUND", "TOO_MANY_READS", "READ_TOO_LONG")),
+    Method(WEBHOOK_SERVICE, "PingWebhook", Role.CALLER, Kind.WRITE,
+        ("WEBHOOK_NOT_FOUND", "TOO_MANY_READS", "READ_TOO_LONG")),
+)  # fmt: skip
 DELIVERIES_PER_STEP: Final = 1_000
 """The number of deliveries that one transaction deletes or redelivers."""
 
