@@ -78,7 +78,7 @@ async def test_outputs_come_with_it_as_get_job_shows_them(api: Api, kind: str):
     assert imported.uid != shown.uid
     assert await send(api, [one]) == ImportJobsResponse(unchanged=1)
     one.output["last"] = 3
-    assert (await send(api, [one])).refusals[0].reason == "JOB_ALREADY_EXISTS"
+    assert (await send(api, [one])).refusals[0].reason == ALREADY_EXISTS
     [listed] = (await api.jobs.ListJobs(ListJobsRequest(filter={"job_ids": [copy]}))).jobs
     assert not listed.HasField("output")
 
