@@ -30,6 +30,7 @@ class Batch:
         self.before: Job = step.job
         self.job, self.chunk = step.job, step.chunks[0]
         self.changes: list[Change] = []
+        self.attempts: list[Chunk] = []
 
     def take(self, step: Step | None) -> None:
         assert step is not None
@@ -41,6 +42,8 @@ class Batch:
         self.changes.append(step.change)
 
     def claim(self) -> None:
+        if self.chunk.attempt_number:
+            self.attempts.append(self.chunk)
         self.take(work.claim(self.job, self.chunk, CLAIM, NOW))
 
     def fail(self) -> None:
@@ -59,7 +62,7 @@ class Batch:
 
     def passage(self, *, deleted: bool = False) -> JobDelta:
         artifacts = {0: NO_ARTIFACTS} if self.chunk.artifacts else {}
-        return JobDelta(self.before, self.job, deleted, self.changes, {0: self.chunk}, artifacts)
+        return JobDelta(self.before, self.job, deleted, self.changes, {0: self.chunk}, artifacts, self.attempts)
 
 
 def test_runs_that_began_and_ended_within_a_batch_are_all_counted():
@@ -78,7 +81,9 @@ def test_runs_that_began_and_ended_within_a_batch_are_all_counted():
         (Measure.FAILED, 0, 1, 0),
         (Measure.JOB_RETRIES, 0, 1, 0),
         (Measure.STARTED, 0, 1, 0),
-        (Measure.CHUNKS, 0, 1, 5),
+        (Measure.CHUNKS, 0, 1, 0),
+        (Measure.ITEMS, 0, 1, 5),
+        (Measure.RETRIED_ATTEMPTS, 0, 1, 0),
         (Measure.COMPLETED, 0, 1, 0),
         (Measure.ARTIFACTS, 0, 1, 7),
         (Measure.ARTIFACTS, 0, 1, 7),
