@@ -21,9 +21,22 @@ FIGURES = {
 """Messages that are nothing but figures of one thing: each number in them counts what its name says."""
 LENGTHS = {"age", "backoff", "delay", "duration", "latency", "period", "timeout", "wait"}
 NUMBERS = {
-    "attempt", "bytes", "code", "count", "index", "indexes", "item", "number", "percents", "place", "position",
-    "positions", "priority", "revision", "size",
-}  # fmt: skip
+    "attempt",
+    "bytes",
+    "code",
+    "count",
+    "index",
+    "indexes",
+    "item",
+    "number",
+    "percents",
+    "place",
+    "position",
+    "positions",
+    "priority",
+    "revision",
+    "size",
+}
 """The last words of the names of integers; one that begins with max_ is a bound on what its name says."""
 SECRETS = {"CreateApiKeyResponse.token", "Lease.token", "RotateApiKeyResponse.token"}
 """The tokens of what their messages are about; elsewhere a token's name says of what it is."""
@@ -86,8 +99,12 @@ def test_a_token_says_of_what_it_is():
         path for path, last in named(FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES).items() if last == "token"
     }
     assert {FIELDS[path].name for path in tokens - SECRETS} == {
-        "lease_token", "next_chunks_page_token", "next_page_token", "page_token", "resume_token",
-    }  # fmt: skip
+        "lease_token",
+        "next_chunks_page_token",
+        "next_page_token",
+        "page_token",
+        "resume_token",
+    }
     cursors = {path for path in FIELDS if "cursor" in path}
     assert {(FIELDS[path].name, FIELDS[path].type) for path in cursors} == {("cursor", FieldDescriptor.TYPE_BYTES)}
 

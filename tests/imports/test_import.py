@@ -10,7 +10,7 @@ from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.event_pb2 import CHANGE_TYPE_IMPORTED
 from jobledger.v1.import_service_pb2 import ImportedChunk, ImportedJob, ImportJobsRequest, ImportJobsResponse
 from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
-from jobledger.v1.job_service_pb2 import CreateJobRequest, ListJobEventsRequest, RetryJobRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest, ListJobEventsRequest, ListJobsRequest, RetryJobRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid
@@ -56,6 +56,31 @@ async def test_a_completed_job_is_there_as_it_ended(api: Api, kind: str):
     assert done == [(100, 500), (100, 500), (100, 200)]
     [event] = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=kind))).events
     assert [change.type for change in event.changes] == [CHANGE_TYPE_IMPORTED]
+
+
+async def test_outputs_come_with_it_as_get_job_shows_them(api: Api, kind: str):
+    job = await api.create(kind, item_count=3, chunk_size=1)
+    for number, held in enumerate(await api.claim(kind, 3)):
+        declared = {"output": {"number": number, "words": ["a", None]}} if number else {}
+        await api.complete(held, job_output={"last": number}, **declared)
+    shown = await api.get(job.job_id)
+    chunks = [
+        ImportedChunk(index=one.index, state=one.state, output=one.output if one.HasField("output") else None)
+        for one in shown.chunks
+    ]
+    copy = f"{kind}-copy"
+    one = past(copy, kind, job={"item_count": 3, "chunk_size": 1}, output=shown.output, chunks=chunks)
+    assert await send(api, [one]) == ImportJobsResponse(imported=1)
+    imported = await api.get(copy)
+    assert (imported.output, dict(imported.output)) == (shown.output, {"last": 2})
+    assert [chunk.HasField("output") for chunk in imported.chunks] == [False, True, True]
+    assert [chunk.output for chunk in imported.chunks] == [chunk.output for chunk in shown.chunks]
+    assert imported.uid != shown.uid
+    assert await send(api, [one]) == ImportJobsResponse(unchanged=1)
+    one.output["last"] = 3
+    assert (await send(api, [one])).refusals[0].reason == ALREADY_EXISTS
+    [listed] = (await api.jobs.ListJobs(ListJobsRequest(filter={"job_ids": [copy]}))).jobs
+    assert not listed.HasField("output")
 
 
 async def test_a_failed_job_keeps_what_was_done_and_can_be_retried(api: Api, kind: str):
@@ -114,6 +139,9 @@ BROKEN_JOBS = {
     "error.code": {"state": FAILED, "error": WorkError(message="without a code")},
     "result_uri": {"result_uri": "/etc/passwd"},
     "cancel_reason": {"cancel_reason": "not cancelled"},
+    "output": {"state": CANCELLED, "output": {"a": 1}},
+    "output: must have at most": {"output": {"a": "x" * 65_536}},
+    "chunks[0].output": {"state": FAILED, "chunks": [ImportedChunk(index=0, state=BROKEN, output={"a": 1})]},
     "retry_count": {"retry_count": -1},
     "chunks: must include one still to be done": {
         "state": QUEUED,

@@ -40,6 +40,6 @@ def test_sums_of_many_hours_stay_within_64_bits():
     activity = Activity()
     for _ in range(4):
         activity.put(Measure.ARTIFACTS, 0, 1, MAX_SUM)
-        activity.put(Measure.CHUNKS, 0, 1, MAX_SUM)
+        activity.put(Measure.ITEMS, 0, 1, MAX_SUM)
     found = reply(StatsQuery("me", (), range(24)), Figures({}, KindFigures(activity=activity), {}), 0)
     assert (found.total.activity.artifact_bytes, found.total.activity.items_completed) == (MAX_SUM, MAX_SUM)

@@ -551,7 +551,8 @@ class Job(_message.Message):
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Attempt]:
         """attempts are the last 5 attempts: those that last, the latest first, then those that ended, the last first; of a job of more
-        chunks than `chunks` has, the latest attempts at the others are not considered. ListAttempts has all. Only in view FULL of GetJob.
+        chunks than `chunks` has, the latest attempts at the others are not considered. ListAttempts has all. Only in view FULL, and in the
+        first message of WatchJob.
         """
 
     @_builtins.property

@@ -58,6 +58,7 @@ class GetJobStatsRequest(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     INCLUDE_SERVICE_JOBS_FIELD_NUMBER: _builtins.int
+    SERIES_BY_KIND_FIELD_NUMBER: _builtins.int
     step: Global___StatsStep.ValueType
     """step asks for a series too, at most 2,000 points; with kinds named, at most 20,000 points and kinds multiplied.
     UNSPECIFIED: none.
@@ -69,6 +70,10 @@ class GetJobStatsRequest(_message.Message):
     include_service_jobs: _builtins.bool
     """include_service_jobs also counts the service's own jobs, whose kinds begin with "jobledger.". False: they are left out,
     unless `kinds` names their kind.
+    """
+    series_by_kind: _builtins.bool
+    """series_by_kind also asks for the series of each kind by itself: of the kinds named, or of those in `kinds` of the answer.
+    False, or without a step: none.
     """
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -88,10 +93,11 @@ class GetJobStatsRequest(_message.Message):
         step: Global___StatsStep.ValueType = ...,
         owner: _builtins.str = ...,
         include_service_jobs: _builtins.bool = ...,
+        series_by_kind: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_range", b"time_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_service_jobs", b"include_service_jobs", "kinds", b"kinds", "owner", b"owner", "step", b"step", "time_range", b"time_range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_service_jobs", b"include_service_jobs", "kinds", b"kinds", "owner", b"owner", "series_by_kind", b"series_by_kind", "step", b"step", "time_range", b"time_range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -108,10 +114,14 @@ class GetJobStatsResponse(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     OMITTED_KIND_COUNT_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
+    SERIES_BY_KIND_FIELD_NUMBER: _builtins.int
+    OMITTED_SERIES_COUNT_FIELD_NUMBER: _builtins.int
     omitted_kind_count: _builtins.int
     """omitted_kind_count is how many more kinds there are, counted in the total: ask for them by name. At least as many: of an
     owner's kinds 10,000 counts are looked at, one for each kind and state that its jobs were in.
     """
+    omitted_series_count: _builtins.int
+    """omitted_series_count is how many more kinds of `kinds` did anything in the span, and have no series here: ask for them by name."""
     @_builtins.property
     def time_range(self) -> _filter_pb2.TimeRange:
         """time_range is the span that was measured: whole hours of UTC."""
@@ -128,6 +138,12 @@ class GetJobStatsResponse(_message.Message):
     def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatsPoint]:
         """series are the points of the span, oldest first, one for each step, of all the kinds together. Empty without a step."""
 
+    @_builtins.property
+    def series_by_kind(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindSeries]:
+        """series_by_kind are the series of the kinds that did anything in the span, by name, as many as have 2,000 points
+        together. Empty unless asked for.
+        """
+
     def __init__(
         self,
         *,
@@ -136,14 +152,44 @@ class GetJobStatsResponse(_message.Message):
         kinds: _abc.Iterable[Global___KindStats] | None = ...,
         omitted_kind_count: _builtins.int = ...,
         series: _abc.Iterable[Global___StatsPoint] | None = ...,
+        series_by_kind: _abc.Iterable[Global___KindSeries] | None = ...,
+        omitted_series_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_range", b"time_range", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "omitted_kind_count", b"omitted_kind_count", "series", b"series", "time_range", b"time_range", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "omitted_kind_count", b"omitted_kind_count", "omitted_series_count", b"omitted_series_count", "series", b"series", "series_by_kind", b"series_by_kind", "time_range", b"time_range", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetJobStatsResponse: _TypeAlias = GetJobStatsResponse  # noqa: Y015
+
+@_typing.final
+class KindSeries(_message.Message):
+    """KindSeries is the series of one kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """kind is the kind."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatsPoint]:
+        """points are the points of the span, oldest first, one for each step."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        points: _abc.Iterable[Global___StatsPoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KindSeries: _TypeAlias = KindSeries  # noqa: Y015
 
 @_typing.final
 class KindStats(_message.Message):
@@ -211,6 +257,10 @@ class JobStats(_message.Message):
 
     NOW_FIELD_NUMBER: _builtins.int
     ACTIVITY_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    OMITTED_FAILURE_COUNT_FIELD_NUMBER: _builtins.int
+    omitted_failure_count: _builtins.int
+    """omitted_failure_count is how many more groups there are."""
     @_builtins.property
     def now(self) -> Global___JobCounts:
         """now counts the jobs that exist now."""
@@ -219,19 +269,66 @@ class JobStats(_message.Message):
     def activity(self) -> Global___JobActivity:
         """activity is what happened in the span."""
 
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailureGroup]:
+        """failures groups the runs that ended FAILED in the span by why they did, the largest groups first, at most 100. Only in
+        `total`: name one kind to see its own. The counts add up to activity.failed as long as none is omitted.
+        """
+
     def __init__(
         self,
         *,
         now: Global___JobCounts | None = ...,
         activity: Global___JobActivity | None = ...,
+        failures: _abc.Iterable[Global___FailureGroup] | None = ...,
+        omitted_failure_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "now", b"now"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "failures", b"failures", "now", b"now", "omitted_failure_count", b"omitted_failure_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobStats: _TypeAlias = JobStats  # noqa: Y015
+
+@_typing.final
+class FailureGroup(_message.Message):
+    """FailureGroup counts the runs that ended FAILED for one reason: the code and the stage of their job's error, which is that
+    of the first chunk that failed for good, or TIMED_OUT for a job that ran longer than its run_timeout. Attempts at chunks
+    that failed are counted in JobActivity.chunks, not here.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    EXAMPLE_JOB_ID_FIELD_NUMBER: _builtins.int
+    error_code: _builtins.str
+    """error_code is the code of the jobs' error: the worker's own, or LEASE_EXPIRED or TIMED_OUT. "(other)" stands for all
+    after the first 30 groups of a kind, or of all kinds together, within an hour or a day; its stage is empty.
+    """
+    stage: _builtins.str
+    """stage is the stage in which they failed. Empty: in none."""
+    count: _builtins.int
+    """count counts the runs, above 0."""
+    example_job_id: _builtins.str
+    """example_job_id is the job that failed so last. It may have been retried since. Empty: it was deleted."""
+    def __init__(
+        self,
+        *,
+        error_code: _builtins.str = ...,
+        stage: _builtins.str = ...,
+        count: _builtins.int = ...,
+        example_job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "error_code", b"error_code", "example_job_id", b"example_job_id", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailureGroup: _TypeAlias = FailureGroup  # noqa: Y015
 
 @_typing.final
 class JobCounts(_message.Message):
@@ -348,6 +445,7 @@ class JobActivity(_message.Message):
     ARTIFACT_BYTES_FIELD_NUMBER: _builtins.int
     JOB_RETRIES_FIELD_NUMBER: _builtins.int
     FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
     created: _builtins.int
     """created counts the jobs that were created."""
     started: _builtins.int
@@ -373,7 +471,7 @@ class JobActivity(_message.Message):
     job_retries: _builtins.int
     """job_retries counts the runs that RetryJob began."""
     failed_attempts: _builtins.int
-    """failed_attempts counts the attempts at chunks that failed or whose lease ran out."""
+    """failed_attempts counts the attempts at chunks that failed, whose lease ran out, or that took too long."""
     @_builtins.property
     def processing(self) -> Global___DurationStats:
         """processing measures the runs that ended, from their start to their end."""
@@ -381,6 +479,10 @@ class JobActivity(_message.Message):
     @_builtins.property
     def waiting(self) -> Global___DurationStats:
         """waiting measures the runs that started, from the creation of the job, or its retry, to their start."""
+
+    @_builtins.property
+    def chunks(self) -> Global___ChunkActivity:
+        """chunks is what became of the attempts at chunks."""
 
     def __init__(
         self,
@@ -400,16 +502,59 @@ class JobActivity(_message.Message):
         artifact_bytes: _builtins.int = ...,
         job_retries: _builtins.int = ...,
         failed_attempts: _builtins.int = ...,
+        chunks: Global___ChunkActivity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "processing", b"processing", "success_rate", b"success_rate", "waiting", b"waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "chunks", b"chunks", "processing", b"processing", "success_rate", b"success_rate", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "artifact_bytes", b"artifact_bytes", "artifact_count", b"artifact_count", "cancelled", b"cancelled", "chunks_completed", b"chunks_completed", "completed", b"completed", "created", b"created", "failed", b"failed", "failed_attempts", b"failed_attempts", "items_completed", b"items_completed", "items_per_second", b"items_per_second", "job_retries", b"job_retries", "processing", b"processing", "started", b"started", "success_rate", b"success_rate", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "artifact_bytes", b"artifact_bytes", "artifact_count", b"artifact_count", "cancelled", b"cancelled", "chunks", b"chunks", "chunks_completed", b"chunks_completed", "completed", b"completed", "created", b"created", "failed", b"failed", "failed_attempts", b"failed_attempts", "items_completed", b"items_completed", "items_per_second", b"items_per_second", "job_retries", b"job_retries", "processing", b"processing", "started", b"started", "success_rate", b"success_rate", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__success_rate: _TypeAlias = _typing.Literal["success_rate"]  # noqa: Y015
     _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__success_rate) -> _WhichOneofReturnType__success_rate | None: ...
 
 Global___JobActivity: _TypeAlias = JobActivity  # noqa: Y015
+
+@_typing.final
+class ChunkActivity(_message.Message):
+    """ChunkActivity counts the attempts at chunks that ended in a span of time. Attempts that a worker released, or that were
+    stopped with their job, are not counted.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDED_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    RETRIED_FIELD_NUMBER: _builtins.int
+    PROCESSING_FIELD_NUMBER: _builtins.int
+    TIMED_OUT_FIELD_NUMBER: _builtins.int
+    ended: _builtins.int
+    """ended counts all: completed, failed, expired, or timed out."""
+    expired: _builtins.int
+    """expired counts those whose worker did not extend its lease in time."""
+    retried: _builtins.int
+    """retried counts those that were not the first at their chunk: the retry policy or RetryJob began them."""
+    timed_out: _builtins.int
+    """timed_out counts those that took longer than their job's attempt_timeout."""
+    @_builtins.property
+    def processing(self) -> Global___DurationStats:
+        """processing measures those that completed their chunk, from the claim to the end."""
+
+    def __init__(
+        self,
+        *,
+        ended: _builtins.int = ...,
+        expired: _builtins.int = ...,
+        retried: _builtins.int = ...,
+        processing: Global___DurationStats | None = ...,
+        timed_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["processing", b"processing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "expired", b"expired", "processing", b"processing", "retried", b"retried", "timed_out", b"timed_out"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkActivity: _TypeAlias = ChunkActivity  # noqa: Y015
 
 @_typing.final
 class DurationStats(_message.Message):

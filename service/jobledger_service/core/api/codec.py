@@ -229,7 +229,7 @@ def _status_snapshot(read: JobRead, cursor: bytes) -> bytes:
 def _snapshot(read: JobRead, cursor: bytes) -> bytes:
     head = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor).SerializeToString()
     check_chunks(read.chunks, read.inputs)
-    _, job = shown_job(replace(read, paused=False, chunks=(), next_chunks="", attempts=(), outputs=NO_OUTPUTS))
+    _, job = shown_job(replace(read, paused=False, chunks=(), next_chunks="", outputs=NO_OUTPUTS))
     parts = [head, joined.field(_JOB, job)]
     left = MAX_MESSAGE_BYTES - sum(map(len, parts))
     omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW

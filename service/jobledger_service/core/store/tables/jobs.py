@@ -196,11 +196,16 @@ paused_kinds = Table(
 outputs = Table(
     "outputs",
     metadata,
-    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
+    Column("uid", LargeBinary, primary_key=True),
     Column("chunk_index", Integer, primary_key=True, autoincrement=False),
     Column("encoded", LargeBinary, nullable=False),
 )
-"""The outputs of chunks, and of jobs, encoded."""
+"""The outputs of chunks, and of jobs, encoded. They stay when their job is deleted, until retention deletes them."""
+
+deleted_outputs = Table(
+    "deleted_outputs", metadata, Column("uid", LargeBinary, primary_key=True), sqlite_with_rowid=False
+)
+"""Deleted jobs whose outputs are still stored."""
 
 job_words = Table(
     "job_words",
