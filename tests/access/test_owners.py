@@ -139,7 +139,7 @@ async def test_anothers_webhook_is_not_there(keyed: Keyed, mine: KeyedApi, other
         url="https://hooks.example/in", kinds=[kind], event_types=[WEBHOOK_EVENT_TYPE_JOB_CREATED]
     )
     made = (await hooks.CreateWebhook(wanted)).webhook
-    filling = {"update_mask": {"paths": ["disabled"]}, "since_position": 0}
+    filling = {"update_mask": {"paths": ["description"]}, "since_position": 0}
     walked = list(taking(keyed, "webhook_id"))
     assert {method.name for method in walked} >= {"GetWebhook", "UpdateWebhook", "RotateWebhookSecret", "PingWebhook"}
     for method in walked:

@@ -123,7 +123,7 @@ def test_stats_shows_what_fails_with_an_example_and_what_became_of_attempts(
     assert attempts[:6] == ["4", "1", "3", "0", "0", "0"]
     found = shell.json("stats", "--kind", kind)["total"]
     assert found["failures"][0] == {"errorCode": "BOOM", "stage": "[b]load", "count": "2", "exampleJobId": last}
-    assert found["activity"]["chunks"]["attempts"] == "4"
+    assert found["activity"]["chunks"]["ended"] == "4"
 
 
 def test_stats_shows_a_series_for_each_kind(shell: Shell, sync_client: JobClient, kind: str):

@@ -73,7 +73,7 @@ async def test_a_run_that_time_ends_fails_for_the_reason_of_its_job(api: Api, ki
     assert found == [("LEASE_EXPIRED", "", 1, expired), ("TIMED_OUT", "", 1, attempt)]
     run = await let_end(api, f"{kind}.run", RUN_TIMED_OUT, run_timeout=SECOND)
     assert await groups(api, f"{kind}.run") == [("TIMED_OUT", "", 1, run)]
-    assert (await stats(api, f"{kind}.run")).total.activity.chunks.attempts == 0, "it was stopped with its job"
+    assert (await stats(api, f"{kind}.run")).total.activity.chunks.ended == 0, "it was stopped with its job"
 
 
 async def test_an_attempt_that_fails_is_no_failed_run(api: Api, kind: str):
@@ -103,7 +103,7 @@ async def test_attempts_at_chunks_are_counted_as_they_end(api: Api, kind: str):
     await api.fail(two, retry_delay=timedelta(0))
     await api.complete(*await api.claim(kind))
     did = (await stats(api, kind)).total.activity
-    assert (did.chunks.attempts, did.chunks.retried, did.failed_attempts) == (3, 1, 1)
+    assert (did.chunks.ended, did.chunks.retried, did.failed_attempts) == (3, 1, 1)
     assert (did.chunks.processing.count, did.chunks_completed, did.items_completed) == (2, 2, 4)
     released = await api.create(kind)
     await api.release(*await api.claim(kind))
@@ -113,12 +113,12 @@ async def test_attempts_at_chunks_are_counted_as_they_end(api: Api, kind: str):
     await let_end(api, kind, TIMED_OUT, attempt_timeout=SECOND)
     found = await stats(api, kind, step=StatsStep.STATS_STEP_DAY)
     did = found.total.activity
-    assert (did.chunks.attempts, did.chunks.expired, did.chunks.timed_out, did.chunks.retried) == (6, 1, 1, 1)
+    assert (did.chunks.ended, did.chunks.expired, did.chunks.timed_out, did.chunks.retried) == (6, 1, 1, 1)
     assert (did.chunks.processing.count, did.failed_attempts) == (3, 3), "what was released is no attempt"
     times = did.chunks.processing
     assert 0 < times.p50_seconds <= times.p95_seconds <= times.p99_seconds
     assert times.mean_seconds == pytest.approx(times.total_seconds / 3)
-    assert sum(point.activity.chunks.attempts for point in found.series) == 6
+    assert sum(point.activity.chunks.ended for point in found.series) == 6
 
 
 async def test_each_kind_has_a_series_when_asked_for_and_the_last_ones_are_counted(api: Api, kind: str):
@@ -137,10 +137,10 @@ async def test_each_kind_has_a_series_when_asked_for_and_the_last_ones_are_count
         assert len({point.start_time.seconds for point in points}) == 1
         whole, *of_kinds = (point.activity.created for point in points)
         assert whole == sum(of_kinds)
-    assert found.omitted_series == 0
+    assert found.omitted_series_count == 0
     month = {"start_time": datetime.now(UTC) - timedelta(days=31)}
     found = await stats(api, *kinds, step=StatsStep.STATS_STEP_HOUR, time_range=month, series_by_kind=True)
     assert [one.kind for one in found.series_by_kind] == kinds[:2]
-    assert found.omitted_series == 1
+    assert found.omitted_series_count == 1
     assert not (await stats(api, *kinds, series_by_kind=True)).series_by_kind, "without a step"
     assert not (await stats(api, *kinds, step=StatsStep.STATS_STEP_DAY)).series_by_kind

@@ -206,7 +206,7 @@ class Model:
 
     def compare(self, key: tuple[str, int], artifacts: object) -> None:
         new = {name: one.size_bytes for name, one in artifacts.items()}
-        self.seen["artifacts"] += len(new) - len(self.artifacts[key])
+        self.seen["artifact_count"] += len(new) - len(self.artifacts[key])
         self.seen["artifact_bytes"] += sum(new.values()) - sum(self.artifacts[key].values())
         self.artifacts[key] = new
 
@@ -231,8 +231,8 @@ class Model:
 def told(activity: JobActivity) -> Counter[str]:
     """Return an activity in the words of the model."""
     names = (
-        "created", "started", "completed", "failed", "cancelled", "chunks_completed", "items_completed", "artifacts",
-        "artifact_bytes", "job_retries", "failed_attempts",
+        "created", "started", "completed", "failed", "cancelled", "chunks_completed", "items_completed",
+        "artifact_count", "artifact_bytes", "job_retries", "failed_attempts",
     )  # fmt: skip
     found = Counter({name: getattr(activity, name) for name in names})
     found["waited"] = round(activity.waiting.total_seconds * 1e6)
@@ -240,7 +240,7 @@ def told(activity: JobActivity) -> Counter[str]:
     found["processing"] = round(activity.processing.total_seconds * 1e6)
     assert activity.waiting.count == activity.started
     chunks = activity.chunks
-    found |= Counter(attempts=chunks.attempts, expired=chunks.expired, retried=chunks.retried)
+    found |= Counter(attempts=chunks.ended, expired=chunks.expired, retried=chunks.retried)
     found["chunks_processing"] = round(chunks.processing.total_seconds * 1e6)
     assert chunks.processing.count == activity.chunks_completed
     return found
@@ -299,7 +299,7 @@ async def test_counts_and_sums_are_what_the_ledger_reports(replicas: list[Server
             shown = JobCounts()
             shown.CopyFrom(one.stats.now)
             shown.ClearField("oldest_queued_time")
-            shown.ClearField("oldest_queued_seconds")
+            shown.ClearField("oldest_queued_age")
             shown.ClearField("chunks_held")  # backoffs end by themselves
             assert shown == models[one.kind].now()
             waiting = [job.create_time for job in models[one.kind].jobs.values() if job.state == QUEUED]

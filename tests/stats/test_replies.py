@@ -33,9 +33,9 @@ def test_the_largest_reply_is_within_the_byte_budget():
         kinds, KindFigures(jobs, activity=busy()), points, 2**31 - 1, {"k" * 128: points}, 2**31 - 1, failures
     )
     found = reply(StatsQuery("me", (), range(MAX_POINTS), 1), figures, 10**15)
-    assert (len(found.kinds), len(found.series), found.omitted_kinds) == (MAX_KINDS, MAX_POINTS, 2**31 - 1)
+    assert (len(found.kinds), len(found.series), found.omitted_kind_count) == (MAX_KINDS, MAX_POINTS, 2**31 - 1)
     assert len(found.series_by_kind[0].points) == MAX_SERIES_POINTS
-    assert (len(found.total.failures), found.total.omitted_failures) == (MAX_SHOWN, 2**31 - 1)
+    assert (len(found.total.failures), found.total.omitted_failure_count) == (MAX_SHOWN, 2**31 - 1)
     assert found.ByteSize() <= MAX_REPLY_BYTES
 
 

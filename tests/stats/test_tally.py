@@ -46,6 +46,8 @@ class Batch:
         self.changes.append(step.change)
 
     def claim(self) -> None:
+        if self.chunk.attempt_number:
+            self.attempts.append(self.chunk)
         self.take(work.claim(self.job, self.chunk, CLAIM, NOW))
 
     def fail(self) -> None:

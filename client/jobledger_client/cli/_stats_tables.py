@@ -28,17 +28,17 @@ def report(found: GetJobStatsResponse, *, width: int) -> Iterator[RenderableType
     start, end = found.time_range.start_time, found.time_range.end_time
     yield Text(f"now, and from {formatting.local_time(start)} to {formatting.local_time(end)}", style="dim")
     yield by_kind(found, width=width)
-    if found.omitted_kinds:
-        yield Text(f"and {found.omitted_kinds:,} more kinds; --kind shows them", style="dim")
+    if found.omitted_kind_count:
+        yield Text(f"and {found.omitted_kind_count:,} more kinds; --kind shows them", style="dim")
     chunks = found.total.activity.chunks
-    if chunks.attempts:
+    if chunks.ended:
         yield Text()
         yield chunk_figures(found.total.activity)
     if found.total.failures:
         yield Text()
         yield failure_groups(found.total)
-        if found.total.omitted_failures:
-            yield Text(f"and {found.total.omitted_failures:,} more groups of failed jobs", style="dim")
+        if found.total.omitted_failure_count:
+            yield Text(f"and {found.total.omitted_failure_count:,} more groups of failed jobs", style="dim")
     if found.series:
         yield Text()
         yield series_bars(found.series, width=width)
@@ -46,8 +46,8 @@ def report(found: GetJobStatsResponse, *, width: int) -> Iterator[RenderableType
         yield Text()
         yield formatting.literal(one.kind)
         yield series_bars(one.points, width=width)
-    if found.omitted_series:
-        yield Text(f"and {found.omitted_series:,} more kinds; --kind shows their series", style="dim")
+    if found.omitted_series_count:
+        yield Text(f"and {found.omitted_series_count:,} more kinds; --kind shows their series", style="dim")
 
 
 def chunk_figures(activity: JobActivity) -> Table:
@@ -55,7 +55,7 @@ def chunk_figures(activity: JobActivity) -> Table:
     chunks = activity.chunks
     table = numbers("ATTEMPTS", "COMPLETED", "FAILED", "EXPIRED", "TIMED OUT", "RETRIED", "P50", "P95", "P99")
     failed = activity.failed_attempts - chunks.expired - chunks.timed_out
-    counts = (chunks.attempts, activity.chunks_completed, failed, chunks.expired, chunks.timed_out, chunks.retried)
+    counts = (chunks.ended, activity.chunks_completed, failed, chunks.expired, chunks.timed_out, chunks.retried)
     table.add_row(*(f"{count:,}" for count in counts), *_times(chunks.processing, "p50", "p95", "p99"))
     return table
 
@@ -105,7 +105,7 @@ def _cells(stats: JobStats, *, wide: bool) -> Iterator[str]:
     yield f"{now.running + now.cancelling:,}"
     if wide:
         yield f"{now.chunks_pending:,}+{now.chunks_processing:,}"
-        yield f"{sum(held.chunks for held in now.chunks_held):,}"
+        yield f"{sum(held.chunk_count for held in now.chunks_held):,}"
         yield formatting.age(now.oldest_queued_time) if now.HasField("oldest_queued_time") else "–"  # noqa: RUF001 - none
     yield f"{activity.completed:,}"
     yield f"{activity.failed:,}"

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -111,16 +112,16 @@ class GetJobStatsResponse(_message.Message):
     TIME_RANGE_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
-    OMITTED_KINDS_FIELD_NUMBER: _builtins.int
+    OMITTED_KIND_COUNT_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
     SERIES_BY_KIND_FIELD_NUMBER: _builtins.int
-    OMITTED_SERIES_FIELD_NUMBER: _builtins.int
-    omitted_kinds: _builtins.int
-    """omitted_kinds is how many more kinds there are, counted in the total: ask for them by name. At least as many: of an
+    OMITTED_SERIES_COUNT_FIELD_NUMBER: _builtins.int
+    omitted_kind_count: _builtins.int
+    """omitted_kind_count is how many more kinds there are, counted in the total: ask for them by name. At least as many: of an
     owner's kinds 10,000 counts are looked at, one for each kind and state that its jobs were in.
     """
-    omitted_series: _builtins.int
-    """omitted_series is how many more kinds of `kinds` did anything in the span, and have no series here: ask for them by name."""
+    omitted_series_count: _builtins.int
+    """omitted_series_count is how many more kinds of `kinds` did anything in the span, and have no series here: ask for them by name."""
     @_builtins.property
     def time_range(self) -> _filter_pb2.TimeRange:
         """time_range is the span that was measured: whole hours of UTC."""
@@ -149,14 +150,14 @@ class GetJobStatsResponse(_message.Message):
         time_range: _filter_pb2.TimeRange | None = ...,
         total: Global___JobStats | None = ...,
         kinds: _abc.Iterable[Global___KindStats] | None = ...,
-        omitted_kinds: _builtins.int = ...,
+        omitted_kind_count: _builtins.int = ...,
         series: _abc.Iterable[Global___StatsPoint] | None = ...,
         series_by_kind: _abc.Iterable[Global___KindSeries] | None = ...,
-        omitted_series: _builtins.int = ...,
+        omitted_series_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_range", b"time_range", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "omitted_kinds", b"omitted_kinds", "omitted_series", b"omitted_series", "series", b"series", "series_by_kind", b"series_by_kind", "time_range", b"time_range", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "omitted_kind_count", b"omitted_kind_count", "omitted_series_count", b"omitted_series_count", "series", b"series", "series_by_kind", b"series_by_kind", "time_range", b"time_range", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -257,9 +258,9 @@ class JobStats(_message.Message):
     NOW_FIELD_NUMBER: _builtins.int
     ACTIVITY_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
-    OMITTED_FAILURES_FIELD_NUMBER: _builtins.int
-    omitted_failures: _builtins.int
-    """omitted_failures is how many more groups there are."""
+    OMITTED_FAILURE_COUNT_FIELD_NUMBER: _builtins.int
+    omitted_failure_count: _builtins.int
+    """omitted_failure_count is how many more groups there are."""
     @_builtins.property
     def now(self) -> Global___JobCounts:
         """now counts the jobs that exist now."""
@@ -281,11 +282,11 @@ class JobStats(_message.Message):
         now: Global___JobCounts | None = ...,
         activity: Global___JobActivity | None = ...,
         failures: _abc.Iterable[Global___FailureGroup] | None = ...,
-        omitted_failures: _builtins.int = ...,
+        omitted_failure_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "failures", b"failures", "now", b"now", "omitted_failures", b"omitted_failures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "failures", b"failures", "now", b"now", "omitted_failure_count", b"omitted_failure_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,7 +346,7 @@ class JobCounts(_message.Message):
     CHUNKS_PENDING_FIELD_NUMBER: _builtins.int
     CHUNKS_PROCESSING_FIELD_NUMBER: _builtins.int
     OLDEST_QUEUED_TIME_FIELD_NUMBER: _builtins.int
-    OLDEST_QUEUED_SECONDS_FIELD_NUMBER: _builtins.int
+    OLDEST_QUEUED_AGE_FIELD_NUMBER: _builtins.int
     CHUNKS_HELD_FIELD_NUMBER: _builtins.int
     queued: _builtins.int
     """queued counts the QUEUED jobs: the depth of the queue."""
@@ -363,11 +364,13 @@ class JobCounts(_message.Message):
     """chunks_pending counts the chunks that wait for a worker."""
     chunks_processing: _builtins.int
     """chunks_processing counts the chunks that are in work."""
-    oldest_queued_seconds: _builtins.float
-    """oldest_queued_seconds is how long ago that is, by the server's clock, 0 or more. Absent: none waits."""
     @_builtins.property
     def oldest_queued_time(self) -> _timestamp_pb2.Timestamp:
         """oldest_queued_time is when the job was created that has waited longest of those that are QUEUED. Absent: none waits."""
+
+    @_builtins.property
+    def oldest_queued_age(self) -> _duration_pb2.Duration:
+        """oldest_queued_age is how long ago that is, by the server's clock, 0 s or more. Absent: none waits."""
 
     @_builtins.property
     def chunks_held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldChunks]:
@@ -385,16 +388,14 @@ class JobCounts(_message.Message):
         chunks_pending: _builtins.int = ...,
         chunks_processing: _builtins.int = ...,
         oldest_queued_time: _timestamp_pb2.Timestamp | None = ...,
-        oldest_queued_seconds: _builtins.float | None = ...,
+        oldest_queued_age: _duration_pb2.Duration | None = ...,
         chunks_held: _abc.Iterable[Global___HeldChunks] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_oldest_queued_seconds", b"_oldest_queued_seconds", "oldest_queued_seconds", b"oldest_queued_seconds", "oldest_queued_time", b"oldest_queued_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_queued_age", b"oldest_queued_age", "oldest_queued_time", b"oldest_queued_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_oldest_queued_seconds", b"_oldest_queued_seconds", "cancelled", b"cancelled", "cancelling", b"cancelling", "chunks_held", b"chunks_held", "chunks_pending", b"chunks_pending", "chunks_processing", b"chunks_processing", "completed", b"completed", "failed", b"failed", "oldest_queued_seconds", b"oldest_queued_seconds", "oldest_queued_time", b"oldest_queued_time", "queued", b"queued", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "cancelling", b"cancelling", "chunks_held", b"chunks_held", "chunks_pending", b"chunks_pending", "chunks_processing", b"chunks_processing", "completed", b"completed", "failed", b"failed", "oldest_queued_age", b"oldest_queued_age", "oldest_queued_time", b"oldest_queued_time", "queued", b"queued", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__oldest_queued_seconds: _TypeAlias = _typing.Literal["oldest_queued_seconds"]  # noqa: Y015
-    _WhichOneofArgType__oldest_queued_seconds: _TypeAlias = _typing.Literal["_oldest_queued_seconds", b"_oldest_queued_seconds"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__oldest_queued_seconds) -> _WhichOneofReturnType__oldest_queued_seconds | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobCounts: _TypeAlias = JobCounts  # noqa: Y015
 
@@ -405,20 +406,20 @@ class HeldChunks(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
-    CHUNKS_FIELD_NUMBER: _builtins.int
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     reason: _chunk_pb2.HoldReason.ValueType
     """reason is why, never UNSPECIFIED."""
-    chunks: _builtins.int
-    """chunks counts the chunks, above 0."""
+    chunk_count: _builtins.int
+    """chunk_count is how many chunks it holds, above 0."""
     def __init__(
         self,
         *,
         reason: _chunk_pb2.HoldReason.ValueType = ...,
-        chunks: _builtins.int = ...,
+        chunk_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -441,7 +442,7 @@ class JobActivity(_message.Message):
     CHUNKS_COMPLETED_FIELD_NUMBER: _builtins.int
     ITEMS_COMPLETED_FIELD_NUMBER: _builtins.int
     ITEMS_PER_SECOND_FIELD_NUMBER: _builtins.int
-    ARTIFACTS_FIELD_NUMBER: _builtins.int
+    ARTIFACT_COUNT_FIELD_NUMBER: _builtins.int
     ARTIFACT_BYTES_FIELD_NUMBER: _builtins.int
     JOB_RETRIES_FIELD_NUMBER: _builtins.int
     FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
@@ -464,8 +465,8 @@ class JobActivity(_message.Message):
     """items_completed counts the items of these chunks."""
     items_per_second: _builtins.float
     """items_per_second is items_completed over the seconds of the span that have passed."""
-    artifacts: _builtins.int
-    """artifacts counts the artifacts that were added, less those that were replaced."""
+    artifact_count: _builtins.int
+    """artifact_count is how many artifacts were added, less those that were replaced."""
     artifact_bytes: _builtins.int
     """artifact_bytes is the size of these artifacts, as far as the workers reported it."""
     job_retries: _builtins.int
@@ -498,7 +499,7 @@ class JobActivity(_message.Message):
         chunks_completed: _builtins.int = ...,
         items_completed: _builtins.int = ...,
         items_per_second: _builtins.float = ...,
-        artifacts: _builtins.int = ...,
+        artifact_count: _builtins.int = ...,
         artifact_bytes: _builtins.int = ...,
         job_retries: _builtins.int = ...,
         failed_attempts: _builtins.int = ...,
@@ -506,7 +507,7 @@ class JobActivity(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "chunks", b"chunks", "processing", b"processing", "success_rate", b"success_rate", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "artifact_bytes", b"artifact_bytes", "artifacts", b"artifacts", "cancelled", b"cancelled", "chunks", b"chunks", "chunks_completed", b"chunks_completed", "completed", b"completed", "created", b"created", "failed", b"failed", "failed_attempts", b"failed_attempts", "items_completed", b"items_completed", "items_per_second", b"items_per_second", "job_retries", b"job_retries", "processing", b"processing", "started", b"started", "success_rate", b"success_rate", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "artifact_bytes", b"artifact_bytes", "artifact_count", b"artifact_count", "cancelled", b"cancelled", "chunks", b"chunks", "chunks_completed", b"chunks_completed", "completed", b"completed", "created", b"created", "failed", b"failed", "failed_attempts", b"failed_attempts", "items_completed", b"items_completed", "items_per_second", b"items_per_second", "job_retries", b"job_retries", "processing", b"processing", "started", b"started", "success_rate", b"success_rate", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__success_rate: _TypeAlias = _typing.Literal["success_rate"]  # noqa: Y015
     _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
@@ -522,13 +523,13 @@ class ChunkActivity(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
     EXPIRED_FIELD_NUMBER: _builtins.int
     RETRIED_FIELD_NUMBER: _builtins.int
     PROCESSING_FIELD_NUMBER: _builtins.int
     TIMED_OUT_FIELD_NUMBER: _builtins.int
-    attempts: _builtins.int
-    """attempts counts the attempts that ended: completed, failed, expired, or timed out."""
+    ended: _builtins.int
+    """ended counts all: completed, failed, expired, or timed out."""
     expired: _builtins.int
     """expired counts those whose worker did not extend its lease in time."""
     retried: _builtins.int
@@ -542,7 +543,7 @@ class ChunkActivity(_message.Message):
     def __init__(
         self,
         *,
-        attempts: _builtins.int = ...,
+        ended: _builtins.int = ...,
         expired: _builtins.int = ...,
         retried: _builtins.int = ...,
         processing: Global___DurationStats | None = ...,
@@ -550,7 +551,7 @@ class ChunkActivity(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["processing", b"processing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "expired", b"expired", "processing", b"processing", "retried", b"retried", "timed_out", b"timed_out"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "expired", b"expired", "processing", b"processing", "retried", b"retried", "timed_out", b"timed_out"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     FromClause,
@@ -88,6 +89,9 @@ class Dialect(Protocol):
 
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
         """Return a walk in the form in which it can be one of several that are merged, `most` and `skip` parameters."""
+
+    def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
+        """Return what a walk over one table, with an order and a limit, finds for each of `keys` in a column."""
 
     def searched(self) -> Select[Any]:
         """Return the keys of the jobs that full text finds by the parameter `query`, of `query_value`."""

@@ -149,7 +149,7 @@ class FiguresReader:
             active = sorted(kind for kind, one in figures.kinds.items() if one.activity)
             shown = active[: MAX_SERIES_POINTS // len(query.numbers)]
             figures.kind_points = {kind: {} for kind in shown}
-            figures.omitted_series = len(active) - len(shown)
+            figures.omitted_series_count = len(active) - len(shown)
         wanted = {*query.together, *query.excluded, *figures.kind_points}
         earlier = self._running.before(connection, query.owner, wanted, query.hours.start)
         for kind, number, activity in self._running.walk(connection, query.owner, query.hours, query.step, earlier):

@@ -6,7 +6,7 @@ from jobledger.v1 import stats_pb2
 from jobledger.v1.chunk_pb2 import HOLD_REASON_PAUSED
 from jobledger.v1.filter_pb2 import TimeRange
 
-from jobledger_service.core.api.convert import HOLD_REASONS, MICROS, timestamp
+from jobledger_service.core.api.convert import HOLD_REASONS, MICROS, duration, timestamp
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import JobState
@@ -30,13 +30,13 @@ def reply(query: StatsQuery, figures: Figures, now: int) -> stats_pb2.GetJobStat
             for kind, one in sorted(figures.kinds.items())
             if one
         ],
-        omitted_kinds=figures.omitted_kinds,
+        omitted_kind_count=figures.omitted_kind_count,
         series=_series(query, figures.points, now),
         series_by_kind=[
             stats_pb2.KindSeries(kind=kind, points=_series(query, points, now))
             for kind, points in sorted(figures.kind_points.items())
         ],
-        omitted_series=figures.omitted_series,
+        omitted_series_count=figures.omitted_series_count,
     )
 
 
@@ -60,7 +60,7 @@ def _total(figures: Figures, hours: range, now: int) -> stats_pb2.JobStats:
             count=group.count,
             example_job_id=group.example_job_id,
         )
-    total.omitted_failures = figures.failures.omitted
+    total.omitted_failure_count = figures.failures.omitted
     return total
 
 
@@ -71,9 +71,9 @@ def _stats(figures: KindFigures, hours: range, now: int) -> stats_pb2.JobStats:
         chunks_pending=figures.chunks_pending,
         chunks_processing=figures.chunks_processing,
         oldest_queued_time=None if oldest is None else timestamp(oldest),
-        oldest_queued_seconds=None if oldest is None else max(now - oldest, 0) / MICROS,
+        oldest_queued_age=None if oldest is None else duration(max(now - oldest, 0)),
         chunks_held=[
-            stats_pb2.HeldChunks(reason=reason, chunks=chunks)
+            stats_pb2.HeldChunks(reason=reason, chunk_count=chunks)
             for reason, chunks in zip(_REASONS, (*figures.chunks_held, figures.chunks_paused), strict=True)
             if chunks
         ],
@@ -97,12 +97,12 @@ def _activity(activity: Activity, hours: range, now: int) -> stats_pb2.JobActivi
         chunks_completed=activity.count(Measure.CHUNKS),
         items_completed=items,
         items_per_second=items * MICROS / passed if passed > 0 else 0.0,
-        artifacts=activity.count(Measure.ARTIFACTS),
+        artifact_count=activity.count(Measure.ARTIFACTS),
         artifact_bytes=clamped(activity.total(Measure.ARTIFACTS)),
         job_retries=activity.count(Measure.JOB_RETRIES),
         failed_attempts=activity.count(*ATTEMPTS_FAILED),
         chunks=stats_pb2.ChunkActivity(
-            attempts=activity.count(Measure.CHUNKS, *ATTEMPTS_FAILED),
+            ended=activity.count(Measure.CHUNKS, *ATTEMPTS_FAILED),
             expired=activity.count(Measure.EXPIRED_ATTEMPTS),
             timed_out=activity.count(Measure.TIMED_OUT_ATTEMPTS),
             retried=activity.count(Measure.RETRIED_ATTEMPTS),

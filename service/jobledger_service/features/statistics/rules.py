@@ -103,7 +103,7 @@ class Figures(MsgStruct):
     kinds: dict[str, KindFigures]
     total: KindFigures
     points: Points
-    omitted_kinds: int = 0
+    omitted_kind_count: int = 0
     kind_points: dict[str, Points] = {}
-    omitted_series: int = 0
+    omitted_series_count: int = 0
     failures: FailureGroups = FailureGroups()
