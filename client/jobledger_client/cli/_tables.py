@@ -315,7 +315,6 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "expires", formatting.local_time(one.expire_time) if one.HasField("expire_time") else ""
     yield "run timeout", _timeout(one.run_timeout) if one.HasField("run_timeout") else ""
     yield "attempt timeout", _timeout(one.attempt_timeout) if one.HasField("attempt_timeout") else ""
-    yield "unique key", one.unique_key
     yield "retries", str(one.retry_count or "")
     yield "etag", one.etag
 
