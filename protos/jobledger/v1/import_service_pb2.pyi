@@ -10,6 +10,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from jobledger.v1 import chunk_pb2 as _chunk_pb2
+from jobledger.v1 import error_reason_pb2 as _error_reason_pb2
 from jobledger.v1 import job_pb2 as _job_pb2
 from jobledger.v1 import job_service_pb2 as _job_service_pb2
 import builtins as _builtins
@@ -277,8 +278,8 @@ class ImportRefusal(_message.Message):
     """number is its place in the stream, from 0."""
     job_id: _builtins.str
     """job_id is the job. Empty when the request did not name it."""
-    reason: _builtins.str
-    """reason is the name of the error reason, such as INVALID_FIELD or JOB_ALREADY_EXISTS."""
+    reason: _error_reason_pb2.ErrorReason.ValueType
+    """reason is why, never UNSPECIFIED."""
     message: _builtins.str
     """message says what is wrong, with the fields."""
     def __init__(
@@ -286,7 +287,7 @@ class ImportRefusal(_message.Message):
         *,
         number: _builtins.int = ...,
         job_id: _builtins.str = ...,
-        reason: _builtins.str = ...,
+        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
         message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

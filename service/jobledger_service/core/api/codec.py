@@ -165,14 +165,16 @@ class ProtoCodec:
         """
         message = self.message(latest, status=status)
         if earlier and status:
-            message += Message(merged_revisions=len(earlier)).SerializeToString()
+            message += Message(merged_revision_count=len(earlier)).SerializeToString()
         elif earlier:
             count = latest.chunk_count + sum(entry.chunk_count for entry in earlier)
             parts = [part for entry in earlier for part in entry.chunks]
             omitted = count >= TOO_MANY or sum(map(len, parts)) + len(message) > MAX_MERGED_BYTES
             chunks = b"" if omitted else b"".join(parts)
             message = (
-                chunks + message + Message(merged_revisions=len(earlier), chunks_omitted=omitted).SerializeToString()
+                chunks
+                + message
+                + Message(merged_revision_count=len(earlier), chunks_omitted=omitted).SerializeToString()
             )
         return message + Message(cursor=cursor).SerializeToString() if cursor else message
 

@@ -30,9 +30,11 @@ class OutputRows(RowFamily):
 
     def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has nothing to do later
         """Delete the outputs of jobs that have another one now, then insert the new ones."""
-        kept = {delta.job.key for delta in deltas if not delta.deleted}
+        if not self._declared:
+            return False
+        uids = {delta.job.key: delta.job.spec.uid_bytes for delta in deltas if not delta.deleted}
+        declared = {(uids[key], index): raw for (key, index), raw in self._declared.items() if key in uids}
         had = {delta.before.key for delta in deltas if delta.before and delta.before.output_bytes is not None}
-        if stale := sorted(key for key in had & kept if (key, JOB_ITSELF) in self._declared):
-            self._rows.delete_of_jobs(self._connection, stale)
-        self._rows.insert(self._connection, {key: raw for key, raw in self._declared.items() if key[0] in kept})
+        stale = {(uids[key], JOB_ITSELF) for key in had & uids.keys()} & declared.keys()
+        self._rows.replace(self._connection, declared, stale)
         return False

@@ -307,7 +307,7 @@ class WorkingSet:
         if step.change is not None:
             if not touched.changes:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
-            touched.record_change(step.change, self.undo)
+            touched.record_change(step.change, job, self.undo)
         job = _with_version(before, job, job.revision)
         self._count(len(step.chunks) + _moved_in_queue(before, job) + _new_attempts(before, job))
         self.undo.put(self._jobs, key, job)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     FromClause,
     Select,
     Table,
+    Text,
 )
 from sqlalchemy.exc import DBAPIError
 
@@ -133,10 +134,14 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _added(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
-    """Return the conflict clause of an insert: existing numbers grow, and stop before they leave 64 bits."""
+    """Return the conflict clause of an insert: numbers grow, and stop before they leave 64 bits; texts are replaced."""
     changes = []
     for name in names:
-        if name not in keys:
+        if name in keys:
+            continue
+        if isinstance(table.c[name].type, Text):
+            changes.append(f'"{name}" = excluded."{name}"')
+        else:
             sum_ = f'{table.name}."{name}" + excluded."{name}"'
             bounded = (
                 f"CASE WHEN {sum_} > {MAX_SUM} THEN {MAX_SUM} WHEN {sum_} < -{MAX_SUM} THEN -{MAX_SUM} ELSE {sum_} END"

@@ -276,7 +276,7 @@ class ReadStore:
 
     def due_backoffs(self, now: int, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
         """Return chunks whose wait after an attempt is over, the earliest first, but for those of some owners."""
-        return self._chunk_keys(delayed, chunks.c.not_before, now, limit, but)
+        return self._chunk_keys(delayed, chunks.c.next_attempt_time, now, limit, but)
 
     def due_schedules(self, now: int, limit: int, but: Sequence[str] = ()) -> list[str]:
         """Return jobs whose schedule_time has come, the earliest first, but for those of some owners."""

@@ -14,6 +14,8 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
+    insert,
     literal_column,
     select,
     update,
@@ -40,7 +42,18 @@ from .ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
 from .row_sets import RowSets
 from .set_aside import SetAside
 from .sweeping import JobSweeps, SweepStatements, waiting_values
-from .tables import artifact_versions, attempts, chunks, job_words, jobs, ledger, parked, tombstones
+from .tables import (
+    artifact_versions,
+    attempts,
+    chunks,
+    deleted_outputs,
+    job_words,
+    jobs,
+    ledger,
+    outputs,
+    parked,
+    tombstones,
+)
 from .tables import events as event_table
 from .unreadable_rows import UnreadableRows
 from .waiting_chunks import WaitingChunks
@@ -81,6 +94,12 @@ class Statements:
         )
         self.delete_chunks = delete(chunks).where(chunks.c.job_key.in_(dialect.keys()))
         self.delete_attempts = delete(attempts).where(attempts.c.job_key.in_(dialect.keys()))
+        self.leave_outputs = insert(deleted_outputs).from_select(
+            ["uid"],
+            select(jobs.c.uid).where(
+                jobs.c.job_key.in_(dialect.keys()), exists().where(outputs.c.uid == jobs.c.uid).correlate(jobs)
+            ),
+        )
         self.delete_jobs = delete(jobs).where(jobs.c.job_key.in_(dialect.keys()))
         self.follow = (
             update(chunks)
@@ -222,6 +241,7 @@ class Transaction(JobSweeps):
             keys = {"keys": self._dialect.key_values(writes.deleted_jobs)}
             run(statements.delete_chunks, keys)
             run(statements.delete_attempts, keys)
+            run(statements.leave_outputs, keys)
             run(statements.delete_jobs, keys)
         new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
         self._insert(jobs, [_new_row(*new) for new in new_jobs])
