@@ -214,6 +214,36 @@ def test_watch_of_a_job_that_is_deleted_exits_with_66(shell: Shell, kind: str):
     watching.stdout.close()
 
 
+def test_watch_follows_many_jobs_with_a_line_for_each_change(shell: Shell, sync_client: JobClient, kind: str):
+    first, second, other = (shell("create", kind).strip() for _ in range(3))
+    options = ("--state-changes-only", "--change", "CANCEL_REQUESTED", "--change", "CLAIMED")
+    watching = shell.start("watch", first, second, *options)
+    assert watching.stdout is not None
+    shown = [watching.stdout.readline() for _ in range(2)]
+    assert sorted(word for line in shown for word in (first, second) if word in line) == sorted([first, second])
+    for job_id in (other, first, second):
+        sync_client.cancel_job(job_id)
+    rest = watching.stdout.read()
+    assert (watching.wait(BOUND), rest.count("CANCELLED"), other in rest) == (4, 2, False)
+    watching.stdout.close()
+    assert f"job {kind} does not exist" in shell("watch", first, kind, code=66)
+    following = shell.start("watch", "--kind", kind, "--from-now", "-o", "json", "--bookmarks")
+    assert following.stdout is not None
+    assert "BOOKMARK" in following.stdout.readline()
+    new = shell("create", kind).strip()
+    message = json.loads(following.stdout.readline())
+    assert (message["job"]["jobId"], "createTime" in message["job"]) == (new, False)
+    following.send_signal(signal.SIGINT)
+    assert following.wait(BOUND) == 130
+    following.stdout.close()
+
+
+def test_get_leaves_out_chunks_or_input_too(shell: Shell, kind: str):
+    job_id = shell("create", kind, "--input", '{"a": 1}').strip()
+    shown = [json.loads(shell("get", job_id, *option, "-o", "json")) for option in ((), ("--detail",), ("--basic",))]
+    assert [("input" in one, len(one["chunks"])) for one in shown] == [(True, 1), (True, 0), (False, 0)]
+
+
 def test_an_interrupted_watch_exits_with_130(shell: Shell, kind: str):
     watching = shell.start("watch", shell("create", kind).strip())
     assert watching.stdout is not None

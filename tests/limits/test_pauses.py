@@ -25,7 +25,7 @@ from tests.support.bounds import BOUND
 from tests.support.errors import invalid, refused
 from tests.support.pauses import pause, paused_kinds, resume
 from tests.support.server import Server
-from tests.support.states import COMPLETED
+from tests.support.states import CANCELLED, COMPLETED
 
 Connect = Callable[[Server], Api]
 PAUSED = [Hold(reason=HOLD_REASON_PAUSED)]
@@ -115,6 +115,22 @@ async def test_what_waits_for_a_paused_kind_says_so_wherever_it_is_read(
     await resume(other, kind)
     assert [await shown(one, job) for one in (api, other) for job in (running, queued, done)] == before
     assert revision == queued.revision, "no job is changed by a pause"
+
+
+@pytest.mark.parametrize("view", [JobView.JOB_VIEW_UNSPECIFIED, JobView.JOB_VIEW_STATUS])
+async def test_a_watch_begins_with_why_a_job_waits_and_a_pause_is_no_event(api: Api, kind: str, view: int):
+    job, other = [await api.create(kind, item_count=2, chunk_size=1) for _ in range(2)]
+    async with api.watch_job(job.job_id, view=view) as before:
+        assert not (await before.message()).job.holds
+        await pause(api, kind)
+        async with api.watch_job(job.job_id, view=view) as watch, api.watch_jobs(kind, view=view) as many:
+            shown = [await watch.message(), await many.message(), await many.message()]
+            assert [list(one.job.holds) for one in shown] == [PAUSED] * 3
+            assert all(list(chunk.holds) == [HOLD_REASON_PAUSED] for chunk in shown[0].job.chunks)
+            await api.cancel(job.job_id)
+            assert [(await one.change()).job.state for one in (before, watch)] == [CANCELLED] * 2
+    listed = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, view=JobView.JOB_VIEW_STATUS))).jobs
+    assert {one.job_id: list(one.holds) for one in listed} == {job.job_id: [], other.job_id: PAUSED}
 
 
 @pytest.mark.parametrize("of_jobs", [False, True], ids=["kinds", "job_ids"])
