@@ -43,7 +43,8 @@ class JobCalls:
     """Jobs.
 
     A method returns the one message that the response carries, or the response when it carries more. `timeout`
-    includes retries; None means the client's default. Beside the errors that a method names, each may raise
+    includes retries; None means the client's default. `owner` is whose job it is, by default the key's own; only an
+    admin's key may name another, else it is RoleMissingError. Beside the errors that a method names, each may raise
     UnavailableError, DeadlineExceededError, InternalError, and for a write QueueFullError.
     """
 
@@ -149,6 +150,7 @@ class JobCalls:
         job_id: str,
         *,
         view: JobView = JobView.FULL,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Return the job with its input and first 1,000 chunks; DETAIL has the input, BASIC neither, STATUS even less.
@@ -157,7 +159,7 @@ class JobCalls:
 
         Raises InvalidFieldError, JobNotFoundError.
         """
-        request = rpc.GetJobRequest(job_id=job_id, view=values.number(view))
+        request = rpc.GetJobRequest(job_id=job_id, view=values.number(view), owner=owner)
         return (self._caller.call(self._stub.GetJob, request, timeout=timeout)).job
 
     def batch_get_jobs(
@@ -165,6 +167,7 @@ class JobCalls:
         job_ids: Iterable[str],
         *,
         view: JobView = JobView.FULL,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.BatchGetJobsResponse:
         """Return 1 to 500 jobs, and the ids that were not found. Raises InvalidFieldError.
@@ -172,10 +175,10 @@ class JobCalls:
         The jobs are of one moment, unless they exceed 3 MiB together, which takes several calls. View STATUS suits
         repeated reads of hundreds: it has state, percent, stage, eta, result_uri, the error's code and little else.
         """
-        request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.number(view))
+        request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.number(view), owner=owner)
         response = self._caller.call(self._stub.BatchGetJobs, request, timeout=timeout)
         while response.unread_job_ids:
-            rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view)
+            rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view, owner=owner)
             response.ClearField("unread_job_ids")
             response.MergeFrom(self._caller.call(self._stub.BatchGetJobs, rest, timeout=timeout))
         return response
@@ -213,6 +216,7 @@ class JobCalls:
         states: Iterable[ChunkState] = (),
         page_size: int = 0,
         page_token: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListChunksResponse, Chunk]:
         """List a job's chunks by index; empty `states` mean all. `page_size` is 1 to 1,000, 100 when 0."""
@@ -220,6 +224,7 @@ class JobCalls:
             job_id=job_id,
             states=values.numbers(states),
             page_size=page_size,
+            owner=owner,
             page_token=page_token,
         )
         return Pages(self._caller, self._stub.ListChunks, request, lambda page: page.chunks, timeout)
@@ -232,6 +237,7 @@ class JobCalls:
         task_id: str = "",
         page_size: int = 0,
         page_token: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListAttemptsResponse, Attempt]:
         """List the attempts at a job's chunks, or at one, or those of an engine's task: by chunk, then oldest first.
@@ -239,7 +245,12 @@ class JobCalls:
         `AttemptOutcome(attempt.outcome)` says how one ended. `page_size` is 1 to 1,000, 100 when 0.
         """
         request = rpc.ListAttemptsRequest(
-            job_id=job_id, chunk_index=chunk_index, task_id=task_id, page_size=page_size, page_token=page_token
+            job_id=job_id,
+            chunk_index=chunk_index,
+            task_id=task_id,
+            page_size=page_size,
+            page_token=page_token,
+            owner=owner,
         )
         return Pages(self._caller, self._stub.ListAttempts, request, lambda page: page.attempts, timeout)
 
@@ -251,6 +262,7 @@ class JobCalls:
         newest_first: bool = False,
         page_size: int = 0,
         page_token: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListJobEventsResponse, JobEvent]:
         """List a job's history, also of a deleted job. `page_size` is 1 to 500, 100 when 0.
@@ -258,7 +270,7 @@ class JobCalls:
         `uid` names one of several jobs that had this job_id; empty: the present one, or else the last.
         """
         request = rpc.ListJobEventsRequest(
-            job_id=job_id, uid=uid, page_size=page_size, page_token=page_token, newest_first=newest_first
+            job_id=job_id, uid=uid, page_size=page_size, page_token=page_token, newest_first=newest_first, owner=owner
         )
         return Pages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
 
@@ -304,6 +316,7 @@ class JobCalls:
         change_types: Iterable[ChangeType] = (),
         state_changes_only: bool = False,
         bookmarks: bool = False,
+        owner: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> Watch[rpc.WatchJobRequest, rpc.WatchJobResponse]:
@@ -324,6 +337,7 @@ class JobCalls:
             view=values.number(view),
             change_types=values.numbers(change_types),
             state_changes_only=state_changes_only,
+            owner=owner,
         )
         return Watch(
             self._caller,
@@ -385,6 +399,7 @@ class JobCalls:
         self,
         job_id: str,
         *,
+        owner: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> Job:
@@ -395,7 +410,7 @@ class JobCalls:
         """
         last = Job(job_id=job_id)
         with self.watch(
-            job_id, state_changes_only=True, timeout=timeout, reconnect_timeout=reconnect_timeout
+            job_id, state_changes_only=True, owner=owner, timeout=timeout, reconnect_timeout=reconnect_timeout
         ) as messages:
             for message in messages:
                 last = message.job
@@ -412,7 +427,7 @@ class JobCalls:
         last.ClearField("chunks")
         if last.state == JobState.COMPLETED:
             with suppress(JobNotFoundError):  # it was deleted after its end
-                job = self.get_job(job_id, view=JobView.BASIC)
+                job = self.get_job(job_id, view=JobView.BASIC, owner=owner)
                 if job.uid == last.uid and job.HasField("output"):
                     last.output.CopyFrom(job.output)
         return last
@@ -425,6 +440,7 @@ class JobCalls:
         grace_period: values.DurationLike | None = None,
         force: bool = False,
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CancelJobResponse:
         """Stop a job; the response has the `outcome`.
@@ -435,7 +451,12 @@ class JobCalls:
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError.
         """
         request = rpc.CancelJobRequest(
-            job_id=job_id, reason=reason, grace_period=values.duration(grace_period), force=force, etag=etag
+            job_id=job_id,
+            reason=reason,
+            grace_period=values.duration(grace_period),
+            force=force,
+            etag=etag,
+            owner=owner,
         )
         return self._caller.call(self._stub.CancelJob, request, idempotent=not etag, timeout=timeout)
 
@@ -447,6 +468,7 @@ class JobCalls:
         reason: str = "",
         request_id: str = "",
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
@@ -457,7 +479,12 @@ class JobCalls:
         UniqueKeyTakenError, JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.
         """
         request = rpc.RetryJobRequest(
-            job_id=job_id, chunk_indexes=chunk_indexes, request_id=request_id or str(uuid4()), reason=reason, etag=etag
+            job_id=job_id,
+            chunk_indexes=chunk_indexes,
+            request_id=request_id or str(uuid4()),
+            reason=reason,
+            etag=etag,
+            owner=owner,
         )
         return (self._caller.call(self._stub.RetryJob, request, timeout=timeout)).job
 
@@ -473,6 +500,7 @@ class JobCalls:
         schedule_time: values.TimestampLike | timedelta | None = None,
         start_now: bool = False,
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Change the fields that are not None; return the job in view BASIC.
@@ -495,7 +523,7 @@ class JobCalls:
             expire_time=values.future_time(expire_time),
             schedule_time=values.future_time(schedule_time),
         )
-        request = rpc.UpdateJobRequest(job_id=job_id, etag=etag, **changes)
+        request = rpc.UpdateJobRequest(job_id=job_id, etag=etag, owner=owner, **changes)
         if keep_forever:
             request.update_mask.paths.append("expire_time")  # without a value: none from now on
         if start_now:
@@ -510,6 +538,7 @@ class JobCalls:
         reason: str = "",
         etag: str = "",
         delete_artifacts: bool = False,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.DeleteJobResponse:
         """Delete a job that has ended, or any job with `force`; the audit trail records `reason`.
@@ -521,7 +550,7 @@ class JobCalls:
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError, JobNotEndedError.
         """
         request = rpc.DeleteJobRequest(
-            job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts
+            job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts, owner=owner
         )
         try:
             return self._caller.call(self._stub.DeleteJob, request, timeout=timeout)

@@ -10,6 +10,7 @@ from jobledger.v1.job_service_pb2 import DeleteJobResponse
 from jobledger_client._enums import CancelOutcome, JobState
 from jobledger_client.cli import _json, _parse
 from jobledger_client.cli._bulk import Detach, DryRun, JobIds, JobSelection, Yes, run
+from jobledger_client.cli._choices import Reason
 from jobledger_client.cli._filter import add_filter_options
 from jobledger_client.cli._session import Session, command
 from jobledger_client.cli._watch import wait as wait_for
@@ -17,7 +18,6 @@ from jobledger_client.cli._watch import wait as wait_for
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for people and the history.")]
 Etag = Annotated[
     str, typer.Option(metavar="ETAG", help="Only if the job is still at this revision, as `get` shows it.")
 ]
@@ -94,9 +94,11 @@ def cancel(
         if job_id is None:
             call = partial(client.bulk.cancel_jobs, reason=reason, grace_period=grace, force=force)
             return run(session, client, "cancel", call, selection)
-        response = client.cancel_job(job_id, reason=reason, grace_period=grace, force=force, etag=etag)
+        response = client.cancel_job(
+            job_id, reason=reason, grace_period=grace, force=force, etag=etag, owner=selection.owner
+        )
         if wait:
-            return wait_for(session, client, job_id)
+            return wait_for(session, client, job_id, selection.owner)
     if session.as_json:
         _json.print_message(response)
     else:
@@ -136,8 +138,8 @@ def retry(
     with session.client() as client:
         if job_id is None:
             return run(session, client, "retry", partial(client.bulk.retry_jobs, reason=reason), selection)
-        job = client.retry_job(job_id, chunk_indexes=chunk or (), reason=reason, etag=etag)
-        return wait_for(session, client, job_id) if wait else _print_job(session, job, "runs again")
+        job = client.retry_job(job_id, chunk_indexes=chunk or (), reason=reason, etag=etag, owner=selection.owner)
+        return wait_for(session, client, job_id, selection.owner) if wait else _print_job(session, job, "runs again")
 
 
 def update(
@@ -197,6 +199,7 @@ def update(
             schedule_time=_parse.future_time("--at", at),
             start_now=now,
             etag=etag,
+            owner=selection.owner,
         )
     return _print_job(session, job, "updated")
 
@@ -231,7 +234,9 @@ def delete(
         if job_id is None:
             call = partial(client.bulk.delete_jobs, force=force, delete_artifacts=artifacts)
             return run(session, client, "delete", call, selection)
-        response = client.delete_job(job_id, force=force, reason=reason, etag=etag, delete_artifacts=artifacts)
+        response = client.delete_job(
+            job_id, force=force, reason=reason, etag=etag, delete_artifacts=artifacts, owner=selection.owner
+        )
     if session.as_json:
         _json.print_message(response)
     else:

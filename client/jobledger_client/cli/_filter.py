@@ -10,13 +10,12 @@ import typer
 from jobledger_client._enums import JobState
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _parse
-from jobledger_client.cli._choices import JOB_STATES, choice, member
+from jobledger_client.cli._choices import JOB_STATES, OWNER, choice, member
 
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
 _PANEL = "Filter"
-OWNER = "Whose jobs, with an admin's key. [default: the key's own]"
 _Time = Literal["create_time", "schedule_time", "start_time", "update_time", "end_time"]
 _SPANS: Final[tuple[tuple[_Time, str], ...]] = (
     ("create_time", "created"),
@@ -40,15 +39,13 @@ def _option(kind: Any, metavar: str | None, text: str, *names: str, **more: Any)
     return Annotated[kind | None, typer.Option(*names, metavar=metavar, help=text, rich_help_panel=_PANEL, **more)]
 
 
-_READS = {
-    "owner": _option(str, "OWNER", OWNER),
-    "service_jobs": _option(bool, None, _SERVICE_JOBS, "--service-jobs"),
-}
+_READS = {"service_jobs": _option(bool, None, _SERVICE_JOBS, "--service-jobs")}
 
 
 def _declared(label: str) -> dict[str, Any]:
     span = "TIME|DURATION"
     return {
+        "owner": _option(str, "OWNER", OWNER),
         "filter": _option(list[str], "NAME=VALUE", _FILTER),
         "state": Annotated[list[JobState] | None, choice(JOB_STATES, "May be repeated.", panel=_PANEL)],
         "kind": _option(list[str], "KIND", "May be repeated.", autocompletion=completion.kinds),
@@ -79,7 +76,7 @@ def add_filter_options(
 ) -> Callable[..., Any]:
     """Add the options of a filter to a function of (…, filter_fields); `label` is the name of the label option.
 
-    `filter_fields` are the fields for the SDK. Only `reads` may name another owner.
+    `filter_fields` are the fields for the SDK. Only `reads` may select the service's own jobs.
     """
     declared = _declared(label) | (_READS if reads else {})
 

@@ -6,8 +6,7 @@ import typer
 
 from jobledger_client._enums import StatsStep
 from jobledger_client.cli import _json, _parse, _stats_tables
-from jobledger_client.cli._choices import Kinds, ServiceJobs, choice
-from jobledger_client.cli._filter import OWNER
+from jobledger_client.cli._choices import Kinds, Owner, ServiceJobs, choice
 from jobledger_client.cli._session import Session, command
 
 
@@ -36,7 +35,7 @@ def stats(
         StatsStep | None,
         choice({"hour": StatsStep.HOUR, "day": StatsStep.DAY}, "Also show a series, by hour or by day."),
     ] = None,
-    owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
+    owner: Owner = "",
     service_jobs: ServiceJobs = None,
 ) -> None:
     """Show how many jobs there are now, and what happened in a time range, by kind.

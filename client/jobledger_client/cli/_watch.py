@@ -16,7 +16,7 @@ from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _tables
 from jobledger_client.cli._bars import Bars, WatchedJob
-from jobledger_client.cli._choices import JobId
+from jobledger_client.cli._choices import JobId, Owner
 from jobledger_client.cli._connection import Connection, Notice, NoticePrinter
 from jobledger_client.cli._exit_codes import BY_STATE
 from jobledger_client.cli._session import Session, command
@@ -40,6 +40,7 @@ def watch(
     session: Session,
     job_id: JobId,
     *,
+    owner: Owner = "",
     every: Annotated[bool, typer.Option("--every", help="Show every revision, even if the output is slow.")] = False,
     cursor: Annotated[
         str | None, typer.Option(metavar="CURSOR", help="Resume after this cursor, as --output json shows it.")
@@ -60,25 +61,26 @@ def watch(
     start_cursor = _cursor(cursor)
     with session.client() as client:
         if not session.as_json:
-            return _show(session, client, job_id, mode=mode, view=view, cursor=start_cursor)
+            return _show(session, client, job_id, owner, mode=mode, view=view, cursor=start_cursor)
         last = _follow(
             session,
             client,
             job_id,
+            owner,
             _json.print_message_line,
             mode=mode,
             view=view,
             cursor=start_cursor,
             bookmarks=bookmarks,
         )
-        return _exit_code(client, job_id, last)
+        return _exit_code(client, job_id, owner, last)
 
 
-def wait(session: Session, client: JobClient, job_id: str) -> int:
+def wait(session: Session, client: JobClient, job_id: str, owner: str = "") -> int:
     """Follow a job until it has ended; with JSON, print only the ended job. Return the exit code of its state."""
     if not session.as_json:
-        return _show(session, client, job_id)
-    job = _follow(session, client, job_id, lambda _: None).job
+        return _show(session, client, job_id, owner)
+    job = _follow(session, client, job_id, owner, lambda _: None).job
     job.ClearField("input")
     job.ClearField("chunks")
     _json.print_message(job)
@@ -89,21 +91,23 @@ def _show(
     session: Session,
     client: JobClient,
     job_id: str,
+    owner: str,
     *,
     mode: WatchMode = WatchMode.LATEST,
     view: JobView | None = None,
     cursor: bytes = b"",
 ) -> int:
-    last = _follow(session, client, job_id, None, mode=mode, view=view, cursor=cursor)
+    last = _follow(session, client, job_id, owner, None, mode=mode, view=view, cursor=cursor)
     if outcome := _tables.outcome(last.job):
         session.console.print(outcome)
-    return _exit_code(client, job_id, last)
+    return _exit_code(client, job_id, owner, last)
 
 
 def _follow(
     session: Session,
     client: JobClient,
     job_id: str,
+    owner: str,
     show: Callable[[WatchJobResponse], None] | None,
     *,
     mode: WatchMode = WatchMode.LATEST,
@@ -118,7 +122,9 @@ def _follow(
     last, watched = WatchJobResponse(), WatchedJob()
     # Bookmarks prove that the server is healthy.
     timeout = session.remaining()
-    with client.watch(job_id, mode=mode, view=view, cursor=cursor, bookmarks=True, timeout=timeout) as messages:
+    with client.watch(
+        job_id, mode=mode, view=view, cursor=cursor, bookmarks=True, owner=owner, timeout=timeout
+    ) as messages:
         connection = Connection(messages)
 
         def notice() -> Notice | None:
@@ -168,9 +174,9 @@ def _deleted(job_id: str) -> JobNotFoundError:
     )
 
 
-def _exit_code(client: JobClient, job_id: str, last: WatchJobResponse) -> int:
+def _exit_code(client: JobClient, job_id: str, owner: str, last: WatchJobResponse) -> int:
     if not last.HasField("job"):  # the job had ended before the cursor
-        return BY_STATE[client.get_job(job_id, view=JobView.BASIC).state]
+        return BY_STATE[client.get_job(job_id, view=JobView.BASIC, owner=owner).state]
     return BY_STATE[last.job.state]
 
 

@@ -23,8 +23,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CancelJobsRequest(_message.Message):
-    """A run over many jobs is itself a job of the caller, of kind "jobledger.bulk": it is watched, cancelled and retried like any
-    other. Its artifact "report" carries in its metadata how many jobs were "applied", "unchanged" and "refused", and, of a run by
+    """A run over many jobs is itself a job of the caller, of kind "jobledger.bulk", also when the jobs are of the owner that an admin
+    names in the filter: it is watched, cancelled and retried like any other. Its artifact "report" carries in its metadata how many jobs were "applied", "unchanged" and "refused", and, of a run by
     filter when it ends or is released, under "refusals" the first 100 of these with job_id, reason and message. No refusal stops the
     run. A filter selects the jobs that were created before the run and match when it reaches them; the service's own jobs
     ("jobledger.…") are never selected, and are refused when they are named.
@@ -51,11 +51,11 @@ class CancelJobsRequest(_message.Message):
     """force is as in CancelJobRequest."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition. Not with job_ids."""
+        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000. Not with a filter."""
+        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
 
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
@@ -137,11 +137,11 @@ class RetryJobsRequest(_message.Message):
     """reason is why, for people, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition. Not with job_ids."""
+        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000. Not with a filter."""
+        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
 
     def __init__(
         self,
@@ -220,11 +220,11 @@ class DeleteJobsRequest(_message.Message):
     """delete_artifacts is as in DeleteJobRequest."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition. Not with job_ids."""
+        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000. Not with a filter."""
+        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
 
     def __init__(
         self,
@@ -301,11 +301,11 @@ class UpdateJobPrioritiesRequest(_message.Message):
     """priority is the new priority, 0 to 10. Required."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition. Not with job_ids."""
+        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000. Not with a filter."""
+        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
 
     def __init__(
         self,

@@ -36,7 +36,8 @@ class JobServiceStub:
     RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
     RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
     RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    key's owner: another owner's job is not found. A key with the role ADMIN may name another `owner`; every change then has that
+    key as its actor.
     """
 
     def __init__(self, channel):
@@ -160,7 +161,8 @@ class JobServiceServicer:
     RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
     RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
     RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    key's owner: another owner's job is not found. A key with the role ADMIN may name another `owner`; every change then has that
+    key as its actor.
     """
 
     def CreateJob(self, request, context):
@@ -189,7 +191,7 @@ class JobServiceServicer:
     def GetJob(self, request, context):
         """GetJob returns one job, as it is after every acknowledged write.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,7 +200,7 @@ class JobServiceServicer:
     def BatchGetJobs(self, request, context):
         """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -217,7 +219,7 @@ class JobServiceServicer:
     def ListChunks(self, request, context):
         """ListChunks returns a page of a job's chunks, by index.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,7 +230,7 @@ class JobServiceServicer:
         each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
         chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -240,7 +242,7 @@ class JobServiceServicer:
         entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
         of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -262,7 +264,7 @@ class JobServiceServicer:
         created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
         begins at or past the deletion shows it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
         CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
         UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
         received.
@@ -289,7 +291,7 @@ class JobServiceServicer:
         at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
         Cancelling an ended job changes nothing and says so.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
         retry of a write that took effect is ABORTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -300,7 +302,7 @@ class JobServiceServicer:
         """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
         FAILED chunks that `chunk_indexes` names, within the present run.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
         (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
         Retry: safe with a request_id; without, a retry may begin another run.
         """
@@ -311,7 +313,7 @@ class JobServiceServicer:
     def UpdateJob(self, request, context):
         """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
         (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -321,7 +323,7 @@ class JobServiceServicer:
     def DeleteJob(self, request, context):
         """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
         (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
         has the label "jobledger.deleted-job" with its job_id.
         """
@@ -353,8 +355,8 @@ class JobServiceServicer:
     def CancelJobs(self, request, context):
         """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+        (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -363,8 +365,8 @@ class JobServiceServicer:
     def RetryJobs(self, request, context):
         """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+        (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -373,8 +375,8 @@ class JobServiceServicer:
     def DeleteJobs(self, request, context):
         """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+        (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -383,8 +385,8 @@ class JobServiceServicer:
     def UpdateJobPriorities(self, request, context):
         """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+        (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -514,7 +516,8 @@ class JobService:
     RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
     RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
     RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    key's owner: another owner's job is not found. A key with the role ADMIN may name another `owner`; every change then has that
+    key as its actor.
     """
 
     @staticmethod

@@ -37,7 +37,8 @@ class JobServiceStub:
     RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
     RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
     RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    key's owner: another owner's job is not found. A key with the role ADMIN may name another `owner`; every change then has that
+    key as its actor.
     """
 
     @_typing.overload
@@ -62,12 +63,12 @@ class JobServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
     """GetJob returns one job, as it is after every acknowledged write.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
     """
     BatchGetJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]
     """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
     """
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
     """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
@@ -78,14 +79,14 @@ class JobServiceStub:
     ListChunks: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListChunksRequest, _job_service_pb2.ListChunksResponse]
     """ListChunks returns a page of a job's chunks, by index.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListAttempts: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListAttemptsRequest, _job_service_pb2.ListAttemptsResponse]
     """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
     each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
     chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]
     """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
@@ -93,7 +94,7 @@ class JobServiceStub:
     entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
     of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListEventsRequest, _job_service_pb2.ListEventsResponse]
     """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
@@ -107,7 +108,7 @@ class JobServiceStub:
     created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
     begins at or past the deletion shows it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
     CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
     UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
     received.
@@ -126,27 +127,27 @@ class JobServiceStub:
     at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
     Cancelling an ended job changes nothing and says so.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
     retry of a write that took effect is ABORTED.
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]
     """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
     FAILED chunks that `chunk_indexes` names, within the present run.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
     (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
     Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]
     """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
     (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]
     """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
     (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
     has the label "jobledger.deleted-job" with its job_id.
     """
@@ -166,26 +167,26 @@ class JobServiceStub:
     CancelJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]
     """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+    (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     RetryJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]
     """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+    (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     DeleteJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.DeleteJobsRequest, _bulk_pb2.DeleteJobsResponse]
     """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+    (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     UpdateJobPriorities: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobPrioritiesRequest, _bulk_pb2.UpdateJobPrioritiesResponse]
     """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+    (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
     """
 
 @_typing.type_check_only
@@ -197,7 +198,8 @@ class JobServiceAsyncStub(JobServiceStub):
     RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
     RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
     RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    key's owner: another owner's job is not found. A key with the role ADMIN may name another `owner`; every change then has that
+    key as its actor.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -219,12 +221,12 @@ class JobServiceAsyncStub(JobServiceStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob returns one job, as it is after every acknowledged write.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
     """
     BatchGetJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]  # type: ignore[assignment]
     """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
     """
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
@@ -235,14 +237,14 @@ class JobServiceAsyncStub(JobServiceStub):
     ListChunks: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListChunksRequest, _job_service_pb2.ListChunksResponse]  # type: ignore[assignment]
     """ListChunks returns a page of a job's chunks, by index.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListAttempts: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListAttemptsRequest, _job_service_pb2.ListAttemptsResponse]  # type: ignore[assignment]
     """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
     each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
     chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
     """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
@@ -250,7 +252,7 @@ class JobServiceAsyncStub(JobServiceStub):
     entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
     of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListEventsRequest, _job_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
@@ -264,7 +266,7 @@ class JobServiceAsyncStub(JobServiceStub):
     created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
     begins at or past the deletion shows it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
     CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
     UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
     received.
@@ -283,27 +285,27 @@ class JobServiceAsyncStub(JobServiceStub):
     at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
     Cancelling an ended job changes nothing and says so.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
     retry of a write that took effect is ABORTED.
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]  # type: ignore[assignment]
     """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
     FAILED chunks that `chunk_indexes` names, within the present run.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
     (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
     Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]  # type: ignore[assignment]
     """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
     (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
     (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
     has the label "jobledger.deleted-job" with its job_id.
     """
@@ -323,26 +325,26 @@ class JobServiceAsyncStub(JobServiceStub):
     CancelJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]  # type: ignore[assignment]
     """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+    (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     RetryJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]  # type: ignore[assignment]
     """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+    (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     DeleteJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.DeleteJobsRequest, _bulk_pb2.DeleteJobsResponse]  # type: ignore[assignment]
     """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+    (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     UpdateJobPriorities: _aio.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobPrioritiesRequest, _bulk_pb2.UpdateJobPrioritiesResponse]  # type: ignore[assignment]
     """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+    (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -353,7 +355,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
     RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
     RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    key's owner: another owner's job is not found. A key with the role ADMIN may name another `owner`; every change then has that
+    key as its actor.
     """
 
     @_abc_1.abstractmethod
@@ -391,7 +394,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.GetJobResponse, _abc.Awaitable[_job_service_pb2.GetJobResponse]]:
         """GetJob returns one job, as it is after every acknowledged write.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -402,7 +405,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.BatchGetJobsResponse, _abc.Awaitable[_job_service_pb2.BatchGetJobsResponse]]:
         """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -425,7 +428,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.ListChunksResponse, _abc.Awaitable[_job_service_pb2.ListChunksResponse]]:
         """ListChunks returns a page of a job's chunks, by index.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -438,7 +441,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
         chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -452,7 +455,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
         of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -478,7 +481,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
         begins at or past the deletion shows it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
         CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
         UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
         received.
@@ -509,7 +512,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
         Cancelling an ended job changes nothing and says so.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
         retry of a write that took effect is ABORTED.
         """
 
@@ -522,7 +525,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
         FAILED chunks that `chunk_indexes` names, within the present run.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
         (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
         Retry: safe with a request_id; without, a retry may begin another run.
         """
@@ -535,7 +538,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.UpdateJobResponse, _abc.Awaitable[_job_service_pb2.UpdateJobResponse]]:
         """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
         (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
         """
 
@@ -547,7 +550,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.DeleteJobResponse, _abc.Awaitable[_job_service_pb2.DeleteJobResponse]]:
         """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
         (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
         has the label "jobledger.deleted-job" with its job_id.
         """
@@ -585,8 +588,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bulk_pb2.CancelJobsResponse, _abc.Awaitable[_bulk_pb2.CancelJobsResponse]]:
         """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+        (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
         """
 
     @_abc_1.abstractmethod
@@ -597,8 +600,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bulk_pb2.RetryJobsResponse, _abc.Awaitable[_bulk_pb2.RetryJobsResponse]]:
         """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+        (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
         """
 
     @_abc_1.abstractmethod
@@ -609,8 +612,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bulk_pb2.DeleteJobsResponse, _abc.Awaitable[_bulk_pb2.DeleteJobsResponse]]:
         """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+        (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
         """
 
     @_abc_1.abstractmethod
@@ -621,8 +624,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bulk_pb2.UpdateJobPrioritiesResponse, _abc.Awaitable[_bulk_pb2.UpdateJobPrioritiesResponse]]:
         """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
+        (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
         """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -38,9 +38,9 @@ class LimitServiceStub:
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
+    the role ADMIN, and so does another `owner`; ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
     DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    after the time in RetryInfo. The limits are those of the key's owner, or with the role ADMIN of the named `owner`.
     """
 
     def __init__(self, channel):
@@ -94,9 +94,9 @@ class LimitServiceServicer:
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
+    the role ADMIN, and so does another `owner`; ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
     DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    after the time in RetryInfo. The limits are those of the key's owner, or with the role ADMIN of the named `owner`.
     """
 
     def SetLimit(self, request, context):
@@ -109,7 +109,7 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLimits(self, request, context):
-        """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+        """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
         those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
         wait for one.
 
@@ -152,7 +152,7 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPausedKinds(self, request, context):
-        """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+        """ListPausedKinds returns a page of the paused kinds of one owner, by name, at most 1,000 in all.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """
@@ -214,9 +214,9 @@ class LimitService:
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
+    the role ADMIN, and so does another `owner`; ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
     DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    after the time in RetryInfo. The limits are those of the key's owner, or with the role ADMIN of the named `owner`.
     """
 
     @staticmethod

@@ -39,9 +39,9 @@ class LimitServiceStub:
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
+    the role ADMIN, and so does another `owner`; ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
     DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    after the time in RetryInfo. The limits are those of the key's owner, or with the role ADMIN of the named `owner`.
     """
 
     @_typing.overload
@@ -54,7 +54,7 @@ class LimitServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
     ListLimits: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]
-    """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+    """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
     those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
     wait for one.
 
@@ -81,7 +81,7 @@ class LimitServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; the second answer has `resumed` false.
     """
     ListPausedKinds: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListPausedKindsRequest, _limit_service_pb2.ListPausedKindsResponse]
-    """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+    """ListPausedKinds returns a page of the paused kinds of one owner, by name, at most 1,000 in all.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
@@ -100,9 +100,9 @@ class LimitServiceAsyncStub(LimitServiceStub):
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
+    the role ADMIN, and so does another `owner`; ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
     DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    after the time in RetryInfo. The limits are those of the key's owner, or with the role ADMIN of the named `owner`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -112,7 +112,7 @@ class LimitServiceAsyncStub(LimitServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
     ListLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
-    """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+    """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
     those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
     wait for one.
 
@@ -139,7 +139,7 @@ class LimitServiceAsyncStub(LimitServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; the second answer has `resumed` false.
     """
     ListPausedKinds: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListPausedKindsRequest, _limit_service_pb2.ListPausedKindsResponse]  # type: ignore[assignment]
-    """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+    """ListPausedKinds returns a page of the paused kinds of one owner, by name, at most 1,000 in all.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
@@ -157,9 +157,9 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
+    the role ADMIN, and so does another `owner`; ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
     DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    after the time in RetryInfo. The limits are those of the key's owner, or with the role ADMIN of the named `owner`.
     """
 
     @_abc_1.abstractmethod
@@ -179,7 +179,7 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.ListLimitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.ListLimitsResponse, _abc.Awaitable[_limit_service_pb2.ListLimitsResponse]]:
-        """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+        """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
         those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
         wait for one.
 
@@ -230,7 +230,7 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.ListPausedKindsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.ListPausedKindsResponse, _abc.Awaitable[_limit_service_pb2.ListPausedKindsResponse]]:
-        """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+        """ListPausedKinds returns a page of the paused kinds of one owner, by name, at most 1,000 in all.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """

@@ -23,6 +23,7 @@ from jobledger_service.transport.identity import Caller
 from .checks import JOB_ID, UID, Checks
 from .chunk_requests import chunk_count, chunk_sizes, read_finalizer_work, read_inputs
 from .list_requests import labels
+from .owners import owner_of
 
 MAX_BATCH_JOBS: Final = 500
 _DEFAULT: Final = RetryPolicy()
@@ -220,15 +221,16 @@ def _stages(checks: Checks, given: Sequence[job_pb2.Stage]) -> tuple[Stage, ...]
 def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.CancelJob:
     """Return the command of CancelJob."""
     checks = Checks()
+    owner = owner_of(checks, request, caller)
     checks.job_id("job_id", request.job_id)
     how = cancellation(checks, request)
     checks.done()
-    return commands.CancelJob(caller.owner, request.job_id, how, caller.name, request.etag)
+    return commands.CancelJob(owner, request.job_id, how, caller.name, request.etag)
 
 
 def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401  of one job or of many
     """Return how a request stops jobs."""
-    checks.at_most("reason", request.reason, 1_024)
+    checks.reason(request.reason)
     grace = limits.DEFAULT_GRACE
     if request.HasField("grace_period"):
         grace = checks.micros("grace_period", request.grace_period, 0, DAY)
@@ -238,9 +240,10 @@ def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401 
 def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob:
     """Return the command of RetryJob."""
     checks = Checks()
+    owner = owner_of(checks, request, caller)
     checks.job_id("job_id", request.job_id)
     request_id(checks, request.request_id)
-    checks.at_most("reason", request.reason, 1_024)
+    checks.reason(request.reason)
     checks.count("chunk_indexes", len(request.chunk_indexes), limits.MAX_CHUNKS)
     for place, index in enumerate(request.chunk_indexes):
         if index < 0:
@@ -248,9 +251,8 @@ def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob
     checks.done()
     mark = fingerprint(request, excluded=["request_id"])
     indexes = list(request.chunk_indexes)
-    return commands.RetryJob(
-        caller.owner, request.job_id, indexes, caller.name, request.reason, request.request_id, mark, request.etag
-    )
+    keys = commands.request_key(caller.owner, request.request_id)
+    return commands.RetryJob(owner, request.job_id, indexes, caller.name, request.reason, keys, mark, request.etag)
 
 
 UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time", "schedule_time")
@@ -259,6 +261,7 @@ UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time", "schedu
 def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.UpdateJob:
     """Return the command of UpdateJob."""
     checks = Checks()
+    owner = owner_of(checks, request, caller)
     checks.job_id("job_id", request.job_id)
     fields = frozenset(request.update_mask.paths)
     if not fields:
@@ -278,17 +281,18 @@ def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.Update
         expire_time=expire,
     )
     checks.done()
-    return commands.UpdateJob(caller.owner, request.job_id, new, caller.name, request.etag)
+    return commands.UpdateJob(owner, request.job_id, new, caller.name, request.etag)
 
 
 def delete_job(request: api.DeleteJobRequest, caller: Caller, on_deletion: commands.OnDeletion) -> commands.DeleteJob:
     """Return the command of DeleteJob; `on_deletion` decides about the artifacts when they are to go with the job."""
     checks = Checks()
+    owner = owner_of(checks, request, caller)
     checks.job_id("job_id", request.job_id)
-    checks.at_most("reason", request.reason, 1_024)
+    checks.reason(request.reason)
     checks.done()
     return commands.DeleteJob(
-        caller.owner,
+        owner,
         request.job_id,
         caller.name,
         force=request.force,

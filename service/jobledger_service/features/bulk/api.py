@@ -56,7 +56,7 @@ class BulkCalls:
     async def run(self, request: read.Request, caller: Caller, response: Response) -> bytes:
         """Preview the matching jobs and start the run, unless there is nothing to do."""
         one = read.parse_request(request, caller)
-        preview = self._named(one, caller) if one.filter is None else self._matching(one.filter)
+        preview = self._named(one) if one.filter is None else self._matching(one.filter)
         response.matched_count, response.matched_is_lower_bound, sample = await preview
         named = ((job.job_id, job) for job in sample[:SAMPLE_SIZE])
         shown, _ = encode_each(named, status, self.unreadable, "a sample of jobs")
@@ -96,11 +96,11 @@ class BulkCalls:
             found += page.jobs
         return page.total, page.total_is_lower_bound, found
 
-    async def _named(self, one: read.BulkRequest, caller: Caller) -> tuple[int, bool, Sequence[JobRead]]:
+    async def _named(self, one: read.BulkRequest) -> tuple[int, bool, Sequence[JobRead]]:
         there: list[str] = []
         for begin in range(0, len(one.job_ids), KEYS_PER_READ):
-            there += await self.queries.existing(caller.owner, one.job_ids[begin : begin + KEYS_PER_READ])
-        read = await self.queries.jobs(caller.owner, sorted(there)[:SAMPLE_SIZE], _as_read, View.STATUS)
+            there += await self.queries.existing(one.owner, one.job_ids[begin : begin + KEYS_PER_READ])
+        read = await self.queries.jobs(one.owner, sorted(there)[:SAMPLE_SIZE], _as_read, View.STATUS)
         return len(there), False, list(read.jobs.values())
 
 

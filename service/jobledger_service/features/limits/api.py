@@ -7,6 +7,7 @@ from jobledger.v1 import limit_service_pb2 as api
 
 from jobledger_service.core.api.convert import limit_scope, timestamp
 from jobledger_service.core.api.list_requests import checked_page_size
+from jobledger_service.core.api.owners import read_owner
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.paging import request_mark
 from jobledger_service.core.store.paused_kinds import PausedKind
@@ -40,11 +41,11 @@ class LimitService:
         return api.SetLimitResponse(limit=_limit(limit) if limit else None)
 
     async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:
-        limit = checked_page_size(request.page_size, default=100, max_size=500)
-        tokens, mark = self.kernel.tokens, request_mark("limits", caller.owner)
+        owner, limit = read_owner(request, caller), checked_page_size(request.page_size, default=100, max_size=500)
+        tokens, mark = self.kernel.tokens, request_mark("limits", owner)
         place = tokens.parse(request.page_token, mark, str)
         after = cast("str", place[0]) if place else ""
-        limits, last = await self.kernel.readers.for_owner(caller.owner, self.store.page, caller.owner, after, limit)
+        limits, last = await self.kernel.readers.for_owner(owner, self.store.page, owner, after, limit)
         next_page_token = "" if last is None else tokens.encode(mark, last)
         return api.ListLimitsResponse(limits=map(_limit, limits), next_page_token=next_page_token)
 
@@ -60,11 +61,11 @@ class LimitService:
         return api.ResumeKindResponse(resumed=await self.kernel.committer.submit(read.resume_kind(request, caller)))
 
     async def ListPausedKinds(self, request: api.ListPausedKindsRequest, caller: Caller) -> api.ListPausedKindsResponse:
-        limit = checked_page_size(request.page_size, default=100, max_size=500)
-        tokens, mark = self.kernel.tokens, request_mark("paused kinds", caller.owner)
+        owner, limit = read_owner(request, caller), checked_page_size(request.page_size, default=100, max_size=500)
+        tokens, mark = self.kernel.tokens, request_mark("paused kinds", owner)
         place = tokens.parse(request.page_token, mark, str)
         after = cast("str", place[0]) if place else ""
-        found = await self.kernel.readers.for_owner(caller.owner, self.store.paused, caller.owner, after, limit + 1)
+        found = await self.kernel.readers.for_owner(owner, self.store.paused, owner, after, limit + 1)
         next_page_token = tokens.encode(mark, found[limit - 1].kind) if len(found) > limit else ""
         paused = map(_paused_kind, found[:limit])
         return api.ListPausedKindsResponse(paused_kinds=paused, next_page_token=next_page_token)
