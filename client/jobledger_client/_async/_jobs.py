@@ -31,6 +31,7 @@ from jobledger_client._enums import (
     WatchMode,
 )
 from jobledger_client._errors import JobNotFoundError
+from jobledger_client._job_changes import JobChanges
 from jobledger_client._new_jobs import JobOutcome, NewJob, batches, create_request, outcomes
 from jobledger_client._seen_jobs import Relist
 
@@ -494,39 +495,36 @@ class AsyncJobCalls:
         priority: int | None = None,
         display_name: str | None = None,
         labels: Mapping[str, str] | None = None,
+        set_labels: Mapping[str, str] | None = None,
+        remove_labels: Iterable[str] = (),
         expire_time: values.TimestampLike | timedelta | None = None,
         keep_forever: bool = False,
         schedule_time: values.TimestampLike | timedelta | None = None,
         start_now: bool = False,
+        reason: str = "",
         etag: str = "",
         owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
-        """Change the fields that are not None; return the job in view BASIC.
+        """Change what is not None, as JobChanges says; return the job in view BASIC.
 
-        `labels` replace all labels; an empty `display_name` removes it; `keep_forever` removes the expiry. A
-        `schedule_time`, a time or a timedelta from now, can change until a chunk is claimed; `start_now` removes it.
         With an `etag`, an attempt whose response was lost is not repeated.
 
         Raises InvalidFieldError (also when all fields are None), JobNotFoundError, EtagMismatchError, JobEndedError,
         JobStartedError.
         """
-        if keep_forever and expire_time is not None:
-            raise ValueError("expire_time and keep_forever exclude each other; pass one of them")
-        if start_now and schedule_time is not None:
-            raise ValueError("schedule_time and start_now exclude each other; pass one of them")
-        changes = requests.changes(
+        changes = JobChanges(
             priority=priority,
             display_name=display_name,
             labels=labels,
-            expire_time=values.future_time(expire_time),
-            schedule_time=values.future_time(schedule_time),
+            set_labels=set_labels,
+            remove_labels=remove_labels,
+            expire_time=expire_time,
+            keep_forever=keep_forever,
+            schedule_time=schedule_time,
+            start_now=start_now,
         )
-        request = rpc.UpdateJobRequest(job_id=job_id, etag=etag, owner=owner, **changes)
-        if keep_forever:
-            request.update_mask.paths.append("expire_time")  # without a value: none from now on
-        if start_now:
-            request.update_mask.paths.append("schedule_time")
+        request = rpc.UpdateJobRequest(job_id=job_id, reason=reason, etag=etag, owner=owner, **changes.fields())
         return (await self._caller.call(self._stub.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
 
     async def delete_job(

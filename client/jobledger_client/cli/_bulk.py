@@ -39,7 +39,7 @@ Detach = Annotated[
 ]
 
 Response: TypeAlias = (
-    bulk.CancelJobsResponse | bulk.RetryJobsResponse | bulk.DeleteJobsResponse | bulk.UpdateJobPrioritiesResponse
+    bulk.CancelJobsResponse | bulk.RetryJobsResponse | bulk.DeleteJobsResponse | bulk.UpdateJobsResponse
 )
 
 

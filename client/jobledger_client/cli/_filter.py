@@ -28,6 +28,7 @@ _Field = Literal[
     "states", "kinds", "owner", "include_service_jobs", "task_id", "unique_key", "error_code", "has_labels"
 ]
 _LISTS, _WHOLE = ("state", "kind", "where_label", "label_in", "has_label"), ("min_priority", "max_priority")
+_SPAN = "TIME|DURATION"
 _SINCE = "At or after this time, or at most this long ago (2h)."
 _BEFORE = "Before this time, or longer ago."
 
@@ -43,7 +44,6 @@ _READS = {"service_jobs": _option(bool, None, _SERVICE_JOBS, "--service-jobs")}
 
 
 def _declared(label: str) -> dict[str, Any]:
-    span = "TIME|DURATION"
     return {
         "owner": _option(str, "OWNER", OWNER),
         "filter": _option(list[str], "NAME=VALUE", _FILTER),
@@ -58,27 +58,30 @@ def _declared(label: str) -> dict[str, Any]:
         "task": _option(str, "ID", "The id that an engine, such as Celery, gave an attempt; not for export."),
         "min_priority": _option(int, "N", "0 to 10."),
         "max_priority": _option(int, "N", "0 to 10."),
-        "created_since": _option(str, span, _SINCE),
-        "created_before": _option(str, span, _BEFORE),
-        "scheduled_since": _option(str, span, _SINCE),
-        "scheduled_before": _option(str, span, _BEFORE),
-        "started_since": _option(str, span, _SINCE),
-        "started_before": _option(str, span, _BEFORE),
-        "updated_since": _option(str, span, _SINCE),
-        "updated_before": _option(str, span, _BEFORE),
-        "ended_since": _option(str, span, _SINCE),
-        "ended_before": _option(str, span, _BEFORE),
+        "created_since": _option(str, _SPAN, _SINCE),
+        "created_before": _option(str, _SPAN, _BEFORE),
+        "scheduled_since": _option(str, _SPAN, _SINCE),
+        "scheduled_before": _option(str, _SPAN, _BEFORE),
+        "started_since": _option(str, _SPAN, _SINCE),
+        "started_before": _option(str, _SPAN, _BEFORE),
+        "updated_since": _option(str, _SPAN, _SINCE),
+        "updated_before": _option(str, _SPAN, _BEFORE),
+        "ended_since": _option(str, _SPAN, _SINCE),
+        "ended_before": _option(str, _SPAN, _BEFORE),
     }
 
 
 def add_filter_options(
-    function: Callable[..., Any], *, label: str = "--label", reads: bool = False
+    function: Callable[..., Any], *, label: str = "--label", since: str = "", reads: bool = False
 ) -> Callable[..., Any]:
     """Add the options of a filter to a function of (…, filter_fields); `label` is the name of the label option.
 
-    `filter_fields` are the fields for the SDK. Only `reads` may select the service's own jobs.
+    `since` is the option for which --since is short. `filter_fields` are the fields for the SDK. Only `reads` may
+    select the service's own jobs.
     """
     declared = _declared(label) | (_READS if reads else {})
+    if since:
+        declared[since] = _option(str, _SPAN, _SINCE, f"--{since.replace('_', '-')}", "--since")
 
     @functools.wraps(function)
     def with_filter(*args: Any, **parameters: Any) -> Any:  # noqa: ANN401 - typer calls it by the signature set below

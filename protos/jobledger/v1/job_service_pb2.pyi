@@ -1620,6 +1620,7 @@ class UpdateJobRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     priority: _builtins.int
@@ -1632,13 +1633,21 @@ class UpdateJobRequest(_message.Message):
     """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
     (ROLE_MISSING). Empty: the key's own.
     """
+    reason: _builtins.str
+    """reason is why, for people and the audit trail, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """update_mask names the fields to change: priority, display_name, labels, expire_time, schedule_time. Required, not empty."""
+        """update_mask names the fields to change: priority, display_name, labels, expire_time, schedule_time, and single labels as
+        labels.NAME. NAME is all that follows the first dot, as it is: labels.example.org/team names the label "example.org/team". No
+        character is quoted, as no name of a label needs it; the JSON form of a mask can only spell names in lower case. Not labels
+        together with labels.NAME. Required, not empty, at most 100 paths.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """labels replace all labels that the job has. Empty removes them."""
+        """labels replace all labels that the job has, where the mask names labels; empty removes them. Where it names labels.NAME, this
+        label gets its value, or is removed when it is not here, and other labels stay. A job has at most 64 labels.
+        """
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -1662,10 +1671,11 @@ class UpdateJobRequest(_message.Message):
         etag: _builtins.str = ...,
         schedule_time: _timestamp_pb2.Timestamp | None = ...,
         owner: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "expire_time", b"expire_time", "priority", b"priority", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "display_name", b"display_name", "etag", b"etag", "expire_time", b"expire_time", "job_id", b"job_id", "labels", b"labels", "owner", b"owner", "priority", b"priority", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "display_name", b"display_name", "etag", b"etag", "expire_time", b"expire_time", "job_id", b"job_id", "labels", b"labels", "owner", b"owner", "priority", b"priority", "reason", b"reason", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015

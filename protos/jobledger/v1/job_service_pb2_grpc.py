@@ -146,10 +146,10 @@ class JobServiceStub:
                 request_serializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsResponse.FromString,
                 _registered_method=True)
-        self.UpdateJobPriorities = channel.unary_unary(
-                '/jobledger.v1.JobService/UpdateJobPriorities',
-                request_serializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesRequest.SerializeToString,
-                response_deserializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesResponse.FromString,
+        self.UpdateJobs = channel.unary_unary(
+                '/jobledger.v1.JobService/UpdateJobs',
+                request_serializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobsRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobsResponse.FromString,
                 _registered_method=True)
 
 
@@ -382,8 +382,8 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def UpdateJobPriorities(self, request, context):
-        """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+    def UpdateJobs(self, request, context):
+        """UpdateJobs changes many jobs as UpdateJob does. The run is a job of its own, of kind "jobledger.bulk".
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
         (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
@@ -495,10 +495,10 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsResponse.SerializeToString,
             ),
-            'UpdateJobPriorities': grpc.unary_unary_rpc_method_handler(
-                    servicer.UpdateJobPriorities,
-                    request_deserializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesRequest.FromString,
-                    response_serializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesResponse.SerializeToString,
+            'UpdateJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateJobs,
+                    request_deserializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobsRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1061,7 +1061,7 @@ class JobService:
             _registered_method=True)
 
     @staticmethod
-    def UpdateJobPriorities(request,
+    def UpdateJobs(request,
             target,
             options=(),
             channel_credentials=None,
@@ -1074,9 +1074,9 @@ class JobService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/jobledger.v1.JobService/UpdateJobPriorities',
-            jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesRequest.SerializeToString,
-            jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesResponse.FromString,
+            '/jobledger.v1.JobService/UpdateJobs',
+            jobledger_dot_v1_dot_bulk__pb2.UpdateJobsRequest.SerializeToString,
+            jobledger_dot_v1_dot_bulk__pb2.UpdateJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -182,8 +182,8 @@ class JobServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
     (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
     """
-    UpdateJobPriorities: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobPrioritiesRequest, _bulk_pb2.UpdateJobPrioritiesResponse]
-    """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+    UpdateJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobsRequest, _bulk_pb2.UpdateJobsResponse]
+    """UpdateJobs changes many jobs as UpdateJob does. The run is a job of its own, of kind "jobledger.bulk".
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
     (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
@@ -340,8 +340,8 @@ class JobServiceAsyncStub(JobServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
     (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
     """
-    UpdateJobPriorities: _aio.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobPrioritiesRequest, _bulk_pb2.UpdateJobPrioritiesResponse]  # type: ignore[assignment]
-    """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+    UpdateJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobsRequest, _bulk_pb2.UpdateJobsResponse]  # type: ignore[assignment]
+    """UpdateJobs changes many jobs as UpdateJob does. The run is a job of its own, of kind "jobledger.bulk".
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
     (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.
@@ -617,12 +617,12 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def UpdateJobPriorities(
+    def UpdateJobs(
         self,
-        request: _bulk_pb2.UpdateJobPrioritiesRequest,
+        request: _bulk_pb2.UpdateJobsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_bulk_pb2.UpdateJobPrioritiesResponse, _abc.Awaitable[_bulk_pb2.UpdateJobPrioritiesResponse]]:
-        """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+    ) -> _typing.Union[_bulk_pb2.UpdateJobsResponse, _abc.Awaitable[_bulk_pb2.UpdateJobsResponse]]:
+        """UpdateJobs changes many jobs as UpdateJob does. The run is a job of its own, of kind "jobledger.bulk".
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's; ALREADY_EXISTS
         (REQUEST_ID_REUSED). Retry: safe with a request_id; without, a retry may begin a second run.

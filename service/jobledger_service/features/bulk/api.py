@@ -32,7 +32,7 @@ Response = TypeVar(
     bulk_pb2.CancelJobsResponse,
     bulk_pb2.RetryJobsResponse,
     bulk_pb2.DeleteJobsResponse,
-    bulk_pb2.UpdateJobPrioritiesResponse,
+    bulk_pb2.UpdateJobsResponse,
 )
 
 
@@ -40,13 +40,13 @@ METHODS: Final = (
     Method(JOB_SERVICE, "CancelJobs", Role.CALLER, Kind.WRITE),
     Method(JOB_SERVICE, "RetryJobs", Role.CALLER, Kind.WRITE),
     Method(JOB_SERVICE, "DeleteJobs", Role.CALLER, Kind.WRITE),
-    Method(JOB_SERVICE, "UpdateJobPriorities", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "UpdateJobs", Role.CALLER, Kind.WRITE),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BulkCalls:
-    """CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities, which differ only in their requests."""
+    """CancelJobs, RetryJobs, DeleteJobs and UpdateJobs, which differ only in their requests."""
 
     committer: Committer
     queries: Queries
@@ -73,8 +73,8 @@ class BulkCalls:
     async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bytes:
         return await self.run(request, caller, bulk_pb2.DeleteJobsResponse())
 
-    async def UpdateJobPriorities(self, request: bulk_pb2.UpdateJobPrioritiesRequest, caller: Caller) -> bytes:
-        return await self.run(request, caller, bulk_pb2.UpdateJobPrioritiesResponse())
+    async def UpdateJobs(self, request: bulk_pb2.UpdateJobsRequest, caller: Caller) -> bytes:
+        return await self.run(request, caller, bulk_pb2.UpdateJobsResponse())
 
     async def _begin(self, one: read.BulkRequest, caller: Caller, exact: int | None) -> bytes | None:
         """Return the run, None when no job matches: then that of an earlier attempt of the request, if any."""

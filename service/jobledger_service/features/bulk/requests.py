@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.convert import encoded_struct, struct_content
-from jobledger_service.core.api.job_requests import cancellation, fingerprint, read_priority, request_id
+from jobledger_service.core.api.job_requests import cancellation, fingerprint, job_update, request_id
 from jobledger_service.core.api.list_requests import filter_of
 from jobledger_service.core.api.owners import owner_of
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import ClaimedChunk
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import Inputs, JobSpec, uid_of
-from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
+from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.service_kinds import BULK
@@ -28,10 +28,7 @@ from jobledger_service.transport.identity import Caller, Role
 from .commands import ForJob
 
 Request = (
-    bulk_pb2.CancelJobsRequest
-    | bulk_pb2.RetryJobsRequest
-    | bulk_pb2.DeleteJobsRequest
-    | bulk_pb2.UpdateJobPrioritiesRequest
+    bulk_pb2.CancelJobsRequest | bulk_pb2.RetryJobsRequest | bulk_pb2.DeleteJobsRequest | bulk_pb2.UpdateJobsRequest
 )
 
 MAX_JOB_IDS: Final = 10_000
@@ -42,7 +39,7 @@ _FORMS: Final[dict[str, type[Any]]] = {
     "CancelJobs": bulk_pb2.CancelJobsRequest,
     "RetryJobs": bulk_pb2.RetryJobsRequest,
     "DeleteJobs": bulk_pb2.DeleteJobsRequest,
-    "UpdateJobPriorities": bulk_pb2.UpdateJobPrioritiesRequest,
+    "UpdateJobs": bulk_pb2.UpdateJobsRequest,
 }
 _NAMES: Final = {form: name for name, form in _FORMS.items()}
 
@@ -119,13 +116,12 @@ def _verb(checks: Checks, request: Request, owner: str, actor: str, run_id: str)
             why = _with_origin(request.reason, origin)
             return lambda job_id: commands.RetryJob(owner, job_id, (), actor, why)
         case bulk_pb2.DeleteJobsRequest():
-            force = request.force
-            return lambda job_id: commands.DeleteJob(owner, job_id, actor, force=force, reason=origin)
+            checks.reason(request.reason)
+            force, why = request.force, _with_origin(request.reason, origin)
+            return lambda job_id: commands.DeleteJob(owner, job_id, actor, force=force, reason=why)
         case _:
-            if not request.HasField("priority"):
-                checks.fault("priority", "is required")
-            new = JobUpdate(frozenset({"priority"}), read_priority(checks, request))
-            return lambda job_id: commands.UpdateJob(owner, job_id, new, actor, reason=origin)
+            new, why = job_update(checks, request), _with_origin(request.reason, origin)
+            return lambda job_id: commands.UpdateJob(owner, job_id, new, actor, reason=why)
 
 
 def _with_origin(reason: str, origin: str) -> str:
@@ -169,13 +165,16 @@ def _fingerprint(name: str, request: Request) -> bytes:
 def _job_input(name: str, request: Request, caller: Caller, matched: int | None) -> bytes:
     shown = type(request)()
     shown.CopyFrom(request)  # type: ignore[arg-type] # of its own kind
-    for field in ("job_ids", "request_id", "dry_run"):
+    mask = list(request.update_mask.paths) if isinstance(request, bulk_pb2.UpdateJobsRequest) else []
+    for field in ("job_ids", "request_id", "dry_run", *(("update_mask",) if mask else ())):
         shown.ClearField(field)
     states = sorted(set(shown.filter.states))  # each once, however often it was sent
     if shown.HasField("filter"):
         shown.filter.ClearField("states")
         shown.filter.states.extend(states)
     content: dict[str, object] = {"method": name, "called_by": caller.name, "request": json_format.MessageToDict(shown)}
+    if mask:  # whose form in JSON has no upper case
+        content["update_mask"] = mask
     return encoded_struct(content if matched is None else {**content, "matched": matched})
 
 
@@ -186,6 +185,8 @@ def order_of(claimed: ClaimedChunk) -> BulkOrder:
     named = struct_content(claimed.inputs.chunks.get(claimed.chunk.index))
     try:
         request = json_format.ParseDict(content["request"], _FORMS[content["method"]]())
+        if "update_mask" in content:
+            request.update_mask.paths.extend(content["update_mask"])
         # who asked was allowed to name the owner: nobody else makes jobs of this kind
         caller = Caller(spec.owner, content["called_by"], roles=frozenset({Role.ADMIN}))
     except (KeyError, json_format.ParseError) as error:

@@ -277,7 +277,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
     def decide(self, work: WorkingSet) -> str:
         job = work.job(self.owner, self.job_id)
         lifecycle.check_etag(job, self.etag)
-        if not self.new.fields:
+        if not self.new.paths:
             raise InvalidField(("update_mask", "must name a field"))
         step = lifecycle.update(job, self.new, self.actor, work.now, self.reason)
         if step is not None:
