@@ -37,6 +37,9 @@ def test_a_dry_run_shows_what_is_meant(shell: Shell, kind: str, job_ids: list[st
     result = shell("cancel", "--kind", kind, "--state", "QUEUED", "--dry-run")
     assert "3 jobs" in result
     assert [job_id in result for job_id in job_ids] == [True, True, True, False]
+    for verb in (("cancel",), ("update", "--priority", "1")):  # --since is short for --created-since
+        assert "4 jobs" in shell(*verb, "--kind", kind, "--since", "1d", "--dry-run")
+    assert "1 job" in shell("delete", "--kind", kind, "--since", "1d", "--dry-run")  # and here for --ended-since
     document = shell.json("cancel", *job_ids, "--dry-run")
     assert (document["matchedCount"], len(document["sample"]), document.get("job")) == ("4", 4, None)
     assert state(shell, job_ids[0]) == "JOB_STATE_QUEUED"

@@ -38,8 +38,8 @@ def register(app: typer.Typer) -> None:
         "cancel",
         'jobledger cancel JOB_ID --reason "wrong input"',
         "jobledger cancel JOB_ID --force",
-        "jobledger cancel --kind crawl.images --label site=example.org --dry-run",
-    )(add_filter_options(cancel))
+        "jobledger cancel --kind crawl.images --since 2h --dry-run",
+    )(add_filter_options(cancel, since="created_since"))
     command(
         app,
         "retry",
@@ -57,14 +57,14 @@ def register(app: typer.Typer) -> None:
         "jobledger update JOB_ID --expire 7d",
         "jobledger update JOB_ID --at 2h",
         "jobledger update --priority 9 --state QUEUED --with-label team=search",
-    )(add_filter_options(update, label="--with-label"))
+    )(add_filter_options(update, label="--with-label", since="created_since"))
     command(
         app,
         "delete",
         "jobledger delete JOB_ID",
         "jobledger delete JOB_ID --force --artifacts",
         "jobledger delete --state COMPLETED --ended-before 30d --yes",
-    )(add_filter_options(delete))
+    )(add_filter_options(delete, since="ended_since"))
 
 
 def cancel(
