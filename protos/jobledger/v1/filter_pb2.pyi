@@ -174,7 +174,7 @@ class JobFilter(_message.Message):
     """
     include_service_jobs: _builtins.bool
     """include_service_jobs also includes the service's own jobs, whose kinds begin with "jobledger.", such as the runs of
-    CancelJobs. Not in CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities, which never change these. False: they are
+    CancelJobs. Not in CancelJobs, RetryJobs, DeleteJobs and UpdateJobs, which never change these. False: they are
     left out of all that the filter is for, also of totals, unless `kinds` names their kind.
     """
     task_id: _builtins.str

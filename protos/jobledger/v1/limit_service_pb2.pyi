@@ -140,7 +140,7 @@ class ListLimitsRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many limits to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     owner: _builtins.str
     """owner is whose limits to list. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
     (ROLE_MISSING). Empty: the key's own.
@@ -403,7 +403,7 @@ class ListPausedKindsRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many kinds to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     owner: _builtins.str
     """owner is whose kinds to list. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
     (ROLE_MISSING). Empty: the key's own.
