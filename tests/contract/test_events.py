@@ -70,7 +70,7 @@ async def test_events_are_found_by_change_kind_actor_and_time(api: Api, kind: st
         ("filter.actors[0]", {"actors": [""]}),
         ("filter.change_types[0]", {"change_types": [0]}),
         ("filter.kinds[0]", {"kinds": ["No Kind"]}),
-        ("filter.owner", {"owner": "o", "all_owners": True}),
+        ("filter.all_owners", {"owner": "o", "all_owners": True}),
     ],
 )
 async def test_a_filter_of_events_that_means_nothing_is_refused(api: Api, field: str, fields: dict[str, Any]):

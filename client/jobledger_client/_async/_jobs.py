@@ -31,6 +31,7 @@ from jobledger_client._enums import (
     WatchMode,
 )
 from jobledger_client._errors import JobNotFoundError
+from jobledger_client._job_changes import JobChanges
 from jobledger_client._new_jobs import JobOutcome, NewJob, batches, create_request, outcomes
 from jobledger_client._seen_jobs import Relist
 
@@ -42,7 +43,8 @@ class AsyncJobCalls:
     """Jobs.
 
     A method returns the one message that the response carries, or the response when it carries more. `timeout`
-    includes retries; None means the client's default. Beside the errors that a method names, each may raise
+    includes retries; None means the client's default. `owner` is whose job it is, by default the key's own; only an
+    admin's key may name another, else it is RoleMissingError. Beside the errors that a method names, each may raise
     UnavailableError, DeadlineExceededError, InternalError, and for a write QueueFullError.
     """
 
@@ -148,6 +150,7 @@ class AsyncJobCalls:
         job_id: str,
         *,
         view: JobView = JobView.FULL,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Return the job with its input and first 1,000 chunks; DETAIL has the input, BASIC neither, STATUS even less.
@@ -156,7 +159,7 @@ class AsyncJobCalls:
 
         Raises InvalidFieldError, JobNotFoundError.
         """
-        request = rpc.GetJobRequest(job_id=job_id, view=values.number(view))
+        request = rpc.GetJobRequest(job_id=job_id, view=values.number(view), owner=owner)
         return (await self._caller.call(self._stub.GetJob, request, timeout=timeout)).job
 
     async def batch_get_jobs(
@@ -164,6 +167,7 @@ class AsyncJobCalls:
         job_ids: Iterable[str],
         *,
         view: JobView = JobView.FULL,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.BatchGetJobsResponse:
         """Return 1 to 500 jobs, and the ids that were not found. Raises InvalidFieldError.
@@ -171,10 +175,10 @@ class AsyncJobCalls:
         The jobs are of one moment, unless they exceed 3 MiB together, which takes several calls. View STATUS suits
         repeated reads of hundreds: it has state, percent, stage, eta, result_uri, the error's code and little else.
         """
-        request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.number(view))
+        request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.number(view), owner=owner)
         response = await self._caller.call(self._stub.BatchGetJobs, request, timeout=timeout)
         while response.unread_job_ids:
-            rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view)
+            rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view, owner=owner)
             response.ClearField("unread_job_ids")
             response.MergeFrom(await self._caller.call(self._stub.BatchGetJobs, rest, timeout=timeout))
         return response
@@ -212,6 +216,7 @@ class AsyncJobCalls:
         states: Iterable[ChunkState] = (),
         page_size: int = 0,
         page_token: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> AsyncPages[rpc.ListChunksResponse, Chunk]:
         """List a job's chunks by index; empty `states` mean all. `page_size` is 1 to 1,000, 100 when 0."""
@@ -219,6 +224,7 @@ class AsyncJobCalls:
             job_id=job_id,
             states=values.numbers(states),
             page_size=page_size,
+            owner=owner,
             page_token=page_token,
         )
         return AsyncPages(self._caller, self._stub.ListChunks, request, lambda page: page.chunks, timeout)
@@ -231,6 +237,7 @@ class AsyncJobCalls:
         task_id: str = "",
         page_size: int = 0,
         page_token: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> AsyncPages[rpc.ListAttemptsResponse, Attempt]:
         """List the attempts at a job's chunks, or at one, or those of an engine's task: by chunk, then oldest first.
@@ -238,7 +245,12 @@ class AsyncJobCalls:
         `AttemptOutcome(attempt.outcome)` says how one ended. `page_size` is 1 to 1,000, 100 when 0.
         """
         request = rpc.ListAttemptsRequest(
-            job_id=job_id, chunk_index=chunk_index, task_id=task_id, page_size=page_size, page_token=page_token
+            job_id=job_id,
+            chunk_index=chunk_index,
+            task_id=task_id,
+            page_size=page_size,
+            page_token=page_token,
+            owner=owner,
         )
         return AsyncPages(self._caller, self._stub.ListAttempts, request, lambda page: page.attempts, timeout)
 
@@ -250,6 +262,7 @@ class AsyncJobCalls:
         newest_first: bool = False,
         page_size: int = 0,
         page_token: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> AsyncPages[rpc.ListJobEventsResponse, JobEvent]:
         """List a job's history, also of a deleted job. `page_size` is 1 to 500, 100 when 0.
@@ -257,7 +270,7 @@ class AsyncJobCalls:
         `uid` names one of several jobs that had this job_id; empty: the present one, or else the last.
         """
         request = rpc.ListJobEventsRequest(
-            job_id=job_id, uid=uid, page_size=page_size, page_token=page_token, newest_first=newest_first
+            job_id=job_id, uid=uid, page_size=page_size, page_token=page_token, newest_first=newest_first, owner=owner
         )
         return AsyncPages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
 
@@ -303,6 +316,7 @@ class AsyncJobCalls:
         change_types: Iterable[ChangeType] = (),
         state_changes_only: bool = False,
         bookmarks: bool = False,
+        owner: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> AsyncWatch[rpc.WatchJobRequest, rpc.WatchJobResponse]:
@@ -323,6 +337,7 @@ class AsyncJobCalls:
             view=values.number(view),
             change_types=values.numbers(change_types),
             state_changes_only=state_changes_only,
+            owner=owner,
         )
         return AsyncWatch(
             self._caller,
@@ -384,6 +399,7 @@ class AsyncJobCalls:
         self,
         job_id: str,
         *,
+        owner: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> Job:
@@ -394,7 +410,7 @@ class AsyncJobCalls:
         """
         last = Job(job_id=job_id)
         async with self.watch(
-            job_id, state_changes_only=True, timeout=timeout, reconnect_timeout=reconnect_timeout
+            job_id, state_changes_only=True, owner=owner, timeout=timeout, reconnect_timeout=reconnect_timeout
         ) as messages:
             async for message in messages:
                 last = message.job
@@ -411,7 +427,7 @@ class AsyncJobCalls:
         last.ClearField("chunks")
         if last.state == JobState.COMPLETED:
             with suppress(JobNotFoundError):  # it was deleted after its end
-                job = await self.get_job(job_id, view=JobView.BASIC)
+                job = await self.get_job(job_id, view=JobView.BASIC, owner=owner)
                 if job.uid == last.uid and job.HasField("output"):
                     last.output.CopyFrom(job.output)
         return last
@@ -424,6 +440,7 @@ class AsyncJobCalls:
         grace_period: values.DurationLike | None = None,
         force: bool = False,
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CancelJobResponse:
         """Stop a job; the response has the `outcome`.
@@ -434,7 +451,12 @@ class AsyncJobCalls:
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError.
         """
         request = rpc.CancelJobRequest(
-            job_id=job_id, reason=reason, grace_period=values.duration(grace_period), force=force, etag=etag
+            job_id=job_id,
+            reason=reason,
+            grace_period=values.duration(grace_period),
+            force=force,
+            etag=etag,
+            owner=owner,
         )
         return await self._caller.call(self._stub.CancelJob, request, idempotent=not etag, timeout=timeout)
 
@@ -446,6 +468,7 @@ class AsyncJobCalls:
         reason: str = "",
         request_id: str = "",
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
@@ -456,7 +479,12 @@ class AsyncJobCalls:
         UniqueKeyTakenError, JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.
         """
         request = rpc.RetryJobRequest(
-            job_id=job_id, chunk_indexes=chunk_indexes, request_id=request_id or str(uuid4()), reason=reason, etag=etag
+            job_id=job_id,
+            chunk_indexes=chunk_indexes,
+            request_id=request_id or str(uuid4()),
+            reason=reason,
+            etag=etag,
+            owner=owner,
         )
         return (await self._caller.call(self._stub.RetryJob, request, timeout=timeout)).job
 
@@ -467,38 +495,36 @@ class AsyncJobCalls:
         priority: int | None = None,
         display_name: str | None = None,
         labels: Mapping[str, str] | None = None,
+        set_labels: Mapping[str, str] | None = None,
+        remove_labels: Iterable[str] = (),
         expire_time: values.TimestampLike | timedelta | None = None,
         keep_forever: bool = False,
         schedule_time: values.TimestampLike | timedelta | None = None,
         start_now: bool = False,
+        reason: str = "",
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
-        """Change the fields that are not None; return the job in view BASIC.
+        """Change what is not None, as JobChanges says; return the job in view BASIC.
 
-        `labels` replace all labels; an empty `display_name` removes it; `keep_forever` removes the expiry. A
-        `schedule_time`, a time or a timedelta from now, can change until a chunk is claimed; `start_now` removes it.
         With an `etag`, an attempt whose response was lost is not repeated.
 
         Raises InvalidFieldError (also when all fields are None), JobNotFoundError, EtagMismatchError, JobEndedError,
         JobStartedError.
         """
-        if keep_forever and expire_time is not None:
-            raise ValueError("expire_time and keep_forever exclude each other; pass one of them")
-        if start_now and schedule_time is not None:
-            raise ValueError("schedule_time and start_now exclude each other; pass one of them")
-        changes = requests.changes(
+        changes = JobChanges(
             priority=priority,
             display_name=display_name,
             labels=labels,
-            expire_time=values.future_time(expire_time),
-            schedule_time=values.future_time(schedule_time),
+            set_labels=set_labels,
+            remove_labels=remove_labels,
+            expire_time=expire_time,
+            keep_forever=keep_forever,
+            schedule_time=schedule_time,
+            start_now=start_now,
         )
-        request = rpc.UpdateJobRequest(job_id=job_id, etag=etag, **changes)
-        if keep_forever:
-            request.update_mask.paths.append("expire_time")  # without a value: none from now on
-        if start_now:
-            request.update_mask.paths.append("schedule_time")
+        request = rpc.UpdateJobRequest(job_id=job_id, reason=reason, etag=etag, owner=owner, **changes.fields())
         return (await self._caller.call(self._stub.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
 
     async def delete_job(
@@ -509,6 +535,7 @@ class AsyncJobCalls:
         reason: str = "",
         etag: str = "",
         delete_artifacts: bool = False,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.DeleteJobResponse:
         """Delete a job that has ended, or any job with `force`; the audit trail records `reason`.
@@ -520,7 +547,7 @@ class AsyncJobCalls:
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError, JobNotEndedError.
         """
         request = rpc.DeleteJobRequest(
-            job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts
+            job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts, owner=owner
         )
         try:
             return await self._caller.call(self._stub.DeleteJob, request, timeout=timeout)

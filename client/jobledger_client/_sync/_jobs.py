@@ -29,6 +29,7 @@ from jobledger_client._enums import (
     WatchMode,
 )
 from jobledger_client._errors import JobNotFoundError
+from jobledger_client._job_changes import JobChanges
 from jobledger_client._new_jobs import JobOutcome, NewJob, batches, create_request, outcomes
 from jobledger_client._seen_jobs import Relist
 from jobledger_client._sync._caller import Caller
@@ -43,7 +44,8 @@ class JobCalls:
     """Jobs.
 
     A method returns the one message that the response carries, or the response when it carries more. `timeout`
-    includes retries; None means the client's default. Beside the errors that a method names, each may raise
+    includes retries; None means the client's default. `owner` is whose job it is, by default the key's own; only an
+    admin's key may name another, else it is RoleMissingError. Beside the errors that a method names, each may raise
     UnavailableError, DeadlineExceededError, InternalError, and for a write QueueFullError.
     """
 
@@ -149,6 +151,7 @@ class JobCalls:
         job_id: str,
         *,
         view: JobView = JobView.FULL,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Return the job with its input and first 1,000 chunks; DETAIL has the input, BASIC neither, STATUS even less.
@@ -157,7 +160,7 @@ class JobCalls:
 
         Raises InvalidFieldError, JobNotFoundError.
         """
-        request = rpc.GetJobRequest(job_id=job_id, view=values.number(view))
+        request = rpc.GetJobRequest(job_id=job_id, view=values.number(view), owner=owner)
         return (self._caller.call(self._stub.GetJob, request, timeout=timeout)).job
 
     def batch_get_jobs(
@@ -165,6 +168,7 @@ class JobCalls:
         job_ids: Iterable[str],
         *,
         view: JobView = JobView.FULL,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.BatchGetJobsResponse:
         """Return 1 to 500 jobs, and the ids that were not found. Raises InvalidFieldError.
@@ -172,10 +176,10 @@ class JobCalls:
         The jobs are of one moment, unless they exceed 3 MiB together, which takes several calls. View STATUS suits
         repeated reads of hundreds: it has state, percent, stage, eta, result_uri, the error's code and little else.
         """
-        request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.number(view))
+        request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.number(view), owner=owner)
         response = self._caller.call(self._stub.BatchGetJobs, request, timeout=timeout)
         while response.unread_job_ids:
-            rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view)
+            rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view, owner=owner)
             response.ClearField("unread_job_ids")
             response.MergeFrom(self._caller.call(self._stub.BatchGetJobs, rest, timeout=timeout))
         return response
@@ -213,6 +217,7 @@ class JobCalls:
         states: Iterable[ChunkState] = (),
         page_size: int = 0,
         page_token: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListChunksResponse, Chunk]:
         """List a job's chunks by index; empty `states` mean all. `page_size` is 1 to 1,000, 100 when 0."""
@@ -220,6 +225,7 @@ class JobCalls:
             job_id=job_id,
             states=values.numbers(states),
             page_size=page_size,
+            owner=owner,
             page_token=page_token,
         )
         return Pages(self._caller, self._stub.ListChunks, request, lambda page: page.chunks, timeout)
@@ -232,6 +238,7 @@ class JobCalls:
         task_id: str = "",
         page_size: int = 0,
         page_token: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListAttemptsResponse, Attempt]:
         """List the attempts at a job's chunks, or at one, or those of an engine's task: by chunk, then oldest first.
@@ -239,7 +246,12 @@ class JobCalls:
         `AttemptOutcome(attempt.outcome)` says how one ended. `page_size` is 1 to 1,000, 100 when 0.
         """
         request = rpc.ListAttemptsRequest(
-            job_id=job_id, chunk_index=chunk_index, task_id=task_id, page_size=page_size, page_token=page_token
+            job_id=job_id,
+            chunk_index=chunk_index,
+            task_id=task_id,
+            page_size=page_size,
+            page_token=page_token,
+            owner=owner,
         )
         return Pages(self._caller, self._stub.ListAttempts, request, lambda page: page.attempts, timeout)
 
@@ -251,6 +263,7 @@ class JobCalls:
         newest_first: bool = False,
         page_size: int = 0,
         page_token: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Pages[rpc.ListJobEventsResponse, JobEvent]:
         """List a job's history, also of a deleted job. `page_size` is 1 to 500, 100 when 0.
@@ -258,7 +271,7 @@ class JobCalls:
         `uid` names one of several jobs that had this job_id; empty: the present one, or else the last.
         """
         request = rpc.ListJobEventsRequest(
-            job_id=job_id, uid=uid, page_size=page_size, page_token=page_token, newest_first=newest_first
+            job_id=job_id, uid=uid, page_size=page_size, page_token=page_token, newest_first=newest_first, owner=owner
         )
         return Pages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
 
@@ -304,6 +317,7 @@ class JobCalls:
         change_types: Iterable[ChangeType] = (),
         state_changes_only: bool = False,
         bookmarks: bool = False,
+        owner: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> Watch[rpc.WatchJobRequest, rpc.WatchJobResponse]:
@@ -324,6 +338,7 @@ class JobCalls:
             view=values.number(view),
             change_types=values.numbers(change_types),
             state_changes_only=state_changes_only,
+            owner=owner,
         )
         return Watch(
             self._caller,
@@ -385,6 +400,7 @@ class JobCalls:
         self,
         job_id: str,
         *,
+        owner: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> Job:
@@ -395,7 +411,7 @@ class JobCalls:
         """
         last = Job(job_id=job_id)
         with self.watch(
-            job_id, state_changes_only=True, timeout=timeout, reconnect_timeout=reconnect_timeout
+            job_id, state_changes_only=True, owner=owner, timeout=timeout, reconnect_timeout=reconnect_timeout
         ) as messages:
             for message in messages:
                 last = message.job
@@ -412,7 +428,7 @@ class JobCalls:
         last.ClearField("chunks")
         if last.state == JobState.COMPLETED:
             with suppress(JobNotFoundError):  # it was deleted after its end
-                job = self.get_job(job_id, view=JobView.BASIC)
+                job = self.get_job(job_id, view=JobView.BASIC, owner=owner)
                 if job.uid == last.uid and job.HasField("output"):
                     last.output.CopyFrom(job.output)
         return last
@@ -425,6 +441,7 @@ class JobCalls:
         grace_period: values.DurationLike | None = None,
         force: bool = False,
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CancelJobResponse:
         """Stop a job; the response has the `outcome`.
@@ -435,7 +452,12 @@ class JobCalls:
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError.
         """
         request = rpc.CancelJobRequest(
-            job_id=job_id, reason=reason, grace_period=values.duration(grace_period), force=force, etag=etag
+            job_id=job_id,
+            reason=reason,
+            grace_period=values.duration(grace_period),
+            force=force,
+            etag=etag,
+            owner=owner,
         )
         return self._caller.call(self._stub.CancelJob, request, idempotent=not etag, timeout=timeout)
 
@@ -447,6 +469,7 @@ class JobCalls:
         reason: str = "",
         request_id: str = "",
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
@@ -457,7 +480,12 @@ class JobCalls:
         UniqueKeyTakenError, JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.
         """
         request = rpc.RetryJobRequest(
-            job_id=job_id, chunk_indexes=chunk_indexes, request_id=request_id or str(uuid4()), reason=reason, etag=etag
+            job_id=job_id,
+            chunk_indexes=chunk_indexes,
+            request_id=request_id or str(uuid4()),
+            reason=reason,
+            etag=etag,
+            owner=owner,
         )
         return (self._caller.call(self._stub.RetryJob, request, timeout=timeout)).job
 
@@ -468,38 +496,36 @@ class JobCalls:
         priority: int | None = None,
         display_name: str | None = None,
         labels: Mapping[str, str] | None = None,
+        set_labels: Mapping[str, str] | None = None,
+        remove_labels: Iterable[str] = (),
         expire_time: values.TimestampLike | timedelta | None = None,
         keep_forever: bool = False,
         schedule_time: values.TimestampLike | timedelta | None = None,
         start_now: bool = False,
+        reason: str = "",
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
-        """Change the fields that are not None; return the job in view BASIC.
+        """Change what is not None, as JobChanges says; return the job in view BASIC.
 
-        `labels` replace all labels; an empty `display_name` removes it; `keep_forever` removes the expiry. A
-        `schedule_time`, a time or a timedelta from now, can change until a chunk is claimed; `start_now` removes it.
         With an `etag`, an attempt whose response was lost is not repeated.
 
         Raises InvalidFieldError (also when all fields are None), JobNotFoundError, EtagMismatchError, JobEndedError,
         JobStartedError.
         """
-        if keep_forever and expire_time is not None:
-            raise ValueError("expire_time and keep_forever exclude each other; pass one of them")
-        if start_now and schedule_time is not None:
-            raise ValueError("schedule_time and start_now exclude each other; pass one of them")
-        changes = requests.changes(
+        changes = JobChanges(
             priority=priority,
             display_name=display_name,
             labels=labels,
-            expire_time=values.future_time(expire_time),
-            schedule_time=values.future_time(schedule_time),
+            set_labels=set_labels,
+            remove_labels=remove_labels,
+            expire_time=expire_time,
+            keep_forever=keep_forever,
+            schedule_time=schedule_time,
+            start_now=start_now,
         )
-        request = rpc.UpdateJobRequest(job_id=job_id, etag=etag, **changes)
-        if keep_forever:
-            request.update_mask.paths.append("expire_time")  # without a value: none from now on
-        if start_now:
-            request.update_mask.paths.append("schedule_time")
+        request = rpc.UpdateJobRequest(job_id=job_id, reason=reason, etag=etag, owner=owner, **changes.fields())
         return (self._caller.call(self._stub.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
 
     def delete_job(
@@ -510,6 +536,7 @@ class JobCalls:
         reason: str = "",
         etag: str = "",
         delete_artifacts: bool = False,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.DeleteJobResponse:
         """Delete a job that has ended, or any job with `force`; the audit trail records `reason`.
@@ -521,7 +548,7 @@ class JobCalls:
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError, JobNotEndedError.
         """
         request = rpc.DeleteJobRequest(
-            job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts
+            job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts, owner=owner
         )
         try:
             return self._caller.call(self._stub.DeleteJob, request, timeout=timeout)

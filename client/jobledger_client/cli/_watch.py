@@ -17,10 +17,9 @@ from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _tables
 from jobledger_client.cli._bars import Bars, WatchedJob
-from jobledger_client.cli._choices import Kinds, choice, names
+from jobledger_client.cli._choices import Kinds, Owner, choice, names
 from jobledger_client.cli._connection import Connection, Notice, NoticePrinter
 from jobledger_client.cli._exit_codes import BY_STATE
-from jobledger_client.cli._filter import OWNER
 from jobledger_client.cli._session import Session, command
 from jobledger_client.cli._watch_many import watch_many
 
@@ -51,6 +50,7 @@ def watch(
         typer.Argument(metavar="[JOB_ID]...", help="[default: all jobs]", autocompletion=completion.job_ids),
     ] = None,
     *,
+    owner: Owner = "",
     every: Annotated[bool, typer.Option("--every", help="Show every revision, even if the output is slow.")] = False,
     cursor: Annotated[
         str | None, typer.Option(metavar="CURSOR", help="Resume after this cursor, as --output json shows it.")
@@ -64,7 +64,6 @@ def watch(
         bool, typer.Option("--state-changes-only", help="Only changes of a job's state.")
     ] = False,
     kind: Kinds = None,
-    owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
     all_owners: Annotated[bool, typer.Option("--all-owners", help="With an admin's key.")] = False,
     from_now: Annotated[bool, typer.Option("--from-now", help="Leave out the jobs that are there now.")] = False,
 ) -> int:
@@ -82,7 +81,7 @@ def watch(
     filter_fields: ReadFilterFields = {"kinds": kind or (), "owner": owner, "all_owners": all_owners}
     named = job_ids or []
     with session.client() as client:
-        if len(named) != 1 or from_now or any(filter_fields.values()):
+        if len(named) != 1 or from_now or kind or all_owners:
             return watch_many(
                 session,
                 client,
@@ -94,17 +93,17 @@ def watch(
             )
         [job_id] = named
         if not session.as_json:
-            return _show(session, client, job_id, wanted)
-        last = _follow(session, client, job_id, _json.print_message_line, wanted, bookmarks=bookmarks)
-        return _exit_code(client, job_id, last)
+            return _show(session, client, job_id, owner, wanted)
+        last = _follow(session, client, job_id, owner, _json.print_message_line, wanted, bookmarks=bookmarks)
+        return _exit_code(client, job_id, owner, last)
 
 
-def wait(session: Session, client: JobClient, job_id: str) -> int:
+def wait(session: Session, client: JobClient, job_id: str, owner: str = "") -> int:
     """Follow a job until it has ended; with JSON, print only the ended job. Return the exit code of its state."""
     if not session.as_json:
-        return _show(session, client, job_id)
-    _follow(session, client, job_id, lambda _: None, _Wanted(view=JobView.STATUS, state_changes_only=True))
-    job = client.get_job(job_id, view=JobView.BASIC)
+        return _show(session, client, job_id, owner)
+    _follow(session, client, job_id, owner, lambda _: None, _Wanted(view=JobView.STATUS, state_changes_only=True))
+    job = client.get_job(job_id, view=JobView.BASIC, owner=owner)
     _json.print_message(job)
     return BY_STATE[job.state]
 
@@ -122,17 +121,18 @@ class _Wanted(NamedTuple):
 _ALL: Final = _Wanted()
 
 
-def _show(session: Session, client: JobClient, job_id: str, wanted: _Wanted = _ALL) -> int:
-    last = _follow(session, client, job_id, None, wanted)
+def _show(session: Session, client: JobClient, job_id: str, owner: str, wanted: _Wanted = _ALL) -> int:
+    last = _follow(session, client, job_id, owner, None, wanted)
     if outcome := _tables.outcome(last.job):
         session.console.print(outcome)
-    return _exit_code(client, job_id, last)
+    return _exit_code(client, job_id, owner, last)
 
 
 def _follow(
     session: Session,
     client: JobClient,
     job_id: str,
+    owner: str,
     show: Callable[[WatchJobResponse], None] | None,
     wanted: _Wanted,
     *,
@@ -145,7 +145,7 @@ def _follow(
     last, watched = WatchJobResponse(), WatchedJob()
     # Bookmarks prove that the server is healthy.
     timeout = session.remaining()
-    with client.watch(job_id, bookmarks=True, timeout=timeout, **wanted._asdict()) as messages:
+    with client.watch(job_id, bookmarks=True, owner=owner, timeout=timeout, **wanted._asdict()) as messages:
         connection = Connection(messages)
 
         def notice() -> Notice | None:
@@ -195,9 +195,9 @@ def _deleted(job_id: str) -> JobNotFoundError:
     )
 
 
-def _exit_code(client: JobClient, job_id: str, last: WatchJobResponse) -> int:
+def _exit_code(client: JobClient, job_id: str, owner: str, last: WatchJobResponse) -> int:
     if not last.HasField("job"):  # the job had ended before the cursor
-        return BY_STATE[client.get_job(job_id, view=JobView.BASIC).state]
+        return BY_STATE[client.get_job(job_id, view=JobView.BASIC, owner=owner).state]
     return BY_STATE[last.job.state]
 
 

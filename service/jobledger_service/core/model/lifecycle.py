@@ -15,7 +15,7 @@ from .counts import Counts
 from .durations import duration_text, time_text
 from .errors import ChunkNotFound, EtagMismatch, InvalidField, JobEnded, JobNotEnded, JobStarted, NothingToRetry
 from .job import NO_LABELS, Job, JobProgress, JobSpec
-from .limits import DEFAULT_PRIORITY
+from .limits import DEFAULT_PRIORITY, MAX_LABELS
 from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 
@@ -267,7 +267,10 @@ def _with_finalizer(job: Job, moved: Counter[ChunkState], indexes: Sequence[int]
 
 
 class JobUpdate(MsgStruct, frozen=True):
-    """The fields to change: those in `fields`, of priority, display_name, labels, expire_time, schedule_time."""
+    """The fields to change: those in `fields`, of priority, display_name, labels, expire_time, schedule_time.
+
+    `label_changes` are labels that get a value, or with None are removed; other labels stay.
+    """
 
     fields: frozenset[str]
     priority: int = DEFAULT_PRIORITY
@@ -275,16 +278,34 @@ class JobUpdate(MsgStruct, frozen=True):
     labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
     schedule_time: int | None = None
+    label_changes: Mapping[str, str | None] = {}
+
+    def labels_of(self, job: Job) -> dict[str, str]:
+        """Return the labels of a job with the label changes; raises InvalidField for too many."""
+        merged = {**job.labels, **self.label_changes}
+        labels = {name: value for name, value in merged.items() if value is not None}
+        if len(labels) > MAX_LABELS:
+            raise InvalidField(
+                ("labels", f"must have at most {MAX_LABELS} entries; got {len(labels)} with those it has")
+            )
+        return labels
+
+    @property
+    def paths(self) -> list[str]:
+        """The names of all that it changes."""
+        return sorted([*self.fields, *(f"labels.{name}" for name in self.label_changes)])
 
 
 def update(job: Job, new: JobUpdate, actor: str, now: int, reason: str = "") -> Step | None:
     """Return the job with its new fields; None when nothing differs. The change lists the fields, then the reason."""
     values = {name: getattr(new, name) for name in new.fields}
+    if new.label_changes:
+        values["labels"] = new.labels_of(job)
     if all(getattr(job, name) == value for name, value in values.items()):
         return None
     if "priority" in new.fields and job.ended:
         raise JobEnded(job.spec.job_id, job.state, "its priority no longer matters")
-    reason_text = "; ".join(filter(None, (", ".join(sorted(new.fields)), reason)))
+    reason_text = "; ".join(filter(None, (", ".join(new.paths), reason)))
     change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=reason_text)
     by_rule = job.expires_by_rule and "expire_time" not in new.fields
     job = replace(job, **values, expires_by_rule=by_rule)

@@ -26,7 +26,7 @@ def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> St
         checks.count("kinds", len(request.kinds), 100)
         for index, kind in enumerate(request.kinds):
             checks.kind(f"kinds[{index}]", kind)
-        owner = owner_of(checks, "owner", request.owner, caller, "GetJobStats")
+        owner = owner_of(checks, request, caller)
         kinds = tuple(dict.fromkeys(request.kinds))
         step = _STEPS.get(request.step)
         if step is None:
