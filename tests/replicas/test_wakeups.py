@@ -11,29 +11,19 @@ from jobledger.v1.worker_service_pb2 import ClaimedChunk
 from tests.support.api import Api
 from tests.support.bounds import BOUND
 from tests.support.lives import assert_gapless, ended, live
+from tests.support.postgres import LISTENING, end_connections, listening
 from tests.support.postgres import connect as connect_to_database
-from tests.support.postgres import end_connections
 from tests.support.server import Server
 
 pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
 EVERY = WatchMode.WATCH_MODE_EVERY
-LISTENING = "LISTEN %"
 LONG = timedelta(minutes=5)  # longer than any test may take: an answer that comes was woken, not timed out
 
 
 def deafen(database: str) -> int:
     """End the connections on which replicas hear of each other's commits; return how many there were."""
     return end_connections(database, LISTENING)
-
-
-def listening(database: str) -> int:
-    """Count the replicas that can hear."""
-    with connect_to_database(database) as connection:
-        found = connection.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s", (LISTENING,)
-        )
-        return len(found.fetchall())
 
 
 async def live_here_watched_there(apis: list[Api], kind: str) -> None:
