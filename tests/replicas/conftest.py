@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import QUICK
 from tests.support.api import Api
 from tests.support.databases import new_database
-from tests.support.server import Server, running
+from tests.support.postgres import listening
+from tests.support.server import Server, WithoutPolls, running
 
 SETTINGS = QUICK | {"retention_interval": "0.2"}
 
@@ -18,9 +19,11 @@ Connect = Callable[..., Api]
 
 
 @contextmanager
-def serving(database: str, directory: Path, count: int, **settings: str) -> Iterator[list[Server]]:
+def serving(
+    database: str, directory: Path, count: int, kind: type[Server] = Server, **settings: str
+) -> Iterator[list[Server]]:
     """Start replicas together; at the end those that still run drain, and none has logged what should never happen."""
-    servers = [Server(database, directory, SETTINGS | settings) for _ in range(count)]
+    servers = [kind(database, directory, SETTINGS | settings) for _ in range(count)]
     try:
         with ThreadPoolExecutor(count) as threads:
             list(threads.map(Server.start, servers))
@@ -38,9 +41,11 @@ def serving(database: str, directory: Path, count: int, **settings: str) -> Iter
 
 @pytest.fixture(scope="package")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Return three replicas."""
+    """Return three replicas, which hear of each other's commits, and whose claims get nothing unless they are woken."""
     directory = tmp_path_factory.mktemp("replicas")
-    with serving(new_database("postgresql", directory), directory, 3) as servers:
+    with serving(new_database("postgresql", directory), directory, 3, WithoutPolls) as servers:
+        while listening(servers[0].database) < len(servers):
+            pass
         yield servers
 
 
