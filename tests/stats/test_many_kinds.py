@@ -66,7 +66,7 @@ def rows_read(database: Database) -> Iterator[list[int]]:
 
 
 def check(figures: Figures, kinds: int) -> None:
-    assert figures.omitted_kinds == kinds - MAX_KINDS
+    assert figures.omitted_kind_count == kinds - MAX_KINDS
     assert list(figures.kinds) == [f"k{n:05}" for n in range(MAX_KINDS)]
     for one, number in ((figures.total, kinds), (figures.kinds["k00007"], 1)):
         assert one.jobs[JobState.COMPLETED] == 2 * number
