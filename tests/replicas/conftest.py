@@ -10,8 +10,7 @@ import pytest
 from tests.conftest import QUICK
 from tests.support.api import Api
 from tests.support.databases import new_database
-from tests.support.postgres import listening
-from tests.support.server import Server, WithoutPolls, running
+from tests.support.server import Server, running
 
 SETTINGS = QUICK | {"retention_interval": "0.2"}
 
@@ -41,11 +40,9 @@ def serving(
 
 @pytest.fixture(scope="package")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Return three replicas, which hear of each other's commits, and whose claims get nothing unless they are woken."""
+    """Return three replicas."""
     directory = tmp_path_factory.mktemp("replicas")
-    with serving(new_database("postgresql", directory), directory, 3, WithoutPolls) as servers:
-        while listening(servers[0].database) < len(servers):
-            pass
+    with serving(new_database("postgresql", directory), directory, 3) as servers:
         yield servers
 
 
