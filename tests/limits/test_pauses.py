@@ -30,7 +30,7 @@ from tests.support.states import CANCELLED, COMPLETED
 Connect = Callable[[Server], Api]
 PAUSED = [Hold(reason=HOLD_REASON_PAUSED)]
 LONG = timedelta(minutes=5)
-"""Longer than a test may take: a claim that answers was woken."""
+"""Longer than a test may take."""
 
 
 async def claim_of_jobs(api: Api, *jobs: Job, wait: timedelta | None = None) -> list[ClaimedChunk]:
@@ -135,18 +135,18 @@ async def test_a_watch_begins_with_why_a_job_waits_and_a_pause_is_no_event(api: 
 
 @pytest.mark.parametrize("of_jobs", [False, True], ids=["kinds", "job_ids"])
 async def test_resuming_wakes_the_claims_that_wait_on_every_replica(
-    api: Api, kind: str, connect: Connect, replicas: list[Server], of_jobs: bool
+    kind: str, connect: Connect, woken: list[Server], of_jobs: bool
 ):
-    apis = [api, connect(replicas[-1])]
+    api, last = connect(woken[0]), connect(woken[-1])
     await pause(api, kind)
     job = await api.create(kind, item_count=2, chunk_size=1)
     waiting = [
         asyncio.create_task(claim_of_jobs(one, job, wait=LONG) if of_jobs else one.claim(kind, wait=LONG))
-        for one in apis
+        for one in (api, last)
     ]
-    for one in apis:
+    for one in (api, last):
         assert await one.claim(kind) == []  # a later call on the same connection, which finds nothing either
-    await resume(apis[-1], kind)
+    await resume(last, kind)
     done, _ = await asyncio.wait(waiting, timeout=BOUND, return_when=asyncio.FIRST_COMPLETED)
     assert done
     if of_jobs:
