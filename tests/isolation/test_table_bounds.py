@@ -87,11 +87,11 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
     await api.create(kind)
     await api.fail(*await api.claim(kind), retry_delay=timedelta(0))
     await api.complete(*await api.claim(kind))
+    await api.job_in(FAILED, kind)
     for n in range(2):
         job = await api.create(kind, request_id=f"r{n}", labels={"user": str(n)}, limited_labels=["user"])
         await api.complete(*await api.claim(kind), output={"x": n}, job_output={"x": n})
     await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
-    await api.job_in(FAILED, kind)
     await api.create(kind, unique_key="one")
     run = await api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": [kind]}))
     assert (await ended(api, run.job.job_id)).state == COMPLETED
