@@ -89,7 +89,7 @@ async def test_an_admin_deletes_for_an_owner_below_that_owners_directory_alone(
     one, other = [await job_with(alice, kind, everybodys, []) for _ in range(2)]
     asked = DeleteJobRequest(job_id=one.job_id, owner="alice", delete_artifacts=True)
     answer = await operator.jobs.DeleteJob(asked)
-    assert (answer.artifact_job.owner, answer.artifacts_outside_roots) == ("alice", 2)
+    assert (answer.artifact_job.owner, answer.kept_artifact_count) == ("alice", 2)
     done = await ended(alice, answer.artifact_job.job_id)
     assert report(done)["deleted"] == 1
     many = DeleteJobsRequest(job_ids=[other.job_id], filter={"owner": "alice"}, delete_artifacts=True)
