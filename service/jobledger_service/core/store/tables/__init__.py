@@ -16,6 +16,7 @@ from .figures import (
 from .jobs import (
     attempts,
     chunks,
+    claimable,
     delayed,
     deleted_outputs,
     ending,
@@ -49,6 +50,7 @@ __all__ = [
     "audit_owner",
     "chunk_counts",
     "chunks",
+    "claimable",
     "counts",
     "counts_of_all",
     "dead",
