@@ -31,7 +31,7 @@ class Finalizers:
 
     def lifted(self, before: Job | None, job: Job) -> ChunkKey | None:
         """Return the finalizer of a job of which the last other chunk is now completed."""
-        if before is None or not (before.finalizer_waits and job.finalizer_is_next):
+        if before is None or job.spec.finalizer_work is None or not (before.finalizer_waits and job.finalizer_is_next):
             return None
         self._undo.put(self._next, job.key, None)
         return job.key, job.counts.total - 1
