@@ -116,7 +116,7 @@ chunks = Table(
 waiting = and_(chunks.c.state == literal_column("'PENDING'"), chunks.c.held == literal_column("0"))
 """The chunks that may be claimed: PENDING, and without a hold."""
 leased = chunks.c.state == literal_column("'PROCESSING'")
-delayed = chunks.c.not_before.is_not(None)
+delayed = chunks.c.next_attempt_time.is_not(None)
 Index(
     "chunks_waiting",
     chunks.c.owner,
@@ -130,7 +130,7 @@ Index(
 )
 Index("chunks_leased", chunks.c.lease_expire_time, sqlite_where=leased, postgresql_where=leased)
 Index("chunks_of_workers", chunks.c.worker, chunks.c.owner, sqlite_where=leased, postgresql_where=leased)
-Index("chunks_delayed", chunks.c.not_before, sqlite_where=delayed, postgresql_where=delayed)
+Index("chunks_delayed", chunks.c.next_attempt_time, sqlite_where=delayed, postgresql_where=delayed)
 of_workers = waiting & chunks.c.kind.not_in(_service_kinds)
 
 of_service = waiting & chunks.c.kind.in_(_service_kinds)
