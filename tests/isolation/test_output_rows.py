@@ -131,7 +131,7 @@ def test_a_deletion_leaves_outputs_which_no_later_job_shows_and_go_in_bounded_st
     ledger.create("gone", [1] * count)
     assert shown(ledger, "gone") == []
     key = job_key(ALICE, "gone")
-    assert ledger.reads.read_job(key, View.FULL, with_outputs=True).jobs[key].outputs == Outputs()
+    assert ledger.reads.read_jobs([key], View.FULL, with_outputs=True).jobs[key].outputs == Outputs()
     rows, more = [2 * (count + 1)], True
     while more:
         more = history(ledger).trim_outputs(200)

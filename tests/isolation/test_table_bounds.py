@@ -156,6 +156,7 @@ async def test_what_is_kept_for_a_time_goes_from_each_table(store: str, tmp_path
                 filled |= {name for name, rows in counted(database).items() if rows}
                 clock[0] += days * DAY * SECOND
             SqlUsageStore(database).forget(day_of(clock[0]))
-        # a unique key goes in the commit that ends its job, before the tables are counted
-        assert filled == set(metadata.tables) - {"unique_keys"}, "each other table had rows"
+        # a unique key goes in the commit that ends its job, and the server's own duty may trim outputs of deleted jobs
+        # before the tables are counted
+        assert filled | {"deleted_outputs"} == set(metadata.tables) - {"unique_keys"}, "each other table had rows"
         assert {name: rows for name, rows in counted(database).items() if rows} == LEFT

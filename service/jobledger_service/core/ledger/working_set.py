@@ -3,7 +3,8 @@
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, reduce
-from typing import Final, TypeVar
+from operator import attrgetter
+from typing import Final, TypeVar, cast
 
 from msgspec import Struct as MsgStruct
 from msgspec import field
@@ -110,6 +111,15 @@ class WorkingSet:
     def _families(self) -> list[RowFamily]:
         """The rows of families, by rank; a batch that only reports progress has none."""
         return open_families(self._open_families, self._transaction, self.undo)
+
+    @cached_property
+    def _by_type(self) -> dict[type[RowFamily], RowFamily]:
+        return {type(family): family for family in self._families}
+
+    @cached_property
+    def _changing(self) -> list[RowFamily]:
+        """The families that change jobs, by rank."""
+        return [family for family in self._families if type(family).changed is not RowFamily.changed]
 
     def load(self, needs: Iterable[Needs]) -> None:
         """Load what the commands need: jobs are locked in order, then claims take what is free, then families lock."""
@@ -265,7 +275,7 @@ class WorkingSet:
 
     def family(self, family: type[Family]) -> Family:
         """Return the rows of a family."""
-        return next(one for one in self._families if isinstance(one, family))
+        return cast("Family", self._by_type[family])
 
     def inputs(self, key: str) -> Inputs:
         """Return the inputs of a claimed chunk's job, and of its claimed chunks."""
@@ -327,7 +337,7 @@ class WorkingSet:
 
     def _as_kept(self, before: Job | None, job: Job) -> Job:
         """Return a job as families let it be kept."""
-        job = reduce(lambda kept, family: family.changed(before, kept), self._families, job)
+        job = reduce(lambda kept, family: family.changed(before, kept), self._changing, job)
         if self._parked and before is not None and before.slots and not job.slots:
             self.undo.assign(self, "_freed_slots", value=True)
         return job
@@ -423,9 +433,10 @@ def _with_version(before: Holder | None, holder: Holder, revision: int) -> Holde
     return replace(holder, artifacts_revision=revision if holder.artifacts else None)
 
 
-def _moved(job: Job) -> tuple[object, ...]:
-    """Return what families hear changes of."""
-    return job.state, job.slots, job.parked_for, job.held_until
+_moved: Final = attrgetter("state", "slots", "parked_for", "held_until")
+"""Returns what families hear changes of."""
+_place_in_queue: Final = attrgetter("priority", "parked_for", "held_until")
+"""Returns what `Job.in_queue` is made from."""
 
 
 def _needs_families(need: Needs) -> bool:
@@ -439,4 +450,6 @@ def _new_attempts(before: Job | None, job: Job) -> int:
 
 def _moved_in_queue(before: Job | None, job: Job) -> int:
     """Return the number of waiting chunks to update because their job's priority or holds changed."""
-    return 0 if before is None or job.in_queue == before.in_queue else job.counts.pending
+    if before is None or _place_in_queue(before) == _place_in_queue(job) or before.in_queue == job.in_queue:
+        return 0
+    return job.counts.pending

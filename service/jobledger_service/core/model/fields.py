@@ -116,6 +116,7 @@ JOB_FIELDS: Final = (
     Field("slots", Kept.CURRENT),
     Field("parked_for", Kept.STEADY),
     Field("held_until", Kept.STEADY),
+    Field("claimable", Kept.STEADY),
     Field("schedule_time", Kept.STEADY, export="schedule_time"),
     Field("kept_attempts", Kept.CURRENT),
 )

@@ -273,6 +273,12 @@ class Job(MsgStruct, frozen=True):
         return scheduled | (HoldReason.LIMIT.value if self.parked_for else 0)
 
     @property
+    def claimable(self) -> int:
+        """1 while workers may claim one of its chunks, unless its kind is paused, else 0."""
+        counts = self.counts
+        return int(not self.held and counts.pending > counts.delayed + self.finalizer_waits)
+
+    @property
     def holds(self) -> tuple[Hold, ...]:
         """Why none of its chunks may be claimed yet."""
         scheduled = () if self.held_until is None else (Hold(HoldReason.SCHEDULE, end_time=self.held_until),)

@@ -17,6 +17,7 @@ from .figures import (
 from .jobs import (
     attempts,
     chunks,
+    claimable,
     delayed,
     deleted_outputs,
     ending,
@@ -50,6 +51,7 @@ __all__ = [
     "audit_owner",
     "chunk_counts",
     "chunks",
+    "claimable",
     "counts",
     "counts_of_all",
     "dead",

@@ -81,6 +81,18 @@ Index(
     postgresql_where=parked,
 )
 
+_service_kinds: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
+claimable = and_(jobs.c.claimable == literal_column("1"), jobs.c.kind.not_in(_service_kinds))
+"""The jobs of which workers may claim chunks. A job has one entry, whatever number of chunks it has."""
+Index(
+    "jobs_claimable",
+    jobs.c.kind,
+    jobs.c.priority,
+    jobs.c.owner,
+    sqlite_where=claimable,
+    postgresql_where=claimable,
+)
+
 # No foreign key: to check it for each new chunk costs as much again as the insert (docs/adr/0044).
 chunks = Table(
     "chunks",
@@ -119,8 +131,8 @@ Index(
 Index("chunks_leased", chunks.c.lease_expire_time, sqlite_where=leased, postgresql_where=leased)
 Index("chunks_of_workers", chunks.c.worker, chunks.c.owner, sqlite_where=leased, postgresql_where=leased)
 Index("chunks_delayed", chunks.c.next_attempt_time, sqlite_where=delayed, postgresql_where=delayed)
+of_workers = waiting & chunks.c.kind.not_in(_service_kinds)
 
-_service_kinds: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
 of_service = waiting & chunks.c.kind.in_(_service_kinds)
 Index(
     "chunks_of_service",
@@ -152,16 +164,6 @@ Index(
     attempts.c.job_key,
     sqlite_where=had_task,
     postgresql_where=had_task,
-)
-
-of_workers = waiting & chunks.c.kind.not_in(_service_kinds)
-Index(
-    "chunks_of_owners",
-    chunks.c.kind,
-    chunks.c.priority,
-    chunks.c.owner,
-    sqlite_where=of_workers,
-    postgresql_where=of_workers,
 )
 
 runs = Table(

@@ -37,6 +37,7 @@ COLUMNS: Final = (Kept.KEY, Kept.FIXED, Kept.COLUMN, Kept.STEADY)
 BODIES: Final = {Kept.SETTLED: "settled", Kept.CURRENT: "current"}
 """The columns of bodies: fields that no statement looks at, as one MessagePack array."""
 KEYS: Final = ("job_key", "parked_for")
+SMALL: Final = ("held", "claimable")
 _SMALL: Final = SmallInteger()
 _TYPES: Final[dict[Any, TypeEngine[Any]]] = {int: BigInteger(), float: Double(), bytes: LargeBinary()}
 
@@ -46,7 +47,7 @@ def columns_of(type_: type, fields: Sequence[Field]) -> Iterator[Column[Any]]:
     for field in fields:
         if field.kept in COLUMNS:
             plain, optional = plain_type(type_, field.path)
-            of_field = Key if field.name in KEYS else _SMALL if field.name == "held" else _TYPES.get(plain, Text())
+            of_field = Key if field.name in KEYS else _SMALL if field.name in SMALL else _TYPES.get(plain, Text())
             yield Column(field.name, of_field, primary_key=field.kept is Kept.KEY, nullable=optional)
     for kept, name in BODIES.items():
         if any(field.kept is kept for field in fields):
