@@ -192,8 +192,11 @@ def _candidates(
     if wanted.job_ids:
         yield wanted.job_keys, False
     if parts := word_parts(wanted):
-        query = dialect.query_value([[f"{owner_mark(wanted.owner)} "], *parts])
-        yield list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars()), True
+        if len(wanted.search) > 1:
+            # A long word is rather one that few jobs have. Full text reads through what it holds of each common prefix.
+            longest = [f" {max(wanted.search, key=len)}"]
+            yield _found(connection, dialect, wanted, [longest, *parts[len(wanted.search) :]], max_jobs), False
+        yield _found(connection, dialect, wanted, parts, max_jobs), True
     if wanted.task_id:
         yield jobs_of_task(connection, wanted.owner, wanted.task_id, max_jobs + 1), False
     steps = Steps(connection, dialect)
@@ -207,6 +210,13 @@ def _candidates(
         if other is not order:
             bound = replace(route(wanted, other, states_of(wanted), indexes), tests={})
             yield _keys_of(steps, [bound], max_jobs), False
+
+
+def _found(
+    connection: Connection, dialect: Dialect, wanted: JobFilter, parts: list[list[str]], max_jobs: int
+) -> list[str]:
+    query = dialect.query_value([[f"{owner_mark(wanted.owner)} "], *parts])
+    return list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars())
 
 
 def _keys_of(steps: Steps, some: Iterable[Route], max_jobs: int) -> list[str]:
