@@ -62,9 +62,7 @@ class Reader:
         """Return the token of the page after so many jobs, or as far as there are."""
         token, left = "", jobs
         while left > 0:
-            page = self.service.ListJobs(
-                ListJobsRequest(page_size=min(left, 500), page_token=token, view=JobView.JOB_VIEW_STATUS, **fields)
-            )
+            page = self.service.ListJobs(ListJobsRequest(page_size=min(left, 500), page_token=token, **fields))
             if not page.next_page_token:
                 break
             token, left = page.next_page_token, left - len(page.jobs)

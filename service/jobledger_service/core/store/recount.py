@@ -45,6 +45,7 @@ from .tables import (
     chunk_counts,
     counts,
     counts_of_all,
+    failures,
     job_words,
     jobs,
     limits,
@@ -96,7 +97,7 @@ class Recounted(MsgStruct):
         yield f"limits: {self.limits:,} rows corrected"
         yield f"job_words: {self.words:,} rows corrected"
         yield f"job_labels: {self.label_indexes:,} indexes built anew"
-        for table in (rollups, running_totals):
+        for table in (rollups, running_totals, failures):
             yield f"{table.name}: not recounted; {NOT_DERIVED}"
 
 
