@@ -44,9 +44,9 @@ from .walks import By, sorted_few
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one page may cost: rows of its first look, above five for each job wanted; rows after it; jobs to sort."""
+    """What one page may cost: rows of its first look, above ten for each job wanted; rows after it; jobs to sort."""
 
-    first: int = 50
+    first: int = 500
     then: int = 20_000
     few: int = 2_000
 
@@ -77,7 +77,7 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget
     indexes = ready_indexes(connection, listing.filter)
     walker = _Walker(Steps(connection, dialect, listing.ascending), listing, indexes)
     wanted = listing.limit + 1
-    seen = [] if listing.filter.job_ids else walker.scan(wanted * 5 + budget.first, wanted)
+    seen = [] if listing.filter.job_ids else walker.scan(wanted * 10 + budget.first, wanted)
     if len(seen) < wanted and not walker.done:
         few = _few(connection, dialect, listing, indexes, budget.few)
         if few is None:
@@ -192,9 +192,10 @@ def _candidates(
     if wanted.job_ids:
         yield wanted.job_keys, False
     if parts := word_parts(wanted):
-        if len(wanted.search) > 1:
-            # A long word is rather one that few jobs have. Full text reads through what it holds of each common prefix.
-            longest = [f" {max(wanted.search, key=len)}"]
+        # A number or an id is rather in few jobs. Full text reads through all that it holds of each common beginning.
+        numbers = [word for word in wanted.search if any(map(str.isdigit, word))]
+        if numbers and len(wanted.search) > 1:
+            longest = [f" {max(numbers, key=len)}"]
             yield _found(connection, dialect, wanted, [longest, *parts[len(wanted.search) :]], max_jobs), False
         yield _found(connection, dialect, wanted, parts, max_jobs), True
     if wanted.task_id:
