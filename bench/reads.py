@@ -108,8 +108,8 @@ class Reader:
             },
             "search: two common words": {"search": "lect mp4"},
             "search: a common word": {"search": "holiday"},
-            "search: a rare word": {"search": f"part_{self.rare(newest)}"},
-            "search: a rare word alone": {"search": self.rare(newest)},
+            "search: a rare word beside a common one": {"search": f"part_{self.rare(newest)}"},
+            "search: a rare word": {"search": self.rare(newest)},
             "search: a job_id": {"search": ids[250]},
             "search: nothing": {"search": "nowhere"},
         }  # fmt: skip
