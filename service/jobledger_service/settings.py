@@ -134,6 +134,10 @@ class Settings(BaseSettings):
         "memory", description="Where rate limits are counted: memory, or redis://HOST:PORT/DB."
     )
     allow_file_artifacts: bool = Field(default=False, description="Allow file:// in the URIs of artifacts.")
+    indexed_labels: str = Field(
+        "",
+        description="Names of labels, at most 4, separated by spaces, whose values lists walk as an index.",
+    )
     bulk_rate: int = Field(500, ge=1, le=100_000, description="How many jobs a second a bulk run changes.")
     artifact_roots: str = Field(
         "",

@@ -51,6 +51,7 @@ DAY = 86_400
 FORGETTING = {"retention", "limit retention", "key retention", "statistics", "webhook retention", "worker retention"}
 LEFT = {
     "ledger": 1,
+    "label_indexes": 1,
     "webhook_checkpoint": 1,
     "webhooks": 2,
     "limits": 3,
@@ -137,7 +138,7 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
 async def test_what_is_kept_for_a_time_goes_from_each_table(store: str, tmp_path: Path):
     expiring = {f"{state}_retention": "3600" for state in ("completed", "failed", "cancelled")}
     hooks = {"webhook_allow_http": "true", "webhook_allow_private_networks": "true"}
-    tenants = Tenants(store, tmp_path, **expiring, **hooks)
+    tenants = Tenants(store, tmp_path, indexed_labels="user", **expiring, **hooks)
     apis = [await leave_rows(tenants, owner) for owner in ("alice", "bob")]
     gone = await tenants.admin.make(CALLER, owner="bob")
     await tenants.admin.admin.RevokeApiKey(RevokeApiKeyRequest(key_id=gone.api_key.key_id))

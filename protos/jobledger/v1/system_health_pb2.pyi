@@ -184,6 +184,7 @@ class DatabaseHealth(_message.Message):
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
+    LABEL_INDEXES_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """kind is "sqlite" or "postgresql"."""
     reachable: _builtins.bool
@@ -198,6 +199,10 @@ class DatabaseHealth(_message.Message):
     def latency(self) -> _duration_pb2.Duration:
         """latency is how long a small read took."""
 
+    @_builtins.property
+    def label_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelIndex]:
+        """label_indexes are the labels whose values lists walk as an index (the setting indexed_labels), by name."""
+
     def __init__(
         self,
         *,
@@ -207,16 +212,43 @@ class DatabaseHealth(_message.Message):
         schema_version: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         disk_free_bytes: _builtins.int | None = ...,
+        label_indexes: _abc.Iterable[Global___LabelIndex] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes", "disk_free_bytes", b"disk_free_bytes", "latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes", "disk_free_bytes", b"disk_free_bytes", "kind", b"kind", "latency", b"latency", "reachable", b"reachable", "schema_version", b"schema_version", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes", "disk_free_bytes", b"disk_free_bytes", "kind", b"kind", "label_indexes", b"label_indexes", "latency", b"latency", "reachable", b"reachable", "schema_version", b"schema_version", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__disk_free_bytes: _TypeAlias = _typing.Literal["disk_free_bytes"]  # noqa: Y015
     _WhichOneofArgType__disk_free_bytes: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__disk_free_bytes) -> _WhichOneofReturnType__disk_free_bytes | None: ...
 
 Global___DatabaseHealth: _TypeAlias = DatabaseHealth  # noqa: Y015
+
+@_typing.final
+class LabelIndex(_message.Message):
+    """LabelIndex is the index of one label."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """name is the label's name."""
+    ready: _builtins.bool
+    """ready says whether the index has all jobs. Until then jobs are being added in the background, and lists do without it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        ready: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "ready", b"ready"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelIndex: _TypeAlias = LabelIndex  # noqa: Y015
 
 @_typing.final
 class CommitterHealth(_message.Message):

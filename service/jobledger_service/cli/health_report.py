@@ -29,6 +29,9 @@ def as_text(health: api.SystemHealth) -> str:
         rows.append(("database", f"{database.kind}, does not answer"))
     if database.HasField("disk_free_bytes"):
         rows.append(("disk", f"{database.disk_free_bytes:,} bytes free"))
+    rows += [
+        ("label index", f"{one.name}, {'ready' if one.ready else 'being built'}") for one in database.label_indexes
+    ]
     rows.append(("writes", f"{committer.queued:,} of {committer.queue_limit:,} wait"))
     if committer.HasField("last_commit_age"):
         took = _seconds(committer.last_commit_duration)

@@ -9,6 +9,7 @@ from .api.job_service import JobService
 from .api.reply_cache import ReplyCache
 from .api.worker_service import WorkerService
 from .duties.holds import holds
+from .duties.label_indexes import label_indexes
 from .duties.leases import leases
 from .duties.service_jobs import ServiceJobs
 from .kernel import Feature, Kernel
@@ -43,7 +44,7 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
         kernel.feed.close()
         kernel.claims.close()
 
-    duties = [service_jobs.duty, leases(kernel, delay), holds(kernel)]
+    duties = [service_jobs.duty, leases(kernel, delay), holds(kernel), label_indexes(kernel)]
     if isinstance(kernel.clock, DatabaseClock):
         duties.append(_clock(kernel, kernel.clock))
     return Feature(

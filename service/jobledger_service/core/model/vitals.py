@@ -30,5 +30,7 @@ class StoreVitals(MsgStruct, frozen=True):
     """The number of waiting webhook deliveries, up to the maximum."""
     oldest_delivery: int | None = None
     """When the oldest of these was recorded, in microseconds since 1970."""
+    label_indexes: Mapping[str, bool] = {}
+    """The labels that are indexed, and whether each index has all jobs."""
     writer_level: int = 0
     """The lowest writer level that may write to the database."""

@@ -28,7 +28,7 @@ from .dialects import Dialect
 from .postgres_dialect import CHANNEL, Postgres
 from .sqlite_dialect import Sqlite
 from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
-from .writer_level import read_writer_level
+from .writer_level import read_writer_terms
 from .writes import RejectedStatementError
 
 log = structlog.get_logger(__name__)
@@ -138,7 +138,7 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """Open a writing transaction; raises Draining when only servers of a higher writer level may write."""
         with self.translated(), self.writer.begin() as connection:
-            lowest = read_writer_level(connection)
+            lowest = read_writer_terms(connection)
             if not may_write(lowest):
                 self.on_outdated(lowest)
                 raise Draining

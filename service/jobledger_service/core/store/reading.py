@@ -37,6 +37,7 @@ from .engines import Database
 from .epochs import read_epoch
 from .event_pages import EventPageRead, EventsWanted, read_event_page
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
+from .label_indexes import read_states
 from .listing import BUDGET, Budget, list_keys
 from .outputs import select_chunks
 from .paused_kinds import is_paused
@@ -306,12 +307,13 @@ class ReadStore:
             size, replicas = dialect.size(connection), dialect.replicas(connection)
             by_state = {state: int(number) for state, number in connection.execute(_JOBS_BY_STATE)}
             waiting, oldest = connection.execute(_DELIVERIES).one()
+            labels = read_states(connection)
         free = None
         if file is not None:
             log = file.with_name(f"{file.name}-wal")
             size += log.stat().st_size if log.exists() else 0
             free = shutil.disk_usage(file.parent).free
-        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, lowest)
+        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, labels, lowest)
 
     def _job_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[str]:  # noqa: ANN401  SQL expressions
         wanted = select(jobs.c.job_key).where(condition, *_of_others(jobs, but)).order_by(time).limit(limit)

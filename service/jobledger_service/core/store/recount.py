@@ -1,4 +1,4 @@
-"""Makes derived rows right again: the counts of jobs, the words that searches look through, what limits count.
+"""Makes derived rows right again: counts, the words that searches look through, what limits count, label indexes.
 
 A commit changes a job and what is counted of it together, so that it does not change by how much a count is wrong. One
 statement, which sees one snapshot, finds the difference between the jobs and the count; the difference is then added.
@@ -39,6 +39,7 @@ from jobledger_service.core.model.service_kinds import ALL_KINDS
 
 from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, read_current
+from .label_indexes import LOCK, LabelIndexStore
 from .row_sets import RowSets
 from .tables import (
     chunk_counts,
@@ -87,12 +88,15 @@ class Recounted(MsgStruct):
     limits: int = 0
     words: int = 0
     unreadable: int = 0
+    label_indexes: int = 0
+    """How many indexes of labels were built anew, as those of each recount are."""
 
     def lines(self) -> Iterator[str]:
         """Yield the outcome for each derived table, and the reason for those that cannot be derived."""
         yield f"counts: {self.counts:,} rows corrected"
         yield f"limits: {self.limits:,} rows corrected"
         yield f"job_words: {self.words:,} rows corrected"
+        yield f"job_labels: {self.label_indexes:,} indexes built anew"
         for table in (rollups, running_totals, failures):
             yield f"{table.name}: not recounted; {NOT_DERIVED}"
 
@@ -121,6 +125,10 @@ class Recount:
         while after := self._step(self._compare_words, after):
             self._progress(f"words: through {after}")
         self._step(self._rebuild_search, None)
+        labels = LabelIndexStore(self._database)
+        self._done.label_indexes = labels.renew()
+        while self._step(self._build_labels, labels):
+            self._progress("job_labels")
         return self._done
 
     def _step(self, work: Callable[[Connection, Any], Any], after: object) -> Any:  # noqa: ANN401  the next place
@@ -232,6 +240,11 @@ class Recount:
         """Rebuild SQLite's index of the words, which is a table of its own; PostgreSQL's index cannot be wrong."""
         if self._database.single_writer:
             connection.execute(text("INSERT INTO job_search (job_search) VALUES ('rebuild')"))
+
+    def _build_labels(self, connection: Connection, labels: LabelIndexStore) -> bool:
+        """Do a step of building indexes and of deleting the rows of those before; return whether there is more."""
+        self._database.dialect.lock(connection, LOCK)
+        return labels.do_step(connection, JOBS_PER_PAGE)
 
 
 def _next_kind(after: tuple[str, str]) -> Select[Any]:

@@ -86,7 +86,9 @@ class Sqlite(Dialect):
         return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS given WHERE {found}"
 
     def delete(self, table: Table, keys: Sequence[str], count: int) -> str:
-        return f"DELETE FROM {table.name} WHERE ({listed(keys)}) IN (VALUES {_marks(keys, count)})"
+        """Return it with a condition for each row: several columns IN a list of rows would read through the table."""
+        row = f"({listed(keys)}) = {_marks(keys, 1)}"
+        return f"DELETE FROM {table.name} WHERE {' OR '.join([row] * count)}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return sqlite.insert(table)

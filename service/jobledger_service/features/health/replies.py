@@ -51,6 +51,9 @@ def _database(vitals: Vitals, kind: str) -> api.DatabaseHealth:
         schema_version=vitals.store.schema_version,
         size_bytes=vitals.store.size,
         disk_free_bytes=vitals.store.disk_free,
+        label_indexes=[
+            api.LabelIndex(name=name, ready=ready) for name, ready in sorted(vitals.store.label_indexes.items())
+        ],
     )
 
 

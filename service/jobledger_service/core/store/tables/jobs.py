@@ -21,6 +21,7 @@ from sqlalchemy import (
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.fields import ATTEMPT_FIELDS, CHUNK_FIELDS, JOB_FIELDS
 from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.label_indexes import LabelIndexState
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
@@ -217,6 +218,47 @@ job_words = Table(
     Column("words", Text, nullable=False),
 )
 """What full text holds of each job. On SQLite, triggers keep the index of it, `job_search`, that migrations make."""
+
+job_labels = Table(
+    "job_labels",
+    metadata,
+    Column("index_number", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Key, primary_key=True),
+    Column("digest", BigInteger, primary_key=True),
+    Column("create_time", BigInteger, primary_key=True),
+    Column("job_key", Key, primary_key=True),
+    Column("state", Key, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("end_time", BigInteger),
+    sqlite_with_rowid=False,
+)
+"""A row for each job and indexed label that it has: what lists of the jobs with one value are ordered by."""
+has_ended = job_labels.c.end_time.is_not(None)
+_value = (job_labels.c.index_number, job_labels.c.owner, job_labels.c.digest)
+_creation = (job_labels.c.create_time, job_labels.c.job_key)
+Index("job_labels_by_state", *_value, job_labels.c.state, *_creation)
+Index(
+    "job_labels_by_end_time",
+    *_value,
+    job_labels.c.state,
+    job_labels.c.end_time,
+    *_creation,
+    sqlite_where=has_ended,
+    postgresql_where=has_ended,
+)
+# Without the state, which changes: it would be written twice more in the life of a job.
+Index("job_labels_by_priority", *_value, job_labels.c.priority, *_creation)
+
+label_indexes = Table(
+    "label_indexes",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    one_of("state", list(LabelIndexState)),
+    Column("state", Text, nullable=False),
+    Column("built_through", Key, nullable=False),
+)
+"""The indexes of labels: those that are written, and those whose rows are being deleted."""
 
 # The words are made before they come here, so that the database divides them at spaces and does no more.
 search_vector = func.array_to_tsvector(func.string_to_array(job_words.c.words, literal_column("' '")))

@@ -111,6 +111,8 @@ ledger = Table(
     Column("trimmed", BigInteger, nullable=False),
     Column("commit_time", BigInteger, nullable=False),
     Column("writer_level", Integer, nullable=False),
+    # The numbers of the label indexes that every commit writes, by name, as JSON.
+    Column("label_indexes", Text, nullable=False),
     CheckConstraint("id = 1", name="one_row"),
     CheckConstraint("trimmed BETWEEN 0 AND position", name="trimmed_in_range"),
 )
