@@ -7,17 +7,11 @@ import pytest
 from jobledger.v1.worker_service_pb2 import ChunkFailure
 from jobledger_client import JobClient
 
-from tests.client.test_cli import Shell
+from tests.client.shell import Shell
 from tests.support.bounds import CALL_TIMEOUT
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the command line sees messages, not the store")
-
-
-@pytest.fixture
-def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
-    return Shell(server.target, capsys)
 
 
 @pytest.fixture

@@ -1,45 +1,32 @@
-"""The calls of JobService on jobs: create, read, watch and change."""
+"""The calls of JobService on jobs: all, with those that create, get, wait for and change one."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Unpack
 from uuid import uuid4
 
 import grpc
 from jobledger.v1 import job_service_pb2 as rpc
-from jobledger.v1.chunk_pb2 import Attempt, Chunk
-from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
-from jobledger_client._async._caller import AsyncCaller
-from jobledger_client._async._pages import AsyncPages
-from jobledger_client._async._watch import AsyncWatch
+from jobledger_client._async._job_lists import AsyncJobLists
+from jobledger_client._async._job_watches import AsyncJobWatches
 from jobledger_client._enums import (
     TERMINAL_STATES,
-    ChangeType,
-    ChunkState,
     FailurePolicy,
-    JobOrder,
     JobState,
     JobView,
     OnConflict,
     WatchMessageType,
-    WatchMode,
 )
 from jobledger_client._errors import JobNotFoundError
 from jobledger_client._job_changes import JobChanges
 from jobledger_client._new_jobs import JobOutcome, NewJob, batches, create_request, outcomes
-from jobledger_client._seen_jobs import Relist
-
-if TYPE_CHECKING:
-    from jobledger_client._async._backend import Channel
 
 
-class AsyncJobCalls:
+class AsyncJobCalls(AsyncJobLists, AsyncJobWatches):
     """Jobs.
 
     A method returns the one message that the response carries, or the response when it carries more. `timeout`
@@ -47,10 +34,6 @@ class AsyncJobCalls:
     admin's key may name another, else it is RoleMissingError. Beside the errors that a method names, each may raise
     UnavailableError, DeadlineExceededError, InternalError, and for a write QueueFullError.
     """
-
-    def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:
-        self._stub = JobServiceStub(channel)
-        self._caller = caller
 
     async def create_job(
         self,
@@ -182,218 +165,6 @@ class AsyncJobCalls:
             response.ClearField("unread_job_ids")
             response.MergeFrom(await self._caller.call(self._stub.BatchGetJobs, rest, timeout=timeout))
         return response
-
-    def list_jobs(
-        self,
-        *,
-        order: JobOrder = JobOrder.CREATE_TIME,
-        ascending: bool = False,
-        page_size: int = 0,
-        page_token: str = "",
-        view: JobView = JobView.BASIC,
-        timeout: timedelta | None = None,
-        **filter: Unpack[requests.ReadFilterFields],  # noqa: A002 - the contract's name for it
-    ) -> AsyncPages[rpc.ListJobsResponse, Job]:
-        """List the jobs that match the filter, newest (or highest) first unless `ascending`.
-
-        `page_size` is 1 to 500, 20 when 0. A page may have fewer jobs, even none; iterating then reads the next one.
-        watch_jobs continues without a gap from a page's `cursor`.
-        """
-        request = rpc.ListJobsRequest(
-            filter=requests.job_filter(filter),
-            order=values.number(order),
-            ascending=ascending,
-            page_size=page_size,
-            page_token=page_token,
-            view=values.number(view),
-        )
-        return AsyncPages(self._caller, self._stub.ListJobs, request, lambda page: page.jobs, timeout)
-
-    def list_chunks(
-        self,
-        job_id: str,
-        *,
-        states: Iterable[ChunkState] = (),
-        page_size: int = 0,
-        page_token: str = "",
-        owner: str = "",
-        timeout: timedelta | None = None,
-    ) -> AsyncPages[rpc.ListChunksResponse, Chunk]:
-        """List a job's chunks by index; empty `states` mean all. `page_size` is 1 to 1,000, 100 when 0."""
-        request = rpc.ListChunksRequest(
-            job_id=job_id,
-            states=values.numbers(states),
-            page_size=page_size,
-            owner=owner,
-            page_token=page_token,
-        )
-        return AsyncPages(self._caller, self._stub.ListChunks, request, lambda page: page.chunks, timeout)
-
-    def list_attempts(
-        self,
-        job_id: str,
-        *,
-        chunk_index: int | None = None,
-        task_id: str = "",
-        page_size: int = 0,
-        page_token: str = "",
-        owner: str = "",
-        timeout: timedelta | None = None,
-    ) -> AsyncPages[rpc.ListAttemptsResponse, Attempt]:
-        """List the attempts at a job's chunks, or at one, or those of an engine's task: by chunk, then oldest first.
-
-        `AttemptOutcome(attempt.outcome)` says how one ended. `page_size` is 1 to 1,000, 100 when 0.
-        """
-        request = rpc.ListAttemptsRequest(
-            job_id=job_id,
-            chunk_index=chunk_index,
-            task_id=task_id,
-            page_size=page_size,
-            page_token=page_token,
-            owner=owner,
-        )
-        return AsyncPages(self._caller, self._stub.ListAttempts, request, lambda page: page.attempts, timeout)
-
-    def list_job_events(
-        self,
-        job_id: str,
-        *,
-        uid: str = "",
-        newest_first: bool = False,
-        page_size: int = 0,
-        page_token: str = "",
-        owner: str = "",
-        timeout: timedelta | None = None,
-    ) -> AsyncPages[rpc.ListJobEventsResponse, JobEvent]:
-        """List a job's history, also of a deleted job. `page_size` is 1 to 500, 100 when 0.
-
-        `uid` names one of several jobs that had this job_id; empty: the present one, or else the last.
-        """
-        request = rpc.ListJobEventsRequest(
-            job_id=job_id, uid=uid, page_size=page_size, page_token=page_token, newest_first=newest_first, owner=owner
-        )
-        return AsyncPages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
-
-    def list_events(
-        self,
-        *,
-        actors: Iterable[str] = (),
-        change_types: Iterable[ChangeType] = (),
-        commit_time: values.TimeRangeLike | None = None,
-        kinds: Iterable[str] = (),
-        owner: str = "",
-        all_owners: bool = False,
-        oldest_first: bool = False,
-        page_size: int = 0,
-        page_token: str = "",
-        timeout: timedelta | None = None,
-    ) -> AsyncPages[rpc.ListEventsResponse, JobEvent]:
-        """List the history of all jobs, newest first: who did what to which job.
-
-        An actor is a worker, NAME/KEY_ID of a key, or NAME/ for all keys of that name. With `change_types` one change
-        by an actor must be of these. `owner` and `all_owners` need an admin's key. `page_size` is 1 to 500, 100 when 0.
-        """
-        wanted = rpc.EventFilter(
-            actors=requests.names("actors", actors),
-            change_types=values.numbers(change_types),
-            commit_time=values.time_range(commit_time),
-            kinds=requests.names("kinds", kinds),
-            owner=owner,
-            all_owners=all_owners,
-        )
-        request = rpc.ListEventsRequest(
-            filter=wanted, page_size=page_size, page_token=page_token, oldest_first=oldest_first
-        )
-        return AsyncPages(self._caller, self._stub.ListEvents, request, lambda page: page.events, timeout)
-
-    def watch(
-        self,
-        job_id: str,
-        *,
-        cursor: bytes = b"",
-        mode: WatchMode = WatchMode.LATEST,
-        view: JobView | None = None,
-        change_types: Iterable[ChangeType] = (),
-        state_changes_only: bool = False,
-        bookmarks: bool = False,
-        owner: str = "",
-        timeout: timedelta | None = None,
-        reconnect_timeout: timedelta | None = timedelta(minutes=5),
-    ) -> AsyncWatch[rpc.WatchJobRequest, rpc.WatchJobResponse]:
-        """Watch one job: its state now, or what followed `cursor`, and every change until it has ended.
-
-        In view STATUS messages are small, and have no chunks; no other view is accepted. `change_types` and
-        `state_changes_only` pass over other changes, but for the first message, DELETED and the end.
-
-        Iteration ends after the message with the terminal state, or with DELETED; it yields nothing when that message
-        was at or before `cursor`. Mode EVERY never merges revisions. `bookmarks` adds messages with a cursor alone.
-        `timeout` limits the whole watch, `reconnect_timeout` how long it looks for a server once it has begun; None
-        means no limit.
-        """
-        request = rpc.WatchJobRequest(
-            job_id=job_id,
-            cursor=cursor,
-            mode=values.number(mode),
-            view=values.number(view),
-            change_types=values.numbers(change_types),
-            state_changes_only=state_changes_only,
-            owner=owner,
-        )
-        return AsyncWatch(
-            self._caller,
-            self._stub.WatchJob,
-            request,
-            one_job=True,
-            bookmarks=bookmarks,
-            timeout=timeout,
-            reconnect_timeout=reconnect_timeout,
-        )
-
-    def watch_jobs(
-        self,
-        *,
-        cursor: bytes = b"",
-        mode: WatchMode = WatchMode.LATEST,
-        view: JobView | None = None,
-        change_types: Iterable[ChangeType] = (),
-        state_changes_only: bool = False,
-        from_now: bool = False,
-        bookmarks: bool = False,
-        timeout: timedelta | None = None,
-        reconnect_timeout: timedelta | None = timedelta(minutes=5),
-        relist: bool = True,
-        on_relist: Callable[[Relist], object] | None = None,
-        **filter: Unpack[requests.ReadFilterFields],  # noqa: A002 - the contract's name for it
-    ) -> AsyncWatch[rpc.WatchJobsRequest, rpc.WatchJobsResponse]:
-        """Watch every job that matches the filter: those that match now, or what followed `cursor`, and every change.
-
-        It has no end of its own; see `watch` for the options. `from_now` leaves out the jobs that match now.
-
-        When the service no longer has the history after the cursor, the watch restarts from the jobs that match now: it
-        returns those that are new or changed as SNAPSHOT, calls `on_relist`, and returns LEFT, with owner and job_id
-        alone, for jobs of this watch that are gone. The events in between are missing, and jobs that the caller knew
-        before this watch may be gone. With `relist=False` it raises HistoryTrimmedError or CursorAheadError instead.
-        """
-        request = rpc.WatchJobsRequest(
-            filter=requests.job_filter(filter),
-            cursor=cursor,
-            mode=values.number(mode),
-            view=values.number(view),
-            change_types=values.numbers(change_types),
-            state_changes_only=state_changes_only,
-            from_now=from_now,
-        )
-        return AsyncWatch(
-            self._caller,
-            self._stub.WatchJobs,
-            request,
-            one_job=False,
-            bookmarks=bookmarks,
-            timeout=timeout,
-            reconnect_timeout=reconnect_timeout,
-            relist=relist,
-            on_relist=on_relist,
-        )
 
     async def wait(
         self,

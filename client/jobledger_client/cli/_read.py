@@ -58,10 +58,12 @@ def get(
     *,
     owner: Owner = "",
     basic: Annotated[bool, typer.Option("--basic", help="Leave out input and chunks.")] = False,
+    detail: Annotated[bool, typer.Option("--detail", help="Leave out chunks and attempts alone.")] = False,
 ) -> None:
     """Show one job with its chunks and last attempts."""
+    view = JobView.BASIC if basic else JobView.DETAIL if detail else JobView.FULL
     with session.client() as client:
-        job = client.get_job(job_id, view=JobView.BASIC if basic else JobView.FULL, owner=owner)
+        job = client.get_job(job_id, view=view, owner=owner)
     if session.as_json:
         _json.print_message(job)
     elif job.chunks:

@@ -11,6 +11,7 @@ from msgspec import msgpack
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.model import limits
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import NO_UID, FailurePolicy, Inputs, JobSpec, Stage, uid_of
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
@@ -125,7 +126,8 @@ def _times(checks: Checks, request: Any) -> tuple[int | None, int | None]:  # no
         for name in ("schedule_time", "expire_time")
     )
     if schedule is not None and expire is not None and expire < schedule:
-        checks.fault("expire_time", "must not be before schedule_time")
+        rule = f"value {time_text(expire)} must not be before schedule_time, {time_text(schedule)}"
+        checks.fault("expire_time", rule)
     return schedule, expire
 
 

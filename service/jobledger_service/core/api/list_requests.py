@@ -7,6 +7,7 @@ from jobledger.v1 import filter_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.model import limits
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.filter import ANY_TIME, JobFilter, LabelCondition, TimeRange
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
@@ -185,7 +186,7 @@ def time_range(checks: Checks, field: str, span: filter_pb2.TimeRange) -> TimeRa
     start = checks.time(f"{field}.start_time", span.start_time) if span.HasField("start_time") else None
     end = checks.time(f"{field}.end_time", span.end_time) if span.HasField("end_time") else None
     if start is not None and end is not None and end <= start:
-        checks.fault(field, "end_time must be after start_time")
+        checks.fault(field, f"end_time {time_text(end)} must be after start_time, {time_text(start)}")
     return TimeRange(start, end) if (start, end) != (None, None) else ANY_TIME
 
 

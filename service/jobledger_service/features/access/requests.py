@@ -7,6 +7,7 @@ from jobledger.v1 import admin_service_pb2 as api
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import Checks, check_key_id
 from jobledger_service.core.api.job_requests import request_id as check_request_id
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.limits import DAY, MAX_OWNERS
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
@@ -94,7 +95,7 @@ def _expire_time(checks: Checks, request: Any, now: int) -> int | None:  # noqa:
         return None
     time = checks.time("expire_time", request.expire_time)
     if time <= now:
-        checks.fault("expire_time", "must be in the future")
+        checks.fault("expire_time", f"value {time_text(time)} must be in the future")
     return time
 
 
