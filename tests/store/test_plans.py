@@ -15,7 +15,7 @@ from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE, SERVICE_JOBS
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, Listing
+from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, JobRead, Listing
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import attempts, chunks, job_labels, job_words, jobs
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
@@ -193,11 +193,12 @@ def test_attempts_walk_the_keys_of_their_job(database: Database, chunk_index: in
     ], plans.steps
 
 
-def test_the_last_attempts_of_a_job_walk_the_index_of_their_ends(database: Database):
+def test_the_last_attempts_of_jobs_walk_the_index_of_their_ends(database: Database):
+    read = JobRead("me/x", JobState.RUNNING, 1, 1, 5, "", 1, b"", 0, more_chunks=True)
     with WriteStore(database).transaction() as transaction:
         plans = Plans(database)
-        AttemptReads(database.dialect, UnreadableRows()).last(transaction.connection, "me/x")
-    plans.hold("attempts USING INDEX attempts_by_time (job_key=?)")
+        assert list(AttemptReads(database.dialect, UnreadableRows()).added(transaction.connection, [read]))
+    plans.hold("attempts USING COVERING INDEX attempts_by_time (job_key=?)")
 
 
 def test_jobs_are_found_by_the_index_of_tasks(database: Database):
