@@ -117,14 +117,19 @@ class Settings(BaseSettings):
     message_limit: int = Field(4_194_304, ge=1_024, description="How many bytes a request may have.")
     watches_per_key: int = Field(1_000, ge=1, description="How many watches of a key may be open at a process.")
     watches_per_owner: int | None = Field(
-        None, ge=1, description="How many watches of an owner may be open at a process."
+        None, ge=1, description="How many watches of an owner without a quota may be open at a process."
     )
     watches_without_keys: int = Field(
         20_000, ge=1, description="How many watches may be open at a process without keys."
     )
     claims_per_key: int = Field(4_000, ge=1, description="How many claims of a key may wait at a process.")
     claims_without_keys: int = Field(20_000, ge=1, description="How many claims may wait at a process without keys.")
-    queued_jobs_per_owner: int | None = Field(None, ge=1, description="How many jobs of an owner may be QUEUED.")
+    unfinished_jobs_per_owner: int | None = Field(
+        None, ge=1, description="How many unfinished jobs an owner without a quota may have."
+    )
+    stored_jobs_per_owner: int | None = Field(
+        None, ge=1, description="How many jobs in all an owner without a quota may have."
+    )
     rate_limit_read: str | None = Field(
         None, description="How often a key may read, and how many at once: 100/second; 3000/minute."
     )

@@ -137,7 +137,7 @@ class JobCalls:
         `validate_only` the service checks everything and creates nothing. A ValueError names a value that JSON cannot
         hold; jobs of the same call are then not sent.
 
-        Raises ValueError, TooManyQueuedJobsError.
+        Raises ValueError, QuotaExceededError.
         """
         for batch, request in batches(jobs, validate_only=validate_only):
             response = self._caller.call(self._stub.BatchCreateJobs, request, timeout=timeout)

@@ -167,7 +167,7 @@ class JobServiceServicer:
         """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
-        RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,7 +180,7 @@ class JobServiceServicer:
         with DEADLINE_EXCEEDED, may have created some of the jobs.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
-        (TOO_MANY_QUEUED_JOBS), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
+        (QUOTA_EXCEEDED), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,7 @@ class JobServiceStub:
     """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
-    RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
     """
     BatchCreateJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]
     """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
@@ -57,7 +57,7 @@ class JobServiceStub:
     with DEADLINE_EXCEEDED, may have created some of the jobs.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
-    (TOO_MANY_QUEUED_JOBS), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
+    (QUOTA_EXCEEDED), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
     """GetJob returns one job, as it is after every acknowledged write.
@@ -205,7 +205,7 @@ class JobServiceAsyncStub(JobServiceStub):
     """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
-    RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
     """
     BatchCreateJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]  # type: ignore[assignment]
     """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
@@ -214,7 +214,7 @@ class JobServiceAsyncStub(JobServiceStub):
     with DEADLINE_EXCEEDED, may have created some of the jobs.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
-    (TOO_MANY_QUEUED_JOBS), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
+    (QUOTA_EXCEEDED), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob returns one job, as it is after every acknowledged write.
@@ -365,7 +365,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
-        RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
         """
 
     @_abc_1.abstractmethod
@@ -380,7 +380,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         with DEADLINE_EXCEEDED, may have created some of the jobs.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
-        (TOO_MANY_QUEUED_JOBS), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
+        (QUOTA_EXCEEDED), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
         """
 
     @_abc_1.abstractmethod

@@ -7,9 +7,10 @@ from prometheus_client.registry import Collector
 
 from jobledger_service.settings import Settings
 from jobledger_service.transport.methods import Calls
-from jobledger_service.transport.rpc_server import Authenticate, CallControls
+from jobledger_service.transport.rpc_server import Authenticate, CallControls, MaxWatches
 
 from .api.job_requests import NewId
+from .api.quotas import ShownQuotas
 from .api.worker_requests import RequestContext
 from .ledger.active_workers import ActiveWorkers
 from .ledger.batch import Commit
@@ -56,6 +57,7 @@ class Kernel:
     active_workers: ActiveWorkers
     request_context: RequestContext
     calls: CallControls
+    quotas: ShownQuotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Feature:
 
     `on_commit` gets each commit of this process, before its callers get their answers. `chunk_handlers` work the
     chunks of the service's own jobs, by kind. `collectors` show its metrics. `authenticate` names callers by their API
-    keys. `drain` is called when the server begins to drain, and `close` when no call and no duty runs any more.
+    keys. `max_watches` bounds the open watches of owners. `drain` is called when the server begins to drain, `close`
+    when no call and no duty runs any more.
     """
 
     calls: Sequence[Calls] = ()
@@ -73,5 +76,6 @@ class Feature:
     chunk_handlers: Mapping[str, ChunkHandler] = field(default_factory=dict)
     collectors: Sequence[Collector] = ()
     authenticate: Authenticate | None = None
+    max_watches: MaxWatches | None = None
     drain: Callable[[], None] | None = None
     close: Callable[[], Awaitable[object]] | None = None

@@ -27,7 +27,7 @@ from jobledger_service.core.model.job import Inputs, Outputs
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.slots import MAX_COUNTED_PLACE
-from jobledger_service.core.model.states import ENDED, ChunkState, JobState
+from jobledger_service.core.model.states import ENDED, ChunkState
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
 from .artifact_versions import with_artifacts
@@ -196,16 +196,6 @@ class ReadStore:
             bad = [key for key in looked if key not in within.jobs]
             follows = found.keys[len(looked) - 1] if within.unread else found.next
             return Listed(position, shown, follows, found.count, found.more, bad)
-
-    def queued_jobs(self, owners: Iterable[str], limit: int) -> dict[str, int]:
-        """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
-        one = jobs.c.owner == bindparam("of"), jobs.c.state == JobState.QUEUED
-        some = select(jobs.c.job_key).where(*one).limit(limit).subquery()
-        with self._database.read() as connection:
-            return {
-                owner: connection.execute(select(func.count()).select_from(some), {"of": owner}).scalar_one()
-                for owner in owners
-            }
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`, as many as fit into a reply."""

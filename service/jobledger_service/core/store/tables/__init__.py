@@ -1,6 +1,6 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
-from .access import api_keys, of_fleets, usage, workers
+from .access import api_keys, of_fleets, quotas, usage, workers
 from .figures import (
     chunk_counts,
     counts,
@@ -76,6 +76,7 @@ __all__ = [
     "parked",
     "paused_kinds",
     "pending",
+    "quotas",
     "requests",
     "rollups",
     "running_totals",
