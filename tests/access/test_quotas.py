@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from itertools import cycle
-from pathlib import Path
 
 import grpc
 import pytest
@@ -20,10 +19,7 @@ from jobledger.v1.admin_service_pb2 import (
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 from jobledger.v1.bulk_pb2 import RetryJobsRequest
 from jobledger.v1.job_service_pb2 import CreateJobRequest, DeleteJobRequest, RetryJobRequest
-from jobledger_client import QuotaExceededError
 from jobledger_client.cli._main import run
-from jobledger_service.core.store.engines import Database, open_database
-from sqlalchemy import event
 
 from tests.access.conftest import As, Keyed
 from tests.access.test_limits import EXHAUSTED, refusals
@@ -33,7 +29,6 @@ from tests.contract.test_batch_create import create as create_batch
 from tests.contract.test_batch_create import reasons
 from tests.imports.test_import import past, send
 from tests.support.api import Api, fresh_kind
-from tests.support.databases import new_database
 from tests.support.errors import invalid, refused
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
 from tests.support.states import FAILED, QUEUED

@@ -179,8 +179,8 @@ class JobServiceServicer:
         and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
         with DEADLINE_EXCEEDED, may have created some of the jobs.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
-        (QUOTA_EXCEEDED), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; what CreateJob
+        refuses, such as a job that is one too many (QUOTA_EXCEEDED), is the outcome of that job alone. Retry: safe when each has a request_id or a job_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -263,7 +263,7 @@ class JobServiceServicer:
         begins at or past the deletion shows it.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
+        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
         UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
         received.
         """
@@ -276,7 +276,7 @@ class JobServiceServicer:
         changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list
+        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): list
         again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
         safe, with the last cursor received.
         """
@@ -301,8 +301,8 @@ class JobServiceServicer:
         FAILED chunks that `chunk_indexes` names, within the present run.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-        (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
-        Retry: safe with a request_id; without, a retry may begin another run.
+        (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY);
+        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED), as the job would be unfinished again. Retry: safe with a request_id; without, a retry may begin another run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -361,7 +361,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryJobs(self, request, context):
-        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
+        as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
         Retry: safe with a request_id; without, a retry may begin a second run.

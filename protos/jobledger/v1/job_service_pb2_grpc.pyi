@@ -56,8 +56,8 @@ class JobServiceStub:
     and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
     with DEADLINE_EXCEEDED, may have created some of the jobs.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
-    (QUOTA_EXCEEDED), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; what CreateJob
+    refuses, such as a job that is one too many (QUOTA_EXCEEDED), is the outcome of that job alone. Retry: safe when each has a request_id or a job_id.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
     """GetJob returns one job, as it is after every acknowledged write.
@@ -108,7 +108,7 @@ class JobServiceStub:
     begins at or past the deletion shows it.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
+    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
     UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
     received.
     """
@@ -117,7 +117,7 @@ class JobServiceStub:
     changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list
+    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): list
     again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
     safe, with the last cursor received.
     """
@@ -134,8 +134,8 @@ class JobServiceStub:
     FAILED chunks that `chunk_indexes` names, within the present run.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-    (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
-    Retry: safe with a request_id; without, a retry may begin another run.
+    (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY);
+    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED), as the job would be unfinished again. Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]
     """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
@@ -170,7 +170,8 @@ class JobServiceStub:
     Retry: safe with a request_id; without, a retry may begin a second run.
     """
     RetryJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]
-    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
+    as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
     Retry: safe with a request_id; without, a retry may begin a second run.
@@ -213,8 +214,8 @@ class JobServiceAsyncStub(JobServiceStub):
     and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
     with DEADLINE_EXCEEDED, may have created some of the jobs.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
-    (QUOTA_EXCEEDED), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; what CreateJob
+    refuses, such as a job that is one too many (QUOTA_EXCEEDED), is the outcome of that job alone. Retry: safe when each has a request_id or a job_id.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob returns one job, as it is after every acknowledged write.
@@ -265,7 +266,7 @@ class JobServiceAsyncStub(JobServiceStub):
     begins at or past the deletion shows it.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
+    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
     UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
     received.
     """
@@ -274,7 +275,7 @@ class JobServiceAsyncStub(JobServiceStub):
     changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list
+    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): list
     again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
     safe, with the last cursor received.
     """
@@ -291,8 +292,8 @@ class JobServiceAsyncStub(JobServiceStub):
     FAILED chunks that `chunk_indexes` names, within the present run.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-    (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
-    Retry: safe with a request_id; without, a retry may begin another run.
+    (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY);
+    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED), as the job would be unfinished again. Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]  # type: ignore[assignment]
     """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
@@ -327,7 +328,8 @@ class JobServiceAsyncStub(JobServiceStub):
     Retry: safe with a request_id; without, a retry may begin a second run.
     """
     RetryJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]  # type: ignore[assignment]
-    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
+    as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
     Retry: safe with a request_id; without, a retry may begin a second run.
@@ -379,8 +381,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
         with DEADLINE_EXCEEDED, may have created some of the jobs.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; RESOURCE_EXHAUSTED
-        (QUOTA_EXCEEDED), when there is room for none of them. Retry: safe when each has a request_id or a job_id.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; what CreateJob
+        refuses, such as a job that is one too many (QUOTA_EXCEEDED), is the outcome of that job alone. Retry: safe when each has a request_id or a job_id.
         """
 
     @_abc_1.abstractmethod
@@ -479,7 +481,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         begins at or past the deletion shows it.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
+        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
         UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
         received.
         """
@@ -494,7 +496,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list
+        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): list
         again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
         safe, with the last cursor received.
         """
@@ -523,8 +525,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         FAILED chunks that `chunk_indexes` names, within the present run.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-        (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY).
-        Retry: safe with a request_id; without, a retry may begin another run.
+        (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY);
+        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED), as the job would be unfinished again. Retry: safe with a request_id; without, a retry may begin another run.
         """
 
     @_abc_1.abstractmethod
@@ -595,7 +597,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _bulk_pb2.RetryJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bulk_pb2.RetryJobsResponse, _abc.Awaitable[_bulk_pb2.RetryJobsResponse]]:
-        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
+        as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
         Retry: safe with a request_id; without, a retry may begin a second run.

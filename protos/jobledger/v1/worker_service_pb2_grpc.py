@@ -164,7 +164,7 @@ class WorkerServiceServicer:
         One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
         reported: its worker knows when. The stream has no history: it begins with check_all.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); UNAUTHENTICATED when its key ends.
         Retry: safe; open it again after any end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -87,7 +87,7 @@ class WorkerServiceStub:
     One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
     reported: its worker knows when. The stream has no history: it begins with check_all.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); UNAUTHENTICATED when its key ends.
     Retry: safe; open it again after any end.
     """
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ListWorkersRequest, _worker_service_pb2.ListWorkersResponse]
@@ -157,7 +157,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
     reported: its worker knows when. The stream has no history: it begins with check_all.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); UNAUTHENTICATED when its key ends.
     Retry: safe; open it again after any end.
     """
     ListWorkers: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ListWorkersRequest, _worker_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
@@ -266,7 +266,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
         reported: its worker knows when. The stream has no history: it begins with check_all.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); UNAUTHENTICATED when its key ends.
         Retry: safe; open it again after any end.
         """
 
