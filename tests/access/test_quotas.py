@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import cycle
 
@@ -61,10 +61,10 @@ class Tenant:
 
 
 @pytest.fixture
-async def tenant(keyed: Keyed, admin: KeyedApi, as_holder: As) -> AsyncIterator[Tenant]:
+async def tenant(keyed: Keyed, admin: KeyedApi, as_holder: As) -> Tenant:
     owner = fresh_kind()[-40:]
     token = (await admin.make(ADMIN, CALLER, WORKER, owner=owner)).token
-    yield Tenant(owner, admin, [as_holder(server, token) for server in keyed.replicas])
+    return Tenant(owner, admin, [as_holder(server, token) for server in keyed.replicas])
 
 
 async def test_callers_at_all_replicas_at_once_never_pass_the_bound(tenant: Tenant):
