@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection
-
 from jobledger_service.core.ledger.row_families import Needs, OpenFamily, RowFamily
 from jobledger_service.core.ledger.undo import Undo
 from jobledger_service.core.ledger.working_set import PostponedError
@@ -12,12 +10,13 @@ from jobledger_service.core.model.quotas import Bounds, JobsHeld
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.quotas import QuotaRows
+from jobledger_service.core.store.writing import Transaction
 
 
 def quotas_family(dialect: Dialect, defaults: Bounds) -> OpenFamily:
     """Return the family of quotas; `defaults` are the bounds of owners without one."""
     rows = QuotaRows(dialect)
-    return lambda transaction, undo: Quotas(rows, defaults, transaction.connection, undo)
+    return lambda transaction, undo: Quotas(rows, defaults, transaction, undo)
 
 
 class Quotas(RowFamily):
@@ -29,10 +28,10 @@ class Quotas(RowFamily):
 
     rank = 8
 
-    def __init__(self, rows: QuotaRows, defaults: Bounds, connection: Connection, undo: Undo) -> None:
+    def __init__(self, rows: QuotaRows, defaults: Bounds, transaction: Transaction, undo: Undo) -> None:
         self._rows = rows
         self._defaults = defaults
-        self._connection = connection
+        self._connection = transaction.connection
         self._undo = undo
         self._owners: set[str] = set()
         """The owners whose bounds are known."""
