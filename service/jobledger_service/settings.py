@@ -172,6 +172,7 @@ class Settings(BaseSettings):
     access_log: float = Field(0, ge=0, le=1, description="The share of calls that are logged, 0 to 1.")
     tracing: bool = Field(default=False, description="Make OpenTelemetry spans of calls; needs the extra otel.")
     metrics_listen: str | None = Field(None, description="Where Prometheus reads /metrics, HOST:PORT; off when none.")
+    metrics_kinds: int = Field(50, ge=0, le=1_000, description="How many kinds have metrics of their own.")
     metrics_insecure: bool = Field(default=False, description="Let other hosts read the metrics.")
     health_interval: Seconds = Field(5, gt=0, description="How often the server checks its own health.")
     health_database_latency: Seconds = Field(0.5, gt=0, description="Degraded when a small read takes longer.")

@@ -26,6 +26,7 @@ from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.job import Inputs, Outputs
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.run import RunState
+from jobledger_service.core.model.service_kinds import ALL_OWNERS
 from jobledger_service.core.model.slots import MAX_COUNTED_PLACE
 from jobledger_service.core.model.states import ENDED, ChunkState
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
@@ -302,7 +303,7 @@ class ReadStore:
             position, lowest = _position(connection), read_writer_level(connection)
             version: str = connection.execute(select(schema_version.c.version_num)).scalar_one()
             size, replicas = dialect.size(connection), dialect.replicas(connection)
-            by_state = {state: int(number) for state, number in connection.execute(_JOBS_BY_STATE)}
+            by_state = dict(connection.execute(_JOBS_BY_STATE).tuples().all())
             waiting, oldest = connection.execute(_DELIVERIES).one()
         free = None
         if file is not None:
@@ -334,7 +335,7 @@ def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]
     return [table.c.owner.not_in(owners)] if owners else []
 
 
-_JOBS_BY_STATE = select(counts.c.state, func.sum(counts.c.jobs)).where(counts_of_all).group_by(counts.c.state)
+_JOBS_BY_STATE = select(counts.c.state, counts.c.jobs).where(counts.c.owner == ALL_OWNERS, counts_of_all)
 _WAITING = select(deliveries.c.create_time).where(pending).limit(MAX_COUNTED_DELIVERIES).subquery()
 _DELIVERIES = select(func.count(), func.min(_WAITING.c.create_time)).select_from(_WAITING)
 MAX_PLACES: Final = 20_000

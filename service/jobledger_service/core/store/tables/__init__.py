@@ -11,6 +11,7 @@ from .figures import (
     limits_unused,
     rollups,
     running_totals,
+    sized,
     slots_free,
 )
 from .jobs import (
@@ -34,6 +35,8 @@ from .jobs import (
     search_vector,
     unique_keys,
     waiting,
+    waiting_jobs,
+    waiting_since,
 )
 from .ledger import artifact_versions, audit, audit_owner, event_owner, events, ledger, requests, tombstones
 from .schema import NEVER, metadata, schema_version
@@ -85,11 +88,14 @@ __all__ = [
     "scheduled_jobs",
     "schema_version",
     "search_vector",
+    "sized",
     "slots_free",
     "tombstones",
     "unique_keys",
     "usage",
     "waiting",
+    "waiting_jobs",
+    "waiting_since",
     "webhook_checkpoint",
     "webhooks",
     "workers",
