@@ -182,4 +182,11 @@ class Settings(BaseSettings):
     health_commit_stall: Seconds = Field(5, gt=0, description="Unhealthy when one commit takes longer.")
     health_queue_share: float = Field(0.5, gt=0, le=1, description="Degraded when more of queue_limit waits, 0 to 1.")
     health_feed_lag: int = Field(5_000, ge=0, description="Degraded when watchers are more entries behind.")
+    health_webhook_age: Seconds = Field(
+        21_600, gt=0, description="Degraded when a webhook delivery has waited for longer."
+    )
+    health_webhook_dead: int = Field(1_000, ge=0, le=9_999, description="Degraded when more deliveries are dead.")
+    health_probe_interval: Seconds = Field(
+        30, gt=0, description="How often the server checks the stores of artifacts that it may delete."
+    )
     health_disk_free: int = Field(1_073_741_824, ge=0, description="Degraded when fewer bytes are free on the disk.")

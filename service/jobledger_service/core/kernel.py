@@ -24,6 +24,7 @@ from .ledger.paging import PageTokens
 from .ledger.queries import Queries
 from .ledger.readers import Readers
 from .ledger.watch import Watch
+from .model.vitals import Component
 from .store.clock import Clock
 from .store.engines import Database
 from .store.reading import ReadStore
@@ -58,6 +59,8 @@ class Kernel:
     request_context: RequestContext
     calls: CallControls
     quotas: ShownQuotas
+    components: dict[str, Component]
+    """What else the server depends on, by name, as features find it."""
 
 
 @dataclass(frozen=True, slots=True)

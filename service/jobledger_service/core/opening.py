@@ -118,6 +118,7 @@ def open_kernel(
             rate_limiter,
         ),
         quotas=ShownQuotas(database, default_bounds(settings), open_calls.streams_of),
+        components={},
     )
 
 

@@ -1,6 +1,6 @@
 """What there is of each kind, over all owners: of a bounded number of kinds, in a bounded number of rows."""
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
 from sqlalchemy import Connection, Select, bindparam, func, literal, select, union_all
@@ -67,7 +67,7 @@ class KindFiguresReader:
         return figures
 
 
-def _largest(states: list[JobState]) -> Select[tuple[str]]:
+def _largest(states: list[JobState]) -> Select[Any]:
     """Return the statement of the kinds with the most jobs in some states, `most` of each state, the largest first."""
     parts = [
         select(

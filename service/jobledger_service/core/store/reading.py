@@ -59,6 +59,7 @@ from .tables import (
     chunks,
     counts,
     counts_of_all,
+    dead,
     delayed,
     deliveries,
     event_owner,
@@ -303,14 +304,14 @@ class ReadStore:
             position, lowest = _position(connection), read_writer_level(connection)
             version: str = connection.execute(select(schema_version.c.version_num)).scalar_one()
             size, replicas = dialect.size(connection), dialect.replicas(connection)
-            by_state = dict(connection.execute(_JOBS_BY_STATE).tuples().all())
-            waiting, oldest = connection.execute(_DELIVERIES).one()
+            by_state = {state: int(number) for state, number in connection.execute(_JOBS_BY_STATE)}
+            waiting, oldest, lost = connection.execute(_DELIVERIES).one()
         free = None
         if file is not None:
             log = file.with_name(f"{file.name}-wal")
             size += log.stat().st_size if log.exists() else 0
             free = shutil.disk_usage(file.parent).free
-        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, lowest)
+        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, lowest, lost)
 
     def _job_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[str]:  # noqa: ANN401  SQL expressions
         wanted = select(jobs.c.job_key).where(condition, *_of_others(jobs, but)).order_by(time).limit(limit)
@@ -336,8 +337,17 @@ def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]
 
 
 _JOBS_BY_STATE = select(counts.c.state, counts.c.jobs).where(counts.c.owner == ALL_OWNERS, counts_of_all)
-_WAITING = select(deliveries.c.create_time).where(pending).limit(MAX_COUNTED_DELIVERIES).subquery()
-_DELIVERIES = select(func.count(), func.min(_WAITING.c.create_time)).select_from(_WAITING)
+_WAITING = (
+    select(deliveries.c.create_time)
+    .where(pending)
+    .order_by(deliveries.c.create_time)
+    .limit(MAX_COUNTED_DELIVERIES)
+    .subquery()
+)
+_DEAD = select(literal(1)).where(dead).limit(MAX_COUNTED_DELIVERIES).subquery()
+_DELIVERIES = select(
+    func.count(), func.min(_WAITING.c.create_time), select(func.count()).select_from(_DEAD).scalar_subquery()
+).select_from(_WAITING)
 MAX_PLACES: Final = 20_000
 """Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
 _REPLY_BYTES = MAX_REPLY_BYTES - 128 * 1024

@@ -43,9 +43,10 @@ class Metrics:
     def feature(self, kernel: Kernel) -> Feature:
         """Return what metrics add to a server; raises CannotListenError."""
         self.work.show(kernel.committer, kernel.feed, kernel.calls.in_flight)
-        if not kernel.settings.metrics_listen:
+        settings, listen = kernel.settings, kernel.settings.metrics_listen
+        if not listen:
             return Feature(on_commit=self.work.committed)
-        settings, reader = kernel.settings, KindFiguresReader(kernel.database.dialect)
+        reader = KindFiguresReader(kernel.database.dialect)
         kinds = KindMetrics(kernel.clock)
 
         def read() -> dict[str, KindFigures]:
@@ -64,7 +65,7 @@ class Metrics:
             duties=[Duty("kind metrics", show_kinds, settings.health_interval)],
             on_commit=on_commit,
             collectors=[kinds],
-            close=self._listen(*settings.metrics_listen.rsplit(":", 1)),
+            close=self._listen(*listen.rsplit(":", 1)),
         )
 
     def _listen(self, host: str, port: str) -> Callable[[], Awaitable[None]]:
