@@ -15,6 +15,7 @@ from .rules import FILE, Root, Roots
 
 PROBE_SECONDS: Final = 5.0
 """Seconds after which a store that has not answered counts as silent."""
+PROBE_THREAD: Final = "artifact store"
 
 
 class StoreProbes:
@@ -74,5 +75,5 @@ def _on_thread(work: Callable[[], str]) -> "asyncio.Future[str]":
         with suppress(RuntimeError):  # the process ends, and its loop is closed
             loop.call_soon_threadsafe(answer.set_result, result)
 
-    Thread(target=run, name="artifact store", daemon=True).start()
+    Thread(target=run, name=PROBE_THREAD, daemon=True).start()
     return answer

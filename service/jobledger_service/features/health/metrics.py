@@ -41,8 +41,9 @@ def _jobs(vitals: Vitals) -> Iterator[GaugeMetricFamily]:
 
 
 def _components(vitals: Vitals) -> GaugeMetricFamily:
-    sentence = "1 when something else that the server depends on, such as an object store, works; else 0."
+    sentence = "1 when what the server depends on, the database or a store of artifacts, works; else 0."
     family = GaugeMetricFamily("jobledger_component_up", sentence, labels=("component",))
+    family.add_metric(("database",), float(vitals.store is not None))
     for name, component in vitals.components.items():
         family.add_metric((name,), float(not component.problem))
     return family

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from math import nan
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -68,7 +69,9 @@ class KindMetrics(Collector):
             yield counter
 
     def _oldest(self, shown: Mapping[str, KindFigures]) -> GaugeMetricFamily:
-        sentence = "How long the oldest job of a kind has waited that may be claimed; 0 while none waits."
+        sentence = (
+            "How long the oldest job of a kind has waited that may be claimed; 0 while none waits, NaN of other kinds."
+        )
         family, now = (
             GaugeMetricFamily("jobledger_kind_oldest_waiting_seconds", sentence, labels=("kind",)),
             self._clock(),
@@ -76,4 +79,5 @@ class KindMetrics(Collector):
         for kind, one in shown.items():
             waited = 0 if one.waiting_since is None else max(now - one.waiting_since, 0)
             family.add_metric((kind,), waited / SECOND)
+        family.add_metric((OTHER,), nan)
         return family
