@@ -15,7 +15,7 @@ TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest 
 NAMED   = $(if $(wildcard tests/$(firstword $(subst ::, ,$(T)))),'tests/$(T)',-k '$(T)')
 # How long `make fuzz` runs, on both stores or on FUZZED alone.
 MINUTES ?= 2
-# How many jobs `make seed` makes, `make bench-reads` reads and `make bench-import` sends; where the first makes them.
+# How many jobs `make seed` makes, bench-reads and bench-targets read and bench-import sends; where the first makes them.
 JOBS     ?= 100000
 DATABASE ?= sqlite:///seeded.db
 SYNC   ?= client/jobledger_client/_sync
@@ -26,7 +26,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-reads bench-import bench-isolation bench-overload seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-reads bench-targets bench-import bench-isolation bench-overload seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +108,9 @@ bench: $(READY) ## Measure against a bare grpc.aio server in the same run, and h
 
 bench-reads: $(READY) ## Measure reads at 10,000 and at JOBS jobs of the seed, on STORE
 	$(BIN)/python -m bench.reads --jobs $(JOBS) --store $(STORE)
+
+bench-targets: $(READY) ## Measure response times against targets at JOBS jobs of the seed, on STORE
+	$(BIN)/python -m bench.response_times --jobs $(JOBS) --store $(STORE)
 
 bench-import: $(READY) ## Measure an import of JOBS jobs, on STORE
 	$(BIN)/python -m bench.imports --jobs $(JOBS) --store $(STORE)

@@ -13,7 +13,7 @@ from jobledger.v1 import job_service_pb2 as jobs_api
 from jobledger.v1 import webhook_service_pb2 as webhooks_api
 from jobledger.v1 import worker_service_pb2 as work_api
 from jobledger.v1.chunk_pb2 import ChunkSpec
-from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_COMPLETED
+from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_COMPLETED, WEBHOOK_STATE_DISABLED
 
 from .attacks import Attack, Score, at_once, over_and_over
 from .jobs import JOBS, LEASE, WORK
@@ -115,7 +115,7 @@ class WebhookUpdates(Attack):
             url="https://hooks.example.com/jobs",
             event_types=[WEBHOOK_EVENT_TYPE_JOB_COMPLETED],
             kinds=["nothing"],
-            disabled=True,
+            state=WEBHOOK_STATE_DISABLED,
         )
         made = await owners[0].call(f"{WEBHOOKS}/CreateWebhook", request, webhooks_api.CreateWebhookResponse)
         self.webhook_id = made.webhook.webhook_id

@@ -68,9 +68,9 @@ class JobHistory:
         before = self.job if self.passages else None
         self.job = replace(steps[-1].job, revision=len(self.passages) + 1, update_time=now)
         self.chunks |= changed
-        self.passages.append(
-            (now, JobDelta(before, self.job, deleted=False, changes=changes, chunks=changed, artifacts={}))
-        )
+        error = self.job.error if before and before.error is None else None
+        delta = JobDelta(before, self.job, deleted=False, changes=changes, chunks=changed, artifacts={})
+        self.passages.append((now, replace(delta, failures=[error] if error else [])))
 
 
 @lru_cache(maxsize=8_192)

@@ -1,7 +1,7 @@
 """Conversions from Python values to protobuf's messages."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import inf, isfinite
 from typing import Any, TypeAlias
 
@@ -16,8 +16,6 @@ StructLike: TypeAlias = Struct | Mapping[str, Any]
 TimestampLike: TypeAlias = Timestamp | datetime
 DurationLike: TypeAlias = Duration | timedelta
 TimeRangeLike: TypeAlias = TimeRange | tuple[TimestampLike | None, TimestampLike | None]
-
-DayLike: TypeAlias = date | str
 
 _MAX_DELAY = timedelta(days=7)
 

@@ -15,7 +15,7 @@ TABS = {
     "completed": [JobState.COMPLETED],
     "failed": [JobState.FAILED],
 }
-MOST = 100
+MAX_PAGE_SIZE = 100
 """Jobs on a page; the service itself gives up to 500."""
 
 
@@ -70,8 +70,8 @@ def tab(
 
     `search` looks in the prompts, `since` and `until` are times of creation, `page_size` is 1 to 100.
     """
-    if not 1 <= page_size <= MOST:
-        raise ValueError(f"page_size: {page_size} is not from 1 to {MOST}")
+    if not 1 <= page_size <= MAX_PAGE_SIZE:
+        raise ValueError(f"page_size: {page_size} is not from 1 to {MAX_PAGE_SIZE}")
     return client.list_jobs(
         kinds=[KIND],
         labels={"user": user},

@@ -12,13 +12,12 @@ from examples.bucket import read
 from examples.processes import say, show
 
 from . import console, media
-from .console import BOUND, Stopwatch
+from .console import BOUND
 from .studio import READS, Studio, start
 from .submit import KIND, submit
 
 CANCEL_AT = 20.0
 GRACE = timedelta(hours=1)
-TIMES = 20
 
 
 def line(job: Job) -> str:
@@ -57,13 +56,13 @@ def finish_one(studio: Studio) -> Job:
     return job
 
 
-def cancel_one(studio: Studio, watch: Stopwatch) -> None:
+def cancel_one(studio: Studio) -> None:
     """Cancel a longer one on its way."""
     say("\nA longer one, to be cancelled:")
     media.make(studio.files.path("uploads/long.y4m"), 6)
 
     def cancel(job_id: str) -> None:
-        watch.time("cancel", lambda: studio.client.cancel_job(job_id, reason="the wrong file", grace_period=GRACE))
+        studio.client.cancel_job(job_id, reason="the wrong file", grace_period=GRACE)
 
     job = cancel_midway(studio.client, submit(studio.client, studio.files, "uploads/long.y4m"), cancel)
     say(f"  {JobState(job.state).name} at {job.progress.percent:.0f} %, as soon as the engine had stopped its run")
@@ -79,18 +78,14 @@ def fail_one(studio: Studio) -> None:
     say(f"\njob.failed, as the webhook tells it: {error['code']} in {error['stage']}: {error['message']}")
 
 
-def look(studio: Studio, job: Job, watch: Stopwatch) -> None:
+def look(studio: Studio) -> None:
     """Ask what a console asks."""
     client = studio.client
-    watch.time("get", lambda: client.get_job(job.job_id), TIMES)
-    page = watch.time(
-        "list", lambda: client.list_jobs(kinds=[KIND], order=JobOrder.UPDATE_TIME, page_size=100).page(), TIMES
-    )
-    say(f"\n{page.total_size} jobs: {asdict(watch.time('stats', lambda: console.figures(client), TIMES))}")
+    page = client.list_jobs(kinds=[KIND], order=JobOrder.UPDATE_TIME, page_size=100).page()
+    say(f"\n{page.total_size} jobs: {asdict(console.figures(client))}")
     batch = client.batch_get_jobs([one.job_id for one in page.jobs], view=JobView.STATUS)
     say(f"In one batch: {', '.join(JobState(one.state).name for one in batch.jobs)}")
     say(f"\nAs CSV:\n{console.export(client, ExportFormat.CSV).decode()}")
-    watch.time("health", studio.operator.admin.get_system_health, TIMES)
     say(f"Health: {console.health(studio)}")
 
 
@@ -107,9 +102,9 @@ def keep_out(studio: Studio, job: Job) -> None:
     raise SystemExit("the other key was not kept out")
 
 
-def clear(studio: Studio, job: Job, watch: Stopwatch) -> None:
+def clear(studio: Studio, job: Job) -> None:
     """Delete the job with its files."""
-    deletion = watch.time("delete", lambda: console.delete(studio.client, job.job_id))
+    deletion = console.delete(studio.client, job.job_id)
     studio.client.wait(deletion.job_id, timeout=processes.LIMIT)
     left = list(studio.files.path(job.job_id).iterdir())
     say(f"\nDeleted with {deletion.progress.items_total} files; {len(left)} are left.")
@@ -120,21 +115,15 @@ def clear(studio: Studio, job: Job, watch: Stopwatch) -> None:
 def main() -> None:
     """Transcode one video, cancel one, fail one, and look at them as their owner, an operator and a stranger do."""
     with processes.stage("transcoding") as (stack, folder):
-        studio, watch = start(stack, folder), Stopwatch()
+        studio = start(stack, folder)
         job = finish_one(studio)
-        cancel_one(studio, watch)
+        cancel_one(studio)
         fail_one(studio)
-        look(studio, job, watch)
+        look(studio)
         keep_out(studio, job)
-        clear(studio, job, watch)
+        clear(studio, job)
         key_id = studio.key.api_key.key_id
         say(f"\nUsage of the key {key_id}: {console.usage(studio.operator, key_id)}")
-        say("\nMilliseconds in this run:")
-        for row in watch.table():
-            say(
-                f"  {row['call']:<7} asked for {row['asked']:>4}, took {row['median']:5.1f} "
-                f"(slowest of {row['times']}: {row['slowest']:.1f})"
-            )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,8 @@
-"""What the studio's console asks: figures, files, usage, health, and how long each answer took."""
+"""What the studio's console asks: figures, files, usage and health."""
 
 import shutil
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
-from typing import Any, TypedDict, TypeVar
+from typing import TypedDict
 
 from jobledger.v1.job_pb2 import Job
 from jobledger_client import ExportFormat, JobClient, SystemStatus, UsageDimension
@@ -13,9 +10,6 @@ from jobledger_client import ExportFormat, JobClient, SystemStatus, UsageDimensi
 from .studio import Studio
 from .submit import KIND
 
-Answer = TypeVar("Answer")
-ASKED = {"get": 50, "list": 100, "cancel": 100, "delete": 500, "stats": 200, "health": 10}
-"""Milliseconds that an answer may take."""
 COLUMNS = ["display_name", "state", "priority", "processing_seconds", "items_total", "result_uri", "error_code"]
 BOUND = 60.0
 
@@ -87,25 +81,3 @@ def health(studio: Studio) -> Health:
         runs=len(studio.airflow.running()),
         bucket_free_bytes=shutil.disk_usage(studio.files.folder).free,
     )
-
-
-class Stopwatch:
-    """Notes how long answers took, in milliseconds, by name."""
-
-    def __init__(self) -> None:
-        self.took: dict[str, list[float]] = {}
-
-    def time(self, name: str, call: Callable[[], Answer], times: int = 1) -> Answer:
-        """Make a call, so many times, and return its last answer."""
-        for _ in range(times):
-            began = time.perf_counter()
-            answer = call()
-            self.took.setdefault(name, []).append(1000 * (time.perf_counter() - began))
-        return answer
-
-    def table(self) -> list[dict[str, Any]]:
-        """Return what each answer took, beside what was asked for."""
-        return [
-            {"call": name, "asked": ASKED[name], "median": median(took), "slowest": max(took), "times": len(took)}
-            for name, took in self.took.items()
-        ]

@@ -139,7 +139,7 @@ async def test_anothers_webhook_is_not_there(keyed: Keyed, mine: KeyedApi, other
         url="https://hooks.example/in", kinds=[kind], event_types=[WEBHOOK_EVENT_TYPE_JOB_CREATED]
     )
     made = (await hooks.CreateWebhook(wanted)).webhook
-    filling = {"update_mask": {"paths": ["disabled"]}, "since_position": 0}
+    filling = {"update_mask": {"paths": ["description"]}, "since_position": 0}
     walked = list(taking(keyed, "webhook_id"))
     assert {method.name for method in walked} >= {"GetWebhook", "UpdateWebhook", "RotateWebhookSecret", "PingWebhook"}
     for method in walked:
@@ -154,15 +154,20 @@ async def test_anothers_webhook_is_not_there(keyed: Keyed, mine: KeyedApi, other
 
 
 async def test_another_owner_neither_counts_nor_exports_nor_means_a_job(mine: KeyedApi, other: KeyedApi, kind: str):
+    await mine.create(kind, job_id=f"failed-{kind}")
+    await mine.fail(*await mine.claim(kind), code=kind, not_retryable=True)
     job = await mine.create(kind, display_name=kind)
-    stats = await other.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))
-    assert (stats.total.now.queued, stats.total.activity.created) == (0, 0)
+    for request in (GetJobStatsRequest(kinds=[kind]), GetJobStatsRequest(series_by_kind=True, step=1)):
+        stats = await other.jobs.GetJobStats(request)
+        assert (stats.total.now.queued, stats.total.activity.created) == (0, 0)
+        assert kind not in str(stats), "no group, no example and no series of another's"
     exported = other.jobs.ExportJobs(ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES))
     assert job.job_id.encode() not in b"".join([piece.data async for piece in exported])
     for wanted in ({"filter": {"search": kind}}, {"job_ids": [job.job_id]}):
         meant = await other.jobs.CancelJobs(CancelJobsRequest(dry_run=True, **wanted))
         assert (meant.matched_count, list(meant.sample)) == (0, [])
-    assert (await mine.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))).total.now.queued == 1
+    own = (await mine.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))).total
+    assert (own.now.queued, own.failures[0].error_code, own.failures[0].example_job_id) == (1, kind, f"failed-{kind}")
     mined = mine.jobs.ExportJobs(ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES))
     assert job.job_id.encode() in b"".join([piece.data async for piece in mined])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.admin_service_pb2 import GetUsageRequest, ListApiKeysRequest, Usage
 from jobledger.v1.job_service_pb2 import GetJobRequest
 from jobledger_client import JobClient, Role, UsageDimension
@@ -35,6 +36,13 @@ async def noted(admin: KeyedApi, key_id: str, calls: int) -> dict[str, Usage]:
         found = await usage(admin, key_id=key_id, group_by=[METHOD])
         if sum(one.calls for one in found) >= calls:
             return {one.method.rpartition(".")[2]: one for one in found}
+
+
+def at(day: str) -> Timestamp:
+    """Return when a day begins."""
+    time = Timestamp()
+    time.FromJsonString(f"{day}T00:00:00Z")
+    return time
 
 
 def today() -> str:
@@ -77,12 +85,12 @@ async def test_calls_errors_bytes_and_time_are_counted_on_every_replica(
     assert all(timedelta(0) < one.duration.ToTimedelta() < timedelta(minutes=10) for one in found.values())
     by_day = await usage(admin, owner=owner, group_by=[DAY, OWNER])
     assert {(one.owner, one.key_id, one.method) for one in by_day} == {(owner, "", "")}
-    assert {one.day for one in by_day} <= {before, today()}
+    assert {f"{one.start_time.ToDatetime():%Y-%m-%d}" for one in by_day} <= {before, today()}
     assert sum(one.calls for one in by_day) == sum(one.calls for one in found.values())
     [all_four, *_] = await usage(admin, owner=owner)
-    assert all((all_four.day, all_four.owner, all_four.key_id, all_four.method))
-    assert await usage(admin, owner=owner, end_day="2020-01-01") == []
-    assert await usage(admin, owner=owner, start_day="9999-01-01") == []
+    assert all((all_four.HasField("start_time"), all_four.owner, all_four.key_id, all_four.method))
+    assert await usage(admin, owner=owner, time_range={"end_time": at("2020-01-01")}) == []
+    assert await usage(admin, owner=owner, time_range={"start_time": at("9999-01-01")}) == []
 
 
 async def test_a_watch_counts_its_bytes_while_it_is_open(keyed: Keyed, admin: KeyedApi, as_holder: As, kind: str):
@@ -134,8 +142,8 @@ async def test_usage_comes_in_pages(keyed: Keyed, admin: KeyedApi, as_holder: As
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"start_day": "yesterday"}, ["start_day"]),
-        ({"end_day": "2026-13-01"}, ["end_day"]),
+        ({"time_range": {"start_time": {"seconds": 2**40}}}, ["time_range.start_time"]),
+        ({"time_range": {"start_time": {"seconds": 1}, "end_time": {"seconds": 1}}}, ["time_range"]),
         ({"group_by": [0, 17]}, ["group_by[0]", "group_by[1]"]),
         ({"key_id": "x", "owner": "/", "page_size": 1}, ["key_id", "owner"]),
         ({"page_size": -1}, ["page_size"]),
@@ -183,5 +191,5 @@ def test_the_command_line_shows_usage(
         assert run(["usage", "--by", "owner", "--by", "method", "--owner", "default"]) == 0
         shown = capsys.readouterr().out
     assert shown.split()[:4] == ["DAY", "OWNER", "KEY", "METHOD"]
-    assert run(["usage", "--start", "soon"]) == 65
-    assert "start_day" in capsys.readouterr().err
+    assert run(["usage", "--since", "soon"]) == 2
+    assert "--since" in capsys.readouterr().err

@@ -61,7 +61,7 @@ async def test_an_owner_sees_who_claims_over_all_replicas(keyed: Keyed, admin: K
     assert [name for name, one in found.items() if kind in one.kinds] == names
     for number, name in enumerate(names):
         one = found[name]
-        assert (list(one.kinds), list(one.owners), one.chunks) == ([kind], [owner], 2)
+        assert (list(one.kinds), list(one.owners), one.chunk_count) == ([kind], [owner], 2)
         assert (one.version, one.host) == ("1.2", f"host-{number}")
         first, last = (moment.ToDatetime(tzinfo=UTC) for moment in (one.first_seen_time, one.last_seen_time))
         assert began < first <= last
@@ -70,7 +70,7 @@ async def test_an_owner_sees_who_claims_over_all_replicas(keyed: Keyed, admin: K
     async with asyncio.timeout(BOUND):
         while (one := (await listed(api, "w0"))["w0"]).kinds != [f"{kind}.next"]:
             pass
-    assert (one.chunks, one.version) == (2, ""), "it says what the last claim said"
+    assert (one.chunk_count, one.version) == (2, ""), "it says what the last claim said"
     assert one.first_seen_time == found["w0"].first_seen_time
     assert one.last_seen_time.ToNanoseconds() > found["w0"].last_seen_time.ToNanoseconds()
 
@@ -90,11 +90,11 @@ async def test_an_owner_sees_the_fleets_that_serve_it_and_nothing_of_the_others(
     await listed(as_bob, "private")
     await listed(of_fleet, f"{name}-all", f"{name}-both", f"{name}-bob")
     seen = await listed(as_alice, f"{name}-both", f"{name}-all")
-    ours = {worker: (list(one.owners), one.chunks) for worker, one in seen.items() if worker.startswith(name)}
+    ours = {worker: (list(one.owners), one.chunk_count) for worker, one in seen.items() if worker.startswith(name)}
     assert ours == {f"{name}-both": ([alice], 2), f"{name}-all": ([alice], 1)}
     assert "private" not in seen
     seen = await listed(of_fleet, f"{name}-all")
-    ours = {worker: (sorted(one.owners), one.chunks) for worker, one in seen.items() if worker.startswith(name)}
+    ours = {worker: (sorted(one.owners), one.chunk_count) for worker, one in seen.items() if worker.startswith(name)}
     assert ours == {
         f"{name}-both": (sorted([alice, bob]), 4),
         f"{name}-bob": ([bob], 1),
@@ -154,7 +154,7 @@ async def test_the_sdk_and_the_command_show_the_workers_of_the_sdk(
     await listed(api, "of-the-sdk")
     async with AsyncJobClient(api.target, api_key=api.token) as client:
         [shown] = [one async for one in client.leases.list_workers() if one.worker == "of-the-sdk"]
-    assert (shown.worker, shown.version, shown.chunks, bool(shown.host)) == ("of-the-sdk", "2026.11", 1, True)
+    assert (shown.worker, shown.version, shown.chunk_count, bool(shown.host)) == ("of-the-sdk", "2026.11", 1, True)
     command = ["workers", "--target", api.target, "--api-key", api.token]
     assert await asyncio.to_thread(run, command) == 0
     assert await asyncio.to_thread(run, [*command, "--output", "json"]) == 0

@@ -72,7 +72,7 @@ async def test_files_below_a_root_go_and_others_stay(keeper: Api, kind: str, med
     gone = f"file://{media}/gone"
     job = await job_with(keeper, kind, [*mine, gone], [mine[0], other, "s3://bucket/x"])
     answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
-    assert answer.artifacts_outside_roots == 2
+    assert answer.kept_artifact_count == 2
     reported = answer.artifact_job
     assert (reported.kind, reported.labels["jobledger.deleted-job"]) == ("jobledger.artifacts", job.job_id)
     assert (reported.display_name, reported.progress.items_total) == (f"artifacts of {job.job_id}", 46)
@@ -90,7 +90,7 @@ async def test_what_is_named_by_its_download_address_goes_too(keeper: Api, kind:
     addresses = [f"https://media.example/{kind}/mine", f"https://media.example/{kind}/../kept"]
     job = await job_with(keeper, kind, addresses, ["https://elsewhere.example/mine"])
     answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
-    assert answer.artifacts_outside_roots == 2
+    assert answer.kept_artifact_count == 2
     await ended(keeper, answer.artifact_job.job_id)
     assert names(media) == ["kept"]
 
@@ -98,13 +98,13 @@ async def test_what_is_named_by_its_download_address_goes_too(keeper: Api, kind:
 async def test_without_anything_to_delete_there_is_no_job(keeper: Api, kind: str):
     job = await job_with(keeper, kind, ["s3://bucket/x"], [])
     answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
-    assert (answer.HasField("artifact_job"), answer.artifacts_outside_roots) == (False, 1)
+    assert (answer.HasField("artifact_job"), answer.kept_artifact_count) == (False, 1)
 
 
 async def test_artifacts_stay_unless_they_are_to_go(keeper: Api, kind: str, media: Path):
     job = await job_with(keeper, kind, [file(media, "a")], [])
     answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
-    assert (answer.HasField("artifact_job"), answer.artifacts_outside_roots) == (False, 0)
+    assert (answer.HasField("artifact_job"), answer.kept_artifact_count) == (False, 0)
     assert (media / "a").exists()
 
 

@@ -9,6 +9,7 @@ import subprocess
 from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Self
@@ -102,6 +103,38 @@ def test_stats_of_several_kinds_has_a_row_for_all(shell: Shell, kind: str):
         shell("create", f"{kind}.{one}")
     lines = shell("stats", "--kind", f"{kind}.a", "--kind", f"{kind}.b").splitlines()
     assert [line.split()[:2] for line in lines[2:]] == [[f"{kind}.a", "1"], [f"{kind}.b", "1"], ["all", "2"]]
+
+
+def test_stats_shows_what_fails_with_an_example_and_what_became_of_attempts(
+    shell: Shell, sync_client: JobClient, kind: str
+):
+    shell("create", kind, "--items", "10")
+    complete(sync_client, kind)
+    for stage in ("", "[b]load", "[b]load"):
+        last = shell("create", kind, "--max-attempts", "1").strip()
+        [claimed] = sync_client.leases.claim_chunks([kind], worker="w")
+        error = {"code": "BOOM", "stage": stage}
+        sync_client.leases.fail_chunks([ChunkFailure(lease_token=claimed.lease.token, error=error)])
+    lines = [line.split() for line in shell("stats", "--kind", kind).splitlines()]
+    place = lines.index(["FAILED", "ERROR", "CODE", "STAGE", "EXAMPLE"])
+    assert lines[place + 1] == ["2", "BOOM", "[b]load", last]
+    assert lines[place + 2][:3] == ["1", "BOOM", "–"]  # noqa: RUF001 - none
+    attempts = next(line for before, line in pairwise(lines) if before[:2] == ["ATTEMPTS", "COMPLETED"])
+    assert attempts[:6] == ["4", "1", "3", "0", "0", "0"]
+    found = shell.json("stats", "--kind", kind)["total"]
+    assert found["failures"][0] == {"errorCode": "BOOM", "stage": "[b]load", "count": "2", "exampleJobId": last}
+    assert found["activity"]["chunks"]["ended"] == "4"
+
+
+def test_stats_shows_a_series_for_each_kind(shell: Shell, sync_client: JobClient, kind: str):
+    for one in ("a", "b"):
+        shell("create", f"{kind}.{one}")
+    named = ("--kind", f"{kind}.a", "--kind", f"{kind}.b")
+    lines = [line.strip() for line in shell("stats", *named, "--by", "day", "--by-kind").splitlines()]
+    for one in ("a", "b"):
+        assert lines[lines.index(f"{kind}.{one}") + 1].endswith("max 1, total 1")
+    assert [line.split()[-1] for line in lines if line.startswith("created")] == ["2", "1", "1"]
+    assert f"{kind}.a" not in shell("stats", *named, "--by", "day").splitlines()
 
 
 @pytest.mark.parametrize(("by", "points"), [("hour", 49), ("day", 3)])

@@ -45,13 +45,13 @@ def jobs(server: Server, kind: str) -> list[str]:
 
 
 def piece(data: bytes, token: str, rows: int) -> ExportJobsResponse:
-    return ExportJobsResponse(data=data, resume_token=token, rows=rows, cursor=b"c", percent=rows)
+    return ExportJobsResponse(data=data, resume_token=token, row_count=rows, cursor=b"c", percent=rows)
 
 
 def test_an_export_continues_where_it_broke(service: Played):
     def work(client: JobClient) -> tuple[bytes, list[int], bytes]:
         export = client.exports.export_jobs(ExportFormat.JSON_LINES, columns=["job_id"], states=[JobState.FAILED])
-        got = [(data, export.rows) for data in export]
+        got = [(data, export.row_count) for data in export]
         return b"".join(data for data, _ in got), [rows for _, rows in got], export.cursor
 
     got = service.start(work)
@@ -99,7 +99,7 @@ async def test_both_clients_export_the_same_and_resume_by_token(server: Server, 
             ExportFormat.CSV, kinds=[kind], columns=["job_id", "display_name"], label_columns=["l0"]
         )
         whole = b"".join(export)
-        assert (export.rows, export.percent, export.resume_token) == (60, 100, "")
+        assert (export.row_count, export.percent, export.resume_token) == (60, 100, "")
         rows = list(csv.DictReader(whole.decode().splitlines()))
         assert [row["job_id"] for row in rows] == jobs
         assert rows[7]["display_name"] == "'=7"

@@ -167,7 +167,7 @@ async def test_a_handler_reports_when_to_try_again(client: AsyncJobClient, servi
     chunk = (await client.get_job(job.job_id)).chunks[0]
     assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 1)
     assert (chunk.error.code, chunk.error.message) == ("TOO_MANY_REQUESTS", "HTTP 429")
-    waits = chunk.not_before.ToDatetime() - chunk.start_time.ToDatetime()
+    waits = chunk.next_attempt_time.ToDatetime() - chunk.start_time.ToDatetime()
     assert timedelta(hours=2) <= waits < timedelta(hours=3)
 
 
@@ -198,7 +198,9 @@ async def test_a_handler_releases_its_chunk_without_a_counted_attempt(
     assert released[0].reason == "no space"
     chunk = (await client.get_job(job.job_id)).chunks[0]
     assert (chunk.state, chunk.attempt, chunk.progress.message) == (ChunkState.PENDING, 0, "the disk is full")
-    assert timedelta(hours=2) <= chunk.not_before.ToDatetime() - chunk.start_time.ToDatetime() < timedelta(hours=3)
+    assert (
+        timedelta(hours=2) <= chunk.next_attempt_time.ToDatetime() - chunk.start_time.ToDatetime() < timedelta(hours=3)
+    )
 
 
 async def test_a_chunk_released_for_no_time_is_claimed_again_at_once(

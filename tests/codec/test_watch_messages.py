@@ -91,7 +91,7 @@ def test_merged_messages_report_all_that_the_last_reports_and_how_many_they_are(
     *earlier, latest = entries
     merged = WatchJobResponse.FromString(codec.merge(latest, earlier, CURSOR))
     alone = WatchJobResponse.FromString(latest.message)
-    assert merged.merged_revisions == len(earlier)
+    assert merged.merged_revision_count == len(earlier)
     assert (merged.job, merged.event, merged.type, merged.cursor) == (alone.job, alone.event, alone.type, CURSOR)
     reported: dict[int, object] = {}
     for entry in entries:
@@ -109,7 +109,7 @@ def test_a_message_that_would_be_too_large_leaves_out_the_chunks_of_earlier_ones
     for earlier in ([large] * count, [many] * count):
         merged = WatchJobResponse.FromString(codec.merge(latest, earlier, CURSOR))
         assert merged.chunks_omitted
-        assert merged.merged_revisions == count
+        assert merged.merged_revision_count == count
         assert list(merged.chunks) == list(WatchJobResponse.FromString(latest.message).chunks)
 
 

@@ -207,7 +207,7 @@ async def test_a_job_shows_its_last_attempts(api: Api, kind: str):
     assert sorted(shown, key=lambda one: (one.chunk_index, one.number)) == await attempts(api, job.job_id)
 
 
-async def test_only_get_job_in_full_shows_attempts(api: Api, kind: str):
+async def test_view_full_shows_the_last_attempts_wherever_it_is_asked_for(api: Api, kind: str):
     job = await api.create(kind, retry_policy=AT_ONCE)
     await api.fail(*await api.claim(kind))
     await api.claim(kind)
@@ -219,7 +219,9 @@ async def test_only_get_job_in_full_shows_attempts(api: Api, kind: str):
     async with api.watch_job(job.job_id) as watch:
         watched = (await watch.message()).job
     assert [len(one.chunks) for one in (batched, listed, watched)] == [1, 1, 1]
-    assert [len(one.attempts) for one in (batched, listed, watched)] == [0, 0, 0]
+    shown = (await api.get(job.job_id)).attempts
+    assert [(one.number, one.outcome) for one in shown] == [(2, LASTS), (1, FAILURE)]
+    assert [one.attempts for one in (batched, listed, watched)] == [shown] * 3
 
 
 async def test_a_job_that_is_created_again_does_not_have_the_attempts_of_the_one_before(api: Api, kind: str):

@@ -175,10 +175,10 @@ async def test_one_who_waits_is_woken_when_a_backoff_ends(api: Api, kind: str):
     policy = {"initial_backoff": timedelta(milliseconds=300), "jitter": 0}
     await api.create(kind, retry_policy=policy)
     [result] = await api.fail(*await api.claim(kind))
-    assert result.HasField("not_before")
+    assert result.HasField("next_attempt_time")
     [claimed] = await api.claim(kind, wait=MINUTE)
     assert claimed.chunk.attempt == 2
-    assert claimed.chunk.start_time.ToNanoseconds() >= result.not_before.ToNanoseconds()
+    assert claimed.chunk.start_time.ToNanoseconds() >= result.next_attempt_time.ToNanoseconds()
 
 
 async def test_a_chunk_is_not_claimed_before_its_backoff_ends(api: Api, kind: str):

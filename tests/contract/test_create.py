@@ -119,7 +119,7 @@ async def test_a_new_chunk_has_not_begun(api: Api, kind: str):
     assert (chunk.attempt, chunk.max_attempts, chunk.worker, chunk.task_id) == (0, 3, "", "")
     assert chunk.create_time == job.create_time
     assert chunk.HasField("progress")
-    for absent in ("input", "error", "start_time", "end_time", "lease_expire_time", "not_before"):
+    for absent in ("input", "error", "start_time", "end_time", "lease_expire_time", "next_attempt_time"):
         assert not chunk.HasField(absent)
 
 

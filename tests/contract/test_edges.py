@@ -229,7 +229,7 @@ class Caller:
     def show_exports(self, wanted: filter_pb2.JobFilter) -> None:
         for format_ in (CSV, JSON_LINES):
             got = list(self.jobs.ExportJobs(ExportJobsRequest(filter=wanted, format=format_), timeout=BOUND))
-            assert (got[-1].rows, got[-1].unreadable_rows) == (1, 0)
+            assert (got[-1].row_count, got[-1].unreadable_row_count) == (1, 0)
             if format_ == JSON_LINES:
                 [row] = map(strict, b"".join(one.data for one in got).decode().splitlines())
                 assert row["export_error"] is None

@@ -145,7 +145,7 @@ async def test_an_export_of_nothing_is_a_header_alone(api: Api, kind: str):
     # On a slow machine pieces without data come before the last, to tell how far it is.
     given = [piece async for piece in pieces(api, filter={"kinds": [kind]}, format=CSV, columns=["job_id"])]
     assert b"".join(piece.data for piece in given) == b"job_id\r\n"
-    assert {piece.rows for piece in given} == {0}
+    assert {piece.row_count for piece in given} == {0}
     assert (given[-1].resume_token, given[-1].percent) == ("", 100)
     assert await export(api, filter={"kinds": [kind]}, format=JSON_LINES) == ""
 

@@ -160,7 +160,7 @@ class Cut:
         """Take one more piece; return whether there are more."""
         async for piece in pieces(api, **self._request, resume_token=self.last.resume_token):
             assert self.last.cursor in (b"", piece.cursor)
-            assert piece.rows >= self.last.rows
+            assert piece.row_count >= self.last.row_count
             assert piece.percent >= self.last.percent
             self.data += piece.data
             self.last = piece
@@ -216,7 +216,7 @@ async def test_an_export_is_of_one_position_while_everything_changes(
         for row in (rows := export.rows):
             assert row.pop("display_name") == NAME
         assert rows == model.rows(wanted)
-        assert export.last.rows == len(rows) > 8
+        assert export.last.row_count == len(rows) > 8
     assert everything.count >= 5
 
 
@@ -260,7 +260,7 @@ async def test_an_export_continues_after_a_drain_and_after_a_crash(
     assert await read_on(connect(server.start()), got) is None
     assert b"".join(piece.data for piece in got) == b"".join(piece.data for piece in whole)
     assert len({piece.cursor for piece in got}) == 1
-    assert got[-1].rows == 160
+    assert got[-1].row_count == 160
 
 
 async def test_an_export_whose_history_is_gone_is_refused(start_server: StartServer, connect: Connect, kind: str):

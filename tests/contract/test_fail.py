@@ -38,8 +38,8 @@ async def test_a_failed_attempt_is_retried_after_its_backoff(api: Api, kind: str
     chunk = job.chunks[0]
     assert job.state == RUNNING
     assert (chunk.state, chunk.attempt, chunk.error.code) == (CHUNK_PENDING, 1, "BOOM")
-    assert chunk.not_before == result.not_before
-    assert result.not_before.ToDatetime() - job.update_time.ToDatetime() == timedelta(minutes=10)
+    assert chunk.next_attempt_time == result.next_attempt_time
+    assert result.next_attempt_time.ToDatetime() - job.update_time.ToDatetime() == timedelta(minutes=10)
     assert not chunk.HasField("end_time")
     assert not chunk.HasField("lease_expire_time")
     assert not job.HasField("error")
@@ -50,7 +50,7 @@ async def test_jitter_draws_a_part_of_the_wait(api: Api, kind: str):
     job_id = (await api.create(kind, retry_policy=policy, item_count=200, chunk_size=1)).job_id
     results = await api.fail(*await api.claim(kind, 200))
     decided = (await api.get(job_id)).update_time.ToDatetime()
-    waits = {result.not_before.ToDatetime() - decided for result in results}
+    waits = {result.next_attempt_time.ToDatetime() - decided for result in results}
     assert len(waits) > 1
     assert timedelta(minutes=5) <= min(waits) <= max(waits) <= timedelta(minutes=15)
 
@@ -64,7 +64,7 @@ async def test_a_backoff_grows_to_its_ceiling(api: Api, kind: str):
         [claimed] = await api.claim(kind, wait=timedelta(seconds=30))
         [result] = await api.fail(claimed)
         update_time = (await api.get(job_id)).update_time
-        waits.append((result.not_before.ToNanoseconds() - update_time.ToNanoseconds()) / 1e6)
+        waits.append((result.next_attempt_time.ToNanoseconds() - update_time.ToNanoseconds()) / 1e6)
     assert waits == [10, 100, 500, 500]
 
 
@@ -76,7 +76,7 @@ async def test_the_last_attempt_is_final(api: Api, kind: str):
     assert second.chunk.attempt == 2
     assert second.chunk.error.code == "FIRST"
     [result] = await api.fail(second, code="SECOND")
-    assert (result.chunk_state, result.HasField("not_before")) == (CHUNK_FAILED, False)
+    assert (result.chunk_state, result.HasField("next_attempt_time")) == (CHUNK_FAILED, False)
     job = await api.get(job_id)
     assert (job.state, job.error.code, job.error.chunk_index) == (FAILED, "SECOND", 0)
     assert job.HasField("end_time")

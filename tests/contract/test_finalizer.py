@@ -49,7 +49,7 @@ from tests.support.states import (
 
 ONCE = {"max_attempts": 1}
 WAITS = [HOLD_REASON_FINALIZER]
-HELD = [HeldChunks(reason=HOLD_REASON_FINALIZER, chunks=1)]
+HELD = [HeldChunks(reason=HOLD_REASON_FINALIZER, chunk_count=1)]
 
 
 async def create(api: Api, kind: str, chunks: int = 2, **fields: object) -> Job:

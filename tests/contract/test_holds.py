@@ -33,7 +33,7 @@ async def test_a_chunk_after_a_failed_attempt_is_held_alone(
     assert [list(chunk.holds) for chunk in job.chunks] == [[HOLD_REASON_BACKOFF], [], []]
     assert not job.holds
     assert [chunk.chunk.index for chunk in await other.claim(kind, 9)] == [1, 2]
-    assert await held_chunks(api, kind) == [HeldChunks(reason=HOLD_REASON_BACKOFF, chunks=1)]
+    assert await held_chunks(api, kind) == [HeldChunks(reason=HOLD_REASON_BACKOFF, chunk_count=1)]
     await api.cancel(job_id, force=True)
     assert await held_chunks(api, kind) == []
     retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=job_id))).job
@@ -65,7 +65,7 @@ async def test_a_job_without_a_slot_shows_what_holds_it_wherever_it_is_shown(api
     assert [list(job.holds) for job in listed] == [[hold], []]
     chunks = (await api.jobs.ListChunks(ListChunksRequest(job_id=parked.job_id))).chunks
     assert [list(chunk.holds) for chunk in chunks] == [[HOLD_REASON_LIMIT]] * 2
-    assert await held_chunks(api, kind) == [HeldChunks(reason=HOLD_REASON_LIMIT, chunks=2)]
+    assert await held_chunks(api, kind) == [HeldChunks(reason=HOLD_REASON_LIMIT, chunk_count=2)]
     await api.cancel(running.job_id)
     claimed = await api.claim(kind, 2, wait=timedelta(seconds=30))
     assert {one.job_id for one in claimed} == {parked.job_id}
@@ -78,7 +78,7 @@ async def test_chunks_that_a_pause_holds_are_counted_when_a_claim_comes_past_the
     await set_limit(api, kind_scope(kind), 0)
     assert await held_chunks(api, kind) == [], "no worker has asked for them"
     assert await api.claim(kind, 2) == []
-    assert await held_chunks(api, kind) == [HeldChunks(reason=HOLD_REASON_LIMIT, chunks=2)]
+    assert await held_chunks(api, kind) == [HeldChunks(reason=HOLD_REASON_LIMIT, chunk_count=2)]
     await set_limit(api, kind_scope(kind), 1)
     claimed = await api.claim(kind, 2, wait=timedelta(seconds=30))
     assert len(claimed) == 2

@@ -87,15 +87,15 @@ async def test_a_failure_may_report_when_the_next_attempt_begins(api: Api, kind:
     [claimed] = await api.claim(kind)
     [result] = await api.fail(claimed, retry_delay=timedelta(hours=3))
     job = await api.get(job_id)
-    assert result.not_before == job.chunks[0].not_before
-    assert result.not_before.ToDatetime() - job.update_time.ToDatetime() == timedelta(hours=3)
+    assert result.next_attempt_time == job.chunks[0].next_attempt_time
+    assert result.next_attempt_time.ToDatetime() - job.update_time.ToDatetime() == timedelta(hours=3)
 
 
 async def test_a_failure_may_have_its_chunk_go_again_at_once(api: Api, kind: str):
     await api.create(kind, retry_policy={"initial_backoff": timedelta(minutes=10)})
     [claimed] = await api.claim(kind)
     [result] = await api.fail(claimed, retry_delay=timedelta(0))
-    assert not result.HasField("not_before")
+    assert not result.HasField("next_attempt_time")
     [again] = await api.claim(kind)
     assert again.chunk.attempt == 2
 
@@ -106,10 +106,10 @@ async def test_a_release_with_a_delay_is_retried_after_it(api: Api, kind: str):
     [result] = await api.release(claimed, delay=timedelta(milliseconds=300), reason="the GPU is taken")
     assert (result.status, result.chunk_state) == (OK, CHUNK_PENDING)
     job = await api.get(job_id)
-    assert result.not_before.ToDatetime() - job.update_time.ToDatetime() == timedelta(milliseconds=300)
+    assert result.next_attempt_time.ToDatetime() - job.update_time.ToDatetime() == timedelta(milliseconds=300)
     [again] = await api.claim(kind, wait=timedelta(seconds=30))
     assert again.chunk.attempt == 1
-    assert again.chunk.start_time.ToNanoseconds() >= result.not_before.ToNanoseconds()
+    assert again.chunk.start_time.ToNanoseconds() >= result.next_attempt_time.ToNanoseconds()
 
 
 BROKEN = [

@@ -30,7 +30,7 @@ async def test_an_expired_lease_is_a_failed_attempt(api: Api, kind: str):
     chunk = job.chunks[0]
     assert job.state == RUNNING
     assert (chunk.state, chunk.attempt, chunk.error.code) == (CHUNK_PENDING, 1, "LEASE_EXPIRED")
-    assert chunk.not_before.ToDatetime() - job.update_time.ToDatetime() == timedelta(hours=1)
+    assert chunk.next_attempt_time.ToDatetime() - job.update_time.ToDatetime() == timedelta(hours=1)
     assert not chunk.HasField("lease_expire_time")
     assert job.update_time.ToNanoseconds() >= claimed.lease.expire_time.ToNanoseconds()
 

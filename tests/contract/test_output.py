@@ -65,7 +65,6 @@ async def test_a_job_and_its_chunks_show_what_was_declared(api: Api, kind: str):
     assert (await shown(api, job.job_id, BASIC)).output == whole
     assert not (await shown(api, job.job_id, STATUS)).HasField("output")
     batch = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job.job_id]))
-    job.ClearField("attempts")
     assert batch.jobs[0] == job
     page = await api.jobs.ListChunks(ListChunksRequest(job_id=job.job_id))
     assert page.chunks == job.chunks

@@ -14,12 +14,12 @@ async def test_a_released_chunk_is_retried_at_once_with_the_attempt_not_counted(
         assert claimed.chunk.attempt == 1
         [result] = await api.release(claimed)
         assert (result.status, result.chunk_state) == (OK, CHUNK_PENDING)
-        assert not result.HasField("not_before")
+        assert not result.HasField("next_attempt_time")
     job = await api.get(job_id)
     chunk = job.chunks[0]
     assert (job.state, chunk.attempt) == (RUNNING, 0)
     assert summary(job) == {"total": 1, "pending": 1}
-    for absent in ("error", "not_before", "lease_expire_time", "end_time"):
+    for absent in ("error", "next_attempt_time", "lease_expire_time", "end_time"):
         assert not chunk.HasField(absent)
 
 

@@ -75,7 +75,7 @@ async def test_a_chunk_that_is_retried_has_its_attempts_again(api: Api, kind: st
     chunk = (await api.get(job.job_id)).chunks[0]
     assert chunk.state == CHUNK_PENDING
     assert chunk.max_attempts == 2
-    assert not chunk.HasField("not_before")
+    assert not chunk.HasField("next_attempt_time")
     assert not chunk.HasField("end_time")
     [claimed] = await api.claim(kind)
     assert claimed.chunk.attempt == 2

@@ -55,10 +55,10 @@ async def test_a_job_is_not_claimed_before_its_time_and_says_so(
     assert [one.job_id for one in await other.claim(kind, 9)] == [plain.job_id]
     shown = await other.get(job.job_id)
     assert shown.state == QUEUED
-    assert [(hold.reason, hold.until) for hold in shown.holds] == [(HOLD_REASON_SCHEDULE, job.schedule_time)]
+    assert [(hold.reason, hold.end_time) for hold in shown.holds] == [(HOLD_REASON_SCHEDULE, job.schedule_time)]
     assert [list(chunk.holds) for chunk in shown.chunks] == [[HOLD_REASON_SCHEDULE]] * 2
     stats = await other.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))
-    assert list(stats.total.now.chunks_held) == [HeldChunks(reason=HOLD_REASON_SCHEDULE, chunks=2)]
+    assert list(stats.total.now.chunks_held) == [HeldChunks(reason=HOLD_REASON_SCHEDULE, chunk_count=2)]
 
 
 async def test_a_waiting_claim_gets_the_job_when_its_time_comes(
@@ -85,7 +85,7 @@ async def test_the_time_changes_until_a_chunk_is_claimed(api: Api, kind: str):
     job = await scheduled(api, kind)
     time = later(hours=2)
     moved = await reschedule(api, job.job_id, time)
-    assert (moved.schedule_time.ToDatetime(UTC), moved.holds[0].until.ToDatetime(UTC)) == (time, time)
+    assert (moved.schedule_time.ToDatetime(UTC), moved.holds[0].end_time.ToDatetime(UTC)) == (time, time)
     assert not (await reschedule(api, job.job_id, None)).HasField("schedule_time")
     [claimed] = await api.claim(kind, wait=LONG)
     assert claimed.job_id == job.job_id

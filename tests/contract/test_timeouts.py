@@ -68,7 +68,7 @@ async def test_an_attempt_that_takes_too_long_is_a_failed_attempt(api: Api, kind
     assert chunk.error.message == "the attempt took longer than its attempt_timeout of 1s"
     [attempt] = job.attempts
     assert (attempt.outcome, attempt.error) == (AttemptOutcome.ATTEMPT_OUTCOME_TIMED_OUT, chunk.error)
-    assert chunk.not_before.ToDatetime() - job.update_time.ToDatetime() == HOUR
+    assert chunk.next_attempt_time.ToDatetime() - job.update_time.ToDatetime() == HOUR
     assert lease(chunk, job.update_time) >= SECOND
 
 

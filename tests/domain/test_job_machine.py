@@ -104,7 +104,7 @@ class JobMachine(RuleBasedStateMachine):
     @rule(index=st.integers(0, 39))
     def claim(self, index: int) -> None:
         chunk = self.chunks.get(index)
-        if chunk is None or chunk.state is not ChunkState.PENDING or self.now < (chunk.not_before or 0):
+        if chunk is None or chunk.state is not ChunkState.PENDING or self.now < (chunk.next_attempt_time or 0):
             return
         if self.finalizer_waits(chunk):
             with pytest.raises(ChunkNotClaimable):
@@ -257,7 +257,7 @@ class JobMachine(RuleBasedStateMachine):
     @invariant()
     def chunks_that_wait_for_their_next_attempt_or_for_others_are_counted_and_alone_held(self) -> None:
         held = {reason: [c for c in self.others() if reason in self.job.with_holds(c).holds] for reason in HoldReason}
-        assert held[HoldReason.BACKOFF] == [chunk for chunk in self.others() if chunk.not_before is not None]
+        assert held[HoldReason.BACKOFF] == [chunk for chunk in self.others() if chunk.next_attempt_time is not None]
         assert held[HoldReason.FINALIZER] == [chunk for chunk in self.others() if self.finalizer_waits(chunk)]
         assert {reason: len(chunks) for reason, chunks in held.items()} == self.job.held_chunks()
         assert all(chunk.state is ChunkState.PENDING for chunks in held.values() for chunk in chunks)

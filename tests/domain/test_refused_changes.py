@@ -129,7 +129,7 @@ def test_a_chunk_is_claimed_only_while_it_waits_is_due_and_has_a_slot():
     done, chunks = ended(JobState.COMPLETED)
     refusal_of(lambda: work.claim(done, chunks[0], BY, 4), ChunkNotClaimable, "is COMPLETED", "not waiting")
     queued, waiting = created()
-    later = replace(waiting[0], not_before=5)
+    later = replace(waiting[0], next_attempt_time=5)
     refusal_of(lambda: work.claim(queued, later, BY, 4), ChunkNotClaimable, "not yet due")
     assert work.lift_backoff(queued, later, 4) is None
     assert work.claim(queued, later, BY, 5).job.state is JobState.RUNNING

@@ -60,7 +60,7 @@ def test_an_attempt_that_took_too_long_fails_with_backoff_and_on_the_last_one_fo
     assert failed is not None
     assert failed.change is not None
     [chunk] = failed.chunks
-    assert (chunk.state, chunk.not_before) == (ChunkState.PENDING, end + 2 + SECOND)
+    assert (chunk.state, chunk.next_attempt_time) == (ChunkState.PENDING, end + 2 + SECOND)
     assert chunk.error is not None
     assert (chunk.error.code, chunk.error.message) == (
         "TIMED_OUT",

@@ -31,7 +31,7 @@ def test_a_webhook_is_paused_when_nothing_was_taken_for_so_long_and_disabled_by_
     for outcome, passed in history:
         now += passed
         if outcome == "resumed":
-            webhook = update(webhook, WebhookUpdate(frozenset({"disabled"})), now)
+            webhook = update(webhook, WebhookUpdate(frozenset({"state"})), now)
             since = since if state is ACTIVE else None
             state = ACTIVE
         else:

@@ -61,7 +61,7 @@ def test_another_run_is_an_event_and_a_chunk_that_goes_again_within_a_run_is_non
 
 def test_the_schedule_is_the_one_of_the_document():
     rules, now, tries, times = schedule(5 * SECOND, DAY), 0, 0, [0]
-    while (again := rules.next(tries := tries + 1, 0, replace(FAILED, time=now), jitter_sample=0.5)) is not None:
+    while (again := rules.next(tries := tries + 1, 0, replace(FAILED, start_time=now), jitter_sample=0.5)) is not None:
         times.append(now := again)
     table = (ROOT / "docs" / "webhooks.md").read_text()
     event_type = [0, 5, 20, 65, 200, 605, 1_820, 5_465, *(5_465 + 10_800 * n for n in range(1, 8)), 86_400]
@@ -84,11 +84,13 @@ def test_an_attempt_is_never_outside_the_window(tries: int, now: int, jitter_sam
 def test_a_rotation_keeps_the_newest_and_no_secret_signs_longer_than_allowed(rotations: list[tuple[int, int]]):
     webhook = Webhook("o", "w", "https://example.org", (Secret("0", 0),), 0, 0)
     now, ends = 0, {"0": None}
-    for number, (pause, overlap) in enumerate(rotations, start=1):
+    for number, (pause, grace_period) in enumerate(rotations, start=1):
         now += pause
-        ends = {value: min(now + overlap, now + overlap if end is None else end) for value, end in ends.items()}
+        ends = {
+            value: min(now + grace_period, now + grace_period if end is None else end) for value, end in ends.items()
+        }
         ends[str(number)] = None
-        webhook = rotate(webhook, str(number), overlap, now)
+        webhook = rotate(webhook, str(number), grace_period, now)
         assert 1 <= len(webhook.secrets) <= MAX_SECRETS
         assert webhook.secrets[0] == Secret(str(number), now)
         assert {one.value: one.expire_time for one in webhook.secrets}.items() <= ends.items()

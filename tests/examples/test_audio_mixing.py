@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +22,9 @@ from jobledger_client import (
     JobClient,
     JobledgerError,
     JobNotFoundError,
-    JobState,
     JobView,
     WatchMessageType,
+    WatchMode,
 )
 from jobledger_client._status import error_from_call
 
@@ -68,6 +69,14 @@ class Claimed(NamedTuple):
         return [violation.field for violation in error.value.field_violations]
 
 
+class Played(NamedTuple):
+    """Mixes that have ended, how many were in work at once, and a cursor from before all of them."""
+
+    jobs: list[str]
+    at_once: int
+    cursor: bytes
+
+
 @pytest.fixture(scope="module")
 def wrong(caller: JobClient) -> Claimed:
     """Return a mix for reports that are refused."""
@@ -80,26 +89,37 @@ def files(server: Server, stack: ExitStack, folder: Path) -> Bucket:
 
 
 @pytest.fixture(scope="module")
-def played(caller: JobClient, files: Bucket) -> tuple[list[str], int]:
-    """Return the jobs of five mixes that have ended, and how many were in work at the most."""
+def played(caller: JobClient, files: Bucket) -> Played:
+    """Let five songs be mixed to their end."""
     cursor = caller.list_jobs(page_size=1).page().cursor
     limit(caller)
     jobs = [submit(caller, song, make_stems(files, song, 0.5)).job_id for song in SONGS]
-    return jobs, max(in_work(caller, cursor, len(jobs)))
+    return Played(jobs, max(in_work(caller, cursor, len(jobs))), cursor)
 
 
-def test_no_more_than_two_are_mixed_at_once(played: tuple[list[str], int]):
-    assert 1 <= played[1] <= AT_ONCE
+def test_no_more_than_two_are_mixed_at_once(played: Played):
+    assert 1 <= played.at_once <= AT_ONCE
 
 
 class TestTroubleToday:
     """What the team could not do before, line by line."""
 
-    def test_a_state_is_not_any_string(self, caller: JobClient, wrong: Claimed):
+    def test_a_phase_is_one_of_the_plan_and_not_any_string(self, caller: JobClient, wrong: Claimed):
         assert wrong.refused(stage="ready") == ["reports[0].progress.stage"]
-        assert shown(caller.get_job(wrong.job_id))["state"] == "running"
-        states = {state.name.lower() for state in JobState}
-        assert {shown(job)["state"] for job in caller.list_jobs(page_size=100)} <= states
+        page = shown(caller.get_job(wrong.job_id))
+        assert (page["state"], page["stage"]) == ("running", "")
+
+    def test_the_state_of_a_mix_is_queued_then_running_then_completed(self, played: Played, caller: JobClient):
+        states: dict[str, list[str]] = {job_id: [] for job_id in played.jobs}
+        messages = caller.watch_jobs(
+            job_ids=played.jobs, cursor=played.cursor, mode=WatchMode.EVERY, timeout=CALL_TIMEOUT
+        )
+        with messages:
+            while any("completed" not in seen for seen in states.values()):
+                job = next(messages).job
+                states[job.job_id].append(shown(job)["state"])
+        for seen in states.values():
+            assert [state for state, _ in groupby(seen)] == ["queued", "running", "completed"]
 
     @pytest.mark.parametrize("percent", [float("nan"), float("inf")])
     def test_a_percent_that_is_no_number_is_not_even_sent(self, wrong: Claimed, percent: float):
@@ -135,8 +155,8 @@ class TestTroubleToday:
         page = shown(caller.get_job(claimed.job_id))
         assert (page["state"], page["stage"], page["message"]) == ("running", "mixing", "12 stems")
 
-    def test_the_result_is_in_the_same_answer(self, played: tuple[list[str], int], caller: JobClient, folder: Path):
-        job_id = played[0][0]
+    def test_the_result_is_in_the_same_answer(self, played: Played, caller: JobClient, folder: Path):
+        job_id = played.jobs[0]
         page = shown(caller.get_job(job_id, view=JobView.BASIC))
         assert (page["state"], page["percent"], page["error"]) == ("completed", 100, None)
         assert page["result_url"] is not None
@@ -162,9 +182,7 @@ class TestTroubleToday:
         assert {f"ERROR_REASON_{reason}" for reason in reasons} <= set(ErrorReason.keys())
         assert len(set(reasons)) == 4, "not found is one reason, whoever asks"
 
-    def test_an_error_is_there_exactly_when_it_failed(
-        self, played: tuple[list[str], int], caller: JobClient, files: Bucket
-    ):
+    def test_an_error_is_there_exactly_when_it_failed(self, played: Played, caller: JobClient, files: Bucket):
         files.put("stems/broken.wav", b"no sound")
         job = caller.wait(submit(caller, "broken", ["stems/broken.wav"]).job_id, timeout=CALL_TIMEOUT)
         page = shown(job)
@@ -172,7 +190,7 @@ class TestTroubleToday:
         assert page["error"] is not None
         assert "a stem cannot be read" in page["error"]
         assert (job.error.code, job.error.stage) == ("BAD_STEM", "loading_stems")
-        good = answer_of(caller.get_job(played[0][0]))
+        good = answer_of(caller.get_job(played.jobs[0]))
         assert ("error" in answer_of(job), "error" in good) == (True, False), "present and empty it never is"
 
     def test_the_page_and_the_server_agree_about_the_path(self, server: Server):
@@ -187,16 +205,18 @@ class TestTroubleToday:
                 channel.unary_unary("/jobledger.v1.JobService/GetStatus")(b"")
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED, "what is not there is said, not 404 or a page"
 
-    def test_a_state_does_not_die_with_its_process(self, start_server: StartServer):
+    def test_a_state_does_not_die_with_its_process_and_errors_may_go_sooner(self, start_server: StartServer):
         server = start_server(completed_retention="3600", failed_retention="0.1")
         with JobClient(server.target, timeout=CALL_TIMEOUT) as client:
             for _ in range(2):
                 client.create_job(KIND, stages=STAGES)
             good, bad = client.leases.claim_chunks([KIND], worker="desk", max_chunks=2)
             client.leases.complete_chunks([good.lease.token])
+            before = [client.get_job(one.job_id) for one in (good, bad)]
             server.kill()
             server.start()
-            assert shown(client.get_job(good.job_id))["state"] == "completed"
+            assert [client.get_job(one.job_id) for one in (good, bad)] == before
+            assert [shown(job)["state"] for job in before] == ["completed", "running"]
             with client.watch_jobs(kinds=[KIND], timeout=CALL_TIMEOUT) as changes:
                 next(changes)  # it has begun
                 failure = ChunkFailure(
@@ -209,15 +229,15 @@ class TestTroubleToday:
                 client.get_job(bad.job_id)
 
 
-def test_the_stages_are_timed_in_the_order_of_the_plan(played: tuple[list[str], int], caller: JobClient):
-    job = caller.get_job(played[0][0])
+def test_the_stages_are_timed_in_the_order_of_the_plan(played: Played, caller: JobClient):
+    job = caller.get_job(played.jobs[0])
     timed = [timing.stage for timing in job.stage_timings]
     assert timed, "those that lasted"
     assert timed == sorted(timed, key=STAGES.index)
     assert [stage.name for stage in job.stages] == STAGES
 
 
-def test_a_mix_that_waits_is_queued_and_shows_its_place(caller: JobClient):
+def test_a_mix_that_waits_for_a_slot_is_queued_shows_its_place_and_is_not_claimed(caller: JobClient):
     kind = "audio.mix.elsewhere"
     limit(caller, kind)
     jobs = [caller.create_job(kind, stages=STAGES).job for _ in range(AT_ONCE + 2)]
@@ -226,6 +246,12 @@ def test_a_mix_that_waits_is_queued_and_shows_its_place(caller: JobClient):
     nothing = Shown(state="queued", stage="", percent=0, message="", place=None, result_url=None, error=None)
     assert pages[0] == nothing
     assert pages[-1] == nothing | {"place": 2}
+    first, second = caller.leases.claim_chunks([kind], worker="desk", max_chunks=9)
+    assert [first.job_id, second.job_id] == [job.job_id for job in jobs[:2]], "whatever a desk asks for"
+    assert not caller.leases.claim_chunks([kind], worker="another", max_chunks=9)
+    caller.leases.complete_chunks([second.lease.token])
+    [third] = caller.leases.claim_chunks([kind], worker="another", max_chunks=9, wait=timedelta(seconds=BOUND))
+    assert third.job_id == jobs[2].job_id, "whose place was 1"
 
 
 @settings(max_examples=30)

@@ -146,7 +146,7 @@ class TestTroubleToday:
         assert (heir.job_id, heir.chunk.attempt, heir.chunk.worker) == (job_id, 2, "heir")
         assert caller.leases.complete_chunks([silent.lease.token])[0].status == LEASE_LOST
 
-    def test_work_goes_over_to_those_who_are_free(self, caller: JobClient):
+    def test_chunks_that_a_worker_gives_back_go_to_one_that_is_free(self, caller: JobClient):
         caller.create_job("crawl.balance", item_count=2_500)
         hoard = caller.leases.claim_chunks(["crawl.balance"], worker="slow", max_chunks=5)
         assert not caller.leases.claim_chunks(["crawl.balance"], worker="free", max_chunks=5)
@@ -181,10 +181,14 @@ def test_statistics_count_images(caller: JobClient):
 
 
 def test_priorities_are_0_to_10_and_may_change(caller: JobClient):
-    with pytest.raises(InvalidFieldError):
-        submit(caller, "nowhere", 10, limit=10, priority=11)
+    for priority in (-1, 11):
+        with pytest.raises(InvalidFieldError) as refused:
+            caller.create_job("crawl.waiting", item_count=10, priority=priority)
+        assert [violation.field for violation in refused.value.field_violations] == ["priority"]
     job = caller.create_job("crawl.waiting", item_count=10).job
-    assert caller.update_job(job.job_id, priority=10).priority == 10
+    assert job.priority == 5
+    for priority in (0, 10):
+        assert caller.update_job(job.job_id, priority=priority).priority == priority
 
 
 def test_deleting_a_crawl_deletes_its_chunks(caller: JobClient):

@@ -27,7 +27,7 @@ from jobledger_client import (
 )
 
 from examples.bucket import Bucket, read
-from examples.transcoding import console, ffmpeg, media, plain
+from examples.transcoding import console, media
 from examples.transcoding.__main__ import GRACE, cancel_midway
 from examples.transcoding.hooks import PERCENTS, Inbox
 from examples.transcoding.studio import READS, Studio, start
@@ -153,12 +153,12 @@ class TestTroubleToday:
         count = studio.client.webhooks.redeliver_webhook(webhook.webhook_id, since_position=0)
         assert count >= len(EVENTS), "and all of them on demand"
 
-    def test_statistics_do_not_load_rows(self, studio: Studio, gone: Gone):
+    def test_statistics_outlive_the_jobs_that_they_count(self, studio: Studio, gone: Gone):
         before, after = gone.figures, console.figures(studio.client)
         assert after.by_state["completed"] == before.by_state["completed"] - 1
         counted = ("success_rate", "processing_hours", "average_seconds", "efficiency")
-        same = [getattr(after, name) == getattr(before, name) for name in counted]
-        assert all(same), "they are sums, in which a job stays that is deleted"
+        for name in counted:
+            assert getattr(after, name) == getattr(before, name), "a sum, in which a job stays that is deleted"
 
     def test_a_cancelled_job_does_not_continue_running(self, cancelled: tuple[Job, list[str]]):
         job, running = cancelled
@@ -178,7 +178,7 @@ def test_the_present_task_is_reported_in_words(seen: list[Job]):
     assert {job.progress.message for job in seen} >= {f"{task} of clip.y4m" for task in PLAN}
 
 
-def test_the_expected_end_is_reported_once_a_run_is_a_second_old(stack: ExitStack, studio: Studio):
+def test_the_expected_end_is_reported_once_a_run_is_a_second_old_and_not_before(stack: ExitStack, studio: Studio):
     client, _ = with_key(stack, studio, "slow", [Role.CALLER, Role.WORKER], studio.key.api_key.owner)
     job = client.create_job("video.slow", stages=PLAN).job
     task, percent = EngineTask(client, job.job_id, task_id="dag-run-1", worker="airflow"), 0.0
@@ -187,7 +187,8 @@ def test_the_expected_end_is_reported_once_a_run_is_a_second_old(stack: ExitStac
         while not (job := next(messages).job).progress.HasField("eta"):
             percent += 0.01
             task.progress(stage="transcode_360p", stage_percent=percent)
-    assert job.progress.eta.ToNanoseconds() > job.start_time.ToNanoseconds() + 10**9
+    assert job.update_time.ToNanoseconds() >= job.start_time.ToNanoseconds() + 10**9
+    assert job.progress.eta.ToNanoseconds() > job.update_time.ToNanoseconds()
 
 
 def test_every_output_is_there_with_its_size_and_ratio(answer: dict[str, Any], files: Bucket, folder: Path):
@@ -248,10 +249,12 @@ def test_a_cancelled_job_may_run_again(cancelled: tuple[Job, list[str]], caller:
 
 @pytest.fixture(scope="module")
 def shelf(caller: JobClient) -> str:
-    """Make 120 jobs, and return their kind."""
-    kind = "video.shelf"
+    """Make 120 jobs, change some out of their order, and return their kind."""
+    kind, made = "video.shelf", list[str]()
     for number in range(120):
-        caller.create_job(kind, display_name=f"clip {number}.mp4", priority=number % 11)
+        made.append(caller.create_job(kind, display_name=f"clip {number}.mp4", priority=number % 11).job.job_id)
+    for number in (70, 3, 41):
+        caller.update_job(made[number], labels={"album": "2026"})
     return kind
 
 
@@ -277,6 +280,9 @@ def test_lists_in_either_order(caller: JobClient, shelf: str, order: JobOrder, f
     values = [getattr(job, field) for job in jobs]
     keys = [value if isinstance(value, int) else value.ToNanoseconds() for value in values]
     assert (len(keys), keys) == (120, sorted(keys, reverse=not ascending))
+    by_creation = order == JobOrder.CREATE_TIME
+    created = [job.create_time.ToNanoseconds() for job in jobs]
+    assert (created == sorted(created, reverse=not ascending)) is by_creation, "another order than that of creation"
 
 
 def test_a_batch_reports_the_status_of_many(caller: JobClient, shelf: str):
@@ -384,27 +390,19 @@ def test_a_key_reads_as_often_as_it_may(stack: ExitStack, studio: Studio):
 
 
 @pytest.mark.usefixtures("seen")
-def test_health_reports_all_that_a_job_depends_on(studio: Studio, files: Bucket):
+def test_the_console_shows_the_health_of_the_service_beside_its_own_engine_and_bucket(studio: Studio, files: Bucket):
     files.put("uploads/note.y4m", b"Dear Sir or Madam,")  # a job that the engine has just worked on
     studio.client.wait(submit(studio.client, files, "uploads/note.y4m").job_id, timeout=CALL_TIMEOUT)
     reported = console.health(studio)
     assert reported["jobledger"] == "HEALTHY"
-    assert min(reported["database_latency_ms"], reported["disk_free_bytes"], reported["bucket_free_bytes"]) > 0
-    assert min(reported["webhooks_pending"], reported["commits_queued"], reported["runs"]) >= 0
+    assert min(reported["database_latency_ms"], reported["disk_free_bytes"]) > 0, "which the service measures"
     assert reported["workers"] >= 1, "the engine has reported within a minute"
+    assert (reported["runs"], reported["bucket_free_bytes"] > 0) == (0, True), "which the console measures itself"
     with pytest.raises(RoleMissingError):
         studio.client.admin.get_system_health()
 
 
-def test_the_stopwatch_notes_all_that_was_asked_for(caller: JobClient, seen: list[Job]):
-    watch = console.Stopwatch()
-    job = watch.time("get", lambda: caller.get_job(seen[-1].job_id), times=3)
-    assert job.job_id == seen[-1].job_id
-    [row] = watch.table()
-    assert (row["call"], row["asked"], row["times"], row["slowest"] >= row["median"] > 0) == ("get", 50, 3, True)
-
-
-def test_the_example_reports_which_tools_it_has(answer: dict[str, Any]):
-    assert tools in (plain, ffmpeg)
-    assert answer["artifacts"]["audio"]["contentType"] == tools.TYPES["audio"]
+def test_a_job_is_completed_with_the_tools_that_there_are(answer: dict[str, Any]):
+    types = [answer["artifacts"][name]["contentType"] for name in ("360p", "720p", "audio")]
+    assert types == [tools.TYPES[name] for name in ("video", "video", "audio")]
     assert answer["state"] == "JOB_STATE_COMPLETED"

@@ -67,7 +67,7 @@ async def created_for_later(admin: Caller, limited: dict[str, object], later: st
     assert preview["created"] is True
     assert "uid" not in preview["job"]
     job = (await admin("CreateJob", **request))["job"]
-    assert job["holds"] == preview["job"]["holds"] == [{"reason": "HOLD_REASON_SCHEDULE", "until": later}]
+    assert job["holds"] == preview["job"]["holds"] == [{"reason": "HOLD_REASON_SCHEDULE", "endTime": later}]
     again = await admin("CreateJob", **request)
     assert ("created" in again, again["job"]["uid"]) == (False, job["uid"])
     taken = await admin.refused("CreateJob", **request, onConflict="ON_CONFLICT_REFUSE")
@@ -107,7 +107,7 @@ async def test_it_uses_all_that_producers_and_workers_are_offered(admin: Caller,
     assert failed["results"][0]["chunkState"] == "CHUNK_STATE_PENDING"
     assert [one["jobId"] for one in failed["claimed"]] == [other["job"]["jobId"]]
     release = {"leaseToken": held[1], "delay": "60s", "reason": "no room"}
-    assert "notBefore" in (await fleet("ReleaseChunks", releases=[release]))["results"][0]
+    assert "nextAttemptTime" in (await fleet("ReleaseChunks", releases=[release]))["results"][0]
     ending = {"leaseToken": tokens(failed["claimed"])[0], "output": {"part": 1}, "jobOutput": {"score": 0.5}}
     assert (await fleet("CompleteChunks", completions=[ending]))["results"][0]["status"] == "LEASE_STATUS_OK"
 

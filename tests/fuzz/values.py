@@ -22,8 +22,6 @@ WORDS: dict[str, tuple[str, ...]] = {
     "limited_label": ("team",),
     "column": ("job_id", "state", "percent", "input", "labels"),
     "label_column": ("team",),
-    "start_day": ("2026-01-01", "2020-02-29"),
-    "end_day": ("2027-01-01", "2020-03-01"),
     "request_id": ("r1", "r2", "r3"),
     "owner": ("", "", "mallory", "ally", "bystander"),
     "served_owner": ("mallory", "ally"),

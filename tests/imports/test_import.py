@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from jobledger.v1.chunk_pb2 import Artifact, ChunkState, WorkError
+from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.event_pb2 import CHANGE_TYPE_IMPORTED
 from jobledger.v1.import_service_pb2 import ImportedChunk, ImportedJob, ImportJobsRequest, ImportJobsResponse
 from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
-from jobledger.v1.job_service_pb2 import CreateJobRequest, ListJobEventsRequest, RetryJobRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest, ListJobEventsRequest, ListJobsRequest, RetryJobRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid
@@ -17,6 +18,7 @@ from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING, 
 
 DONE, BROKEN = ChunkState.CHUNK_STATE_COMPLETED, ChunkState.CHUNK_STATE_FAILED
 STOPPED = ChunkState.CHUNK_STATE_CANCELLED
+ALREADY_EXISTS, INVALID_FIELD = ErrorReason.ERROR_REASON_JOB_ALREADY_EXISTS, ErrorReason.ERROR_REASON_INVALID_FIELD
 CREATED = datetime(2024, 3, 1, 12, tzinfo=UTC)
 STARTED, ENDED = CREATED + timedelta(minutes=5), CREATED + timedelta(hours=1)
 
@@ -56,6 +58,31 @@ async def test_a_completed_job_is_there_as_it_ended(api: Api, kind: str):
     assert [change.type for change in event.changes] == [CHANGE_TYPE_IMPORTED]
 
 
+async def test_outputs_come_with_it_as_get_job_shows_them(api: Api, kind: str):
+    job = await api.create(kind, item_count=3, chunk_size=1)
+    for number, held in enumerate(await api.claim(kind, 3)):
+        declared = {"output": {"number": number, "words": ["a", None]}} if number else {}
+        await api.complete(held, job_output={"last": number}, **declared)
+    shown = await api.get(job.job_id)
+    chunks = [
+        ImportedChunk(index=one.index, state=one.state, output=one.output if one.HasField("output") else None)
+        for one in shown.chunks
+    ]
+    copy = f"{kind}-copy"
+    one = past(copy, kind, job={"item_count": 3, "chunk_size": 1}, output=shown.output, chunks=chunks)
+    assert await send(api, [one]) == ImportJobsResponse(imported=1)
+    imported = await api.get(copy)
+    assert (imported.output, dict(imported.output)) == (shown.output, {"last": 2})
+    assert [chunk.HasField("output") for chunk in imported.chunks] == [False, True, True]
+    assert [chunk.output for chunk in imported.chunks] == [chunk.output for chunk in shown.chunks]
+    assert imported.uid != shown.uid
+    assert await send(api, [one]) == ImportJobsResponse(unchanged=1)
+    one.output["last"] = 3
+    assert (await send(api, [one])).refusals[0].reason == ALREADY_EXISTS
+    [listed] = (await api.jobs.ListJobs(ListJobsRequest(filter={"job_ids": [copy]}))).jobs
+    assert not listed.HasField("output")
+
+
 async def test_a_failed_job_keeps_what_was_done_and_can_be_retried(api: Api, kind: str):
     chunks = [
         ImportedChunk(index=0, state=DONE, task_id="celery-0"),
@@ -91,7 +118,7 @@ async def test_importing_again_changes_nothing_and_other_content_is_refused(api:
     changed = past(f"{kind}-1", kind, job={"priority": 1})
     answer = await send(api, [other, changed, past(f"{kind}-3", kind)])
     assert (answer.imported, answer.unchanged, answer.refused) == (1, 1, 1)
-    assert [(one.number, one.job_id, one.reason) for one in answer.refusals] == [(1, f"{kind}-1", "JOB_ALREADY_EXISTS")]
+    assert [(one.number, one.job_id, one.reason) for one in answer.refusals] == [(1, f"{kind}-1", ALREADY_EXISTS)]
     assert (await api.get(f"{kind}-1")).priority == 5
     assert (await api.get(f"{kind}-2")).cancel_reason == "enough"
 
@@ -112,6 +139,9 @@ BROKEN_JOBS = {
     "error.code": {"state": FAILED, "error": WorkError(message="without a code")},
     "result_uri": {"result_uri": "/etc/passwd"},
     "cancel_reason": {"cancel_reason": "not cancelled"},
+    "output": {"state": CANCELLED, "output": {"a": 1}},
+    "output: must have at most": {"output": {"a": "x" * 65_536}},
+    "chunks[0].output": {"state": FAILED, "chunks": [ImportedChunk(index=0, state=BROKEN, output={"a": 1})]},
     "retry_count": {"retry_count": -1},
     "chunks: must include one still to be done": {
         "state": QUEUED,
@@ -160,7 +190,7 @@ async def test_a_broken_job_is_refused_by_its_field_and_hinders_no_other(api: Ap
     answer = await send(api, [past(f"{kind}-0", kind), broken, past(f"{kind}-2", kind)])
     assert (answer.imported, answer.refused) == (2, 1)
     [refusal] = answer.refusals
-    assert (refusal.number, refusal.reason) == (1, "INVALID_FIELD")
+    assert (refusal.number, refusal.reason) == (1, INVALID_FIELD)
     assert refusal.message.startswith(field)
 
 
@@ -199,4 +229,4 @@ async def test_a_finalizer_that_ran_before_the_others_were_completed_is_refused(
     job = {"item_count": 2, "chunk_size": 1, "finalizer": {}}
     chunks = [ImportedChunk(index=2, state=DONE)]
     response = await send(api, [past(kind, kind, FAILED, job=job, chunks=chunks)])
-    assert [(one.job_id, one.reason) for one in response.refusals] == [(kind, "INVALID_FIELD")]
+    assert [(one.job_id, one.reason) for one in response.refusals] == [(kind, INVALID_FIELD)]

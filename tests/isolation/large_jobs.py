@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Final
+from uuid import uuid4
 
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Commit, Executor, Postponed
@@ -86,6 +87,7 @@ class LargeLedger:
             b"same",
             retry_policy=RetryPolicy(max_attempts=tries),
             failure_policy=FailurePolicy.FAIL_FAST if fast else FailurePolicy.RUN_ALL,
+            uid_bytes=uuid4().bytes,
             **timeouts,
         )
         self.do(CreateJob(NewJob(spec, sizes), "caller"))

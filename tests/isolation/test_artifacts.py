@@ -54,7 +54,7 @@ async def test_an_owner_deletes_nothing_of_another_by_an_artifact(deleting: Tena
     within = [f"{at}/alice/film", f"{at}/alice/link", "https://media.example/alice/none", "https://any.example/none"]
     job = await job_with(alice, kind, [*hostile, *within], [])
     answer = await alice.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
-    assert answer.artifacts_outside_roots == len(hostile)
+    assert answer.kept_artifact_count == len(hostile)
     done = await ended(alice, answer.artifact_job.job_id)
     assert (done.owner, done.state) == ("alice", COMPLETED)
     assert report(done) == {"deleted": 2, "missing": 2, "failed": 0, "failures": []}

@@ -22,7 +22,7 @@ from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure
 from jobledger_service.core.store.attempts import jobs_of_task
 from jobledger_service.core.store.reads import AttemptPlace, AttemptsRead, AttemptsWanted, View
 from jobledger_service.core.store.tables import attempts
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.databases import new_database
@@ -184,7 +184,7 @@ def test_an_attempt_that_cannot_be_read_is_set_aside(ledger: LargeLedger):
     assert (list(read.unreadable), read.more) == ([0], False)
     key = job_key(ALICE, "job")
     for shown in (
-        ledger.reads.read_job(key, View.FULL, with_outputs=False),
+        ledger.reads.read_jobs([key], View.FULL),
         ledger.reads.read_small_jobs([key], View.FULL),
     ):
         last = [(one.chunk_index, one.number) for one in shown.jobs[key].attempts]
@@ -202,7 +202,42 @@ def test_small_jobs_with_attempts_are_read_together_up_to_a_number(ledger: Large
     read = ledger.reads.read_small_jobs(keys, View.FULL)
     assert list(read.jobs) == keys[:51], "the others are read by themselves, and only the first had one attempt"
     assert {len(one.attempts) for key, one in read.jobs.items() if key != keys[0]} == {2}
-    assert len(ledger.reads.read_job(keys[-1], View.FULL, with_outputs=False).jobs[keys[-1]].attempts) == 2
+    assert len(ledger.reads.read_jobs(keys[-1:], View.FULL).jobs[keys[-1]].attempts) == 2
+
+
+def test_the_last_attempts_of_many_jobs_are_few_statements(ledger: LargeLedger):
+    keys, counts = [], []
+    for number in range(55):
+        ledger.create(f"job-{number:02}", [1, 1], tries=20)
+        for _ in range(4):
+            ledger.now += 1
+            claim_and_fail(ledger, f"job-{number:02}", 2)
+        keys.append(job_key(ALICE, f"job-{number:02}"))
+    event.listen(ledger.database.reader, "before_cursor_execute", lambda *given: counts.append(given[2]))
+    read = ledger.reads.read_jobs(keys, View.FULL)
+    assert list(read.jobs) == keys
+    for one in read.jobs.values():
+        assert sorted((a.chunk_index, a.number) for a in one.attempts[:4]) == [(0, 3), (0, 4), (1, 3), (1, 4)]
+        assert len(one.attempts) == 5
+    assert sum("attempt_end_time DESC" in statement for statement in counts) == 2
+
+
+def test_the_last_attempts_of_a_page_have_room_in_the_reply(ledger: LargeLedger):
+    keys = []
+    for number in range(60):
+        ledger.create(f"job-{number:02}", [1], tries=20)
+        for _ in range(5):
+            ledger.now += 1
+            claim_and_fail(ledger, f"job-{number:02}", 1, MESSAGE)
+        ledger.claim(f"job-{number:02}", [0])
+        keys.append(job_key(ALICE, f"job-{number:02}"))
+    read = ledger.reads.read_jobs(keys, View.FULL)
+    assert list(read.jobs) == keys[: len(read.jobs)]
+    assert list(read.unread) == keys[len(read.jobs) :]
+    shown = sum(len(a.error.message.encode()) for one in read.jobs.values() for a in one.attempts if a.error)
+    assert MAX_REPLY_BYTES / 2 < shown < MAX_REPLY_BYTES
+    rest = ledger.reads.read_jobs(read.unread, View.FULL)
+    assert {*read.jobs, *rest.jobs} == {*keys}
 
 
 def test_another_owners_tasks_are_not_found(ledger: LargeLedger):

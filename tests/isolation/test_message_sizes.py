@@ -45,7 +45,7 @@ async def test_what_is_merged_for_one_who_comes_late_is_never_too_large(api: Api
         messages = await watch.rest()
     assert max(message.ByteSize() for message in messages) <= MAX_MESSAGE_BYTES
     assert messages[-1].job.state == COMPLETED
-    assert sum(1 + message.merged_revisions for message in messages) == messages[-1].job.revision - 1
+    assert sum(1 + message.merged_revision_count for message in messages) == messages[-1].job.revision - 1
     if not any(message.chunks_omitted for message in messages):
         assert told(messages) == dict.fromkeys(range(CHUNKS), CHUNK_COMPLETED)
 

@@ -1,16 +1,20 @@
 """Outputs are stored once: no event has them, and no later change of their job writes them again."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from jobledger_service.core.ledger.commands import CompleteChunks, DeleteJob, FailChunks, Heartbeat, RetryJob
 from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.job import Outputs, job_key
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, Results, WorkReport
 from jobledger_service.core.store.entry import JOB_ITSELF
-from jobledger_service.core.store.tables import events, outputs
+from jobledger_service.core.store.reads import View
+from jobledger_service.core.store.tables import deleted_outputs, events, outputs
+from jobledger_service.features.retention.store import MAX_TRIM_BYTES, SqlHistoryStore
 from sqlalchemy import event, func, select
 
 from tests.isolation.large_jobs import ALICE, LargeLedger, large_ledger
@@ -30,6 +34,17 @@ def stored(ledger: LargeLedger) -> dict[int, bytes]:
     with ledger.database.read() as connection:
         rows = connection.execute(select(outputs.c.chunk_index, outputs.c.encoded)).all()
     return {index: encoded for index, encoded in rows}  # noqa: C416  rows are no pairs to mypy
+
+
+def history(ledger: LargeLedger) -> SqlHistoryStore:
+    return SqlHistoryStore(ledger.database, lambda _position, message: message)
+
+
+def shown(ledger: LargeLedger, job_id: str, owner: str = ALICE) -> list[int]:
+    """Return the chunks of which readers see an output."""
+    read = ledger.reads.list_chunks(job_key(owner, job_id), frozenset(), -1, 1_000)
+    assert read is not None
+    return sorted(read.outputs.chunks)
 
 
 def event_sizes(ledger: LargeLedger) -> list[int]:
@@ -54,7 +69,8 @@ def test_no_event_has_an_output(ledger: LargeLedger):
         sizes.append(event_sizes(ledger)[begun:])
     assert sizes[0] == sizes[1]
     assert max(sizes[0]) < 1_000
-    assert stored(ledger) == {}, "they go with their job"
+    assert history(ledger).trim_outputs(1_000) is False
+    assert stored(ledger) == {}, "they go after their job"
 
 
 def test_a_later_change_of_the_job_writes_no_output_again(ledger: LargeLedger):
@@ -100,3 +116,41 @@ def test_a_retry_in_the_batch_of_a_declaration_keeps_it(ledger: LargeLedger):
     )
     assert stored(ledger) == {JOB_ITSELF: b"of the job", 0: b"mine"}
     assert ledger.job("big").state is JobState.QUEUED
+
+
+def test_a_deletion_leaves_outputs_which_no_later_job_shows_and_go_in_bounded_steps(ledger: LargeLedger):
+    count = 100
+    for job_id in ("gone", "stays"):
+        ledger.create(job_id, [1] * count)
+        held = ledger.claim(job_id, range(count))
+        ledger.do(CompleteChunks(ALICE, [(one.lease, WorkReport("c"), Results("", LARGE, LARGE)) for one in held]))
+    sent: list[str] = []
+    event.listen(ledger.database.writer, "before_cursor_execute", lambda _c, _r, sql, *_: sent.append(sql))
+    ledger.do(DeleteJob(ALICE, "gone", "caller"))
+    assert not [sql for sql in sent if "DELETE FROM outputs" in sql]
+    ledger.create("gone", [1] * count)
+    assert shown(ledger, "gone") == []
+    key = job_key(ALICE, "gone")
+    assert ledger.reads.read_job(key, View.FULL, with_outputs=True).jobs[key].outputs == Outputs()
+    rows, more = [2 * (count + 1)], True
+    while more:
+        more = history(ledger).trim_outputs(200)
+        with ledger.database.read() as connection:
+            rows.append(connection.execute(select(func.count()).select_from(outputs)).scalar_one())
+    gone = [before - after for before, after in pairwise(rows)]
+    assert sum(gone) == count + 1
+    assert max(gone) <= MAX_TRIM_BYTES // len(LARGE) + 1
+    with ledger.database.read() as connection:
+        left = set(connection.execute(select(outputs.c.uid)).scalars())
+        assert left == {ledger.job("stays").spec.uid_bytes}
+        assert connection.execute(select(deleted_outputs)).all() == []
+
+
+def test_a_step_deletes_the_outputs_of_many_jobs(ledger: LargeLedger):
+    for n in range(5):
+        ledger.create(f"j{n}", [1])
+        [held] = ledger.claim(f"j{n}", [0])
+        ledger.do(complete(held.lease, Results("", b"mine", b"of the job")))
+        ledger.do(DeleteJob(ALICE, f"j{n}", "caller"))
+    assert [history(ledger).trim_outputs(4) for _ in range(3)] == [True, True, False]
+    assert stored(ledger) == {}

@@ -9,7 +9,7 @@ from jobledger_service.core.ledger.current_call import begin_call
 from jobledger_service.core.ledger.shares import Shares
 from jobledger_service.settings import Settings
 from jobledger_service.transport.in_flight import InFlight
-from jobledger_service.transport.receiving import RequestReceiver
+from jobledger_service.transport.receiving import Places, RequestReceiver
 from jobledger_service.transport.refusals import InFlightFull
 
 from tests.isolation.conftest import Tenants
@@ -118,7 +118,29 @@ async def test_a_report_on_a_lease_needs_no_place_of_other_requests_and_leaves_o
     await asyncio.gather(*requests.calls)
 
 
-async def test_reports_on_leases_are_answered_while_requests_that_never_come_hold_all_other_places(
+@pytest.mark.parametrize("count", [3, 6, 24])
+def test_whatever_two_owners_hold_a_third_and_a_fourth_find_a_place(count: int):
+    places = Places(count)
+    for owner in ("alice", "bob"):
+        while places.admits(owner):
+            places.occupy(owner)
+    for owner in ("carol", "dave")[: count - 2]:
+        assert places.admits(owner)
+        places.occupy(owner)
+
+
+async def test_owners_leave_places_to_those_who_come_later():
+    requests = Requests(RequestReceiver(6))
+    for owner in ("alice", "bob", "carol"):
+        for number in range(4):
+            await requests.begin(owner, f"{owner} {number}")
+    assert requests.begun == ["alice 0", "alice 1", "alice 2", "bob 0", "carol 0"]
+    await requests.begin("dave", "dave 0")
+    assert requests.begun[-1] == "dave 0"
+    assert len(await requests.finish()) == 13
+
+
+async def test_reports_and_a_third_owners_calls_are_answered_while_requests_that_never_come_wait_and_hold_places(
     tenants: Tenants, kind: str
 ):
     default = Settings()
@@ -132,14 +154,15 @@ async def test_reports_on_leases_are_answered_while_requests_that_never_come_hol
         leases.append((api, (await api.claim(kind))[0].lease))
     silent = [
         api.channel.stream_unary("/jobledger.v1.JobService/CreateJob")()
-        for api, count in ((alice, places.max_of_owner), (carol, places.count - places.max_of_owner))
-        for _ in range(count)
+        for api in (alice, carol)
+        for _ in range(places.count)
     ]
     while (await asyncio.to_thread(tenants.scrape)).value("jobledger_calls_in_flight") < len(silent):
         pass
     for api, lease in leases:
         request = HeartbeatRequest(reports=[LeaseReport(lease_token=lease.token)])
         await api.work.Heartbeat(request, timeout=BOUND)
-    assert not any(call.done() for call in silent), "a report waited until one of them was given up"
+    await bob.create(kind)
+    assert not any(call.done() for call in silent), "a call waited until one of them was given up"
     for call in silent:
         call.cancel()

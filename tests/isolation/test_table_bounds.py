@@ -42,7 +42,7 @@ from tests.support.api import fresh_kind
 from tests.support.keys import ADMIN, CALLER, KeyedApi
 from tests.support.limits import each_scope, kind_scope, set_limit
 from tests.support.pauses import pause
-from tests.support.states import COMPLETED
+from tests.support.states import COMPLETED, FAILED
 
 from .conftest import Tenants
 
@@ -93,6 +93,7 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
         job = await api.create(kind, request_id=f"r{n}", labels={"user": str(n)}, limited_labels=["user"])
         await api.complete(*await api.claim(kind), output={"x": n}, job_output={"x": n})
     await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+    await api.job_in(FAILED, kind)
     await api.create(kind, unique_key="one")
     run = await api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": [kind]}))
     assert (await ended(api, run.job.job_id)).state == COMPLETED

@@ -274,7 +274,7 @@ async def test_an_export_has_a_line_for_it_that_reports_why(alice: KeyedApi, for
     assert set(rows) == set(NAMES)
     errors = {name for name, row in rows.items() if row["export_error"]}
     assert errors == {"nan", "policy"}
-    assert (got[-1].rows, got[-1].unreadable_rows) == (len(NAMES), 2)
+    assert (got[-1].row_count, got[-1].unreadable_row_count) == (len(NAMES), 2)
     assert rows["policy"]["owner"] == "alice"
     assert rows["policy"]["create_time"] == rows["policy"]["create_time"] > "2026"
     assert not rows["policy"]["state"]
@@ -282,7 +282,7 @@ async def test_an_export_has_a_line_for_it_that_reports_why(alice: KeyedApi, for
 
 async def test_an_export_that_is_resumed_counts_on(alice: KeyedApi):
     first, *_ = [one async for one in pieces(alice, format=CSV, columns=["job_id"])]
-    assert first.unreadable_rows >= 2
+    assert first.unreadable_row_count >= 2
 
 
 async def test_webhooks_continue_with_a_dead_delivery(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):

@@ -28,7 +28,7 @@ from tests.support.ledger import Ledger, create
 
 pytestmark = pytest.mark.fast
 
-LOCK_ORDER = ["jobs", "limits", "requests", "runs", "counts", "rollups", "ledger"]
+LOCK_ORDER = ["jobs", "limits", "requests", "runs", "counts", "rollups", "failures", "ledger"]
 """Jobs, families by rank, what all replicas add to, and the counter row as the last."""
 WRITTEN = re.compile(r"^(?:INSERT INTO|UPDATE|DELETE FROM)\s+\"?(\w+)")
 READ = re.compile(r"\bFROM (jobs|limits|requests|runs)\b")
@@ -69,8 +69,9 @@ def limits(ledger: Ledger) -> list[Limit]:
 
 
 def test_a_batch_locks_jobs_then_families_by_rank_and_the_counter_last(ledger: Ledger):
-    ledger.executor.run([create("old"), SetLimit("me", LimitScope(kind="k"), 9)])
-    [lease] = claimed(ledger, "k")
+    once = NewJob(JobSpec("me", "fails", "f", b"", retry_policy=RetryPolicy(max_attempts=1)), [0])
+    ledger.executor.run([create("old"), CreateJob(once, "caller"), SetLimit("me", LimitScope(kind="k"), 9)])
+    [lease], [failing] = claimed(ledger, "k"), claimed(ledger, "f")
     statements = Statements(ledger)
     spec = JobSpec("me", "service", "jobledger.bulk", b"same")
     ledger.executor.run(
@@ -79,6 +80,7 @@ def test_a_batch_locks_jobs_then_families_by_rank_and_the_counter_last(ledger: L
             SetLimit("me", LimitScope(label="a", value="b"), 1),
             replace(create("new"), request_id="once"),
             CompleteChunks("me", [(lease, WorkReport("x"), NO_RESULTS)]),
+            FailChunks("me", [(failing, WorkReport("x"), Failure(WorkError("E"), 0.5), "failures[0]")]),
         ]
     )
     assert statements.written() == LOCK_ORDER

@@ -107,10 +107,10 @@ async def test_what_waits_for_a_paused_kind_says_so_wherever_it_is_read(
         assert [list(chunk.holds) for chunk in chunks] == [[HOLD_REASON_PAUSED], []]
         assert [list(chunk.holds) for chunk in (await one.get(running.job_id)).chunks] == [[HOLD_REASON_PAUSED], []]
         stats = await one.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))
-        held = [HeldChunks(reason=HOLD_REASON_PAUSED, chunks=3)]
+        held = [HeldChunks(reason=HOLD_REASON_PAUSED, chunk_count=3)]
         assert list(stats.total.now.chunks_held) == list(stats.kinds[0].stats.now.chunks_held) == held
         of_all = await one.jobs.GetJobStats(GetJobStatsRequest())
-        assert sum(one.chunks for one in of_all.total.now.chunks_held if one.reason == HOLD_REASON_PAUSED) >= 3
+        assert sum(one.chunk_count for one in of_all.total.now.chunks_held if one.reason == HOLD_REASON_PAUSED) >= 3
     revision = (await api.get(queued.job_id)).revision
     await resume(other, kind)
     assert [await shown(one, job) for one in (api, other) for job in (running, queued, done)] == before

@@ -50,8 +50,8 @@ STORE = StoreVitals(100, "0001", 1_000, 10_000)
 def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
     """Return the vitals of a healthy server, but for what is given."""
     well: dict[str, object] = {
-        "latency": 0.001, "queued": 0, "queue_limit": 100, "busy_for": None, "last_batch": 1, "last_seconds": 0.01,
-        "last_age": 1.0, "feed_position": 100, "watchers": 0, "workers": 0,
+        "latency": 0.001, "queued": 0, "queue_limit": 100, "current_commit_duration": None, "last_batch": 1,
+        "last_seconds": 0.01, "last_age": 1.0, "feed_position": 100, "watchers": 0, "workers": 0,
     }  # fmt: skip
     return Vitals(store=store, **(well | changed))
 
@@ -69,7 +69,7 @@ def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
         (vitals(queued=50), Status.DEGRADED, "50 of at most"),
         (vitals(queued=100), Status.UNHEALTHY, "write queue is full"),
         (vitals(rate_store_is_down=True), Status.DEGRADED, "counts only its own calls"),
-        (vitals(busy_for=5.1), Status.UNHEALTHY, "running for 5.1 s"),
+        (vitals(current_commit_duration=5.1), Status.UNHEALTHY, "running for 5.1 s"),
         (vitals(failed_age=7.0), Status.UNHEALTHY, "accepts no writes"),
         (vitals(failed_age=61.0), Status.HEALTHY, ""),
         (vitals(delivery_age=61.0), Status.DEGRADED, "delivery has waited for 61 s, more than 60 s"),

@@ -48,7 +48,7 @@ async def delete(api: Api, kind: str, *uris: str) -> tuple[str, int]:
     """Delete a job with these artifacts; return the job that deletes them, and how many are outside of the roots."""
     job = await job_with(api, kind, list(uris), [])
     answer = await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
-    return answer.artifact_job.job_id, answer.artifacts_outside_roots
+    return answer.artifact_job.job_id, answer.kept_artifact_count
 
 
 async def failures(api: Api, job_id: str) -> list[dict[str, str]]:

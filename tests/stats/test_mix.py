@@ -83,7 +83,7 @@ class Caller:
                     completion = ChunkCompletion(lease_token=token, progress={"artifacts": made})
                     await self.api.work.CompleteChunks(CompleteChunksRequest(completions=[completion]))
                 case "fail":
-                    await self.api.fail(chunk)
+                    await self.api.fail(chunk, code=self.rng.choice(["BOOM", "SLOW"]))
                 case "give up":
                     await self.api.fail(chunk, not_retryable=True)
                 case "release":
@@ -123,7 +123,15 @@ class Model:
     started: dict[str, int | None] = field(default_factory=dict)
     artifacts: dict[tuple[str, int], dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
     leases: dict[tuple[str, int], int] = field(default_factory=dict)
+    claimed: dict[tuple[str, int], int] = field(default_factory=dict)
+    """When the latest attempt at each chunk began."""
+    attempts: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """How many attempts at each chunk there were, less those that were released."""
     seen: Counter[str] = field(default_factory=Counter)
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """The failed runs by the code and the stage of their error."""
+    unnamed: int = 0
+    """The failed runs that another one followed in the same commit: the ledger does not name their errors."""
 
     def hear(self, message: WatchJobsResponse) -> None:
         assert not message.chunk_ranges
@@ -132,8 +140,14 @@ class Model:
         items = {chunk.index: chunk.last_item - chunk.first_item + 1 for chunk in sized}
         for change in message.event.changes:
             self.count(change.type, items.get(change.chunk_index, 0))
+            if change.HasField("chunk_index"):
+                self.attempt(change.type, (name, change.chunk_index), now)
             if change.from_state != change.to_state:
                 self.move(name, change.to_state, now)
+        if failed := sum(change.from_state != change.to_state == FAILED for change in message.event.changes):
+            named = message.job.state == FAILED
+            self.failures[message.job.error.code, message.job.error.stage] += named
+            self.unnamed += failed - named
         self.compare((name, -1), message.job.artifacts)
         for chunk in message.chunks:
             self.compare((name, chunk.index), chunk.artifacts)
@@ -159,6 +173,24 @@ class Model:
                 self.seen["chunks_completed"] += 1
                 self.seen["items_completed"] += items
 
+    def attempt(self, type_: ChangeType, chunk: tuple[str, int], now: int) -> None:
+        match type_:
+            case ChangeType.CHANGE_TYPE_CLAIMED:
+                self.attempts[chunk] += 1
+                self.claimed[chunk] = now
+                return
+            case ChangeType.CHANGE_TYPE_CHUNK_RELEASED:
+                self.attempts[chunk] -= 1
+                return
+            case ChangeType.CHANGE_TYPE_PROGRESSED:
+                return
+            case ChangeType.CHANGE_TYPE_CHUNK_COMPLETED:
+                self.seen["chunks_processing"] += now - self.claimed[chunk]
+            case ChangeType.CHANGE_TYPE_LEASE_EXPIRED:
+                self.seen["expired"] += 1
+        self.seen["attempts"] += 1
+        self.seen["retried"] += self.attempts[chunk] > 1
+
     def move(self, name: str, state: int, now: int) -> None:
         if state == QUEUED:
             self.queued[name], self.started[name] = now, None
@@ -174,7 +206,7 @@ class Model:
 
     def compare(self, key: tuple[str, int], artifacts: object) -> None:
         new = {name: one.size_bytes for name, one in artifacts.items()}
-        self.seen["artifacts"] += len(new) - len(self.artifacts[key])
+        self.seen["artifact_count"] += len(new) - len(self.artifacts[key])
         self.seen["artifact_bytes"] += sum(new.values()) - sum(self.artifacts[key].values())
         self.artifacts[key] = new
 
@@ -199,14 +231,18 @@ class Model:
 def told(activity: JobActivity) -> Counter[str]:
     """Return an activity in the words of the model."""
     names = (
-        "created", "started", "completed", "failed", "cancelled", "chunks_completed", "items_completed", "artifacts",
-        "artifact_bytes", "job_retries", "failed_attempts",
+        "created", "started", "completed", "failed", "cancelled", "chunks_completed", "items_completed",
+        "artifact_count", "artifact_bytes", "job_retries", "failed_attempts",
     )  # fmt: skip
     found = Counter({name: getattr(activity, name) for name in names})
     found["waited"] = round(activity.waiting.total_seconds * 1e6)
     found["processed"] = activity.processing.count
     found["processing"] = round(activity.processing.total_seconds * 1e6)
     assert activity.waiting.count == activity.started
+    chunks = activity.chunks
+    found |= Counter(attempts=chunks.ended, expired=chunks.expired, retried=chunks.retried)
+    found["chunks_processing"] = round(chunks.processing.total_seconds * 1e6)
+    assert chunks.processing.count == activity.chunks_completed
     return found
 
 
@@ -251,12 +287,19 @@ async def test_counts_and_sums_are_what_the_ledger_reports(replicas: list[Server
     for api in apis:
         stats = await api.jobs.GetJobStats(GetJobStatsRequest(kinds=kinds, time_range=hours))
         assert {one.kind for one in stats.kinds} == set(kinds)
+        assert sum(one.count for one in stats.total.failures) == stats.total.activity.failed
         for one in stats.kinds:
+            of_kind = GetJobStatsRequest(kinds=[one.kind], time_range=hours)
+            groups = (await api.jobs.GetJobStats(of_kind)).total.failures
+            failed = Counter({(group.error_code, group.stage): group.count for group in groups})
+            assert failed >= models[one.kind].failures
+            assert (failed - models[one.kind].failures).total() == models[one.kind].unnamed
+            assert {group.example_job_id for group in groups} - {""} <= models[one.kind].jobs.keys()
             assert told(one.stats.activity) == models[one.kind].seen
             shown = JobCounts()
             shown.CopyFrom(one.stats.now)
             shown.ClearField("oldest_queued_time")
-            shown.ClearField("oldest_queued_seconds")
+            shown.ClearField("oldest_queued_age")
             shown.ClearField("chunks_held")  # backoffs end by themselves
             assert shown == models[one.kind].now()
             waiting = [job.create_time for job in models[one.kind].jobs.values() if job.state == QUEUED]

@@ -27,7 +27,7 @@ DERIVED = (
     WHERE jobs <> 0 OR chunks_pending <> 0 OR chunks_processing <> 0""",
     "SELECT limit_key, max_running, running, waiting FROM limits",
 )
-RECOUNTED, KEPT = {"counts", "limits", "job_words"}, {"rollups", "running_totals"}
+RECOUNTED, KEPT = {"counts", "limits", "job_words"}, {"rollups", "running_totals", "failures"}
 
 
 def derived(database: Database) -> list[list[Any]]:

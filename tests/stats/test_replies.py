@@ -27,7 +27,7 @@ def test_the_largest_reply_is_within_the_byte_budget():
     points = {n: busy() for n in range(MAX_POINTS)}
     figures = Figures(kinds, KindFigures(jobs, activity=busy()), points, 2**31 - 1)
     found = reply(StatsQuery("me", (), range(MAX_POINTS), 1), figures, 10**15)
-    assert (len(found.kinds), len(found.series), found.omitted_kinds) == (MAX_KINDS, MAX_POINTS, 2**31 - 1)
+    assert (len(found.kinds), len(found.series), found.omitted_kind_count) == (MAX_KINDS, MAX_POINTS, 2**31 - 1)
     assert found.ByteSize() <= MAX_REPLY_BYTES
 
 
@@ -40,6 +40,6 @@ def test_sums_of_many_hours_stay_within_64_bits():
     activity = Activity()
     for _ in range(4):
         activity.put(Measure.ARTIFACTS, 0, 1, MAX_SUM)
-        activity.put(Measure.CHUNKS, 0, 1, MAX_SUM)
+        activity.put(Measure.ITEMS, 0, 1, MAX_SUM)
     found = reply(StatsQuery("me", (), range(24)), Figures({}, KindFigures(activity=activity), {}), 0)
     assert (found.total.activity.artifact_bytes, found.total.activity.items_completed) == (MAX_SUM, MAX_SUM)

@@ -1,5 +1,6 @@
 """What one batch did to a job is counted step by step, also what it undid again."""
 
+import pytest
 from jobledger_service.core.ledger.stored_chunks import StoredChunks
 from jobledger_service.core.model import lifecycle, work
 from jobledger_service.core.model.change import Change, JobDelta, Step
@@ -30,17 +31,23 @@ class Batch:
         self.before: Job = step.job
         self.job, self.chunk = step.job, step.chunks[0]
         self.changes: list[Change] = []
+        self.attempts: list[Chunk] = []
 
     def take(self, step: Step | None) -> None:
         assert step is not None
         assert step.change is not None
         self.job = step.job
-        self.chunk: Chunk = step.chunks[0] if step.chunks else self.chunk
+        left: Chunk = self.chunk
+        self.chunk = step.chunks[0] if step.chunks else left
+        if self.chunk.attempt_number > left.attempt_number and left.outcome:
+            self.attempts.append(left)
         if step.sweep is not None and step.sweep.covers(self.chunk):
             self.chunk = step.sweep.applied(self.chunk)
         self.changes.append(step.change)
 
     def claim(self) -> None:
+        if self.chunk.attempt_number:
+            self.attempts.append(self.chunk)
         self.take(work.claim(self.job, self.chunk, CLAIM, NOW))
 
     def fail(self) -> None:
@@ -59,7 +66,7 @@ class Batch:
 
     def passage(self, *, deleted: bool = False) -> JobDelta:
         artifacts = {0: NO_ARTIFACTS} if self.chunk.artifacts else {}
-        return JobDelta(self.before, self.job, deleted, self.changes, {0: self.chunk}, artifacts)
+        return JobDelta(self.before, self.job, deleted, self.changes, {0: self.chunk}, artifacts, self.attempts)
 
 
 def test_runs_that_began_and_ended_within_a_batch_are_all_counted():
@@ -78,11 +85,26 @@ def test_runs_that_began_and_ended_within_a_batch_are_all_counted():
         (Measure.FAILED, 0, 1, 0),
         (Measure.JOB_RETRIES, 0, 1, 0),
         (Measure.STARTED, 0, 1, 0),
-        (Measure.CHUNKS, 0, 1, 5),
+        (Measure.CHUNKS, 0, 1, 0),
+        (Measure.ITEMS, 0, 1, 5),
+        (Measure.RETRIED_ATTEMPTS, 0, 1, 0),
         (Measure.COMPLETED, 0, 1, 0),
         (Measure.ARTIFACTS, 0, 1, 7),
         (Measure.ARTIFACTS, 0, 1, 7),
     ]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.0004, 0.5, 90])
+def test_a_chunk_is_measured_from_its_last_claim_to_its_end(seconds: float):
+    batch, took = Batch(), round(seconds * 1_000_000)
+    batch.claim()
+    batch.take(work.release(batch.job, batch.chunk, work.NOTHING_NEW, work.Release(), NOW))
+    batch.claim()
+    batch.before, batch.changes = batch.job, []
+    batch.take(work.complete(batch.job, batch.chunk, work.NOTHING_NEW, work.NO_RESULTS, NOW + took))
+    measured = list(measures_of(batch.passage(), NOW + took))
+    assert measured[:2] == [(Measure.CHUNKS, bucket_of(took), 1, took), (Measure.ITEMS, 0, 1, 5)]
+    assert Measure.RETRIED_ATTEMPTS not in {measure for measure, *_ in measured}, "a released attempt was none"
 
 
 def test_a_run_that_was_cancelled_before_its_start_has_no_duration():

@@ -154,7 +154,7 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(open_ledger: 
     with traced():
         async with aclosing(exports.open(EVERYTHING, JsonLines(COLUMNS, ()), "")) as pieces:
             async for piece in pieces:
-                rows, taken = piece.rows, taken + len(piece.data)
+                rows, taken = piece.row_count, taken + len(piece.data)
                 if rows >= JOBS * (len(limits) + 1) // 3:
                     gc.collect()
                     limits.append(tracemalloc.get_traced_memory()[1])

@@ -59,7 +59,7 @@ def assert_gapless(messages: Messages, known: dict[str, int] | None = None) -> N
     known = {} if known is None else known
     for message in messages:
         if message.HasField("event"):
-            first = message.event.revision - message.merged_revisions
+            first = message.event.revision - message.merged_revision_count
             assert first == known.get(message.job.job_id, 0) + 1
             assert message.event.revision == message.job.revision
         known[message.job.job_id] = message.job.revision

@@ -16,6 +16,7 @@ from tests.support.forked import Forked
 
 COMMAND = Path(sys.executable).with_name("jobledger-server")
 READY = "jobledger listening on "
+UNDECLARED = "refused for a reason that the method does not declare"
 
 running: list["Server"] = []
 
@@ -92,13 +93,14 @@ class Server:
         self._signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Wait until the process has ended and return its exit code."""
+        """Wait until the process has ended and return its exit code; it refused nothing for an undeclared reason."""
         assert self.process is not None
         code = self.process.wait(BOUND)
         assert self.process.stdout is not None
         self.process.stdout.close()
         if self in running:
             running.remove(self)
+        assert UNDECLARED not in self.log.read_text(errors="replace"), self.tail()
         return code
 
     def stop(self) -> int:

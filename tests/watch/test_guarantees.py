@@ -85,7 +85,7 @@ async def test_04_reliable(api: Api, other: Api, kind: str, in_view: Watching):
         assert_gapless(messages)
         assert messages[-1].job.revision == last.revision
         assert messages[-1].job.state == COMPLETED
-    assert not any(message.merged_revisions for message in streams[0])
+    assert not any(message.merged_revision_count for message in streams[0])
 
 
 @modes

@@ -41,7 +41,7 @@ async def test_state_changes_only_are_the_first_message_the_states_and_the_end(a
         messages += await watch.through(ended)
     assert [message.job.state for message in messages] == [QUEUED, RUNNING, COMPLETED]
     assert messages[-1].job.revision == last.revision
-    assert not any(message.merged_revisions for message in messages)
+    assert not any(message.merged_revision_count for message in messages)
 
 
 async def test_the_wanted_changes_come_and_a_resume_begins_with_the_first_of_each_job(

@@ -45,7 +45,7 @@ async def test_latest_merges_reports_how_many_and_ends_with_the_last(
     assert_gapless(messages)
     assert_ordered(messages)
     assert len(messages) < MANY
-    assert sum(message.merged_revisions for message in messages) == MANY + 1 - len(messages)
+    assert sum(message.merged_revision_count for message in messages) == MANY + 1 - len(messages)
 
 
 async def test_every_skips_nothing_however_late_it_is_read(api: Api, slow: Api, kind: str, watching: Watching):
@@ -55,7 +55,7 @@ async def test_every_skips_nothing_however_late_it_is_read(api: Api, slow: Api, 
         await change_often(api, job.job_id)
         messages += await watch.changes(MANY)
     assert_gapless(messages)
-    assert not any(message.merged_revisions for message in messages)
+    assert not any(message.merged_revision_count for message in messages)
 
 
 async def test_one_who_reads_gets_all_while_one_who_does_not_is_stuck(
@@ -77,7 +77,7 @@ async def test_the_chunks_of_merged_messages_are_all_there(api: Api, slow: Api, 
         await watch.change()
         last = await live(api, job, reports=40)
         messages = await watch.through(ended)
-    assert any(message.merged_revisions for message in messages)
+    assert any(message.merged_revision_count for message in messages)
     reported = {chunk.index: chunk for message in messages for chunk in message.chunks}
     if not any(message.chunks_omitted for message in messages):
         assert {index: chunk.state for index, chunk in reported.items()} == dict.fromkeys(range(5), CHUNK_COMPLETED)

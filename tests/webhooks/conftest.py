@@ -61,7 +61,7 @@ class Hooks:
         return (await self.calls.UpdateWebhook(request)).webhook
 
     async def resume(self, webhook_id: str) -> hooks.Webhook:
-        return await self.update(webhook_id, "disabled", disabled=False)
+        return await self.update(webhook_id, "state", state=hooks.WEBHOOK_STATE_ACTIVE)
 
     async def deliveries(self, webhook_id: str, *states: int) -> list[hooks.WebhookDelivery]:
         """Return deliveries, newest first."""
@@ -70,7 +70,7 @@ class Hooks:
 
     async def redeliver(self, webhook_id: str, **which: Any) -> int:
         request = rpc.RedeliverWebhookRequest(webhook_id=webhook_id, **which)
-        return (await self.calls.RedeliverWebhook(request)).redelivered
+        return (await self.calls.RedeliverWebhook(request)).redelivered_count
 
     async def ping(self, webhook_id: str) -> rpc.PingWebhookResponse:
         return await self.calls.PingWebhook(rpc.PingWebhookRequest(webhook_id=webhook_id))

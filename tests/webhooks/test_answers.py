@@ -40,7 +40,7 @@ async def test_retry_after_is_kept(hook: Hooks, receiver: Receiver, kind: str, f
     while not (await hook.deliveries(created.webhook.webhook_id))[0].attempts:
         pass
     [delivery] = await hook.deliveries(created.webhook.webhook_id)
-    wait = delivery.next_attempt_time.ToDatetime(UTC) - delivery.attempts[0].time.ToDatetime(UTC)
+    wait = delivery.next_attempt_time.ToDatetime(UTC) - delivery.attempts[0].start_time.ToDatetime(UTC)
     assert timedelta(hours=1, minutes=59) < wait < timedelta(hours=2, minutes=1)
 
     receiver.fail(times=0)  # one that waits goes at once when it is asked for

@@ -12,6 +12,7 @@ from jobledger_client import (
     WebhookDeliveryState,
     WebhookEventType,
     WebhookNotFoundError,
+    WebhookState,
 )
 from jobledger_client.cli._main import run
 
@@ -20,6 +21,8 @@ from tests.support.receiver import Receiver
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the SDK and the command line see messages, not the store")
+
+ACTIVE, DISABLED = WebhookState.ACTIVE, WebhookState.DISABLED
 
 
 async def test_the_sdk_has_every_call(hook_server: Server, receiver: Receiver, kind: str):
@@ -32,7 +35,7 @@ async def test_the_sdk_has_every_call(hook_server: Server, receiver: Receiver, k
         await client.create_job(kind)
         _, reported = await receiver.take(2)
         assert reported.verified_by(created.secret)
-        rotated = await client.webhooks.rotate_webhook_secret(webhook_id, overlap=timedelta(hours=1))
+        rotated = await client.webhooks.rotate_webhook_secret(webhook_id, grace_period=timedelta(hours=1))
         assert len(rotated.webhook.secrets) == 2
 
         while not [
@@ -47,10 +50,10 @@ async def test_the_sdk_has_every_call(hook_server: Server, receiver: Receiver, k
         with pytest.raises(DeliveryNotFoundError):
             await client.webhooks.redeliver_webhook(webhook_id, delivery_id="x")
 
-        changed = await client.webhooks.update_webhook(webhook_id, description="new", labels={"a": "1"}, disabled=True)
-        assert (changed.description, dict(changed.labels), changed.disabled) == ("new", {"a": "1"}, True)
+        changed = await client.webhooks.update_webhook(webhook_id, description="new", labels={"a": "1"}, state=DISABLED)
+        assert (changed.description, dict(changed.labels), changed.state) == ("new", {"a": "1"}, DISABLED)
         assert changed == await client.webhooks.get_webhook(webhook_id)
-        assert not (await client.webhooks.update_webhook(webhook_id, disabled=False)).disabled
+        assert (await client.webhooks.update_webhook(webhook_id, state=ACTIVE)).state == ACTIVE
         with pytest.raises(InvalidFieldError):
             await client.webhooks.update_webhook(webhook_id)
         with pytest.raises(TypeError, match=r"must be a member, .* got 'job\.done'"):
@@ -118,7 +121,7 @@ async def test_the_command_line_has_every_command(shell: Shell, receiver: Receiv
     assert shell("redeliver", webhook_id, "--delivery", reported.id) == "1 repeated\n"
     assert (await receiver.next()).id == reported.id
 
-    _, newer = id_and_secret(shell("rotate", webhook_id, "--overlap", "1h"))
+    _, newer = id_and_secret(shell("rotate", webhook_id, "--grace-period", "1h"))
     assert newer not in ("", secret)
     assert "(DISABLED)" in shell("update", webhook_id, "--disable")
     assert "(ACTIVE)" in shell("update", webhook_id, "--resume", "--url", f"{receiver.url}/new")
@@ -138,7 +141,7 @@ async def test_the_command_line_has_every_command(shell: Shell, receiver: Receiv
         (["update", "x"], 2, "a change is required"),
         (["update", "x", "--resume", "--disable"], 2, "exclude each other"),
         (["redeliver", "0"], 65, "delivery_id: is required unless since_position is given"),
-        (["rotate", "0", "--overlap", "soon"], 2, "must be a duration such as 30s, 5m, 2h or 7d; got 'soon'"),
+        (["rotate", "0", "--grace-period", "soon"], 2, "must be a duration such as 30s, 5m, 2h or 7d; got 'soon'"),
         (["lst"], 2, "No such command 'lst'"),
     ],
 )

@@ -11,6 +11,7 @@ from tests.support.errors import invalid, refused
 from tests.support.receiver import Receiver
 from tests.webhooks.conftest import ALL_TYPES, CREATED, TYPES, Hooks
 
+ACTIVE, DISABLED, PAUSED = hooks.WEBHOOK_STATE_ACTIVE, hooks.WEBHOOK_STATE_DISABLED, hooks.WEBHOOK_STATE_PAUSED
 PROGRESS = TYPES.WEBHOOK_EVENT_TYPE_JOB_PROGRESS
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 
@@ -29,7 +30,7 @@ async def test_a_webhook_has_what_it_was_created_with(hook: Hooks, kind: str):
     assert (webhook.owner, webhook.url, webhook.description) == ("default", "https://example.org/hooks", "d")
     assert (list(webhook.event_types), list(webhook.progress_percents)) == (types, [10, 90])
     assert (list(webhook.kinds), dict(webhook.labels)) == ([kind], {"a": "1"})
-    assert (webhook.state, webhook.state_reason, webhook.disabled) == (hooks.WEBHOOK_STATE_ACTIVE, "", False)
+    assert (webhook.state, webhook.state_reason) == (ACTIVE, "")
     assert webhook.create_time == webhook.update_time == webhook.state_time
     assert await hook.get(webhook.webhook_id) == webhook
 
@@ -43,13 +44,13 @@ async def test_what_is_not_given_has_its_default(hook: Hooks):
     webhook = await hook.update(webhook.webhook_id, "event_types")
     assert PROGRESS not in webhook.event_types
     assert not webhook.progress_percents
-    disabled = (await create(hook, disabled=True)).webhook
-    assert (disabled.disabled, disabled.state) == (True, hooks.WEBHOOK_STATE_DISABLED)
+    for state in (ACTIVE, DISABLED):
+        assert (await create(hook, state=state)).webhook.state == state
 
 
 async def test_only_what_the_mask_names_is_changed(hook: Hooks, kind: str):
     before = (await create(hook, labels={"a": "1"}, description="d", kinds=[kind])).webhook
-    others = {"labels": {"b": "2"}, "description": "new", "kinds": ["x"], "disabled": True, "event_types": CREATED}
+    others = {"labels": {"b": "2"}, "description": "new", "kinds": ["x"], "state": DISABLED, "event_types": CREATED}
     after = await hook.update(before.webhook_id, "url", url="https://example.org/new", **others)
     assert after.update_time.ToDatetime() > before.update_time.ToDatetime()
     before.url, before.update_time.seconds, before.update_time.nanos = (
@@ -162,6 +163,8 @@ async def test_a_request_that_breaks_a_rule_is_refused(hook: Hooks):
         ('labels["a b"]', {"labels": {"a b": ""}}),
         ("description", {"description": "x" * 1_025}),
         ("request_id", {"request_id": "x" * 129}),
+        ("state", {"state": PAUSED}),
+        ("state", {"state": 99}),
     ]
     for field, fields in rules:
         with invalid(field):
@@ -171,6 +174,7 @@ async def test_a_request_that_breaks_a_rule_is_refused(hook: Hooks):
         ("update_mask", (), {}),
         ("update_mask", ("secret",), {}),
         ("url", ("url",), {}),
+        ("state", ("state",), {"state": PAUSED}),
         ("progress_percents", ("progress_percents",), {"progress_percents": [50]}),
     ]:
         with invalid(field):
@@ -185,13 +189,13 @@ async def test_a_request_that_breaks_a_rule_is_refused(hook: Hooks):
 
 
 async def test_a_ping_is_posted_once_signed_and_answered_with_what_happened(hook: Hooks, receiver: Receiver, kind: str):
-    created = await hook.create(receiver, kind, disabled=True)
+    created = await hook.create(receiver, kind, state=DISABLED)
     answer = await hook.ping(created.webhook.webhook_id)
     reported = await receiver.next()
     assert reported.verified_by(created.secret)
     assert (reported.type, reported.body["data"]["webhookId"]) == ("webhook.ping", created.webhook.webhook_id)
     assert (answer.delivered, answer.attempt.status_code, answer.attempt.error) == (True, 200, "")
-    assert answer.attempt.HasField("time")
+    assert answer.attempt.HasField("start_time")
     receiver.fail(503)
     answer = await hook.ping(created.webhook.webhook_id)
     assert (answer.delivered, answer.attempt.status_code, answer.attempt.error) == (False, 503, "answered 503")

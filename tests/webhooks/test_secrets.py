@@ -1,4 +1,4 @@
-"""Secrets: shown once, rotated with an overlap in which both sign."""
+"""Secrets: shown once, rotated with a grace period in which both sign."""
 
 from datetime import UTC, timedelta
 
@@ -17,10 +17,10 @@ async def rotate(hook: Hooks, webhook_id: str, **fields: object) -> rpc.RotateWe
     return await hook.calls.RotateWebhookSecret(rpc.RotateWebhookSecretRequest(webhook_id=webhook_id, **fields))
 
 
-async def test_both_secrets_sign_while_they_overlap(hook: Hooks, receiver: Receiver, kind: str):
+async def test_both_secrets_sign_during_the_grace_period(hook: Hooks, receiver: Receiver, kind: str):
     created = await hook.create(receiver, kind, event_types=CREATED)
     webhook_id = created.webhook.webhook_id
-    rotated = await rotate(hook, webhook_id, overlap=HOUR)
+    rotated = await rotate(hook, webhook_id, grace_period=HOUR)
     await hook.api.create(kind)
     reported = await receiver.next()
     assert len(reported.headers["webhook-signature"].split()) == 2
@@ -34,9 +34,9 @@ async def test_both_secrets_sign_while_they_overlap(hook: Hooks, receiver: Recei
     assert newest.create_time.ToDatetime(UTC) > oldest.create_time.ToDatetime(UTC)
 
 
-async def test_without_an_overlap_the_old_secret_ends_at_once(hook: Hooks, receiver: Receiver, kind: str):
+async def test_without_a_grace_period_the_old_secret_ends_at_once(hook: Hooks, receiver: Receiver, kind: str):
     created = await hook.create(receiver, kind, event_types=CREATED)
-    rotated = await rotate(hook, created.webhook.webhook_id, overlap=timedelta(0))
+    rotated = await rotate(hook, created.webhook.webhook_id, grace_period=timedelta(0))
     await hook.ping(created.webhook.webhook_id)
     reported = await receiver.next()
     assert reported.verified_by(rotated.secret)
@@ -44,9 +44,9 @@ async def test_without_an_overlap_the_old_secret_ends_at_once(hook: Hooks, recei
     assert len(rotated.webhook.secrets) == 1
 
 
-async def test_an_overlap_ends_by_time(hook: Hooks, receiver: Receiver, kind: str):
+async def test_a_grace_period_ends_by_time(hook: Hooks, receiver: Receiver, kind: str):
     created = await hook.create(receiver, kind)
-    rotated = await rotate(hook, created.webhook.webhook_id, overlap=timedelta(milliseconds=300))
+    rotated = await rotate(hook, created.webhook.webhook_id, grace_period=timedelta(milliseconds=300))
     both = True
     while both:
         await hook.ping(created.webhook.webhook_id)
@@ -58,12 +58,12 @@ async def test_an_overlap_ends_by_time(hook: Hooks, receiver: Receiver, kind: st
 async def test_a_repeated_rotation_leaves_the_first_secret_in_force(hook: Hooks, receiver: Receiver, kind: str):
     created = await hook.create(receiver, kind)
     webhook_id = created.webhook.webhook_id
-    secrets = [created.secret] + [(await rotate(hook, webhook_id, overlap=HOUR)).secret for _ in range(4)]
+    secrets = [created.secret] + [(await rotate(hook, webhook_id, grace_period=HOUR)).secret for _ in range(4)]
     await hook.ping(webhook_id)
     reported = await receiver.next()
     assert all(reported.verified_by(secret) for secret in secrets)
 
-    last = await rotate(hook, webhook_id, overlap=2 * HOUR)  # one too many: the one whose time ends first goes
+    last = await rotate(hook, webhook_id, grace_period=2 * HOUR)  # one too many: the one whose time ends first goes
     await hook.ping(webhook_id)
     reported = await receiver.next()
     assert [reported.verified_by(secret) for secret in [*secrets, last.secret]] == [False] + [True] * 5
@@ -82,12 +82,14 @@ async def test_secrets_are_shown_at_creation_and_rotation_alone(hook: Hooks, rec
         assert bare.encode() not in answer.SerializeToString()
     again = await hook.create(receiver, kind, request_id=kind)
     assert (again.created, again.secret, again.webhook.webhook_id) == (False, created.secret, webhook_id)
-    await rotate(hook, webhook_id, overlap=timedelta(0))
+    await rotate(hook, webhook_id, grace_period=timedelta(0))
     assert (await hook.create(receiver, kind, request_id=kind)).secret == ""
 
 
-@pytest.mark.parametrize("overlap", [Duration(seconds=-1), Duration(seconds=30 * 86_400 + 1), Duration(nanos=10**9)])
-async def test_an_overlap_has_its_range(hook: Hooks, receiver: Receiver, kind: str, overlap: Duration):
+@pytest.mark.parametrize(
+    "grace_period", [Duration(seconds=-1), Duration(seconds=30 * 86_400 + 1), Duration(nanos=10**9)]
+)
+async def test_a_grace_period_has_its_range(hook: Hooks, receiver: Receiver, kind: str, grace_period: Duration):
     created = await hook.create(receiver, kind)
-    with invalid("overlap"):
-        await rotate(hook, created.webhook.webhook_id, overlap=overlap)
+    with invalid("grace_period"):
+        await rotate(hook, created.webhook.webhook_id, grace_period=grace_period)

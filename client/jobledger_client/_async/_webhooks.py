@@ -13,7 +13,7 @@ from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._pages import AsyncPages
-from jobledger_client._enums import WebhookDeliveryState, WebhookEventType
+from jobledger_client._enums import WebhookDeliveryState, WebhookEventType, WebhookState
 from jobledger_client._errors import WebhookNotFoundError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class AsyncWebhookCalls:
         kinds: Iterable[str] = (),
         labels: Mapping[str, str] | None = None,
         description: str = "",
-        disabled: bool = False,
+        state: WebhookState = WebhookState.ACTIVE,
         request_id: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CreateWebhookResponse:
@@ -55,7 +55,7 @@ class AsyncWebhookCalls:
             kinds=kinds,
             labels=labels or {},
             description=description,
-            disabled=disabled,
+            state=values.number(state),
         )
         return await self._caller.call(self._stub.CreateWebhook, request, timeout=timeout)
 
@@ -81,10 +81,10 @@ class AsyncWebhookCalls:
         kinds: Iterable[str] | None = None,
         labels: Mapping[str, str] | None = None,
         description: str | None = None,
-        disabled: bool | None = None,
+        state: WebhookState | None = None,
         timeout: timedelta | None = None,
     ) -> Webhook:
-        """Change the fields that are not None; return the webhook. `disabled=False` resumes a paused one.
+        """Change the fields that are not None; return the webhook. The state ACTIVE resumes a paused one.
 
         Raises InvalidFieldError (also when all fields are None), WebhookNotFoundError.
         """
@@ -95,7 +95,7 @@ class AsyncWebhookCalls:
             kinds=kinds,
             labels=labels,
             description=description,
-            disabled=disabled,
+            state=values.number(state),
         )
         request = rpc.UpdateWebhookRequest(webhook_id=webhook_id, **changes)
         return (await self._caller.call(self._stub.UpdateWebhook, request, timeout=timeout)).webhook
@@ -110,13 +110,13 @@ class AsyncWebhookCalls:
                 raise
 
     async def rotate_webhook_secret(
-        self, webhook_id: str, *, overlap: values.DurationLike | None = None, timeout: timedelta | None = None
+        self, webhook_id: str, *, grace_period: values.DurationLike | None = None, timeout: timedelta | None = None
     ) -> rpc.RotateWebhookSecretResponse:
-        """Create a new secret, which no later response shows; the old ones still sign for `overlap` (None: 24 h).
+        """Create a new secret, which no later response shows; the old ones still sign for `grace_period` (None: 24 h).
 
         Raises InvalidFieldError, WebhookNotFoundError.
         """
-        request = rpc.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=values.duration(overlap))
+        request = rpc.RotateWebhookSecretRequest(webhook_id=webhook_id, grace_period=values.duration(grace_period))
         return await self._caller.call(self._stub.RotateWebhookSecret, request, timeout=timeout)
 
     def list_webhook_deliveries(
@@ -158,7 +158,7 @@ class AsyncWebhookCalls:
             since_position=since_position,
             states=values.numbers(states),
         )
-        return (await self._caller.call(self._stub.RedeliverWebhook, request, timeout=timeout)).redelivered
+        return (await self._caller.call(self._stub.RedeliverWebhook, request, timeout=timeout)).redelivered_count
 
     async def ping_webhook(
         self, webhook_id: str, *, timeout: timedelta | None = timedelta(seconds=30)

@@ -29,7 +29,7 @@ logger = logging.getLogger("jobledger_client.engine")
 Push: TypeAlias = Callable[[Job, Chunk], Awaitable[str] | str]
 Withdraw: TypeAlias = Callable[[str], object]
 
-_DUE_MARGIN_SECONDS = 0.1  # after `not_before`, as the estimated clock may be a little fast
+_DUE_MARGIN_SECONDS = 0.1  # after `next_attempt_time`, as the estimated clock may be a little fast
 _MAX_IDLE_SECONDS = 5.0  # between two rounds, for chunks that become due by time alone
 _ROUND_SECONDS = 0.05  # between two rounds: a claim of many chunks causes one
 
@@ -139,9 +139,9 @@ class Dispatcher(Runnable):
             return time.monotonic() >= previous.lost_at
         if HoldReason.FINALIZER in chunk.holds:
             return False
-        if not chunk.HasField("not_before"):
+        if not chunk.HasField("next_attempt_time"):
             return True
-        seconds = chunk.not_before.ToNanoseconds() / 1e9 + _DUE_MARGIN_SECONDS - self._clock.now()
+        seconds = chunk.next_attempt_time.ToNanoseconds() / 1e9 + _DUE_MARGIN_SECONDS - self._clock.now()
         if seconds > 0:
             self._idle_seconds = min(self._idle_seconds, seconds)
         return seconds <= 0

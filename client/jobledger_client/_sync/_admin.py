@@ -97,8 +97,7 @@ class AdminCalls:
     def get_usage(
         self,
         *,
-        start_day: values.DayLike = "",
-        end_day: values.DayLike = "",
+        time_range: values.TimeRangeLike | None = None,
         owner: str = "",
         key_id: str = "",
         group_by: Iterable[UsageDimension] = (),
@@ -108,11 +107,10 @@ class AdminCalls:
     ) -> Pages[rpc.GetUsageResponse, rpc.Usage]:
         """List the calls, summed by DAY, OWNER, KEY and METHOD, or by those in `group_by`.
 
-        A day is a date or text such as 2026-01-31, in UTC; the range includes both. Raises InvalidFieldError.
+        `time_range` is widened to whole days of UTC; None is any time. Raises InvalidFieldError.
         """
         request = rpc.GetUsageRequest(
-            start_day=str(start_day),
-            end_day=str(end_day),
+            time_range=values.time_range(time_range),
             owner=owner,
             key_id=key_id,
             group_by=values.numbers(group_by),

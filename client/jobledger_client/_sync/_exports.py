@@ -53,14 +53,14 @@ class Export:
         return self._last.cursor
 
     @property
-    def rows(self) -> int:
+    def row_count(self) -> int:
         """How many jobs were returned, from the beginning of the export."""
-        return self._last.rows
+        return self._last.row_count
 
     @property
-    def unreadable_rows(self) -> int:
+    def unreadable_row_count(self) -> int:
         """How many of the rows cannot be shown, because the stored job is damaged."""
-        return self._last.unreadable_rows
+        return self._last.unreadable_row_count
 
     @property
     def percent(self) -> float:

@@ -31,14 +31,17 @@ class StatisticsCalls:
         step: StatsStep | None = None,
         owner: str = "",
         include_service_jobs: bool = False,
+        series_by_kind: bool = False,
         timeout: timedelta | None = None,
     ) -> GetJobStatsResponse:
         """Return how many jobs there are now, and what happened in a time range: in total and by kind.
 
         `kinds` are at most 100; empty means all but the service's own, which `include_service_jobs` adds. `time_range`
         is (start, end), widened to whole hours of UTC; the last 24 hours when None. `step`, HOUR or DAY, adds a series
-        of at most 2,000 points. `owner` is whose jobs, the key's own when empty; another owner needs an admin's key.
-        The cost does not depend on the number of jobs. Raises InvalidFieldError, RoleMissingError.
+        of at most 2,000 points; `series_by_kind` adds one for each kind too, as many as have 2,000 points together.
+        `total.failures` are the failed runs by error code and stage, each with an example job. `owner` is whose jobs,
+        the key's own when empty; another owner needs an admin's key. The cost does not depend on the number of jobs.
+        Raises InvalidFieldError, RoleMissingError.
         """
         request = GetJobStatsRequest(
             kinds=kinds,
@@ -46,5 +49,6 @@ class StatisticsCalls:
             step=values.number(step),
             owner=owner,
             include_service_jobs=include_service_jobs,
+            series_by_kind=series_by_kind,
         )
         return self._caller.call(self._stub.GetJobStats, request, timeout=timeout)

@@ -12,7 +12,7 @@ from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
-from jobledger_client._enums import WebhookDeliveryState, WebhookEventType
+from jobledger_client._enums import WebhookDeliveryState, WebhookEventType, WebhookState
 from jobledger_client._errors import WebhookNotFoundError
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._pages import Pages
@@ -37,7 +37,7 @@ class WebhookCalls:
         kinds: Iterable[str] = (),
         labels: Mapping[str, str] | None = None,
         description: str = "",
-        disabled: bool = False,
+        state: WebhookState = WebhookState.ACTIVE,
         request_id: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CreateWebhookResponse:
@@ -56,7 +56,7 @@ class WebhookCalls:
             kinds=kinds,
             labels=labels or {},
             description=description,
-            disabled=disabled,
+            state=values.number(state),
         )
         return self._caller.call(self._stub.CreateWebhook, request, timeout=timeout)
 
@@ -82,10 +82,10 @@ class WebhookCalls:
         kinds: Iterable[str] | None = None,
         labels: Mapping[str, str] | None = None,
         description: str | None = None,
-        disabled: bool | None = None,
+        state: WebhookState | None = None,
         timeout: timedelta | None = None,
     ) -> Webhook:
-        """Change the fields that are not None; return the webhook. `disabled=False` resumes a paused one.
+        """Change the fields that are not None; return the webhook. The state ACTIVE resumes a paused one.
 
         Raises InvalidFieldError (also when all fields are None), WebhookNotFoundError.
         """
@@ -96,7 +96,7 @@ class WebhookCalls:
             kinds=kinds,
             labels=labels,
             description=description,
-            disabled=disabled,
+            state=values.number(state),
         )
         request = rpc.UpdateWebhookRequest(webhook_id=webhook_id, **changes)
         return (self._caller.call(self._stub.UpdateWebhook, request, timeout=timeout)).webhook
@@ -111,13 +111,13 @@ class WebhookCalls:
                 raise
 
     def rotate_webhook_secret(
-        self, webhook_id: str, *, overlap: values.DurationLike | None = None, timeout: timedelta | None = None
+        self, webhook_id: str, *, grace_period: values.DurationLike | None = None, timeout: timedelta | None = None
     ) -> rpc.RotateWebhookSecretResponse:
-        """Create a new secret, which no later response shows; the old ones still sign for `overlap` (None: 24 h).
+        """Create a new secret, which no later response shows; the old ones still sign for `grace_period` (None: 24 h).
 
         Raises InvalidFieldError, WebhookNotFoundError.
         """
-        request = rpc.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=values.duration(overlap))
+        request = rpc.RotateWebhookSecretRequest(webhook_id=webhook_id, grace_period=values.duration(grace_period))
         return self._caller.call(self._stub.RotateWebhookSecret, request, timeout=timeout)
 
     def list_webhook_deliveries(
@@ -157,7 +157,7 @@ class WebhookCalls:
             since_position=since_position,
             states=values.numbers(states),
         )
-        return (self._caller.call(self._stub.RedeliverWebhook, request, timeout=timeout)).redelivered
+        return (self._caller.call(self._stub.RedeliverWebhook, request, timeout=timeout)).redelivered_count
 
     def ping_webhook(
         self, webhook_id: str, *, timeout: timedelta | None = timedelta(seconds=30)

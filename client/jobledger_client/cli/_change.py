@@ -242,7 +242,7 @@ def delete(
 def _artifact_outcome(response: DeleteJobResponse) -> str:
     """Return what happens to the artifacts of a deleted job, with --artifacts."""
     run = f"; job {response.artifact_job.job_id} deletes its artifacts" if response.HasField("artifact_job") else ""
-    kept = response.artifacts_outside_roots
+    kept = response.kept_artifact_count
     return f"{run}; {kept:,} of its artifacts stay, outside the allowed roots" if kept else run
 
 

@@ -108,21 +108,21 @@ def _write(session: Session, part: PartialFile, out: str) -> int:
             return INTERRUPTED
     if session.as_json:
         cursor = base64.b64encode(pieces.cursor).decode()
-        _json.print_value({"file": out, "rows": pieces.rows, "cursor": cursor})
+        _json.print_value({"file": out, "rows": pieces.row_count, "cursor": cursor})
     else:
-        session.console.print(f"{pieces.rows:,} jobs in {out}", highlight=False, markup=False)
+        session.console.print(f"{pieces.row_count:,} jobs in {out}", highlight=False, markup=False)
     _print_unreadable_rows(session, pieces)
     return DONE
 
 
 def _print_unreadable_rows(session: Session, pieces: Export) -> None:
-    if pieces.unreadable_rows:
-        message = f"{pieces.unreadable_rows:,} jobs are unreadable; the column export_error has the reason"
+    if pieces.unreadable_row_count:
+        message = f"{pieces.unreadable_row_count:,} jobs are unreadable; the column export_error has the reason"
         session.print_notice(Notice("EXPORT_UNREADABLE_ROWS", message))
 
 
 def _print_how_to_resume(session: Session, pieces: Export, out: str) -> None:
-    progress = f"interrupted at {pieces.percent:.1f} %, {pieces.rows:,} jobs"
+    progress = f"interrupted at {pieces.percent:.1f} %, {pieces.row_count:,} jobs"
     command = f"`jobledger export --out {shlex.quote(out)} --resume` continues"
     session.print_notice(Notice("EXPORT_INTERRUPTED", f"{progress}; {command}"))
 
@@ -160,4 +160,4 @@ class _Bar:
 
     def show(self, pieces: Export) -> None:
         """Show the progress."""
-        self._progress.update(self._task, completed=pieces.percent, rows=pieces.rows)
+        self._progress.update(self._task, completed=pieces.percent, rows=pieces.row_count)

@@ -86,13 +86,16 @@ class _Jobs:
 
 
 def _job(line: bytes) -> ImportedJob:
-    """Return the job of a line. Raises ValueError for an input or metadata that a Struct cannot hold without loss."""
+    """Return the job of a line. Raises ValueError for a value that a Struct cannot hold without loss."""
     job = _json.parse_message(line, ImportedJob())
     value = _json.loads(line)
     spec = value.get("job") or {}
     struct(spec.get("input"), "job.input")
     for index, chunk in enumerate(spec.get("chunks") or ()):
         struct(chunk.get("input"), f"job.chunks[{index}].input")
+    struct(value.get("output"), "output")
+    for index, chunk in enumerate(value.get("chunks") or ()):
+        struct(chunk.get("output"), f"chunks[{index}].output")
     for name, artifact in (value.get("artifacts") or {}).items():
         struct(artifact.get("metadata"), f'artifacts["{name}"].metadata')
     return job

@@ -54,7 +54,7 @@ def held_by(job: Job) -> str:
 
 def _hold(hold: Hold) -> str:
     if hold.reason == HoldReason.SCHEDULE:
-        return f"its time, {formatting.local_time(hold.until)}"
+        return f"its time, {formatting.local_time(hold.end_time)}"
     if hold.reason == HoldReason.PAUSED:
         return "the end of the pause of its kind"
     if hold.reason != HoldReason.LIMIT:

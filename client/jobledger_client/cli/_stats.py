@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
         "jobledger stats",
         "jobledger stats --kind crawl.images --since 7d --by day",
         "jobledger stats --since 2026-01-01 --until 2026-02-01",
+        "jobledger stats --since 2h --kind crawl.images --output json | jq .total.failures",
         "jobledger stats --output json | jq .total.activity.successRate",
     )(stats)
 
@@ -37,9 +38,10 @@ def stats(
         choice({"hour": StatsStep.HOUR, "day": StatsStep.DAY}, "Also show a series, by hour or by day."),
     ] = None,
     owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
+    by_kind: Annotated[bool, typer.Option("--by-kind", help="With --by: also show a series for each kind.")] = False,
     service_jobs: ServiceJobs = None,
 ) -> None:
-    """Show how many jobs there are now, and what happened in a time range, by kind.
+    """Show how many jobs there are now, and what happened in a time range, by kind, and why jobs failed.
 
     The range is widened to whole hours. Percentiles are within 4.5 %; all other numbers are exact.
     """
@@ -51,6 +53,7 @@ def stats(
             step=by,
             owner=owner,
             include_service_jobs=bool(service_jobs),
+            series_by_kind=by_kind,
         )
     if session.as_json:
         _json.print_message(found)

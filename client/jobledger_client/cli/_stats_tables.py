@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import ceil
 
-from jobledger.v1.stats_pb2 import GetJobStatsResponse, JobActivity, JobStats, StatsPoint
+from jobledger.v1.stats_pb2 import DurationStats, GetJobStatsResponse, JobActivity, JobStats, StatsPoint
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -28,11 +28,54 @@ def report(found: GetJobStatsResponse, *, width: int) -> Iterator[RenderableType
     start, end = found.time_range.start_time, found.time_range.end_time
     yield Text(f"now, and from {formatting.local_time(start)} to {formatting.local_time(end)}", style="dim")
     yield by_kind(found, width=width)
-    if found.omitted_kinds:
-        yield Text(f"and {found.omitted_kinds:,} more kinds; --kind shows them", style="dim")
+    if found.omitted_kind_count:
+        yield Text(f"and {found.omitted_kind_count:,} more kinds; --kind shows them", style="dim")
+    chunks = found.total.activity.chunks
+    if chunks.ended:
+        yield Text()
+        yield chunk_figures(found.total.activity)
+    if found.total.failures:
+        yield Text()
+        yield failure_groups(found.total)
+        if found.total.omitted_failure_count:
+            yield Text(f"and {found.total.omitted_failure_count:,} more groups of failed jobs", style="dim")
     if found.series:
         yield Text()
         yield series_bars(found.series, width=width)
+    for one in found.series_by_kind:
+        yield Text()
+        yield formatting.literal(one.kind)
+        yield series_bars(one.points, width=width)
+    if found.omitted_series_count:
+        yield Text(f"and {found.omitted_series_count:,} more kinds; --kind shows their series", style="dim")
+
+
+def chunk_figures(activity: JobActivity) -> Table:
+    """Return one row: what became of the attempts at chunks, and how long those took that completed theirs."""
+    chunks = activity.chunks
+    table = numbers("ATTEMPTS", "COMPLETED", "FAILED", "EXPIRED", "TIMED OUT", "RETRIED", "P50", "P95", "P99")
+    failed = activity.failed_attempts - chunks.expired - chunks.timed_out
+    counts = (chunks.ended, activity.chunks_completed, failed, chunks.expired, chunks.timed_out, chunks.retried)
+    table.add_row(*(f"{count:,}" for count in counts), *_times(chunks.processing, "p50", "p95", "p99"))
+    return table
+
+
+def failure_groups(stats: JobStats) -> Table:
+    """Return a row for each reason for which runs failed, with an example job; a deleted one is not shown."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("FAILED", justify="right", no_wrap=True)
+    for column in ("ERROR CODE", "STAGE", "EXAMPLE"):
+        table.add_column(column, overflow="fold")
+    for one in stats.failures:
+        texts = (formatting.literal(text or "–") for text in (one.error_code, one.stage, one.example_job_id))  # noqa: RUF001
+        table.add_row(f"{one.count:,}", *texts)
+    return table
+
+
+def _times(durations: DurationStats, *names: str) -> Iterator[str]:
+    for name in names:
+        seconds = getattr(durations, f"{name}_seconds")
+        yield formatting.duration(seconds) if durations.count else "–"  # noqa: RUF001 - none
 
 
 def numbers(*columns: str) -> Table:
@@ -62,15 +105,12 @@ def _cells(stats: JobStats, *, wide: bool) -> Iterator[str]:
     yield f"{now.running + now.cancelling:,}"
     if wide:
         yield f"{now.chunks_pending:,}+{now.chunks_processing:,}"
-        yield f"{sum(held.chunks for held in now.chunks_held):,}"
+        yield f"{sum(held.chunk_count for held in now.chunks_held):,}"
         yield formatting.age(now.oldest_queued_time) if now.HasField("oldest_queued_time") else "–"  # noqa: RUF001 - none
     yield f"{activity.completed:,}"
     yield f"{activity.failed:,}"
     yield formatting.percent(activity.success_rate * 100) if activity.HasField("success_rate") else "–"  # noqa: RUF001
-    durations = activity.processing
-    for name in ("mean", "p50", "p95", "p99") if wide else ("p50", "p95"):
-        seconds = getattr(durations, f"{name}_seconds")
-        yield formatting.duration(seconds) if durations.count else "–"  # noqa: RUF001 - none
+    yield from _times(activity.processing, *(("mean", "p50", "p95", "p99") if wide else ("p50", "p95")))
     if wide:
         yield formatting.rate(activity.items_per_second)
 

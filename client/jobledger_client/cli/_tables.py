@@ -77,7 +77,7 @@ def workers(found: Iterable[Worker], *, width: int) -> Table:
         said = (formatting.one_line(worker.version), formatting.one_line(worker.host), up) if wide else ()
         heard = f"{formatting.age(worker.last_seen_time)} ago"
         kinds = formatting.one_line(", ".join(worker.kinds))
-        _row(table, formatting.one_line(worker.worker), f"{worker.chunks:,}", heard, *said, kinds)
+        _row(table, formatting.one_line(worker.worker), f"{worker.chunk_count:,}", heard, *said, kinds)
     return table
 
 
@@ -163,7 +163,7 @@ def attempts(found: Collection[Attempt]) -> Table:
 
 def _holds(chunk: Chunk) -> str:
     """Return why a chunk may not be claimed yet, and until when its next attempt waits."""
-    until = f" until {formatting.local_time(chunk.not_before)}" if chunk.HasField("not_before") else ""
+    until = f" until {formatting.local_time(chunk.next_attempt_time)}" if chunk.HasField("next_attempt_time") else ""
     return ", ".join(HoldReason(reason).name for reason in chunk.holds) + until
 
 
@@ -208,7 +208,7 @@ def usage(found: Iterable[Usage]) -> Table:
         mean = sums.duration.ToTimedelta() / sums.calls / timedelta(milliseconds=1) if sums.calls else 0.0
         _row(
             table,
-            sums.day,
+            f"{sums.start_time.ToDatetime():%Y-%m-%d}" if sums.HasField("start_time") else "",
             sums.owner,
             sums.key_id,
             sums.method.removeprefix("jobledger.v1."),

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from jobledger_client._enums import UsageDimension
-from jobledger_client.cli import _json, _tables
+from jobledger_client.cli import _json, _parse, _tables
 from jobledger_client.cli._choices import choice
 from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
 from jobledger_client.cli._session import Session, command
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     command(
         app,
         "usage",
-        "jobledger usage --by owner --start 2026-01-01 --end 2026-01-31",
+        "jobledger usage --by owner --since 2026-01-01T00:00Z --until 2026-02-01T00:00Z",
         "jobledger usage --key 0123456789ab --by day",
         "jobledger usage --all --output json | jq '.usage[].calls'",
     )(usage)
@@ -31,8 +31,13 @@ def usage(
         list[UsageDimension] | None,
         choice(_DIMENSIONS, "The dimension to sum by; may be repeated. [default: all four]"),
     ] = None,
-    start: Annotated[str, typer.Option(metavar="DAY", help="The first day (UTC), as 2026-01-31.")] = "",
-    end: Annotated[str, typer.Option(metavar="DAY", help="The last day (UTC), included.")] = "",
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME|DURATION", help="The start, as far back as its day (UTC) begins.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME|DURATION", help="The end, up to the end of its day (UTC). [default: now]"),
+    ] = None,
     owner: Annotated[str, typer.Option(metavar="OWNER", help="Only this owner.")] = "",
     key: Annotated[str, typer.Option(metavar="KEY_ID", help="Only this key.")] = "",
     page_size: Annotated[int, typer.Option(min=1, max=5_000, metavar="N", help="How many to show.")] = 500,
@@ -40,10 +45,10 @@ def usage(
     all_pages: AllPages = False,
 ) -> None:
     """Show the calls by day, owner, key and method; this requires an admin's key."""
+    time_range = (_parse.past_time("--since", since), _parse.past_time("--until", until))
     with session.client() as client:
         pages = client.admin.get_usage(
-            start_day=start,
-            end_day=end,
+            time_range=time_range if any(time_range) else None,
             owner=owner,
             key_id=key,
             group_by=by or (),

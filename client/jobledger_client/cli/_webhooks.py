@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
         "jobledger webhooks update WEBHOOK_ID --resume",
         "jobledger webhooks update WEBHOOK_ID --url https://example.org/new --kind crawl.images",
     )(update)
-    command(group, "rotate", "jobledger webhooks rotate WEBHOOK_ID --overlap 2d")(rotate)
+    command(group, "rotate", "jobledger webhooks rotate WEBHOOK_ID --grace-period 2d")(rotate)
     command(group, "delete", "jobledger webhooks delete WEBHOOK_ID")(delete)
     command(group, "deliveries", "jobledger webhooks deliveries WEBHOOK_ID --state DEAD")(deliveries)
     command(
@@ -83,7 +83,7 @@ def create(
             kinds=kind or (),
             labels=_parse.pairs("--label", label or ()),
             description=description,
-            disabled=disabled,
+            state=WebhookState.DISABLED if disabled else WebhookState.ACTIVE,
         )
     if session.as_json:
         _json.print_message(response)
@@ -129,7 +129,7 @@ def update(
         "kinds": kind,
         "labels": _parse.pairs("--label", label) if label else None,
         "description": description,
-        "disabled": disable if disable or resume else None,
+        "state": WebhookState.DISABLED if disable else WebhookState.ACTIVE if resume else None,
     }
     if disable and resume:
         raise typer.BadParameter("--disable and --resume exclude each other; pass one of them")
@@ -149,13 +149,15 @@ def rotate(
     session: Session,
     webhook_id: WebhookId,
     *,
-    overlap: Annotated[
+    grace_period: Annotated[
         str | None, typer.Option(metavar="DURATION", help="How long the old secrets still sign. [default: 24h]")
     ] = None,
 ) -> None:
     """Create a new secret and print it; it is not shown again."""
     with session.client() as client:
-        response = client.webhooks.rotate_webhook_secret(webhook_id, overlap=_parse.duration("--overlap", overlap))
+        response = client.webhooks.rotate_webhook_secret(
+            webhook_id, grace_period=_parse.duration("--grace-period", grace_period)
+        )
     if session.as_json:
         _json.print_message(response)
     else:
@@ -213,7 +215,7 @@ def redeliver(
             webhook_id, delivery_id=delivery, since_position=since_position, states=state or ()
         )
     if session.as_json:
-        _json.print_message(RedeliverWebhookResponse(redelivered=count))
+        _json.print_message(RedeliverWebhookResponse(redelivered_count=count))
     else:
         _print_line(session, f"{count} repeated")
 

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from jobledger.v1 import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -260,9 +261,9 @@ class ListApiKeysRequest(_message.Message):
     show_ended: _builtins.bool
     """show_ended lists keys too that were revoked or have expired."""
     page_size: _builtins.int
-    """page_size is how many to list, at most 500; more is taken as 500. 0: 100."""
+    """page_size is how many keys to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
-    """page_token is next_page_token of the page before, with the same owner and show_ended. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -288,7 +289,7 @@ class ListApiKeysResponse(_message.Message):
     API_KEYS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """next_page_token continues the list. Empty on the last page."""
+    """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def api_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiKey]:
         """api_keys are the keys, oldest first. A page may have fewer than page_size, or none, and more may follow it: a page looks
@@ -431,43 +432,41 @@ class GetUsageRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    START_DAY_FIELD_NUMBER: _builtins.int
-    END_DAY_FIELD_NUMBER: _builtins.int
+    TIME_RANGE_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    start_day: _builtins.str
-    """start_day is the first day, as 2026-01-31. Empty: the first there is."""
-    end_day: _builtins.str
-    """end_day is the last day, as 2026-01-31, included. Empty: today."""
     owner: _builtins.str
     """owner is the tenant whose usage is wanted. Empty: all."""
     key_id: _builtins.str
     """key_id is the key whose usage is wanted. Empty: all."""
     page_size: _builtins.int
-    """page_size is how many sums to return, at most 5,000; more is taken as 5,000. 0: 500."""
+    """page_size is how many sums to return, 0 to 5,000; more is taken as 5,000. 0: 500."""
     page_token: _builtins.str
-    """page_token is next_page_token of the page before, of the same request. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    @_builtins.property
+    def time_range(self) -> _filter_pb2.TimeRange:
+        """time_range is the span to count, widened to whole days of UTC. Absent: any time."""
+
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___UsageDimension.ValueType]:
-        """group_by says what to sum by; what is not named is empty in the answer. Empty: all four."""
+        """group_by says what to sum by; what is not named is absent in the answer. Empty: all four."""
 
     def __init__(
         self,
         *,
-        start_day: _builtins.str = ...,
-        end_day: _builtins.str = ...,
+        time_range: _filter_pb2.TimeRange | None = ...,
         owner: _builtins.str = ...,
         key_id: _builtins.str = ...,
         group_by: _abc.Iterable[Global___UsageDimension.ValueType] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_range", b"time_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_day", b"end_day", "group_by", b"group_by", "key_id", b"key_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "start_day", b"start_day"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_by", b"group_by", "key_id", b"key_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "time_range", b"time_range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -483,7 +482,7 @@ class GetUsageResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     QUOTA_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """next_page_token continues the list. Empty on the last page."""
+    """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def usage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Usage]:
         """usage are the sums, by day, owner, key_id and method, rising."""
@@ -515,7 +514,7 @@ class Usage(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    DAY_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
@@ -524,8 +523,6 @@ class Usage(_message.Message):
     BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
     BYTES_SENT_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
-    day: _builtins.str
-    """day is the day (UTC), as 2026-01-31. Empty when it was summed over."""
     owner: _builtins.str
     """owner is the tenant. Empty when it was summed over."""
     key_id: _builtins.str
@@ -541,13 +538,17 @@ class Usage(_message.Message):
     bytes_sent: _builtins.int
     """bytes_sent is the sum of the encoded answers and messages."""
     @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """start_time is when the day of UTC begins. Absent when it was summed over."""
+
+    @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """duration is the sum of the time that the calls took in the server; of watches, how long they were open."""
 
     def __init__(
         self,
         *,
-        day: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
         owner: _builtins.str = ...,
         key_id: _builtins.str = ...,
         method: _builtins.str = ...,
@@ -557,9 +558,9 @@ class Usage(_message.Message):
         bytes_sent: _builtins.int = ...,
         duration: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "calls", b"calls", "day", b"day", "duration", b"duration", "errors", b"errors", "key_id", b"key_id", "method", b"method", "owner", b"owner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "calls", b"calls", "duration", b"duration", "errors", b"errors", "key_id", b"key_id", "method", b"method", "owner", b"owner", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,10 +29,8 @@ if _version_not_supported:
 class AdminServiceStub:
     """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
 
-    Every call may also end with UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED),
-    PERMISSION_DENIED (ROLE_MISSING), UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED or
-    INTERNAL. On a server without keys, the calls that make, revoke or rotate them end with FAILED_PRECONDITION
-    (AUTH_DISABLED).
+    Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
+    calls about keys (AUTH_DISABLED).
     """
 
     def __init__(self, channel):
@@ -96,18 +94,17 @@ class AdminServiceStub:
 class AdminServiceServicer:
     """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
 
-    Every call may also end with UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED),
-    PERMISSION_DENIED (ROLE_MISSING), UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED or
-    INTERNAL. On a server without keys, the calls that make, revoke or rotate them end with FAILED_PRECONDITION
-    (AUTH_DISABLED).
+    Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
+    calls about keys (AUTH_DISABLED).
     """
 
     def CreateApiKey(self, request, context):
         """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED). Retry: safe with a request_id: a retry answers
-        with the same key, without its token; rotate the key for a token. Without, a retry creates a second key; revoke the one
-        whose token was lost.
+        Role: ADMIN. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
+        retry answers with the same key, without its token; rotate the key for a token. Without, a retry creates a second
+        key; revoke the one whose token was lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,7 +113,8 @@ class AdminServiceServicer:
     def ListApiKeys(self, request, context):
         """ListApiKeys returns a page of the keys, oldest first, without their tokens.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: ADMIN. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +124,8 @@ class AdminServiceServicer:
         """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
         replica. Revoking a revoked key changes nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND). Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,8 +134,9 @@ class AdminServiceServicer:
     def RotateApiKey(self, request, context):
         """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED).
-        Retry: a retry creates another key; revoke the one whose token was lost.
+        Role: ADMIN. Class: WRITE.
+        Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, AUTH_DISABLED). Retry: a retry creates
+        another key; revoke the one whose token was lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,7 +146,8 @@ class AdminServiceServicer:
         """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
         seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: ADMIN. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,7 +158,8 @@ class AdminServiceServicer:
         default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
         the next write on, and that of watches within a second.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,7 +169,8 @@ class AdminServiceServicer:
         """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
         defaults.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: ADMIN. Class: READ.
+        Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,7 +179,8 @@ class AdminServiceServicer:
     def ListQuotas(self, request, context):
         """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: ADMIN. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,7 +189,8 @@ class AdminServiceServicer:
     def DeleteQuota(self, request, context):
         """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,7 +202,8 @@ class AdminServiceServicer:
         AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
         tells people and alerts why, and what is about to go wrong.
 
-        Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
+        Role: ADMIN. Class: READ.
+        Errors: none of its own. STORE_UNAVAILABLE comes only with a key that the server does not know yet. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -267,10 +273,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 class AdminService:
     """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
 
-    Every call may also end with UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED),
-    PERMISSION_DENIED (ROLE_MISSING), UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED or
-    INTERNAL. On a server without keys, the calls that make, revoke or rotate them end with FAILED_PRECONDITION
-    (AUTH_DISABLED).
+    Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
+    calls about keys (AUTH_DISABLED).
     """
 
     @staticmethod

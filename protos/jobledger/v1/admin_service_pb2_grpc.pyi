@@ -30,10 +30,8 @@ GRPC_VERSION: str
 class AdminServiceStub:
     """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
 
-    Every call may also end with UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED),
-    PERMISSION_DENIED (ROLE_MISSING), UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED or
-    INTERNAL. On a server without keys, the calls that make, revoke or rotate them end with FAILED_PRECONDITION
-    (AUTH_DISABLED).
+    Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
+    calls about keys (AUTH_DISABLED).
     """
 
     @_typing.overload
@@ -43,55 +41,64 @@ class AdminServiceStub:
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]
     """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED). Retry: safe with a request_id: a retry answers
-    with the same key, without its token; rotate the key for a token. Without, a retry creates a second key; revoke the one
-    whose token was lost.
+    Role: ADMIN. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
+    retry answers with the same key, without its token; rotate the key for a token. Without, a retry creates a second
+    key; revoke the one whose token was lost.
     """
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListApiKeysRequest, _admin_service_pb2.ListApiKeysResponse]
     """ListApiKeys returns a page of the keys, oldest first, without their tokens.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: ADMIN. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
     """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeApiKeyRequest, _admin_service_pb2.RevokeApiKeyResponse]
     """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
     replica. Revoking a revoked key changes nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND). Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
     """
     RotateApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RotateApiKeyRequest, _admin_service_pb2.RotateApiKeyResponse]
     """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED).
-    Retry: a retry creates another key; revoke the one whose token was lost.
+    Role: ADMIN. Class: WRITE.
+    Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, AUTH_DISABLED). Retry: a retry creates
+    another key; revoke the one whose token was lost.
     """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUsageRequest, _admin_service_pb2.GetUsageResponse]
     """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
     seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: ADMIN. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     SetQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetQuotaRequest, _admin_service_pb2.SetQuotaResponse]
     """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the server's
     default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
     the next write on, and that of watches within a second.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
     """
     GetQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetQuotaRequest, _admin_service_pb2.GetQuotaResponse]
     """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
     defaults.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: ADMIN. Class: READ.
+    Errors: none of its own. Retry: safe.
     """
     ListQuotas: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]
     """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: ADMIN. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]
     """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
     """
     GetSystemHealth: _grpc.UnaryUnaryMultiCallable[_system_health_pb2.GetSystemHealthRequest, _system_health_pb2.GetSystemHealthResponse]
     """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
@@ -99,72 +106,80 @@ class AdminServiceStub:
     AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
     tells people and alerts why, and what is about to go wrong.
 
-    Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
+    Role: ADMIN. Class: READ.
+    Errors: none of its own. STORE_UNAVAILABLE comes only with a key that the server does not know yet. Retry: safe.
     """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
     """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
 
-    Every call may also end with UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED),
-    PERMISSION_DENIED (ROLE_MISSING), UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED or
-    INTERNAL. On a server without keys, the calls that make, revoke or rotate them end with FAILED_PRECONDITION
-    (AUTH_DISABLED).
+    Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
+    calls about keys (AUTH_DISABLED).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED). Retry: safe with a request_id: a retry answers
-    with the same key, without its token; rotate the key for a token. Without, a retry creates a second key; revoke the one
-    whose token was lost.
+    Role: ADMIN. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
+    retry answers with the same key, without its token; rotate the key for a token. Without, a retry creates a second
+    key; revoke the one whose token was lost.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListApiKeysRequest, _admin_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """ListApiKeys returns a page of the keys, oldest first, without their tokens.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: ADMIN. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeApiKeyRequest, _admin_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
     """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
     replica. Revoking a revoked key changes nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND). Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
     """
     RotateApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RotateApiKeyRequest, _admin_service_pb2.RotateApiKeyResponse]  # type: ignore[assignment]
     """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED).
-    Retry: a retry creates another key; revoke the one whose token was lost.
+    Role: ADMIN. Class: WRITE.
+    Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, AUTH_DISABLED). Retry: a retry creates
+    another key; revoke the one whose token was lost.
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUsageRequest, _admin_service_pb2.GetUsageResponse]  # type: ignore[assignment]
     """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
     seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: ADMIN. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     SetQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetQuotaRequest, _admin_service_pb2.SetQuotaResponse]  # type: ignore[assignment]
     """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the server's
     default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
     the next write on, and that of watches within a second.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
     """
     GetQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetQuotaRequest, _admin_service_pb2.GetQuotaResponse]  # type: ignore[assignment]
     """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
     defaults.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: ADMIN. Class: READ.
+    Errors: none of its own. Retry: safe.
     """
     ListQuotas: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]  # type: ignore[assignment]
     """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: ADMIN. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]  # type: ignore[assignment]
     """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
     """
     GetSystemHealth: _aio.UnaryUnaryMultiCallable[_system_health_pb2.GetSystemHealthRequest, _system_health_pb2.GetSystemHealthResponse]  # type: ignore[assignment]
     """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
@@ -172,16 +187,15 @@ class AdminServiceAsyncStub(AdminServiceStub):
     AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
     tells people and alerts why, and what is about to go wrong.
 
-    Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
+    Role: ADMIN. Class: READ.
+    Errors: none of its own. STORE_UNAVAILABLE comes only with a key that the server does not know yet. Retry: safe.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """AdminService is for operators: it needs a key with the role ADMIN, and sees all owners.
 
-    Every call may also end with UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED),
-    PERMISSION_DENIED (ROLE_MISSING), UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED or
-    INTERNAL. On a server without keys, the calls that make, revoke or rotate them end with FAILED_PRECONDITION
-    (AUTH_DISABLED).
+    Every call may also end for the reasons of its class, which ErrorReason lists. A server without keys refuses all
+    calls about keys (AUTH_DISABLED).
     """
 
     @_abc_1.abstractmethod
@@ -192,9 +206,10 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_admin_service_pb2.CreateApiKeyResponse]]:
         """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED). Retry: safe with a request_id: a retry answers
-        with the same key, without its token; rotate the key for a token. Without, a retry creates a second key; revoke the one
-        whose token was lost.
+        Role: ADMIN. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
+        retry answers with the same key, without its token; rotate the key for a token. Without, a retry creates a second
+        key; revoke the one whose token was lost.
         """
 
     @_abc_1.abstractmethod
@@ -205,7 +220,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.ListApiKeysResponse, _abc.Awaitable[_admin_service_pb2.ListApiKeysResponse]]:
         """ListApiKeys returns a page of the keys, oldest first, without their tokens.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: ADMIN. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -217,7 +233,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
         replica. Revoking a revoked key changes nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND). Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -228,8 +245,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.RotateApiKeyResponse, _abc.Awaitable[_admin_service_pb2.RotateApiKeyResponse]]:
         """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED).
-        Retry: a retry creates another key; revoke the one whose token was lost.
+        Role: ADMIN. Class: WRITE.
+        Errors: NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED, AUTH_DISABLED). Retry: a retry creates
+        another key; revoke the one whose token was lost.
         """
 
     @_abc_1.abstractmethod
@@ -241,7 +259,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
         seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: ADMIN. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -254,7 +273,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
         the next write on, and that of watches within a second.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -266,7 +286,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
         defaults.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: ADMIN. Class: READ.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -277,7 +298,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.ListQuotasResponse, _abc.Awaitable[_admin_service_pb2.ListQuotasResponse]]:
         """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: ADMIN. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -288,7 +310,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.DeleteQuotaResponse, _abc.Awaitable[_admin_service_pb2.DeleteQuotaResponse]]:
         """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -302,7 +325,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
         tells people and alerts why, and what is about to go wrong.
 
-        Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
+        Role: ADMIN. Class: READ.
+        Errors: none of its own. STORE_UNAVAILABLE comes only with a key that the server does not know yet. Retry: safe.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

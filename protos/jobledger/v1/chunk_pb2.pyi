@@ -115,7 +115,7 @@ class _HoldReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldReason
     HOLD_REASON_SCHEDULE: _HoldReason.ValueType  # 2
     """HOLD_REASON_SCHEDULE holds all chunks of a job until its `schedule_time`."""
     HOLD_REASON_BACKOFF: _HoldReason.ValueType  # 3
-    """HOLD_REASON_BACKOFF holds one chunk until its `not_before`, after a failed attempt or a release with a delay."""
+    """HOLD_REASON_BACKOFF holds one chunk until its `next_attempt_time`, after a failed attempt or a release with a delay."""
     HOLD_REASON_FINALIZER: _HoldReason.ValueType  # 4
     """HOLD_REASON_FINALIZER holds the finalizer of a job until all other chunks are COMPLETED."""
     HOLD_REASON_PAUSED: _HoldReason.ValueType  # 5
@@ -133,7 +133,7 @@ HOLD_REASON_LIMIT: HoldReason.ValueType  # 1
 HOLD_REASON_SCHEDULE: HoldReason.ValueType  # 2
 """HOLD_REASON_SCHEDULE holds all chunks of a job until its `schedule_time`."""
 HOLD_REASON_BACKOFF: HoldReason.ValueType  # 3
-"""HOLD_REASON_BACKOFF holds one chunk until its `not_before`, after a failed attempt or a release with a delay."""
+"""HOLD_REASON_BACKOFF holds one chunk until its `next_attempt_time`, after a failed attempt or a release with a delay."""
 HOLD_REASON_FINALIZER: HoldReason.ValueType  # 4
 """HOLD_REASON_FINALIZER holds the finalizer of a job until all other chunks are COMPLETED."""
 HOLD_REASON_PAUSED: HoldReason.ValueType  # 5
@@ -368,7 +368,7 @@ class Chunk(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     LEASE_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
-    NOT_BEFORE_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
     FINALIZER_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
@@ -425,8 +425,8 @@ class Chunk(_message.Message):
         """lease_expire_time is when the worker's lease ends unless it is extended. Absent unless PROCESSING."""
 
     @_builtins.property
-    def not_before(self) -> _timestamp_pb2.Timestamp:
-        """not_before is the earliest time of the next attempt, after a failed one or a release with a delay. Absent unless the chunk
+    def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
+        """next_attempt_time is the earliest time of the next attempt, after a failed one or a release with a delay. Absent unless the chunk
         waits for it: see holds.
         """
 
@@ -461,14 +461,14 @@ class Chunk(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         lease_expire_time: _timestamp_pb2.Timestamp | None = ...,
-        not_before: _timestamp_pb2.Timestamp | None = ...,
+        next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
         holds: _abc.Iterable[Global___HoldReason.ValueType] | None = ...,
         finalizer: _builtins.bool = ...,
         output: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "first_item", b"first_item", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "not_before", b"not_before", "output", b"output", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "first_item", b"first_item", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "next_attempt_time", b"next_attempt_time", "output", b"output", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "artifacts", b"artifacts", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "finalizer", b"finalizer", "first_item", b"first_item", "holds", b"holds", "index", b"index", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "max_attempts", b"max_attempts", "not_before", b"not_before", "output", b"output", "progress", b"progress", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_item", b"_first_item", "_last_item", b"_last_item", "artifacts", b"artifacts", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "finalizer", b"finalizer", "first_item", b"first_item", "holds", b"holds", "index", b"index", "input", b"input", "last_item", b"last_item", "lease_expire_time", b"lease_expire_time", "max_attempts", b"max_attempts", "next_attempt_time", b"next_attempt_time", "output", b"output", "progress", b"progress", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_item: _TypeAlias = _typing.Literal["first_item"]  # noqa: Y015
     _WhichOneofArgType__first_item: _TypeAlias = _typing.Literal["_first_item", b"_first_item"]  # noqa: Y015

@@ -162,45 +162,45 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     operator allows: narrow the filter, or ask for smaller pages. Example: statistics of all kinds over ten years.
     Metadata: seconds.
     """
-    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 40
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 34
     """ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.
     Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
     """
-    ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 41
+    ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 35
     """ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, belongs to another webhook, or is no longer kept.
     Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, delivery_id.
     """
-    ERROR_REASON_TOO_MANY_WEBHOOKS: _ErrorReason.ValueType  # 42
+    ERROR_REASON_TOO_MANY_WEBHOOKS: _ErrorReason.ValueType  # 36
     """ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has reached the limit of webhooks.
     Example: CreateWebhook when there are 100 already. Metadata: limit.
     """
-    ERROR_REASON_CONNECTION_NOT_FOUND: _ErrorReason.ValueType  # 50
+    ERROR_REASON_CONNECTION_NOT_FOUND: _ErrorReason.ValueType  # 37
     """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or one that
     is closed. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
     """
-    ERROR_REASON_SERVICE_NOT_FOUND: _ErrorReason.ValueType  # 51
+    ERROR_REASON_SERVICE_NOT_FOUND: _ErrorReason.ValueType  # 38
     """ERROR_REASON_SERVICE_NOT_FOUND (NOT_FOUND) is a service that the server does not have.
     Example: Check of grpc.health.v1 for a misspelt service. Metadata: service.
     """
-    ERROR_REASON_JOB_UNREADABLE: _ErrorReason.ValueType  # 60
+    ERROR_REASON_JOB_UNREADABLE: _ErrorReason.ValueType  # 39
     """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job whose stored data cannot be read: a damaged row, or one
     that another program has written. Only this job is affected; see the server's log.
     Example: GetJob in view FULL of a job whose input is no Struct. Metadata: job_id.
     """
-    ERROR_REASON_UNIQUE_KEY_TAKEN: _ErrorReason.ValueType  # 61
+    ERROR_REASON_UNIQUE_KEY_TAKEN: _ErrorReason.ValueType  # 40
     """ERROR_REASON_UNIQUE_KEY_TAKEN (ALREADY_EXISTS) is a unique_key that another job of the same kind has, which has not ended.
     Example: CreateJob with ON_CONFLICT_REFUSE, or RetryJob of a job whose key was taken after it ended. Metadata: unique_key,
     job_id (the job that has it).
     """
-    ERROR_REASON_JOB_STARTED: _ErrorReason.ValueType  # 62
+    ERROR_REASON_JOB_STARTED: _ErrorReason.ValueType  # 41
     """ERROR_REASON_JOB_STARTED (FAILED_PRECONDITION) is a job of which a chunk was claimed, or which has ended.
     Example: UpdateJob with a schedule_time for a RUNNING job. Metadata: job_id, state.
     """
-    ERROR_REASON_TOO_MANY_PAUSED_KINDS: _ErrorReason.ValueType  # 63
+    ERROR_REASON_TOO_MANY_PAUSED_KINDS: _ErrorReason.ValueType  # 42
     """ERROR_REASON_TOO_MANY_PAUSED_KINDS (FAILED_PRECONDITION) is an owner who has reached the limit of paused kinds.
     Example: PauseKind when 1,000 others are paused. Metadata: limit.
     """
-    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 64
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 29
     """ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED) is an owner who would have more than its quota allows; QuotaFailure
     names the quota (quota_id), what the owner has (description) and the bound (quota_value), with RetryInfo unless only a
     deletion makes room. Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished.
@@ -211,6 +211,15 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
     the domain "jobledger". Match on it, never on the text of a message. What gRPC itself refuses (an unknown method, a
     message far too large) carries none.
+
+    The comment of each RPC names the role that its caller's key needs (ADMIN has every role), the class that limits of
+    operators count it by, and the reasons of its own. These are not repeated there:
+    - any call: INVALID_ARGUMENT (INVALID_FIELD); UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED,
+      API_KEY_REVOKED); PERMISSION_DENIED (ROLE_MISSING); RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE, QUEUE_FULL);
+      UNAVAILABLE (DRAINING, STORE_UNAVAILABLE); INTERNAL (INTERNAL), which is a defect
+    - a call of the class READ or WATCH: RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG)
+
+    A call whose deadline passes ends with DEADLINE_EXCEEDED, which carries no reason.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -353,45 +362,45 @@ ERROR_REASON_READ_TOO_LONG: ErrorReason.ValueType  # 33
 operator allows: narrow the filter, or ask for smaller pages. Example: statistics of all kinds over ten years.
 Metadata: seconds.
 """
-ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 40
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 34
 """ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.
 Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
 """
-ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 41
+ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 35
 """ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, belongs to another webhook, or is no longer kept.
 Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, delivery_id.
 """
-ERROR_REASON_TOO_MANY_WEBHOOKS: ErrorReason.ValueType  # 42
+ERROR_REASON_TOO_MANY_WEBHOOKS: ErrorReason.ValueType  # 36
 """ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has reached the limit of webhooks.
 Example: CreateWebhook when there are 100 already. Metadata: limit.
 """
-ERROR_REASON_CONNECTION_NOT_FOUND: ErrorReason.ValueType  # 50
+ERROR_REASON_CONNECTION_NOT_FOUND: ErrorReason.ValueType  # 37
 """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or one that
 is closed. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
 """
-ERROR_REASON_SERVICE_NOT_FOUND: ErrorReason.ValueType  # 51
+ERROR_REASON_SERVICE_NOT_FOUND: ErrorReason.ValueType  # 38
 """ERROR_REASON_SERVICE_NOT_FOUND (NOT_FOUND) is a service that the server does not have.
 Example: Check of grpc.health.v1 for a misspelt service. Metadata: service.
 """
-ERROR_REASON_JOB_UNREADABLE: ErrorReason.ValueType  # 60
+ERROR_REASON_JOB_UNREADABLE: ErrorReason.ValueType  # 39
 """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job whose stored data cannot be read: a damaged row, or one
 that another program has written. Only this job is affected; see the server's log.
 Example: GetJob in view FULL of a job whose input is no Struct. Metadata: job_id.
 """
-ERROR_REASON_UNIQUE_KEY_TAKEN: ErrorReason.ValueType  # 61
+ERROR_REASON_UNIQUE_KEY_TAKEN: ErrorReason.ValueType  # 40
 """ERROR_REASON_UNIQUE_KEY_TAKEN (ALREADY_EXISTS) is a unique_key that another job of the same kind has, which has not ended.
 Example: CreateJob with ON_CONFLICT_REFUSE, or RetryJob of a job whose key was taken after it ended. Metadata: unique_key,
 job_id (the job that has it).
 """
-ERROR_REASON_JOB_STARTED: ErrorReason.ValueType  # 62
+ERROR_REASON_JOB_STARTED: ErrorReason.ValueType  # 41
 """ERROR_REASON_JOB_STARTED (FAILED_PRECONDITION) is a job of which a chunk was claimed, or which has ended.
 Example: UpdateJob with a schedule_time for a RUNNING job. Metadata: job_id, state.
 """
-ERROR_REASON_TOO_MANY_PAUSED_KINDS: ErrorReason.ValueType  # 63
+ERROR_REASON_TOO_MANY_PAUSED_KINDS: ErrorReason.ValueType  # 42
 """ERROR_REASON_TOO_MANY_PAUSED_KINDS (FAILED_PRECONDITION) is an owner who has reached the limit of paused kinds.
 Example: PauseKind when 1,000 others are paused. Metadata: limit.
 """
-ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 64
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 29
 """ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED) is an owner who would have more than its quota allows; QuotaFailure
 names the quota (quota_id), what the owner has (description) and the bound (quota_value), with RetryInfo unless only a
 deletion makes room. Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished.

@@ -105,9 +105,9 @@ class ExportJobsResponse(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
-    ROWS_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
     PERCENT_FIELD_NUMBER: _builtins.int
-    UNREADABLE_ROWS_FIELD_NUMBER: _builtins.int
+    UNREADABLE_ROW_COUNT_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """data is whole lines, at most 64 KiB; a longer line is sent whole. The export is all pieces concatenated. Empty when none of the
     last 1,000 jobs matched, or none at all.
@@ -116,12 +116,12 @@ class ExportJobsResponse(_message.Message):
     """resume_token is where to continue after this piece. Empty: this was the last."""
     cursor: _builtins.bytes
     """cursor is the position of the ledger at which every exported job is shown. The same in every piece."""
-    rows: _builtins.int
-    """rows counts the jobs written so far, from the beginning of the export."""
+    row_count: _builtins.int
+    """row_count is how many jobs were written so far, from the beginning of the export."""
     percent: _builtins.float
     """percent is about how much of the jobs has been read, 0 to 100."""
-    unreadable_rows: _builtins.int
-    """unreadable_rows counts those of `rows` that could not be shown so far: what is stored of the job is damaged. Such a line has
+    unreadable_row_count: _builtins.int
+    """unreadable_row_count is how many of these could not be shown so far: what is stored of the job is damaged. Such a line has
     what is known of the job, and the reason in the column export_error.
     """
     def __init__(
@@ -130,13 +130,13 @@ class ExportJobsResponse(_message.Message):
         data: _builtins.bytes = ...,
         resume_token: _builtins.str = ...,
         cursor: _builtins.bytes = ...,
-        rows: _builtins.int = ...,
+        row_count: _builtins.int = ...,
         percent: _builtins.float = ...,
-        unreadable_rows: _builtins.int = ...,
+        unreadable_row_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "data", b"data", "percent", b"percent", "resume_token", b"resume_token", "rows", b"rows", "unreadable_rows", b"unreadable_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "data", b"data", "percent", b"percent", "resume_token", b"resume_token", "row_count", b"row_count", "unreadable_row_count", b"unreadable_row_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,9 +6,11 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from jobledger.v1 import chunk_pb2 as _chunk_pb2
+from jobledger.v1 import error_reason_pb2 as _error_reason_pb2
 from jobledger.v1 import job_pb2 as _job_pb2
 from jobledger.v1 import job_service_pb2 as _job_service_pb2
 import builtins as _builtins
@@ -86,6 +88,7 @@ class ImportedJob(_message.Message):
     RETRY_COUNT_FIELD_NUMBER: _builtins.int
     CANCEL_REASON_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     state: _job_pb2.JobState.ValueType
     """state is QUEUED, for a job that is to be done here, or COMPLETED, FAILED or CANCELLED. Required."""
     result_uri: _builtins.str
@@ -131,6 +134,10 @@ class ImportedJob(_message.Message):
         unless all others are COMPLETED.
         """
 
+    @_builtins.property
+    def output(self) -> _struct_pb2.Struct:
+        """output is its result, as Job.output, at most 64 KiB encoded. Absent: none. Only for a COMPLETED job."""
+
     def __init__(
         self,
         *,
@@ -145,10 +152,11 @@ class ImportedJob(_message.Message):
         retry_count: _builtins.int = ...,
         cancel_reason: _builtins.str = ...,
         chunks: _abc.Iterable[Global___ImportedChunk] | None = ...,
+        output: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "job", b"job", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "job", b"job", "output", b"output", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "job", b"job", "result_uri", b"result_uri", "retry_count", b"retry_count", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "job", b"job", "output", b"output", "result_uri", b"result_uri", "retry_count", b"retry_count", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -168,6 +176,7 @@ class ImportedChunk(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """index is the chunk, from 0, each at most once."""
     state: _chunk_pb2.ChunkState.ValueType
@@ -192,6 +201,10 @@ class ImportedChunk(_message.Message):
     def error(self) -> _chunk_pb2.WorkError:
         """error is why it failed. Absent: the job's error, for a FAILED chunk; required where the job has none. Not for others."""
 
+    @_builtins.property
+    def output(self) -> _struct_pb2.Struct:
+        """output is its result, as Chunk.output, at most 64 KiB encoded. Absent: none. Only for a COMPLETED chunk."""
+
     def __init__(
         self,
         *,
@@ -203,10 +216,11 @@ class ImportedChunk(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         error: _chunk_pb2.WorkError | None = ...,
         attempt: _builtins.int | None = ...,
+        output: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "end_time", b"end_time", "error", b"error", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "end_time", b"end_time", "error", b"error", "output", b"output", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "end_time", b"end_time", "error", b"error", "index", b"index", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "end_time", b"end_time", "error", b"error", "index", b"index", "output", b"output", "start_time", b"start_time", "state", b"state", "task_id", b"task_id", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
     _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
@@ -264,8 +278,8 @@ class ImportRefusal(_message.Message):
     """number is its place in the stream, from 0."""
     job_id: _builtins.str
     """job_id is the job. Empty when the request did not name it."""
-    reason: _builtins.str
-    """reason is the name of the error reason, such as INVALID_FIELD or JOB_ALREADY_EXISTS."""
+    reason: _error_reason_pb2.ErrorReason.ValueType
+    """reason is why, never UNSPECIFIED."""
     message: _builtins.str
     """message says what is wrong, with the fields."""
     def __init__(
@@ -273,7 +287,7 @@ class ImportRefusal(_message.Message):
         *,
         number: _builtins.int = ...,
         job_id: _builtins.str = ...,
-        reason: _builtins.str = ...,
+        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
         message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ImportServiceStub:
-    """ImportService imports jobs from another system.
+    """ImportService imports jobs from another system. Every call may also end for the reasons of its class, which ErrorReason lists.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class ImportServiceStub:
 
 
 class ImportServiceServicer:
-    """ImportService imports jobs from another system.
+    """ImportService imports jobs from another system. Every call may also end for the reasons of its class, which ErrorReason lists.
     """
 
     def ImportJobs(self, request_iterator, context):
@@ -51,9 +51,9 @@ class ImportServiceServicer:
         ended. A job that was imported before with the same content changes nothing. A job that breaks a rule, or is one too many of
         its owner (QUOTA_EXCEEDED), is refused by itself, and listed; the others are imported. GetJobStats counts imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), for more than 500 jobs in a message; RESOURCE_EXHAUSTED (QUEUE_FULL,
-        TOO_MANY_WATCHES, QUOTA_EXCEEDED) for the call itself;
-        UNAVAILABLE (DRAINING, STORE_UNAVAILABLE); DEADLINE_EXCEEDED; INTERNAL. Retry: safe, from the beginning.
+        Role: ADMIN. Class: WRITE.
+        Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). INVALID_FIELD is about more than 500 jobs in a message. Retry: safe,
+        from the beginning.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,7 +76,7 @@ def add_ImportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ImportService:
-    """ImportService imports jobs from another system.
+    """ImportService imports jobs from another system. Every call may also end for the reasons of its class, which ErrorReason lists.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ImportServiceStub:
-    """ImportService imports jobs from another system."""
+    """ImportService imports jobs from another system. Every call may also end for the reasons of its class, which ErrorReason lists."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -38,14 +38,14 @@ class ImportServiceStub:
     ended. A job that was imported before with the same content changes nothing. A job that breaks a rule, or is one too many of
     its owner (QUOTA_EXCEEDED), is refused by itself, and listed; the others are imported. GetJobStats counts imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD), for more than 500 jobs in a message; RESOURCE_EXHAUSTED (QUEUE_FULL,
-    TOO_MANY_WATCHES, QUOTA_EXCEEDED) for the call itself;
-    UNAVAILABLE (DRAINING, STORE_UNAVAILABLE); DEADLINE_EXCEEDED; INTERNAL. Retry: safe, from the beginning.
+    Role: ADMIN. Class: WRITE.
+    Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). INVALID_FIELD is about more than 500 jobs in a message. Retry: safe,
+    from the beginning.
     """
 
 @_typing.type_check_only
 class ImportServiceAsyncStub(ImportServiceStub):
-    """ImportService imports jobs from another system."""
+    """ImportService imports jobs from another system. Every call may also end for the reasons of its class, which ErrorReason lists."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ImportJobs: _aio.StreamUnaryMultiCallable[_import_service_pb2.ImportJobsRequest, _import_service_pb2.ImportJobsResponse]  # type: ignore[assignment]
@@ -53,13 +53,13 @@ class ImportServiceAsyncStub(ImportServiceStub):
     ended. A job that was imported before with the same content changes nothing. A job that breaks a rule, or is one too many of
     its owner (QUOTA_EXCEEDED), is refused by itself, and listed; the others are imported. GetJobStats counts imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD), for more than 500 jobs in a message; RESOURCE_EXHAUSTED (QUEUE_FULL,
-    TOO_MANY_WATCHES, QUOTA_EXCEEDED) for the call itself;
-    UNAVAILABLE (DRAINING, STORE_UNAVAILABLE); DEADLINE_EXCEEDED; INTERNAL. Retry: safe, from the beginning.
+    Role: ADMIN. Class: WRITE.
+    Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). INVALID_FIELD is about more than 500 jobs in a message. Retry: safe,
+    from the beginning.
     """
 
 class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ImportService imports jobs from another system."""
+    """ImportService imports jobs from another system. Every call may also end for the reasons of its class, which ErrorReason lists."""
 
     @_abc_1.abstractmethod
     def ImportJobs(
@@ -71,9 +71,9 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         ended. A job that was imported before with the same content changes nothing. A job that breaks a rule, or is one too many of
         its owner (QUOTA_EXCEEDED), is refused by itself, and listed; the others are imported. GetJobStats counts imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), for more than 500 jobs in a message; RESOURCE_EXHAUSTED (QUEUE_FULL,
-        TOO_MANY_WATCHES, QUOTA_EXCEEDED) for the call itself;
-        UNAVAILABLE (DRAINING, STORE_UNAVAILABLE); DEADLINE_EXCEEDED; INTERNAL. Retry: safe, from the beginning.
+        Role: ADMIN. Class: WRITE.
+        Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). INVALID_FIELD is about more than 500 jobs in a message. Retry: safe,
+        from the beginning.
         """
 
 def add_ImportServiceServicer_to_server(servicer: ImportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

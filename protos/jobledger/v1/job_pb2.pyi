@@ -308,7 +308,7 @@ class Hold(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
-    UNTIL_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     reason: _chunk_pb2.HoldReason.ValueType
     """reason is why, never UNSPECIFIED."""
     place: _builtins.int
@@ -320,8 +320,8 @@ class Hold(_message.Message):
         """scope is the limit that is full or paused: a kind, or a value of a label. Absent unless the reason is LIMIT."""
 
     @_builtins.property
-    def until(self) -> _timestamp_pb2.Timestamp:
-        """until is when the hold is lifted. Absent unless the reason is SCHEDULE."""
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """end_time is when the hold is lifted. Absent unless the reason is SCHEDULE."""
 
     def __init__(
         self,
@@ -329,11 +329,11 @@ class Hold(_message.Message):
         reason: _chunk_pb2.HoldReason.ValueType = ...,
         scope: _limit_scope_pb2.LimitScope | None = ...,
         place: _builtins.int | None = ...,
-        until: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "scope", b"scope", "until", b"until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "end_time", b"end_time", "place", b"place", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "reason", b"reason", "scope", b"scope", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "end_time", b"end_time", "place", b"place", "reason", b"reason", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__place: _TypeAlias = _typing.Literal["place"]  # noqa: Y015
     _WhichOneofArgType__place: _TypeAlias = _typing.Literal["_place", b"_place"]  # noqa: Y015
@@ -551,7 +551,8 @@ class Job(_message.Message):
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Attempt]:
         """attempts are the last 5 attempts: those that last, the latest first, then those that ended, the last first; of a job of more
-        chunks than `chunks` has, the latest attempts at the others are not considered. ListAttempts has all. Only in view FULL of GetJob.
+        chunks than `chunks` has, the latest attempts at the others are not considered. ListAttempts has all. Only in view FULL, and in the
+        first message of WatchJob.
         """
 
     @_builtins.property

@@ -806,7 +806,7 @@ class ListChunksRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many chunks to return, 0 to 1,000; more is taken as 1,000. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_chunk_pb2.ChunkState.ValueType]:
         """states are the states to include. Empty: all."""
@@ -881,7 +881,7 @@ class ListAttemptsRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many attempts to return, 0 to 1,000; more is taken as 1,000. A page also ends at 3 MiB. 0: 100."""
     page_token: _builtins.str
-    """page_token is the next_page_token of the page before. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     task_id: _builtins.str
     """task_id is the id of the attempts' task at an external engine, at most 256 characters. Empty: any."""
     def __init__(
@@ -913,7 +913,7 @@ class ListAttemptsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     UNREADABLE_CHUNK_INDEXES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """next_page_token asks for the next page. Empty on the last."""
+    """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Attempt]:
         """attempts are by chunk and number."""
@@ -955,7 +955,7 @@ class ListJobEventsRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many events to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     uid: _builtins.str
     """uid names one of the jobs that had this job_id, as Job.uid does; its trail is there as long as it is kept. Empty: the job
     that has the job_id now, or else the one that had it last.
@@ -1169,7 +1169,7 @@ class WatchJobRequest(_message.Message):
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
         """change_types are the changes to hear of: a message has at least one of them. The first message of each job on the stream,
-        LEFT, DELETED, and the change to a terminal state come always. What is passed over is not counted in merged_revisions, and
+        LEFT, DELETED, and the change to a terminal state come always. What is passed over is not counted in merged_revision_count, and
         its chunks are not in `chunks`: cursors, bookmarks and the order stay. Empty: all.
         """
 
@@ -1205,16 +1205,16 @@ class WatchJobResponse(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     CHUNK_RANGES_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
-    MERGED_REVISIONS_FIELD_NUMBER: _builtins.int
+    MERGED_REVISION_COUNT_FIELD_NUMBER: _builtins.int
     CHUNKS_OMITTED_FIELD_NUMBER: _builtins.int
     type: Global___WatchMessageType.ValueType
     """type is what the message is."""
     cursor: _builtins.bytes
     """cursor is where to resume after this message. It is the message's own place: in mode LATEST, a jump of job.revision by more
-    than merged_revisions + 1 after a resume means that changes of chunks were merged away.
+    than merged_revision_count + 1 after a resume means that changes of chunks were merged away.
     """
-    merged_revisions: _builtins.int
-    """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
+    merged_revision_count: _builtins.int
+    """merged_revision_count counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
     """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
     chunks of `job` are not all of those that GetJob shows: ListChunks has them. In mode EVERY it is false after the
@@ -1251,12 +1251,12 @@ class WatchJobResponse(_message.Message):
         chunks: _abc.Iterable[_chunk_pb2.Chunk] | None = ...,
         chunk_ranges: _abc.Iterable[_chunk_pb2.ChunkRange] | None = ...,
         event: _event_pb2.JobEvent | None = ...,
-        merged_revisions: _builtins.int = ...,
+        merged_revision_count: _builtins.int = ...,
         chunks_omitted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_ranges", b"chunk_ranges", "chunks", b"chunks", "chunks_omitted", b"chunks_omitted", "cursor", b"cursor", "event", b"event", "job", b"job", "merged_revisions", b"merged_revisions", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_ranges", b"chunk_ranges", "chunks", b"chunks", "chunks_omitted", b"chunks_omitted", "cursor", b"cursor", "event", b"event", "job", b"job", "merged_revision_count", b"merged_revision_count", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1297,7 +1297,7 @@ class WatchJobsRequest(_message.Message):
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
         """change_types are the changes to hear of: a message has at least one of them. The first message of each job on the stream,
-        LEFT, DELETED, and the change to a terminal state come always. What is passed over is not counted in merged_revisions, and
+        LEFT, DELETED, and the change to a terminal state come always. What is passed over is not counted in merged_revision_count, and
         its chunks are not in `chunks`: cursors, bookmarks and the order stay. Empty: all.
         """
 
@@ -1334,7 +1334,7 @@ class WatchJobsResponse(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     CHUNK_RANGES_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
-    MERGED_REVISIONS_FIELD_NUMBER: _builtins.int
+    MERGED_REVISION_COUNT_FIELD_NUMBER: _builtins.int
     CHUNKS_OMITTED_FIELD_NUMBER: _builtins.int
     UNREADABLE_JOB_IDS_FIELD_NUMBER: _builtins.int
     type: Global___WatchMessageType.ValueType
@@ -1342,10 +1342,10 @@ class WatchJobsResponse(_message.Message):
     cursor: _builtins.bytes
     """cursor is where to resume after this message; before the first bookmark of a watch that began without one, only with the
     same filter. Empty with unreadable_job_ids alone. It is the message's own place: in mode LATEST, a jump of job.revision by
-    more than merged_revisions + 1 after a resume means that changes of chunks were merged away.
+    more than merged_revision_count + 1 after a resume means that changes of chunks were merged away.
     """
-    merged_revisions: _builtins.int
-    """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
+    merged_revision_count: _builtins.int
+    """merged_revision_count counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
     """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
     chunks of `job` are not all of those that GetJob shows: ListChunks has them. In mode EVERY it is false after the
@@ -1388,13 +1388,13 @@ class WatchJobsResponse(_message.Message):
         chunks: _abc.Iterable[_chunk_pb2.Chunk] | None = ...,
         chunk_ranges: _abc.Iterable[_chunk_pb2.ChunkRange] | None = ...,
         event: _event_pb2.JobEvent | None = ...,
-        merged_revisions: _builtins.int = ...,
+        merged_revision_count: _builtins.int = ...,
         chunks_omitted: _builtins.bool = ...,
         unreadable_job_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_ranges", b"chunk_ranges", "chunks", b"chunks", "chunks_omitted", b"chunks_omitted", "cursor", b"cursor", "event", b"event", "job", b"job", "merged_revisions", b"merged_revisions", "type", b"type", "unreadable_job_ids", b"unreadable_job_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_ranges", b"chunk_ranges", "chunks", b"chunks", "chunks_omitted", b"chunks_omitted", "cursor", b"cursor", "event", b"event", "job", b"job", "merged_revision_count", b"merged_revision_count", "type", b"type", "unreadable_job_ids", b"unreadable_job_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1688,11 +1688,9 @@ class DeleteJobResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ARTIFACT_JOB_FIELD_NUMBER: _builtins.int
-    ARTIFACTS_OUTSIDE_ROOTS_FIELD_NUMBER: _builtins.int
-    artifacts_outside_roots: _builtins.int
-    """artifacts_outside_roots counts the artifacts that stay because they are under no allowed root. 0 without
-    delete_artifacts.
-    """
+    KEPT_ARTIFACT_COUNT_FIELD_NUMBER: _builtins.int
+    kept_artifact_count: _builtins.int
+    """kept_artifact_count is how many artifacts stay because they are under no allowed root. 0 without delete_artifacts."""
     @_builtins.property
     def artifact_job(self) -> _job_pb2.Job:
         """artifact_job is the job, of kind "jobledger.artifacts", that deletes what the artifacts pointed at; its progress and its
@@ -1704,11 +1702,11 @@ class DeleteJobResponse(_message.Message):
         self,
         *,
         artifact_job: _job_pb2.Job | None = ...,
-        artifacts_outside_roots: _builtins.int = ...,
+        kept_artifact_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_job", b"artifact_job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_job", b"artifact_job", "artifacts_outside_roots", b"artifacts_outside_roots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_job", b"artifact_job", "kept_artifact_count", b"kept_artifact_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,12 +31,9 @@ if _version_not_supported:
 class JobServiceStub:
     """JobService creates, controls and observes jobs.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
-    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
-    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
-    RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
+    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
     """
 
     def __init__(self, channel):
@@ -155,19 +152,18 @@ class JobServiceStub:
 class JobServiceServicer:
     """JobService creates, controls and observes jobs.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
-    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
-    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
-    RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
+    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
     """
 
     def CreateJob(self, request, context):
         """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
-        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); RESOURCE_EXHAUSTED
+        (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
+        retry may create a second job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,8 +175,10 @@ class JobServiceServicer:
         and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
         with DEADLINE_EXCEEDED, may have created some of the jobs.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; what CreateJob
-        refuses, such as a job that is one too many (QUOTA_EXCEEDED), is the outcome of that job alone. Retry: safe when each has a request_id or a job_id.
+        Role: CALLER. Class: WRITE.
+        Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
+        together; Retry: safe when each has a request_id or
+        a job_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,7 +187,8 @@ class JobServiceServicer:
     def GetJob(self, request, context):
         """GetJob returns one job, as it is after every acknowledged write.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,7 +197,8 @@ class JobServiceServicer:
     def BatchGetJobs(self, request, context):
         """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,8 +207,8 @@ class JobServiceServicer:
     def ListJobs(self, request, context):
         """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's.
-        Retry: safe.
+        Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -217,7 +217,8 @@ class JobServiceServicer:
     def ListChunks(self, request, context):
         """ListChunks returns a page of a job's chunks, by index.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,7 +229,8 @@ class JobServiceServicer:
         each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
         chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -240,7 +242,8 @@ class JobServiceServicer:
         entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
         of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,7 +253,8 @@ class JobServiceServicer:
         """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
         what to which job. They are there as long as ListJobEvents shows them.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
+        Role: CALLER, or ADMIN for another owner's events. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -262,9 +266,10 @@ class JobServiceServicer:
         created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
         begins at or past the deletion shows it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
-        UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
+        Role: CALLER. Class: WATCH.
+        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
+        RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
+        cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
         received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -275,10 +280,10 @@ class JobServiceServicer:
         """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
         changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): list
-        again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
-        safe, with the last cursor received.
+        Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
+        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+        (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
+        watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -289,8 +294,9 @@ class JobServiceServicer:
         at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
         Cancelling an ended job changes nothing and says so.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
-        retry of a write that took effect is ABORTED.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,
+        a retry of a write that took effect is ABORTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -300,9 +306,10 @@ class JobServiceServicer:
         """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
         FAILED chunks that `chunk_indexes` names, within the present run.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-        (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY);
-        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED), as the job would be unfinished again. Retry: safe with a request_id; without, a retry may begin another run.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
+        (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); RESOURCE_EXHAUSTED
+        (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -311,8 +318,10 @@ class JobServiceServicer:
     def UpdateJob(self, request, context):
         """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-        (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
+        (JOB_UNREADABLE). JOB_ENDED is about a new priority, JOB_STARTED about a new schedule_time. Retry: safe; with an
+        etag, a retry of a write that took effect is ABORTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -321,9 +330,10 @@ class JobServiceServicer:
     def DeleteJob(self, request, context):
         """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-        (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
-        has the label "jobledger.deleted-job" with its job_id.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED); DATA_LOSS
+        (JOB_UNREADABLE). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its
+        artifacts has the label "jobledger.deleted-job" with its job_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -333,7 +343,8 @@ class JobServiceServicer:
         """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
         jobs there are.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
+        Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
+        Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -343,8 +354,9 @@ class JobServiceServicer:
         """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
         of the ledger, however long the export takes. A broken export continues with the last resume_token.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last resume_token received.
+        Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+        (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -353,8 +365,9 @@ class JobServiceServicer:
     def CancelJobs(self, request, context):
         """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+        (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -364,8 +377,9 @@ class JobServiceServicer:
         """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
         as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+        (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -374,8 +388,9 @@ class JobServiceServicer:
     def DeleteJobs(self, request, context):
         """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+        (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -384,8 +399,9 @@ class JobServiceServicer:
     def UpdateJobPriorities(self, request, context):
         """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+        (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -510,12 +526,9 @@ def add_JobServiceServicer_to_server(servicer, server):
 class JobService:
     """JobService creates, controls and observes jobs.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
-    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
-    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
-    RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
+    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
     """
 
     @staticmethod

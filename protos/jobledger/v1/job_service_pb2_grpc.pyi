@@ -32,12 +32,9 @@ GRPC_VERSION: str
 class JobServiceStub:
     """JobService creates, controls and observes jobs.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
-    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
-    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
-    RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
+    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
     """
 
     @_typing.overload
@@ -47,8 +44,10 @@ class JobServiceStub:
     CreateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CreateJobRequest, _job_service_pb2.CreateJobResponse]
     """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
-    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); RESOURCE_EXHAUSTED
+    (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
+    retry may create a second job.
     """
     BatchCreateJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]
     """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
@@ -56,36 +55,42 @@ class JobServiceStub:
     and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
     with DEADLINE_EXCEEDED, may have created some of the jobs.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; what CreateJob
-    refuses, such as a job that is one too many (QUOTA_EXCEEDED), is the outcome of that job alone. Retry: safe when each has a request_id or a job_id.
+    Role: CALLER. Class: WRITE.
+    Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
+    together; Retry: safe when each has a request_id or
+    a job_id.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
     """GetJob returns one job, as it is after every acknowledged write.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
     """
     BatchGetJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]
     """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: none of its own. Retry: safe.
     """
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
     """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's.
-    Retry: safe.
+    Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     ListChunks: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListChunksRequest, _job_service_pb2.ListChunksResponse]
     """ListChunks returns a page of a job's chunks, by index.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListAttempts: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListAttemptsRequest, _job_service_pb2.ListAttemptsResponse]
     """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
     each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
     chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]
     """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
@@ -93,13 +98,15 @@ class JobServiceStub:
     entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
     of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListEventsRequest, _job_service_pb2.ListEventsResponse]
     """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
     what to which job. They are there as long as ListJobEvents shows them.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
+    Role: CALLER, or ADMIN for another owner's events. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]
     """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
@@ -107,106 +114,117 @@ class JobServiceStub:
     created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
     begins at or past the deletion shows it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
-    UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
+    Role: CALLER. Class: WATCH.
+    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
+    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
+    cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
     received.
     """
     WatchJobs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]
     """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
     changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): list
-    again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
-    safe, with the last cursor received.
+    Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
+    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+    (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
+    watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]
     """CancelJob stops a job: its pending chunks at once, those in work when their workers release them, the grace period ends, or
     at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
     Cancelling an ended job changes nothing and says so.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
-    retry of a write that took effect is ABORTED.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,
+    a retry of a write that took effect is ABORTED.
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]
     """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
     FAILED chunks that `chunk_indexes` names, within the present run.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-    (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY);
-    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED), as the job would be unfinished again. Retry: safe with a request_id; without, a retry may begin another run.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
+    (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); RESOURCE_EXHAUSTED
+    (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]
     """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-    (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
+    (JOB_UNREADABLE). JOB_ENDED is about a new priority, JOB_STARTED about a new schedule_time. Retry: safe; with an
+    etag, a retry of a write that took effect is ABORTED.
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]
     """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-    (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
-    has the label "jobledger.deleted-job" with its job_id.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED); DATA_LOSS
+    (JOB_UNREADABLE). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its
+    artifacts has the label "jobledger.deleted-job" with its job_id.
     """
     GetJobStats: _grpc.UnaryUnaryMultiCallable[_stats_pb2.GetJobStatsRequest, _stats_pb2.GetJobStatsResponse]
     """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
     jobs there are.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
+    Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
+    Errors: none of its own. Retry: safe.
     """
     ExportJobs: _grpc.UnaryStreamMultiCallable[_export_pb2.ExportJobsRequest, _export_pb2.ExportJobsResponse]
     """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
     of the ledger, however long the export takes. A broken export continues with the last resume_token.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last resume_token received.
+    Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+    (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
     """
     CancelJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]
     """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+    (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     RetryJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]
     """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
     as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+    (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     DeleteJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.DeleteJobsRequest, _bulk_pb2.DeleteJobsResponse]
     """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+    (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     UpdateJobPriorities: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobPrioritiesRequest, _bulk_pb2.UpdateJobPrioritiesResponse]
     """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+    (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
     """JobService creates, controls and observes jobs.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
-    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
-    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
-    RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
+    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CreateJobRequest, _job_service_pb2.CreateJobResponse]  # type: ignore[assignment]
     """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
-    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); RESOURCE_EXHAUSTED
+    (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
+    retry may create a second job.
     """
     BatchCreateJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]  # type: ignore[assignment]
     """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
@@ -214,36 +232,42 @@ class JobServiceAsyncStub(JobServiceStub):
     and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
     with DEADLINE_EXCEEDED, may have created some of the jobs.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; what CreateJob
-    refuses, such as a job that is one too many (QUOTA_EXCEEDED), is the outcome of that job alone. Retry: safe when each has a request_id or a job_id.
+    Role: CALLER. Class: WRITE.
+    Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
+    together; Retry: safe when each has a request_id or
+    a job_id.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob returns one job, as it is after every acknowledged write.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
     """
     BatchGetJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]  # type: ignore[assignment]
     """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: none of its own. Retry: safe.
     """
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's.
-    Retry: safe.
+    Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     ListChunks: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListChunksRequest, _job_service_pb2.ListChunksResponse]  # type: ignore[assignment]
     """ListChunks returns a page of a job's chunks, by index.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListAttempts: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListAttemptsRequest, _job_service_pb2.ListAttemptsResponse]  # type: ignore[assignment]
     """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
     each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
     chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
     """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
@@ -251,13 +275,15 @@ class JobServiceAsyncStub(JobServiceStub):
     entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
     of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListEventsRequest, _job_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
     what to which job. They are there as long as ListJobEvents shows them.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
+    Role: CALLER, or ADMIN for another owner's events. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
@@ -265,97 +291,106 @@ class JobServiceAsyncStub(JobServiceStub):
     created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
     begins at or past the deletion shows it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
-    UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
+    Role: CALLER. Class: WATCH.
+    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
+    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
+    cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
     received.
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
     """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
     changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): list
-    again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
-    safe, with the last cursor received.
+    Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
+    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+    (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
+    watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
     """CancelJob stops a job: its pending chunks at once, those in work when their workers release them, the grace period ends, or
     at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
     Cancelling an ended job changes nothing and says so.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
-    retry of a write that took effect is ABORTED.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,
+    a retry of a write that took effect is ABORTED.
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]  # type: ignore[assignment]
     """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
     FAILED chunks that `chunk_indexes` names, within the present run.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-    (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY);
-    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED), as the job would be unfinished again. Retry: safe with a request_id; without, a retry may begin another run.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
+    (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); RESOURCE_EXHAUSTED
+    (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]  # type: ignore[assignment]
     """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-    (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
+    (JOB_UNREADABLE). JOB_ENDED is about a new priority, JOB_STARTED about a new schedule_time. Retry: safe; with an
+    etag, a retry of a write that took effect is ABORTED.
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-    (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
-    has the label "jobledger.deleted-job" with its job_id.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED); DATA_LOSS
+    (JOB_UNREADABLE). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its
+    artifacts has the label "jobledger.deleted-job" with its job_id.
     """
     GetJobStats: _aio.UnaryUnaryMultiCallable[_stats_pb2.GetJobStatsRequest, _stats_pb2.GetJobStatsResponse]  # type: ignore[assignment]
     """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
     jobs there are.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
+    Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
+    Errors: none of its own. Retry: safe.
     """
     ExportJobs: _aio.UnaryStreamMultiCallable[_export_pb2.ExportJobsRequest, _export_pb2.ExportJobsResponse]  # type: ignore[assignment]
     """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
     of the ledger, however long the export takes. A broken export continues with the last resume_token.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last resume_token received.
+    Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+    (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
     """
     CancelJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]  # type: ignore[assignment]
     """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+    (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     RetryJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]  # type: ignore[assignment]
     """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
     as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+    (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     DeleteJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.DeleteJobsRequest, _bulk_pb2.DeleteJobsResponse]  # type: ignore[assignment]
     """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+    (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     UpdateJobPriorities: _aio.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobPrioritiesRequest, _bulk_pb2.UpdateJobPrioritiesResponse]  # type: ignore[assignment]
     """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    Retry: safe with a request_id; without, a retry may begin a second run.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+    (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """JobService creates, controls and observes jobs.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
-    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
-    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
-    RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
-    key's owner: another owner's job is not found.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
+    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
     """
 
     @_abc_1.abstractmethod
@@ -366,8 +401,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.CreateJobResponse, _abc.Awaitable[_job_service_pb2.CreateJobResponse]]:
         """CreateJob creates a job and its chunks. With `validate_only` it checks everything and writes nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN);
-        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); RESOURCE_EXHAUSTED
+        (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
+        retry may create a second job.
         """
 
     @_abc_1.abstractmethod
@@ -381,8 +418,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
         with DEADLINE_EXCEEDED, may have created some of the jobs.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), for the number of jobs or of their chunks together; what CreateJob
-        refuses, such as a job that is one too many (QUOTA_EXCEEDED), is the outcome of that job alone. Retry: safe when each has a request_id or a job_id.
+        Role: CALLER. Class: WRITE.
+        Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
+        together; Retry: safe when each has a request_id or
+        a job_id.
         """
 
     @_abc_1.abstractmethod
@@ -393,7 +432,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.GetJobResponse, _abc.Awaitable[_job_service_pb2.GetJobResponse]]:
         """GetJob returns one job, as it is after every acknowledged write.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -404,7 +444,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.BatchGetJobsResponse, _abc.Awaitable[_job_service_pb2.BatchGetJobsResponse]]:
         """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -415,8 +456,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.ListJobsResponse, _abc.Awaitable[_job_service_pb2.ListJobsResponse]]:
         """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's.
-        Retry: safe.
+        Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -427,7 +468,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.ListChunksResponse, _abc.Awaitable[_job_service_pb2.ListChunksResponse]]:
         """ListChunks returns a page of a job's chunks, by index.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -440,7 +482,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
         chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -454,7 +497,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
         of several jobs that had one job_id are not mixed: `uid` names an earlier one.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -466,7 +510,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
         what to which job. They are there as long as ListJobEvents shows them.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
+        Role: CALLER, or ADMIN for another owner's events. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -480,9 +525,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
         begins at or past the deletion shows it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
-        UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
+        Role: CALLER. Class: WATCH.
+        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
+        RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
+        cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
         received.
         """
 
@@ -495,10 +541,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
         changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE): list
-        again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
-        safe, with the last cursor received.
+        Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
+        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+        (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
+        watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
         """
 
     @_abc_1.abstractmethod
@@ -511,8 +557,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
         Cancelling an ended job changes nothing and says so.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH). Retry: safe; with an etag, a
-        retry of a write that took effect is ABORTED.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,
+        a retry of a write that took effect is ABORTED.
         """
 
     @_abc_1.abstractmethod
@@ -524,9 +571,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
         FAILED chunks that `chunk_indexes` names, within the present run.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS
-        (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY);
-        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED), as the job would be unfinished again. Retry: safe with a request_id; without, a retry may begin another run.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
+        (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); RESOURCE_EXHAUSTED
+        (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
         """
 
     @_abc_1.abstractmethod
@@ -537,8 +585,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.UpdateJobResponse, _abc.Awaitable[_job_service_pb2.UpdateJobResponse]]:
         """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-        (JOB_ENDED, for a new priority; JOB_STARTED, for a new schedule_time). Retry: safe; with an etag, a retry of a write that took effect is ABORTED.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
+        (JOB_UNREADABLE). JOB_ENDED is about a new priority, JOB_STARTED about a new schedule_time. Retry: safe; with an
+        etag, a retry of a write that took effect is ABORTED.
         """
 
     @_abc_1.abstractmethod
@@ -549,9 +599,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.DeleteJobResponse, _abc.Awaitable[_job_service_pb2.DeleteJobResponse]]:
         """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-        (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
-        has the label "jobledger.deleted-job" with its job_id.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED); DATA_LOSS
+        (JOB_UNREADABLE). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its
+        artifacts has the label "jobledger.deleted-job" with its job_id.
         """
 
     @_abc_1.abstractmethod
@@ -563,7 +614,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
         jobs there are.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
+        Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -575,8 +627,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
         of the ledger, however long the export takes. A broken export continues with the last resume_token.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last resume_token received.
+        Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+        (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
         """
 
     @_abc_1.abstractmethod
@@ -587,8 +640,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bulk_pb2.CancelJobsResponse, _abc.Awaitable[_bulk_pb2.CancelJobsResponse]]:
         """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+        (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
         """
 
     @_abc_1.abstractmethod
@@ -600,8 +654,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
         as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+        (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
         """
 
     @_abc_1.abstractmethod
@@ -612,8 +667,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bulk_pb2.DeleteJobsResponse, _abc.Awaitable[_bulk_pb2.DeleteJobsResponse]]:
         """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+        (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
         """
 
     @_abc_1.abstractmethod
@@ -624,8 +680,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bulk_pb2.UpdateJobPrioritiesResponse, _abc.Awaitable[_bulk_pb2.UpdateJobPrioritiesResponse]]:
         """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        Retry: safe with a request_id; without, a retry may begin a second run.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
+        (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
         """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

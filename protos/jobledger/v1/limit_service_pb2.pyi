@@ -129,7 +129,7 @@ class ListLimitsRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many limits to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -360,7 +360,7 @@ class ListPausedKindsRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many kinds to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     def __init__(
         self,
         *,

@@ -36,11 +36,8 @@ class LimitServiceStub:
     the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
     while it was there: those from before neither count nor wait.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
-    DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
+    key's owner.
     """
 
     def __init__(self, channel):
@@ -92,17 +89,15 @@ class LimitServiceServicer:
     the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
     while it was there: those from before neither count nor wait.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
-    DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
+    key's owner.
     """
 
     def SetLimit(self, request, context):
         """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,7 +108,8 @@ class LimitServiceServicer:
         those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
         wait for one.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +119,8 @@ class LimitServiceServicer:
         """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
         there is one, from then on. Deleting a limit that does not exist changes nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,8 +131,8 @@ class LimitServiceServicer:
         job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
         changed, and so there is no event. To pause a paused kind changes the reason.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), also for a kind of the service's own; FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS).
-        Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,7 +142,8 @@ class LimitServiceServicer:
         """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
         nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; the second answer has `resumed` false.
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe; the second answer has `resumed` false.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,7 +152,8 @@ class LimitServiceServicer:
     def ListPausedKinds(self, request, context):
         """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,11 +211,8 @@ class LimitService:
     the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
     while it was there: those from before neither count nor wait.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
-    DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
+    key's owner.
     """
 
     @staticmethod

@@ -37,11 +37,8 @@ class LimitServiceStub:
     the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
     while it was there: those from before neither count nor wait.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
-    DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
+    key's owner.
     """
 
     @_typing.overload
@@ -51,39 +48,44 @@ class LimitServiceStub:
     SetLimit: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.SetLimitRequest, _limit_service_pb2.SetLimitResponse]
     """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
     """
     ListLimits: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]
     """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
     those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
     wait for one.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteLimit: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]
     """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
     there is one, from then on. Deleting a limit that does not exist changes nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
     """
     PauseKind: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.PauseKindRequest, _limit_service_pb2.PauseKindResponse]
     """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner, whenever the
     job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
     changed, and so there is no event. To pause a paused kind changes the reason.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD), also for a kind of the service's own; FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS).
-    Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
     """
     ResumeKind: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ResumeKindRequest, _limit_service_pb2.ResumeKindResponse]
     """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
     nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; the second answer has `resumed` false.
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe; the second answer has `resumed` false.
     """
     ListPausedKinds: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListPausedKindsRequest, _limit_service_pb2.ListPausedKindsResponse]
     """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
 
 @_typing.type_check_only
@@ -98,50 +100,52 @@ class LimitServiceAsyncStub(LimitServiceStub):
     the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
     while it was there: those from before neither count nor wait.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
-    DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
+    key's owner.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetLimit: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.SetLimitRequest, _limit_service_pb2.SetLimitResponse]  # type: ignore[assignment]
     """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
     """
     ListLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
     """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
     those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
     wait for one.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteLimit: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]  # type: ignore[assignment]
     """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
     there is one, from then on. Deleting a limit that does not exist changes nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
     """
     PauseKind: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.PauseKindRequest, _limit_service_pb2.PauseKindResponse]  # type: ignore[assignment]
     """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner, whenever the
     job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
     changed, and so there is no event. To pause a paused kind changes the reason.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD), also for a kind of the service's own; FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS).
-    Retry: safe.
+    Role: ADMIN. Class: WRITE.
+    Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
     """
     ResumeKind: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ResumeKindRequest, _limit_service_pb2.ResumeKindResponse]  # type: ignore[assignment]
     """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
     nothing.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; the second answer has `resumed` false.
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe; the second answer has `resumed` false.
     """
     ListPausedKinds: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListPausedKindsRequest, _limit_service_pb2.ListPausedKindsResponse]  # type: ignore[assignment]
     """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
 
 class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -155,11 +159,8 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
     while it was there: those from before neither count nor wait.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: SetLimit and DeleteLimit need a key with
-    the role ADMIN, ListLimits one with the role CALLER), RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE),
-    DEADLINE_EXCEEDED or INTERNAL. Every write may also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry
-    after the time in RetryInfo. The limits are those of the key's owner.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
+    key's owner.
     """
 
     @_abc_1.abstractmethod
@@ -170,7 +171,8 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_limit_service_pb2.SetLimitResponse, _abc.Awaitable[_limit_service_pb2.SetLimitResponse]]:
         """SetLimit creates or changes a limit. Jobs that hold a slot of a lowered limit keep it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -183,7 +185,8 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
         wait for one.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -195,7 +198,8 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
         there is one, from then on. Deleting a limit that does not exist changes nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -208,8 +212,8 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
         changed, and so there is no event. To pause a paused kind changes the reason.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), also for a kind of the service's own; FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS).
-        Retry: safe.
+        Role: ADMIN. Class: WRITE.
+        Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -221,7 +225,8 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
         nothing.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; the second answer has `resumed` false.
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe; the second answer has `resumed` false.
         """
 
     @_abc_1.abstractmethod
@@ -232,7 +237,8 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_limit_service_pb2.ListPausedKindsResponse, _abc.Awaitable[_limit_service_pb2.ListPausedKindsResponse]]:
         """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
 
 def add_LimitServiceServicer_to_server(servicer: LimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

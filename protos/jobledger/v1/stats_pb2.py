@@ -22,36 +22,43 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from jobledger.v1 import chunk_pb2 as jobledger_dot_v1_dot_chunk__pb2
 from jobledger.v1 import filter_pb2 as jobledger_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18jobledger/v1/stats.proto\x12\x0cjobledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18jobledger/v1/chunk.proto\x1a\x19jobledger/v1/filter.proto\"\xa4\x01\n\x12GetJobStatsRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12+\n\ntime_range\x18\x02 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12%\n\x04step\x18\x03 \x01(\x0e\x32\x17.jobledger.v1.StatsStep\x12\r\n\x05owner\x18\x04 \x01(\t\x12\x1c\n\x14include_service_jobs\x18\x05 \x01(\x08\"\xd2\x01\n\x13GetJobStatsResponse\x12+\n\ntime_range\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12%\n\x05total\x18\x02 \x01(\x0b\x32\x16.jobledger.v1.JobStats\x12&\n\x05kinds\x18\x03 \x03(\x0b\x32\x17.jobledger.v1.KindStats\x12\x15\n\romitted_kinds\x18\x05 \x01(\x05\x12(\n\x06series\x18\x04 \x03(\x0b\x32\x18.jobledger.v1.StatsPoint\"@\n\tKindStats\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12%\n\x05stats\x18\x02 \x01(\x0b\x32\x16.jobledger.v1.JobStats\"i\n\nStatsPoint\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x61\x63tivity\x18\x02 \x01(\x0b\x32\x19.jobledger.v1.JobActivity\"]\n\x08JobStats\x12$\n\x03now\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobCounts\x12+\n\x08\x61\x63tivity\x18\x02 \x01(\x0b\x32\x19.jobledger.v1.JobActivity\"\xce\x02\n\tJobCounts\x12\x0e\n\x06queued\x18\x01 \x01(\x03\x12\x0f\n\x07running\x18\x02 \x01(\x03\x12\x12\n\ncancelling\x18\x03 \x01(\x03\x12\x11\n\tcompleted\x18\x04 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x03\x12\x11\n\tcancelled\x18\x06 \x01(\x03\x12\x16\n\x0e\x63hunks_pending\x18\x07 \x01(\x03\x12\x19\n\x11\x63hunks_processing\x18\x08 \x01(\x03\x12\x36\n\x12oldest_queued_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x15oldest_queued_seconds\x18\n \x01(\x01H\x00\x88\x01\x01\x12-\n\x0b\x63hunks_held\x18\x0b \x03(\x0b\x32\x18.jobledger.v1.HeldChunksB\x18\n\x16_oldest_queued_seconds\"F\n\nHeldChunks\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.jobledger.v1.HoldReason\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\x03\"\x96\x03\n\x0bJobActivity\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x03\x12\x0f\n\x07started\x18\x02 \x01(\x03\x12\x11\n\tcompleted\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x03\x12\x11\n\tcancelled\x18\x05 \x01(\x03\x12\x19\n\x0csuccess_rate\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12/\n\nprocessing\x18\x07 \x01(\x0b\x32\x1b.jobledger.v1.DurationStats\x12,\n\x07waiting\x18\x08 \x01(\x0b\x32\x1b.jobledger.v1.DurationStats\x12\x18\n\x10\x63hunks_completed\x18\t \x01(\x03\x12\x17\n\x0fitems_completed\x18\n \x01(\x03\x12\x18\n\x10items_per_second\x18\x0b \x01(\x01\x12\x11\n\tartifacts\x18\x0c \x01(\x03\x12\x16\n\x0e\x61rtifact_bytes\x18\r \x01(\x03\x12\x13\n\x0bjob_retries\x18\x0e \x01(\x03\x12\x17\n\x0f\x66\x61iled_attempts\x18\x0f \x01(\x03\x42\x0f\n\r_success_rate\"\xf6\x01\n\rDurationStats\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x1a\n\rtotal_seconds\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cmean_seconds\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0bp50_seconds\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0bp95_seconds\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0bp99_seconds\x18\x06 \x01(\x01H\x04\x88\x01\x01\x42\x10\n\x0e_total_secondsB\x0f\n\r_mean_secondsB\x0e\n\x0c_p50_secondsB\x0e\n\x0c_p95_secondsB\x0e\n\x0c_p99_seconds*P\n\tStatsStep\x12\x1a\n\x16STATS_STEP_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATS_STEP_HOUR\x10\x01\x12\x12\n\x0eSTATS_STEP_DAY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18jobledger/v1/stats.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18jobledger/v1/chunk.proto\x1a\x19jobledger/v1/filter.proto\"\xbc\x01\n\x12GetJobStatsRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12+\n\ntime_range\x18\x02 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12%\n\x04step\x18\x03 \x01(\x0e\x32\x17.jobledger.v1.StatsStep\x12\r\n\x05owner\x18\x04 \x01(\t\x12\x1c\n\x14include_service_jobs\x18\x05 \x01(\x08\x12\x16\n\x0eseries_by_kind\x18\x06 \x01(\x08\"\xa7\x02\n\x13GetJobStatsResponse\x12+\n\ntime_range\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12%\n\x05total\x18\x02 \x01(\x0b\x32\x16.jobledger.v1.JobStats\x12&\n\x05kinds\x18\x03 \x03(\x0b\x32\x17.jobledger.v1.KindStats\x12\x1a\n\x12omitted_kind_count\x18\x05 \x01(\x05\x12(\n\x06series\x18\x04 \x03(\x0b\x32\x18.jobledger.v1.StatsPoint\x12\x30\n\x0eseries_by_kind\x18\x06 \x03(\x0b\x32\x18.jobledger.v1.KindSeries\x12\x1c\n\x14omitted_series_count\x18\x07 \x01(\x05\"D\n\nKindSeries\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12(\n\x06points\x18\x02 \x03(\x0b\x32\x18.jobledger.v1.StatsPoint\"@\n\tKindStats\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12%\n\x05stats\x18\x02 \x01(\x0b\x32\x16.jobledger.v1.JobStats\"i\n\nStatsPoint\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x61\x63tivity\x18\x02 \x01(\x0b\x32\x19.jobledger.v1.JobActivity\"\xaa\x01\n\x08JobStats\x12$\n\x03now\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.JobCounts\x12+\n\x08\x61\x63tivity\x18\x02 \x01(\x0b\x32\x19.jobledger.v1.JobActivity\x12,\n\x08\x66\x61ilures\x18\x03 \x03(\x0b\x32\x1a.jobledger.v1.FailureGroup\x12\x1d\n\x15omitted_failure_count\x18\x04 \x01(\x05\"X\n\x0c\x46\x61ilureGroup\x12\x12\n\nerror_code\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x16\n\x0e\x65xample_job_id\x18\x04 \x01(\t\"\xc6\x02\n\tJobCounts\x12\x0e\n\x06queued\x18\x01 \x01(\x03\x12\x0f\n\x07running\x18\x02 \x01(\x03\x12\x12\n\ncancelling\x18\x03 \x01(\x03\x12\x11\n\tcompleted\x18\x04 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x03\x12\x11\n\tcancelled\x18\x06 \x01(\x03\x12\x16\n\x0e\x63hunks_pending\x18\x07 \x01(\x03\x12\x19\n\x11\x63hunks_processing\x18\x08 \x01(\x03\x12\x36\n\x12oldest_queued_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x11oldest_queued_age\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x0b\x63hunks_held\x18\x0b \x03(\x0b\x32\x18.jobledger.v1.HeldChunks\"K\n\nHeldChunks\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.jobledger.v1.HoldReason\x12\x13\n\x0b\x63hunk_count\x18\x02 \x01(\x03\"\xc8\x03\n\x0bJobActivity\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x03\x12\x0f\n\x07started\x18\x02 \x01(\x03\x12\x11\n\tcompleted\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x03\x12\x11\n\tcancelled\x18\x05 \x01(\x03\x12\x19\n\x0csuccess_rate\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12/\n\nprocessing\x18\x07 \x01(\x0b\x32\x1b.jobledger.v1.DurationStats\x12,\n\x07waiting\x18\x08 \x01(\x0b\x32\x1b.jobledger.v1.DurationStats\x12\x18\n\x10\x63hunks_completed\x18\t \x01(\x03\x12\x17\n\x0fitems_completed\x18\n \x01(\x03\x12\x18\n\x10items_per_second\x18\x0b \x01(\x01\x12\x16\n\x0e\x61rtifact_count\x18\x0c \x01(\x03\x12\x16\n\x0e\x61rtifact_bytes\x18\r \x01(\x03\x12\x13\n\x0bjob_retries\x18\x0e \x01(\x03\x12\x17\n\x0f\x66\x61iled_attempts\x18\x0f \x01(\x03\x12+\n\x06\x63hunks\x18\x10 \x01(\x0b\x32\x1b.jobledger.v1.ChunkActivityB\x0f\n\r_success_rate\"\x84\x01\n\rChunkActivity\x12\r\n\x05\x65nded\x18\x01 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\x02 \x01(\x03\x12\x0f\n\x07retried\x18\x03 \x01(\x03\x12/\n\nprocessing\x18\x04 \x01(\x0b\x32\x1b.jobledger.v1.DurationStats\x12\x11\n\ttimed_out\x18\x05 \x01(\x03\"\xf6\x01\n\rDurationStats\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x1a\n\rtotal_seconds\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cmean_seconds\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0bp50_seconds\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0bp95_seconds\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0bp99_seconds\x18\x06 \x01(\x01H\x04\x88\x01\x01\x42\x10\n\x0e_total_secondsB\x0f\n\r_mean_secondsB\x0e\n\x0c_p50_secondsB\x0e\n\x0c_p95_secondsB\x0e\n\x0c_p99_seconds*P\n\tStatsStep\x12\x1a\n\x16STATS_STEP_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATS_STEP_HOUR\x10\x01\x12\x12\n\x0eSTATS_STEP_DAY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jobledger.v1.stats_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATSSTEP']._serialized_start=1843
-  _globals['_STATSSTEP']._serialized_end=1923
-  _globals['_GETJOBSTATSREQUEST']._serialized_start=129
-  _globals['_GETJOBSTATSREQUEST']._serialized_end=293
-  _globals['_GETJOBSTATSRESPONSE']._serialized_start=296
-  _globals['_GETJOBSTATSRESPONSE']._serialized_end=506
-  _globals['_KINDSTATS']._serialized_start=508
-  _globals['_KINDSTATS']._serialized_end=572
-  _globals['_STATSPOINT']._serialized_start=574
-  _globals['_STATSPOINT']._serialized_end=679
-  _globals['_JOBSTATS']._serialized_start=681
-  _globals['_JOBSTATS']._serialized_end=774
-  _globals['_JOBCOUNTS']._serialized_start=777
-  _globals['_JOBCOUNTS']._serialized_end=1111
-  _globals['_HELDCHUNKS']._serialized_start=1113
-  _globals['_HELDCHUNKS']._serialized_end=1183
-  _globals['_JOBACTIVITY']._serialized_start=1186
-  _globals['_JOBACTIVITY']._serialized_end=1592
-  _globals['_DURATIONSTATS']._serialized_start=1595
-  _globals['_DURATIONSTATS']._serialized_end=1841
+  _globals['_STATSSTEP']._serialized_start=2404
+  _globals['_STATSSTEP']._serialized_end=2484
+  _globals['_GETJOBSTATSREQUEST']._serialized_start=161
+  _globals['_GETJOBSTATSREQUEST']._serialized_end=349
+  _globals['_GETJOBSTATSRESPONSE']._serialized_start=352
+  _globals['_GETJOBSTATSRESPONSE']._serialized_end=647
+  _globals['_KINDSERIES']._serialized_start=649
+  _globals['_KINDSERIES']._serialized_end=717
+  _globals['_KINDSTATS']._serialized_start=719
+  _globals['_KINDSTATS']._serialized_end=783
+  _globals['_STATSPOINT']._serialized_start=785
+  _globals['_STATSPOINT']._serialized_end=890
+  _globals['_JOBSTATS']._serialized_start=893
+  _globals['_JOBSTATS']._serialized_end=1063
+  _globals['_FAILUREGROUP']._serialized_start=1065
+  _globals['_FAILUREGROUP']._serialized_end=1153
+  _globals['_JOBCOUNTS']._serialized_start=1156
+  _globals['_JOBCOUNTS']._serialized_end=1482
+  _globals['_HELDCHUNKS']._serialized_start=1484
+  _globals['_HELDCHUNKS']._serialized_end=1559
+  _globals['_JOBACTIVITY']._serialized_start=1562
+  _globals['_JOBACTIVITY']._serialized_end=2018
+  _globals['_CHUNKACTIVITY']._serialized_start=2021
+  _globals['_CHUNKACTIVITY']._serialized_end=2153
+  _globals['_DURATIONSTATS']._serialized_start=2156
+  _globals['_DURATIONSTATS']._serialized_end=2402
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -57,6 +58,7 @@ class GetJobStatsRequest(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     INCLUDE_SERVICE_JOBS_FIELD_NUMBER: _builtins.int
+    SERIES_BY_KIND_FIELD_NUMBER: _builtins.int
     step: Global___StatsStep.ValueType
     """step asks for a series too, at most 2,000 points; with kinds named, at most 20,000 points and kinds multiplied.
     UNSPECIFIED: none.
@@ -68,6 +70,10 @@ class GetJobStatsRequest(_message.Message):
     include_service_jobs: _builtins.bool
     """include_service_jobs also counts the service's own jobs, whose kinds begin with "jobledger.". False: they are left out,
     unless `kinds` names their kind.
+    """
+    series_by_kind: _builtins.bool
+    """series_by_kind also asks for the series of each kind by itself: of the kinds named, or of those in `kinds` of the answer.
+    False, or without a step: none.
     """
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -87,10 +93,11 @@ class GetJobStatsRequest(_message.Message):
         step: Global___StatsStep.ValueType = ...,
         owner: _builtins.str = ...,
         include_service_jobs: _builtins.bool = ...,
+        series_by_kind: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_range", b"time_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_service_jobs", b"include_service_jobs", "kinds", b"kinds", "owner", b"owner", "step", b"step", "time_range", b"time_range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_service_jobs", b"include_service_jobs", "kinds", b"kinds", "owner", b"owner", "series_by_kind", b"series_by_kind", "step", b"step", "time_range", b"time_range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -105,12 +112,16 @@ class GetJobStatsResponse(_message.Message):
     TIME_RANGE_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
-    OMITTED_KINDS_FIELD_NUMBER: _builtins.int
+    OMITTED_KIND_COUNT_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
-    omitted_kinds: _builtins.int
-    """omitted_kinds is how many more kinds there are, counted in the total: ask for them by name. At least as many: of an
+    SERIES_BY_KIND_FIELD_NUMBER: _builtins.int
+    OMITTED_SERIES_COUNT_FIELD_NUMBER: _builtins.int
+    omitted_kind_count: _builtins.int
+    """omitted_kind_count is how many more kinds there are, counted in the total: ask for them by name. At least as many: of an
     owner's kinds 10,000 counts are looked at, one for each kind and state that its jobs were in.
     """
+    omitted_series_count: _builtins.int
+    """omitted_series_count is how many more kinds of `kinds` did anything in the span, and have no series here: ask for them by name."""
     @_builtins.property
     def time_range(self) -> _filter_pb2.TimeRange:
         """time_range is the span that was measured: whole hours of UTC."""
@@ -127,22 +138,58 @@ class GetJobStatsResponse(_message.Message):
     def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatsPoint]:
         """series are the points of the span, oldest first, one for each step, of all the kinds together. Empty without a step."""
 
+    @_builtins.property
+    def series_by_kind(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindSeries]:
+        """series_by_kind are the series of the kinds that did anything in the span, by name, as many as have 2,000 points
+        together. Empty unless asked for.
+        """
+
     def __init__(
         self,
         *,
         time_range: _filter_pb2.TimeRange | None = ...,
         total: Global___JobStats | None = ...,
         kinds: _abc.Iterable[Global___KindStats] | None = ...,
-        omitted_kinds: _builtins.int = ...,
+        omitted_kind_count: _builtins.int = ...,
         series: _abc.Iterable[Global___StatsPoint] | None = ...,
+        series_by_kind: _abc.Iterable[Global___KindSeries] | None = ...,
+        omitted_series_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_range", b"time_range", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "omitted_kinds", b"omitted_kinds", "series", b"series", "time_range", b"time_range", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "omitted_kind_count", b"omitted_kind_count", "omitted_series_count", b"omitted_series_count", "series", b"series", "series_by_kind", b"series_by_kind", "time_range", b"time_range", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetJobStatsResponse: _TypeAlias = GetJobStatsResponse  # noqa: Y015
+
+@_typing.final
+class KindSeries(_message.Message):
+    """KindSeries is the series of one kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """kind is the kind."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatsPoint]:
+        """points are the points of the span, oldest first, one for each step."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        points: _abc.Iterable[Global___StatsPoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KindSeries: _TypeAlias = KindSeries  # noqa: Y015
 
 @_typing.final
 class KindStats(_message.Message):
@@ -210,6 +257,10 @@ class JobStats(_message.Message):
 
     NOW_FIELD_NUMBER: _builtins.int
     ACTIVITY_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    OMITTED_FAILURE_COUNT_FIELD_NUMBER: _builtins.int
+    omitted_failure_count: _builtins.int
+    """omitted_failure_count is how many more groups there are."""
     @_builtins.property
     def now(self) -> Global___JobCounts:
         """now counts the jobs that exist now."""
@@ -218,19 +269,66 @@ class JobStats(_message.Message):
     def activity(self) -> Global___JobActivity:
         """activity is what happened in the span."""
 
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailureGroup]:
+        """failures groups the runs that ended FAILED in the span by why they did, the largest groups first, at most 100. Only in
+        `total`: name one kind to see its own. The counts add up to activity.failed as long as none is omitted.
+        """
+
     def __init__(
         self,
         *,
         now: Global___JobCounts | None = ...,
         activity: Global___JobActivity | None = ...,
+        failures: _abc.Iterable[Global___FailureGroup] | None = ...,
+        omitted_failure_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "now", b"now"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "failures", b"failures", "now", b"now", "omitted_failure_count", b"omitted_failure_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobStats: _TypeAlias = JobStats  # noqa: Y015
+
+@_typing.final
+class FailureGroup(_message.Message):
+    """FailureGroup counts the runs that ended FAILED for one reason: the code and the stage of their job's error, which is that
+    of the first chunk that failed for good, or TIMED_OUT for a job that ran longer than its run_timeout. Attempts at chunks
+    that failed are counted in JobActivity.chunks, not here.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    EXAMPLE_JOB_ID_FIELD_NUMBER: _builtins.int
+    error_code: _builtins.str
+    """error_code is the code of the jobs' error: the worker's own, or LEASE_EXPIRED or TIMED_OUT. "(other)" stands for all
+    after the first 30 groups of a kind, or of all kinds together, within an hour or a day; its stage is empty.
+    """
+    stage: _builtins.str
+    """stage is the stage in which they failed. Empty: in none."""
+    count: _builtins.int
+    """count counts the runs, above 0."""
+    example_job_id: _builtins.str
+    """example_job_id is the job that failed so last. It may have been retried since. Empty: it was deleted."""
+    def __init__(
+        self,
+        *,
+        error_code: _builtins.str = ...,
+        stage: _builtins.str = ...,
+        count: _builtins.int = ...,
+        example_job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "error_code", b"error_code", "example_job_id", b"example_job_id", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailureGroup: _TypeAlias = FailureGroup  # noqa: Y015
 
 @_typing.final
 class JobCounts(_message.Message):
@@ -247,7 +345,7 @@ class JobCounts(_message.Message):
     CHUNKS_PENDING_FIELD_NUMBER: _builtins.int
     CHUNKS_PROCESSING_FIELD_NUMBER: _builtins.int
     OLDEST_QUEUED_TIME_FIELD_NUMBER: _builtins.int
-    OLDEST_QUEUED_SECONDS_FIELD_NUMBER: _builtins.int
+    OLDEST_QUEUED_AGE_FIELD_NUMBER: _builtins.int
     CHUNKS_HELD_FIELD_NUMBER: _builtins.int
     queued: _builtins.int
     """queued counts the QUEUED jobs: the depth of the queue."""
@@ -265,11 +363,13 @@ class JobCounts(_message.Message):
     """chunks_pending counts the chunks that wait for a worker."""
     chunks_processing: _builtins.int
     """chunks_processing counts the chunks that are in work."""
-    oldest_queued_seconds: _builtins.float
-    """oldest_queued_seconds is how long ago that is, by the server's clock, 0 or more. Absent: none waits."""
     @_builtins.property
     def oldest_queued_time(self) -> _timestamp_pb2.Timestamp:
         """oldest_queued_time is when the job was created that has waited longest of those that are QUEUED. Absent: none waits."""
+
+    @_builtins.property
+    def oldest_queued_age(self) -> _duration_pb2.Duration:
+        """oldest_queued_age is how long ago that is, by the server's clock, 0 s or more. Absent: none waits."""
 
     @_builtins.property
     def chunks_held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldChunks]:
@@ -287,16 +387,14 @@ class JobCounts(_message.Message):
         chunks_pending: _builtins.int = ...,
         chunks_processing: _builtins.int = ...,
         oldest_queued_time: _timestamp_pb2.Timestamp | None = ...,
-        oldest_queued_seconds: _builtins.float | None = ...,
+        oldest_queued_age: _duration_pb2.Duration | None = ...,
         chunks_held: _abc.Iterable[Global___HeldChunks] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_oldest_queued_seconds", b"_oldest_queued_seconds", "oldest_queued_seconds", b"oldest_queued_seconds", "oldest_queued_time", b"oldest_queued_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_queued_age", b"oldest_queued_age", "oldest_queued_time", b"oldest_queued_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_oldest_queued_seconds", b"_oldest_queued_seconds", "cancelled", b"cancelled", "cancelling", b"cancelling", "chunks_held", b"chunks_held", "chunks_pending", b"chunks_pending", "chunks_processing", b"chunks_processing", "completed", b"completed", "failed", b"failed", "oldest_queued_seconds", b"oldest_queued_seconds", "oldest_queued_time", b"oldest_queued_time", "queued", b"queued", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "cancelling", b"cancelling", "chunks_held", b"chunks_held", "chunks_pending", b"chunks_pending", "chunks_processing", b"chunks_processing", "completed", b"completed", "failed", b"failed", "oldest_queued_age", b"oldest_queued_age", "oldest_queued_time", b"oldest_queued_time", "queued", b"queued", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__oldest_queued_seconds: _TypeAlias = _typing.Literal["oldest_queued_seconds"]  # noqa: Y015
-    _WhichOneofArgType__oldest_queued_seconds: _TypeAlias = _typing.Literal["_oldest_queued_seconds", b"_oldest_queued_seconds"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__oldest_queued_seconds) -> _WhichOneofReturnType__oldest_queued_seconds | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobCounts: _TypeAlias = JobCounts  # noqa: Y015
 
@@ -307,20 +405,20 @@ class HeldChunks(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
-    CHUNKS_FIELD_NUMBER: _builtins.int
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     reason: _chunk_pb2.HoldReason.ValueType
     """reason is why, never UNSPECIFIED."""
-    chunks: _builtins.int
-    """chunks counts the chunks, above 0."""
+    chunk_count: _builtins.int
+    """chunk_count is how many chunks it holds, above 0."""
     def __init__(
         self,
         *,
         reason: _chunk_pb2.HoldReason.ValueType = ...,
-        chunks: _builtins.int = ...,
+        chunk_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -343,10 +441,11 @@ class JobActivity(_message.Message):
     CHUNKS_COMPLETED_FIELD_NUMBER: _builtins.int
     ITEMS_COMPLETED_FIELD_NUMBER: _builtins.int
     ITEMS_PER_SECOND_FIELD_NUMBER: _builtins.int
-    ARTIFACTS_FIELD_NUMBER: _builtins.int
+    ARTIFACT_COUNT_FIELD_NUMBER: _builtins.int
     ARTIFACT_BYTES_FIELD_NUMBER: _builtins.int
     JOB_RETRIES_FIELD_NUMBER: _builtins.int
     FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
     created: _builtins.int
     """created counts the jobs that were created."""
     started: _builtins.int
@@ -365,14 +464,14 @@ class JobActivity(_message.Message):
     """items_completed counts the items of these chunks."""
     items_per_second: _builtins.float
     """items_per_second is items_completed over the seconds of the span that have passed."""
-    artifacts: _builtins.int
-    """artifacts counts the artifacts that were added, less those that were replaced."""
+    artifact_count: _builtins.int
+    """artifact_count is how many artifacts were added, less those that were replaced."""
     artifact_bytes: _builtins.int
     """artifact_bytes is the size of these artifacts, as far as the workers reported it."""
     job_retries: _builtins.int
     """job_retries counts the runs that RetryJob began."""
     failed_attempts: _builtins.int
-    """failed_attempts counts the attempts at chunks that failed or whose lease ran out."""
+    """failed_attempts counts the attempts at chunks that failed, whose lease ran out, or that took too long."""
     @_builtins.property
     def processing(self) -> Global___DurationStats:
         """processing measures the runs that ended, from their start to their end."""
@@ -380,6 +479,10 @@ class JobActivity(_message.Message):
     @_builtins.property
     def waiting(self) -> Global___DurationStats:
         """waiting measures the runs that started, from the creation of the job, or its retry, to their start."""
+
+    @_builtins.property
+    def chunks(self) -> Global___ChunkActivity:
+        """chunks is what became of the attempts at chunks."""
 
     def __init__(
         self,
@@ -395,20 +498,63 @@ class JobActivity(_message.Message):
         chunks_completed: _builtins.int = ...,
         items_completed: _builtins.int = ...,
         items_per_second: _builtins.float = ...,
-        artifacts: _builtins.int = ...,
+        artifact_count: _builtins.int = ...,
         artifact_bytes: _builtins.int = ...,
         job_retries: _builtins.int = ...,
         failed_attempts: _builtins.int = ...,
+        chunks: Global___ChunkActivity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "processing", b"processing", "success_rate", b"success_rate", "waiting", b"waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "chunks", b"chunks", "processing", b"processing", "success_rate", b"success_rate", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "artifact_bytes", b"artifact_bytes", "artifacts", b"artifacts", "cancelled", b"cancelled", "chunks_completed", b"chunks_completed", "completed", b"completed", "created", b"created", "failed", b"failed", "failed_attempts", b"failed_attempts", "items_completed", b"items_completed", "items_per_second", b"items_per_second", "job_retries", b"job_retries", "processing", b"processing", "started", b"started", "success_rate", b"success_rate", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "artifact_bytes", b"artifact_bytes", "artifact_count", b"artifact_count", "cancelled", b"cancelled", "chunks", b"chunks", "chunks_completed", b"chunks_completed", "completed", b"completed", "created", b"created", "failed", b"failed", "failed_attempts", b"failed_attempts", "items_completed", b"items_completed", "items_per_second", b"items_per_second", "job_retries", b"job_retries", "processing", b"processing", "started", b"started", "success_rate", b"success_rate", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__success_rate: _TypeAlias = _typing.Literal["success_rate"]  # noqa: Y015
     _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__success_rate) -> _WhichOneofReturnType__success_rate | None: ...
 
 Global___JobActivity: _TypeAlias = JobActivity  # noqa: Y015
+
+@_typing.final
+class ChunkActivity(_message.Message):
+    """ChunkActivity counts the attempts at chunks that ended in a span of time. Attempts that a worker released, or that were
+    stopped with their job, are not counted.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDED_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    RETRIED_FIELD_NUMBER: _builtins.int
+    PROCESSING_FIELD_NUMBER: _builtins.int
+    TIMED_OUT_FIELD_NUMBER: _builtins.int
+    ended: _builtins.int
+    """ended counts all: completed, failed, expired, or timed out."""
+    expired: _builtins.int
+    """expired counts those whose worker did not extend its lease in time."""
+    retried: _builtins.int
+    """retried counts those that were not the first at their chunk: the retry policy or RetryJob began them."""
+    timed_out: _builtins.int
+    """timed_out counts those that took longer than their job's attempt_timeout."""
+    @_builtins.property
+    def processing(self) -> Global___DurationStats:
+        """processing measures those that completed their chunk, from the claim to the end."""
+
+    def __init__(
+        self,
+        *,
+        ended: _builtins.int = ...,
+        expired: _builtins.int = ...,
+        retried: _builtins.int = ...,
+        processing: Global___DurationStats | None = ...,
+        timed_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["processing", b"processing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "expired", b"expired", "processing", b"processing", "retried", b"retried", "timed_out", b"timed_out"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkActivity: _TypeAlias = ChunkActivity  # noqa: Y015
 
 @_typing.final
 class DurationStats(_message.Message):

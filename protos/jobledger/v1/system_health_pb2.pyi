@@ -269,7 +269,7 @@ class CommitterHealth(_message.Message):
     LAST_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     LAST_COMMIT_DURATION_FIELD_NUMBER: _builtins.int
     LAST_COMMIT_AGE_FIELD_NUMBER: _builtins.int
-    BUSY_FOR_FIELD_NUMBER: _builtins.int
+    CURRENT_COMMIT_DURATION_FIELD_NUMBER: _builtins.int
     queued: _builtins.int
     """queued is how many writes wait."""
     queue_limit: _builtins.int
@@ -285,8 +285,8 @@ class CommitterHealth(_message.Message):
         """last_commit_age is how long ago the last commit ended. Absent before the first."""
 
     @_builtins.property
-    def busy_for(self) -> _duration_pb2.Duration:
-        """busy_for is how long the commit that runs now has been running. Absent while none runs."""
+    def current_commit_duration(self) -> _duration_pb2.Duration:
+        """current_commit_duration is how long the commit that runs now has been running. Absent while none runs."""
 
     def __init__(
         self,
@@ -296,11 +296,11 @@ class CommitterHealth(_message.Message):
         last_batch_size: _builtins.int = ...,
         last_commit_duration: _duration_pb2.Duration | None = ...,
         last_commit_age: _duration_pb2.Duration | None = ...,
-        busy_for: _duration_pb2.Duration | None = ...,
+        current_commit_duration: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["busy_for", b"busy_for", "last_commit_age", b"last_commit_age", "last_commit_duration", b"last_commit_duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["current_commit_duration", b"current_commit_duration", "last_commit_age", b"last_commit_age", "last_commit_duration", b"last_commit_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_for", b"busy_for", "last_batch_size", b"last_batch_size", "last_commit_age", b"last_commit_age", "last_commit_duration", b"last_commit_duration", "queue_limit", b"queue_limit", "queued", b"queued"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_commit_duration", b"current_commit_duration", "last_batch_size", b"last_batch_size", "last_commit_age", b"last_commit_age", "last_commit_duration", b"last_commit_duration", "queue_limit", b"queue_limit", "queued", b"queued"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

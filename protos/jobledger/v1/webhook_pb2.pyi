@@ -163,25 +163,25 @@ class MissedEvents(_message.Message):
 
     FIRST_POSITION_FIELD_NUMBER: _builtins.int
     LAST_POSITION_FIELD_NUMBER: _builtins.int
-    TIME_FIELD_NUMBER: _builtins.int
+    DETECT_TIME_FIELD_NUMBER: _builtins.int
     first_position: _builtins.int
     """first_position is the first of them."""
     last_position: _builtins.int
     """last_position is the last of them."""
     @_builtins.property
-    def time(self) -> _timestamp_pb2.Timestamp:
-        """time is when they were found missing."""
+    def detect_time(self) -> _timestamp_pb2.Timestamp:
+        """detect_time is when they were found missing."""
 
     def __init__(
         self,
         *,
         first_position: _builtins.int = ...,
         last_position: _builtins.int = ...,
-        time: _timestamp_pb2.Timestamp | None = ...,
+        detect_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["detect_time", b"detect_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_position", b"first_position", "last_position", b"last_position", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detect_time", b"detect_time", "first_position", b"first_position", "last_position", b"last_position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -221,7 +221,6 @@ class Webhook(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
-    DISABLED_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     STATE_REASON_FIELD_NUMBER: _builtins.int
     STATE_TIME_FIELD_NUMBER: _builtins.int
@@ -238,8 +237,6 @@ class Webhook(_message.Message):
     """url is where deliveries are posted."""
     description: _builtins.str
     """description is for people. Empty when none was given."""
-    disabled: _builtins.bool
-    """disabled is whether the state is DISABLED."""
     state: Global___WebhookState.ValueType
     """state is whether deliveries are made."""
     state_reason: _builtins.str
@@ -295,7 +292,6 @@ class Webhook(_message.Message):
         kinds: _abc.Iterable[_builtins.str] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         description: _builtins.str = ...,
-        disabled: _builtins.bool = ...,
         state: Global___WebhookState.ValueType = ...,
         state_reason: _builtins.str = ...,
         state_time: _timestamp_pb2.Timestamp | None = ...,
@@ -307,7 +303,7 @@ class Webhook(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "failing_since_time", b"failing_since_time", "missed_events", b"missed_events", "state_time", b"state_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "disabled", b"disabled", "event_types", b"event_types", "failing_since_time", b"failing_since_time", "kinds", b"kinds", "labels", b"labels", "missed_events", b"missed_events", "owner", b"owner", "progress_percents", b"progress_percents", "secrets", b"secrets", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "update_time", b"update_time", "url", b"url", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "event_types", b"event_types", "failing_since_time", b"failing_since_time", "kinds", b"kinds", "labels", b"labels", "missed_events", b"missed_events", "owner", b"owner", "progress_percents", b"progress_percents", "secrets", b"secrets", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "update_time", b"update_time", "url", b"url", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -319,7 +315,7 @@ class WebhookAttempt(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    TIME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     STATUS_CODE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
@@ -328,8 +324,8 @@ class WebhookAttempt(_message.Message):
     error: _builtins.str
     """error is why it failed, in a sentence. Empty when it succeeded."""
     @_builtins.property
-    def time(self) -> _timestamp_pb2.Timestamp:
-        """time is when it began."""
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """start_time is when it began."""
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
@@ -338,14 +334,14 @@ class WebhookAttempt(_message.Message):
     def __init__(
         self,
         *,
-        time: _timestamp_pb2.Timestamp | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         status_code: _builtins.int | None = ...,
         error: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_status_code", b"_status_code", "duration", b"duration", "status_code", b"status_code", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status_code", b"_status_code", "duration", b"duration", "start_time", b"start_time", "status_code", b"status_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status_code", b"_status_code", "duration", b"duration", "error", b"error", "status_code", b"status_code", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status_code", b"_status_code", "duration", b"duration", "error", b"error", "start_time", b"start_time", "status_code", b"status_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__status_code: _TypeAlias = _typing.Literal["status_code"]  # noqa: Y015
     _WhichOneofArgType__status_code: _TypeAlias = _typing.Literal["_status_code", b"_status_code"]  # noqa: Y015

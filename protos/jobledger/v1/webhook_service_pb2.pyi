@@ -54,7 +54,7 @@ class CreateWebhookRequest(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
-    DISABLED_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered while the webhook exists. The same request_id with the
     same content answers with the same webhook. Empty: no protection.
@@ -65,8 +65,8 @@ class CreateWebhookRequest(_message.Message):
     """
     description: _builtins.str
     """description is for people, at most 1,024 characters. Empty: none."""
-    disabled: _builtins.bool
-    """disabled creates the webhook DISABLED: nothing is recorded until it is resumed. Absent: ACTIVE."""
+    state: _webhook_pb2.WebhookState.ValueType
+    """state is ACTIVE, or DISABLED: then nothing is recorded until UpdateWebhook makes it ACTIVE. UNSPECIFIED: ACTIVE."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_webhook_pb2.WebhookEventType.ValueType]:
         """event_types are those to deliver. Empty: all but JOB_PROGRESS."""
@@ -95,11 +95,11 @@ class CreateWebhookRequest(_message.Message):
         kinds: _abc.Iterable[_builtins.str] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         description: _builtins.str = ...,
-        disabled: _builtins.bool = ...,
+        state: _webhook_pb2.WebhookState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "disabled", b"disabled", "event_types", b"event_types", "kinds", b"kinds", "labels", b"labels", "progress_percents", b"progress_percents", "request_id", b"request_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "event_types", b"event_types", "kinds", b"kinds", "labels", b"labels", "progress_percents", b"progress_percents", "request_id", b"request_id", "state", b"state", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -196,7 +196,7 @@ class ListWebhooksRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many webhooks to return, 0 to 100; more is taken as 100. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -273,18 +273,18 @@ class UpdateWebhookRequest(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
-    DISABLED_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
     """webhook_id is the webhook. Required."""
     url: _builtins.str
     """url is the new URL, as in CreateWebhook. Required when the mask names it."""
     description: _builtins.str
     """description is the new one. Empty removes it."""
-    disabled: _builtins.bool
-    """disabled is true to stop recording and delivering, false to resume."""
+    state: _webhook_pb2.WebhookState.ValueType
+    """state is DISABLED to stop recording and delivering, ACTIVE to resume. UNSPECIFIED: ACTIVE."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """update_mask names the fields to change: url, event_types, progress_percents, kinds, labels, description, disabled.
+        """update_mask names the fields to change: url, event_types, progress_percents, kinds, labels, description, state.
         Required, not empty.
         """
 
@@ -315,11 +315,11 @@ class UpdateWebhookRequest(_message.Message):
         kinds: _abc.Iterable[_builtins.str] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         description: _builtins.str = ...,
-        disabled: _builtins.bool = ...,
+        state: _webhook_pb2.WebhookState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "disabled", b"disabled", "event_types", b"event_types", "kinds", b"kinds", "labels", b"labels", "progress_percents", b"progress_percents", "update_mask", b"update_mask", "url", b"url", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "event_types", b"event_types", "kinds", b"kinds", "labels", b"labels", "progress_percents", b"progress_percents", "state", b"state", "update_mask", b"update_mask", "url", b"url", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -395,12 +395,12 @@ class RotateWebhookSecretRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WEBHOOK_ID_FIELD_NUMBER: _builtins.int
-    OVERLAP_FIELD_NUMBER: _builtins.int
+    GRACE_PERIOD_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
     """webhook_id is the webhook. Required."""
     @_builtins.property
-    def overlap(self) -> _duration_pb2.Duration:
-        """overlap is how long the present secrets continue to sign, 0 s to 30 days; a shorter time that one has already stays.
+    def grace_period(self) -> _duration_pb2.Duration:
+        """grace_period is how long the present secrets continue to sign, 0 s to 30 days; a shorter time that one has already stays.
         Absent: 24 h.
         """
 
@@ -408,11 +408,11 @@ class RotateWebhookSecretRequest(_message.Message):
         self,
         *,
         webhook_id: _builtins.str = ...,
-        overlap: _duration_pb2.Duration | None = ...,
+        grace_period: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grace_period", b"grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace_period", b"grace_period", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -556,17 +556,17 @@ class RedeliverWebhookResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    REDELIVERED_FIELD_NUMBER: _builtins.int
-    redelivered: _builtins.int
-    """redelivered counts the deliveries that are PENDING again."""
+    REDELIVERED_COUNT_FIELD_NUMBER: _builtins.int
+    redelivered_count: _builtins.int
+    """redelivered_count is how many deliveries are PENDING again."""
     def __init__(
         self,
         *,
-        redelivered: _builtins.int = ...,
+        redelivered_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["redelivered", b"redelivered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["redelivered_count", b"redelivered_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

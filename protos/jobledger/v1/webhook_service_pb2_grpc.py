@@ -28,10 +28,8 @@ if _version_not_supported:
 class WebhookServiceStub:
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
-    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
-    API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER), RESOURCE_EXHAUSTED
-    (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
+    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
     """
 
     def __init__(self, channel):
@@ -90,17 +88,16 @@ class WebhookServiceStub:
 class WebhookServiceServicer:
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
-    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
-    API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER), RESOURCE_EXHAUSTED
-    (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
+    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
     """
 
     def CreateWebhook(self, request, context):
         """CreateWebhook creates a webhook, and answers with the secret that its deliveries are signed with.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS).
-        Retry: safe with a request_id; without, a retry may create a second webhook.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS). Retry: safe with a request_id;
+        without, a retry may create a second webhook.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,7 +106,8 @@ class WebhookServiceServicer:
     def GetWebhook(self, request, context):
         """GetWebhook returns one webhook, without its secrets.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,7 +116,8 @@ class WebhookServiceServicer:
     def ListWebhooks(self, request, context):
         """ListWebhooks returns a page of the caller's webhooks, oldest first.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,9 +125,10 @@ class WebhookServiceServicer:
 
     def UpdateWebhook(self, request, context):
         """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-        wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+        wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,18 +137,19 @@ class WebhookServiceServicer:
     def DeleteWebhook(self, request, context):
         """DeleteWebhook removes a webhook and its deliveries. An attempt that runs is not called back.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took
-        effect is NOT_FOUND.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took effect is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RotateWebhookSecret(self, request, context):
-        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
+        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
         more than five the one whose time ends first is dropped.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,7 +158,8 @@ class WebhookServiceServicer:
     def ListWebhookDeliveries(self, request, context):
         """ListWebhookDeliveries returns a page of a webhook's deliveries with their attempts, newest first.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,8 +169,9 @@ class WebhookServiceServicer:
         """RedeliverWebhook makes deliveries PENDING again, with their bodies and ids as they were: one, or all since a position.
         They go in order, before later ones of their jobs. One that is PENDING is tried at once.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND). Retry: safe; a retry may
-        deliver again.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG).
+        Retry: safe; a retry may deliver again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,7 +180,9 @@ class WebhookServiceServicer:
     def PingWebhook(self, request, context):
         """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and answers with what happened.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry pings again.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG). Retry: safe; a retry
+        pings again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,10 +247,8 @@ def add_WebhookServiceServicer_to_server(servicer, server):
 class WebhookService:
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
-    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
-    API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER), RESOURCE_EXHAUSTED
-    (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
+    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
     """
 
     @staticmethod

@@ -29,10 +29,8 @@ GRPC_VERSION: str
 class WebhookServiceStub:
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
-    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
-    API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER), RESOURCE_EXHAUSTED
-    (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
+    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
     """
 
     @_typing.overload
@@ -42,125 +40,139 @@ class WebhookServiceStub:
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]
     """CreateWebhook creates a webhook, and answers with the secret that its deliveries are signed with.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS).
-    Retry: safe with a request_id; without, a retry may create a second webhook.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS). Retry: safe with a request_id;
+    without, a retry may create a second webhook.
     """
     GetWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRequest, _webhook_service_pb2.GetWebhookResponse]
     """GetWebhook returns one webhook, without its secrets.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
     ListWebhooks: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]
     """ListWebhooks returns a page of the caller's webhooks, oldest first.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     UpdateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]
     """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-    wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+    wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
     DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]
     """DeleteWebhook removes a webhook and its deliveries. An attempt that runs is not called back.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took
-    effect is NOT_FOUND.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took effect is NOT_FOUND.
     """
     RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]
-    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
+    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
     more than five the one whose time ends first is dropped.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
     """
     ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookDeliveriesRequest, _webhook_service_pb2.ListWebhookDeliveriesResponse]
     """ListWebhookDeliveries returns a page of a webhook's deliveries with their attempts, newest first.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
     RedeliverWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookRequest, _webhook_service_pb2.RedeliverWebhookResponse]
     """RedeliverWebhook makes deliveries PENDING again, with their bodies and ids as they were: one, or all since a position.
     They go in order, before later ones of their jobs. One that is PENDING is tried at once.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND). Retry: safe; a retry may
-    deliver again.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG).
+    Retry: safe; a retry may deliver again.
     """
     PingWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.PingWebhookRequest, _webhook_service_pb2.PingWebhookResponse]
     """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and answers with what happened.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry pings again.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG). Retry: safe; a retry
+    pings again.
     """
 
 @_typing.type_check_only
 class WebhookServiceAsyncStub(WebhookServiceStub):
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
-    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
-    API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER), RESOURCE_EXHAUSTED
-    (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
+    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
     """CreateWebhook creates a webhook, and answers with the secret that its deliveries are signed with.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS).
-    Retry: safe with a request_id; without, a retry may create a second webhook.
+    Role: CALLER. Class: WRITE.
+    Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS). Retry: safe with a request_id;
+    without, a retry may create a second webhook.
     """
     GetWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRequest, _webhook_service_pb2.GetWebhookResponse]  # type: ignore[assignment]
     """GetWebhook returns one webhook, without its secrets.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]  # type: ignore[assignment]
     """ListWebhooks returns a page of the caller's webhooks, oldest first.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     UpdateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]  # type: ignore[assignment]
     """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-    wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+    wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
     """DeleteWebhook removes a webhook and its deliveries. An attempt that runs is not called back.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took
-    effect is NOT_FOUND.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took effect is NOT_FOUND.
     """
     RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
-    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
+    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
     more than five the one whose time ends first is dropped.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
     """
     ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookDeliveriesRequest, _webhook_service_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
     """ListWebhookDeliveries returns a page of a webhook's deliveries with their attempts, newest first.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
     RedeliverWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookRequest, _webhook_service_pb2.RedeliverWebhookResponse]  # type: ignore[assignment]
     """RedeliverWebhook makes deliveries PENDING again, with their bodies and ids as they were: one, or all since a position.
     They go in order, before later ones of their jobs. One that is PENDING is tried at once.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND). Retry: safe; a retry may
-    deliver again.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG).
+    Retry: safe; a retry may deliver again.
     """
     PingWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.PingWebhookRequest, _webhook_service_pb2.PingWebhookResponse]  # type: ignore[assignment]
     """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and answers with what happened.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry pings again.
+    Role: CALLER. Class: WRITE.
+    Errors: NOT_FOUND (WEBHOOK_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG). Retry: safe; a retry
+    pings again.
     """
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
-    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
-    API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER), RESOURCE_EXHAUSTED
-    (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
+    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
     """
 
     @_abc_1.abstractmethod
@@ -171,8 +183,9 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_webhook_service_pb2.CreateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.CreateWebhookResponse]]:
         """CreateWebhook creates a webhook, and answers with the secret that its deliveries are signed with.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS).
-        Retry: safe with a request_id; without, a retry may create a second webhook.
+        Role: CALLER. Class: WRITE.
+        Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS). Retry: safe with a request_id;
+        without, a retry may create a second webhook.
         """
 
     @_abc_1.abstractmethod
@@ -183,7 +196,8 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_webhook_service_pb2.GetWebhookResponse, _abc.Awaitable[_webhook_service_pb2.GetWebhookResponse]]:
         """GetWebhook returns one webhook, without its secrets.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -194,7 +208,8 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_webhook_service_pb2.ListWebhooksResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhooksResponse]]:
         """ListWebhooks returns a page of the caller's webhooks, oldest first.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -204,9 +219,10 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.UpdateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.UpdateWebhookResponse]]:
         """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-        wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+        wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -217,8 +233,8 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_webhook_service_pb2.DeleteWebhookResponse, _abc.Awaitable[_webhook_service_pb2.DeleteWebhookResponse]]:
         """DeleteWebhook removes a webhook and its deliveries. An attempt that runs is not called back.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took
-        effect is NOT_FOUND.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took effect is NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -227,10 +243,11 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.RotateWebhookSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_webhook_service_pb2.RotateWebhookSecretResponse]]:
-        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
+        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
         more than five the one whose time ends first is dropped.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
         """
 
     @_abc_1.abstractmethod
@@ -241,7 +258,8 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_webhook_service_pb2.ListWebhookDeliveriesResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhookDeliveriesResponse]]:
         """ListWebhookDeliveries returns a page of a webhook's deliveries with their attempts, newest first.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -253,8 +271,9 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         """RedeliverWebhook makes deliveries PENDING again, with their bodies and ids as they were: one, or all since a position.
         They go in order, before later ones of their jobs. One that is PENDING is tried at once.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND). Retry: safe; a retry may
-        deliver again.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG).
+        Retry: safe; a retry may deliver again.
         """
 
     @_abc_1.abstractmethod
@@ -265,7 +284,9 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_webhook_service_pb2.PingWebhookResponse, _abc.Awaitable[_webhook_service_pb2.PingWebhookResponse]]:
         """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and answers with what happened.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry pings again.
+        Role: CALLER. Class: WRITE.
+        Errors: NOT_FOUND (WEBHOOK_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG). Retry: safe; a retry
+        pings again.
         """
 
 def add_WebhookServiceServicer_to_server(servicer: WebhookServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

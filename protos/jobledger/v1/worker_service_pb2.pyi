@@ -738,7 +738,7 @@ class LeaseResult(_message.Message):
     LEASE_TOKEN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     CHUNK_STATE_FIELD_NUMBER: _builtins.int
-    NOT_BEFORE_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
     lease_token: _builtins.str
     """lease_token names the lease."""
     status: Global___LeaseStatus.ValueType
@@ -746,8 +746,8 @@ class LeaseResult(_message.Message):
     chunk_state: _chunk_pb2.ChunkState.ValueType
     """chunk_state is the chunk's state now. UNSPECIFIED when the lease is lost."""
     @_builtins.property
-    def not_before(self) -> _timestamp_pb2.Timestamp:
-        """not_before is the earliest time of the next attempt. Absent unless the chunk waits after a failed attempt, or after a release with
+    def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
+        """next_attempt_time is the earliest time of the next attempt. Absent unless the chunk waits after a failed attempt, or after a release with
         a delay.
         """
 
@@ -757,11 +757,11 @@ class LeaseResult(_message.Message):
         lease_token: _builtins.str = ...,
         status: Global___LeaseStatus.ValueType = ...,
         chunk_state: _chunk_pb2.ChunkState.ValueType = ...,
-        not_before: _timestamp_pb2.Timestamp | None = ...,
+        next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["not_before", b"not_before"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_attempt_time", b"next_attempt_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_state", b"chunk_state", "lease_token", b"lease_token", "not_before", b"not_before", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_state", b"chunk_state", "lease_token", b"lease_token", "next_attempt_time", b"next_attempt_time", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1034,13 +1034,13 @@ class Worker(_message.Message):
     OWNERS_FIELD_NUMBER: _builtins.int
     FIRST_SEEN_TIME_FIELD_NUMBER: _builtins.int
     LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
-    CHUNKS_FIELD_NUMBER: _builtins.int
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     """worker is the name that it says."""
-    chunks: _builtins.int
-    """chunks is how many chunks it holds now: of the owners in `owners`."""
+    chunk_count: _builtins.int
+    """chunk_count is how many chunks it holds now: of the owners in `owners`."""
     version: _builtins.str
     """version is the version that it says. Empty: none."""
     host: _builtins.str
@@ -1071,13 +1071,13 @@ class Worker(_message.Message):
         owners: _abc.Iterable[_builtins.str] | None = ...,
         first_seen_time: _timestamp_pb2.Timestamp | None = ...,
         last_seen_time: _timestamp_pb2.Timestamp | None = ...,
-        chunks: _builtins.int = ...,
+        chunk_count: _builtins.int = ...,
         version: _builtins.str = ...,
         host: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_seen_time", b"first_seen_time", "last_seen_time", b"last_seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "first_seen_time", b"first_seen_time", "host", b"host", "kinds", b"kinds", "last_seen_time", b"last_seen_time", "owners", b"owners", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "first_seen_time", b"first_seen_time", "host", b"host", "kinds", b"kinds", "last_seen_time", b"last_seen_time", "owners", b"owners", "version", b"version", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1092,9 +1092,9 @@ class ListWorkersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """page_size is how many to list, at most 500; more is taken as 500. 0: 100."""
+    """page_size is how many workers to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
-    """page_token is next_page_token of the page before. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -1118,7 +1118,7 @@ class ListWorkersResponse(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """next_page_token continues the list. Empty on the last page."""
+    """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Worker]:
         """workers are those of the owner's keys, by name, then those of other keys that serve the owner."""

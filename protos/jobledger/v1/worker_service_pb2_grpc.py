@@ -28,11 +28,9 @@ if _version_not_supported:
 class WorkerServiceStub:
     """WorkerService is called by workers, and by the external engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
-    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
-    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
+    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
+    key's owner, whosever chunks they are about.
     """
 
     def __init__(self, channel):
@@ -86,11 +84,9 @@ class WorkerServiceStub:
 class WorkerServiceServicer:
     """WorkerService is called by workers, and by the external engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
-    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
-    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
+    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
+    key's owner, whosever chunks they are about.
     """
 
     def ClaimChunks(self, request, context):
@@ -98,11 +94,12 @@ class WorkerServiceServicer:
         that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
         INPUT_UNREADABLE, and is not returned.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS): the key has as many claims open as it
-        may. Retry: safe with a request_id: it answers with the same leases, at every
-        replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
-        shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
-        back when their leases expire, as a failed attempt.
+        Role: WORKER. Class: WRITE.
+        Errors: RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS). A claim that waits also ends when its key does. Retry: safe with a
+        request_id: it answers with the same leases, at every replica; chunks that were claimed for a caller who left
+        before the answer wait 10 s for the retry (half of a lease that is shorter than 20 s), then come back. Without a
+        request_id they come back at once. Those whose answer was lost on its way come back when their leases expire, as a
+        failed attempt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,8 +109,9 @@ class WorkerServiceServicer:
         """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
         answers with the lease that is in force.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
-        (CHUNK_NOT_CLAIMABLE); DATA_LOSS (JOB_UNREADABLE): the chunk has failed for good. Retry: safe with a task_id.
+        Role: WORKER. Class: WRITE.
+        Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
+        (JOB_UNREADABLE). After JOB_UNREADABLE the chunk has failed for good. Retry: safe with a task_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +120,8 @@ class WorkerServiceServicer:
     def Heartbeat(self, request, context):
         """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+        Role: WORKER. Class: WRITE.
+        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,7 +131,8 @@ class WorkerServiceServicer:
         """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
         same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+        Role: WORKER. Class: WRITE.
+        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,7 +142,8 @@ class WorkerServiceServicer:
         """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
         claimed again. With `claim` the same commit leases the next chunks.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+        Role: WORKER. Class: WRITE.
+        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,7 +153,8 @@ class WorkerServiceServicer:
         """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
         that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+        Role: WORKER. Class: WRITE.
+        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,7 +166,8 @@ class WorkerServiceServicer:
         One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
         reported: its worker knows when. The stream has no history: it begins with check_all.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); UNAUTHENTICATED when its key ends.
+        Role: WORKER. Class: WATCH.
+        Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
         Retry: safe; open it again after any end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -173,10 +176,11 @@ class WorkerServiceServicer:
 
     def ListWorkers(self, request, context):
         """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
-        replicas. It needs the role CALLER. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
+        replicas. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
         service remembers at most 10,000 of an owner's keys, those that were heard last.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -236,11 +240,9 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 class WorkerService:
     """WorkerService is called by workers, and by the external engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
-    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
-    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
+    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
+    key's owner, whosever chunks they are about.
     """
 
     @staticmethod

@@ -29,11 +29,9 @@ GRPC_VERSION: str
 class WorkerServiceStub:
     """WorkerService is called by workers, and by the external engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
-    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
-    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
+    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
+    key's owner, whosever chunks they are about.
     """
 
     @_typing.overload
@@ -45,41 +43,47 @@ class WorkerServiceStub:
     that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
     INPUT_UNREADABLE, and is not returned.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS): the key has as many claims open as it
-    may. Retry: safe with a request_id: it answers with the same leases, at every
-    replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
-    shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
-    back when their leases expire, as a failed attempt.
+    Role: WORKER. Class: WRITE.
+    Errors: RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS). A claim that waits also ends when its key does. Retry: safe with a
+    request_id: it answers with the same leases, at every replica; chunks that were claimed for a caller who left
+    before the answer wait 10 s for the retry (half of a lease that is shorter than 20 s), then come back. Without a
+    request_id they come back at once. Those whose answer was lost on its way come back when their leases expire, as a
+    failed attempt.
     """
     ClaimChunk: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]
     """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
     answers with the lease that is in force.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
-    (CHUNK_NOT_CLAIMABLE); DATA_LOSS (JOB_UNREADABLE): the chunk has failed for good. Retry: safe with a task_id.
+    Role: WORKER. Class: WRITE.
+    Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
+    (JOB_UNREADABLE). After JOB_UNREADABLE the chunk has failed for good. Retry: safe with a task_id.
     """
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatRequest, _worker_service_pb2.HeartbeatResponse]
     """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+    Role: WORKER. Class: WRITE.
+    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     CompleteChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]
     """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
     same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+    Role: WORKER. Class: WRITE.
+    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     FailChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]
     """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
     claimed again. With `claim` the same commit leases the next chunks.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+    Role: WORKER. Class: WRITE.
+    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     ReleaseChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]
     """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
     that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+    Role: WORKER. Class: WRITE.
+    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     WatchLeases: _grpc.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]
     """WatchLeases notifies a worker which of its leases are to stop: their job was cancelled, failed at once by
@@ -87,26 +91,26 @@ class WorkerServiceStub:
     One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
     reported: its worker knows when. The stream has no history: it begins with check_all.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); UNAUTHENTICATED when its key ends.
+    Role: WORKER. Class: WATCH.
+    Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
     Retry: safe; open it again after any end.
     """
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ListWorkersRequest, _worker_service_pb2.ListWorkersResponse]
     """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
-    replicas. It needs the role CALLER. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
+    replicas. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
     service remembers at most 10,000 of an owner's keys, those that were heard last.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
     """WorkerService is called by workers, and by the external engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
-    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
-    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
+    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
+    key's owner, whosever chunks they are about.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -115,41 +119,47 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
     INPUT_UNREADABLE, and is not returned.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS): the key has as many claims open as it
-    may. Retry: safe with a request_id: it answers with the same leases, at every
-    replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
-    shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
-    back when their leases expire, as a failed attempt.
+    Role: WORKER. Class: WRITE.
+    Errors: RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS). A claim that waits also ends when its key does. Retry: safe with a
+    request_id: it answers with the same leases, at every replica; chunks that were claimed for a caller who left
+    before the answer wait 10 s for the retry (half of a lease that is shorter than 20 s), then come back. Without a
+    request_id they come back at once. Those whose answer was lost on its way come back when their leases expire, as a
+    failed attempt.
     """
     ClaimChunk: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]  # type: ignore[assignment]
     """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
     answers with the lease that is in force.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
-    (CHUNK_NOT_CLAIMABLE); DATA_LOSS (JOB_UNREADABLE): the chunk has failed for good. Retry: safe with a task_id.
+    Role: WORKER. Class: WRITE.
+    Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
+    (JOB_UNREADABLE). After JOB_UNREADABLE the chunk has failed for good. Retry: safe with a task_id.
     """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatRequest, _worker_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
     """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+    Role: WORKER. Class: WRITE.
+    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     CompleteChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]  # type: ignore[assignment]
     """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
     same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+    Role: WORKER. Class: WRITE.
+    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     FailChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]  # type: ignore[assignment]
     """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
     claimed again. With `claim` the same commit leases the next chunks.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+    Role: WORKER. Class: WRITE.
+    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     ReleaseChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]  # type: ignore[assignment]
     """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
     that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+    Role: WORKER. Class: WRITE.
+    Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     WatchLeases: _aio.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]  # type: ignore[assignment]
     """WatchLeases notifies a worker which of its leases are to stop: their job was cancelled, failed at once by
@@ -157,25 +167,25 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
     reported: its worker knows when. The stream has no history: it begins with check_all.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); UNAUTHENTICATED when its key ends.
+    Role: WORKER. Class: WATCH.
+    Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
     Retry: safe; open it again after any end.
     """
     ListWorkers: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ListWorkersRequest, _worker_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
     """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
-    replicas. It needs the role CALLER. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
+    replicas. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
     service remembers at most 10,000 of an owner's keys, those that were heard last.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Role: CALLER. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """WorkerService is called by workers, and by the external engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER, for
-    ListWorkers the role CALLER), RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
-    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner, or of the owners that the key serves: leases
-    of another owner's chunks are lost. All calls of a key count for the key's owner, whosever chunks they are about.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
+    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
+    key's owner, whosever chunks they are about.
     """
 
     @_abc_1.abstractmethod
@@ -188,11 +198,12 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
         INPUT_UNREADABLE, and is not returned.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS): the key has as many claims open as it
-        may. Retry: safe with a request_id: it answers with the same leases, at every
-        replica; chunks that were claimed for a caller who left before the answer wait 10 s for the retry (half of a lease that is
-        shorter than 20 s), then come back. Without a request_id they come back at once. Those whose answer was lost on its way come
-        back when their leases expire, as a failed attempt.
+        Role: WORKER. Class: WRITE.
+        Errors: RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS). A claim that waits also ends when its key does. Retry: safe with a
+        request_id: it answers with the same leases, at every replica; chunks that were claimed for a caller who left
+        before the answer wait 10 s for the retry (half of a lease that is shorter than 20 s), then come back. Without a
+        request_id they come back at once. Those whose answer was lost on its way come back when their leases expire, as a
+        failed attempt.
         """
 
     @_abc_1.abstractmethod
@@ -204,8 +215,9 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
         answers with the lease that is in force.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
-        (CHUNK_NOT_CLAIMABLE); DATA_LOSS (JOB_UNREADABLE): the chunk has failed for good. Retry: safe with a task_id.
+        Role: WORKER. Class: WRITE.
+        Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
+        (JOB_UNREADABLE). After JOB_UNREADABLE the chunk has failed for good. Retry: safe with a task_id.
         """
 
     @_abc_1.abstractmethod
@@ -216,7 +228,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_worker_service_pb2.HeartbeatResponse, _abc.Awaitable[_worker_service_pb2.HeartbeatResponse]]:
         """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+        Role: WORKER. Class: WRITE.
+        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -228,7 +241,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
         same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+        Role: WORKER. Class: WRITE.
+        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -240,7 +254,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
         claimed again. With `claim` the same commit leases the next chunks.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+        Role: WORKER. Class: WRITE.
+        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -252,7 +267,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
         that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
+        Role: WORKER. Class: WRITE.
+        Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -266,7 +282,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
         reported: its worker knows when. The stream has no history: it begins with check_all.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); UNAUTHENTICATED when its key ends.
+        Role: WORKER. Class: WATCH.
+        Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
         Retry: safe; open it again after any end.
         """
 
@@ -277,10 +294,11 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ListWorkersResponse, _abc.Awaitable[_worker_service_pb2.ListWorkersResponse]]:
         """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
-        replicas. It needs the role CALLER. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
+        replicas. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
         service remembers at most 10,000 of an owner's keys, those that were heard last.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Role: CALLER. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

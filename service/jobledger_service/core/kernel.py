@@ -24,14 +24,24 @@ from .ledger.paging import PageTokens
 from .ledger.queries import Queries
 from .ledger.readers import Readers
 from .ledger.watch import Watch
+from .model.chunk import Queue
 from .model.vitals import Component
 from .store.clock import Clock
 from .store.engines import Database
 from .store.reading import ReadStore
 from .store.unreadable_rows import UnreadableRows
 
-ChunkHandler = Callable[[ClaimedChunk], Awaitable[None]]
-"""Works a chunk of one of the service's own jobs to its end."""
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """The time that a chunk of the service's own jobs, of a queue, may run while others wait: at least one step."""
+
+    queue: Queue
+    is_over: bool = False
+
+
+ChunkHandler = Callable[[ClaimedChunk, Turn], Awaitable[None]]
+"""Works a chunk of one of the service's own jobs to its end, or to the end of its turn."""
 
 
 @dataclass(frozen=True, slots=True)

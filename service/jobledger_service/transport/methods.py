@@ -1,8 +1,9 @@
-"""What an RPC asks of its caller: a role, and the class that limits count it by."""
+"""What an RPC asks of its caller, a role and the class that limits count it by, and why it may be refused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from google.protobuf.descriptor import ServiceDescriptor
 
@@ -18,10 +19,20 @@ class Kind(StrEnum):
     """Stays open: counted when it is opened, and as long as it is open."""
 
 
+ANY_CALL: Final = frozenset({
+    "INVALID_FIELD", "API_KEY_MISSING", "API_KEY_UNKNOWN", "API_KEY_EXPIRED", "API_KEY_REVOKED", "ROLE_MISSING",
+    "RATE_LIMITED", "MESSAGE_TOO_LARGE", "QUEUE_FULL", "DRAINING", "STORE_UNAVAILABLE",
+})  # fmt: skip
+"""The reasons for which any call may be refused. INTERNAL, a defect, is not among them."""
+ANY_READ: Final = frozenset({"TOO_MANY_READS", "READ_TOO_LONG"})
+"""The reasons for which any call of the classes READ and WATCH may be refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """An RPC of the service that `descriptor` describes. One that `waits` stays open long, and ends when its key does.
 
+    `reasons` are why it may be refused, beside what any call of its class may be refused for.
     Without a role it needs no key: it is answered to everybody, also while the server drains.
     A `reserved` one is admitted when the owner's other calls are refused: it reports on held leases, or on health.
     """
@@ -30,6 +41,7 @@ class Method:
     name: str
     role: Role | None
     kind: Kind
+    reasons: tuple[str, ...] = ()
     waits: bool = False
     reserved: bool = False
     service: str = field(init=False)
@@ -38,12 +50,16 @@ class Method:
     """Whether its caller sends a stream of requests."""
     full_name: str = field(init=False)
     """The name that the descriptor of the method has."""
+    all_reasons: frozenset[str] = field(init=False)
+    """`reasons`, and those of any call of its class."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "service", self.descriptor.full_name)
         described = self.descriptor.methods_by_name[self.name]
         object.__setattr__(self, "full_name", described.full_name)
         object.__setattr__(self, "sends_many", described.client_streaming)
+        of_class = ANY_CALL if self.kind is Kind.WRITE else ANY_CALL | ANY_READ
+        object.__setattr__(self, "all_reasons", of_class.union(self.reasons))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,23 +23,22 @@ LARGE: Final = 16_384
 """The bytes from which a request is read on the thread; smaller ones take less time than the switch."""
 
 
-OTHERS_SHARE_DIVISOR: Final = 4
-"""The part of all places, 1 / OTHERS_SHARE_DIVISOR, that one owner leaves to others."""
-
-
 class Places:
-    """A number of places, of which one owner has at most `max_of_owner`."""
+    """A number of places. An owner's second and later ones leave at least as many free as it then holds.
 
-    __slots__ = ("_held", "count", "free", "max_of_owner")
+    N owners at their maximum so leave places to others: of 6 the first has 3, and three more have one each.
+    """
+
+    __slots__ = ("_held", "count", "free")
 
     def __init__(self, count: int) -> None:
         self.count = self.free = count
-        self.max_of_owner = max(count - max(count // OTHERS_SHARE_DIVISOR, 1), min(count, 1))
         self._held: dict[str, int] = {}
 
     def admits(self, owner: str) -> bool:
         """Whether an owner would get a place at once."""
-        return self.free > 0 and self._held.get(owner, 0) < self.max_of_owner
+        held = self._held.get(owner)
+        return self.free > 0 if held is None else held + 1 < self.free
 
     def occupy(self, owner: str) -> None:
         """Take a place that is free."""

@@ -32,14 +32,22 @@ class RefusalLog:
         self._next: asyncio.TimerHandle | None = None
 
     def add(self, call: Call, refused: Refused) -> None:
-        """Log a refusal, or count it: by owner and bound, or by method, code and reason when nobody knows who calls."""
+        """Log a refusal, or count it: by owner and bound, or by method, code and reason when nobody knows who calls.
+
+        One for a reason that the contract of the method does not name is a defect, and is logged as such too.
+        """
+        method = call.handler.method
+        if refused.reason not in method.all_reasons:
+            log.error(
+                "refused for a reason that the method does not declare", reason=refused.reason, **call.log_fields()
+            )
         if refused.bound:
             if not self._overload:
                 asyncio.get_running_loop().call_later(OVERLOAD_SECONDS, self._write_overload)
             self._overload[call.caller.owner, refused.bound] += 1
             self._refused(refused.bound)
         elif call.caller is PUBLIC_CALLER:
-            self._anonymous[call.handler.method.full_name, call.code, refused.reason] += 1
+            self._anonymous[method.full_name, call.code, refused.reason] += 1
             if self._next is None:  # the first of a minute is logged at once, later ones when the minute is over
                 self._write_anonymous()
         else:

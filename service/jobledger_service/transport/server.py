@@ -26,11 +26,17 @@ REFLECTION: Final = describe_v1()
 REFLECTION_V1ALPHA: Final[ServiceDescriptor] = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]  # type: ignore[assignment]
 CHANNELZ: Final[ServiceDescriptor] = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]  # type: ignore[assignment]
 
-HEALTH_METHODS: Final = (Method(HEALTH, "Check", None, Kind.READ), Method(HEALTH, "Watch", None, Kind.WATCH))
-REFLECTION_METHODS: Final = tuple(
-    Method(service, "ServerReflectionInfo", None, Kind.WATCH) for service in (REFLECTION, REFLECTION_V1ALPHA)
+HEALTH_METHODS: Final = (
+    Method(HEALTH, "Check", None, Kind.READ, ("SERVICE_NOT_FOUND",)),
+    Method(HEALTH, "Watch", None, Kind.WATCH, ("TOO_MANY_WATCHES",)),
 )
-CHANNELZ_METHODS: Final = tuple(Method(CHANNELZ, one.name, Role.ADMIN, Kind.READ) for one in CHANNELZ.methods)
+REFLECTION_METHODS: Final = tuple(
+    Method(service, "ServerReflectionInfo", None, Kind.WATCH, ("TOO_MANY_WATCHES",))
+    for service in (REFLECTION, REFLECTION_V1ALPHA)
+)
+CHANNELZ_METHODS: Final = tuple(
+    Method(CHANNELZ, one.name, Role.ADMIN, Kind.READ, ("CONNECTION_NOT_FOUND",)) for one in CHANNELZ.methods
+)
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away. Each call that

@@ -165,14 +165,16 @@ class ProtoCodec:
         """
         message = self.message(latest, status=status)
         if earlier and status:
-            message += Message(merged_revisions=len(earlier)).SerializeToString()
+            message += Message(merged_revision_count=len(earlier)).SerializeToString()
         elif earlier:
             count = latest.chunk_count + sum(entry.chunk_count for entry in earlier)
             parts = [part for entry in earlier for part in entry.chunks]
             omitted = count >= TOO_MANY or sum(map(len, parts)) + len(message) > MAX_MERGED_BYTES
             chunks = b"" if omitted else b"".join(parts)
             message = (
-                chunks + message + Message(merged_revisions=len(earlier), chunks_omitted=omitted).SerializeToString()
+                chunks
+                + message
+                + Message(merged_revision_count=len(earlier), chunks_omitted=omitted).SerializeToString()
             )
         return message + Message(cursor=cursor).SerializeToString() if cursor else message
 
@@ -227,7 +229,7 @@ def _status_snapshot(read: JobRead, cursor: bytes) -> bytes:
 def _snapshot(read: JobRead, cursor: bytes) -> bytes:
     head = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor).SerializeToString()
     check_chunks(read.chunks, read.inputs)
-    _, job = shown_job(replace(read, paused=False, chunks=(), next_chunks="", attempts=(), outputs=NO_OUTPUTS))
+    _, job = shown_job(replace(read, paused=False, chunks=(), next_chunks="", outputs=NO_OUTPUTS))
     parts = [head, joined.field(_JOB, job)]
     left = MAX_MESSAGE_BYTES - sum(map(len, parts))
     omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW

@@ -92,9 +92,9 @@ def limit_scope(scope: LimitScope) -> limit_scope_pb2.LimitScope:
 
 
 def _hold(value: Hold) -> job_pb2.Hold:
-    until = None if value.until is None else timestamp(value.until)
+    end_time = None if value.end_time is None else timestamp(value.end_time)
     scope = None if value.scope is None else limit_scope(value.scope)
-    return job_pb2.Hold(reason=HOLD_REASONS[value.reason], scope=scope, until=until)
+    return job_pb2.Hold(reason=HOLD_REASONS[value.reason], scope=scope, end_time=end_time)
 
 
 _SIMPLE: Final = {"fill_time": fill_time, "Timestamp": timestamp, "Duration": duration, "Struct": struct}

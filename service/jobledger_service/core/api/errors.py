@@ -91,6 +91,11 @@ def refused_by_core(
     return Refused(make_status(code, str(error), reason, metadata, _details(error)), error.reason)
 
 
+def reason_number(refusal: errors.Refusal) -> Any:  # noqa: ANN401  an enum value
+    """Return the reason of a refusal of one of many, as a number of the contract."""
+    return _TABLE[type(refusal)][1]
+
+
 def fill_error(message: api.CreateJobError, refusal: errors.Refusal) -> None:
     """Fill an empty message with what the status of a refusal would say."""
     message.code, message.reason = _TABLE[type(refusal)]

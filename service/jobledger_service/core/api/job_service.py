@@ -35,22 +35,32 @@ from .unreadable import check_chunks, encode_each
 from .watch_requests import watch_options
 
 METHODS: Final = (
-    Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE,
+        ("JOB_ALREADY_EXISTS", "REQUEST_ID_REUSED", "UNIQUE_KEY_TAKEN", "QUOTA_EXCEEDED", "JOB_UNREADABLE")),
     Method(JOB_SERVICE, "BatchCreateJobs", Role.CALLER, Kind.WRITE),
-    Method(JOB_SERVICE, "GetJob", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "GetJob", Role.CALLER, Kind.READ, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
     Method(JOB_SERVICE, "BatchGetJobs", Role.CALLER, Kind.READ),
-    Method(JOB_SERVICE, "ListJobs", Role.CALLER, Kind.READ),
-    Method(JOB_SERVICE, "ListChunks", Role.CALLER, Kind.READ),
-    Method(JOB_SERVICE, "ListAttempts", Role.CALLER, Kind.READ),
-    Method(JOB_SERVICE, "ListJobEvents", Role.CALLER, Kind.READ),
-    Method(JOB_SERVICE, "ListEvents", Role.CALLER, Kind.READ),
-    Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE),
-    Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE),
-    Method(JOB_SERVICE, "UpdateJob", Role.CALLER, Kind.WRITE),
-    Method(JOB_SERVICE, "DeleteJob", Role.CALLER, Kind.WRITE),
-    Method(JOB_SERVICE, "WatchJob", Role.CALLER, Kind.WATCH, waits=True),
-    Method(JOB_SERVICE, "WatchJobs", Role.CALLER, Kind.WATCH, waits=True),
-)
+    Method(JOB_SERVICE, "ListJobs", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
+    Method(JOB_SERVICE, "ListChunks", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID", "JOB_NOT_FOUND")),
+    Method(JOB_SERVICE, "ListAttempts", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID", "JOB_NOT_FOUND")),
+    Method(JOB_SERVICE, "ListJobEvents", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID", "JOB_NOT_FOUND")),
+    Method(JOB_SERVICE, "ListEvents", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
+    Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE, ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_UNREADABLE")),
+    Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE,
+        ("JOB_NOT_FOUND", "CHUNK_NOT_FOUND", "REQUEST_ID_REUSED", "UNIQUE_KEY_TAKEN", "ETAG_MISMATCH",
+         "JOB_NOT_ENDED", "JOB_ENDED", "NOTHING_TO_RETRY", "QUOTA_EXCEEDED", "JOB_UNREADABLE")),
+    Method(JOB_SERVICE, "UpdateJob", Role.CALLER, Kind.WRITE,
+        ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_ENDED", "JOB_STARTED", "JOB_UNREADABLE")),
+    Method(JOB_SERVICE, "DeleteJob", Role.CALLER, Kind.WRITE,
+        ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_NOT_ENDED", "JOB_UNREADABLE")),
+    Method(JOB_SERVICE, "WatchJob", Role.CALLER, Kind.WATCH,
+        ("FOREIGN_CURSOR", "JOB_NOT_FOUND", "HISTORY_TRIMMED", "CURSOR_AHEAD", "JOB_UNREADABLE", "TOO_MANY_WATCHES",
+         "QUOTA_EXCEEDED"),
+        waits=True),
+    Method(JOB_SERVICE, "WatchJobs", Role.CALLER, Kind.WATCH,
+        ("FOREIGN_CURSOR", "HISTORY_TRIMMED", "CURSOR_AHEAD", "JOB_UNREADABLE", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"),
+        waits=True),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +225,7 @@ class JobService:
 
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> bytes:
         artifacts, outside = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
-        return reply_with(api.DeleteJobResponse(artifacts_outside_roots=outside), artifacts, "artifact_job")
+        return reply_with(api.DeleteJobResponse(kept_artifact_count=outside), artifacts, "artifact_job")
 
 
 def _encoder(view: View) -> Callable[[JobRead], bytes]:

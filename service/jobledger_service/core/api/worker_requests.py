@@ -296,13 +296,14 @@ def complete_chunks(
 def _results(checks: Checks, field: str, one: api.ChunkCompletion) -> Results:
     if one.result_uri:
         checks.uri(f"{field}.result_uri", one.result_uri)
-    return Results(one.result_uri, _output(checks, field, "output", one), _output(checks, field, "job_output", one))
+    return Results(one.result_uri, output_of(checks, field, one, "output"), output_of(checks, field, one, "job_output"))
 
 
-def _output(checks: Checks, path: str, name: str, message: Message) -> bytes | None:
+def output_of(checks: Checks, path: str, message: Message, name: str = "output") -> bytes | None:
+    """Return the output in a field of the message at a path, None when there is none."""
     if not message.HasField(name):
         return None
-    return checks.struct(f"{path}.{name}", getattr(message, name), limits.MAX_OUTPUT_BYTES)
+    return checks.struct(f"{path}.{name}" if path else name, getattr(message, name), limits.MAX_OUTPUT_BYTES)
 
 
 def fail_chunks(request: api.FailChunksRequest, caller: Caller, context: RequestContext) -> commands.FailChunks:

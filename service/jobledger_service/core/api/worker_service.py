@@ -42,14 +42,15 @@ UNREADABLE: Final = "INPUT_UNREADABLE"
 NO_ROOM: Final = Release("the claim response had no room for it", unheard=True)
 
 METHODS: Final = (
-    Method(WORKER_SERVICE, "ClaimChunks", Role.WORKER, Kind.WRITE, waits=True),
-    Method(WORKER_SERVICE, "ClaimChunk", Role.WORKER, Kind.WRITE),
+    Method(WORKER_SERVICE, "ClaimChunks", Role.WORKER, Kind.WRITE, ("TOO_MANY_CLAIMS",), waits=True),
+    Method(WORKER_SERVICE, "ClaimChunk", Role.WORKER, Kind.WRITE,
+        ("JOB_NOT_FOUND", "CHUNK_NOT_FOUND", "CHUNK_NOT_CLAIMABLE", "JOB_UNREADABLE")),
     Method(WORKER_SERVICE, "Heartbeat", Role.WORKER, Kind.WRITE, reserved=True),
     Method(WORKER_SERVICE, "CompleteChunks", Role.WORKER, Kind.WRITE, reserved=True),
     Method(WORKER_SERVICE, "FailChunks", Role.WORKER, Kind.WRITE, reserved=True),
     Method(WORKER_SERVICE, "ReleaseChunks", Role.WORKER, Kind.WRITE, reserved=True),
-    Method(WORKER_SERVICE, "WatchLeases", Role.WORKER, Kind.WATCH, waits=True),
-)
+    Method(WORKER_SERVICE, "WatchLeases", Role.WORKER, Kind.WATCH, ("TOO_MANY_WATCHES", "QUOTA_EXCEEDED"), waits=True),
+)  # fmt: skip
 
 
 class Reports(NamedTuple):
@@ -218,8 +219,8 @@ def _result(token: str, answer: LeaseAnswer) -> api.LeaseResult:
     result = api.LeaseResult(lease_token=token, status=_STATUSES[answer.status])
     if answer.chunk is not None:
         result.chunk_state = convert.CHUNK_STATES[answer.chunk.state]
-        if answer.chunk.not_before is not None:
-            convert.fill_time(result.not_before, answer.chunk.not_before)
+        if answer.chunk.next_attempt_time is not None:
+            convert.fill_time(result.next_attempt_time, answer.chunk.next_attempt_time)
     return result
 
 

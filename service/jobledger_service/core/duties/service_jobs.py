@@ -4,12 +4,12 @@ import asyncio
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
 
-from jobledger_service.core.kernel import ChunkHandler, Kernel
+from jobledger_service.core.kernel import ChunkHandler, Kernel, Turn
 from jobledger_service.core.ledger.commands import (
     ClaimChunks,
     ClaimedChunk,
@@ -34,7 +34,7 @@ LEASE: Final = 5 * SECOND
 HEARTBEAT_SECONDS: Final = LEASE / SECOND / 3
 MAX_RUNNING_CHUNKS: Final = 16
 MAX_CHUNKS_PER_QUEUE: Final = 4
-"""The maximum of chunks of one owner and kind that run here at once, so that long runs of one owner delay no others."""
+"""The maximum of chunks of one owner and kind that run here at once."""
 
 TRANSIENT_REFUSALS: Final = (Draining, QueueFull, StoreUnavailable)
 
@@ -47,7 +47,8 @@ class ServiceJobs:
         self._committer = kernel.committer
         self._handlers = handlers
         self._claim = Claim(f"jobledger {socket.gethostname()}:{os.getpid()}", LEASE)
-        self._running: dict[asyncio.Task[None], Queue] = {}
+        self._running: dict[asyncio.Task[None], Turn] = {}
+        self._last_turns: dict[str, int] = {}
         self.duty = Duty("service jobs", self._claim_waiting, due=SERVICE_JOBS_DUE, stop=self._stop)
 
     def on_commit(self, ready: Iterable[Queue]) -> None:
@@ -62,39 +63,61 @@ class ServiceJobs:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _claim_waiting(self) -> bool:
-        """Claim chunks of different queues, as many as there is room for; there is no more until one is done."""
-        for owner, kind in await self._kernel.readers.for_server(self._kernel.store.service_queues):
-            capacity = min(
-                MAX_RUNNING_CHUNKS - len(self._running),
-                MAX_CHUNKS_PER_QUEUE - Counter(self._running.values())[owner, kind],
-            )
-            if capacity <= 0 or kind not in self._handlers:
-                continue
-            claimed = await self._kernel.claims.claim_now(ClaimChunks(owner, (kind,), capacity, self._claim))
-            for one in claimed or ():
-                task = asyncio.create_task(self._work_chunk(one), name=f"{kind} {one.job.spec.job_id}")
-                self._running[task] = owner, kind
-                task.add_done_callback(self._done)
+        """Claim chunks of different queues, as many as there is room for; there is no more until one is done.
+
+        Owners with the fewest running chunks are first, then those whose last turn is the longest ago. When an owner
+        with none finds no room, a running chunk gives way after its step.
+        """
+        queues = await self._kernel.readers.for_server(self._kernel.store.service_queues)
+        running = self._count_by_owner()
+        last = self._last_turns = {owner: self._last_turns.get(owner, 0) for owner in {*running, *dict(queues)}}
+        for owner, kind in sorted(queues, key=lambda queue: (running[queue[0]], last[queue[0]])):
+            if kind in self._handlers:
+                await self._claim_of((owner, kind))
+        served = self._count_by_owner()
+        turns_to_end = len({owner for owner, kind in queues if kind in self._handlers} - served.keys())
+        for turn in turns_that_end(list(self._running.values()), turns_to_end):
+            turn.is_over = True
         return False
+
+    async def _claim_of(self, queue: Queue) -> None:
+        """Claim chunks of a queue, and begin their turns."""
+        in_queue = sum(turn.queue == queue for turn in self._running.values())
+        capacity = min(MAX_RUNNING_CHUNKS - len(self._running), MAX_CHUNKS_PER_QUEUE - in_queue)
+        if capacity <= 0:
+            return
+        owner, kind = queue
+        claimed = await self._kernel.claims.claim_now(ClaimChunks(owner, (kind,), capacity, self._claim))
+        for one in claimed or ():
+            turn = Turn(queue)
+            task = asyncio.create_task(self._work_chunk(one, turn), name=f"{kind} {one.job.spec.job_id}")
+            self._running[task] = turn
+            self._last_turns[owner] = max(self._last_turns.values()) + 1
+            task.add_done_callback(self._done)
+
+    def _count_by_owner(self) -> Counter[str]:
+        return Counter(turn.queue[0] for turn in self._running.values())
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         del self._running[task]
         self.duty.wake_event.set()
 
-    async def _work_chunk(self, claimed: ClaimedChunk) -> None:
-        """Run a chunk and extend its lease; release it when this server must stop, or is too busy."""
-        work = asyncio.ensure_future(self._handlers[claimed.job.spec.kind](claimed))
+    async def _work_chunk(self, claimed: ClaimedChunk, turn: Turn) -> None:
+        """Run a chunk and extend its lease; release it when its turn is over, or this server stops or is too busy."""
+        work = asyncio.ensure_future(self._handlers[claimed.job.spec.kind](claimed, turn))
         try:
             while not (await asyncio.wait({work}, timeout=HEARTBEAT_SECONDS))[0]:
                 if not await self._heartbeat(claimed):
                     return
             await work
+            if turn.is_over:  # what has ended meanwhile is not released
+                await self._release(work, claimed, "it is another owner's turn")
         except asyncio.CancelledError:
-            await self._release(work, claimed)
+            await self._release(work, claimed, "this server is stopping")
             raise
         except TRANSIENT_REFUSALS as refusal:
             log.warning("a chunk of a service job is postponed", why=str(refusal), **_named(claimed))
-            await self._release(work, claimed)
+            await self._release(work, claimed, "this server is too busy")
         except Exception as error:
             log.exception("a chunk of a service job failed", **_named(claimed))
             await self._fail(claimed, for_good=isinstance(error, Refusal | ValueError))
@@ -113,11 +136,11 @@ class ServiceJobs:
             return True
         return answer.status is not LeaseStatus.LEASE_LOST
 
-    async def _release(self, work: "asyncio.Future[None]", claimed: ClaimedChunk) -> None:
+    async def _release(self, work: "asyncio.Future[None]", claimed: ClaimedChunk, reason: str) -> None:
         """Release the chunk without counting the attempt; a lease that cannot be released expires."""
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-        item = (claimed.lease, NOTHING_NEW, Release("this server is stopping"))
+        item = (claimed.lease, NOTHING_NEW, Release(reason))
         release = ReleaseChunks(claimed.job.spec.owner, [item], by_service=True)
         try:
             await self._committer.submit(release)
@@ -131,6 +154,20 @@ class ServiceJobs:
             await self._committer.submit(FailChunks(claimed.job.spec.owner, [failure], by_service=True))
         except Refusal as refusal:
             log.warning("a lease of a service job is left to expire", why=str(refusal), **_named(claimed))
+
+
+def turns_that_end(turns: Sequence[Turn], count: int) -> list[Turn]:
+    """Return the turns that are to end, with those that end already so many: the oldest of those owners with most."""
+    held = Counter(turn.queue[0] for turn in turns if not turn.is_over)
+    ending: list[Turn] = []
+    for _ in range(count - sum(turn.is_over for turn in turns)):
+        left = (turn for turn in turns if not turn.is_over and turn not in ending)
+        turn = max(left, key=lambda turn: held[turn.queue[0]], default=None)
+        if turn is None:
+            break
+        held[turn.queue[0]] -= 1
+        ending.append(turn)
+    return ending
 
 
 def _named(claimed: ClaimedChunk) -> dict[str, object]:

@@ -1,10 +1,8 @@
 """The outputs of jobs and chunks, which have rows of their own: a change of a job does not write its output again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jobledger_service.core.model.change import JobDelta
-from jobledger_service.core.model.leases import Lease
-from jobledger_service.core.model.work import Results
 from jobledger_service.core.store.entry import JOB_ITSELF
 from jobledger_service.core.store.outputs import OutputWrites
 from jobledger_service.core.store.writing import Transaction
@@ -24,17 +22,19 @@ class OutputRows(RowFamily):
         self._undo = undo
         self._declared: dict[tuple[str, int], bytes] = {}
 
-    def declare(self, lease: Lease, results: Results) -> None:
-        """Keep the outputs of a completed chunk and of its job."""
-        for index, output in ((lease.index, results.output), (JOB_ITSELF, results.job_output)):
+    def declare(self, job_key: str, outputs: Iterable[tuple[int, bytes | None]]) -> None:
+        """Keep the outputs of completed chunks of a job, by index, and its own as that of JOB_ITSELF."""
+        for index, output in outputs:
             if output is not None:
-                self._undo.put(self._declared, (lease.job_key, index), output)
+                self._undo.put(self._declared, (job_key, index), output)
 
     def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has nothing to do later
         """Delete the outputs of jobs that have another one now, then insert the new ones."""
-        kept = {delta.job.key for delta in deltas if not delta.deleted}
+        if not self._declared:
+            return False
+        uids = {delta.job.key: delta.job.spec.uid_bytes for delta in deltas if not delta.deleted}
+        declared = {(uids[key], index): raw for (key, index), raw in self._declared.items() if key in uids}
         had = {delta.before.key for delta in deltas if delta.before and delta.before.output_bytes is not None}
-        if stale := sorted(key for key in had & kept if (key, JOB_ITSELF) in self._declared):
-            self._rows.delete_of_jobs(self._connection, stale)
-        self._rows.insert(self._connection, {key: raw for key, raw in self._declared.items() if key[0] in kept})
+        stale = {(uids[key], JOB_ITSELF) for key in had & uids.keys()} & declared.keys()
+        self._rows.replace(self._connection, declared, stale)
         return False

@@ -125,7 +125,7 @@ class Queries:
         return await run(owner_of(key), self._read_and_show, key, show, view, not for_watch)
 
     def _read_and_show(self, key: str, show: ShowJob[R], view: View, with_outputs: bool) -> R:  # noqa: FBT001  given by position to a thread
-        read = self._store.read_job(key, view, with_outputs=with_outputs)
+        read = self._store.read_jobs([key], view, with_outputs=with_outputs)
         if key in read.unreadable:
             raise JobUnreadable(job_id_of(key))
         return show(self._with_next(read.jobs.get(key)), read.position)

@@ -73,6 +73,10 @@ class RowFamily:
         """Return a job of which the first chunk is about to be claimed; parked when it has to wait after all."""
         return job
 
+    def with_slots(self, job: Job) -> Job:
+        """Return a job that waits for a slot with its slots if they are free now, or as it then waits."""
+        return job
+
     def deleted(self, job: Job) -> None:
         """React to the deletion of a job."""
 

@@ -7,11 +7,11 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.attempts import has_ended_attempt
 from jobledger_service.core.model.change import Change, ChangeType, JobDelta
-from jobledger_service.core.model.chunk import Artifacts, Chunk
+from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Inputs, Job
 from jobledger_service.core.model.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
-from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.store.chunk_rows import is_steady_chunk
 from jobledger_service.core.store.entry import JobSegments, Record
 from jobledger_service.core.store.job_rows import is_steady_job
@@ -21,6 +21,9 @@ from .undo import Undo
 
 MAX_EVENT_BYTES: Final = 1024 * 1024
 """The maximum encoded size of what one commit changes on one job."""
+
+NO_ERROR: Final = WorkError("")
+"""That of a job whose failed chunks were imported without one."""
 
 
 class Touched(MsgStruct):
@@ -35,6 +38,8 @@ class Touched(MsgStruct):
     """The earlier artifacts of the chunks whose artifacts the batch changed."""
     attempts: list[Chunk] = []
     """Chunks as their earlier attempts left them."""
+    failures: list[WorkError] = []
+    """Why runs ended FAILED, each at its time: RetryJob may begin another run in the same batch."""
     swept: SweptRows | None = None
     """The chunks that one statement changes."""
     inputs: Inputs = Inputs()
@@ -42,12 +47,14 @@ class Touched(MsgStruct):
     size: int = 0
     """The approximate bytes of its event, except the job itself."""
 
-    def record_change(self, change: Change, undo: Undo) -> None:
-        """Append a change; a commit has progress by one worker on one chunk once."""
+    def record_change(self, change: Change, job: Job, undo: Undo) -> None:
+        """Append a change, which left the job so; a commit has progress by one worker on one chunk once."""
         if change.type is ChangeType.PROGRESSED and self.changes and self.changes[-1] == change:
             return
         undo.append(self.changes, change)
         undo.assign(self, "size", self.size + bytes_of_change(change))
+        if change.to_state is JobState.FAILED and change.from_state is not JobState.FAILED:
+            undo.append(self.failures, job.error or NO_ERROR)
 
     def create(self, chunks: Sequence[Chunk]) -> dict[int, Chunk]:
         """Add the chunks of a job that the batch creates; its event lists them as ranges, or they are few and small."""
@@ -117,7 +124,8 @@ class Touched(MsgStruct):
 
     def delta(self, job: Job) -> JobDelta:
         """Return what the batch did to the job, for the families."""
-        return JobDelta(self.before, job, self.deleted, self.changes, self.chunks, self.artifacts)
+        attempts, failures = self.attempts, self.failures
+        return JobDelta(self.before, job, self.deleted, self.changes, self.chunks, self.artifacts, attempts, failures)
 
     def write(self, job: Job, segments: JobSegments, writes: Writes) -> None:
         """Add the rows of a changed job to write."""

@@ -205,18 +205,15 @@ class Watch:
         During the snapshots those of jobs after `place` are left out: a page will show them.
         """
         _check_readable(entries)
-        groups: dict[str, list[Entry]] = {}
-        order: list[tuple[str, Entry]] = []
-        for entry in entries:
-            if place is not None and not place.covers(entry):
-                continue
-            if options.mode is Mode.LATEST and (group := groups.get(entry.job_key)):
-                order.remove((entry.job_key, group[-1]))
-            groups.setdefault(entry.job_key, []).append(entry)
-            order.append((entry.job_key, entry))
+        shown = [entry for entry in entries if place is None or place.covers(entry)]
         if options.mode is Mode.EVERY:
-            return [self._one(jobs, entry, [entry], options, place) for _, entry in order]
-        return [self._one(jobs, entry, groups[key], options, place) for key, entry in order]
+            return [self._one(jobs, entry, [entry], options, place) for entry in shown]
+        groups: dict[str, list[Entry]] = {}
+        for entry in shown:
+            group = groups.pop(entry.job_key, [])
+            group.append(entry)
+            groups[entry.job_key] = group  # at the end: a merged message stands where its last entry does
+        return [self._one(jobs, group[-1], group, options, place) for group in groups.values()]
 
     def _one(
         self, jobs: JobFilter, entry: Entry, group: list[Entry], options: WatchOptions, place: Place | None

@@ -9,7 +9,7 @@ from msgspec import Struct as MsgStruct
 from msgspec import field
 from msgspec.structs import replace
 
-from jobledger_service.core.model.change import Change, ChangeType, JobDelta, Step
+from jobledger_service.core.model.change import SERVICE_ACTOR, Change, ChangeType, JobDelta, Step
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk, ChunkKey, Queue
 from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import Inputs, Job, job_id_of, job_key
@@ -21,8 +21,10 @@ from jobledger_service.core.store.writes import SweptRows, Writes
 from jobledger_service.core.store.writing import Transaction
 
 from .codec import Codec
-from .finalizers import Finalizers
+from .finalizers import lifted, may_be_next
 from .fleet_turns import FleetTurns
+from .freed_slots import first_parked
+from .offers import Offers
 from .pauses import Pauses
 from .picking import ClaimQuery, Picked, pick
 from .row_families import Needs, OpenFamily, RowFamily, open_families
@@ -96,7 +98,11 @@ class WorkingSet:
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self.undo = Undo()
-        self._finalizers = Finalizers(self._jobs, self.undo)
+        self._offers = Offers(self._jobs, self._chunks, self.undo)
+        self._freed_slots = False
+        """Whether slots came free since the last claim."""
+        self._parked: list[str] = []
+        """Jobs that wait for slots which the batch may free, the most urgent first."""
         self.pauses = Pauses(transaction, self._jobs, self.undo)
         self._open_families = families
 
@@ -116,13 +122,26 @@ class WorkingSet:
             chunks.update(family.find_chunks())
         jobs.update(key for key, _ in chunks)
         self._lock(jobs)
-        chunks |= self._finalizers.may_be_next(chunks)
+        freed = may_be_next(self._jobs, chunks)
         if queries := [need.claim_query for need in needs if need.claim_query]:
+            needs.append(self._parked_behind(chunks))
+            freed.update((key, 0) for key in self._parked)
+        chunks |= freed
+        if queries:
             self._pick(queries, chunks)
         else:
             self._load_chunks(chunks)
         for family in families:
             family.load(needs, self._jobs)
+
+    def _parked_behind(self, chunks: set[ChunkKey]) -> Needs:
+        """Lock the jobs that may get the slots of those which these chunks may end."""
+        found = [key for key in first_parked(self._transaction, self._jobs, chunks) if key not in self._jobs]
+        if found:
+            free = self._transaction.lock_free(found)
+            self._parked = [key for key in found if key in free]
+            self._lock({*self._parked})
+        return Needs(jobs=tuple(self._parked), requeues=True)
 
     def _lock(self, jobs: set[str]) -> None:
         if jobs:
@@ -211,8 +230,24 @@ class WorkingSet:
         return None if touched.before is None else self._transaction
 
     def picked(self, query: ClaimQuery) -> Picked:
-        """Return the chunks for the next claim with this query, with finalizers that became claimable in this batch."""
-        return self._finalizers.offered(query, self._picked[query].popleft(), self.pauses.cover)
+        """Return the chunks for the next claim with this query, with those that became claimable in this batch."""
+        if self._freed_slots:
+            self.undo.assign(self, "_freed_slots", value=False)
+            for key in self._parked:
+                job = self.find(key)
+                if job is not None and self.rows + job.counts.pending < MAX_BATCH_ROWS and self.grant_slots(job):
+                    self._offers.add((key, 0))
+        return self._offers.added_to(self._picked[query].popleft(), query, self.pauses.cover)
+
+    def grant_slots(self, job: Job) -> bool:
+        """Give a job that waits for a slot its slots if they are free, or else let it wait for the one that is not."""
+        if not job.parked_for:
+            return False
+        after = reduce(lambda kept, family: family.with_slots(kept), self._families, job)
+        granted = Change(ChangeType.SLOT_GRANTED, SERVICE_ACTOR, job.state, job.state)
+        if after is not job:
+            self.apply(Step(after, (), None if after.parked_for else granted))
+        return not after.parked_for
 
     def encoded(self, key: str) -> bytes:
         """Return a job as the commands so far left it, encoded."""
@@ -268,11 +303,11 @@ class WorkingSet:
         held = touched.size
         job = step.job
         if before is None or _moved(before) != _moved(job):
-            job = reduce(lambda kept, family: family.changed(before, kept), self._families, job)
+            job = self._as_kept(before, job)
         if step.change is not None:
             if not touched.changes:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
-            touched.record_change(step.change, self.undo)
+            touched.record_change(step.change, job, self.undo)
         job = _with_version(before, job, job.revision)
         self._count(len(step.chunks) + _moved_in_queue(before, job) + _new_attempts(before, job))
         self.undo.put(self._jobs, key, job)
@@ -284,10 +319,18 @@ class WorkingSet:
             if step.change is not None and step.change.type is ChangeType.CLAIMED:
                 self.mark_claimed((key, chunk.index))
         self._sweep(touched, key, step.sweep)
-        if (finalizer := self._finalizers.lifted(before, job)) and self._is_readable(finalizer):
+        if (finalizer := lifted(before, job)) and self._is_readable(finalizer):
             self._put(touched, self.chunk(job, finalizer[1]))
+            self._offers.add(finalizer)
         if held and touched.exceeds(job):
             self.undo.assign(self, "exceeded", value=True)
+
+    def _as_kept(self, before: Job | None, job: Job) -> Job:
+        """Return a job as families let it be kept."""
+        job = reduce(lambda kept, family: family.changed(before, kept), self._families, job)
+        if self._parked and before is not None and before.slots and not job.slots:
+            self.undo.assign(self, "_freed_slots", value=True)
+        return job
 
     def _put(self, touched: Touched, chunk: Chunk) -> None:
         known = self._chunks.setdefault(chunk.job_key, {})

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from .chunk import Artifacts, Chunk
+from .chunk import Artifacts, Chunk, WorkError
 from .job import Job
 from .states import JobState
 from .sweep import Sweep
@@ -69,7 +69,8 @@ class Step(MsgStruct, frozen=True):
 class JobDelta(MsgStruct, frozen=True):
     """A batch's changes of one job: `before` is None for a created job; `job` is the last state, also if deleted.
 
-    `artifacts` are the earlier ones of the chunks whose artifacts changed.
+    `artifacts` are the earlier ones of the chunks whose artifacts changed, `attempts` the chunks as attempts left them
+    that were followed by others, and `failures` the errors of the runs that ended FAILED.
     """
 
     before: Job | None
@@ -78,3 +79,5 @@ class JobDelta(MsgStruct, frozen=True):
     changes: Sequence[Change]
     chunks: Mapping[int, Chunk]
     artifacts: Mapping[int, Artifacts]
+    attempts: Sequence[Chunk] = ()
+    failures: Sequence[WorkError] = ()

@@ -110,7 +110,7 @@ class Chunk(MsgStruct, frozen=True):
     start_time: int | None = None
     end_time: int | None = None
     lease_expire_time: int | None = None
-    not_before: int | None = None
+    next_attempt_time: int | None = None
     held: int = 0
     """The bits of its holds and of its job's, as of the last commit; 0 unless PENDING."""
     lease_duration: int = DEFAULT_LEASE
@@ -126,7 +126,7 @@ class Chunk(MsgStruct, frozen=True):
     @property
     def own_held(self) -> int:
         """The bits of the holds on this chunk alone."""
-        return 0 if self.not_before is None else HoldReason.BACKOFF.value
+        return 0 if self.next_attempt_time is None else HoldReason.BACKOFF.value
 
     @property
     def holds(self) -> tuple[HoldReason, ...]:
@@ -136,7 +136,7 @@ class Chunk(MsgStruct, frozen=True):
     @property
     def delayed(self) -> bool:
         """Whether it waits for its next attempt."""
-        return self.not_before is not None
+        return self.next_attempt_time is not None
 
     @property
     def items(self) -> int:

@@ -147,7 +147,7 @@ CHUNK_FIELDS: Final = (
     Field("artifacts_revision", Kept.COLUMN),
     Field("end_time", Kept.STEADY),
     Field("lease_expire_time", Kept.COLUMN),
-    Field("not_before", Kept.STEADY),
+    Field("next_attempt_time", Kept.STEADY),
     Field("held", Kept.STEADY),
     Field("holds", Kept.COMPUTED),
     Field("worker", Kept.STEADY),

@@ -21,7 +21,7 @@ class HoldReason(IntEnum):
     SCHEDULE = 2
     """The schedule_time of the job has not come: `Job.held_until`."""
     BACKOFF = 4
-    """The chunk waits after a failed attempt, or a release with a delay: `Chunk.not_before`."""
+    """The chunk waits after a failed attempt, or a release with a delay: `Chunk.next_attempt_time`."""
     FINALIZER = 8
     """The chunk is the finalizer, and not all others are COMPLETED: `Job.finalizer_waits`."""
 
@@ -40,4 +40,4 @@ class Hold(MsgStruct, frozen=True):
 
     reason: HoldReason
     scope: LimitScope | None = None
-    until: int | None = None
+    end_time: int | None = None

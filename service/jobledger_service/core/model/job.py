@@ -275,7 +275,7 @@ class Job(MsgStruct, frozen=True):
     @property
     def holds(self) -> tuple[Hold, ...]:
         """Why none of its chunks may be claimed yet."""
-        scheduled = () if self.held_until is None else (Hold(HoldReason.SCHEDULE, until=self.held_until),)
+        scheduled = () if self.held_until is None else (Hold(HoldReason.SCHEDULE, end_time=self.held_until),)
         return (*scheduled, Hold(HoldReason.LIMIT, scope_of_key(self.parked_for))) if self.parked_for else scheduled
 
     @property

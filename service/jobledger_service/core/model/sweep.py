@@ -48,7 +48,7 @@ def stopped(chunk: Chunk, now: int) -> Chunk:
         state=ChunkState.CANCELLED,
         end_time=now,
         lease_expire_time=None,
-        not_before=None,
+        next_attempt_time=None,
         held=0,
         stage_time=None,
         outcome=AttemptOutcome.CANCELLED if in_work else chunk.outcome,
@@ -63,7 +63,7 @@ def requeued(chunk: Chunk, attempts: int) -> Chunk:
         state=ChunkState.PENDING,
         max_attempts=chunk.attempt + attempts,
         end_time=None,
-        not_before=None,
+        next_attempt_time=None,
         held=0,
         lease_expire_time=None,
     )

@@ -69,7 +69,7 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
         end_time=None,
         lease_expire_time=_lease_end(job, now, by.lease_duration, now),
         lease_duration=by.lease_duration,
-        not_before=None,
+        next_attempt_time=None,
     )
     change = _change(ChangeType.CLAIMED, taken, before, job.state)
     return Step(job.with_attempt(chunk).with_chunk(chunk, taken, now), (taken,), change)
@@ -284,7 +284,9 @@ def _fail_attempt(
         wait = failure.retry_delay
         if wait is None:
             wait = policy.backoff(chunk.attempt - before_this_run, failure.jitter_sample)
-        new = replace(_released(chunk, ChunkState.PENDING, outcome, now), not_before=now + wait if wait else None)
+        new = replace(
+            _released(chunk, ChunkState.PENDING, outcome, now), next_attempt_time=now + wait if wait else None
+        )
     new = replace(new, error=error)
     job = job.with_chunk(chunk, new, now)
     if new.state is ChunkState.FAILED and job.first_failure is None:
@@ -314,7 +316,7 @@ def release(job: Job, chunk: Chunk, report: WorkReport, release: Release, now: i
         new = _released(chunk, ChunkState.CANCELLED, AttemptOutcome.RELEASED, now)
     else:
         new = _released(chunk, ChunkState.PENDING, AttemptOutcome.RELEASED, now)
-        new = replace(new, attempt=chunk.attempt - 1, not_before=now + release.delay if release.delay else None)
+        new = replace(new, attempt=chunk.attempt - 1, next_attempt_time=now + release.delay if release.delay else None)
     if release.unheard:
         new = replace(new, outcome=None, attempt_end_time=None, attempt_number=chunk.attempt_number - 1)
     after, sweep = settle(job.with_chunk(chunk, new, now), now)
@@ -354,7 +356,7 @@ def settle(job: Job, now: int) -> tuple[Job, Sweep | None]:
 
 def lift_backoff(job: Job, chunk: Chunk, now: int) -> Step | None:
     """Make a chunk claimable whose wait after an attempt is over; None when it is not."""
-    if chunk.not_before is None or now < chunk.not_before:
+    if chunk.next_attempt_time is None or now < chunk.next_attempt_time:
         return None
-    new = replace(chunk, not_before=None)
+    new = replace(chunk, next_attempt_time=None)
     return Step(job.with_chunk(chunk, new, now), (new,))

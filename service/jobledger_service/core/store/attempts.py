@@ -1,8 +1,11 @@
 """Attempts at chunks: the latest is read from its chunk, and earlier ones from a table of their own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
+from msgspec import msgpack
+from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -20,7 +23,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from jobledger_service.core.model.attempts import LAST_ATTEMPTS, Attempt, error_of, max_kept_attempts
+from jobledger_service.core.model.attempts import LAST_ATTEMPTS, Attempt, error_of, last_attempts, max_kept_attempts
 from jobledger_service.core.model.chunk import AttemptOutcome, Chunk
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState
@@ -28,7 +31,7 @@ from jobledger_service.core.model.states import ChunkState
 from .cells import Row
 from .chunk_rows import read_current
 from .dialects import Dialect
-from .reads import AttemptPlace, AttemptsRead, AttemptsWanted
+from .reads import AttemptPlace, AttemptsRead, AttemptsWanted, JobRead
 from .tables import attempts, chunks, had_task, has_task, jobs
 from .unreadable_rows import UnreadableRows
 
@@ -36,6 +39,8 @@ _NAMES: Final = ("chunk_index", "attempt_number", "outcome", "task_id", "worker"
 _ORDER: Final[list[ColumnElement[Any]]] = [literal_column("chunk_index"), literal_column("attempt_number")]
 _ROW_BYTES: Final = 100
 """Bytes of an attempt in a reply, beside its body, its task's id and its worker."""
+_JOBS_AT_ONCE: Final = 50
+"""Jobs whose last attempts are read together."""
 
 
 def let_go(job: Job, chunk: Chunk) -> Iterator[Row]:
@@ -95,12 +100,9 @@ class AttemptReads:
             for of_chunk in (False, True)
             for of_task in (False, True)
         }
-        self._last = (
-            select(*_columns(attempts))
-            .where(attempts.c.job_key == bindparam("key"))
-            .order_by(attempts.c.attempt_end_time.desc())
-            .limit(LAST_ATTEMPTS)
-        )
+        self._dialect = dialect
+        last = select(attempts.c.job_key, *_columns(attempts)).order_by(attempts.c.attempt_end_time.desc())
+        self._last = dialect.first_of_each(last.limit(LAST_ATTEMPTS), attempts.c.job_key)
 
     def page(self, connection: Connection, wanted: AttemptsWanted, room: int) -> AttemptsRead:
         """Return the attempts after a place, as many as fit into `room` bytes: at least one, if there is one."""
@@ -122,13 +124,30 @@ class AttemptReads:
         more = bool(rows) and rows[0].found > len(shown)
         return AttemptsRead(found, last, more, sorted(index for _, index in bad))
 
-    def last(self, connection: Connection, job_key: str) -> list[Attempt]:
-        """Return the earlier attempts at a job's chunks that ended last."""
-        return self._read(job_key, connection.execute(self._last, {"key": job_key}).all(), set())
+    def added(self, connection: Connection, jobs: Iterable[JobRead]) -> Iterator[JobRead]:
+        """Yield jobs in view FULL with their last attempts, which are a statement for each 50 of them."""
+        left = iter(jobs)
+        while some := list(islice(left, _JOBS_AT_ONCE)):
+            # an earlier attempt may also be one at a chunk that was not read
+            keys = [one.key for one in some if one.more_chunks or any(c.attempt_number > 1 for c in one.chunks)]
+            earlier: dict[str, list[Sequence[Any]]] = {}
+            for key, *row in connection.execute(self._last, {"keys": self._dialect.key_values(keys)}) if keys else ():
+                earlier.setdefault(key, []).append(row)
+            for one in some:
+                found = self._read(one.key, earlier.get(one.key, ()), set())
+                yield replace(one, attempts=last_attempts(one.chunks, found))
 
     def _read(self, job_key: str, rows: Sequence[Sequence[Any]], bad: set[tuple[str, int]]) -> list[Attempt]:
         read = (self._unreadable.read("attempt", _attempt, row, (job_key, row[0]), bad) for row in rows)
         return [attempt for attempt in read if attempt is not None]
+
+
+def attempts_size(shown: Sequence[Attempt]) -> int:
+    """Return the bytes of attempts in a reply, at most."""
+    return len(_PACKED.encode(shown))
+
+
+_PACKED: Final = msgpack.Encoder()
 
 
 def _columns(table: FromClause) -> list[ColumnElement[Any]]:

@@ -17,12 +17,14 @@ CHUNK_COLUMNS, chunk_of = row_reader(Chunk, CHUNK_FIELDS, chunks)
 """The columns of a chunk and of its artifacts, and the function from a row of them to the chunk."""
 
 
+UID_OF_CHUNK: Final = select(jobs.c.uid).where(jobs.c.job_key == chunks.c.job_key).scalar_subquery()
+
+
 def with_artifacts(some: FromClause) -> FromClause:
     """Return chunks of existing jobs joined with their artifacts."""
-    of_job = select(jobs.c.uid).where(jobs.c.job_key == chunks.c.job_key).scalar_subquery()
     version = and_(
         artifact_versions.c.job_key == chunks.c.job_key,
-        artifact_versions.c.uid == of_job,
+        artifact_versions.c.uid == UID_OF_CHUNK,
         artifact_versions.c.chunk_index == chunks.c.chunk_index,
         artifact_versions.c.revision == chunks.c.artifacts_revision,
     )

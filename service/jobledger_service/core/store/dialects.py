@@ -4,11 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     FromClause,
     Select,
     Table,
+    Text,
 )
 from sqlalchemy.exc import DBAPIError
 
@@ -88,6 +90,9 @@ class Dialect(Protocol):
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
         """Return a walk in the form in which it can be one of several that are merged, `most` and `skip` parameters."""
 
+    def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
+        """Return what a walk over one table, with an order and a limit, finds for each of `keys` in a column."""
+
     def searched(self) -> Select[Any]:
         """Return the keys of the jobs that full text finds by the parameter `query`, of `query_value`."""
 
@@ -129,10 +134,14 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _added(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
-    """Return the conflict clause of an insert: existing numbers grow, and stop before they leave 64 bits."""
+    """Return the conflict clause of an insert: numbers grow, and stop before they leave 64 bits; texts are replaced."""
     changes = []
     for name in names:
-        if name not in keys:
+        if name in keys:
+            continue
+        if isinstance(table.c[name].type, Text):
+            changes.append(f'"{name}" = excluded."{name}"')
+        else:
             sum_ = f'{table.name}."{name}" + excluded."{name}"'
             bounded = (
                 f"CASE WHEN {sum_} > {MAX_SUM} THEN {MAX_SUM} WHEN {sum_} < -{MAX_SUM} THEN -{MAX_SUM} ELSE {sum_} END"

@@ -27,7 +27,7 @@ LEASES_DUE: Final = or_(
     exists().select_from(jobs).where(overdue(_NOW, _LEASE_CUTOFF)),
 )
 HOLDS_DUE: Final = or_(
-    exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),
+    exists().select_from(chunks).where(delayed, chunks.c.next_attempt_time <= _NOW),
     exists().select_from(jobs).where(scheduled_jobs, jobs.c.held_until <= _NOW),
 )
 SERVICE_JOBS_DUE: Final = exists().select_from(chunks).where(of_service)

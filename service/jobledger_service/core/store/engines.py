@@ -37,6 +37,8 @@ WRITER_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
+    # Some builds zero every page that becomes free: a large deletion then writes all its bytes again.
+    "PRAGMA secure_delete=FAST",
     "PRAGMA busy_timeout=5000",
     "PRAGMA cache_size=-65536",
 )

@@ -1,16 +1,16 @@
 """The outputs of jobs and of chunks: written once, and read only for those who are shown them."""
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, and_, case, cast, delete, func, null, select
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, and_, case, cast, func, null, select
 
-from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.job import Outputs
 from jobledger_service.core.model.states import JobState
 
-from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
+from .cells import Row
+from .chunk_rows import CHUNK_COLUMNS, UID_OF_CHUNK, WHOLE_CHUNKS
 from .dialects import Dialect
 from .entry import JOB_ITSELF
 from .reads import JobRead
@@ -18,11 +18,13 @@ from .row_sets import RowSets
 from .tables import chunks, jobs, outputs
 
 _OF_JOB: Final = and_(
-    outputs.c.job_key == jobs.c.job_key,
+    outputs.c.uid == jobs.c.uid,
     outputs.c.chunk_index == JOB_ITSELF,
     jobs.c.state == JobState.COMPLETED,
 )
-_OF_CHUNK: Final = and_(outputs.c.job_key == chunks.c.job_key, outputs.c.chunk_index == chunks.c.chunk_index)
+_OF_CHUNK: Final = and_(outputs.c.uid == UID_OF_CHUNK, outputs.c.chunk_index == chunks.c.chunk_index)
+OutputKey: TypeAlias = tuple[bytes, int]
+"""The uid of a job, and the index of one of its chunks, or JOB_ITSELF."""
 SHOWN_OUTPUT_BYTES: Final[ColumnElement[int]] = case(
     (jobs.c.state == JobState.COMPLETED, func.coalesce(jobs.c.output_bytes, 0)), else_=0
 )
@@ -60,19 +62,17 @@ class JobOutputs:
 
 
 class OutputWrites:
-    """Writes outputs."""
+    """Writes outputs, by the uid of their job and the index of the chunk."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
         self._row_sets = RowSets(dialect)
-        named = outputs.c.job_key.in_(dialect.keys())
-        self._delete = delete(outputs).where(named, outputs.c.chunk_index == JOB_ITSELF)
 
-    def delete_of_jobs(self, connection: Connection, keys: Iterable[str]) -> None:
-        """Delete the outputs of jobs, and none of their chunks."""
-        connection.execute(self._delete, {"keys": self._dialect.key_values(keys)})
-
-    def insert(self, connection: Connection, new: Mapping[ChunkKey, bytes]) -> None:
-        """Insert outputs, by job and index of the chunk, in the order of these."""
-        rows = [{"job_key": key, "chunk_index": index, "encoded": raw} for (key, index), raw in sorted(new.items())]
+    def replace(self, connection: Connection, declared: Mapping[OutputKey, bytes], stale: Iterable[OutputKey]) -> None:
+        """Delete outputs that jobs no longer have, then insert new ones, in their order."""
+        self._row_sets.delete(connection, outputs, [_key_row(key) for key in sorted(stale)])
+        rows = [_key_row(key) | {"encoded": raw} for key, raw in sorted(declared.items())]
         self._row_sets.insert(connection, outputs, rows)
+
+
+def _key_row(key: OutputKey) -> Row:
+    return {"uid": key[0], "chunk_index": key[1]}

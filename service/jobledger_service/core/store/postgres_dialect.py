@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
+    Column,
     ColumnElement,
     Connection,
     FromClause,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     literal,
     select,
     table,
+    true,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
@@ -105,6 +107,11 @@ class Postgres(Dialect):
         """Return it with the order of the whole, which PostgreSQL does not push down, and without what is too much."""
         limit = bindparam("most", type_=Integer) + bindparam("skip", type_=Integer)
         return select(walk.order_by(*ordered).limit(limit).subquery())
+
+    def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
+        wanted = self.keys().subquery("wanted")
+        first = walk.where(of == wanted.c[0]).lateral("first")
+        return select(first).join_from(wanted, first, true())
 
     def searched(self) -> Select[Any]:
         query = cast(bindparam("query", type_=Text), postgresql.TSQUERY)

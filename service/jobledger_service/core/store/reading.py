@@ -20,7 +20,6 @@ from sqlalchemy import (
     select,
 )
 
-from jobledger_service.core.model.attempts import last_attempts
 from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.job import Inputs, Outputs
@@ -32,7 +31,7 @@ from jobledger_service.core.model.states import ENDED, ChunkState
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
 from .artifact_versions import with_artifacts
-from .attempts import AttemptReads
+from .attempts import AttemptReads, attempts_size
 from .batch_rows import RUN
 from .due import overdue
 from .engines import Database
@@ -146,14 +145,6 @@ class ReadStore:
             read = self._jobs_of(connection, keys, view, byte_budget, with_outputs=with_outputs)
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
-    def read_job(self, key: str, view: View, *, with_outputs: bool) -> JobsRead:
-        """Return a job if it exists, in view FULL with its last attempts."""
-        with self._database.read() as connection:
-            read = self._jobs_of(connection, [key], view, ByteBudget(_REPLY_BYTES), with_outputs=with_outputs)
-            if view is View.FULL and (one := read.jobs.get(key)):
-                read.jobs[key] = replace(one, attempts=last_attempts(one.chunks, self._attempts.last(connection, key)))
-            return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
-
     def read_small_jobs(self, keys: Sequence[str], view: View) -> JobsRead:
         """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
         with self._database.read() as connection:
@@ -170,15 +161,16 @@ class ReadStore:
         with_outputs: bool = False,
     ) -> JobsWithin:
         read = self._jobs.read(connection, keys, byte_budget, view, with_outputs=with_outputs)
-        counted = 0
-        for key, one in list(read.jobs.items()) if view is View.FULL else ():
-            if not one.parked_for:
-                continue
-            if counted >= MAX_PLACES:
-                return read.before(key, keys)
-            place = _place(connection, one)
-            read.jobs[key] = replace(one, place=place)
-            counted += place
+        if view is not View.FULL:
+            return read
+        counted, first = 0, True
+        for one in self._attempts.added(connection, list(read.jobs.values())):
+            fits = byte_budget.take(attempts_size(one.attempts)) or first
+            if not fits or (one.parked_for and counted >= MAX_PLACES):
+                return read.before(one.key, keys)
+            first, place = False, _place(connection, one) if one.parked_for else None
+            read.jobs[one.key] = replace(one, place=place)
+            counted += place or 0
         return read
 
     def existing(self, keys: Iterable[str]) -> list[str]:
@@ -276,7 +268,7 @@ class ReadStore:
 
     def due_backoffs(self, now: int, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
         """Return chunks whose wait after an attempt is over, the earliest first, but for those of some owners."""
-        return self._chunk_keys(delayed, chunks.c.not_before, now, limit, but)
+        return self._chunk_keys(delayed, chunks.c.next_attempt_time, now, limit, but)
 
     def due_schedules(self, now: int, limit: int, but: Sequence[str] = ()) -> list[str]:
         """Return jobs whose schedule_time has come, the earliest first, but for those of some owners."""

@@ -46,6 +46,7 @@ from .tables import (
     chunk_counts,
     counts,
     counts_of_all,
+    failures,
     job_words,
     jobs,
     limits,
@@ -94,7 +95,7 @@ class Recounted(MsgStruct):
         yield f"counts: {self.counts:,} rows corrected"
         yield f"limits: {self.limits:,} rows corrected"
         yield f"job_words: {self.words:,} rows corrected"
-        for table in (rollups, running_totals):
+        for table in (rollups, running_totals, failures):
             yield f"{table.name}: not recounted; {NOT_DERIVED}"
 
 

@@ -28,7 +28,7 @@ class RowSets:
             connection.exec_driver_sql(statement, values)
 
     def add(self, connection: Connection, table: Table, rows: Rows) -> None:
-        """Add rows to those that have their primary key, number by number; insert those that are new."""
+        """Add rows to those that have their primary key, number by number, and replace texts; insert new ones."""
         for count, part in self._dialect.parts(rows):
             statement = _add(self._dialect, table, tuple(part[0]), count)
             connection.exec_driver_sql(statement, self._dialect.values(part))

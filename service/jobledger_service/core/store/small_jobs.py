@@ -6,7 +6,6 @@ from typing import Final
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
 
-from jobledger_service.core.model.attempts import last_attempts
 from jobledger_service.core.model.job import Inputs
 
 from .attempts import AttemptReads
@@ -25,7 +24,7 @@ MAX_JOB_CHUNKS: Final = 100
 MAX_CHUNKS: Final = 500
 """Chunks that are read together, or those of one job."""
 MAX_HISTORIES: Final = 50
-"""Jobs with earlier attempts that are read together: of each, the last ones are a statement."""
+"""Jobs with earlier attempts that are read together: the last ones of each may be 80 KiB."""
 MAX_CHUNK_BYTES: Final = 512 * 1024
 """Bytes of chunks that are read together."""
 
@@ -81,18 +80,8 @@ class SmallJobReads:
             )
         bad.update(key for key, _ in read.bad)
         whole = (_whole(found[key], read) for key in taken if key not in bad)
-        shown = self._with_attempts(connection, (one for one in whole if one is not None))
+        shown = self._attempts.added(connection, _with_few_histories(one for one in whole if one is not None))
         return JobsWithin({one.key: one for one in shown}, unread, bad)
-
-    def _with_attempts(self, connection: Connection, jobs: Iterable[JobRead]) -> Iterator[JobRead]:
-        """Yield jobs with their last attempts, but for those beyond MAX_HISTORIES, which are read by themselves."""
-        count = 0
-        for one in jobs:
-            has_earlier = any(chunk.attempt_number > 1 for chunk in one.chunks)
-            count += has_earlier
-            if count <= MAX_HISTORIES or not has_earlier:
-                earlier = self._attempts.last(connection, one.key) if has_earlier else ()
-                yield replace(one, attempts=last_attempts(one.chunks, earlier))
 
     def _keys(self, keys: Sequence[str]) -> dict[str, object]:
         return {"keys": self._dialect.key_values(keys)}
@@ -106,6 +95,16 @@ def _within(ordered: Sequence[JobRead]) -> tuple[list[str], list[str]]:
         if index and count > MAX_CHUNKS:
             return [one.key for one in ordered[:index]], [one.key for one in ordered[index:]]
     return [one.key for one in ordered], []
+
+
+def _with_few_histories(jobs: Iterable[JobRead]) -> Iterator[JobRead]:
+    """Yield jobs, but for those with earlier attempts beyond MAX_HISTORIES, which are read by themselves."""
+    count = 0
+    for one in jobs:
+        has_earlier = any(chunk.attempt_number > 1 for chunk in one.chunks)
+        count += has_earlier
+        if count <= MAX_HISTORIES or not has_earlier:
+            yield one
 
 
 def _whole(job: JobRead, read: Chunks) -> JobRead | None:

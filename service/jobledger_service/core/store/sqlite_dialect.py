@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     FromClause,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     literal_column,
     select,
     table,
+    tuple_,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
@@ -106,6 +108,12 @@ class Sqlite(Dialect):
     def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:  # noqa: ARG002  see below
         """Return it as it is: SQLite sees by itself which index has the order of the whole."""
         return walk
+
+    def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
+        wanted, primary_key = self.keys().subquery("wanted"), of.table.primary_key
+        of_one = of == wanted.c[0]
+        first = walk.with_only_columns(*primary_key).where(of_one).correlate(wanted)
+        return select(*walk.selected_columns).join_from(wanted, of.table, of_one & tuple_(*primary_key).in_(first))
 
     def searched(self) -> Select[Any]:
         found = table("job_search", column("rowid", Integer))

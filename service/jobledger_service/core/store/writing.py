@@ -8,11 +8,14 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     Connection,
+    Integer,
     Table,
     and_,
     bindparam,
     case,
     delete,
+    exists,
+    insert,
     literal_column,
     select,
     update,
@@ -39,7 +42,18 @@ from .ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
 from .row_sets import RowSets
 from .set_aside import SetAside
 from .sweeping import JobSweeps, SweepStatements, waiting_values
-from .tables import artifact_versions, attempts, chunks, job_words, jobs, ledger, tombstones
+from .tables import (
+    artifact_versions,
+    attempts,
+    chunks,
+    deleted_outputs,
+    job_words,
+    jobs,
+    ledger,
+    outputs,
+    parked,
+    tombstones,
+)
 from .tables import events as event_table
 from .unreadable_rows import UnreadableRows
 from .waiting_chunks import WaitingChunks
@@ -80,6 +94,12 @@ class Statements:
         )
         self.delete_chunks = delete(chunks).where(chunks.c.job_key.in_(dialect.keys()))
         self.delete_attempts = delete(attempts).where(attempts.c.job_key.in_(dialect.keys()))
+        self.leave_outputs = insert(deleted_outputs).from_select(
+            ["uid"],
+            select(jobs.c.uid).where(
+                jobs.c.job_key.in_(dialect.keys()), exists().where(outputs.c.uid == jobs.c.uid).correlate(jobs)
+            ),
+        )
         self.delete_jobs = delete(jobs).where(jobs.c.job_key.in_(dialect.keys()))
         self.follow = (
             update(chunks)
@@ -92,6 +112,10 @@ class Statements:
             .values(position=ledger.c.position + bindparam("taken"), commit_time=_later)
             .returning(ledger.c.position, ledger.c.commit_time)
         )
+        urgent = jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key
+        waits = select(-jobs.c.priority, jobs.c.create_time, jobs.c.job_key).where(parked).order_by(*urgent)
+        waits = waits.limit(bindparam("most", type_=Integer))
+        self.first_parked = dialect.first_of_each(waits, jobs.c.parked_for)
         self.lock_free = (
             select(jobs.c.job_key)
             .where(jobs.c.job_key.in_(dialect.keys()))
@@ -141,6 +165,12 @@ class Transaction(JobSweeps):
         owners, kinds = ({queue[n] for queue in queues} for n in (0, 1))
         given = {"owners": self._dialect.key_values(owners), "kinds": self._dialect.key_values(kinds)}
         return {(owner, kind) for owner, kind in self.connection.execute(self._statements.paused_kinds, given)}
+
+    def first_parked(self, limits: Collection[str], count: int) -> list[str]:
+        """Return the first `count` jobs that wait for slots of some limits. This locks nothing."""
+        wanted = {"keys": self._dialect.key_values(limits), "most": count}
+        found = self.connection.execute(self._statements.first_parked, wanted).all()
+        return [key for *_, key in sorted(tuple(row) for row in found)][:count]
 
     def lock_free(self, keys: Collection[str]) -> Collection[str]:
         """Lock those of some jobs that no other replica holds, and return them.
@@ -211,6 +241,7 @@ class Transaction(JobSweeps):
             keys = {"keys": self._dialect.key_values(writes.deleted_jobs)}
             run(statements.delete_chunks, keys)
             run(statements.delete_attempts, keys)
+            run(statements.leave_outputs, keys)
             run(statements.delete_jobs, keys)
         new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
         self._insert(jobs, [_new_row(*new) for new in new_jobs])

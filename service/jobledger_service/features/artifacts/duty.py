@@ -7,7 +7,7 @@ from typing import Final, cast
 
 from jobledger_service.core.api.convert import encoded_struct, struct_content
 from jobledger_service.core.duties.service_jobs import LEASE
-from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.kernel import Kernel, Turn
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
 
 from .commands import ArtifactsStep, FailedDeletion
@@ -31,8 +31,8 @@ class ArtifactDeletions:
         """Start no further deletion."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def work(self, claimed: ClaimedChunk) -> None:
-        """Delete the chunk's URIs that no earlier attempt has deleted."""
+    async def work(self, claimed: ClaimedChunk, _turn: Turn) -> None:
+        """Delete the chunk's URIs that no earlier attempt has deleted: they are few, and no turn ends meanwhile."""
         kernel, uris = self._kernel, uris_of(claimed)
         run = await kernel.readers.for_server(kernel.store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None

@@ -36,11 +36,12 @@ Response = TypeVar(
 )
 
 
+REASONS: Final = ("REQUEST_ID_REUSED", "JOB_UNREADABLE", "TOO_MANY_READS", "READ_TOO_LONG")
 METHODS: Final = (
-    Method(JOB_SERVICE, "CancelJobs", Role.CALLER, Kind.WRITE),
-    Method(JOB_SERVICE, "RetryJobs", Role.CALLER, Kind.WRITE),
-    Method(JOB_SERVICE, "DeleteJobs", Role.CALLER, Kind.WRITE),
-    Method(JOB_SERVICE, "UpdateJobPriorities", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "CancelJobs", Role.CALLER, Kind.WRITE, REASONS),
+    Method(JOB_SERVICE, "RetryJobs", Role.CALLER, Kind.WRITE, REASONS),
+    Method(JOB_SERVICE, "DeleteJobs", Role.CALLER, Kind.WRITE, REASONS),
+    Method(JOB_SERVICE, "UpdateJobPriorities", Role.CALLER, Kind.WRITE, REASONS),
 )
 
 

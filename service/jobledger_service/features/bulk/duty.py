@@ -8,13 +8,14 @@ from msgspec.structs import replace
 
 from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.duties.service_jobs import LEASE
-from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.kernel import Kernel, Turn
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
 from jobledger_service.core.model.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
 from jobledger_service.core.store.reads import JobRead, Listing, PageKey, View
+from jobledger_service.transport.receiving import Turns
 
 from .commands import BulkStep, StepBatch
 from .requests import BulkOrder, order_of
@@ -28,7 +29,7 @@ MAX_UNFINISHED_PERCENT: Final = 99.9
 
 
 class BulkRuns:
-    """Runs one step at a time for all owners; the rate is in jobs a second for all together."""
+    """Runs one step at a time, owners in turn; the rate is in jobs a second for all together."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -36,10 +37,10 @@ class BulkRuns:
         self._readers = kernel.readers
         self._rate = kernel.settings.bulk_rate
         self._max_jobs = max(1, min(JOBS_PER_STEP, self._rate // STEPS_PER_SECOND))
-        self._step_lock = asyncio.Lock()
+        self._steps = Turns(1)
 
-    async def work(self, claimed: ClaimedChunk) -> None:
-        """Do the verb with the chunk's jobs, from the cursor of the last attempt."""
+    async def work(self, claimed: ClaimedChunk, turn: Turn) -> None:
+        """Do the verb with the chunk's jobs, from the cursor of the last attempt, until the turn is over."""
         order = order_of(claimed)
         run = await self._readers.for_server(self._store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
@@ -54,16 +55,21 @@ class BulkRuns:
                 filter=order.filter,
                 on_deletion=self._kernel.on_deletion if order.delete_artifacts else None,
             )
-            outcome = await self._submit(step)
+            outcome = await self._submit(step, claimed.job.spec.owner)
             cursor = batch.end
+            if turn.is_over:
+                return
 
-    async def _submit(self, step: BulkStep) -> StepOutcome:
-        """Take a step in this run's turn, and delay the next one by the rate."""
+    async def _submit(self, step: BulkStep, owner: str) -> StepOutcome:
+        """Take a step in the owner's turn, and delay the next one by the rate."""
         loop = asyncio.get_running_loop()
-        async with self._step_lock:
+        place = await self._steps.take(owner)
+        try:
             begun = loop.time()
             outcome = await self._kernel.committer.submit(step)
             await asyncio.sleep(max(0.0, begun + len(step.batch.jobs) / self._rate - loop.time()))
+        finally:
+            self._steps.release(owner, place)
         return outcome
 
     async def _named_jobs(self, order: BulkOrder, run: Job, cursor: RunCursor | None) -> StepBatch:

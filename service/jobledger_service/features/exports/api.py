@@ -68,7 +68,10 @@ def _once(checks: Checks, field: str, names: Sequence[str]) -> None:
             checks.fault(field, f"must name {shown(name)} only once; got it {times} times")
 
 
-METHODS: Final = (Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH, waits=True),)
+METHODS: Final = (
+    Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH,
+        ("PAGE_TOKEN_INVALID", "HISTORY_TRIMMED", "CURSOR_AHEAD", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"), waits=True),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

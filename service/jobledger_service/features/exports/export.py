@@ -171,9 +171,9 @@ class _Page(MsgStruct):
             data=b"".join(written),
             resume_token="" if last else reached.token(self.tokens, self.mark),
             cursor=self.cursor,
-            rows=reached.rows,
+            row_count=reached.rows,
             percent=100.0 if last else reached.percent,
-            unreadable_rows=reached.unreadable,
+            unreadable_row_count=reached.unreadable,
         )
 
 

@@ -89,7 +89,7 @@ class HealthChecker:
             latency=latency,
             queued=committer.queued,
             queue_limit=committer.limit,
-            busy_for=None if since is None else now - since,
+            current_commit_duration=None if since is None else now - since,
             last_batch=last.commands if last else 0,
             last_seconds=last.seconds if last else None,
             last_age=now - last.ended if last else None,

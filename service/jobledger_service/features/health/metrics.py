@@ -75,7 +75,7 @@ def _server(vitals: Vitals) -> tuple[Reading, ...]:
         (
             "commit_busy_seconds",
             "How long the commit that runs has been running; 0 while none does.",
-            vitals.busy_for or 0,
+            vitals.current_commit_duration or 0,
         ),
     )
 

@@ -65,7 +65,7 @@ def _committer(vitals: Vitals) -> api.CommitterHealth:
     for field, seconds in (
         ("last_commit_duration", vitals.last_seconds),
         ("last_commit_age", vitals.last_age),
-        ("busy_for", vitals.busy_for),
+        ("current_commit_duration", vitals.current_commit_duration),
     ):
         if seconds is not None:
             getattr(message, field).CopyFrom(duration(round(seconds * MICROS)))

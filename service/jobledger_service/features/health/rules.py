@@ -31,7 +31,7 @@ class Vitals(MsgStruct, frozen=True):
     latency: float | None
     queued: int
     queue_limit: int
-    busy_for: float | None
+    current_commit_duration: float | None
     last_batch: int
     last_seconds: float | None
     last_age: float | None
@@ -108,10 +108,11 @@ def _of_database(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
 
 
 def _of_committer(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
-    if vitals.busy_for is not None and vitals.busy_for > limits.commit_stall:
+    if vitals.current_commit_duration is not None and vitals.current_commit_duration > limits.commit_stall:
         yield Finding(
             Status.UNHEALTHY,
-            f"a commit has been running for {vitals.busy_for:.1f} s, more than {limits.commit_stall:g} s",
+            f"a commit has been running for {vitals.current_commit_duration:.1f} s,"
+            f" more than {limits.commit_stall:g} s",
         )
     if vitals.failed_age is not None and vitals.failed_age < FAILED_WRITE_SECONDS:
         yield Finding(

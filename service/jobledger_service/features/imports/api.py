@@ -8,6 +8,7 @@ from typing import Final
 
 from jobledger.v1 import import_service_pb2 as api
 
+from jobledger_service.core.api.errors import reason_number
 from jobledger_service.core.api.job_requests import NewId
 from jobledger_service.core.api.worker_requests import RequestContext
 from jobledger_service.core.ledger.committer import Committer
@@ -36,8 +37,9 @@ class _ImportCounts:
         if isinstance(outcome, Refusal):
             self.response.refused += 1
             if self.response.refused <= MAX_REFUSALS:
-                message, reason = str(outcome), outcome.reason
-                self.response.refusals.add(number=self.number, job_id=job_id, reason=reason, message=message)
+                self.response.refusals.add(
+                    number=self.number, job_id=job_id, reason=reason_number(outcome), message=str(outcome)
+                )
         elif outcome:
             self.response.imported += 1
         else:
@@ -46,7 +48,9 @@ class _ImportCounts:
 
 
 IMPORT_SERVICE: Final = api.DESCRIPTOR.services_by_name["ImportService"]
-METHODS: Final = (Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True),)
+METHODS: Final = (
+    Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, ("TOO_MANY_WATCHES", "QUOTA_EXCEEDED"), waits=True),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.commands.base import Command
+from jobledger_service.core.ledger.outputs import OutputRows
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.errors import JobAlreadyExists, Refusal
 from jobledger_service.core.model.job import Inputs
+from jobledger_service.core.store.entry import JOB_ITSELF
 
 from . import imported_job as imports
 
@@ -54,6 +56,8 @@ class ImportJobs(Command[list[bool | Refusal], list[bool | Refusal]], MsgStruct,
         savepoint = work.undo.savepoint
         try:
             work.create(imports.import_job(one.job, self.actor), one.inputs)
+            outputs = ((index, end.output) for index, end in one.job.chunks.items())
+            work.family(OutputRows).declare(spec.key, [*outputs, (JOB_ITSELF, one.job.output)])
         except Refusal as refusal:
             work.undo.rollback(savepoint)
             return refusal.with_traceback(None)

@@ -33,6 +33,8 @@ class ChunkEnd(MsgStruct, frozen=True):
     end_time: int | None = None
     error: WorkError | None = None
     attempt: int | None = None
+    output: bytes | None = None
+    """An encoded Struct, as that of the job."""
 
 
 class ImportedJob(MsgStruct, frozen=True):
@@ -49,6 +51,7 @@ class ImportedJob(MsgStruct, frozen=True):
     retry_count: int = 0
     cancel_reason: str = ""
     chunks: Mapping[int, ChunkEnd] = {}
+    output: bytes | None = None
 
     @property
     def ran(self) -> bool:
@@ -129,6 +132,7 @@ def _with_end(imported: ImportedJob, job: Job, chunks: Sequence[Chunk]) -> Job:
         end_time=imported.end_time,
         first_failure=_first_failure(imported, chunks),
         declared_result=imported.result_uri,
+        output_bytes=None if imported.output is None else len(imported.output),
         artifacts=imported.artifacts,
         retry_count=imported.retry_count,
         retry_time=(imported.start_time or imported.create_time) if imported.retry_count else None,

@@ -9,7 +9,7 @@ from jobledger.v1 import import_service_pb2 as api
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from jobledger_service.core.api.job_requests import fingerprint, new_job
-from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of
+from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of, output_of
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
@@ -54,6 +54,7 @@ def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: byt
             retry_count=one.retry_count,
             cancel_reason=one.cancel_reason,
             chunks=_chunks(checks, one),
+            output=output_of(checks, "", one),
         )
         _check_rest(checks, one)
     imported = with_finalizer(imported)
@@ -107,6 +108,8 @@ def _chunks(checks: Checks, one: api.ImportedJob) -> Mapping[int, ChunkEnd]:
             checks.fault(f"{field}.index", f"value {given.index} must be unique")
         if given.HasField("error") and state is not ChunkState.FAILED:
             checks.fault(f"{field}.error", f"must be absent for a {state} chunk; only a FAILED one has an error")
+        if given.HasField("output") and state is not ChunkState.COMPLETED:
+            checks.fault(f"{field}.output", f"must be absent for a {state} chunk; only a COMPLETED one has it")
         found[given.index] = _chunk(checks, field, given, state)
     return found
 
@@ -127,4 +130,5 @@ def _chunk(checks: Checks, field: str, given: api.ImportedChunk, state: ChunkSta
         end_time=end,
         error=_error(checks, f"{field}.error", given),
         attempt=given.attempt if given.HasField("attempt") else None,
+        output=output_of(checks, field, given),
     )

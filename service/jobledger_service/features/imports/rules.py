@@ -52,6 +52,7 @@ def _broken_values(imported: ImportedJob) -> Violations:
     for name, given, state in (
         ("error", imported.error is not None, JobState.FAILED),
         ("result_uri", bool(imported.result_uri), JobState.COMPLETED),
+        ("output", imported.output is not None, JobState.COMPLETED),
         ("cancel_reason", bool(imported.cancel_reason), JobState.CANCELLED),
     ):
         if given and imported.state is not state:

@@ -9,7 +9,6 @@ from jobledger_service.core.ledger.commands.base import Command, ServiceCommand,
 from jobledger_service.core.ledger.commands.partial_commands import PartialCommand
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
-from jobledger_service.core.model.change import SERVICE_ACTOR, Change, ChangeType, Step
 from jobledger_service.core.model.chunk import NO_KIND
 from jobledger_service.core.model.slots import LimitScope, limit_key
 from jobledger_service.core.model.states import WAITING
@@ -17,7 +16,7 @@ from jobledger_service.core.store.paused_kinds import PausedKind
 
 from .family import Limits
 from .pauses import PausedKinds, pause_key
-from .rules import Limit, admitted
+from .rules import Limit
 
 SPARE_WAKEUPS: Final = 32
 """Claims that a resumed kind wakes beyond its waiting chunks, for those that other replicas add meanwhile."""
@@ -120,12 +119,4 @@ class GrantSlots(
 
     def do(self, work: WorkingSet, item: str) -> bool:
         job = work.find(item)
-        if job is None or not job.parked_for:
-            return False
-        after = admitted(job, work.family(Limits).over(job))
-        if after.parked_for:
-            work.apply(Step(after))
-            return False
-        change = Change(ChangeType.SLOT_GRANTED, SERVICE_ACTOR, job.state, job.state)
-        work.apply(Step(after, (), change))
-        return True
+        return job is not None and work.grant_slots(job)

@@ -88,6 +88,11 @@ class Limits(RowFamily):
         paused = next((limit for limit in self.over(job) if limit.max_running == 0), None)
         return job if paused is None else replace(job, slots=(), parked_for=paused.key)
 
+    def with_slots(self, job: Job) -> Job:
+        """Return a parked job with a slot of each limit over it, or parked for one that has none."""
+        after = admitted(job, self.over(job))
+        return job if after == job else after
+
     def deleted(self, job: Job) -> None:
         """Take the slots of a deleted job back."""
         self._count(job, -1)

@@ -31,12 +31,15 @@ MAX_WAIT: Final = 600 * SECOND
 
 OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
 METHODS: Final = (
-    Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ),
-    Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ),
-    Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.WATCH, waits=True),
-    Method(OPERATIONS, "CancelOperation", Role.CALLER, Kind.WRITE),
-    Method(OPERATIONS, "DeleteOperation", Role.CALLER, Kind.WRITE),
-)
+    Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
+    Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
+    Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.WATCH,
+        ("JOB_NOT_FOUND", "JOB_UNREADABLE", "HISTORY_TRIMMED", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"),
+        waits=True),
+    Method(OPERATIONS, "CancelOperation", Role.CALLER, Kind.WRITE, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
+    Method(OPERATIONS, "DeleteOperation", Role.CALLER, Kind.WRITE,
+        ("JOB_NOT_FOUND", "JOB_NOT_ENDED", "JOB_UNREADABLE")),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ Result = TypeVar("Result")
 
 JOBS_PER_STEP: Final = 20
 EVENTS_PER_STEP: Final = 500
+OUTPUTS_PER_STEP: Final = 200
 
 
 def expired_jobs(kernel: Kernel) -> DueRows[str]:
@@ -46,10 +47,12 @@ class RetentionDuty:
         if through is not None:
             kernel.feed.forget(through)
         requests = await self._trim(self.store.trim_requests, now, ROWS_PER_STEP)
+        run_on_writer = kernel.committer.run_on_writer
+        outputs = await run_on_writer(lambda: self.store.trim_outputs(OUTPUTS_PER_STEP), OUTPUTS_PER_STEP)
         audit_before = now - round(kernel.settings.audit_retention * SECOND)
         trails = await self._trim(self.store.trim_audit, audit_before, ROWS_PER_STEP)
         more = through is not None or requests == ROWS_PER_STEP or trails > 0
-        return more_jobs or more
+        return more_jobs or outputs or more
 
     def _trim(self, trim: Callable[[int, int], Result], before: int, limit: int) -> Awaitable[Result]:
         return self.kernel.committer.run_on_writer(lambda: trim(before, limit), limit)

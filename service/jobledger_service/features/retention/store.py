@@ -1,15 +1,15 @@
 """Old events, requests and audit trails in the database."""
 
 from collections.abc import Callable, Sequence
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, exists, func, select, update
 
 from jobledger_service.core.store.artifact_versions import forget_versions
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import audit, events, ledger, requests, tombstones
+from jobledger_service.core.store.tables import audit, deleted_outputs, events, ledger, outputs, requests, tombstones
 
 MAX_TRIM_BYTES = 4 * 1024 * 1024
 """A step deletes events up to the one at this size, so that it holds few large events."""
@@ -73,6 +73,30 @@ class SqlHistoryStore:
             if not self._database.dialect.try_lock(connection, "trim requests"):
                 return 0
             return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount
+
+    def trim_outputs(self, limit: int) -> bool:
+        """Delete at most `limit` outputs of deleted jobs, fewer when they are large; return whether there are more."""
+        with self._database.write() as connection:
+            if not self._database.dialect.try_lock(connection, "trim outputs"):
+                return False
+            uids = connection.execute(select(deleted_outputs.c.uid).limit(limit)).scalars().all()
+            some = (
+                select(outputs.c.uid, outputs.c.chunk_index, func.length(outputs.c.encoded))
+                .where(outputs.c.uid.in_(uids))
+                .order_by(outputs.c.uid, outputs.c.chunk_index)
+                .limit(limit)
+            )
+            found = connection.execute(some).all()
+            before = accumulate((size for _, _, size in found), initial=0)
+            old = [
+                {"uid": uid, "chunk_index": index}
+                for (uid, index, _), size in zip(found, before, strict=False)
+                if size < MAX_TRIM_BYTES
+            ]
+            self._row_sets.delete(connection, outputs, old)
+            left = exists().where(outputs.c.uid == deleted_outputs.c.uid)
+            connection.execute(delete(deleted_outputs).where(deleted_outputs.c.uid.in_(uids), ~left))
+            return len(uids) == limit or len(old) == limit or len(old) < len(found)
 
     def trim_audit(self, before: int, limit: int) -> int:
         """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went.

@@ -12,6 +12,7 @@ from msgspec import Struct as MsgStruct
 from .rollup import UNMEASURED, Measure, middle_of
 
 RUNS_ENDED: Final = (Measure.COMPLETED, Measure.FAILED, Measure.CANCELLED)
+ATTEMPTS_FAILED: Final = (Measure.FAILED_ATTEMPTS, Measure.EXPIRED_ATTEMPTS, Measure.TIMED_OUT_ATTEMPTS)
 
 
 class Durations(MsgStruct, frozen=True):
@@ -49,9 +50,9 @@ class Activity(MsgStruct):
     def __bool__(self) -> bool:
         return any(self.totals.values()) or any(map(any, self.counts.values()))
 
-    def count(self, measure: str) -> int:
-        """Return how often a measure occurred."""
-        return sum(self.counts.get(measure, ()))
+    def count(self, *measures: str) -> int:
+        """Return how often these measures occurred."""
+        return sum(sum(self.counts.get(measure, ())) for measure in measures)
 
     def total(self, measure: str) -> int:
         """Return a measure's total, in its unit."""
@@ -71,12 +72,12 @@ class Activity(MsgStruct):
         buckets.extend([0] * (place + 1 - len(buckets)))
         buckets[place] += count
 
-    def add(self, other: "Activity") -> None:
-        """Add another activity's rollups."""
+    def add(self, other: "Activity", sign: int = 1) -> None:
+        """Add another activity's rollups, or subtract them with the sign -1."""
         for measure, total in other.totals.items():
-            self.totals[measure] = self.totals.get(measure, 0) + total
+            self.totals[measure] = self.totals.get(measure, 0) + sign * total
         for measure, buckets in other.counts.items():
-            _add(self.counts.setdefault(measure, []), buckets)
+            _add(self.counts.setdefault(measure, []), buckets if sign > 0 else [-count for count in buckets])
 
     def since(self, earlier: "Activity") -> "Activity":
         """Return what was added since an earlier state of this activity."""

@@ -1,4 +1,4 @@
-"""What a batch adds to counts and rollups: a few rows that all replicas write to, the last before the counter row."""
+"""What a batch adds to counts, rollups and failures: rows that all replicas write to, last before the counter row."""
 
 from collections.abc import Iterable
 
@@ -10,16 +10,17 @@ from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import counts, rollups
 
+from .failure_rows import add_failures
 from .rollup import StatisticsDelta
 
 
 def statistics_family(dialect: Dialect) -> OpenFamily:
-    """Return the family of counts and rollups."""
+    """Return the family of counts, rollups and failures."""
     return lambda transaction, _undo: Statistics(transaction.connection, dialect)
 
 
 class Statistics(RowFamily):
-    """Counts and rollups; no command reads them."""
+    """Counts, rollups and failures; no command reads them."""
 
     rank = 6
 
@@ -37,8 +38,9 @@ class Statistics(RowFamily):
 
 
 def add_statistics(connection: Connection, dialect: Dialect, statistics: StatisticsDelta) -> None:
-    """Add to counts, then to rollups, each in the order of keys."""
+    """Add to counts, then to rollups and failures, each in the order of keys."""
     row_sets = RowSets(dialect)
     for table, added in ((counts, statistics.counts()), (rollups, statistics.rollups())):
         names = [column.name for column in table.columns if column.computed is None]
         row_sets.add(connection, table, [dict(zip(names, (*key, *sums), strict=True)) for key, sums in added])
+    add_failures(connection, dialect, statistics.failures)

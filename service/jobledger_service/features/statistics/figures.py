@@ -4,12 +4,24 @@ What is shown of all kinds together has rows of its own, from which those of the
 of the others only the kinds that are shown are read: the number of rows that are read does not grow with the kinds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace as with_changes
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, bindparam, cast, exists, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from jobledger_service.core.model.service_kinds import ALL_KINDS, RESERVED
 from jobledger_service.core.model.states import JobState
@@ -17,12 +29,19 @@ from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.tables import chunk_counts, counts, jobs, paused_kinds, rollups, running_totals
 
 from .activity import Activity
+from .failure_rows import read_failures
 from .rules import MAX_KINDS, Figures, KindFigures, StatsQuery
 from .running_totals import RunningTotals
 from .stale_totals import BASE_HOUR
 
 MAX_COUNTS: Final = 10_000
 """The most counts that are looked at to find kinds: of a kind there is one for each state that its jobs were in."""
+MAX_SERIES_POINTS: Final = 2_000
+"""The most points of the series of all kinds that have one."""
+
+
+Rollup = Row[int, str, str, int, int, int]
+"""Hour, kind, measure, bucket, count, total."""
 
 
 class FiguresReader:
@@ -49,7 +68,11 @@ class FiguresReader:
         self._add_paused(connection, query, figures)
         self._see_oldest(connection, query, figures)
         self._add_folded(connection, query, figures)
-        self._add_unfolded(connection, query, hours, figures)
+        unfolded = self._unfolded(connection, query, hours, figures)
+        self._add_unfolded(query, unfolded, figures)
+        if query.numbers:
+            self._add_series(connection, query, unfolded, figures)
+        figures.failures = read_failures(connection, self._dialect, query.owner, query.failing, query.hours)
         return figures
 
     def _keys(self, query: StatsQuery, figures: Figures) -> dict[str, object]:
@@ -100,33 +123,48 @@ class FiguresReader:
         for kind in query.together:
             figures.total.activity.add(folded[kind])
         for kind in query.excluded:
-            figures.total.activity = figures.total.activity.since(folded[kind])
-        if query.step:
-            self._add_points(connection, query, figures.points, start)
+            figures.total.activity.add(folded[kind], -1)
 
-    def _add_points(
-        self, connection: Connection, query: StatsQuery, points: dict[int, Activity], start: Mapping[str, Activity]
-    ) -> None:
-        def walk(kind: str) -> Iterator[tuple[int, Activity]]:
-            return self._running.walk(connection, query.owner, kind, query.hours, query.step, start[kind])
-
-        for number, activity in chain.from_iterable(map(walk, query.together)):
-            points.setdefault(number, Activity()).add(activity)
-        for number, activity in chain.from_iterable(map(walk, query.excluded)):
-            points[number] = points[number].since(activity)
-
-    def _add_unfolded(self, connection: Connection, query: StatsQuery, hours: Sequence[int], figures: Figures) -> None:
-        """Add the rollups of the span that are not in the running totals: of its newest hour or two."""
+    def _unfolded(
+        self, connection: Connection, query: StatsQuery, hours: Sequence[int], figures: Figures
+    ) -> Sequence[Rollup]:
+        """Return the rollups of the span that are not in the running totals: of its newest hour or two."""
         of_kinds = (rollups.c.hour.in_(hours), rollups.c.kind.in_(self._dialect.keys()))
         unfolded = _ROLLUPS.where(rollups.c.owner == query.owner, *of_kinds)
-        for hour, kind, measure, bucket, count, total in connection.execute(unfolded, self._keys(query, figures)):
+        return connection.execute(unfolded, self._keys(query, figures)).all()
+
+    def _add_unfolded(self, query: StatsQuery, unfolded: Sequence[Rollup], figures: Figures) -> None:
+        for _, kind, measure, bucket, count, total in unfolded:
             if sign := query.sign(kind):
                 figures.total.activity.put(measure, bucket, sign * count, sign * total)
-                if query.step:
-                    point = figures.points.setdefault(hour // query.step, Activity())
-                    point.put(measure, bucket, sign * count, sign * total)
             if (one := figures.kinds.get(kind)) is not None:
                 one.activity.put(measure, bucket, count, total)
+
+    def _add_series(
+        self, connection: Connection, query: StatsQuery, unfolded: Sequence[Rollup], figures: Figures
+    ) -> None:
+        """Add the points of all kinds, and those of each kind that did anything, while there is room."""
+        if query.series_by_kind:
+            active = sorted(kind for kind, one in figures.kinds.items() if one.activity)
+            shown = active[: MAX_SERIES_POINTS // len(query.numbers)]
+            figures.kind_points = {kind: {} for kind in shown}
+            figures.omitted_series_count = len(active) - len(shown)
+        wanted = {*query.together, *query.excluded, *figures.kind_points}
+        earlier = self._running.before(connection, query.owner, wanted, query.hours.start)
+        for kind, number, activity in self._running.walk(connection, query.owner, query.hours, query.step, earlier):
+            for point, sign in _points(query, figures, kind, number):
+                point.add(activity, sign)
+        for hour, kind, measure, bucket, count, total in unfolded:
+            for point, sign in _points(query, figures, kind, hour // query.step):
+                point.put(measure, bucket, sign * count, sign * total)
+
+
+def _points(query: StatsQuery, figures: Figures, kind: str, number: int) -> Iterator[tuple[Activity, int]]:
+    """Yield the points into which a kind counts, each with the sign: its own, and that of all kinds."""
+    if (own := figures.kind_points.get(kind)) is not None:
+        yield own.setdefault(number, Activity()), 1
+    if sign := query.sign(kind):
+        yield figures.points.setdefault(number, Activity()), sign
 
 
 def _asked(table: Table, query: StatsQuery) -> list[ColumnElement[bool]]:

@@ -6,15 +6,14 @@ from jobledger.v1 import stats_pb2
 from jobledger.v1.chunk_pb2 import HOLD_REASON_PAUSED
 from jobledger.v1.filter_pb2 import TimeRange
 
-from jobledger_service.core.api.convert import HOLD_REASONS, MICROS, timestamp
+from jobledger_service.core.api.convert import HOLD_REASONS, MICROS, duration, timestamp
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import JobState
 
-from .activity import RUNS_ENDED, Activity, Durations
-from .requests import numbers
+from .activity import ATTEMPTS_FAILED, RUNS_ENDED, Activity, Durations
 from .rollup import Measure, clamped
-from .rules import Figures, KindFigures, StatsQuery
+from .rules import Figures, KindFigures, Points, StatsQuery
 
 _REASONS: Final = (*(HOLD_REASONS[reason] for reason in HoldReason), HOLD_REASON_PAUSED)
 
@@ -25,26 +24,44 @@ def reply(query: StatsQuery, figures: Figures, now: int) -> stats_pb2.GetJobStat
         time_range=TimeRange(
             start_time=timestamp(query.hours.start * HOUR), end_time=timestamp(query.hours.stop * HOUR)
         ),
-        total=_stats(figures.total, query.hours, now),
+        total=_total(figures, query.hours, now),
         kinds=[
             stats_pb2.KindStats(kind=kind, stats=_stats(one, query.hours, now))
             for kind, one in sorted(figures.kinds.items())
             if one
         ],
-        omitted_kinds=figures.omitted_kinds,
-        series=_series(query, figures, now),
+        omitted_kind_count=figures.omitted_kind_count,
+        series=_series(query, figures.points, now),
+        series_by_kind=[
+            stats_pb2.KindSeries(kind=kind, points=_series(query, points, now))
+            for kind, points in sorted(figures.kind_points.items())
+        ],
+        omitted_series_count=figures.omitted_series_count,
     )
 
 
-def _series(query: StatsQuery, figures: Figures, now: int) -> list[stats_pb2.StatsPoint]:
+def _series(query: StatsQuery, points: Points, now: int) -> list[stats_pb2.StatsPoint]:
     """Return all points of the span, also empty ones."""
-    points = []
-    for number in numbers(query.hours, query.step) if query.step else ():
+    series = []
+    for number in query.numbers:
         first = number * query.step
         hours = range(max(first, query.hours.start), min(first + query.step, query.hours.stop))
-        activity = _activity(figures.points.get(number, Activity()), hours, now)
-        points.append(stats_pb2.StatsPoint(start_time=timestamp(first * HOUR), activity=activity))
-    return points
+        activity = _activity(points.get(number, Activity()), hours, now)
+        series.append(stats_pb2.StatsPoint(start_time=timestamp(first * HOUR), activity=activity))
+    return series
+
+
+def _total(figures: Figures, hours: range, now: int) -> stats_pb2.JobStats:
+    total = _stats(figures.total, hours, now)
+    for group in figures.failures.shown:
+        total.failures.add(
+            error_code=group.error_code,
+            stage=group.stage,
+            count=group.count,
+            example_job_id=group.example_job_id,
+        )
+    total.omitted_failure_count = figures.failures.omitted
+    return total
 
 
 def _stats(figures: KindFigures, hours: range, now: int) -> stats_pb2.JobStats:
@@ -54,9 +71,9 @@ def _stats(figures: KindFigures, hours: range, now: int) -> stats_pb2.JobStats:
         chunks_pending=figures.chunks_pending,
         chunks_processing=figures.chunks_processing,
         oldest_queued_time=None if oldest is None else timestamp(oldest),
-        oldest_queued_seconds=None if oldest is None else max(now - oldest, 0) / MICROS,
+        oldest_queued_age=None if oldest is None else duration(max(now - oldest, 0)),
         chunks_held=[
-            stats_pb2.HeldChunks(reason=reason, chunks=chunks)
+            stats_pb2.HeldChunks(reason=reason, chunk_count=chunks)
             for reason, chunks in zip(_REASONS, (*figures.chunks_held, figures.chunks_paused), strict=True)
             if chunks
         ],
@@ -66,7 +83,7 @@ def _stats(figures: KindFigures, hours: range, now: int) -> stats_pb2.JobStats:
 
 def _activity(activity: Activity, hours: range, now: int) -> stats_pb2.JobActivity:
     completed, failed = activity.count(Measure.COMPLETED), activity.count(Measure.FAILED)
-    items = clamped(activity.total(Measure.CHUNKS))
+    items = clamped(activity.total(Measure.ITEMS))
     passed = min(hours.stop * HOUR, now) - hours.start * HOUR
     return stats_pb2.JobActivity(
         created=activity.count(Measure.CREATED),
@@ -80,10 +97,17 @@ def _activity(activity: Activity, hours: range, now: int) -> stats_pb2.JobActivi
         chunks_completed=activity.count(Measure.CHUNKS),
         items_completed=items,
         items_per_second=items * MICROS / passed if passed > 0 else 0.0,
-        artifacts=activity.count(Measure.ARTIFACTS),
+        artifact_count=activity.count(Measure.ARTIFACTS),
         artifact_bytes=clamped(activity.total(Measure.ARTIFACTS)),
         job_retries=activity.count(Measure.JOB_RETRIES),
-        failed_attempts=activity.count(Measure.FAILED_ATTEMPTS),
+        failed_attempts=activity.count(*ATTEMPTS_FAILED),
+        chunks=stats_pb2.ChunkActivity(
+            ended=activity.count(Measure.CHUNKS, *ATTEMPTS_FAILED),
+            expired=activity.count(Measure.EXPIRED_ATTEMPTS),
+            timed_out=activity.count(Measure.TIMED_OUT_ATTEMPTS),
+            retried=activity.count(Measure.RETRIED_ATTEMPTS),
+            processing=_durations(activity.durations(Measure.CHUNKS)),
+        ),
     )
 
 

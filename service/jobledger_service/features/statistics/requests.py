@@ -9,7 +9,7 @@ from jobledger_service.core.api.owners import owner_of
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.transport.identity import Caller
 
-from .rules import StatsQuery
+from .rules import StatsQuery, numbers
 
 DAY_HOURS: Final = 24
 MAX_POINTS: Final = 2_000
@@ -37,12 +37,7 @@ def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> St
             checks.fault(
                 "step", f"must make at most {MAX_KIND_POINTS} points times kinds; got {points} times {len(kinds)}"
             )
-    return StatsQuery(owner, kinds, hours, step or 0, request.include_service_jobs)
-
-
-def numbers(hours: range, step: int) -> range:
-    """Return the numbers of the points of a span."""
-    return range(hours.start // step, -(-hours.stop // step))
+    return StatsQuery(owner, kinds, hours, step or 0, request.include_service_jobs, request.series_by_kind)
 
 
 def _hours(checks: Checks, span: filter_pb2.TimeRange, now: int) -> range:

@@ -1,6 +1,6 @@
 """A batch's additions to counts and hourly sums, computed from its changes and never by counting rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from math import floor, log2
 from operator import add
@@ -9,12 +9,14 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.change import ChangeType, JobDelta
-from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifacts
+from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifacts, Chunk
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import HOUR, MAX_SUM, SECOND
 from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 from jobledger_service.core.model.states import JobState
+
+from .failures import FailureCounts, count_failure
 
 BUCKETS_PER_DOUBLING: Final = 8
 """Buckets for each doubling of a duration: their bounds are a factor of 2^(1/8) apart."""
@@ -36,13 +38,19 @@ class Measure(StrEnum):
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
     CHUNKS = "CHUNKS"
-    """Chunks completed; items."""
+    """Chunks completed, by the time that their attempt took; microseconds."""
+    ITEMS = "ITEMS"
+    """Chunks with items that were completed; items."""
     ARTIFACTS = "ARTIFACTS"
     """Artifacts added, less replaced ones; bytes."""
     JOB_RETRIES = "JOB_RETRIES"
     """Runs that RetryJob started; no total."""
     FAILED_ATTEMPTS = "FAILED_ATTEMPTS"
-    """Attempts at chunks that failed or whose lease ran out; no total."""
+    """Attempts at chunks that failed; no total. So the next two: whose lease ran out, and that took too long."""
+    EXPIRED_ATTEMPTS = "EXPIRED_ATTEMPTS"
+    TIMED_OUT_ATTEMPTS = "TIMED_OUT_ATTEMPTS"
+    RETRIED_ATTEMPTS = "RETRIED_ATTEMPTS"
+    """Attempts that ended, by themselves, and were not the first at their chunk; no total."""
 
 
 NOT_HELD: Final = (0,) * len(HoldReason)
@@ -66,11 +74,11 @@ def middle_of(bucket: int) -> float:
     return _FIRST_BOUND * 2.0 ** ((bucket - 0.5) / BUCKETS_PER_DOUBLING) if bucket else _FIRST_BOUND / 2
 
 
-_COUNTED: Final = {
-    ChangeType.CREATED: Measure.CREATED,
+_ATTEMPTS: Final = {
+    ChangeType.CHUNK_COMPLETED: Measure.CHUNKS,
     ChangeType.CHUNK_FAILED: Measure.FAILED_ATTEMPTS,
-    ChangeType.LEASE_EXPIRED: Measure.FAILED_ATTEMPTS,
-    ChangeType.ATTEMPT_TIMED_OUT: Measure.FAILED_ATTEMPTS,
+    ChangeType.LEASE_EXPIRED: Measure.EXPIRED_ATTEMPTS,
+    ChangeType.ATTEMPT_TIMED_OUT: Measure.TIMED_OUT_ATTEMPTS,
 }
 _ENDS: Final = {
     JobState.COMPLETED: Measure.COMPLETED,
@@ -84,11 +92,17 @@ class StatisticsDelta(MsgStruct):
 
     _counts: dict[CountKey, tuple[int, ...]] = {}
     _rollups: dict[RollupKey, tuple[int, int]] = {}
+    failures: FailureCounts = {}
+    """The runs that failed, by place and group."""
 
     def add(self, delta: JobDelta, now: int) -> None:
         """Add a job's changes; `now` is the time of the commit."""
         self._recount(delta)
+        if any(change.type is ChangeType.IMPORTED for change in delta.changes):
+            return  # what it did happened elsewhere, and in other hours
         hour = now // HOUR
+        for error in delta.failures:
+            count_failure(self.failures, delta.job, error, now)
         for measure, bucket, count, total in measures_of(delta, now):
             spec = delta.job.spec
             self.add_rollup((spec.owner, hour, spec.kind, measure.value, bucket), count, total)
@@ -152,13 +166,14 @@ def measures_of(delta: JobDelta, now: int) -> Iterator[tuple[Measure, int, int, 
     before = delta.before
     queued = before.queued_time if before else now
     started = before.start_time if before else None
+    earlier: Mapping[tuple[int, int | None], Chunk] = {
+        (chunk.index, chunk.attempt_number): chunk for chunk in delta.attempts
+    }
     for change in delta.changes:
-        if change.type is ChangeType.IMPORTED:  # its changes happened elsewhere, and in other hours
-            return
-        if change.type is ChangeType.CHUNK_COMPLETED and change.chunk_index is not None:
-            yield Measure.CHUNKS, 0, 1, delta.chunks[change.chunk_index].items
-        elif measure := _COUNTED.get(change.type):
-            yield measure, 0, 1, 0
+        if change.type is ChangeType.CREATED:
+            yield Measure.CREATED, 0, 1, 0
+        elif (measure := _ATTEMPTS.get(change.type)) and (index := change.chunk_index) is not None:
+            yield from _attempt(measure, earlier.get((index, change.attempt)) or delta.chunks[index], now)
         if change.from_state is change.to_state:
             continue
         match change.to_state:
@@ -173,6 +188,18 @@ def measures_of(delta: JobDelta, now: int) -> Iterator[tuple[Measure, int, int, 
                 yield _duration(_ENDS[change.to_state], started, now)
                 started = None
     yield from _artifacts(delta)
+
+
+def _attempt(measure: Measure, chunk: Chunk, now: int) -> Iterator[tuple[Measure, int, int, int]]:
+    """Return what an attempt counts that ended by itself; `chunk` is as it left it."""
+    if measure is Measure.CHUNKS:
+        yield _duration(measure, chunk.start_time, now)
+        if chunk.items:
+            yield Measure.ITEMS, 0, 1, chunk.items
+    else:
+        yield measure, 0, 1, 0
+    if chunk.attempt > 1:
+        yield Measure.RETRIED_ATTEMPTS, 0, 1, 0
 
 
 def _duration(measure: Measure, since: int | None, now: int) -> tuple[Measure, int, int, int]:

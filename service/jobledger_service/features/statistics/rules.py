@@ -11,10 +11,16 @@ from jobledger_service.core.model.service_kinds import ALL_KINDS, SERVICE_KINDS
 from jobledger_service.core.model.states import JobState
 
 from .activity import Activity
+from .failures import FailureGroups
 from .rollup import NOT_HELD
 
 MAX_KINDS: Final = 1_000
 """The most kinds that are shown one by one."""
+
+
+def numbers(hours: range, step: int) -> range:
+    """Return the numbers of the points of a span."""
+    return range(hours.start // step, -(-hours.stop // step))
 
 
 class StatsQuery(MsgStruct, frozen=True):
@@ -28,6 +34,7 @@ class StatsQuery(MsgStruct, frozen=True):
     hours: range
     step: int = 0
     include_service_jobs: bool = False
+    series_by_kind: bool = False
 
     @property
     def callers_only(self) -> bool:
@@ -43,6 +50,16 @@ class StatsQuery(MsgStruct, frozen=True):
     def excluded(self) -> tuple[str, ...]:
         """The kinds whose figures are subtracted from the total."""
         return SERVICE_KINDS if self.callers_only else ()
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the points of the series; none without one."""
+        return numbers(self.hours, self.step) if self.step else range(0)
+
+    @property
+    def failing(self) -> tuple[str, ...]:
+        """The kinds whose failures are counted: what stands for all has only those of callers' kinds."""
+        return self.kinds or ((ALL_KINDS,) if self.callers_only else (ALL_KINDS, *SERVICE_KINDS))
 
     def sign(self, kind: str) -> int:
         """Return whether a kind's figures are added to the total, 1, subtracted, -1, or neither."""
@@ -73,13 +90,20 @@ class KindFigures(MsgStruct):
         self.chunks_held = tuple(map(add, self.chunks_held, chunks_held))
 
 
-class Figures(MsgStruct, frozen=True):
+Points = dict[int, Activity]
+"""The activity of each non-empty point of a series, by number: its first hour divided by the step."""
+
+
+class Figures(MsgStruct):
     """The figures of the kinds that are shown, by kind; those of all, and how many kinds are not shown.
 
-    `points` has the activity of each non-empty point of the series, by number: its first hour divided by the step.
+    `points` are those of all, and `kind_points` those of each kind with a series of its own.
     """
 
     kinds: dict[str, KindFigures]
     total: KindFigures
-    points: dict[int, Activity]
-    omitted_kinds: int = 0
+    points: Points
+    omitted_kind_count: int = 0
+    kind_points: dict[str, Points] = {}
+    omitted_series_count: int = 0
+    failures: FailureGroups = FailureGroups()

@@ -5,7 +5,7 @@ it, as that hour's running total, and deleted. A rollup is either in its table o
 comes late, from a server whose clock is behind, waits in its table and is folded into the totals from its hour on.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import json
@@ -129,20 +129,33 @@ class RunningTotals:
         self._row_sets.insert(connection, running_totals, new)
 
     def walk(
-        self, connection: Connection, owner: str, kind: str, hours: range, step: int, earlier: Activity
-    ) -> Iterator[tuple[int, Activity]]:
-        """Yield what was folded in each point of a span that has any: the point's number (hour // step) and activity.
+        self, connection: Connection, owner: str, hours: range, step: int, earlier: Mapping[str, Activity]
+    ) -> Iterator[tuple[str, int, Activity]]:
+        """Yield what was folded in each point of a span that has any: kind, number (hour // step) and activity.
 
-        `hours` is the span, `step` the hours of a point, aligned to 1970; `earlier` is the total before the span.
+        `hours` is the span, `step` the hours of a point, aligned to 1970; `earlier` are the totals before the span, by
+        kind.
         """
-        for hour, text in connection.execute(_ends(owner, kind, hours, step)):
+        if not earlier:
+            return
+        last = dict(earlier)
+        ends = _ends(self._dialect, owner, hours, step)
+        for kind, hour, text in connection.execute(ends, {"keys": self._dialect.key_values(earlier)}):
             until = activity_of(text)
-            yield hour // step, until.since(earlier)
-            earlier = until
+            yield kind, hour // step, until.since(last[kind])
+            last[kind] = until
 
 
-def _ends(owner: str, kind: str, hours: range, step: int) -> Select[Any]:
-    """Return the statement of the last total in each point of a span that has one: hour and activity, in order."""
-    hour, of_kind = running_totals.c.hour, (running_totals.c.owner == owner, running_totals.c.kind == kind)
-    ends = select(func.max(hour)).where(*of_kind, hour >= hours.start, hour < hours.stop).group_by(hour.op("/")(step))
-    return select(hour, running_totals.c.activity).where(*of_kind, hour.in_(ends)).order_by(hour)
+def _ends(dialect: Dialect, owner: str, hours: range, step: int) -> Select[Any]:
+    """Return the statement of the last totals of kinds in each point of a span that has one, in the order of hours."""
+    total, wanted = running_totals.c, dialect.keys().subquery("wanted")
+    last = (
+        select(total.kind, func.max(total.hour).label("hour"))
+        .select_from(wanted.join(running_totals, total.kind == wanted.c[0]))
+        .where(total.owner == owner, total.hour >= hours.start, total.hour < hours.stop)
+        .group_by(total.kind, total.hour.op("/")(step))
+        .subquery("last")
+    )
+    of_point = and_(total.owner == owner, total.kind == last.c.kind, total.hour == last.c.hour)
+    found = select(total.kind, total.hour, total.activity).select_from(last.join(running_totals, of_point))
+    return found.order_by(last.c.kind, last.c.hour)

@@ -3,6 +3,7 @@
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.store.engines import Database
 
+from .failure_rows import trim_failures
 from .figures import FiguresReader
 from .rules import Figures, StatsQuery
 from .running_totals import RunningTotals
@@ -41,12 +42,12 @@ class SqlStatisticsStore:
     def trim(self, before: int, limit: int) -> int:
         """Merge at most `limit` running totals of hours before a time into one for each kind; return their number.
 
-        When there are none, delete some of the kinds without other rows.
+        When there are none, delete as many failures of days before it, and then some of the kinds without other rows.
         """
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, _LOCK):
                 return 0
-            gone = compact(connection, before // HOUR, limit)
+            gone = compact(connection, before // HOUR, limit) or trim_failures(connection, before // HOUR, limit)
             if not gone:
                 self._checked = forget_kinds(connection, self._checked, limit)
             return gone

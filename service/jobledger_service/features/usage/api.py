@@ -16,7 +16,7 @@ from jobledger_service.transport.methods import Kind, Method
 from . import requests
 from .store import SqlUsageStore
 
-METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ),)
+METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,11 @@
 """Usage: GetUsage, a method of AdminService, and the duty that keeps what the transport counts, by day."""
 
-from datetime import UTC, datetime, timedelta
-
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, UsageCalls
+from .requests import day_of
 from .store import SqlUsageStore
 
 
@@ -36,8 +34,3 @@ def usage(kernel: Kernel) -> Feature:
         duties=[Duty("usage", record, kernel.settings.usage_interval)],
         close=record,
     )
-
-
-def day_of(time: int, seconds_before: float = 0) -> str:
-    """Return the day (UTC) so many seconds before a time in microseconds, as 2026-01-31."""
-    return f"{datetime.fromtimestamp(time / SECOND, UTC) - timedelta(seconds=seconds_before):%Y-%m-%d}"

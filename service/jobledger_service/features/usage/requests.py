@@ -1,18 +1,19 @@
 """Requests of GetUsage as values, and sums as messages."""
 
-import re
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import Checks, check_key_id
+from jobledger_service.core.api.list_requests import time_range
 from jobledger_service.transport.usage import UsageRow
 
 from .store import DIMENSIONS, UsageQuery
 
-DAY_PATTERN: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
-
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DIMENSIONS: Final = {
     api.USAGE_DIMENSION_DAY: "day",
     api.USAGE_DIMENSION_OWNER: "owner",
@@ -24,9 +25,7 @@ _DIMENSIONS: Final = {
 def usage(request: api.GetUsageRequest) -> UsageQuery:
     """Return the query of GetUsage."""
     checks = Checks()
-    for field, day in (("start_day", request.start_day), ("end_day", request.end_day)):
-        if day:
-            checks.form(field, day, DAY_PATTERN, "a day such as 2026-01-31")
+    span = time_range(checks, "time_range", request.time_range)
     if request.owner:
         checks.owner("owner", request.owner)
     if request.key_id:
@@ -37,14 +36,25 @@ def usage(request: api.GetUsageRequest) -> UsageQuery:
     checks.done()
     asked = {_DIMENSIONS[number] for number in request.group_by}
     by = tuple(name for name in DIMENSIONS if name in asked) or DIMENSIONS
-    return UsageQuery(by, request.start_day, request.end_day, request.owner, request.key_id)
+    return UsageQuery(
+        by,
+        "" if span.start is None else day_of(span.start),
+        "" if span.end is None else day_of(span.end - 1),
+        request.owner,
+        request.key_id,
+    )
+
+
+def day_of(time: int, seconds_before: float = 0) -> str:
+    """Return the day (UTC) so many seconds before a time in microseconds, as 2026-01-31."""
+    return (_EPOCH + timedelta(microseconds=time, seconds=-seconds_before)).date().isoformat()
 
 
 def used(row: UsageRow) -> api.Usage:
     """Return a sum as a message."""
     counts = row.counts
     return api.Usage(
-        day=row.day,
+        start_time=_start_of(row.day) if row.day else None,
         owner=row.owner,
         key_id=row.key_id,
         method=row.method,
@@ -54,3 +64,9 @@ def used(row: UsageRow) -> api.Usage:
         bytes_sent=counts.sent,
         duration=convert.duration(counts.micros),
     )
+
+
+def _start_of(day: str) -> Timestamp:
+    start = Timestamp()
+    start.FromJsonString(f"{day}T00:00:00Z")
+    return start

@@ -32,16 +32,19 @@ log = structlog.get_logger(__name__)
 
 WEBHOOK_SERVICE: Final = api.DESCRIPTOR.services_by_name["WebhookService"]
 METHODS: Final = (
-    Method(WEBHOOK_SERVICE, "CreateWebhook", Role.CALLER, Kind.WRITE),
-    Method(WEBHOOK_SERVICE, "GetWebhook", Role.CALLER, Kind.READ),
-    Method(WEBHOOK_SERVICE, "ListWebhooks", Role.CALLER, Kind.READ),
-    Method(WEBHOOK_SERVICE, "UpdateWebhook", Role.CALLER, Kind.WRITE),
-    Method(WEBHOOK_SERVICE, "DeleteWebhook", Role.CALLER, Kind.WRITE),
-    Method(WEBHOOK_SERVICE, "RotateWebhookSecret", Role.CALLER, Kind.WRITE),
-    Method(WEBHOOK_SERVICE, "ListWebhookDeliveries", Role.CALLER, Kind.READ),
-    Method(WEBHOOK_SERVICE, "RedeliverWebhook", Role.CALLER, Kind.WRITE),
-    Method(WEBHOOK_SERVICE, "PingWebhook", Role.CALLER, Kind.WRITE),
-)
+    Method(WEBHOOK_SERVICE, "CreateWebhook", Role.CALLER, Kind.WRITE, ("REQUEST_ID_REUSED", "TOO_MANY_WEBHOOKS")),
+    Method(WEBHOOK_SERVICE, "GetWebhook", Role.CALLER, Kind.READ, ("WEBHOOK_NOT_FOUND",)),
+    Method(WEBHOOK_SERVICE, "ListWebhooks", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
+    Method(WEBHOOK_SERVICE, "UpdateWebhook", Role.CALLER, Kind.WRITE, ("WEBHOOK_NOT_FOUND",)),
+    Method(WEBHOOK_SERVICE, "DeleteWebhook", Role.CALLER, Kind.WRITE, ("WEBHOOK_NOT_FOUND",)),
+    Method(WEBHOOK_SERVICE, "RotateWebhookSecret", Role.CALLER, Kind.WRITE, ("WEBHOOK_NOT_FOUND",)),
+    Method(WEBHOOK_SERVICE, "ListWebhookDeliveries", Role.CALLER, Kind.READ,
+        ("PAGE_TOKEN_INVALID", "WEBHOOK_NOT_FOUND")),
+    Method(WEBHOOK_SERVICE, "RedeliverWebhook", Role.CALLER, Kind.WRITE,
+        ("WEBHOOK_NOT_FOUND", "DELIVERY_NOT_FOUND", "TOO_MANY_READS", "READ_TOO_LONG")),
+    Method(WEBHOOK_SERVICE, "PingWebhook", Role.CALLER, Kind.WRITE,
+        ("WEBHOOK_NOT_FOUND", "TOO_MANY_READS", "READ_TOO_LONG")),
+)  # fmt: skip
 DELIVERIES_PER_STEP: Final = 1_000
 """The number of deliveries that one transaction deletes or redelivers."""
 
@@ -127,10 +130,10 @@ class WebhookService:
     async def RotateWebhookSecret(
         self, request: api.RotateWebhookSecretRequest, caller: Caller
     ) -> api.RotateWebhookSecretResponse:
-        webhook_id, overlap = read.webhook_id(request), read.overlap(request)
+        webhook_id, grace_period = read.webhook_id(request), read.grace_period(request)
         now, secret = self.kernel.clock(), self._new_secret()
         kept = self.cipher.seal(secret)
-        changed = await self._change(caller.owner, webhook_id, lambda one: rotate(one, kept, overlap, now), now)
+        changed = await self._change(caller.owner, webhook_id, lambda one: rotate(one, kept, grace_period, now), now)
         return api.RotateWebhookSecretResponse(webhook=webhook_message(changed, now), secret=secret)
 
     async def _change(self, owner: str, webhook_id: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook:
@@ -174,9 +177,9 @@ class WebhookService:
         webhook = await self._find(caller.owner, request.webhook_id)
         if request.delivery_id:
             await self._redeliver_one(webhook, request.delivery_id)
-            return api.RedeliverWebhookResponse(redelivered=1)
+            return api.RedeliverWebhookResponse(redelivered_count=1)
         count = await self._redeliver(webhook, request.since_position, states)
-        return api.RedeliverWebhookResponse(redelivered=count)
+        return api.RedeliverWebhookResponse(redelivered_count=count)
 
     async def _redeliver_one(self, webhook: Webhook, delivery: str) -> None:
         place = parse_delivery_id(delivery, webhook.webhook_id)

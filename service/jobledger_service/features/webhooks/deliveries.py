@@ -27,7 +27,7 @@ class Attempt(MsgStruct, frozen=True, array_like=True):
     `retry_after` is the wait that the receiver asked for, in microseconds.
     """
 
-    time: int
+    start_time: int
     duration: int
     status_code: int | None
     error: str
@@ -36,7 +36,7 @@ class Attempt(MsgStruct, frozen=True, array_like=True):
     @property
     def end_time(self) -> int:
         """When it ended, in microseconds."""
-        return self.time + self.duration
+        return self.start_time + self.duration
 
     @property
     def succeeded(self) -> bool:
@@ -84,7 +84,7 @@ class Delivery(MsgStruct, frozen=True):
             state=DeliveryState.DELIVERED if attempt.succeeded else failed,
             attempts=(*self.attempts, attempt)[-ATTEMPTS_KEPT:],
             tries=self.tries + 1,
-            first_attempt_time=attempt.time if self.first_attempt_time is None else self.first_attempt_time,
+            first_attempt_time=attempt.start_time if self.first_attempt_time is None else self.first_attempt_time,
             next_attempt_time=next_time,
             end_time=attempt.end_time if next_time is None else None,
         )

@@ -91,7 +91,7 @@ class WebhookDispatcher:
             attempt = await self.post(webhook.url, secrets, message_id, claimed.body)
             next_time = None
             if not attempt.succeeded:
-                first = attempt.time if claimed.first_attempt_time is None else claimed.first_attempt_time
+                first = attempt.start_time if claimed.first_attempt_time is None else claimed.first_attempt_time
                 next_time = self._schedule.next(claimed.tries + 1, first, attempt, self.kernel.sample_jitter())
             after = claimed.attempted(attempt, next_time)
             self._finished.append(after)
@@ -105,7 +105,7 @@ class WebhookDispatcher:
     def _decide(self, webhook: Webhook, finished: Sequence[Delivery]) -> Webhook:
         """Return the webhook after attempts: one that succeeded speaks for it, else the first that failed."""
         attempts = [one.attempts[-1] for one in finished]
-        failed_at = None if any(one.succeeded for one in attempts) else min(one.time for one in attempts)
+        failed_at = None if any(one.succeeded for one in attempts) else min(one.start_time for one in attempts)
         gone = any(one.gone for one in attempts)
         pause_after = round(self.kernel.settings.webhook_pause_after * SECOND)
         after = answered(webhook, failed_at, gone=gone, pause_after=pause_after, now=self.kernel.clock())

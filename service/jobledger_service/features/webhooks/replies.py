@@ -7,10 +7,9 @@ from jobledger.v1 import webhook_pb2
 from jobledger_service.core.api.convert import duration, timestamp
 from jobledger_service.core.api.message_functions import message_maker
 from jobledger_service.core.model.job import job_id_of
-from jobledger_service.core.model.states import WebhookState
 
 from .deliveries import Attempt, Delivery, delivery_id
-from .requests import EVENT_TYPES, STATES
+from .requests import EVENT_TYPES, STATES, WEBHOOK_STATES
 from .rules import Missed, Secret, Webhook
 
 _TIMES = {"Timestamp": timestamp, "Duration": duration}
@@ -18,7 +17,6 @@ attempt_message: Callable[[Attempt], webhook_pb2.WebhookAttempt] = message_maker
     Attempt, webhook_pb2.WebhookAttempt, _TIMES
 )
 _secret = message_maker(Secret, webhook_pb2.WebhookSecret, _TIMES)
-_WEBHOOK_STATES = {state: webhook_pb2.WebhookState.Value(f"WEBHOOK_STATE_{state}") for state in WebhookState}
 
 
 def webhook_message(webhook: Webhook, now: int) -> webhook_pb2.Webhook:
@@ -32,8 +30,7 @@ def webhook_message(webhook: Webhook, now: int) -> webhook_pb2.Webhook:
         kinds=webhook.kinds,
         labels=webhook.labels,
         description=webhook.description,
-        disabled=webhook.state is WebhookState.DISABLED,
-        state=_WEBHOOK_STATES[webhook.state],
+        state=WEBHOOK_STATES[webhook.state],
         state_reason=webhook.state_reason,
         state_time=timestamp(webhook.state_time),
         failing_since_time=None if webhook.failing_since is None else timestamp(webhook.failing_since),
@@ -47,7 +44,9 @@ def webhook_message(webhook: Webhook, now: int) -> webhook_pb2.Webhook:
 def _missed(missed: Missed | None) -> webhook_pb2.MissedEvents | None:
     if missed is None:
         return None
-    return webhook_pb2.MissedEvents(first_position=missed.first, last_position=missed.last, time=timestamp(missed.time))
+    return webhook_pb2.MissedEvents(
+        first_position=missed.first, last_position=missed.last, detect_time=timestamp(missed.detect_time)
+    )
 
 
 def delivery_message(delivery: Delivery, webhook_id: str) -> webhook_pb2.WebhookDelivery:

@@ -12,7 +12,7 @@ from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.job_requests import request_id
 from jobledger_service.core.api.list_requests import labels, states
 from jobledger_service.core.model.limits import DAY
-from jobledger_service.core.model.states import DeliveryState
+from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.transport.checks import shown
 
 from .event_types import DEFAULT_EVENT_TYPES, WebhookEventType
@@ -24,7 +24,7 @@ MAX_PERCENTS: Final = 20
 WEB_PORTS: Final = (None, 80, 443)
 FREE_PORTS: Final = 1_024
 MAX_POSITION: Final = 2**63 - 1
-UPDATABLE: Final = ("url", "event_types", "progress_percents", "kinds", "labels", "description", "disabled")
+UPDATABLE: Final = ("url", "event_types", "progress_percents", "kinds", "labels", "description", "state")
 
 EVENT_TYPES: Final = {
     one: webhook_pb2.WebhookEventType.Value(f"WEBHOOK_EVENT_TYPE_{one.name}") for one in WebhookEventType
@@ -32,6 +32,12 @@ EVENT_TYPES: Final = {
 EVENT_TYPES_BY_NUMBER: Final[dict[int, WebhookEventType]] = {number: one for one, number in EVENT_TYPES.items()}
 STATES: Final = {
     state: webhook_pb2.WebhookDeliveryState.Value(f"WEBHOOK_DELIVERY_STATE_{state}") for state in DeliveryState
+}
+WEBHOOK_STATES: Final = {state: webhook_pb2.WebhookState.Value(f"WEBHOOK_STATE_{state}") for state in WebhookState}
+_CHOSEN_STATES: Final[dict[int, WebhookState]] = {
+    webhook_pb2.WEBHOOK_STATE_UNSPECIFIED: WebhookState.ACTIVE,
+    webhook_pb2.WEBHOOK_STATE_ACTIVE: WebhookState.ACTIVE,
+    webhook_pb2.WEBHOOK_STATE_DISABLED: WebhookState.DISABLED,
 }
 STATES_BY_NUMBER: Final[dict[int, DeliveryState]] = {number: state for state, number in STATES.items()}
 
@@ -74,8 +80,14 @@ def _fields(checks: Checks, request: Any, named: frozenset[str]) -> WebhookUpdat
         kinds=tuple(dict.fromkeys(request.kinds)),
         labels=labels(checks, "labels", request.labels),
         description=request.description,
-        disabled=request.disabled,
+        state=_state(checks, request.state),
     )
+
+
+def _state(checks: Checks, number: int) -> WebhookState:
+    if number not in _CHOSEN_STATES:
+        checks.one_of("state", number, ("ACTIVE", "DISABLED"))
+    return _CHOSEN_STATES.get(number, WebhookState.ACTIVE)
 
 
 def _event_types(checks: Checks, given: Iterable[int]) -> tuple[WebhookEventType, ...]:
@@ -136,12 +148,12 @@ def webhook_id(request: Any) -> str:  # noqa: ANN401  many messages have one
     return str(request.webhook_id)
 
 
-def overlap(request: api.RotateWebhookSecretRequest) -> int:
+def grace_period(request: api.RotateWebhookSecretRequest) -> int:
     """Return how long older secrets continue to sign, in microseconds."""
-    if not request.HasField("overlap"):
+    if not request.HasField("grace_period"):
         return DAY
     with Checks() as checks:
-        return checks.micros("overlap", request.overlap, 0, 30 * DAY)
+        return checks.micros("grace_period", request.grace_period, 0, 30 * DAY)
 
 
 def listed_states(request: api.ListWebhookDeliveriesRequest) -> frozenset[DeliveryState]:

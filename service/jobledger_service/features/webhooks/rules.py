@@ -38,7 +38,7 @@ class Missed(MsgStruct, frozen=True):
 
     first: int
     last: int
-    time: int
+    detect_time: int
 
 
 class Webhook(MsgStruct, frozen=True):
@@ -108,7 +108,7 @@ class WebhookUpdate(MsgStruct, frozen=True):
     kinds: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     description: str = ""
-    disabled: bool = False
+    state: WebhookState = WebhookState.ACTIVE
 
 
 def update(webhook: Webhook, new: WebhookUpdate, now: int) -> Webhook:
@@ -121,12 +121,11 @@ def update(webhook: Webhook, new: WebhookUpdate, now: int) -> Webhook:
     if new.percents and WebhookEventType.JOB_PROGRESS not in changed.event_types:
         raise InvalidField(("progress_percents", "must be absent unless event_types has JOB_PROGRESS"))
     changed = replace(changed, percents=percents_of(changed.event_types, changed.percents))
-    if "disabled" not in new.fields:
+    if "state" not in new.fields:
         return changed
-    state = WebhookState.DISABLED if new.disabled else WebhookState.ACTIVE
-    if state is changed.state:
+    if new.state is changed.state:
         return replace(changed, state_reason="")
-    return _enter(changed, state, "", now)
+    return _enter(changed, new.state, "", now)
 
 
 def percents_of(event_types: tuple[WebhookEventType, ...], given: tuple[int, ...]) -> tuple[int, ...]:
@@ -134,9 +133,9 @@ def percents_of(event_types: tuple[WebhookEventType, ...], given: tuple[int, ...
     return (given or DEFAULT_PERCENTS) if WebhookEventType.JOB_PROGRESS in event_types else ()
 
 
-def rotate(webhook: Webhook, value: str, overlap: int, now: int) -> Webhook:
-    """Return the webhook with a new secret; the others sign for `overlap` microseconds, or less if they already do."""
-    until = now + overlap
+def rotate(webhook: Webhook, value: str, grace_period: int, now: int) -> Webhook:
+    """Return the webhook with a new secret; others sign for `grace_period` microseconds, or less if they do."""
+    until = now + grace_period
     older = [
         Secret(one.value, one.create_time, until if one.expire_time is None else min(one.expire_time, until))
         for one in webhook.secrets

@@ -15,7 +15,7 @@ from jobledger_service.transport.methods import Kind, Method
 
 from .store import Place, SqlWorkerStore, StoredWorker
 
-METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ),)
+METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def _worker(one: StoredWorker, held: int, owner: str) -> api.Worker:
         owners=owners,
         first_seen_time=convert.timestamp(one.first_seen_time),
         last_seen_time=convert.timestamp(one.last_seen_time),
-        chunks=held,
+        chunk_count=held,
         version=one.version,
         host=one.host,
     )

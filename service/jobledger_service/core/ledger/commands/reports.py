@@ -20,6 +20,7 @@ from jobledger_service.core.model.leases import Lease, ended_by, holds
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.entry import JOB_ITSELF
 
 from .base import ended_rows
 from .partial_commands import PartialCommand, PartialResult
@@ -155,7 +156,8 @@ class CompleteChunks(LeaseReports[CompletionItem], frozen=True):
         lease, report, results = item
 
         def rule(job: Job, chunk: Chunk) -> Step:
-            work.family(OutputRows).declare(lease, results)
+            declared = (lease.index, results.output), (JOB_ITSELF, results.job_output)
+            work.family(OutputRows).declare(job.key, declared)
             return rules.complete(job, chunk, report, results, work.now)
 
         return self._end(work, lease, AttemptOutcome.COMPLETED, rule)

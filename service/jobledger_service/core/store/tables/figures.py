@@ -67,6 +67,22 @@ running_totals = Table(
 )
 Index("running_totals_by_hour", running_totals.c.hour)
 
+failures = Table(
+    "failures",
+    metadata,
+    Column("kind_key", Key, primary_key=True),
+    # How many hours the row counts, an hour or a day, and the first of them, since 1970.
+    Column("hours", Integer, primary_key=True, autoincrement=False),
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("error_code", Key, primary_key=True),
+    Column("stage", Key, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("newest", Key, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Runs that failed, by the reason: of a kind, as `OWNER/KIND`, and as `OWNER/` of all kinds of callers."""
+Index("failures_by_hour", failures.c.hour)
+
 chunk_counts = tuple(column for column in counts.c if column.name.startswith("chunks_"))
 """The columns of counts with chunks: pending, processing, and pending by hold."""
 

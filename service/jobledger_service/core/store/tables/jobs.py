@@ -113,7 +113,7 @@ chunks = Table(
 waiting = and_(chunks.c.state == literal_column("'PENDING'"), chunks.c.held == literal_column("0"))
 """The chunks that may be claimed: PENDING, and without a hold."""
 leased = chunks.c.state == literal_column("'PROCESSING'")
-delayed = chunks.c.not_before.is_not(None)
+delayed = chunks.c.next_attempt_time.is_not(None)
 Index(
     "chunks_waiting",
     chunks.c.owner,
@@ -127,7 +127,7 @@ Index(
 )
 Index("chunks_leased", chunks.c.lease_expire_time, sqlite_where=leased, postgresql_where=leased)
 Index("chunks_of_workers", chunks.c.worker, chunks.c.owner, sqlite_where=leased, postgresql_where=leased)
-Index("chunks_delayed", chunks.c.not_before, sqlite_where=delayed, postgresql_where=delayed)
+Index("chunks_delayed", chunks.c.next_attempt_time, sqlite_where=delayed, postgresql_where=delayed)
 
 _service_kinds: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
 of_service = waiting & chunks.c.kind.in_(_service_kinds)
@@ -205,11 +205,16 @@ paused_kinds = Table(
 outputs = Table(
     "outputs",
     metadata,
-    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
+    Column("uid", LargeBinary, primary_key=True),
     Column("chunk_index", Integer, primary_key=True, autoincrement=False),
     Column("encoded", LargeBinary, nullable=False),
 )
-"""The outputs of chunks, and of jobs, encoded."""
+"""The outputs of chunks, and of jobs, encoded. They stay when their job is deleted, until retention deletes them."""
+
+deleted_outputs = Table(
+    "deleted_outputs", metadata, Column("uid", LargeBinary, primary_key=True), sqlite_with_rowid=False
+)
+"""Deleted jobs whose outputs are still stored."""
 
 job_words = Table(
     "job_words",

@@ -1,0 +1,118 @@
+"""The rows of failures: counted in the transaction in which runs fail, summed over a span, and deleted when too old."""
+
+from collections.abc import Collection
+from typing import Final
+
+from sqlalchemy import BigInteger, Connection, bindparam, cast, delete, func, select, tuple_, union_all
+
+from jobledger_service.core.model.job import job_id_of, job_key
+from jobledger_service.core.store.dialects import Dialect
+from jobledger_service.core.store.row_sets import RowSets
+from jobledger_service.core.store.tables import failures, jobs
+
+from .failures import (
+    DAY_HOURS,
+    MAX_SHOWN,
+    PERIODS,
+    FailureCounts,
+    FailureGroup,
+    FailureGroups,
+    Group,
+    Period,
+    bounded,
+    kind_key,
+    parse_mark,
+    periods_of,
+)
+
+MAX_ROWS: Final = 100_000
+"""The most rows that are summed up: a year of one kind has 11,000, if all its days have all groups that they may."""
+
+
+def add_failures(connection: Connection, dialect: Dialect, counts: FailureCounts) -> None:
+    """Add to failures, in the order of keys; a batch in which no run failed does nothing.
+
+    Batches of one owner that add to the same periods take turns, as each has changed the count of his FAILED jobs.
+    """
+    if not counts:
+        return
+    kept = bounded(counts, _known(connection, dialect, counts.keys()))
+    rows = [
+        {
+            "kind_key": period[0],
+            "hours": period[1],
+            "hour": period[2],
+            "error_code": group[0],
+            "stage": group[1],
+            "count": count,
+            "newest": mark,
+        }
+        for period, groups in sorted(kept.items())
+        for group, (count, mark) in sorted(groups.items())
+    ]
+    RowSets(dialect).add(connection, failures, rows)
+
+
+def _known(connection: Connection, dialect: Dialect, periods: Collection[Period]) -> dict[Period, set[Group]]:
+    """Return the groups of these periods."""
+    wanted = dialect.chunk_keys()
+    statement = select(
+        failures.c.kind_key, failures.c.hours, failures.c.hour, failures.c.error_code, failures.c.stage
+    ).where(
+        failures.c.kind_key == wanted.c.job_key,
+        failures.c.hour == wanted.c.chunk_index,
+        failures.c.hours.in_(PERIODS),
+    )
+    keys = sorted({(key, hour) for key, _, hour in periods})
+    known: dict[Period, set[Group]] = {}
+    for key, hours, hour, code, stage in connection.execute(statement, dialect.chunk_key_values(keys)):
+        known.setdefault((key, hours, hour), set()).add((code, stage))
+    return known
+
+
+def read_failures(
+    connection: Connection, dialect: Dialect, owner: str, kinds: Collection[str], hours: range
+) -> FailureGroups:
+    """Return the largest groups of an owner's kinds in a span."""
+    parts = [
+        select(failures.c.error_code, failures.c.stage, failures.c["count"], failures.c.newest).where(
+            failures.c.kind_key.in_(dialect.keys()),
+            failures.c.hours == length,
+            failures.c.hour >= part.start,
+            failures.c.hour < part.stop,
+        )
+        for length, part in periods_of(hours)
+    ]
+    if not parts:
+        return FailureGroups()
+    looked_at = union_all(*parts).limit(MAX_ROWS).subquery()
+    group, count = (looked_at.c.error_code, looked_at.c.stage), func.sum(looked_at.c["count"])
+    largest = (
+        select(*group, cast(count, BigInteger), func.max(looked_at.c.newest), func.count().over())
+        .group_by(*group)
+        .order_by(count.desc(), *group)
+        .limit(MAX_SHOWN)
+    )
+    keys = dialect.key_values(kind_key(owner, kind) for kind in kinds)
+    found = connection.execute(largest, {"keys": keys}).all()
+    examples = _examples(connection, dialect, owner, [mark for *_, mark, _ in found])
+    shown = tuple(FailureGroup(code, stage, n, examples.get(mark, "")) for code, stage, n, mark, _ in found)
+    return FailureGroups(shown, found[0][-1] - len(found) if found else 0)
+
+
+def _examples(connection: Connection, dialect: Dialect, owner: str, marks: Collection[str]) -> dict[str, str]:
+    """Return, by mark, the jobs that still exist. One that was created since under the same id is another."""
+    failed = {mark: parse_mark(mark) for mark in marks}
+    keys = {job_key(owner, job_id) for job_id, _ in failed.values()}
+    if not keys:
+        return {}
+    existing = select(jobs.c.job_key, jobs.c.create_time).where(jobs.c.job_key.in_(dialect.keys()))
+    created = {job_id_of(key): time for key, time in connection.execute(existing, {"keys": dialect.key_values(keys)})}
+    return {mark: job_id for mark, (job_id, time) in failed.items() if created.get(job_id, time + 1) <= time}
+
+
+def trim_failures(connection: Connection, before: int, limit: int) -> int:
+    """Delete at most `limit` rows of periods that were over before an hour, since 1970; return their number."""
+    old = select(*failures.primary_key).where(failures.c.hour <= bindparam("last")).limit(bindparam("most"))
+    gone = delete(failures).where(tuple_(*failures.primary_key).in_(old))
+    return connection.execute(gone, {"last": before - DAY_HOURS, "most": limit}).rowcount
