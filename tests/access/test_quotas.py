@@ -18,6 +18,7 @@ from jobledger.v1.admin_service_pb2 import (
 )
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 from jobledger.v1.bulk_pb2 import RetryJobsRequest
+from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.job_service_pb2 import CreateJobRequest, DeleteJobRequest, RetryJobRequest
 from jobledger_client.cli._main import run
 
@@ -33,7 +34,7 @@ from tests.support.errors import invalid, refused
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
 from tests.support.states import FAILED, QUEUED
 
-EXCEEDED = "QUOTA_EXCEEDED"
+EXCEEDED, REASON = "QUOTA_EXCEEDED", ErrorReason.ERROR_REASON_QUOTA_EXCEEDED
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Tenant:
     async def used(self) -> tuple[int, int]:
         """Return the unfinished and the stored jobs."""
         quota = await self.quota()
-        return quota.unfinished_jobs, quota.stored_jobs
+        return quota.unfinished_job_count, quota.stored_job_count
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ async def test_stored_jobs_are_bounded_until_one_is_deleted(tenant: Tenant):
     api = tenant.apis[0]
     jobs = [await api.create(tenant.kind) for _ in range(3)]
     quota = await tenant.allow(max_stored_jobs=2)  # it has more than that already
-    assert (quota.stored_jobs, quota.max_stored_jobs, quota.HasField("max_unfinished_jobs")) == (3, 2, False)
+    assert (quota.stored_job_count, quota.max_stored_jobs, quota.HasField("max_unfinished_jobs")) == (3, 2, False)
     await api.cancel(jobs[0].job_id)
     with refused(EXHAUSTED, EXCEEDED) as refusal:
         await api.create(tenant.kind)
@@ -153,7 +154,7 @@ async def test_an_import_refuses_each_job_beyond_the_bound(tenant: Tenant):
     states = [FAILED, QUEUED, QUEUED, FAILED, FAILED]
     answer = await send(tenant.apis[0], [past(f"i{n}", tenant.kind, state) for n, state in enumerate(states)])
     assert (answer.imported, answer.refused) == (3, 2)
-    assert [(one.job_id, one.reason) for one in answer.refusals] == [("i2", EXCEEDED), ("i4", EXCEEDED)]
+    assert [(one.job_id, one.reason) for one in answer.refusals] == [("i2", REASON), ("i4", REASON)]
     assert await tenant.used() == (1, 3)
 
 
@@ -167,7 +168,7 @@ async def test_watches_are_bounded_at_each_replica(tenant: Tenant):
             await api.watch_jobs(tenant.kind).message()
         assert (refusal.metadata["quota"], refusal.metadata["value"]) == ("max_watches", "2")
         assert refusal.quotas == [("max_watches", 2)]
-    assert (await tenant.quota()).watches == 2
+    assert (await tenant.quota()).watch_count == 2
     await tenant.allow(max_watches=3)
     await tenant.apis[0].watch_jobs(tenant.kind).message()
 
@@ -234,7 +235,7 @@ async def test_usage_of_an_owner_shows_its_quota(tenant: Tenant):
     await tenant.allow(max_unfinished_jobs=7)
     admin = tenant.admin.admin
     quota = (await admin.GetUsage(GetUsageRequest(owner=tenant.owner))).quota
-    assert (quota.unfinished_jobs, quota.max_unfinished_jobs) == (1, 7)
+    assert (quota.unfinished_job_count, quota.max_unfinished_jobs) == (1, 7)
     assert not (await admin.GetUsage(GetUsageRequest())).HasField("quota")
 
 

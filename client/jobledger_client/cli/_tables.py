@@ -228,9 +228,9 @@ def quotas(found: Iterable[Quota]) -> Table:
         bounds = [
             _use_of(quota, used, bound)
             for used, bound in (
-                (quota.unfinished_jobs, "max_unfinished_jobs"),
-                (quota.stored_jobs, "max_stored_jobs"),
-                (quota.watches, "max_watches"),
+                (quota.unfinished_job_count, "max_unfinished_jobs"),
+                (quota.stored_job_count, "max_stored_jobs"),
+                (quota.watch_count, "max_watches"),
             )
         ]
         _row(table, quota.owner, *bounds, quota.reason)

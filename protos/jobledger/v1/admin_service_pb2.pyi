@@ -577,9 +577,9 @@ class Quota(_message.Message):
     MAX_STORED_JOBS_FIELD_NUMBER: _builtins.int
     MAX_WATCHES_FIELD_NUMBER: _builtins.int
     DEFAULT_FIELDS_FIELD_NUMBER: _builtins.int
-    UNFINISHED_JOBS_FIELD_NUMBER: _builtins.int
-    STORED_JOBS_FIELD_NUMBER: _builtins.int
-    WATCHES_FIELD_NUMBER: _builtins.int
+    UNFINISHED_JOB_COUNT_FIELD_NUMBER: _builtins.int
+    STORED_JOB_COUNT_FIELD_NUMBER: _builtins.int
+    WATCH_COUNT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SET_BY_FIELD_NUMBER: _builtins.int
     SET_TIME_FIELD_NUMBER: _builtins.int
@@ -595,12 +595,12 @@ class Quota(_message.Message):
     """max_watches bounds the open watches, exports, imports, WatchLeases and WaitOperation calls, by each server process for
     itself. Absent: unbounded.
     """
-    unfinished_jobs: _builtins.int
-    """unfinished_jobs is how many jobs have not ended."""
-    stored_jobs: _builtins.int
-    """stored_jobs is how many jobs there are."""
-    watches: _builtins.int
-    """watches is how many watches are open at the process that answers."""
+    unfinished_job_count: _builtins.int
+    """unfinished_job_count is how many jobs have not ended."""
+    stored_job_count: _builtins.int
+    """stored_job_count is how many jobs there are."""
+    watch_count: _builtins.int
+    """watch_count is how many watches are open at the process that answers."""
     reason: _builtins.str
     """reason is that of SetQuota. Empty: none was given."""
     set_by: _builtins.str
@@ -621,16 +621,16 @@ class Quota(_message.Message):
         max_stored_jobs: _builtins.int | None = ...,
         max_watches: _builtins.int | None = ...,
         default_fields: _abc.Iterable[_builtins.str] | None = ...,
-        unfinished_jobs: _builtins.int = ...,
-        stored_jobs: _builtins.int = ...,
-        watches: _builtins.int = ...,
+        unfinished_job_count: _builtins.int = ...,
+        stored_job_count: _builtins.int = ...,
+        watch_count: _builtins.int = ...,
         reason: _builtins.str = ...,
         set_by: _builtins.str = ...,
         set_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "set_time", b"set_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "default_fields", b"default_fields", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "owner", b"owner", "reason", b"reason", "set_by", b"set_by", "set_time", b"set_time", "stored_jobs", b"stored_jobs", "unfinished_jobs", b"unfinished_jobs", "watches", b"watches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "default_fields", b"default_fields", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "owner", b"owner", "reason", b"reason", "set_by", b"set_by", "set_time", b"set_time", "stored_job_count", b"stored_job_count", "unfinished_job_count", b"unfinished_job_count", "watch_count", b"watch_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_stored_jobs: _TypeAlias = _typing.Literal["max_stored_jobs"]  # noqa: Y015
     _WhichOneofArgType__max_stored_jobs: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs"]  # noqa: Y015
@@ -779,7 +779,7 @@ class ListQuotasRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many to list, at most 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
-    """page_token is next_page_token of the page before. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     def __init__(
         self,
         *,

@@ -40,9 +40,9 @@ class ShownQuotas:
         message = api.Quota(
             owner=quota.owner,
             default_fields=[name for name in names if getattr(quota.bounds, name) is None],
-            unfinished_jobs=held.unfinished,
-            stored_jobs=held.stored,
-            watches=self.streams_of(quota.owner),
+            unfinished_job_count=held.unfinished,
+            stored_job_count=held.stored,
+            watch_count=self.streams_of(quota.owner),
             reason=quota.reason,
             set_by=quota.set_by,
             set_time=None if quota.set_time is None else timestamp(quota.set_time),
