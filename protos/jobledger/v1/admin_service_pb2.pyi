@@ -815,7 +815,7 @@ class ListQuotasResponse(_message.Message):
     QUOTAS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """next_page_token continues the list. Empty on the last page."""
+    """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quota]:
         """quotas are the quotas that were set, by owner."""
