@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
+from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest, SetQuotaRequest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
@@ -56,6 +56,7 @@ LEFT = {
     "webhooks": 2,
     "limits": 3,
     "paused_kinds": 2,
+    "quotas": 2,
     "api_keys": 6,
 }
 """What is left for ever, of two owners: what operators and owners made and did not take away."""
@@ -84,6 +85,7 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
     admin = KeyedApi(tenants.server.target, (await tenants.admin.make(ADMIN, owner=owner)).token)
     await set_limit(admin, each_scope("user"), 1)
     await pause(admin, fresh_kind())
+    await tenants.admin.admin.SetQuota(SetQuotaRequest(owner=owner, max_stored_jobs=1_000))
     await admin.channel.close()
     await api.create(kind)
     await api.fail(*await api.claim(kind), retry_delay=timedelta(0))

@@ -12,7 +12,7 @@ from .row_families import RowFamily
 class IndexedLabels(RowFamily):
     """The rows by which lists walk the jobs with one value of a label. They belong to jobs, which are locked."""
 
-    rank = 8
+    rank = 9
 
     def __init__(self, rows: JobLabels, transaction: Transaction) -> None:
         self._rows = rows

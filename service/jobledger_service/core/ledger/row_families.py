@@ -28,7 +28,7 @@ class Needs(MsgStruct, frozen=True):
     rows: "Mapping[type[RowFamily], Sequence[str]]" = {}
     """Keys of rows of families."""
     new_jobs: Sequence[NewJob] = ()
-    """Jobs that it may create, which then wait for workers."""
+    """Jobs that it may create."""
     requeues: bool = False
     """Whether its jobs may begin to wait for workers again."""
     starts: bool = False

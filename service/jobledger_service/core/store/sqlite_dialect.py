@@ -130,7 +130,7 @@ class Sqlite(Dialect):
         one_of = (" OR ".join(f'"{p.strip()}"{"" if p.endswith(" ") else "*"}' for p in some) for some in parts)
         return " AND ".join(f"({some})" for some in one_of)
 
-    def lock(self, connection: Connection, name: str) -> None:
+    def lock(self, connection: Connection, *names: str) -> None:
         """There is one writer."""
 
     def announce(self, connection: Connection) -> None:

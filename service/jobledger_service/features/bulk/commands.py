@@ -85,13 +85,14 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         for key in self.batch.unreadable:
             run = run.plus(refused=1).with_reports(_refused(job_id_of(key), JobUnreadable(job_id_of(key))))
         for key in self.batch.jobs:
-            before = work.find(key)
+            before, savepoint = work.find(key), work.undo.savepoint
             try:
                 work.check_readable(key)
                 if self.filter is not None and (before is None or not self.filter.matches(FilterFields.of(before))):
                     continue
                 one = self._one(work, key, before)
             except Refusal as refusal:
+                work.undo.rollback(savepoint)
                 run = run.plus(refused=1).with_reports(_refused(job_id_of(key), refusal, before))
                 continue
             run = run.plus(unchanged=1) if work.last(key) is before else run.plus(applied=1)

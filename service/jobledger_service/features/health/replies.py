@@ -30,6 +30,10 @@ def system_health(found: Health, database_kind: str, start_time: int) -> api.Sys
         if vitals.store
         else (),
         webhooks=_webhooks(found),
+        components=[
+            api.ComponentHealth(name=name, problem=one.problem, check_time=timestamp(one.check_time))
+            for name, one in vitals.components.items()
+        ],
     )
 
 
@@ -38,7 +42,7 @@ def _webhooks(found: Health) -> api.WebhookHealth | None:
     if store is None:
         return None
     age = None if store.oldest_delivery is None else duration(max(0, found.time - store.oldest_delivery))
-    return api.WebhookHealth(pending=store.deliveries, oldest_age=age)
+    return api.WebhookHealth(pending=store.deliveries, oldest_age=age, dead=store.dead_deliveries)
 
 
 def _database(vitals: Vitals, kind: str) -> api.DatabaseHealth:

@@ -41,6 +41,6 @@ def add_statistics(connection: Connection, dialect: Dialect, statistics: Statist
     """Add to counts, then to rollups and failures, each in the order of keys."""
     row_sets = RowSets(dialect)
     for table, added in ((counts, statistics.counts()), (rollups, statistics.rollups())):
-        names = table.columns.keys()
+        names = [column.name for column in table.columns if column.computed is None]
         row_sets.add(connection, table, [dict(zip(names, (*key, *sums), strict=True)) for key, sums in added])
     add_failures(connection, dialect, statistics.failures)

@@ -38,7 +38,9 @@ class UsageCalls:
             if len(rows) > limit:
                 token = tokens.encode(mark, *(getattr(rows[limit - 1], name) for name in query.by))
             return api.GetUsageResponse(
-                usage=map(requests.used, rows[:limit]), next_page_token=token
+                usage=map(requests.used, rows[:limit]),
+                next_page_token=token,
+                quota=self.kernel.quotas.of(query.owner) if query.owner and not request.page_token else None,
             ).SerializeToString()
 
         return await self.kernel.readers.for_owner(OPERATORS, read)

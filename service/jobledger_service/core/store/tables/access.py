@@ -44,6 +44,19 @@ of_fleets = workers.c.served != literal_column("''")
 Index("workers_of_fleets", workers.c.owner, workers.c.worker, sqlite_where=of_fleets, postgresql_where=of_fleets)
 Index("workers_by_time", workers.c.last_seen_time)
 
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("owner", Key, primary_key=True),
+    Column("max_unfinished_jobs", BigInteger),
+    Column("max_stored_jobs", BigInteger),
+    Column("max_watches", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("set_time", BigInteger, nullable=False),
+)
+"""The bounds of owners that admins set; NULL for the server's default. What is counted against them is in `counts`."""
+
 usage = Table(
     "usage",
     metadata,

@@ -93,6 +93,14 @@ Index(
     sqlite_where=claimable,
     postgresql_where=claimable,
 )
+waiting_since = func.coalesce(jobs.c.retry_time, jobs.c.schedule_time, jobs.c.create_time)
+waiting_jobs = and_(
+    jobs.c.state == literal_column("'QUEUED'"),
+    jobs.c.parked_for == literal_column("''"),
+    jobs.c.held_until.is_(None),
+)
+"""The jobs whose first chunk may be claimed."""
+Index("jobs_waiting", jobs.c.kind, waiting_since, sqlite_where=waiting_jobs, postgresql_where=waiting_jobs)
 
 # No foreign key: to check it for each new chunk costs as much again as the insert (docs/adr/0044).
 chunks = Table(

@@ -1,0 +1,39 @@
+"""Requests about quotas as values."""
+
+from typing import Any, Final
+
+from jobledger.v1 import admin_service_pb2 as api
+
+from jobledger_service.core.api.checks import Checks
+from jobledger_service.core.model.quotas import Bounds
+from jobledger_service.core.store.quotas import Quota
+from jobledger_service.transport.identity import Caller
+
+MAX_JOBS: Final = 10**12
+MAX_WATCHES: Final = 1_000_000
+MAX_REASON: Final = 500
+_LARGEST: Final = {"max_unfinished_jobs": MAX_JOBS, "max_stored_jobs": MAX_JOBS, "max_watches": MAX_WATCHES}
+
+
+def new_quota(request: api.SetQuotaRequest, caller: Caller, now: int) -> Quota:
+    """Return the quota that is to be set at the time `now`, in microseconds."""
+    with Checks() as checks:
+        of_owner = _owner(checks, request, caller)
+        for name, largest in _LARGEST.items():
+            checks.within(name, getattr(request, name), 0, largest)
+        checks.at_most("reason", request.reason, MAX_REASON)
+    given = {field.name: value for field, value in request.ListFields()}
+    bounds = Bounds(*map(given.get, Bounds.__struct_fields__))
+    return Quota(of_owner, bounds, request.reason, caller.name, now)
+
+
+def owner(request: Any, caller: Caller) -> str:  # noqa: ANN401  get and delete
+    """Return the owner that a request names."""
+    with Checks() as checks:
+        return _owner(checks, request, caller)
+
+
+def _owner(checks: Checks, request: Any, caller: Caller) -> str:  # noqa: ANN401  any of the requests
+    if request.owner:
+        checks.owner("owner", request.owner)
+    return request.owner or caller.owner
