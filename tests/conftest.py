@@ -33,7 +33,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.support import server as servers  # noqa: E402 - its assertions are rewritten first
 from tests.support.api import Api, fresh_kind  # noqa: E402
 from tests.support.databases import STORES, new_database  # noqa: E402
-from tests.support.server import Server  # noqa: E402
+from tests.support.postgres import listening  # noqa: E402
+from tests.support.server import Server, WithoutPolls  # noqa: E402
 
 StartServer = Callable[..., Server]
 
@@ -114,6 +115,19 @@ def replicas(server: Server, store: str, tmp_path_factory: pytest.TempPathFactor
     yield [server, second]
     assert second.stop() == 0
     assert second.defects() == [], "the second server logged what should never happen"
+
+
+@pytest.fixture(scope="session")
+def woken(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Return servers, two on PostgreSQL, whose waiting claims get nothing unless they are woken."""
+    directory = tmp_path_factory.mktemp("woken")
+    database = new_database(store, directory)
+    replicas = [WithoutPolls(database, directory, QUICK).start() for _ in range(1 if store == "sqlite" else 2)]
+    while store == "postgresql" and listening(database) < len(replicas):
+        pass
+    yield replicas
+    assert [one.stop() for one in replicas] == [0] * len(replicas)
+    assert [one.defects() for one in replicas] == [[]] * len(replicas)
 
 
 @pytest.fixture

@@ -104,6 +104,7 @@ from jobledger_client._errors import (
     UniqueKeyTakenError,
     WebhookNotFoundError,
 )
+from jobledger_client._job_changes import JobChanges
 from jobledger_client._limits import Limit, LimitScope, PausedKind, for_each, for_kind, for_label
 from jobledger_client._new_jobs import JobOutcome, NewJob
 from jobledger_client._policies import ChunkSpec, FinalizerSpec, RetryPolicy, Stage
@@ -195,6 +196,7 @@ __all__ = [
     "InvalidReplyError",
     "JobAlreadyExistsError",
     "JobCalls",
+    "JobChanges",
     "JobClient",
     "JobEndedError",
     "JobFilterFields",

@@ -29,7 +29,7 @@ class JobFilterFields(TypedDict, total=False):
     of the name, the kind, the job_id, a label's value or the error, regardless of case and accents. `labels_in` are
     labels with the values of which the job must have one, `has_labels` labels that it must have with any value.
     `unique_key` and `error_code` are compared as a whole. `owner` is whose jobs, by default the key's own; another
-    owner needs an admin's key, and only reads accept one. The service's own jobs, of kinds that begin with
+    owner needs an admin's key. The service's own jobs, of kinds that begin with
     "jobledger.", match only with `include_service_jobs` or with their kind in `kinds`. `task_id` is the id that an
     external engine gave an attempt; watches and exports do not accept one.
     """

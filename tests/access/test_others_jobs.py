@@ -7,9 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from jobledger.v1 import bulk_pb2 as bulk
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
-from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchJobsRequest
 from jobledger.v1.stats_pb2 import GetJobStatsRequest
 from jobledger_client import JobClient, RoleMissingError
@@ -21,12 +19,6 @@ from tests.support.keys import CALLER, WORKER, KeyedApi
 from tests.support.watching import BOOKMARK, CHANGED, SNAPSHOT
 
 JSON = ExportFormat.EXPORT_FORMAT_JSON_LINES
-RUNS = {
-    "CancelJobs": bulk.CancelJobsRequest,
-    "RetryJobs": bulk.RetryJobsRequest,
-    "DeleteJobs": bulk.DeleteJobsRequest,
-    "UpdateJobPriorities": bulk.UpdateJobPrioritiesRequest,
-}
 
 
 @pytest.fixture
@@ -148,19 +140,6 @@ async def test_an_exports_token_and_a_cursor_are_worth_nothing_without_the_role(
         assert (await watch.message()).type == BOOKMARK
 
 
-@pytest.mark.parametrize("method", RUNS)
-async def test_runs_over_many_jobs_are_of_ones_own_owner(admin: KeyedApi, theirs: KeyedApi, owner: str, method: str):
-    more = {"priority": 1} if method == "UpdateJobPriorities" else {}
-    ask = RUNS[method](dry_run=True, **more)
-    ask.filter.CopyFrom(JobFilter(owner=owner, kinds=["x"]))
-    assert (await getattr(theirs.jobs, method)(ask)).matched_count == 0
-    with invalid("filter.owner"):
-        await getattr(admin.jobs, method)(ask)
-    ask.filter.owner = "default"
-    with invalid("filter.owner"):
-        await getattr(theirs.jobs, method)(ask)
-
-
 async def test_the_sdk_and_the_command_line_name_an_owner(
     admin: KeyedApi, theirs: KeyedApi, owner: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -178,6 +157,5 @@ async def test_the_sdk_and_the_command_line_name_an_owner(
             assert kind in capsys.readouterr().out, words
         assert run(["export", "--out", str(tmp_path / "jobs.jsonl"), *place]) == 0
         assert kind in (tmp_path / "jobs.jsonl").read_text()
-        assert run(["cancel", *place, "--kind", kind]) == 2  # what changes jobs takes no owner
 
     await asyncio.to_thread(use)

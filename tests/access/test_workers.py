@@ -1,14 +1,21 @@
 """ListWorkers: who claims for an owner, over all replicas; nobody learns of other owners by it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from grpc import StatusCode
-from jobledger.v1.worker_service_pb2 import ClaimChunksRequest, ListWorkersRequest, ListWorkersResponse, Worker
+from jobledger.v1.worker_service_pb2 import (
+    ChunkCompletion,
+    ClaimChunksRequest,
+    CompleteChunksRequest,
+    ListWorkersRequest,
+    ListWorkersResponse,
+    Worker,
+)
 from jobledger_client import AsyncJobClient, ChunkContext
 from jobledger_client import Worker as SdkWorker
 from jobledger_client.cli._main import run
@@ -27,11 +34,15 @@ from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.features.workers.store import SqlWorkerStore
 
 from tests.access.conftest import As, Keyed
-from tests.support.api import fresh_kind
+from tests.conftest import StartServer
+from tests.support.api import Api, fresh_kind
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.errors import invalid, refused
 from tests.support.keys import CALLER, WORKER, KeyedApi
+from tests.support.server import Server
+
+Connect = Callable[[Server], Api]
 
 
 async def listed(api: KeyedApi, *names: str) -> dict[str, Worker]:
@@ -100,6 +111,34 @@ async def test_an_owner_sees_the_fleets_that_serve_it_and_nothing_of_the_others(
         f"{name}-bob": ([bob], 1),
         f"{name}-all": ([], 1),
     }
+
+
+async def test_a_fleet_that_claims_by_job_ids_is_seen_by_the_owner_of_the_jobs(admin: KeyedApi, as_holder: As):
+    (alice, as_alice), (bob, as_bob) = [await tenant(admin, as_holder) for _ in range(2)]
+    mine, of_fleet = await tenant(admin, as_holder)
+    fleet = as_holder(admin, (await admin.make(WORKER, owner=mine, served_owners=[alice, bob])).token)
+    job = await as_alice.create(fresh_kind(), item_count=2, chunk_size=1)
+    request = ClaimChunksRequest(worker="by-job", job_ids=[job.job_id], owners=[alice])
+    [held] = (await fleet.work.ClaimChunks(request)).chunks
+    for seen in (await listed(as_alice, "by-job"), await listed(of_fleet, "by-job")):
+        one = seen["by-job"]
+        assert (list(one.owners), list(one.kinds), one.chunks) == ([alice], [], 1)
+    assert "by-job" not in await listed(as_bob)
+    request.job_ids[:] = [job.job_id]
+    answer = await fleet.work.CompleteChunks(
+        CompleteChunksRequest(completions=[ChunkCompletion(lease_token=held.lease.token)], claim=request)
+    )
+    assert len(answer.claimed) == 1
+
+
+async def test_a_new_worker_is_seen_at_once(start_server: StartServer, connect: Connect, kind: str):
+    api = connect(start_server(usage_interval="3600"))
+    await api.create(kind, item_count=3, chunk_size=1)
+    for worker in "one", "two":
+        await api.claim(kind, worker=worker)
+        async with asyncio.timeout(BOUND):
+            while worker not in {one.worker for one in (await api.work.ListWorkers(ListWorkersRequest())).workers}:
+                pass
 
 
 async def test_pages_join_to_the_whole_list(admin: KeyedApi, as_holder: As):

@@ -1,4 +1,4 @@
-"""CancelJobs, RetryJobs, DeleteJobs, UpdateJobPriorities: what they mean and answer, and what their runs report."""
+"""CancelJobs, RetryJobs, DeleteJobs, UpdateJobs: what they mean and answer, and what their runs report."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -9,7 +9,7 @@ from jobledger.v1.bulk_pb2 import (
     CancelJobsRequest,
     DeleteJobsRequest,
     RetryJobsRequest,
-    UpdateJobPrioritiesRequest,
+    UpdateJobsRequest,
 )
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import ChunksSummary, Job, Progress
@@ -20,6 +20,7 @@ from tests.support.api import Api
 from tests.support.errors import invalid, refused
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 REQUESTS = [CancelJobsRequest, RetryJobsRequest, DeleteJobsRequest]
 
 
@@ -81,8 +82,8 @@ async def test_priorities_reach_the_jobs_and_what_does_not_change_is_counted(api
     [changed] = await create_many(api, kind, 1)
     [same] = await create_many(api, kind, 1, priority=9)
     over = (await api.job_in(CANCELLED, kind + "c")).job_id
-    answer = await api.jobs.UpdateJobPriorities(
-        UpdateJobPrioritiesRequest(filter={"kinds": [kind, kind + "c"]}, priority=9)
+    answer = await api.jobs.UpdateJobs(
+        UpdateJobsRequest(filter={"kinds": [kind, kind + "c"]}, update_mask={"paths": ["priority"]}, priority=9)
     )
     reported = report(await ended(api, answer.job.job_id))
     assert (reported["applied"], reported["unchanged"], reported["refused"]) == (1, 1, 1)
@@ -90,6 +91,58 @@ async def test_priorities_reach_the_jobs_and_what_does_not_change_is_counted(api
     assert ((await api.get(changed)).priority, (await api.get(same)).revision) == (9, 1)
     [change] = await changes(api, changed, ChangeType.CHANGE_TYPE_UPDATED)
     assert change.reason == f"priority; by job {answer.job.job_id}"
+
+
+async def test_an_update_changes_what_its_mask_names_and_a_job_that_refuses_it_is_counted(api: Api, kind: str):
+    plain, full, running = (
+        (await create_many(api, kind, 1, labels={"Team.A": "old", "kept": "1"}, display_name="n"))[0],
+        (await create_many(api, kind, 1, labels={f"n{n}": "" for n in range(64)}))[0],
+        (await api.job_in(RUNNING, kind + "r", labels={"gone": "1"})).job_id,
+    )
+    changed = UpdateJobsRequest(
+        filter={"kinds": [kind, kind + "r"]},
+        update_mask={"paths": ["labels.Team.A", "labels.gone", "display_name", "expire_time"]},
+        labels={"Team.A": "new", "not named": ""},
+        expire_time=LATER,
+        reason="moved",
+    )
+    with invalid('labels["not named"]'):
+        await api.jobs.UpdateJobs(changed)
+    del changed.labels["not named"]
+    run = await ended(api, (await api.jobs.UpdateJobs(changed)).job.job_id)
+    reported = report(run)
+    assert (reported["applied"], reported["unchanged"], reported["refused"]) == (2, 0, 1)
+    assert [(one["job_id"], one["reason"]) for one in reported["refusals"]] == [(full, "INVALID_FIELD")]
+    jobs = [await api.get(one) for one in (plain, running, full)]
+    assert [dict(one.labels) for one in jobs[:2]] == [{"Team.A": "new", "kept": "1"}, {"Team.A": "new"}]
+    assert len(jobs[2].labels) == 64
+    assert [one.expire_time.ToDatetime(UTC) for one in jobs[:2]] == [LATER] * 2
+    assert (jobs[0].display_name, jobs[2].HasField("expire_time")) == ("", False)
+    [change] = await changes(api, plain, ChangeType.CHANGE_TYPE_UPDATED)
+    assert change.reason == f"display_name, expire_time, labels.Team.A, labels.gone; moved (by job {run.job_id})"
+
+
+async def test_a_new_time_to_begin_is_for_jobs_that_wait(api: Api, kind: str):
+    [waiting] = await create_many(api, kind, 1)
+    running = (await api.job_in(RUNNING, kind + "r")).job_id
+    asked = UpdateJobsRequest(
+        job_ids=[waiting, running], update_mask={"paths": ["schedule_time", "labels"]}, schedule_time=LATER
+    )
+    reported = report(await ended(api, (await api.jobs.UpdateJobs(asked)).job.job_id))
+    assert (reported["applied"], [(one["job_id"], one["reason"]) for one in reported["refusals"]]) == (
+        1,
+        [(running, "JOB_STARTED")],
+    )
+    assert (await api.get(waiting)).schedule_time.ToDatetime(UTC) == LATER
+    assert await api.claim(kind) == []
+
+
+async def test_the_reason_of_a_deletion_is_in_the_trail(api: Api, kind: str):
+    job = await api.job_in(CANCELLED, kind)
+    asked = DeleteJobsRequest(job_ids=[job.job_id], reason="asked for by its user")
+    run = await ended(api, (await api.jobs.DeleteJobs(asked)).job.job_id)
+    [change] = await changes(api, job.job_id, ChangeType.CHANGE_TYPE_DELETED)
+    assert change.reason == f"asked for by its user (by job {run.job_id})"
 
 
 async def test_deletion_takes_ended_jobs_and_with_force_all(api: Api, kind: str):
@@ -140,10 +193,15 @@ async def test_requests_that_do_not_report_which_jobs_are_refused(api: Api, kind
 
 
 async def test_a_priority_is_required_and_a_reason_is_bounded(api: Api, kind: str):
+    with invalid("update_mask"):
+        await api.jobs.UpdateJobs(UpdateJobsRequest(job_ids=["a"], priority=1))
+    priority = {"update_mask": {"paths": ["priority"]}}
     with invalid("priority"):
-        await api.jobs.UpdateJobPriorities(UpdateJobPrioritiesRequest(job_ids=["a"]))
-    with invalid("priority"):
-        await api.jobs.UpdateJobPriorities(UpdateJobPrioritiesRequest(job_ids=["a"], priority=11))
+        await api.jobs.UpdateJobs(UpdateJobsRequest(job_ids=["a"], **priority))
+    with invalid("priority", "reason"):
+        await api.jobs.UpdateJobs(UpdateJobsRequest(job_ids=["a"], priority=11, reason="x" * 1_025, **priority))
+    with invalid("reason"):
+        await api.jobs.DeleteJobs(DeleteJobsRequest(job_ids=["a"], reason="x" * 1_025))
     with invalid("reason", "grace_period"):
         await cancel(api, job_ids=["a"], reason="x" * 1_025, grace_period={"seconds": -1})
 

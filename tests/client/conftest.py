@@ -10,6 +10,7 @@ import pytest
 from jobledger_client import AsyncJobClient, JobClient, Worker
 
 from tests.client.controlled import Played
+from tests.client.shell import Shell
 from tests.support.bounds import CALL_TIMEOUT
 from tests.support.server import Server
 
@@ -59,3 +60,10 @@ def serving(server: Server) -> Serving:
             await task
 
     return serve
+
+
+@pytest.fixture
+def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Return a shell whose command line speaks to the shared server."""
+    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
+    return Shell(server.target, capsys)

@@ -1,9 +1,6 @@
 """The command line against a real server."""
 
-import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -17,50 +14,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.worker_service_pb2 import ChunkFailure, ChunkRelease, LeaseReport
 from jobledger_client import JobClient
 from jobledger_client.cli import _format as formatting
-from jobledger_client.cli._main import run
 
+from tests.client.shell import COMMAND, Shell
 from tests.support.bounds import BOUND
-from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the command line sees messages, not the store")
-
-COMMAND = Path(sys.executable).with_name("jobledger")
-
-
-class Shell:
-    """Runs `jobledger` against one server: in this process, or as one of its own."""
-
-    def __init__(self, target: str, printed: pytest.CaptureFixture[str]) -> None:
-        self.environment = os.environ | {"JOBLEDGER_TARGET": target}
-        self._printed = printed
-
-    def __call__(self, *words: str, code: int = 0) -> str:
-        """Run a command; return what it printed: on standard output, or on standard error when it is to fail."""
-        out, err = self.both(*words, code=code)
-        return out or err
-
-    def both(self, *words: str, code: int = 0) -> tuple[str, str]:
-        """Run a command; return what it printed on standard output and on standard error."""
-        assert run(words) == code
-        printed = self._printed.readouterr()
-        return printed.out, printed.err
-
-    def json(self, *words: str, code: int = 0):
-        return json.loads(self(*words, "--output", "json", code=code))
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([COMMAND, *words], stdout=subprocess.PIPE, text=True, env=self.environment)
-
-
-@pytest.fixture
-def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
-    return Shell(server.target, capsys)
-
-
-def complete(client: JobClient, kind: str) -> None:
-    claimed = client.leases.claim_chunks([kind], worker="w", max_chunks=100)
-    client.leases.complete_chunks([one.lease.token for one in claimed])
 
 
 def test_create_prints_the_id_alone(shell: Shell, kind: str):
@@ -168,68 +126,10 @@ def test_limits_are_set_listed_and_deleted(shell: Shell, kind: str):
     shell("limits", "delete", "--kind", kind, "--each", kind, code=2)
 
 
-def test_watch_exits_by_the_state(shell: Shell, sync_client: JobClient, kind: str):
-    job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
-    watching = shell.start("watch", job_id)
-    complete(sync_client, kind)
-    output, _ = watching.communicate(timeout=BOUND)
-    assert watching.returncode == 0
-    assert "COMPLETED  100.0 %" in output.splitlines()[-1]
-
-
-def test_watch_of_a_failed_job_exits_with_1_and_reports_why(shell: Shell, sync_client: JobClient, kind: str):
-    job_id = shell("create", kind).strip()
-    [claimed] = sync_client.leases.claim_chunks([kind], worker="w")
-    failure = {"lease_token": claimed.lease.token, "error": {"code": "DAMAGED", "message": "no"}, "not_retryable": True}
-    sync_client.leases.fail_chunks([ChunkFailure(**failure)])
-    assert "error: DAMAGED: no (chunk 0)" in shell("watch", job_id, code=1)
-
-
-def test_watch_in_json_is_one_message_a_line(shell: Shell, kind: str):
-    job_id = shell("create", kind).strip()
-    before = shell.json("list", "--kind", kind)["cursor"]
-    shell("update", job_id, "--priority", "9")
-    shell("cancel", job_id, "--reason", "enough")
-    lines = shell("watch", job_id, "--every", "--cursor", before, "-o", "json", code=4).splitlines()
-    jobs = [json.loads(line)["job"] for line in lines]
-    assert [job["state"] for job in jobs] == ["JOB_STATE_QUEUED", "JOB_STATE_CANCELLED"]
-    assert jobs[-1]["cancelReason"] == "enough"
-
-
-def test_watch_from_after_the_end_exits_by_the_state(shell: Shell, kind: str):
-    job_id = shell("create", kind).strip()
-    shell("cancel", job_id)
-    after = shell.json("list", "--kind", kind)["cursor"]
-    assert shell("watch", job_id, "--cursor", after, "-o", "json", code=4) == ""
-    shell("watch", job_id, "--cursor", after, code=4)
-
-
-def test_watch_of_a_job_that_is_deleted_exits_with_66(shell: Shell, kind: str):
-    job_id = shell("create", kind).strip()
-    watching = shell.start("watch", job_id)
-    assert watching.stdout is not None
-    assert "QUEUED" in watching.stdout.readline()
-    shell("delete", job_id, "--force")
-    assert watching.wait(BOUND) == 66
-    watching.stdout.close()
-
-
-def test_an_interrupted_watch_exits_with_130(shell: Shell, kind: str):
-    watching = shell.start("watch", shell("create", kind).strip())
-    assert watching.stdout is not None
-    watching.stdout.readline()
-    watching.send_signal(signal.SIGINT)
-    assert watching.wait(BOUND) == 130
-    watching.stdout.close()
-
-
-def test_create_and_wait(shell: Shell, sync_client: JobClient, kind: str):
-    creating = shell.start("create", kind, "--wait", "--output", "json")
-    [claimed] = sync_client.leases.claim_chunks([kind], worker="w", wait=timedelta(seconds=BOUND))
-    sync_client.leases.complete_chunks([claimed.lease.token])
-    output, _ = creating.communicate(timeout=BOUND)
-    assert creating.returncode == 0
-    assert json.loads(output)["state"] == "JOB_STATE_COMPLETED"
+def test_get_leaves_out_chunks_or_input_too(shell: Shell, kind: str):
+    job_id = shell("create", kind, "--input", '{"a": 1}').strip()
+    shown = [shell.json("get", job_id, *option) for option in ((), ("--detail",), ("--basic",))]
+    assert [("input" in one, len(one["chunks"])) for one in shown] == [(True, 1), (True, 0), (False, 0)]
 
 
 def test_cancel_retry_update_and_delete(shell: Shell, kind: str):

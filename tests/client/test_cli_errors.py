@@ -12,17 +12,10 @@ import pytest
 from jobledger_client.cli._main import run
 from jobledger_service.transport.errors import internal_status
 
-from tests.client.test_cli import Shell
+from tests.client.shell import Shell
 from tests.support.bounds import BOUND
-from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the command line sees messages, not the store")
-
-
-@pytest.fixture
-def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
-    return Shell(server.target, capsys)
 
 
 class _Failing(grpc.GenericRpcHandler):

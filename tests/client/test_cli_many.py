@@ -4,19 +4,14 @@ import re
 import sys
 
 import pytest
+from jobledger.v1.worker_service_pb2 import ChunkFailure
 from jobledger_client import JobClient
 
-from tests.client.test_cli import Shell
+from tests.client.shell import Shell
 from tests.support.bounds import CALL_TIMEOUT
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the command line sees messages, not the store")
-
-
-@pytest.fixture
-def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
-    return Shell(server.target, capsys)
 
 
 @pytest.fixture
@@ -36,6 +31,9 @@ def test_a_dry_run_shows_what_is_meant(shell: Shell, kind: str, job_ids: list[st
     result = shell("cancel", "--kind", kind, "--state", "QUEUED", "--dry-run")
     assert "3 jobs" in result
     assert [job_id in result for job_id in job_ids] == [True, True, True, False]
+    for verb in (("cancel",), ("update", "--priority", "1")):  # --since is short for --created-since
+        assert "4 jobs" in shell(*verb, "--kind", kind, "--since", "1d", "--dry-run")
+    assert "1 job" in shell("delete", "--kind", kind, "--since", "1d", "--dry-run")  # and here for --ended-since
     document = shell.json("cancel", *job_ids, "--dry-run")
     assert (document["matchedCount"], len(document["sample"]), document.get("job")) == ("4", 4, None)
     assert state(shell, job_ids[0]) == "JOB_STATE_QUEUED"
@@ -63,7 +61,9 @@ def test_on_a_terminal_it_asks(
 
 
 def test_a_run_is_followed_and_its_refusals_are_reported(shell: Shell, kind: str, job_ids: list[str]):
-    result = shell("retry", "--kind", kind, "--yes", "--reason", "again", code=3)
+    result = shell(
+        "retry", "--kind", kind, "--state", "QUEUED", "--state", "CANCELLED", "--yes", "--reason", "again", code=3
+    )
     assert "1 applied, 0 unchanged, 3 refused" in result
     assert result.count("JOB_NOT_ENDED") == 3
     assert state(shell, job_ids[-1]) == "JOB_STATE_QUEUED"
@@ -72,6 +72,36 @@ def test_a_run_is_followed_and_its_refusals_are_reported(shell: Shell, kind: str
     assert (run["kind"], run["state"]) == ("jobledger.bulk", "JOB_STATE_COMPLETED")
     assert run["artifacts"]["report"]["metadata"]["applied"] == 2
     assert shell.json("get", job_ids[2])["priority"] == 9
+
+
+def test_dead_letters_are_counted_and_retried_in_one_line(server: Server, shell: Shell, kind: str, job_ids: list[str]):
+    words = ("retry", "--error-code", "OUT_OF_MEMORY", "--kind", kind, "--since", "1d")
+    with JobClient(server.target, timeout=CALL_TIMEOUT) as client:
+        for code in ("OUT_OF_MEMORY", "BAD_INPUT"):
+            [one] = client.leases.claim_chunks([kind], worker="w")
+            failure = {"lease_token": one.lease.token, "error": {"code": code}, "not_retryable": True}
+            client.leases.fail_chunks([ChunkFailure(**failure)])
+    preview = shell(*words, "--dry-run")
+    assert "1 job" in preview
+    assert [job_id in preview for job_id in job_ids] == [True, False, False, False]
+    assert "--yes is required" in shell(*words, code=2)
+    assert state(shell, job_ids[0]) == "JOB_STATE_FAILED"
+    assert "1 applied, 0 unchanged, 0 refused" in shell(*words, "--yes")
+    assert [state(shell, one) for one in job_ids[:2]] == ["JOB_STATE_QUEUED", "JOB_STATE_FAILED"]
+    assert shell(*words, "--yes") == "no job matches; there is no run\n"
+    assert "1 applied" in shell("retry", "--kind", kind, "--yes")  # the FAILED one, and not the CANCELLED one
+    assert state(shell, job_ids[3]) == "JOB_STATE_CANCELLED"
+
+
+def test_many_jobs_get_any_change_of_one(shell: Shell, kind: str, job_ids: list[str]):
+    shell("update", job_ids[0], "--set-label", "Team.a=x", "--set-label", "old=1", "--reason", "sorted")
+    words = ("--set-label", "Team.a=y", "--remove-label", "old", "--display-name", "New", "--expire", "7d")
+    assert "4 applied" in shell("update", "--kind", kind, *words, "--yes")
+    for job_id in job_ids:
+        job = shell.json("get", job_id)
+        assert (job["labels"], job["displayName"]) == ({"Team.a": "y"}, "New")
+        assert "expireTime" in job
+    assert "sorted" in shell("events", job_ids[0])
 
 
 def test_a_run_that_is_followed_no_more_continues_and_is_named(
@@ -111,8 +141,11 @@ def test_a_run_that_would_change_no_job_is_not_begun(shell: Shell, kind: str):
         (["cancel", "a", "--kind", "k"], "exclude each other"),
         (["retry", "a", "b", "--chunk", "1"], "--chunk requires a single"),
         (["delete", "a", "b", "--etag", "1"], "--etag requires a single"),
-        (["update", "a", "b", "--display-name", "x"], "many jobs require --priority, and no other change"),
-        (["update", "--kind", "k", "--priority", "1", "--label", "a=b"], "and no other change"),
+        (["update", "a", "b", "--etag", "1", "--priority", "1"], "--etag requires a single"),
+        (["update", "--kind", "k"], "a change is required"),
+        (["update", "--kind", "k", "--yes", "--label", "a=b", "--set-label", "c=d"], "exclude each other"),
+        (["update", "a", "--set-label", "a=b", "--remove-label", "a"], "once"),
+        (["retry", "--since", "yesterday"], "or a duration such as 2h; got 'yesterday'"),
         (["delete", "--kind", "k", "--search", "", "--yes"], "--search: must not be empty"),
         (["delete", "--kind", "k", "--ended-before", "", "--yes"], "or a duration such as 2h; got ''"),
         (["delete", "--label", "a=1", "--label", "a=2", "--yes"], "'a' must have one value"),

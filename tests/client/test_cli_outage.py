@@ -12,7 +12,7 @@ from typing import Self
 import pytest
 from jobledger_client import JobClient
 
-from tests.client.test_cli import COMMAND, complete
+from tests.client.shell import COMMAND, complete
 from tests.client.test_cli_stats import Terminal
 from tests.conftest import StartServer
 from tests.support.bounds import BOUND, CALL_TIMEOUT

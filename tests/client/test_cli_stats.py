@@ -23,17 +23,10 @@ from jobledger_client.cli import _stats_tables
 from jobledger_client.cli._dashboard import Dashboard
 from rich.console import Console
 
-from tests.client.test_cli import COMMAND, Shell, complete
+from tests.client.shell import COMMAND, Shell, complete
 from tests.support.bounds import BOUND
-from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the command line sees messages, not the store")
-
-
-@pytest.fixture
-def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
-    return Shell(server.target, capsys)
 
 
 class Terminal:

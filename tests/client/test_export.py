@@ -23,16 +23,14 @@ from jobledger_client import (
 )
 from jobledger_client.cli._partial_file import PartialFile
 
-from tests.client import test_cli
 from tests.client.controlled import Played
-from tests.client.test_cli import Shell
+from tests.client.shell import Shell
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
 pytestmark = pytest.mark.one_store("the SDK and the command line see messages, not the store")
 
 COMMAND = Path(sys.executable).with_name("jobledger")
-shell = test_cli.shell
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 

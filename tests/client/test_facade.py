@@ -76,6 +76,7 @@ OFFERED = [
     "InvalidReplyError",
     "JobAlreadyExistsError",
     "JobCalls",
+    "JobChanges",
     "JobClient",
     "JobEndedError",
     "JobFilterFields",

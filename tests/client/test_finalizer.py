@@ -18,15 +18,9 @@ from jobledger_client import (
 )
 from jobledger_client.testing import FakeContext
 
-from tests.client.test_cli import Shell
+from tests.client.shell import Shell
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
-
-
-@pytest.fixture
-def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
-    return Shell(server.target, capsys)
 
 
 def test_a_worker_gets_the_finalizer_last(server: Server, sync_client: JobClient, kind: str):

@@ -16,7 +16,7 @@ from jobledger_client import (
     for_label,
 )
 
-from tests.client.test_cli import Shell
+from tests.client.shell import Shell
 from tests.support.server import Server
 
 

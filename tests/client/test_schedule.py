@@ -5,14 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from jobledger_client import HoldReason, JobClient, JobStartedError, NewJob
 
-from tests.client.test_cli import Shell
-from tests.support.server import Server
-
-
-@pytest.fixture
-def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
-    return Shell(server.target, capsys)
+from tests.client.shell import Shell
 
 
 def test_a_schedule_is_a_time_or_a_timedelta_and_can_be_removed(sync_client: JobClient, kind: str):

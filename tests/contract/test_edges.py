@@ -21,6 +21,7 @@ from jobledger.v1 import chunk_pb2, filter_pb2, job_pb2, stats_pb2
 from jobledger.v1 import import_service_pb2 as imports
 from jobledger.v1 import job_service_pb2 as rpc
 from jobledger.v1 import worker_service_pb2 as work
+from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.export_pb2 import ExportJobsRequest
 from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
@@ -311,7 +312,7 @@ def moves(caller: Caller, one: imports.ImportedJob, edges: Edges) -> None:
     one.job.kind, one.job.job_id = kind, uuid4().hex
     answer = caller.imports.ImportJobs(iter([imports.ImportJobsRequest(jobs=[one])]), timeout=BOUND)
     assert edges is WILD or answer.imported, answer
-    assert [refusal for refusal in answer.refusals if refusal.reason != "INVALID_FIELD"] == []
+    assert [refusal for refusal in answer.refusals if refusal.reason != ErrorReason.ERROR_REASON_INVALID_FIELD] == []
     if answer.imported and not is_about_to_go(one.job):
         caller.show(one.job.job_id, kind)
 

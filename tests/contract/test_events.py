@@ -6,6 +6,7 @@ import grpc
 import pytest
 from jobledger.v1.event_pb2 import ChangeType, JobEvent
 from jobledger.v1.job_service_pb2 import ListEventsRequest, ListJobEventsRequest
+from jobledger.v1.worker_service_pb2 import ChunkCompletion, ClaimChunksRequest, CompleteChunksRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -13,6 +14,7 @@ from tests.support.errors import invalid, refused
 CANCELLED = ChangeType.CHANGE_TYPE_CANCEL_REQUESTED
 CREATED = ChangeType.CHANGE_TYPE_CREATED
 CLAIMED = ChangeType.CHANGE_TYPE_CLAIMED
+COMPLETED = ChangeType.CHANGE_TYPE_CHUNK_COMPLETED
 
 
 async def listed(api: Api, page_size: int = 2, **fields: Any) -> list[JobEvent]:
@@ -59,9 +61,24 @@ async def test_events_are_found_by_change_kind_actor_and_time(api: Api, kind: st
     assert await listed(api, kinds=[kind], change_types=[CANCELLED, CREATED]) == [of_kind[0], *of_kind[2:]]
     assert await listed(api, actors=[kind]) == of_kind[1:2]
     assert await listed(api, actors=[kind], change_types=[CREATED]) == []
+    assert await listed(api, actors=[kind[:-1]]) == [], "a worker's name is meant as a whole"
     third = of_kind[2].commit_time
     assert await listed(api, kinds=[kind], commit_time={"start_time": third}) == of_kind[:3]
     assert await listed(api, kinds=[kind], commit_time={"end_time": third}) == of_kind[3:]
+
+
+async def test_an_actor_and_a_type_are_meant_of_one_change(api: Api, kind: str):
+    first, second = f"{kind}.1", f"{kind}.2"
+    job = await api.create(kind, item_count=2, chunk_size=1)
+    [claimed] = await api.claim(kind, worker=first)
+    completions = [ChunkCompletion(lease_token=claimed.lease.token)]
+    claim = ClaimChunksRequest(job_ids=[job.job_id], max_chunks=1, worker=second)
+    await api.work.CompleteChunks(CompleteChunksRequest(completions=completions, claim=claim))
+    both, *_ = of_job = await listed(api, kinds=[kind])
+    assert [(change.type, change.actor) for change in both.changes] == [(COMPLETED, first), (CLAIMED, second)]
+    assert await listed(api, actors=[second], change_types=[COMPLETED]) == []
+    assert await listed(api, actors=[first], change_types=[CLAIMED]) == [of_job[1]]
+    assert await listed(api, actors=[first, second], change_types=[CLAIMED]) == of_job[:2]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +87,7 @@ async def test_events_are_found_by_change_kind_actor_and_time(api: Api, kind: st
         ("filter.actors[0]", {"actors": [""]}),
         ("filter.change_types[0]", {"change_types": [0]}),
         ("filter.kinds[0]", {"kinds": ["No Kind"]}),
-        ("filter.owner", {"owner": "o", "all_owners": True}),
+        ("filter.all_owners", {"owner": "o", "all_owners": True}),
     ],
 )
 async def test_a_filter_of_events_that_means_nothing_is_refused(api: Api, field: str, fields: dict[str, Any]):

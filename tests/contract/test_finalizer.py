@@ -28,6 +28,7 @@ from jobledger.v1.worker_service_pb2 import (
 )
 
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.errors import invalid, refused
 from tests.support.limits import kind_scope, set_limit
 from tests.support.server import Server
@@ -101,16 +102,28 @@ async def test_the_finalizer_is_claimable_when_all_others_are_completed(
     assert (await api.get(job.job_id)).state == COMPLETED
 
 
+async def test_the_finalizer_is_not_claimed_when_another_has_failed(api: Api, kind: str):
+    job = await create(api, kind, 3)
+    first, second, third = await api.claim(kind, 9)
+    await api.fail(first)
+    await api.complete(second)
+    assert await api.claim(kind, 9) == []
+    assert await complete_and_claim(api, third, kinds=[kind]) == []
+    assert await states(api, job) == [FAILED, CHUNK_FAILED, CHUNK_COMPLETED, CHUNK_COMPLETED, CHUNK_CANCELLED]
+    assert await api.claim(kind, 9) == []
+
+
 async def test_the_last_completion_wakes_a_claim_that_waits_on_any_replica(
-    api: Api, kind: str, connect: Callable[[Server], Api], replicas: list[Server]
+    kind: str, connect: Callable[[Server], Api], woken: list[Server]
 ):
+    api = connect(woken[0])
     job = await create(api, kind, 1)
     [only] = await api.claim(kind)
-    waiting = asyncio.create_task(connect(replicas[-1]).claim(kind, wait=timedelta(seconds=30)))
+    waiting = asyncio.create_task(connect(woken[-1]).claim(kind, wait=timedelta(minutes=5)))
     async with api.watch_job(job.job_id, mode=WatchMode.WATCH_MODE_EVERY) as watch:
         await watch.through(lambda message: message.job.chunks_summary.processing == 1)
         await api.complete(only)
-        [claimed] = await waiting
+        [claimed] = await asyncio.wait_for(waiting, BOUND)
         messages = await watch.through(lambda message: message.event.revision == 4)
     assert claimed.chunk.finalizer
     [lifted] = [

@@ -148,7 +148,9 @@ async def test_the_status_view_says_how_a_job_ended(api: Api, kind: str):
     done = (await api.create(kind)).job_id
     await api.complete(*await api.claim(kind), result_uri="https://example.com/film.mp4")
     broken = (await api.create(kind)).job_id
-    await api.fail(*await api.claim(kind), code="CUDA_OUT_OF_MEMORY", not_retryable=True)
+    code, message = "CUDA_OUT_OF_MEMORY", "tried to allocate 20 GiB " * 20
+    await api.fail(*await api.claim(kind), code=code, message=message, not_retryable=True)
+    assert (await api.get(broken)).error.message == message
     shown = (await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[done, broken], view=STATUS))).jobs
     assert [(job.state, job.result_uri, job.chunks_summary.total) for job in shown] == [
         (COMPLETED, "https://example.com/film.mp4", 1),

@@ -164,15 +164,17 @@ async def test_a_retry_keeps_what_completed_chunks_declared_for_themselves_and_f
     assert {"job_output": ended.output, "result_uri": ended.result_uri} == declared
 
 
-async def test_a_retried_job_may_declare_another(api: Api, kind: str):
+async def test_a_retried_job_may_declare_another_output_and_the_chunks_keep_theirs(api: Api, kind: str):
     job = await api.create(kind, item_count=2, chunk_size=1)
     first, second = await api.claim(kind, 2)
-    await api.complete(first, job_output=struct(run=1))
+    await api.complete(first, output=struct(mine=1), job_output=struct(run=1))
     await api.fail(second, not_retryable=True)
     await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
     [second] = await api.claim(kind)
-    await api.complete(second, job_output=struct(run=2))
-    assert (await shown(api, job.job_id)).output == struct(run=2)
+    await api.complete(second, output=struct(mine=2), job_output=struct(run=2))
+    ended = await shown(api, job.job_id)
+    assert ended.output == struct(run=2)
+    assert [chunk.output for chunk in ended.chunks] == [struct(mine=1), struct(mine=2)]
 
 
 async def test_a_later_job_of_the_same_id_has_none_of_it(api: Api, kind: str):

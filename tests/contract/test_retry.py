@@ -102,6 +102,21 @@ async def test_only_the_named_chunks_go_again(api: Api, kind: str):
     assert (job.state, job.error.chunk_index) == (FAILED, 2)
 
 
+async def test_the_history_says_which_chunks_went_again(api: Api, kind: str):
+    job = await api.create(kind, item_count=100, chunk_size=1)
+    await api.fail(*await api.claim(kind, 100), not_retryable=True)
+    await retry(api, job.job_id, chunk_indexes=[2, 0, 1, 7, *range(20, 100, 2)])
+    await api.cancel(job.job_id, force=True)
+    await retry(api, job.job_id)
+    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id, newest_first=True))).events
+    changes = [change for event in events for change in event.changes if change.type == ChangeType.CHANGE_TYPE_RETRIED]
+    of_all, named = changes
+    assert (of_all.chunk_count, len(of_all.chunk_ranges)) == (100, 0)
+    runs = [(run.first_index, run.last_index, run.state) for run in named.chunk_ranges]
+    assert runs[:3] == [(0, 2, CHUNK_PENDING), (7, 7, CHUNK_PENDING), (20, 20, CHUNK_PENDING)]
+    assert (named.chunk_count, len(runs), runs[-1][1]) == (44, 20, 54)
+
+
 async def test_the_result_that_a_kept_chunk_declared_is_kept(api: Api, kind: str):
     job = await api.create(kind, item_count=2, chunk_size=1)
     first, second = await api.claim(kind, 2)

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import UpdateJobRequest
+from jobledger.v1.job_service_pb2 import ListJobEventsRequest, ListJobsRequest, UpdateJobRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -49,6 +49,33 @@ async def test_what_the_mask_names_and_is_not_given_is_removed(api: Api, kind: s
     job = await api.create(kind, display_name="old", labels={"a": "1"}, expire_time=LATER)
     job = await update(api, job.job_id, "display_name", "labels", "expire_time")
     assert (job.display_name, dict(job.labels), job.HasField("expire_time")) == ("", {}, False)
+
+
+async def test_single_labels_are_set_and_removed_and_others_stay(api: Api, kind: str):
+    odd = "example.org/Team_a.b-c"  # a path has all that follows the first dot
+    job = await api.create(kind, labels={"kept": "1", "gone": "2", "changed": "3", "kept.too": "4"})
+    paths = [f"labels.{name}" for name in ("gone", "changed", odd, "never-there")]
+    given = {"changed": "5", odd: "6", "not named": "", "kept": "7"}
+    with invalid('labels["not named"]'):
+        await update(api, job.job_id, *paths, labels=given)
+    del given["not named"]
+    changed = await update(api, job.job_id, *paths, "priority", labels=given, priority=9, reason="moved")
+    assert dict(changed.labels) == {"kept": "1", "changed": "5", "kept.too": "4", odd: "6"}
+    assert (await api.get(job.job_id)).labels == changed.labels
+    assert changed.priority == 9
+    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id))).events
+    assert events[-1].changes[0].reason == f"{', '.join(sorted([*paths, 'priority']))}; moved"
+    assert (await update(api, job.job_id, *paths, labels=given)).revision == changed.revision
+    found = await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind], "labels": {odd: "6"}}))
+    assert [one.job_id for one in found.jobs] == [job.job_id]
+
+
+async def test_a_job_never_has_more_labels_than_it_may(api: Api, kind: str):
+    job = await api.create(kind, labels={f"n{n}": "" for n in range(64)})
+    with invalid("labels"):
+        await update(api, job.job_id, "labels.more", labels={"more": ""})
+    changed = await update(api, job.job_id, "labels.more", "labels.n0", labels={"more": ""})
+    assert (len(changed.labels), "more" in changed.labels, "n0" in changed.labels) == (64, True, False)
 
 
 async def test_a_new_priority_reaches_the_pending_chunks_at_once(api: Api, kind: str):
@@ -94,6 +121,14 @@ async def test_a_request_that_breaks_a_rule_is_refused_and_changes_nothing(api: 
         ("update_mask", (), {}),
         ("update_mask", ("state",), {}),
         ("update_mask", ("priority", "nonsense"), {"priority": 1}),
+        ("update_mask", ("labels.",), {}),
+        ("update_mask", ('labels."a"',), {}),
+        ("update_mask", ("labels.a b",), {}),
+        ("update_mask", ("labels.[a]",), {}),
+        ("update_mask", (f"labels.{'x' * 64}",), {}),
+        ("update_mask", ("labels", "labels.a"), {}),
+        ("update_mask", tuple(f"labels.n{n}" for n in range(101)), {}),
+        ("reason", ("display_name",), {"reason": "x" * 1_025}),
         ("priority", ("priority",), {}),
         ("priority", ("priority",), {"priority": 11}),
         ("priority", ("priority",), {"priority": -1}),

@@ -1,10 +1,14 @@
 """A run and an attempt that take too long end as failures, and say so."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from hypothesis import given
+from hypothesis.strategies import datetimes, just
 from jobledger_service.core.ledger.stored_chunks import StoredChunks
 from jobledger_service.core.model import lifecycle, work
 from jobledger_service.core.model.change import ChangeType, Step
-from jobledger_service.core.model.durations import duration_text
+from jobledger_service.core.model.durations import duration_text, time_text
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.leases import holds, lease_of
 from jobledger_service.core.model.retry import RetryPolicy
@@ -140,3 +144,9 @@ def test_a_cancelled_job_ends_with_its_grace_period_and_not_after_its_run(grace:
 )
 def test_durations_are_written_in_their_units(micros: int, text: str):
     assert duration_text(micros) == text
+
+
+@given(datetimes(min_value=datetime(1600, 1, 1), timezones=just(UTC)))  # noqa: DTZ001  Hypothesis adds the zone
+def test_times_are_written_as_rfc_3339_has_them(moment: datetime):
+    micros = (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+    assert time_text(micros) == moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +13,8 @@ from jobledger.v1.job_pb2 import Job
 from jobledger_client import (
     EngineTask,
     ExportFormat,
-    InvalidFieldError,
     JobClient,
     JobNotFoundError,
-    JobOrder,
-    JobState,
     JobView,
     RateLimitedError,
     Role,
@@ -247,60 +244,6 @@ def test_a_cancelled_job_may_run_again(cancelled: tuple[Job, list[str]], caller:
     assert (job.state, job.retry_count, job.error.stage) == (FAILED, 1, "upload"), "the file is another one now"
 
 
-@pytest.fixture(scope="module")
-def shelf(caller: JobClient) -> str:
-    """Make 120 jobs, change some out of their order, and return their kind."""
-    kind, made = "video.shelf", list[str]()
-    for number in range(120):
-        made.append(caller.create_job(kind, display_name=f"clip {number}.mp4", priority=number % 11).job.job_id)
-    for number in (70, 3, 41):
-        caller.update_job(made[number], labels={"album": "2026"})
-    return kind
-
-
-def test_lists_by_state_priority_dates_and_name(caller: JobClient, seen: list[Job], shelf: str):
-    page = caller.list_jobs(kinds=[shelf], states=[JobState.QUEUED], page_size=100).page()
-    assert (len(page.jobs), page.total_size, bool(page.next_page_token)) == (100, 120, True)
-    assert len(list(caller.list_jobs(kinds=[shelf], min_priority=10))) == 10
-    assert [job.display_name for job in caller.list_jobs(kinds=[shelf], search="clip 77.mp4")] == ["clip 77.mp4"]
-    ended = seen[-1].end_time.ToDatetime(UTC)
-    just = timedelta(microseconds=1)
-    for start_time, end_time, found in ((ended, ended + just, [seen[-1].job_id]), (ended - just, ended, [])):
-        jobs = caller.list_jobs(kinds=[KIND], states=[JobState.COMPLETED], end_time=(start_time, end_time))
-        assert [job.job_id for job in jobs] == found
-
-
-@pytest.mark.parametrize("ascending", [True, False])
-@pytest.mark.parametrize(
-    ("order", "field"),
-    [(JobOrder.CREATE_TIME, "create_time"), (JobOrder.UPDATE_TIME, "update_time"), (JobOrder.PRIORITY, "priority")],
-)
-def test_lists_in_either_order(caller: JobClient, shelf: str, order: JobOrder, field: str, ascending: bool):
-    jobs = list(caller.list_jobs(kinds=[shelf], order=order, ascending=ascending, page_size=100))
-    values = [getattr(job, field) for job in jobs]
-    keys = [value if isinstance(value, int) else value.ToNanoseconds() for value in values]
-    assert (len(keys), keys) == (120, sorted(keys, reverse=not ascending))
-    by_creation = order == JobOrder.CREATE_TIME
-    created = [job.create_time.ToNanoseconds() for job in jobs]
-    assert (created == sorted(created, reverse=not ascending)) is by_creation, "another order than that of creation"
-
-
-def test_a_batch_reports_the_status_of_many(caller: JobClient, shelf: str):
-    some = [job.job_id for job in caller.list_jobs(kinds=[shelf], page_size=3).page().jobs]
-    batch = caller.batch_get_jobs([*some, "gone"], view=JobView.STATUS)
-    assert ([job.job_id for job in batch.jobs], list(batch.missing_job_ids)) == (some, ["gone"])
-
-
-def test_priority_changes_and_deletion(caller: JobClient):
-    job = caller.create_job("video.shelf.two").job
-    assert caller.update_job(job.job_id, priority=10).priority == 10
-    with pytest.raises(InvalidFieldError):
-        caller.update_job(job.job_id, priority=11)
-    caller.delete_job(job.job_id, force=True)
-    with pytest.raises(JobNotFoundError):
-        caller.get_job(job.job_id)
-
-
 def rows_of(caller: JobClient) -> list[dict[str, Any]]:
     """Return all jobs of the kind, from an export as JSON Lines."""
     return [json.loads(line) for line in console.export(caller, ExportFormat.JSON_LINES).splitlines()]
@@ -397,7 +340,7 @@ def test_the_console_shows_the_health_of_the_service_beside_its_own_engine_and_b
     assert reported["jobledger"] == "HEALTHY"
     assert min(reported["database_latency_ms"], reported["disk_free_bytes"]) > 0, "which the service measures"
     assert reported["workers"] >= 1, "the engine has reported within a minute"
-    assert (reported["runs"], reported["bucket_free_bytes"] > 0) == (0, True), "which the console measures itself"
+    assert reported["bucket_free_bytes"] > 0, "which the console measures itself"
     with pytest.raises(RoleMissingError):
         studio.client.admin.get_system_health()
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,29 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from jobledger.v1 import job_service_pb2 as jobs_pb
 from jobledger.v1 import worker_service_pb2 as work_pb
-from jobledger.v1.chunk_pb2 import AttemptOutcome, HoldReason
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
-from jobledger.v1.job_pb2 import Job as Shown
-from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger.v1.stats_pb2 import GetJobStatsRequest
-from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 
+from tests.fuzz.callers import Owner, ending
+from tests.fuzz.comparing import OUTCOMES, STATES, assert_same
 from tests.fuzz.ledger_model import Chunk, Job, Lease, Ledger, Refused
 from tests.support.api import fresh_kind
-from tests.support.bounds import BOUND
 from tests.support.errors import read
 from tests.support.states import (
-    CANCELLED,
-    CANCELLING,
-    CHUNK_CANCELLED,
-    CHUNK_COMPLETED,
-    CHUNK_FAILED,
     CHUNK_PENDING,
     CHUNK_PROCESSING,
-    COMPLETED,
-    FAILED,
-    QUEUED,
-    RUNNING,
 )
 from tests.support.watching import DELETED
 
@@ -41,39 +28,9 @@ OWNERS = ("alice", "bob")
 FLEET = "fleet"
 """The caller whose key serves the owners, and nothing else of them."""
 HOUR = {"seconds": 3_600}
-STATES = (QUEUED, RUNNING, CANCELLING, COMPLETED, FAILED, CANCELLED)
-CHUNK_STATES = {
-    "pending": CHUNK_PENDING,
-    "processing": CHUNK_PROCESSING,
-    "completed": CHUNK_COMPLETED,
-    "failed": CHUNK_FAILED,
-    "cancelled": CHUNK_CANCELLED,
-}
-OUTCOMES = {number: name.removeprefix("ATTEMPT_OUTCOME_") for name, number in AttemptOutcome.items()} | {0: ""}
-Stub = Callable[..., Any]
-
 owners = st.sampled_from(OWNERS)
 numbers = st.integers(0, 1_000)
 """Which of the jobs or leases there are, counted round and round."""
-
-
-@dataclass(frozen=True)
-class Owner:
-    """The services as one owner calls them."""
-
-    jobs: JobServiceStub
-    work: WorkerServiceStub
-    metadata: tuple[tuple[str, str], ...]
-
-    @classmethod
-    def of(cls, channel: grpc.Channel, token: str) -> "Owner":
-        """Return the services on a channel, called with a key."""
-        key = (("authorization", f"Bearer {token}"),)
-        return cls(JobServiceStub(channel), WorkerServiceStub(channel), key)
-
-    def __call__(self, method: Stub, request: Any) -> Any:
-        """Call a method."""
-        return method(request, metadata=self.metadata, timeout=BOUND)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -257,7 +214,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """End some leases, whosever they are, also those that have ended before."""
         leases = self._leases(chosen)
         last = {} if percent is None else {"percent": percent}
-        request = _ending([self.tokens[one] for one in leases], how, last, {} if output is None else {"n": output})
+        request = ending([self.tokens[one] for one in leases], how, last, {} if output is None else {"n": output})
         method = {"c": "CompleteChunks", "f": "FailChunks", "r": "ReleaseChunks"}[how[0]]
         results = self._call(owner, method, request).results
         expected = self.ledger.end(owner, leases, how, percent, output)
@@ -409,41 +366,3 @@ class LedgerMachine(RuleBasedStateMachine):
             assert message.event.revision == message.job.revision == len(lives[message.job.job_id])
         stream.cancel()
         return all_of_them
-
-
-def _ending(tokens: Sequence[str], how: str, last: dict[str, int], output: dict[str, int]) -> Any:
-    """Return the request that ends leases; `last` is the last report of each, `output` what completions declare."""
-    each = [{"lease_token": token, "progress": last} for token in tokens]
-    if how == "complete":
-        declared = {"output": output, "job_output": output} if output else {}
-        return work_pb.CompleteChunksRequest(completions=[one | declared for one in each])
-    if how == "release":
-        return work_pb.ReleaseChunksRequest(releases=each)
-    failure = {"error": {"code": "X"}, "not_retryable": how == "fail for good"}
-    return work_pb.FailChunksRequest(failures=[one | failure for one in each])
-
-
-def assert_same(shown: Shown, job: Job) -> None:
-    """Hold that a job is shown as the model has it."""
-    assert (shown.owner, shown.kind, shown.state, shown.revision, shown.priority, dict(shown.labels)) == (
-        job.owner,
-        job.kind,
-        job.state,
-        job.revision,
-        job.priority,
-        job.labels,
-    )
-    assert (shown.retry_count, shown.cancel_reason) == (job.retry_count, job.cancel_reason)
-    assert abs(shown.progress.percent - job.percent) < 1e-3, (shown.progress.percent, job.percent)
-    summary = {name: getattr(shown.chunks_summary, name) for name in CHUNK_STATES}
-    assert summary == {name: job.count(state) for name, state in CHUNK_STATES.items()}
-    chunks = [(chunk.state, chunk.attempt, chunk.max_attempts) for chunk in shown.chunks]
-    assert chunks == [(chunk.state, chunk.attempt, chunk.max_attempts) for chunk in job.chunks]
-    items = sum(chunk.items for chunk in job.chunks if chunk.state == CHUNK_COMPLETED)
-    assert (shown.progress.items_completed, shown.progress.items_total) == (items, sum(c.items for c in job.chunks))
-    outputs = [job.output if job.state == COMPLETED else None, *(chunk.output for chunk in job.chunks)]
-    assert [one.output["n"] if one.HasField("output") else None for one in (shown, *shown.chunks)] == outputs
-    waits = job.begins_later and job.state == QUEUED
-    assert [hold.reason for hold in shown.holds] == [HoldReason.HOLD_REASON_SCHEDULE] * waits
-    assert shown.HasField("error") == (job.state == FAILED)
-    assert not shown.HasField("error") or shown.error.chunk_index == job.error_of

@@ -10,8 +10,9 @@ from hypothesis.stateful import run_state_machine_as_test
 from jobledger.v1.admin_service_pb2 import CreateApiKeyRequest
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 
+from tests.fuzz.callers import Owner
 from tests.fuzz.campaign import SETTINGS
-from tests.fuzz.machine import FLEET, OWNERS, LedgerMachine, Owner
+from tests.fuzz.machine import FLEET, OWNERS, LedgerMachine
 from tests.support.databases import new_database
 from tests.support.keys import CALLER, WORKER, first_key
 from tests.support.server import Server

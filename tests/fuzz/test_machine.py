@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fuzz.callers import Owner
 from tests.fuzz.ledger_model import Ledger
-from tests.fuzz.machine import Owner
 from tests.fuzz.owners import drive, two_owners
 
 

@@ -79,6 +79,25 @@ async def test_a_run_over_many_jobs_deletes_nothing_of_another_owner(deleting: T
     assert (media / "bob" / "film").read_text() == "bob"
 
 
+async def test_an_admin_deletes_for_an_owner_below_that_owners_directory_alone(
+    deleting: Tenants, kind: str, media: Path
+):
+    alice, operator = await deleting.api("alice"), deleting.admin
+    (media / "default").mkdir()  # of the admin's own owner
+    (media / "default" / "film").write_text("default")
+    everybodys = [f"file://{media}/{owner}/film" for owner in ("alice", "bob", "default")]
+    one, other = [await job_with(alice, kind, everybodys, []) for _ in range(2)]
+    asked = DeleteJobRequest(job_id=one.job_id, owner="alice", delete_artifacts=True)
+    answer = await operator.jobs.DeleteJob(asked)
+    assert (answer.artifact_job.owner, answer.artifacts_outside_roots) == ("alice", 2)
+    done = await ended(alice, answer.artifact_job.job_id)
+    assert report(done)["deleted"] == 1
+    many = DeleteJobsRequest(job_ids=[other.job_id], filter={"owner": "alice"}, delete_artifacts=True)
+    run = await ended(operator, (await operator.jobs.DeleteJobs(many)).job.job_id)
+    assert (run.owner, report(run)["applied"], report(run)["artifacts_outside_roots"]) == ("default", 1, 2)
+    assert [(media / owner / "film").exists() for owner in ("alice", "bob", "default")] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("roots", "result"),
     [

@@ -63,6 +63,21 @@ async def test_an_owner_who_floods_is_served_in_turn_with_another_one(ledger: Le
     assert [owner for commit in ledger.commits for owner in owners_of(commit)].count("flood") == 60
 
 
+async def test_what_is_done_for_another_owner_waits_in_its_callers_turn_and_not_in_the_owners_flood(ledger: Ledger):
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=PATIENT)
+    current_call.set(CurrentCall("flood"))
+    flood = [asyncio.create_task(committer.submit(create("flood", f"job-{n}", 100))) for n in range(60)]
+    current_call.set(CurrentCall("operations"))
+    acting = asyncio.create_task(committer.submit(create("flood", "by an operator", 100)))
+    await queued(committer, 61)
+    committer.close()
+    await committer.run()
+    await asyncio.gather(acting, *flood)
+    first = [entry.job_key for entry in ledger.commits[0].entries]
+    assert "flood/by an operator" in first
+    assert len(first) < 60, "of one turn each, not after all that the flood has waiting"
+
+
 async def test_upkeep_waits_in_its_callers_queue_and_a_flood_of_it_delays_nobody(ledger: Ledger):
     done: list[str] = []
 

@@ -133,7 +133,7 @@ def test_jobs_of_a_label_that_changed_in_the_same_batch_wait_for_the_next(ledger
     ledger.batch(of_user("anns", "ann"), of_user("bobs", "bob"))
     ledger.do(CancelJob(ALICE, "anns", Cancellation(0), "caller"))
     update = UpdateJob(ALICE, "anns", JobUpdate(frozenset({"labels"}), labels={"user": "bob"}), "caller")
-    retry = RetryJob(ALICE, "anns", [], "caller", "", "", b"", "")
+    retry = RetryJob(ALICE, "anns", [], "caller", "", (), b"", "")
     _, postponed = ledger.batch(update, retry)
     ledger.do(postponed.rest or retry)
     assert ledger.job("anns").holds[0].scope == LimitScope(label="user", value="bob")

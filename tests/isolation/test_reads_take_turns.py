@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from jobledger_service.core.ledger.current_call import CurrentCall, current_call
 from jobledger_service.core.ledger.readers import SharedReaders
 from jobledger_service.core.model.limit_errors import TooManyReads
 from jobledger_service.core.store.engines import OWNER_THREADS
@@ -100,6 +101,19 @@ async def test_owners_are_served_in_turn_whatever_one_of_them_has_asked_before()
         reads.end("carol")
         await asyncio.gather(*tasks)
         assert reads.begun == ["carol", "alice 0", "bob 0", "alice 1", "bob 1", "alice 2", "alice 3"]
+
+
+async def test_who_reads_for_another_owner_is_not_refused_for_what_that_owner_asks_for():
+    async with reading(limit=1) as reads:
+        tasks = [reads.ask("alice", f"alice {n}") for n in range(2)]
+        with pytest.raises(TooManyReads):
+            await reads.ask("alice", "one too many")
+        acting = current_call.set(CurrentCall("operations"))
+        tasks.append(reads.ask("alice", "of alice, for an operator"))
+        current_call.reset(acting)
+        await reads.begins("of alice, for an operator")
+        reads.end_all()
+        await asyncio.gather(*tasks)
 
 
 async def test_turns_are_weighed_by_the_time_that_an_owner_has_used():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from jobledger.v1.bulk_pb2 import UpdateJobPrioritiesRequest
+from jobledger.v1.bulk_pb2 import UpdateJobsRequest
 from jobledger_service.core.duties.service_jobs import turns_that_end
 from jobledger_service.core.kernel import Turn
 
@@ -15,8 +15,8 @@ from tests.support.states import COMPLETED, RUNNING
 
 async def begin_run(api: Api, kind: str, priority: int) -> str:
     """Begin a run that changes the priority of all jobs of a kind, and return it."""
-    request = UpdateJobPrioritiesRequest(filter={"kinds": [kind]}, priority=priority)
-    return (await api.jobs.UpdateJobPriorities(request)).job.job_id
+    request = UpdateJobsRequest(filter={"kinds": [kind]}, update_mask={"paths": ["priority"]}, priority=priority)
+    return (await api.jobs.UpdateJobs(request)).job.job_id
 
 
 @pytest.mark.long  # sixteen runs of many jobs

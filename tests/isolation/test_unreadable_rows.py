@@ -20,7 +20,7 @@ from google.protobuf.struct_pb2 import Struct
 from jobledger.v1 import job_service_pb2 as rpc
 from jobledger.v1 import webhook_pb2 as hooks
 from jobledger.v1 import webhook_service_pb2 as hook_rpc
-from jobledger.v1.bulk_pb2 import UpdateJobPrioritiesRequest
+from jobledger.v1.bulk_pb2 import UpdateJobsRequest
 from jobledger.v1.job_pb2 import Job, JobState, JobView
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, ListChunksRequest, ListJobsRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
@@ -340,8 +340,8 @@ async def test_retention_continues(alice: KeyedApi, bob: KeyedApi):
 
 
 async def test_a_run_over_many_jobs_continues_and_reports(alice: KeyedApi):
-    request = UpdateJobPrioritiesRequest(job_ids=["policy", "good"], priority=9)
-    run = (await alice.jobs.UpdateJobPriorities(request)).job
+    request = UpdateJobsRequest(job_ids=["policy", "good"], update_mask={"paths": ["priority"]}, priority=9)
+    run = (await alice.jobs.UpdateJobs(request)).job
     async with alice.watch_job(run.job_id) as watch:
         ended = await watch.until(lambda message: message.job.state == JobState.JOB_STATE_COMPLETED)
     report = ended.job.artifacts["report"].metadata

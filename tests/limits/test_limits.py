@@ -9,39 +9,33 @@ import pytest
 from jobledger.v1.event_pb2 import CHANGE_TYPE_SLOT_GRANTED
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import (
-    CreateJobRequest,
     DeleteJobRequest,
     ListJobEventsRequest,
     RetryJobRequest,
     UpdateJobRequest,
 )
-from jobledger.v1.limit_scope_pb2 import LimitScope
-from jobledger.v1.limit_service_pb2 import Limit, ListLimitsRequest, SetLimitRequest
-from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
+from jobledger.v1.limit_service_pb2 import Limit
 from jobledger.v1.worker_service_pb2 import ClaimChunkRequest
 
 from tests.conftest import StartServer
 from tests.support.api import Api
-from tests.support.errors import invalid, refused
-from tests.support.limits import delete_limit, each_scope, kind_scope, label_scope, limit, listed_limits, set_limit
+from tests.support.errors import refused
+from tests.support.limits import (
+    delete_limit,
+    each_scope,
+    granted,
+    kind_scope,
+    label_scope,
+    limit,
+    listed_limits,
+    places,
+    set_limit,
+)
 from tests.support.server import Server
-from tests.support.states import QUEUED
 
 WAIT = {"seconds": 20}
 """Of a claim that gets something at once."""
 Connect = Callable[[Server], Api]
-
-
-async def granted(api: Api, job_id: str) -> Job:
-    """Wait until a job has a slot."""
-    async with api.watch_job(job_id) as watch:
-        messages = await watch.through(lambda message: not message.job.holds)
-    return messages[-1].job
-
-
-async def places(api: Api, *jobs: Job) -> list[int]:
-    shown = [await api.get(job.job_id) for job in jobs]
-    return [job.holds[0].place if job.holds else 0 for job in shown]
 
 
 async def test_jobs_over_a_limit_wait_for_a_slot_and_show_their_place(api: Api, kind: str):
@@ -229,74 +223,6 @@ async def test_the_limit_of_a_value_comes_before_that_for_each(api: Api, kind: s
         await api.cancel(job.job_id)
 
 
-async def test_zero_pauses_a_scope(api: Api, kind: str):
-    label, ann = kind, label_scope(kind, "ann")
-    assert await set_limit(api, ann, 0) == Limit(scope=ann)
-    await set_limit(api, kind_scope(f"{kind}.paused"), 0)
-    of_ann = await api.create(kind, labels={label: "ann"}, limited_labels=[label])
-    of_bob = await api.create(kind, labels={label: "bob"}, limited_labels=[label])
-    of_kind = await api.create(f"{kind}.paused")
-    assert [bool((await api.get(one.job_id)).holds) for one in (of_ann, of_bob, of_kind)] == [
-        True,
-        False,
-        True,
-    ]
-    assert (of_ann.holds[0].scope, of_kind.holds[0].scope) == (ann, kind_scope(f"{kind}.paused"))
-    assert [one.job_id for one in await api.claim(kind, 10)] == [of_bob.job_id]
-    assert await api.claim(f"{kind}.paused", 10) == []
-    assert (await limit(api, ann)).waiting == 1
-    await set_limit(api, ann, 1)
-    await granted(api, of_ann.job_id)
-
-
-@pytest.mark.parametrize("limited", [True, False])
-async def test_a_pause_stops_what_was_let_through_or_came_before_it(api: Api, kind: str, limited: bool):
-    label, ann, each = kind, label_scope(kind, "ann"), each_scope(kind)
-    if limited:
-        await set_limit(api, each, 5)
-
-    async def create(user: str, **fields: object) -> Job:
-        return await api.create(kind, labels={label: user}, limited_labels=[label], **fields)
-
-    begun = await create("ann", item_count=2, chunk_size=1, priority=9)
-    waits = [await create("ann", priority=priority) for priority in (7, 8)]
-    assert [one.job_id for one in await api.claim(kind)] == [begun.job_id]
-    await set_limit(api, ann, 0)
-    of_bob = await create("bob")
-    assert [one.job_id for one in await api.claim(kind)] == [begun.job_id], "it has begun"
-    assert [one.job_id for one in await api.claim(kind, wait=WAIT)] == [of_bob.job_id]
-    assert await places(api, *waits) == [2, 1]
-    assert {(await api.get(one.job_id)).state for one in waits} == {QUEUED}
-    assert await limit(api, ann) == Limit(scope=ann, running=int(limited), waiting=2)
-    with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
-        await api.work.ClaimChunk(ClaimChunkRequest(job_id=waits[0].job_id, worker="w"))
-    await set_limit(api, ann, 2 + limited)
-    for one in waits:
-        await granted(api, one.job_id)
-    assert {one.job_id for one in await api.claim(kind, 3)} == {one.job_id for one in waits}
-
-
-async def test_a_named_chunk_of_a_job_under_a_pause_is_not_claimed(api: Api, kind: str):
-    job = await api.create(kind)
-    await set_limit(api, kind_scope(kind), 0)
-    with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
-        await api.work.ClaimChunk(ClaimChunkRequest(job_id=job.job_id, worker="w"))
-    await delete_limit(api, kind_scope(kind))
-    assert (await api.work.ClaimChunk(ClaimChunkRequest(job_id=job.job_id, worker="w"))).chunk.job_id == job.job_id
-
-
-async def test_a_pause_for_each_value_stops_values_that_no_limit_has_counted(api: Api, kind: str):
-    job = await api.create(kind, labels={kind: "ann"}, limited_labels=[kind])
-    await set_limit(api, each_scope(kind), 0)
-    assert await api.claim(kind, 3) == []
-    ann = label_scope(kind, "ann")
-    assert (await api.get(job.job_id)).holds[0].scope == ann
-    assert await limit(api, ann) == Limit(scope=ann, waiting=1, inherited=True)
-    await set_limit(api, each_scope(kind), 1)
-    await granted(api, job.job_id)
-    assert [one.job_id for one in await api.claim(kind, 3)] == [job.job_id]
-
-
 async def test_a_changed_label_limits_a_job_by_its_new_value(api: Api, kind: str):
     label, ann, bob = kind, label_scope(kind, "ann"), label_scope(kind, "bob")
     await set_limit(api, each_scope(label), 1)
@@ -392,55 +318,3 @@ async def test_never_more_than_the_limit_over_all_replicas(replicas: list[Server
         for n in range(8):
             tasks.create_task(work(apis[n % len(apis)]))
     assert await limit(apis[0], scope) == Limit(scope=scope, max_running=max_running)
-
-
-@pytest.mark.parametrize(
-    ("fields", "named"),
-    [
-        ({"limited_labels": ["gone"]}, "limited_labels[0]"),
-        ({"labels": {"a": "", "b": ""}, "limited_labels": ["a", "b", "a"]}, "limited_labels[2]"),
-        ({"labels": {c: c for c in "abcdefghi"}, "limited_labels": list("abcdefghi")}, "limited_labels"),
-    ],
-)
-async def test_a_broken_limited_label_is_named(api: Api, kind: str, fields: dict[str, object], named: str):
-    with invalid(named):
-        await api.jobs.CreateJob(CreateJobRequest(kind=kind, **fields))
-
-
-@pytest.mark.parametrize(
-    ("scope", "named"),
-    [
-        (LimitScope(), "scope"),
-        (kind_scope(""), "scope.kind"),
-        (kind_scope("jobledger.bulk"), "scope.kind"),
-        (kind_scope("No"), "scope.kind"),
-        (label_scope("", "b"), "scope.label.name"),
-        (label_scope("a b", "b"), "scope.label.name"),
-        (label_scope("a", "x" * 256), "scope.label.value"),
-        (each_scope("a=b"), "scope.each_value_of_label"),
-    ],
-)
-async def test_a_broken_scope_is_named(api: Api, scope: LimitScope, named: str):
-    with invalid(named):
-        await set_limit(api, scope, 1)
-    with invalid(named):
-        await delete_limit(api, scope)
-
-
-@pytest.mark.parametrize("limit", [-1, 1_000_001, None])
-async def test_a_broken_number_is_named(api: Api, kind: str, limit: int | None):
-    with invalid("max_running"):
-        await LimitServiceStub(api.channel).SetLimit(SetLimitRequest(scope=kind_scope(kind), max_running=limit))
-
-
-async def test_limits_are_listed_page_by_page(api: Api, kind: str):
-    scopes = [each_scope(kind), kind_scope(kind), *(label_scope(kind, str(n)) for n in range(5))]
-    for scope in reversed(scopes):
-        await set_limit(api, scope, 1)
-    await delete_limit(api, scopes[4])
-    listed = [one.scope for one in await listed_limits(api, page_size=2)]
-    assert [scope for scope in listed if scope in scopes] == [*scopes[:4], *scopes[5:]]
-    with invalid("page_size"):
-        await LimitServiceStub(api.channel).ListLimits(ListLimitsRequest(page_size=-1))
-    with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
-        await LimitServiceStub(api.channel).ListLimits(ListLimitsRequest(page_token="x"))

@@ -25,12 +25,12 @@ from tests.support.bounds import BOUND
 from tests.support.errors import invalid, refused
 from tests.support.pauses import pause, paused_kinds, resume
 from tests.support.server import Server
-from tests.support.states import COMPLETED
+from tests.support.states import CANCELLED, COMPLETED
 
 Connect = Callable[[Server], Api]
 PAUSED = [Hold(reason=HOLD_REASON_PAUSED)]
 LONG = timedelta(minutes=5)
-"""Longer than a test may take: a claim that answers was woken."""
+"""Longer than a test may take."""
 
 
 async def claim_of_jobs(api: Api, *jobs: Job, wait: timedelta | None = None) -> list[ClaimedChunk]:
@@ -117,20 +117,36 @@ async def test_what_waits_for_a_paused_kind_says_so_wherever_it_is_read(
     assert revision == queued.revision, "no job is changed by a pause"
 
 
+@pytest.mark.parametrize("view", [JobView.JOB_VIEW_UNSPECIFIED, JobView.JOB_VIEW_STATUS])
+async def test_a_watch_begins_with_why_a_job_waits_and_a_pause_is_no_event(api: Api, kind: str, view: int):
+    job, other = [await api.create(kind, item_count=2, chunk_size=1) for _ in range(2)]
+    async with api.watch_job(job.job_id, view=view) as before:
+        assert not (await before.message()).job.holds
+        await pause(api, kind)
+        async with api.watch_job(job.job_id, view=view) as watch, api.watch_jobs(kind, view=view) as many:
+            shown = [await watch.message(), await many.message(), await many.message()]
+            assert [list(one.job.holds) for one in shown] == [PAUSED] * 3
+            assert all(list(chunk.holds) == [HOLD_REASON_PAUSED] for chunk in shown[0].job.chunks)
+            await api.cancel(job.job_id)
+            assert [(await one.change()).job.state for one in (before, watch)] == [CANCELLED] * 2
+    listed = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, view=JobView.JOB_VIEW_STATUS))).jobs
+    assert {one.job_id: list(one.holds) for one in listed} == {job.job_id: [], other.job_id: PAUSED}
+
+
 @pytest.mark.parametrize("of_jobs", [False, True], ids=["kinds", "job_ids"])
 async def test_resuming_wakes_the_claims_that_wait_on_every_replica(
-    api: Api, kind: str, connect: Connect, replicas: list[Server], of_jobs: bool
+    kind: str, connect: Connect, woken: list[Server], of_jobs: bool
 ):
-    apis = [api, connect(replicas[-1])]
+    api, last = connect(woken[0]), connect(woken[-1])
     await pause(api, kind)
     job = await api.create(kind, item_count=2, chunk_size=1)
     waiting = [
         asyncio.create_task(claim_of_jobs(one, job, wait=LONG) if of_jobs else one.claim(kind, wait=LONG))
-        for one in apis
+        for one in (api, last)
     ]
-    for one in apis:
+    for one in (api, last):
         assert await one.claim(kind) == []  # a later call on the same connection, which finds nothing either
-    await resume(apis[-1], kind)
+    await resume(last, kind)
     done, _ = await asyncio.wait(waiting, timeout=BOUND, return_when=asyncio.FIRST_COMPLETED)
     assert done
     if of_jobs:
@@ -174,7 +190,7 @@ async def test_bad_kinds_and_reasons_are_refused(api: Api):
     with invalid("kind"):
         await resume(api, "jobledger.bulk")
     with invalid("reason"):
-        await pause(api, "k", "x" * 501)
+        await pause(api, "k", "x" * 1_025)
     stub = LimitServiceStub(api.channel)
     with invalid("page_size"):
         await stub.ListPausedKinds(ListPausedKindsRequest(page_size=-1))

@@ -18,9 +18,11 @@ Connect = Callable[..., Api]
 
 
 @contextmanager
-def serving(database: str, directory: Path, count: int, **settings: str) -> Iterator[list[Server]]:
+def serving(
+    database: str, directory: Path, count: int, kind: type[Server] = Server, **settings: str
+) -> Iterator[list[Server]]:
     """Start replicas together; at the end those that still run drain, and none has logged what should never happen."""
-    servers = [Server(database, directory, SETTINGS | settings) for _ in range(count)]
+    servers = [kind(database, directory, SETTINGS | settings) for _ in range(count)]
     try:
         with ThreadPoolExecutor(count) as threads:
             list(threads.map(Server.start, servers))

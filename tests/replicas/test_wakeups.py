@@ -1,6 +1,7 @@
 """A wake-up is a hint: it makes replicas quick, and without any of them nothing is lost."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -8,32 +9,34 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
 
+from tests.replicas.conftest import serving
 from tests.support.api import Api
 from tests.support.bounds import BOUND
+from tests.support.databases import new_database
 from tests.support.lives import assert_gapless, ended, live
+from tests.support.postgres import LISTENING, end_connections, listening
 from tests.support.postgres import connect as connect_to_database
-from tests.support.postgres import end_connections
-from tests.support.server import Server
+from tests.support.server import Server, WithoutPolls
 
 pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
 EVERY = WatchMode.WATCH_MODE_EVERY
-LISTENING = "LISTEN %"
 LONG = timedelta(minutes=5)  # longer than any test may take: an answer that comes was woken, not timed out
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Return three replicas that hear of each other's commits, whose claims get nothing unless they are woken."""
+    directory = tmp_path_factory.mktemp("woken")
+    with serving(new_database("postgresql", directory), directory, 3, WithoutPolls) as servers:
+        while listening(servers[0].database) < len(servers):
+            pass
+        yield servers
 
 
 def deafen(database: str) -> int:
     """End the connections on which replicas hear of each other's commits; return how many there were."""
     return end_connections(database, LISTENING)
-
-
-def listening(database: str) -> int:
-    """Count the replicas that can hear."""
-    with connect_to_database(database) as connection:
-        found = connection.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s", (LISTENING,)
-        )
-        return len(found.fetchall())
 
 
 async def live_here_watched_there(apis: list[Api], kind: str) -> None:

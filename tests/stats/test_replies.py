@@ -4,6 +4,8 @@ from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES, MAX_SUM
 from jobledger_service.core.model.states import JobState
 from jobledger_service.features.statistics.activity import Activity
+from jobledger_service.features.statistics.failures import MAX_SHOWN, FailureGroup, FailureGroups
+from jobledger_service.features.statistics.figures import MAX_SERIES_POINTS
 from jobledger_service.features.statistics.replies import reply
 from jobledger_service.features.statistics.requests import MAX_POINTS
 from jobledger_service.features.statistics.rollup import Measure
@@ -25,9 +27,15 @@ def test_the_largest_reply_is_within_the_byte_budget():
         for n in range(MAX_KINDS)
     }
     points = {n: busy() for n in range(MAX_POINTS)}
-    figures = Figures(kinds, KindFigures(jobs, activity=busy()), points, 2**31 - 1)
+    groups = [FailureGroup("€" * 128, "€" * 128, 2**62, "j" * 128) for _ in range(MAX_SHOWN)]
+    failures = FailureGroups(tuple(groups), 2**31 - 1)
+    figures = Figures(
+        kinds, KindFigures(jobs, activity=busy()), points, 2**31 - 1, {"k" * 128: points}, 2**31 - 1, failures
+    )
     found = reply(StatsQuery("me", (), range(MAX_POINTS), 1), figures, 10**15)
     assert (len(found.kinds), len(found.series), found.omitted_kind_count) == (MAX_KINDS, MAX_POINTS, 2**31 - 1)
+    assert len(found.series_by_kind[0].points) == MAX_SERIES_POINTS
+    assert (len(found.total.failures), found.total.omitted_failure_count) == (MAX_SHOWN, 2**31 - 1)
     assert found.ByteSize() <= MAX_REPLY_BYTES
 
 

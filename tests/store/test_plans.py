@@ -23,6 +23,7 @@ from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.exports.page import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
 from jobledger_service.features.limits.store import SLOTS_DUE, LimitStore
+from jobledger_service.features.statistics.failures import run_mark
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from jobledger_service.features.statistics.rules import StatsQuery
@@ -265,6 +266,24 @@ def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
                 "SEARCH jobs USING INDEX jobs_by_state (owner=? AND state=?)",  # its first entry alone
             )
         ), (one, plans.steps)
+
+
+def test_failures_are_counted_summed_and_deleted_along_their_keys(database: Database):
+    delta, statistics = StatisticsDelta(), SqlStatisticsStore(database)
+    delta.failures = {("me/a", 24, 24): {("E", ""): (1, run_mark("j", 30 * HOUR))}}
+    plans = Plans(database)
+    with WriteStore(database).transaction() as transaction:
+        add_statistics(transaction.connection, database.dialect, delta)
+    assert statistics.figures(StatsQuery("me", ("a",), range(5, 100))).failures.shown
+    assert statistics.trim(60 * HOUR, 10) == 1
+    of_row = "(hour=? AND kind_key=? AND hours=? AND error_code=? AND stage=?)"
+    assert {step for step in plans.steps if "failures" in step} == {
+        "SEARCH failures USING COVERING INDEX failures_by_hour (hour=? AND kind_key=? AND hours=?)",
+        "SEARCH failures USING PRIMARY KEY (kind_key=? AND hours=? AND hour>? AND hour<?)",
+        "SEARCH failures USING COVERING INDEX failures_by_hour (hour<?)",
+        f"SEARCH failures USING COVERING INDEX failures_by_hour {of_row}",
+    }
+    assert any("SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (job_key=?)" in step for step in plans.steps)
 
 
 WEBHOOK = Webhook("me", "w", "https://example.org/", (Secret("whsec_c2VjcmV0", 1),), 1, 1, state_time=1)

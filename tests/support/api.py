@@ -81,9 +81,12 @@ class Api:
         completions = [ChunkCompletion(lease_token=chunk.lease.token, **fields) for chunk in claimed]
         return list((await self.work.CompleteChunks(CompleteChunksRequest(completions=completions))).results)
 
-    async def fail(self, *claimed: ClaimedChunk, code: str = "BOOM", **fields: object) -> list[LeaseResult]:
+    async def fail(
+        self, *claimed: ClaimedChunk, code: str = "BOOM", message: str = "", **fields: object
+    ) -> list[LeaseResult]:
         """Fail an attempt at each chunk, each with the same fields."""
-        failures = [ChunkFailure(lease_token=chunk.lease.token, error={"code": code}, **fields) for chunk in claimed]
+        error = {"code": code, "message": message}
+        failures = [ChunkFailure(lease_token=chunk.lease.token, error=error, **fields) for chunk in claimed]
         return list((await self.work.FailChunks(FailChunksRequest(failures=failures))).results)
 
     async def release(self, *claimed: ClaimedChunk, **fields: object) -> list[LeaseResult]:

@@ -1,5 +1,6 @@
 """Concurrency limits in tests."""
 
+from jobledger.v1.job_pb2 import Job
 from jobledger.v1.limit_scope_pb2 import LimitScope
 from jobledger.v1.limit_service_pb2 import DeleteLimitRequest, Limit, ListLimitsRequest, SetLimitRequest
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
@@ -42,3 +43,15 @@ async def listed_limits(api: Api, page_size: int = 0) -> list[Limit]:
         request.page_token = page.next_page_token
         if not page.next_page_token:
             return found
+
+
+async def granted(api: Api, job_id: str) -> Job:
+    """Wait until a job has a slot."""
+    async with api.watch_job(job_id) as watch:
+        messages = await watch.through(lambda message: not message.job.holds)
+    return messages[-1].job
+
+
+async def places(api: Api, *jobs: Job) -> list[int]:
+    shown = [await api.get(job.job_id) for job in jobs]
+    return [job.holds[0].place if job.holds else 0 for job in shown]

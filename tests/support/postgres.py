@@ -11,6 +11,9 @@ from tests.support.bounds import BOUND
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
+LISTENING = "LISTEN %"
+"""The statement on whose connection a server hears of the commits of others."""
+
 
 def address(database: str, name: str | None = None) -> str:
     """Return the address of a database, or of another one beside it, in the form that psycopg takes."""
@@ -66,3 +69,12 @@ def read_only(database: str) -> Iterator[None]:
         finally:
             connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
             end_connections(database)
+
+
+def listening(database: str) -> int:
+    """Count the replicas that can hear."""
+    with connect(database) as connection:
+        found = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s", (LISTENING,)
+        )
+        return len(found.fetchall())

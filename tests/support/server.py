@@ -126,3 +126,17 @@ class Server:
     def tail(self, characters: int = 6_000) -> str:
         """Return the end of what the server logged."""
         return self.log.read_text(errors="replace")[-characters:]
+
+
+class WithoutPolls(Server):
+    """One whose waiting claims look again only when they are woken: what they get proves that they were."""
+
+    program = (
+        "from jobledger_service.core.ledger import claims; claims.POLL_SECONDS = 3_600.0; "
+        "from jobledger_service.cli.main import main; main()"
+    )
+
+    def _begun(self, arguments: list[str], log: IO[str]) -> "subprocess.Popen[str] | Forked":
+        streams = {"stdout": subprocess.PIPE, "stderr": log}
+        command = [sys.executable, "-c", self.program, *arguments]
+        return subprocess.Popen(command, text=True, env=self.environment(), **streams)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class AsyncLimitCalls:
     """Concurrency limits, over what `for_kind`, `for_label` and `for_each` return, and paused kinds.
 
-    To set one, or to pause and resume, needs an admin's key.
+    To set one, or to pause and resume, needs an admin's key, and so does another `owner` than the key's own. `reason`
+    is for people, and for the server's log.
     """
 
     def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:
@@ -25,45 +26,59 @@ class AsyncLimitCalls:
         self._caller = caller
 
     async def set_limit(
-        self, scope: values.ScopeLike, max_running: int, *, timeout: timedelta | None = None
+        self,
+        scope: values.ScopeLike,
+        max_running: int,
+        *,
+        reason: str = "",
+        owner: str = "",
+        timeout: timedelta | None = None,
     ) -> values.Limit:
         """Let at most `max_running` jobs of a scope, 0 to 1,000,000, run at once; 0 pauses it.
 
         Raises InvalidFieldError and RoleMissingError.
         """
-        request = rpc.SetLimitRequest(scope=values.scope_message(scope), max_running=max_running)
+        request = rpc.SetLimitRequest(
+            scope=values.scope_message(scope), max_running=max_running, reason=reason, owner=owner
+        )
         response = await self._caller.call(self._stub.SetLimit, request, timeout=timeout)
         return values.limit(response.limit)
 
-    async def list_limits(self, *, timeout: timedelta | None = None) -> list[values.Limit]:
+    async def list_limits(self, *, owner: str = "", timeout: timedelta | None = None) -> list[values.Limit]:
         """Return all limits by scope, each with its running and waiting jobs."""
-        pages = AsyncPages(
-            self._caller, self._stub.ListLimits, rpc.ListLimitsRequest(page_size=500), lambda page: page.limits, timeout
-        )
+        request = rpc.ListLimitsRequest(page_size=500, owner=owner)
+        pages = AsyncPages(self._caller, self._stub.ListLimits, request, lambda page: page.limits, timeout)
         return [values.limit(limit) async for limit in pages]
 
-    async def delete_limit(self, scope: values.ScopeLike, *, timeout: timedelta | None = None) -> None:
+    async def delete_limit(
+        self, scope: values.ScopeLike, *, reason: str = "", owner: str = "", timeout: timedelta | None = None
+    ) -> None:
         """Remove a limit; jobs waiting for it become claimable. Raises InvalidFieldError and RoleMissingError."""
-        request = rpc.DeleteLimitRequest(scope=values.scope_message(scope))
+        request = rpc.DeleteLimitRequest(scope=values.scope_message(scope), reason=reason, owner=owner)
         await self._caller.call(self._stub.DeleteLimit, request, timeout=timeout)
 
-    async def pause_kind(self, kind: str, reason: str = "", *, timeout: timedelta | None = None) -> values.PausedKind:
+    async def pause_kind(
+        self, kind: str, reason: str = "", *, owner: str = "", timeout: timedelta | None = None
+    ) -> values.PausedKind:
         """Keep workers from claiming chunks of a kind until `resume_kind`; chunks in work continue.
 
         Of a paused kind, this changes the reason. Raises InvalidFieldError, RoleMissingError and
         TooManyPausedKindsError.
         """
-        request = rpc.PauseKindRequest(kind=kind, reason=reason)
+        request = rpc.PauseKindRequest(kind=kind, reason=reason, owner=owner)
         response = await self._caller.call(self._stub.PauseKind, request, timeout=timeout)
         return values.paused_kind(response.paused_kind)
 
-    async def resume_kind(self, kind: str, *, timeout: timedelta | None = None) -> bool:
+    async def resume_kind(
+        self, kind: str, *, reason: str = "", owner: str = "", timeout: timedelta | None = None
+    ) -> bool:
         """End the pause of a kind, and return whether it was paused. Raises InvalidFieldError and RoleMissingError."""
-        response = await self._caller.call(self._stub.ResumeKind, rpc.ResumeKindRequest(kind=kind), timeout=timeout)
+        request = rpc.ResumeKindRequest(kind=kind, reason=reason, owner=owner)
+        response = await self._caller.call(self._stub.ResumeKind, request, timeout=timeout)
         return response.resumed
 
-    async def list_paused_kinds(self, *, timeout: timedelta | None = None) -> list[values.PausedKind]:
+    async def list_paused_kinds(self, *, owner: str = "", timeout: timedelta | None = None) -> list[values.PausedKind]:
         """Return all paused kinds, by name."""
-        request = rpc.ListPausedKindsRequest(page_size=500)
+        request = rpc.ListPausedKindsRequest(page_size=500, owner=owner)
         pages = AsyncPages(self._caller, self._stub.ListPausedKinds, request, lambda page: page.paused_kinds, timeout)
         return [values.paused_kind(paused) async for paused in pages]

@@ -37,6 +37,7 @@ class AsyncWebhookCalls:
         labels: Mapping[str, str] | None = None,
         description: str = "",
         state: WebhookState = WebhookState.ACTIVE,
+        reason: str = "",
         request_id: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CreateWebhookResponse:
@@ -56,6 +57,7 @@ class AsyncWebhookCalls:
             labels=labels or {},
             description=description,
             state=values.number(state),
+            reason=reason,
         )
         return await self._caller.call(self._stub.CreateWebhook, request, timeout=timeout)
 
@@ -82,6 +84,7 @@ class AsyncWebhookCalls:
         labels: Mapping[str, str] | None = None,
         description: str | None = None,
         state: WebhookState | None = None,
+        reason: str = "",
         timeout: timedelta | None = None,
     ) -> Webhook:
         """Change the fields that are not None; return the webhook. The state ACTIVE resumes a paused one.
@@ -97,12 +100,12 @@ class AsyncWebhookCalls:
             description=description,
             state=values.number(state),
         )
-        request = rpc.UpdateWebhookRequest(webhook_id=webhook_id, **changes)
+        request = rpc.UpdateWebhookRequest(webhook_id=webhook_id, reason=reason, **changes)
         return (await self._caller.call(self._stub.UpdateWebhook, request, timeout=timeout)).webhook
 
-    async def delete_webhook(self, webhook_id: str, *, timeout: timedelta | None = None) -> None:
+    async def delete_webhook(self, webhook_id: str, *, reason: str = "", timeout: timedelta | None = None) -> None:
         """Delete a webhook and its deliveries. Raises InvalidFieldError, WebhookNotFoundError."""
-        request = rpc.DeleteWebhookRequest(webhook_id=webhook_id)
+        request = rpc.DeleteWebhookRequest(webhook_id=webhook_id, reason=reason)
         try:
             await self._caller.call(self._stub.DeleteWebhook, request, timeout=timeout)
         except WebhookNotFoundError as error:
@@ -110,13 +113,20 @@ class AsyncWebhookCalls:
                 raise
 
     async def rotate_webhook_secret(
-        self, webhook_id: str, *, grace_period: values.DurationLike | None = None, timeout: timedelta | None = None
+        self,
+        webhook_id: str,
+        *,
+        grace_period: values.DurationLike | None = None,
+        reason: str = "",
+        timeout: timedelta | None = None,
     ) -> rpc.RotateWebhookSecretResponse:
         """Create a new secret, which no later response shows; the old ones still sign for `grace_period` (None: 24 h).
 
         Raises InvalidFieldError, WebhookNotFoundError.
         """
-        request = rpc.RotateWebhookSecretRequest(webhook_id=webhook_id, grace_period=values.duration(grace_period))
+        request = rpc.RotateWebhookSecretRequest(
+            webhook_id=webhook_id, grace_period=values.duration(grace_period), reason=reason
+        )
         return await self._caller.call(self._stub.RotateWebhookSecret, request, timeout=timeout)
 
     def list_webhook_deliveries(
@@ -146,6 +156,7 @@ class AsyncWebhookCalls:
         delivery_id: str = "",
         since_position: int | None = None,
         states: Iterable[WebhookDeliveryState] = (),
+        reason: str = "",
         timeout: timedelta | None = None,
     ) -> int:
         """Repeat one delivery, or all since a position that are in `states`; return how many.
@@ -157,6 +168,7 @@ class AsyncWebhookCalls:
             delivery_id=delivery_id,
             since_position=since_position,
             states=values.numbers(states),
+            reason=reason,
         )
         return (await self._caller.call(self._stub.RedeliverWebhook, request, timeout=timeout)).redelivered_count
 

@@ -35,6 +35,7 @@ class AdminCalls:
         request_id: str = "",
         served_owners: Iterable[str] = (),
         all_owners: bool = False,
+        reason: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CreateApiKeyResponse:
         """Create a key; the response has its token, which no later response shows.
@@ -53,6 +54,7 @@ class AdminCalls:
             request_id=request_id,
             served_owners=served_owners,
             all_owners=all_owners,
+            reason=reason,
         )
         return self._caller.call(self._stub.CreateApiKey, request, idempotent=bool(request_id), timeout=timeout)
 
@@ -69,9 +71,9 @@ class AdminCalls:
         request = rpc.ListApiKeysRequest(owner=owner, show_ended=show_ended, page_size=page_size, page_token=page_token)
         return Pages(self._caller, self._stub.ListApiKeys, request, lambda page: page.api_keys, timeout)
 
-    def revoke_api_key(self, key_id: str, *, timeout: timedelta | None = None) -> rpc.ApiKey:
+    def revoke_api_key(self, key_id: str, *, reason: str = "", timeout: timedelta | None = None) -> rpc.ApiKey:
         """Revoke a key; every replica refuses it within a second. Raises ApiKeyNotFoundError."""
-        request = rpc.RevokeApiKeyRequest(key_id=key_id)
+        request = rpc.RevokeApiKeyRequest(key_id=key_id, reason=reason)
         return (self._caller.call(self._stub.RevokeApiKey, request, timeout=timeout)).api_key
 
     def rotate_api_key(
@@ -80,6 +82,7 @@ class AdminCalls:
         *,
         grace_period: values.DurationLike | None = None,
         expire_time: values.TimestampLike | timedelta | None = None,
+        reason: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.RotateApiKeyResponse:
         """Replace a key by a new one; the old one works for `grace_period` (at most 30 days, 24 h when None).
@@ -91,6 +94,7 @@ class AdminCalls:
             key_id=key_id,
             grace_period=values.duration(grace_period),
             expire_time=values.future_time(expire_time),
+            reason=reason,
         )
         return self._caller.call(self._stub.RotateApiKey, request, idempotent=False, timeout=timeout)
 

@@ -12,6 +12,7 @@ from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
+from jobledger_client._job_changes import JobChanges
 from jobledger_client._sync._caller import Caller
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 class BulkCalls:
     """One verb over many jobs: those of `job_ids` (1 to 10,000), or those that match a filter with a condition.
+
+    `owner` is a field of the filter, and names whose jobs `job_ids` are, too.
 
     The response's `job` is the run, a job of kind "jobledger.bulk": `client.wait(response.job.job_id)` returns it when
     it has ended, and the metadata of its artifact "report" counts what was applied, unchanged and refused. With
@@ -80,6 +83,7 @@ class BulkCalls:
         self,
         *,
         job_ids: Iterable[str] = (),
+        reason: str = "",
         force: bool = False,
         delete_artifacts: bool = False,
         dry_run: bool = False,
@@ -93,30 +97,33 @@ class BulkCalls:
             job_ids=job_ids,
             dry_run=dry_run,
             request_id=request_id or str(uuid4()),
+            reason=reason,
             force=force,
             delete_artifacts=delete_artifacts,
         )
         return self._caller.call(self._stub.DeleteJobs, request, timeout=timeout)
 
-    def update_job_priorities(
+    def update_jobs(
         self,
-        priority: int,
+        changes: JobChanges,
         *,
         job_ids: Iterable[str] = (),
+        reason: str = "",
         dry_run: bool = False,
         request_id: str = "",
         timeout: timedelta | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
-    ) -> bulk.UpdateJobPrioritiesResponse:
-        """Set the priority of many jobs, 0 to 10. A job that has ended refuses it."""
-        request = bulk.UpdateJobPrioritiesRequest(
+    ) -> bulk.UpdateJobsResponse:
+        """Change many jobs, each as update_job does; a job that refuses the change is counted. Raises ValueError."""
+        request = bulk.UpdateJobsRequest(
             filter=_filter(filter),
             job_ids=job_ids,
             dry_run=dry_run,
             request_id=request_id or str(uuid4()),
-            priority=priority,
+            reason=reason,
+            **changes.fields(),
         )
-        return self._caller.call(self._stub.UpdateJobPriorities, request, timeout=timeout)
+        return self._caller.call(self._stub.UpdateJobs, request, timeout=timeout)
 
 
 def _filter(fields: requests.JobFilterFields) -> JobFilter | None:

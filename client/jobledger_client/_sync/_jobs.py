@@ -1,55 +1,40 @@
 # Generated from _async/_jobs.py by client/generate_sync.py: edit that module, then run `make gen`.
-"""The calls of JobService on jobs: create, read, watch and change."""
+"""The calls of JobService on jobs: all, with those that create, get, wait for and change one."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Unpack
 from uuid import uuid4
 
 import grpc
 from jobledger.v1 import job_service_pb2 as rpc
-from jobledger.v1.chunk_pb2 import Attempt, Chunk
-from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._enums import (
     TERMINAL_STATES,
-    ChangeType,
-    ChunkState,
     FailurePolicy,
-    JobOrder,
     JobState,
     JobView,
     OnConflict,
     WatchMessageType,
-    WatchMode,
 )
 from jobledger_client._errors import JobNotFoundError
+from jobledger_client._job_changes import JobChanges
 from jobledger_client._new_jobs import JobOutcome, NewJob, batches, create_request, outcomes
-from jobledger_client._seen_jobs import Relist
-from jobledger_client._sync._caller import Caller
-from jobledger_client._sync._pages import Pages
-from jobledger_client._sync._watch import Watch
-
-if TYPE_CHECKING:
-    from jobledger_client._sync._backend import Channel
+from jobledger_client._sync._job_lists import JobLists
+from jobledger_client._sync._job_watches import JobWatches
 
 
-class JobCalls:
+class JobCalls(JobLists, JobWatches):
     """Jobs.
 
     A method returns the one message that the response carries, or the response when it carries more. `timeout`
-    includes retries; None means the client's default. Beside the errors that a method names, each may raise
+    includes retries; None means the client's default. `owner` is whose job it is, by default the key's own; only an
+    admin's key may name another, else it is RoleMissingError. Beside the errors that a method names, each may raise
     UnavailableError, DeadlineExceededError, InternalError, and for a write QueueFullError.
     """
-
-    def __init__(self, channel: "Channel", caller: Caller) -> None:
-        self._stub = JobServiceStub(channel)
-        self._caller = caller
 
     def create_job(
         self,
@@ -149,6 +134,7 @@ class JobCalls:
         job_id: str,
         *,
         view: JobView = JobView.FULL,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Return the job with its input and first 1,000 chunks; DETAIL has the input, BASIC neither, STATUS even less.
@@ -157,7 +143,7 @@ class JobCalls:
 
         Raises InvalidFieldError, JobNotFoundError.
         """
-        request = rpc.GetJobRequest(job_id=job_id, view=values.number(view))
+        request = rpc.GetJobRequest(job_id=job_id, view=values.number(view), owner=owner)
         return (self._caller.call(self._stub.GetJob, request, timeout=timeout)).job
 
     def batch_get_jobs(
@@ -165,6 +151,7 @@ class JobCalls:
         job_ids: Iterable[str],
         *,
         view: JobView = JobView.FULL,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.BatchGetJobsResponse:
         """Return 1 to 500 jobs, and the ids that were not found. Raises InvalidFieldError.
@@ -172,219 +159,19 @@ class JobCalls:
         The jobs are of one moment, unless they exceed 3 MiB together, which takes several calls. View STATUS suits
         repeated reads of hundreds: it has state, percent, stage, eta, result_uri, the error's code and little else.
         """
-        request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.number(view))
+        request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.number(view), owner=owner)
         response = self._caller.call(self._stub.BatchGetJobs, request, timeout=timeout)
         while response.unread_job_ids:
-            rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view)
+            rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view, owner=owner)
             response.ClearField("unread_job_ids")
             response.MergeFrom(self._caller.call(self._stub.BatchGetJobs, rest, timeout=timeout))
         return response
-
-    def list_jobs(
-        self,
-        *,
-        order: JobOrder = JobOrder.CREATE_TIME,
-        ascending: bool = False,
-        page_size: int = 0,
-        page_token: str = "",
-        view: JobView = JobView.BASIC,
-        timeout: timedelta | None = None,
-        **filter: Unpack[requests.ReadFilterFields],  # noqa: A002 - the contract's name for it
-    ) -> Pages[rpc.ListJobsResponse, Job]:
-        """List the jobs that match the filter, newest (or highest) first unless `ascending`.
-
-        `page_size` is 1 to 500, 20 when 0. A page may have fewer jobs, even none; iterating then reads the next one.
-        watch_jobs continues without a gap from a page's `cursor`.
-        """
-        request = rpc.ListJobsRequest(
-            filter=requests.job_filter(filter),
-            order=values.number(order),
-            ascending=ascending,
-            page_size=page_size,
-            page_token=page_token,
-            view=values.number(view),
-        )
-        return Pages(self._caller, self._stub.ListJobs, request, lambda page: page.jobs, timeout)
-
-    def list_chunks(
-        self,
-        job_id: str,
-        *,
-        states: Iterable[ChunkState] = (),
-        page_size: int = 0,
-        page_token: str = "",
-        timeout: timedelta | None = None,
-    ) -> Pages[rpc.ListChunksResponse, Chunk]:
-        """List a job's chunks by index; empty `states` mean all. `page_size` is 1 to 1,000, 100 when 0."""
-        request = rpc.ListChunksRequest(
-            job_id=job_id,
-            states=values.numbers(states),
-            page_size=page_size,
-            page_token=page_token,
-        )
-        return Pages(self._caller, self._stub.ListChunks, request, lambda page: page.chunks, timeout)
-
-    def list_attempts(
-        self,
-        job_id: str,
-        *,
-        chunk_index: int | None = None,
-        task_id: str = "",
-        page_size: int = 0,
-        page_token: str = "",
-        timeout: timedelta | None = None,
-    ) -> Pages[rpc.ListAttemptsResponse, Attempt]:
-        """List the attempts at a job's chunks, or at one, or those of an engine's task: by chunk, then oldest first.
-
-        `AttemptOutcome(attempt.outcome)` says how one ended. `page_size` is 1 to 1,000, 100 when 0.
-        """
-        request = rpc.ListAttemptsRequest(
-            job_id=job_id, chunk_index=chunk_index, task_id=task_id, page_size=page_size, page_token=page_token
-        )
-        return Pages(self._caller, self._stub.ListAttempts, request, lambda page: page.attempts, timeout)
-
-    def list_job_events(
-        self,
-        job_id: str,
-        *,
-        uid: str = "",
-        newest_first: bool = False,
-        page_size: int = 0,
-        page_token: str = "",
-        timeout: timedelta | None = None,
-    ) -> Pages[rpc.ListJobEventsResponse, JobEvent]:
-        """List a job's history, also of a deleted job. `page_size` is 1 to 500, 100 when 0.
-
-        `uid` names one of several jobs that had this job_id; empty: the present one, or else the last.
-        """
-        request = rpc.ListJobEventsRequest(
-            job_id=job_id, uid=uid, page_size=page_size, page_token=page_token, newest_first=newest_first
-        )
-        return Pages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
-
-    def list_events(
-        self,
-        *,
-        actors: Iterable[str] = (),
-        change_types: Iterable[ChangeType] = (),
-        commit_time: values.TimeRangeLike | None = None,
-        kinds: Iterable[str] = (),
-        owner: str = "",
-        all_owners: bool = False,
-        oldest_first: bool = False,
-        page_size: int = 0,
-        page_token: str = "",
-        timeout: timedelta | None = None,
-    ) -> Pages[rpc.ListEventsResponse, JobEvent]:
-        """List the history of all jobs, newest first: who did what to which job.
-
-        An actor is a worker, NAME/KEY_ID of a key, or NAME/ for all keys of that name. With `change_types` one change
-        by an actor must be of these. `owner` and `all_owners` need an admin's key. `page_size` is 1 to 500, 100 when 0.
-        """
-        wanted = rpc.EventFilter(
-            actors=requests.names("actors", actors),
-            change_types=values.numbers(change_types),
-            commit_time=values.time_range(commit_time),
-            kinds=requests.names("kinds", kinds),
-            owner=owner,
-            all_owners=all_owners,
-        )
-        request = rpc.ListEventsRequest(
-            filter=wanted, page_size=page_size, page_token=page_token, oldest_first=oldest_first
-        )
-        return Pages(self._caller, self._stub.ListEvents, request, lambda page: page.events, timeout)
-
-    def watch(
-        self,
-        job_id: str,
-        *,
-        cursor: bytes = b"",
-        mode: WatchMode = WatchMode.LATEST,
-        view: JobView | None = None,
-        change_types: Iterable[ChangeType] = (),
-        state_changes_only: bool = False,
-        bookmarks: bool = False,
-        timeout: timedelta | None = None,
-        reconnect_timeout: timedelta | None = timedelta(minutes=5),
-    ) -> Watch[rpc.WatchJobRequest, rpc.WatchJobResponse]:
-        """Watch one job: its state now, or what followed `cursor`, and every change until it has ended.
-
-        In view STATUS messages are small, and have no chunks; no other view is accepted. `change_types` and
-        `state_changes_only` pass over other changes, but for the first message, DELETED and the end.
-
-        Iteration ends after the message with the terminal state, or with DELETED; it yields nothing when that message
-        was at or before `cursor`. Mode EVERY never merges revisions. `bookmarks` adds messages with a cursor alone.
-        `timeout` limits the whole watch, `reconnect_timeout` how long it looks for a server once it has begun; None
-        means no limit.
-        """
-        request = rpc.WatchJobRequest(
-            job_id=job_id,
-            cursor=cursor,
-            mode=values.number(mode),
-            view=values.number(view),
-            change_types=values.numbers(change_types),
-            state_changes_only=state_changes_only,
-        )
-        return Watch(
-            self._caller,
-            self._stub.WatchJob,
-            request,
-            one_job=True,
-            bookmarks=bookmarks,
-            timeout=timeout,
-            reconnect_timeout=reconnect_timeout,
-        )
-
-    def watch_jobs(
-        self,
-        *,
-        cursor: bytes = b"",
-        mode: WatchMode = WatchMode.LATEST,
-        view: JobView | None = None,
-        change_types: Iterable[ChangeType] = (),
-        state_changes_only: bool = False,
-        from_now: bool = False,
-        bookmarks: bool = False,
-        timeout: timedelta | None = None,
-        reconnect_timeout: timedelta | None = timedelta(minutes=5),
-        relist: bool = True,
-        on_relist: Callable[[Relist], object] | None = None,
-        **filter: Unpack[requests.ReadFilterFields],  # noqa: A002 - the contract's name for it
-    ) -> Watch[rpc.WatchJobsRequest, rpc.WatchJobsResponse]:
-        """Watch every job that matches the filter: those that match now, or what followed `cursor`, and every change.
-
-        It has no end of its own; see `watch` for the options. `from_now` leaves out the jobs that match now.
-
-        When the service no longer has the history after the cursor, the watch restarts from the jobs that match now: it
-        returns those that are new or changed as SNAPSHOT, calls `on_relist`, and returns LEFT, with owner and job_id
-        alone, for jobs of this watch that are gone. The events in between are missing, and jobs that the caller knew
-        before this watch may be gone. With `relist=False` it raises HistoryTrimmedError or CursorAheadError instead.
-        """
-        request = rpc.WatchJobsRequest(
-            filter=requests.job_filter(filter),
-            cursor=cursor,
-            mode=values.number(mode),
-            view=values.number(view),
-            change_types=values.numbers(change_types),
-            state_changes_only=state_changes_only,
-            from_now=from_now,
-        )
-        return Watch(
-            self._caller,
-            self._stub.WatchJobs,
-            request,
-            one_job=False,
-            bookmarks=bookmarks,
-            timeout=timeout,
-            reconnect_timeout=reconnect_timeout,
-            relist=relist,
-            on_relist=on_relist,
-        )
 
     def wait(
         self,
         job_id: str,
         *,
+        owner: str = "",
         timeout: timedelta | None = None,
         reconnect_timeout: timedelta | None = timedelta(minutes=5),
     ) -> Job:
@@ -395,7 +182,7 @@ class JobCalls:
         """
         last = Job(job_id=job_id)
         with self.watch(
-            job_id, state_changes_only=True, timeout=timeout, reconnect_timeout=reconnect_timeout
+            job_id, state_changes_only=True, owner=owner, timeout=timeout, reconnect_timeout=reconnect_timeout
         ) as messages:
             for message in messages:
                 last = message.job
@@ -412,7 +199,7 @@ class JobCalls:
         last.ClearField("chunks")
         if last.state == JobState.COMPLETED:
             with suppress(JobNotFoundError):  # it was deleted after its end
-                job = self.get_job(job_id, view=JobView.BASIC)
+                job = self.get_job(job_id, view=JobView.BASIC, owner=owner)
                 if job.uid == last.uid and job.HasField("output"):
                     last.output.CopyFrom(job.output)
         return last
@@ -425,6 +212,7 @@ class JobCalls:
         grace_period: values.DurationLike | None = None,
         force: bool = False,
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CancelJobResponse:
         """Stop a job; the response has the `outcome`.
@@ -435,7 +223,12 @@ class JobCalls:
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError.
         """
         request = rpc.CancelJobRequest(
-            job_id=job_id, reason=reason, grace_period=values.duration(grace_period), force=force, etag=etag
+            job_id=job_id,
+            reason=reason,
+            grace_period=values.duration(grace_period),
+            force=force,
+            etag=etag,
+            owner=owner,
         )
         return self._caller.call(self._stub.CancelJob, request, idempotent=not etag, timeout=timeout)
 
@@ -447,6 +240,7 @@ class JobCalls:
         reason: str = "",
         request_id: str = "",
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
         """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
@@ -457,7 +251,12 @@ class JobCalls:
         UniqueKeyTakenError, JobNotEndedError, JobEndedError (it is COMPLETED), NothingToRetryError.
         """
         request = rpc.RetryJobRequest(
-            job_id=job_id, chunk_indexes=chunk_indexes, request_id=request_id or str(uuid4()), reason=reason, etag=etag
+            job_id=job_id,
+            chunk_indexes=chunk_indexes,
+            request_id=request_id or str(uuid4()),
+            reason=reason,
+            etag=etag,
+            owner=owner,
         )
         return (self._caller.call(self._stub.RetryJob, request, timeout=timeout)).job
 
@@ -468,38 +267,36 @@ class JobCalls:
         priority: int | None = None,
         display_name: str | None = None,
         labels: Mapping[str, str] | None = None,
+        set_labels: Mapping[str, str] | None = None,
+        remove_labels: Iterable[str] = (),
         expire_time: values.TimestampLike | timedelta | None = None,
         keep_forever: bool = False,
         schedule_time: values.TimestampLike | timedelta | None = None,
         start_now: bool = False,
+        reason: str = "",
         etag: str = "",
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> Job:
-        """Change the fields that are not None; return the job in view BASIC.
+        """Change what is not None, as JobChanges says; return the job in view BASIC.
 
-        `labels` replace all labels; an empty `display_name` removes it; `keep_forever` removes the expiry. A
-        `schedule_time`, a time or a timedelta from now, can change until a chunk is claimed; `start_now` removes it.
         With an `etag`, an attempt whose response was lost is not repeated.
 
         Raises InvalidFieldError (also when all fields are None), JobNotFoundError, EtagMismatchError, JobEndedError,
         JobStartedError.
         """
-        if keep_forever and expire_time is not None:
-            raise ValueError("expire_time and keep_forever exclude each other; pass one of them")
-        if start_now and schedule_time is not None:
-            raise ValueError("schedule_time and start_now exclude each other; pass one of them")
-        changes = requests.changes(
+        changes = JobChanges(
             priority=priority,
             display_name=display_name,
             labels=labels,
-            expire_time=values.future_time(expire_time),
-            schedule_time=values.future_time(schedule_time),
+            set_labels=set_labels,
+            remove_labels=remove_labels,
+            expire_time=expire_time,
+            keep_forever=keep_forever,
+            schedule_time=schedule_time,
+            start_now=start_now,
         )
-        request = rpc.UpdateJobRequest(job_id=job_id, etag=etag, **changes)
-        if keep_forever:
-            request.update_mask.paths.append("expire_time")  # without a value: none from now on
-        if start_now:
-            request.update_mask.paths.append("schedule_time")
+        request = rpc.UpdateJobRequest(job_id=job_id, reason=reason, etag=etag, owner=owner, **changes.fields())
         return (self._caller.call(self._stub.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
 
     def delete_job(
@@ -510,6 +307,7 @@ class JobCalls:
         reason: str = "",
         etag: str = "",
         delete_artifacts: bool = False,
+        owner: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.DeleteJobResponse:
         """Delete a job that has ended, or any job with `force`; the audit trail records `reason`.
@@ -521,7 +319,7 @@ class JobCalls:
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError, JobNotEndedError.
         """
         request = rpc.DeleteJobRequest(
-            job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts
+            job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts, owner=owner
         )
         try:
             return self._caller.call(self._stub.DeleteJob, request, timeout=timeout)

@@ -38,6 +38,7 @@ class WebhookCalls:
         labels: Mapping[str, str] | None = None,
         description: str = "",
         state: WebhookState = WebhookState.ACTIVE,
+        reason: str = "",
         request_id: str = "",
         timeout: timedelta | None = None,
     ) -> rpc.CreateWebhookResponse:
@@ -57,6 +58,7 @@ class WebhookCalls:
             labels=labels or {},
             description=description,
             state=values.number(state),
+            reason=reason,
         )
         return self._caller.call(self._stub.CreateWebhook, request, timeout=timeout)
 
@@ -83,6 +85,7 @@ class WebhookCalls:
         labels: Mapping[str, str] | None = None,
         description: str | None = None,
         state: WebhookState | None = None,
+        reason: str = "",
         timeout: timedelta | None = None,
     ) -> Webhook:
         """Change the fields that are not None; return the webhook. The state ACTIVE resumes a paused one.
@@ -98,12 +101,12 @@ class WebhookCalls:
             description=description,
             state=values.number(state),
         )
-        request = rpc.UpdateWebhookRequest(webhook_id=webhook_id, **changes)
+        request = rpc.UpdateWebhookRequest(webhook_id=webhook_id, reason=reason, **changes)
         return (self._caller.call(self._stub.UpdateWebhook, request, timeout=timeout)).webhook
 
-    def delete_webhook(self, webhook_id: str, *, timeout: timedelta | None = None) -> None:
+    def delete_webhook(self, webhook_id: str, *, reason: str = "", timeout: timedelta | None = None) -> None:
         """Delete a webhook and its deliveries. Raises InvalidFieldError, WebhookNotFoundError."""
-        request = rpc.DeleteWebhookRequest(webhook_id=webhook_id)
+        request = rpc.DeleteWebhookRequest(webhook_id=webhook_id, reason=reason)
         try:
             self._caller.call(self._stub.DeleteWebhook, request, timeout=timeout)
         except WebhookNotFoundError as error:
@@ -111,13 +114,20 @@ class WebhookCalls:
                 raise
 
     def rotate_webhook_secret(
-        self, webhook_id: str, *, grace_period: values.DurationLike | None = None, timeout: timedelta | None = None
+        self,
+        webhook_id: str,
+        *,
+        grace_period: values.DurationLike | None = None,
+        reason: str = "",
+        timeout: timedelta | None = None,
     ) -> rpc.RotateWebhookSecretResponse:
         """Create a new secret, which no later response shows; the old ones still sign for `grace_period` (None: 24 h).
 
         Raises InvalidFieldError, WebhookNotFoundError.
         """
-        request = rpc.RotateWebhookSecretRequest(webhook_id=webhook_id, grace_period=values.duration(grace_period))
+        request = rpc.RotateWebhookSecretRequest(
+            webhook_id=webhook_id, grace_period=values.duration(grace_period), reason=reason
+        )
         return self._caller.call(self._stub.RotateWebhookSecret, request, timeout=timeout)
 
     def list_webhook_deliveries(
@@ -145,6 +155,7 @@ class WebhookCalls:
         delivery_id: str = "",
         since_position: int | None = None,
         states: Iterable[WebhookDeliveryState] = (),
+        reason: str = "",
         timeout: timedelta | None = None,
     ) -> int:
         """Repeat one delivery, or all since a position that are in `states`; return how many.
@@ -156,6 +167,7 @@ class WebhookCalls:
             delivery_id=delivery_id,
             since_position=since_position,
             states=values.numbers(states),
+            reason=reason,
         )
         return (self._caller.call(self._stub.RedeliverWebhook, request, timeout=timeout)).redelivered_count
 

@@ -39,7 +39,7 @@ Detach = Annotated[
 ]
 
 Response: TypeAlias = (
-    bulk.CancelJobsResponse | bulk.RetryJobsResponse | bulk.DeleteJobsResponse | bulk.UpdateJobPrioritiesResponse
+    bulk.CancelJobsResponse | bulk.RetryJobsResponse | bulk.DeleteJobsResponse | bulk.UpdateJobsResponse
 )
 
 
@@ -54,11 +54,17 @@ class JobSelection:
     detach: bool
 
     @property
+    def owner(self) -> str:
+        """Whose jobs these are; empty for the key's own."""
+        return self.filter_fields.get("owner", "")
+
+    @property
     def one(self) -> str | None:
         """The job, if the command line names a single one. Raises typer.BadParameter without jobs or a filter."""
-        if self.job_ids and self.filter_fields:
+        conditions = self.filter_fields.keys() - {"owner"}
+        if self.job_ids and conditions:
             raise typer.BadParameter("JOB_ID and a filter exclude each other; pass one of them")
-        if not self.job_ids and not self.filter_fields:
+        if not self.job_ids and not conditions:
             raise typer.BadParameter("JOB_ID or a filter is required, such as --kind, --state or --created-before")
         return self.job_ids[0] if len(self.job_ids) == 1 and not self.dry_run else None
 

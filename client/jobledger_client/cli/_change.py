@@ -1,5 +1,6 @@
 """The commands that change a job: cancel, retry, update, delete."""
 
+import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,8 +9,10 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import DeleteJobResponse
 
 from jobledger_client._enums import CancelOutcome, JobState
+from jobledger_client._job_changes import JobChanges
 from jobledger_client.cli import _json, _parse
 from jobledger_client.cli._bulk import Detach, DryRun, JobIds, JobSelection, Yes, run
+from jobledger_client.cli._choices import Reason
 from jobledger_client.cli._filter import add_filter_options
 from jobledger_client.cli._session import Session, command
 from jobledger_client.cli._watch import wait as wait_for
@@ -17,7 +20,6 @@ from jobledger_client.cli._watch import wait as wait_for
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for people and the history.")]
 Etag = Annotated[
     str, typer.Option(metavar="ETAG", help="Only if the job is still at this revision, as `get` shows it.")
 ]
@@ -36,31 +38,33 @@ def register(app: typer.Typer) -> None:
         "cancel",
         'jobledger cancel JOB_ID --reason "wrong input"',
         "jobledger cancel JOB_ID --force",
-        "jobledger cancel --kind crawl.images --label site=example.org --dry-run",
-    )(add_filter_options(cancel))
+        "jobledger cancel --kind crawl.images --since 2h --dry-run",
+    )(add_filter_options(cancel, since="created_since"))
     command(
         app,
         "retry",
         "jobledger retry JOB_ID --wait",
         "jobledger retry JOB_ID --chunk 3 --chunk 7",
-        "jobledger retry --state FAILED --created-since 24h --yes",
-    )(add_filter_options(retry))
+        "jobledger retry --error-code CUDA_OUT_OF_MEMORY --since 1d --dry-run",
+        "jobledger retry --kind crawl.images --since 1d --yes",
+    )(add_filter_options(retry, since="ended_since"))
     command(
         app,
         "update",
         "jobledger update JOB_ID --priority 9",
         "jobledger update JOB_ID --label team=search --label tier=gold",
+        "jobledger update JOB_ID --set-label tier=gold --remove-label team",
         "jobledger update JOB_ID --expire 7d",
         "jobledger update JOB_ID --at 2h",
         "jobledger update --priority 9 --state QUEUED --with-label team=search",
-    )(add_filter_options(update, label="--with-label"))
+    )(add_filter_options(update, label="--with-label", since="created_since"))
     command(
         app,
         "delete",
         "jobledger delete JOB_ID",
         "jobledger delete JOB_ID --force --artifacts",
         "jobledger delete --state COMPLETED --ended-before 30d --yes",
-    )(add_filter_options(delete))
+    )(add_filter_options(delete, since="ended_since"))
 
 
 def cancel(
@@ -94,9 +98,11 @@ def cancel(
         if job_id is None:
             call = partial(client.bulk.cancel_jobs, reason=reason, grace_period=grace, force=force)
             return run(session, client, "cancel", call, selection)
-        response = client.cancel_job(job_id, reason=reason, grace_period=grace, force=force, etag=etag)
+        response = client.cancel_job(
+            job_id, reason=reason, grace_period=grace, force=force, etag=etag, owner=selection.owner
+        )
         if wait:
-            return wait_for(session, client, job_id)
+            return wait_for(session, client, job_id, selection.owner)
     if session.as_json:
         _json.print_message(response)
     else:
@@ -125,8 +131,10 @@ def retry(
 
     Those given by --chunk, or all of them. Completed chunks are kept. Failed chunks that --chunk names go again also
     while their job still runs. One run retries many jobs, given by id or by a filter; the command follows the run until
-    it ends.
+    it ends. A filter without --state selects FAILED jobs.
     """
+    if filter_fields.keys() - {"owner"} and not filter_fields.get("states"):
+        filter_fields["states"] = [JobState.FAILED]
     selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
     job_id = selection.one
     if job_id is None and chunk:
@@ -136,8 +144,8 @@ def retry(
     with session.client() as client:
         if job_id is None:
             return run(session, client, "retry", partial(client.bulk.retry_jobs, reason=reason), selection)
-        job = client.retry_job(job_id, chunk_indexes=chunk or (), reason=reason, etag=etag)
-        return wait_for(session, client, job_id) if wait else _print_job(session, job, "runs again")
+        job = client.retry_job(job_id, chunk_indexes=chunk or (), reason=reason, etag=etag, owner=selection.owner)
+        return wait_for(session, client, job_id, selection.owner) if wait else _print_job(session, job, "runs again")
 
 
 def update(
@@ -152,6 +160,12 @@ def update(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Labels in place of all there are; may be repeated.")
     ] = None,
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Remove all labels.")] = False,
+    set_label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label to set; others stay. May be repeated.")
+    ] = None,
+    remove_label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A label to remove; others stay. May be repeated.")
+    ] = None,
     expire: Annotated[
         str | None,
         typer.Option(metavar="DURATION|TIME", help="Delete the job then (7d, or a time), once it has ended."),
@@ -162,42 +176,44 @@ def update(
         typer.Option(metavar="DURATION|TIME", help="Let no worker claim it before then (2h from now, or a time)."),
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="Let workers claim a scheduled job at once.")] = False,
+    reason: Reason = "",
     etag: Etag = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     detach: Detach = False,
     filter_fields: "JobFilterFields",
 ) -> int:
-    """Change priority, name, labels, expiry or the time to begin.
+    """Change priority, name, labels, expiry or the time to begin of a job, or of many.
 
-    Other fields stay unchanged. Of many jobs, given by id or by a filter, only the priority can change.
+    Other fields stay unchanged. One run changes many jobs, given by id or by a filter; the command follows the run
+    until it ends.
     """
     selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
-    job_id = selection.one
-    labels = _parse.pairs("--label", label or ()) if label or no_labels else None
-    others = (display_name, labels, expire, at)
-    removes = keep_forever or now
-    if job_id is None:
-        if priority is None or removes or etag or any(value is not None for value in others):
-            raise typer.BadParameter("many jobs require --priority, and no other change")
-        with session.client() as client:
-            return run(session, client, "update", partial(client.bulk.update_job_priorities, priority), selection)
-    if not removes and priority is None and all(value is None for value in others):
+    changes = JobChanges(
+        priority=priority,
+        display_name=display_name,
+        labels=_parse.pairs("--label", label or ()) if label or no_labels else None,
+        set_labels=_parse.pairs("--set-label", set_label) if set_label else None,
+        remove_labels=remove_label or (),
+        expire_time=_parse.future_time("--expire", expire),
+        keep_forever=keep_forever,
+        schedule_time=_parse.future_time("--at", at),
+        start_now=now,
+    )
+    if changes == JobChanges(remove_labels=changes.remove_labels) and not remove_label:
         raise typer.BadParameter(
-            "a change is required: --priority, --display-name, --label, --expire, --keep-forever, --at or --now"
+            "a change is required: --priority, --display-name, --label, --set-label, --remove-label, --expire, "
+            "--keep-forever, --at or --now"
         )
+    job_id = selection.one
+    if job_id is None and etag:
+        raise typer.BadParameter("--etag requires a single JOB_ID")
     with session.client() as client:
-        job = client.update_job(
-            job_id,
-            priority=priority,
-            display_name=display_name,
-            labels=labels,
-            expire_time=_parse.future_time("--expire", expire),
-            keep_forever=keep_forever,
-            schedule_time=_parse.future_time("--at", at),
-            start_now=now,
-            etag=etag,
-        )
+        if job_id is None:
+            call = partial(client.bulk.update_jobs, changes, reason=reason)
+            return run(session, client, "update", call, selection)
+        fields = {field.name: getattr(changes, field.name) for field in dataclasses.fields(changes)}
+        job = client.update_job(job_id, **fields, reason=reason, etag=etag, owner=selection.owner)
     return _print_job(session, job, "updated")
 
 
@@ -229,9 +245,11 @@ def delete(
         raise typer.BadParameter("--etag requires a single JOB_ID")
     with session.client() as client:
         if job_id is None:
-            call = partial(client.bulk.delete_jobs, force=force, delete_artifacts=artifacts)
+            call = partial(client.bulk.delete_jobs, reason=reason, force=force, delete_artifacts=artifacts)
             return run(session, client, "delete", call, selection)
-        response = client.delete_job(job_id, force=force, reason=reason, etag=etag, delete_artifacts=artifacts)
+        response = client.delete_job(
+            job_id, force=force, reason=reason, etag=etag, delete_artifacts=artifacts, owner=selection.owner
+        )
     if session.as_json:
         _json.print_message(response)
     else:

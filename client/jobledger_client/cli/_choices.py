@@ -47,6 +47,9 @@ def choice(choices: Mapping[str, Member], text: str, *flags: str, panel: str | N
 
 
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.", autocompletion=completion.job_ids)]
+OWNER = "Whose jobs, with an admin's key. [default: the key's own]"
+Owner = Annotated[str, typer.Option("--owner", metavar="OWNER", help=OWNER)]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, for people and the history.")]
 Kinds = Annotated[
     list[str] | None,
     typer.Option(metavar="KIND", help="May be repeated. [default: all]", autocompletion=completion.kinds),

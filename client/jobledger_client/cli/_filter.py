@@ -10,13 +10,12 @@ import typer
 from jobledger_client._enums import JobState
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _parse
-from jobledger_client.cli._choices import JOB_STATES, choice, member
+from jobledger_client.cli._choices import JOB_STATES, OWNER, choice, member
 
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
 _PANEL = "Filter"
-OWNER = "Whose jobs, with an admin's key. [default: the key's own]"
 _Time = Literal["create_time", "schedule_time", "start_time", "update_time", "end_time"]
 _SPANS: Final[tuple[tuple[_Time, str], ...]] = (
     ("create_time", "created"),
@@ -29,6 +28,7 @@ _Field = Literal[
     "states", "kinds", "owner", "include_service_jobs", "task_id", "unique_key", "error_code", "has_labels"
 ]
 _LISTS, _WHOLE = ("state", "kind", "where_label", "label_in", "has_label"), ("min_priority", "max_priority")
+_SPAN = "TIME|DURATION"
 _SINCE = "At or after this time, or at most this long ago (2h)."
 _BEFORE = "Before this time, or longer ago."
 
@@ -40,15 +40,12 @@ def _option(kind: Any, metavar: str | None, text: str, *names: str, **more: Any)
     return Annotated[kind | None, typer.Option(*names, metavar=metavar, help=text, rich_help_panel=_PANEL, **more)]
 
 
-_READS = {
-    "owner": _option(str, "OWNER", OWNER),
-    "service_jobs": _option(bool, None, _SERVICE_JOBS, "--service-jobs"),
-}
+_READS = {"service_jobs": _option(bool, None, _SERVICE_JOBS, "--service-jobs")}
 
 
 def _declared(label: str) -> dict[str, Any]:
-    span = "TIME|DURATION"
     return {
+        "owner": _option(str, "OWNER", OWNER),
         "filter": _option(list[str], "NAME=VALUE", _FILTER),
         "state": Annotated[list[JobState] | None, choice(JOB_STATES, "May be repeated.", panel=_PANEL)],
         "kind": _option(list[str], "KIND", "May be repeated.", autocompletion=completion.kinds),
@@ -61,27 +58,30 @@ def _declared(label: str) -> dict[str, Any]:
         "task": _option(str, "ID", "The id that an engine, such as Celery, gave an attempt; not for export."),
         "min_priority": _option(int, "N", "0 to 10."),
         "max_priority": _option(int, "N", "0 to 10."),
-        "created_since": _option(str, span, _SINCE),
-        "created_before": _option(str, span, _BEFORE),
-        "scheduled_since": _option(str, span, _SINCE),
-        "scheduled_before": _option(str, span, _BEFORE),
-        "started_since": _option(str, span, _SINCE),
-        "started_before": _option(str, span, _BEFORE),
-        "updated_since": _option(str, span, _SINCE),
-        "updated_before": _option(str, span, _BEFORE),
-        "ended_since": _option(str, span, _SINCE),
-        "ended_before": _option(str, span, _BEFORE),
+        "created_since": _option(str, _SPAN, _SINCE),
+        "created_before": _option(str, _SPAN, _BEFORE),
+        "scheduled_since": _option(str, _SPAN, _SINCE),
+        "scheduled_before": _option(str, _SPAN, _BEFORE),
+        "started_since": _option(str, _SPAN, _SINCE),
+        "started_before": _option(str, _SPAN, _BEFORE),
+        "updated_since": _option(str, _SPAN, _SINCE),
+        "updated_before": _option(str, _SPAN, _BEFORE),
+        "ended_since": _option(str, _SPAN, _SINCE),
+        "ended_before": _option(str, _SPAN, _BEFORE),
     }
 
 
 def add_filter_options(
-    function: Callable[..., Any], *, label: str = "--label", reads: bool = False
+    function: Callable[..., Any], *, label: str = "--label", since: str = "", reads: bool = False
 ) -> Callable[..., Any]:
     """Add the options of a filter to a function of (…, filter_fields); `label` is the name of the label option.
 
-    `filter_fields` are the fields for the SDK. Only `reads` may name another owner.
+    `since` is the option for which --since is short. `filter_fields` are the fields for the SDK. Only `reads` may
+    select the service's own jobs.
     """
     declared = _declared(label) | (_READS if reads else {})
+    if since:
+        declared[since] = _option(str, _SPAN, _SINCE, f"--{since.replace('_', '-')}", "--since")
 
     @functools.wraps(function)
     def with_filter(*args: Any, **parameters: Any) -> Any:  # noqa: ANN401 - typer calls it by the signature set below

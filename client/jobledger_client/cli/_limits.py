@@ -7,6 +7,7 @@ from jobledger.v1.limit_service_pb2 import ListLimitsResponse
 
 from jobledger_client import _limits as values
 from jobledger_client.cli import _json, _parse, _tables
+from jobledger_client.cli._choices import Owner, Reason
 from jobledger_client.cli._session import Session, command, new_app
 
 Kind = Annotated[str, typer.Option("--kind", metavar="KIND", help="All jobs of this kind.")]
@@ -29,10 +30,10 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="limits", help="Limit how many jobs of a kind or a label may run at once.")
 
 
-def list_limits(session: Session) -> None:
+def list_limits(session: Session, *, owner: Owner = "") -> None:
     """List the limits, each with its running and waiting jobs."""
     with session.client() as client:
-        found = client.limits.list_limits()
+        found = client.limits.list_limits(owner=owner)
     if session.as_json:
         _json.print_message(ListLimitsResponse(limits=map(values.limit_message, found)))
     else:
@@ -46,22 +47,26 @@ def set_limit(
     kind: Kind = "",
     label: Label = "",
     each: Each = "",
+    reason: Reason = "",
+    owner: Owner = "",
 ) -> None:
     """Set or change a limit. Jobs that hold a slot keep it."""
     scope = _scope(kind, label, each)
     with session.client() as client:
-        limit = client.limits.set_limit(scope, max_running)
+        limit = client.limits.set_limit(scope, max_running, reason=reason, owner=owner)
     if session.as_json:
         _json.print_message(values.limit_message(limit))
     else:
         print(f"{limit.scope}: at most {limit.max_running} at once")
 
 
-def delete_limit(session: Session, *, kind: Kind = "", label: Label = "", each: Each = "") -> None:
+def delete_limit(
+    session: Session, *, kind: Kind = "", label: Label = "", each: Each = "", reason: Reason = "", owner: Owner = ""
+) -> None:
     """Remove a limit; jobs waiting for it become claimable."""
     scope = _scope(kind, label, each)
     with session.client() as client:
-        client.limits.delete_limit(scope)
+        client.limits.delete_limit(scope, reason=reason, owner=owner)
 
 
 def _scope(kind: str, label: str, each: str) -> values.LimitScope:

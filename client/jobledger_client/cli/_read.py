@@ -9,9 +9,9 @@ from rich.text import Text
 from jobledger_client._enums import ChangeType, ChunkState, JobOrder, JobView
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _json, _parse, _tables
-from jobledger_client.cli._choices import JobId, choice, names
+from jobledger_client.cli._choices import JobId, Owner, choice, names
 from jobledger_client.cli._exit_codes import NOT_FOUND
-from jobledger_client.cli._filter import OWNER, add_filter_options
+from jobledger_client.cli._filter import add_filter_options
 from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
 from jobledger_client.cli._session import Session, command
 
@@ -56,11 +56,14 @@ def get(
     session: Session,
     job_id: JobId,
     *,
+    owner: Owner = "",
     basic: Annotated[bool, typer.Option("--basic", help="Leave out input and chunks.")] = False,
+    detail: Annotated[bool, typer.Option("--detail", help="Leave out chunks and attempts alone.")] = False,
 ) -> None:
     """Show one job with its chunks and last attempts."""
+    view = JobView.BASIC if basic else JobView.DETAIL if detail else JobView.FULL
     with session.client() as client:
-        job = client.get_job(job_id, view=JobView.BASIC if basic else JobView.FULL)
+        job = client.get_job(job_id, view=view, owner=owner)
     if session.as_json:
         _json.print_message(job)
     elif job.chunks:
@@ -74,10 +77,12 @@ def get(
 def status(
     session: Session,
     job_ids: JobIdList,
+    *,
+    owner: Owner = "",
 ) -> None:
     """Show the state of up to 500 jobs, in the order given; the cheapest way to read many."""
     with session.client() as client:
-        found = client.batch_get_jobs(job_ids, view=JobView.STATUS)
+        found = client.batch_get_jobs(job_ids, view=JobView.STATUS, owner=owner)
     if session.as_json:
         _json.print_message(found)
     else:
@@ -122,13 +127,14 @@ def list_chunks(
     job_id: JobId,
     *,
     state: Annotated[list[ChunkState] | None, choice(names(ChunkState), "May be repeated.")] = None,
+    owner: Owner = "",
     page_size: PageSize = 100,
     page_token: PageToken = "",
     all_pages: AllPages = False,
 ) -> None:
     """List a job's chunks."""
     with session.client() as client:
-        pages = client.list_chunks(job_id, states=state or (), page_size=page_size, page_token=page_token)
+        pages = client.list_chunks(job_id, states=state or (), owner=owner, page_size=page_size, page_token=page_token)
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
         _json.print_message(page)
@@ -143,6 +149,7 @@ def list_attempts(
     *,
     chunk: Annotated[int | None, typer.Option(metavar="N", help="Only those at this chunk, by index.")] = None,
     task: Annotated[str, typer.Option(metavar="ID", help="Only those to which an engine gave this id.")] = "",
+    owner: Owner = "",
     page_size: PageSize = 100,
     page_token: PageToken = "",
     all_pages: AllPages = False,
@@ -150,7 +157,7 @@ def list_attempts(
     """List the attempts at a job's chunks: by chunk, then oldest first."""
     with session.client() as client:
         pages = client.list_attempts(
-            job_id, chunk_index=chunk, task_id=task, page_size=page_size, page_token=page_token
+            job_id, chunk_index=chunk, task_id=task, owner=owner, page_size=page_size, page_token=page_token
         )
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
@@ -183,7 +190,7 @@ def list_events(
         list[str] | None,
         typer.Option(metavar="KIND", help="Of jobs of this kind. May be repeated.", autocompletion=completion.kinds),
     ] = None,
-    owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
+    owner: Owner = "",
     all_owners: Annotated[bool, typer.Option("--all-owners", help="With an admin's key.")] = False,
     newest_first: Annotated[
         bool | None, typer.Option("--newest-first/--oldest-first", help="[default: oldest first for one job]")
@@ -194,14 +201,19 @@ def list_events(
 ) -> None:
     """Show the history of one job, or, newest first, of all: each change with its actor and time."""
     times = _parse.past_time("--since", since), _parse.past_time("--before", before)
-    if job_id and any((actor, change, kind, owner, all_owners, *times)):
-        raise typer.BadParameter("a JOB_ID takes no filter: its events are those of one job")
+    if job_id and any((actor, change, kind, all_owners, *times)):
+        raise typer.BadParameter("a JOB_ID takes no filter but --owner: its events are those of one job")
     if uid and not job_id:
         raise typer.BadParameter("--uid needs a JOB_ID")
     with session.client() as client:
         if job_id:
             of_job = client.list_job_events(
-                job_id, uid=uid, newest_first=bool(newest_first), page_size=page_size, page_token=page_token
+                job_id,
+                uid=uid,
+                newest_first=bool(newest_first),
+                owner=owner,
+                page_size=page_size,
+                page_token=page_token,
             )
             _print_events(session, read_pages(of_job, all_pages=all_pages))
             return

@@ -6,8 +6,7 @@ import typer
 
 from jobledger_client._enums import StatsStep
 from jobledger_client.cli import _json, _parse, _stats_tables
-from jobledger_client.cli._choices import Kinds, ServiceJobs, choice
-from jobledger_client.cli._filter import OWNER
+from jobledger_client.cli._choices import Kinds, Owner, ServiceJobs, choice
 from jobledger_client.cli._session import Session, command
 
 
@@ -37,7 +36,7 @@ def stats(
         StatsStep | None,
         choice({"hour": StatsStep.HOUR, "day": StatsStep.DAY}, "Also show a series, by hour or by day."),
     ] = None,
-    owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
+    owner: Owner = "",
     by_kind: Annotated[bool, typer.Option("--by-kind", help="With --by: also show a series for each kind.")] = False,
     service_jobs: ServiceJobs = None,
 ) -> None:

@@ -185,13 +185,24 @@ def events(found: Iterable[JobEvent], *, of_many: bool = False) -> Table:
                 formatting.local_time(event.commit_time),
                 str(event.revision),
                 ChangeType(change.type).name,
-                str(change.chunk_index) if change.HasField("chunk_index") else "",
+                _changed_chunks(change),
                 str(change.attempt) if change.HasField("attempt") else "",
                 change.actor,
                 _state_change(change),
                 change.reason,
             )
     return table
+
+
+def _changed_chunks(change: Change) -> str:
+    """Return the chunk of a change; of a retry those that were named, or how many there were."""
+    if change.HasField("chunk_index"):
+        return str(change.chunk_index)
+    runs = (
+        str(run.first_index) if run.first_index == run.last_index else f"{run.first_index}-{run.last_index}"
+        for run in change.chunk_ranges
+    )
+    return ",".join(runs) or (f"{change.chunk_count} chunks" if change.chunk_count else "")
 
 
 def _state_change(change: Change) -> Text:
@@ -304,7 +315,6 @@ def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "expires", formatting.local_time(one.expire_time) if one.HasField("expire_time") else ""
     yield "run timeout", _timeout(one.run_timeout) if one.HasField("run_timeout") else ""
     yield "attempt timeout", _timeout(one.attempt_timeout) if one.HasField("attempt_timeout") else ""
-    yield "unique key", one.unique_key
     yield "retries", str(one.retry_count or "")
     yield "etag", one.etag
 

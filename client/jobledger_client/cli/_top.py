@@ -21,10 +21,9 @@ from jobledger_client._errors import DeadlineExceededError, JobledgerError
 from jobledger_client._retry import may_resume
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _format as formatting
-from jobledger_client.cli._choices import Kinds, ServiceJobs
+from jobledger_client.cli._choices import Kinds, Owner, ServiceJobs
 from jobledger_client.cli._connection import Connection
 from jobledger_client.cli._dashboard import Dashboard
-from jobledger_client.cli._filter import OWNER
 from jobledger_client.cli._parse import timeout
 from jobledger_client.cli._session import Session, command
 
@@ -48,7 +47,7 @@ def top(
     session: Session,
     *,
     kind: Kinds = None,
-    owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
+    owner: Owner = "",
     service_jobs: ServiceJobs = None,
     interval: Annotated[
         timedelta,

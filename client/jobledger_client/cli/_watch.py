@@ -2,24 +2,29 @@
 
 import base64
 import binascii
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import grpc
 import typer
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 
-from jobledger_client._enums import JobState, JobView, WatchMessageType, WatchMode
+from jobledger_client._enums import ChangeType, JobState, JobView, WatchMessageType, WatchMode
 from jobledger_client._errors import DeadlineExceededError, JobNotFoundError
 from jobledger_client._sync._client import JobClient
+from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _tables
 from jobledger_client.cli._bars import Bars, WatchedJob
-from jobledger_client.cli._choices import JobId
+from jobledger_client.cli._choices import Kinds, Owner, choice, names
 from jobledger_client.cli._connection import Connection, Notice, NoticePrinter
 from jobledger_client.cli._exit_codes import BY_STATE
 from jobledger_client.cli._session import Session, command
+from jobledger_client.cli._watch_many import watch_many
+
+if TYPE_CHECKING:
+    from jobledger_client._requests import ReadFilterFields
 
 _BOOKMARK = WatchMessageType.BOOKMARK
 _DELETED = WatchMessageType.DELETED
@@ -33,13 +38,19 @@ def register(app: typer.Typer) -> None:
         """jobledger watch JOB_ID && echo done""",
         """jobledger watch JOB_ID --timeout 10m""",
         """jobledger watch JOB_ID --output json | jq -r .job.progress.percent""",
+        """jobledger watch JOB_ID JOB_ID JOB_ID --state-changes-only""",
+        """jobledger watch --kind crawl.images --from-now --change CREATED --change RETRIED""",
     )(watch)
 
 
 def watch(
     session: Session,
-    job_id: JobId,
+    job_ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[JOB_ID]...", help="[default: all jobs]", autocompletion=completion.job_ids),
+    ] = None,
     *,
+    owner: Owner = "",
     every: Annotated[bool, typer.Option("--every", help="Show every revision, even if the output is slow.")] = False,
     cursor: Annotated[
         str | None, typer.Option(metavar="CURSOR", help="Resume after this cursor, as --output json shows it.")
@@ -48,67 +59,83 @@ def watch(
     brief: Annotated[
         bool, typer.Option("--brief", help="Fetch state, percent, stage and ETA alone (view STATUS).")
     ] = False,
+    change: Annotated[list[ChangeType] | None, choice(names(ChangeType), "Only such changes. May be repeated.")] = None,
+    state_changes_only: Annotated[
+        bool, typer.Option("--state-changes-only", help="Only changes of a job's state.")
+    ] = False,
+    kind: Kinds = None,
+    all_owners: Annotated[bool, typer.Option("--all-owners", help="With an admin's key.")] = False,
+    from_now: Annotated[bool, typer.Option("--from-now", help="Leave out the jobs that are there now.")] = False,
 ) -> int:
     """Follow a job until it has ended, over restarts of the server, or until --timeout has passed.
+
+    Several jobs, or all, are followed with a line for each change, in view STATUS: named ones until all have ended, all
+    until --timeout has passed. The first message of each job, and its end, are shown whatever changes are chosen.
 
     Exits with 0 when the job is COMPLETED, 1 when FAILED, 4 when CANCELLED, 66 when it was deleted, and 75 when
     --timeout has passed before. Notices about the connection are part of the display, or on standard error without a
     terminal.
     """
     mode = WatchMode.EVERY if every else WatchMode.LATEST
-    view = JobView.STATUS if brief else None
-    start_cursor = _cursor(cursor)
+    wanted = _Wanted(mode, JobView.STATUS if brief else None, _cursor(cursor), change or (), state_changes_only)
+    filter_fields: ReadFilterFields = {"kinds": kind or (), "owner": owner, "all_owners": all_owners}
+    named = job_ids or []
     with session.client() as client:
+        if len(named) != 1 or from_now or kind or all_owners:
+            return watch_many(
+                session,
+                client,
+                named,
+                bookmarks=bookmarks,
+                from_now=from_now,
+                filter_fields=filter_fields,
+                **wanted._asdict(),
+            )
+        [job_id] = named
         if not session.as_json:
-            return _show(session, client, job_id, mode=mode, view=view, cursor=start_cursor)
-        last = _follow(
-            session,
-            client,
-            job_id,
-            _json.print_message_line,
-            mode=mode,
-            view=view,
-            cursor=start_cursor,
-            bookmarks=bookmarks,
-        )
-        return _exit_code(client, job_id, last)
+            return _show(session, client, job_id, owner, wanted)
+        last = _follow(session, client, job_id, owner, _json.print_message_line, wanted, bookmarks=bookmarks)
+        return _exit_code(client, job_id, owner, last)
 
 
-def wait(session: Session, client: JobClient, job_id: str) -> int:
+def wait(session: Session, client: JobClient, job_id: str, owner: str = "") -> int:
     """Follow a job until it has ended; with JSON, print only the ended job. Return the exit code of its state."""
     if not session.as_json:
-        return _show(session, client, job_id)
-    job = _follow(session, client, job_id, lambda _: None).job
-    job.ClearField("input")
-    job.ClearField("chunks")
+        return _show(session, client, job_id, owner)
+    _follow(session, client, job_id, owner, lambda _: None, _Wanted(view=JobView.STATUS, state_changes_only=True))
+    job = client.get_job(job_id, view=JobView.BASIC, owner=owner)
     _json.print_message(job)
     return BY_STATE[job.state]
 
 
-def _show(
-    session: Session,
-    client: JobClient,
-    job_id: str,
-    *,
-    mode: WatchMode = WatchMode.LATEST,
-    view: JobView | None = None,
-    cursor: bytes = b"",
-) -> int:
-    last = _follow(session, client, job_id, None, mode=mode, view=view, cursor=cursor)
+class _Wanted(NamedTuple):
+    """What of a watch is wanted."""
+
+    mode: WatchMode = WatchMode.LATEST
+    view: JobView | None = None
+    cursor: bytes = b""
+    change_types: Sequence[ChangeType] = ()
+    state_changes_only: bool = False
+
+
+_ALL: Final = _Wanted()
+
+
+def _show(session: Session, client: JobClient, job_id: str, owner: str, wanted: _Wanted = _ALL) -> int:
+    last = _follow(session, client, job_id, owner, None, wanted)
     if outcome := _tables.outcome(last.job):
         session.console.print(outcome)
-    return _exit_code(client, job_id, last)
+    return _exit_code(client, job_id, owner, last)
 
 
 def _follow(
     session: Session,
     client: JobClient,
     job_id: str,
+    owner: str,
     show: Callable[[WatchJobResponse], None] | None,
+    wanted: _Wanted,
     *,
-    mode: WatchMode = WatchMode.LATEST,
-    view: JobView | None = None,
-    cursor: bytes = b"",
     bookmarks: bool = False,
 ) -> WatchJobResponse:
     """Follow a watch to its end; return the last message that is no bookmark. Without `show`, show bars or lines.
@@ -118,7 +145,7 @@ def _follow(
     last, watched = WatchJobResponse(), WatchedJob()
     # Bookmarks prove that the server is healthy.
     timeout = session.remaining()
-    with client.watch(job_id, mode=mode, view=view, cursor=cursor, bookmarks=True, timeout=timeout) as messages:
+    with client.watch(job_id, bookmarks=True, owner=owner, timeout=timeout, **wanted._asdict()) as messages:
         connection = Connection(messages)
 
         def notice() -> Notice | None:
@@ -168,9 +195,9 @@ def _deleted(job_id: str) -> JobNotFoundError:
     )
 
 
-def _exit_code(client: JobClient, job_id: str, last: WatchJobResponse) -> int:
+def _exit_code(client: JobClient, job_id: str, owner: str, last: WatchJobResponse) -> int:
     if not last.HasField("job"):  # the job had ended before the cursor
-        return BY_STATE[client.get_job(job_id, view=JobView.BASIC).state]
+        return BY_STATE[client.get_job(job_id, view=JobView.BASIC, owner=owner).state]
     return BY_STATE[last.job.state]
 
 

@@ -9,7 +9,7 @@ from jobledger.v1.webhook_service_pb2 import DeleteWebhookResponse, RedeliverWeb
 from jobledger_client._enums import WebhookDeliveryState, WebhookEventType, WebhookState
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _parse, _tables
-from jobledger_client.cli._choices import EVENT_TYPES, choice, names
+from jobledger_client.cli._choices import EVENT_TYPES, Reason, choice, names
 from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
 from jobledger_client.cli._session import Session, command, new_app
 
@@ -70,6 +70,7 @@ def create(
     label: Labels = None,
     description: Annotated[str, typer.Option(metavar="TEXT", help="A description for people.")] = "",
     disabled: Annotated[bool, typer.Option("--disabled", help="Record nothing until it is resumed.")] = False,
+    reason: Reason = "",
 ) -> None:
     """Create a webhook; print its id and its secret, which is not shown again.
 
@@ -84,6 +85,7 @@ def create(
             labels=_parse.pairs("--label", label or ()),
             description=description,
             state=WebhookState.DISABLED if disabled else WebhookState.ACTIVE,
+            reason=reason,
         )
     if session.as_json:
         _json.print_message(response)
@@ -117,6 +119,7 @@ def update(
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume it, even after a pause; pending deliveries are sent.")
     ] = False,
+    reason: Reason = "",
 ) -> None:
     """Change a webhook.
 
@@ -138,7 +141,7 @@ def update(
             "a change is required: --url, --event, --percent, --kind, --label, --description, --disable or --resume"
         )
     with session.client() as client:
-        webhook = client.webhooks.update_webhook(webhook_id, **changes)
+        webhook = client.webhooks.update_webhook(webhook_id, reason=reason, **changes)
     if session.as_json:
         _json.print_message(webhook)
     else:
@@ -152,11 +155,12 @@ def rotate(
     grace_period: Annotated[
         str | None, typer.Option(metavar="DURATION", help="How long the old secrets still sign. [default: 24h]")
     ] = None,
+    reason: Reason = "",
 ) -> None:
     """Create a new secret and print it; it is not shown again."""
     with session.client() as client:
         response = client.webhooks.rotate_webhook_secret(
-            webhook_id, grace_period=_parse.duration("--grace-period", grace_period)
+            webhook_id, grace_period=_parse.duration("--grace-period", grace_period), reason=reason
         )
     if session.as_json:
         _json.print_message(response)
@@ -164,10 +168,10 @@ def rotate(
         _print_secret(session, response.webhook, response.secret)
 
 
-def delete(session: Session, webhook_id: WebhookId) -> None:
+def delete(session: Session, webhook_id: WebhookId, *, reason: Reason = "") -> None:
     """Delete a webhook and its deliveries."""
     with session.client() as client:
-        client.webhooks.delete_webhook(webhook_id)
+        client.webhooks.delete_webhook(webhook_id, reason=reason)
     if session.as_json:
         _json.print_message(DeleteWebhookResponse())
     else:
@@ -205,6 +209,7 @@ def redeliver(
         int | None, typer.Option(min=0, metavar="N", help="All deliveries of events at this position and after it.")
     ] = None,
     state: States = None,
+    reason: Reason = "",
 ) -> None:
     """Repeat one delivery, or all since a position.
 
@@ -212,7 +217,7 @@ def redeliver(
     """
     with session.client() as client:
         count = client.webhooks.redeliver_webhook(
-            webhook_id, delivery_id=delivery, since_position=since_position, states=state or ()
+            webhook_id, delivery_id=delivery, since_position=since_position, states=state or (), reason=reason
         )
     if session.as_json:
         _json.print_message(RedeliverWebhookResponse(redelivered_count=count))

@@ -28,7 +28,7 @@ from jobledger.v1 import filter_pb2 as jobledger_dot_v1_dot_filter__pb2
 from jobledger.v1 import system_health_pb2 as jobledger_dot_v1_dot_system__health__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/admin_service.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19jobledger/v1/filter.proto\x1a jobledger/v1/system_health.proto\"\xca\x02\n\x06\x41piKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12!\n\x05roles\x18\x04 \x03(\x0e\x32\x12.jobledger.v1.Role\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_used_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rserved_owners\x18\t \x03(\t\x12\x12\n\nall_owners\x18\n \x01(\x08\"\xc5\x01\n\x13\x43reateApiKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12!\n\x05roles\x18\x03 \x03(\x0e\x32\x12.jobledger.v1.Role\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rserved_owners\x18\x06 \x03(\t\x12\x12\n\nall_owners\x18\x07 \x01(\x08\"Q\n\x14\x43reateApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.jobledger.v1.ApiKey\x12\x12\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01\"^\n\x12ListApiKeysRequest\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x12\n\nshow_ended\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"V\n\x13ListApiKeysResponse\x12&\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x14.jobledger.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x13RevokeApiKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"=\n\x14RevokeApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.jobledger.v1.ApiKey\"\x87\x01\n\x13RotateApiKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12/\n\x0cgrace_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x14RotateApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.jobledger.v1.ApiKey\x12\x12\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01\x12&\n\x08replaced\x18\x03 \x01(\x0b\x32\x14.jobledger.v1.ApiKey\"\xb4\x01\n\x0fGetUsageRequest\x12+\n\ntime_range\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12.\n\x08group_by\x18\x04 \x03(\x0e\x32\x1c.jobledger.v1.UsageDimension\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"O\n\x10GetUsageResponse\x12\"\n\x05usage\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Usage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xde\x01\n\x05Usage\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x05 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x06 \x01(\x03\x12\x16\n\x0e\x62ytes_received\x18\x07 \x01(\x03\x12\x12\n\nbytes_sent\x18\x08 \x01(\x03\x12+\n\x08\x64uration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration*N\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_CALLER\x10\x01\x12\x0f\n\x0bROLE_WORKER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03*\x9a\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_DIMENSION_DAY\x10\x01\x12\x19\n\x15USAGE_DIMENSION_OWNER\x10\x02\x12\x17\n\x13USAGE_DIMENSION_KEY\x10\x03\x12\x1a\n\x16USAGE_DIMENSION_METHOD\x10\x04\x32\x92\x04\n\x0c\x41\x64minService\x12U\n\x0c\x43reateApiKey\x12!.jobledger.v1.CreateApiKeyRequest\x1a\".jobledger.v1.CreateApiKeyResponse\x12R\n\x0bListApiKeys\x12 .jobledger.v1.ListApiKeysRequest\x1a!.jobledger.v1.ListApiKeysResponse\x12U\n\x0cRevokeApiKey\x12!.jobledger.v1.RevokeApiKeyRequest\x1a\".jobledger.v1.RevokeApiKeyResponse\x12U\n\x0cRotateApiKey\x12!.jobledger.v1.RotateApiKeyRequest\x1a\".jobledger.v1.RotateApiKeyResponse\x12I\n\x08GetUsage\x12\x1d.jobledger.v1.GetUsageRequest\x1a\x1e.jobledger.v1.GetUsageResponse\x12^\n\x0fGetSystemHealth\x12$.jobledger.v1.GetSystemHealthRequest\x1a%.jobledger.v1.GetSystemHealthResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/admin_service.proto\x12\x0cjobledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19jobledger/v1/filter.proto\x1a jobledger/v1/system_health.proto\"\xca\x02\n\x06\x41piKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12!\n\x05roles\x18\x04 \x03(\x0e\x32\x12.jobledger.v1.Role\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_used_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rserved_owners\x18\t \x03(\t\x12\x12\n\nall_owners\x18\n \x01(\x08\"\xd5\x01\n\x13\x43reateApiKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12!\n\x05roles\x18\x03 \x03(\x0e\x32\x12.jobledger.v1.Role\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rserved_owners\x18\x06 \x03(\t\x12\x12\n\nall_owners\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\"Q\n\x14\x43reateApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.jobledger.v1.ApiKey\x12\x12\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01\"^\n\x12ListApiKeysRequest\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x12\n\nshow_ended\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"V\n\x13ListApiKeysResponse\x12&\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x14.jobledger.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x13RevokeApiKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"=\n\x14RevokeApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.jobledger.v1.ApiKey\"\x97\x01\n\x13RotateApiKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12/\n\x0cgrace_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\"y\n\x14RotateApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.jobledger.v1.ApiKey\x12\x12\n\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01\x12&\n\x08replaced\x18\x03 \x01(\x0b\x32\x14.jobledger.v1.ApiKey\"\xb4\x01\n\x0fGetUsageRequest\x12+\n\ntime_range\x18\x01 \x01(\x0b\x32\x17.jobledger.v1.TimeRange\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12.\n\x08group_by\x18\x04 \x03(\x0e\x32\x1c.jobledger.v1.UsageDimension\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"O\n\x10GetUsageResponse\x12\"\n\x05usage\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Usage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xde\x01\n\x05Usage\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x05 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x06 \x01(\x03\x12\x16\n\x0e\x62ytes_received\x18\x07 \x01(\x03\x12\x12\n\nbytes_sent\x18\x08 \x01(\x03\x12+\n\x08\x64uration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration*N\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_CALLER\x10\x01\x12\x0f\n\x0bROLE_WORKER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03*\x9a\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_DIMENSION_DAY\x10\x01\x12\x19\n\x15USAGE_DIMENSION_OWNER\x10\x02\x12\x17\n\x13USAGE_DIMENSION_KEY\x10\x03\x12\x1a\n\x16USAGE_DIMENSION_METHOD\x10\x04\x32\x92\x04\n\x0c\x41\x64minService\x12U\n\x0c\x43reateApiKey\x12!.jobledger.v1.CreateApiKeyRequest\x1a\".jobledger.v1.CreateApiKeyResponse\x12R\n\x0bListApiKeys\x12 .jobledger.v1.ListApiKeysRequest\x1a!.jobledger.v1.ListApiKeysResponse\x12U\n\x0cRevokeApiKey\x12!.jobledger.v1.RevokeApiKeyRequest\x1a\".jobledger.v1.RevokeApiKeyResponse\x12U\n\x0cRotateApiKey\x12!.jobledger.v1.RotateApiKeyRequest\x1a\".jobledger.v1.RotateApiKeyResponse\x12I\n\x08GetUsage\x12\x1d.jobledger.v1.GetUsageRequest\x1a\x1e.jobledger.v1.GetUsageResponse\x12^\n\x0fGetSystemHealth\x12$.jobledger.v1.GetSystemHealthRequest\x1a%.jobledger.v1.GetSystemHealthResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,34 +39,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEAPIKEYRESPONSE'].fields_by_name['token']._serialized_options = b'\200\001\001'
   _globals['_ROTATEAPIKEYRESPONSE'].fields_by_name['token']._loaded_options = None
   _globals['_ROTATEAPIKEYRESPONSE'].fields_by_name['token']._serialized_options = b'\200\001\001'
-  _globals['_ROLE']._serialized_start=1828
-  _globals['_ROLE']._serialized_end=1906
-  _globals['_USAGEDIMENSION']._serialized_start=1909
-  _globals['_USAGEDIMENSION']._serialized_end=2063
+  _globals['_ROLE']._serialized_start=1876
+  _globals['_ROLE']._serialized_end=1954
+  _globals['_USAGEDIMENSION']._serialized_start=1957
+  _globals['_USAGEDIMENSION']._serialized_end=2111
   _globals['_APIKEY']._serialized_start=177
   _globals['_APIKEY']._serialized_end=507
   _globals['_CREATEAPIKEYREQUEST']._serialized_start=510
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=707
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=709
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=790
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=792
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=886
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=888
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=974
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=976
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1013
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1015
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1076
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1079
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1214
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1216
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1337
-  _globals['_GETUSAGEREQUEST']._serialized_start=1340
-  _globals['_GETUSAGEREQUEST']._serialized_end=1520
-  _globals['_GETUSAGERESPONSE']._serialized_start=1522
-  _globals['_GETUSAGERESPONSE']._serialized_end=1601
-  _globals['_USAGE']._serialized_start=1604
-  _globals['_USAGE']._serialized_end=1826
-  _globals['_ADMINSERVICE']._serialized_start=2066
-  _globals['_ADMINSERVICE']._serialized_end=2596
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=723
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=725
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=806
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=808
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=902
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=904
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=990
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=992
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1045
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1047
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1108
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1111
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1262
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1264
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1385
+  _globals['_GETUSAGEREQUEST']._serialized_start=1388
+  _globals['_GETUSAGEREQUEST']._serialized_end=1568
+  _globals['_GETUSAGERESPONSE']._serialized_start=1570
+  _globals['_GETUSAGERESPONSE']._serialized_end=1649
+  _globals['_USAGE']._serialized_start=1652
+  _globals['_USAGE']._serialized_end=1874
+  _globals['_ADMINSERVICE']._serialized_start=2114
+  _globals['_ADMINSERVICE']._serialized_end=2644
 # @@protoc_insertion_point(module_scope)

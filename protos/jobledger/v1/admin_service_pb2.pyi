@@ -167,6 +167,7 @@ class CreateApiKeyRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SERVED_OWNERS_FIELD_NUMBER: _builtins.int
     ALL_OWNERS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """name is for people and the audit trail, 1 to 128 printable characters without "/". Required."""
     owner: _builtins.str
@@ -182,6 +183,8 @@ class CreateApiKeyRequest(_message.Message):
     """all_owners lets the key's workers claim the chunks of every tenant, also of those to come; only with the role WORKER
     alone, and without served_owners.
     """
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
         """roles are what the key is for, 1 to 3. Required."""
@@ -207,10 +210,11 @@ class CreateApiKeyRequest(_message.Message):
         request_id: _builtins.str = ...,
         served_owners: _abc.Iterable[_builtins.str] | None = ...,
         all_owners: _builtins.bool = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_owners", b"all_owners", "expire_time", b"expire_time", "name", b"name", "owner", b"owner", "request_id", b"request_id", "roles", b"roles", "served_owners", b"served_owners"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_owners", b"all_owners", "expire_time", b"expire_time", "name", b"name", "owner", b"owner", "reason", b"reason", "request_id", b"request_id", "roles", b"roles", "served_owners", b"served_owners"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -317,16 +321,20 @@ class RevokeApiKeyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """key_id is the key. Required."""
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     def __init__(
         self,
         *,
         key_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -365,8 +373,11 @@ class RotateApiKeyRequest(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     GRACE_PERIOD_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """key_id is the key to replace. Required."""
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
         """grace_period is how much longer the old key works, 0 s to 30 days, but not past its own expire_time. Absent: 24 h."""
@@ -383,10 +394,11 @@ class RotateApiKeyRequest(_message.Message):
         key_id: _builtins.str = ...,
         grace_period: _duration_pb2.Duration | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "grace_period", b"grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "grace_period", b"grace_period", "key_id", b"key_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "grace_period", b"grace_period", "key_id", b"key_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

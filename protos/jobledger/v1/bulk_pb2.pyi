@@ -6,7 +6,9 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from jobledger.v1 import filter_pb2 as _filter_pb2
 from jobledger.v1 import job_pb2 as _job_pb2
@@ -23,8 +25,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CancelJobsRequest(_message.Message):
-    """A run over many jobs is itself a job of the caller, of kind "jobledger.bulk": it is watched, cancelled and retried like any
-    other. Its artifact "report" carries in its metadata how many jobs were "applied", "unchanged" and "refused", and, of a run by
+    """A run over many jobs is itself a job of the caller, of kind "jobledger.bulk", also when the jobs are of the owner that an admin
+    names in the filter: it is watched, cancelled and retried like any other. Its artifact "report" carries in its metadata how many jobs were "applied", "unchanged" and "refused", and, of a run by
     filter when it ends or is released, under "refusals" the first 100 of these with job_id, reason and message. No refusal stops the
     run. A filter selects the jobs that were created before the run and match when it reaches them; the service's own jobs
     ("jobledger.…") are never selected, and are refused when they are named.
@@ -51,11 +53,11 @@ class CancelJobsRequest(_message.Message):
     """force is as in CancelJobRequest."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition. Not with job_ids."""
+        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000. Not with a filter."""
+        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
 
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
@@ -137,11 +139,11 @@ class RetryJobsRequest(_message.Message):
     """reason is why, for people, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition. Not with job_ids."""
+        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000. Not with a filter."""
+        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
 
     def __init__(
         self,
@@ -210,6 +212,7 @@ class DeleteJobsRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     DELETE_ARTIFACTS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
     """dry_run only counts, and shows a sample."""
     request_id: _builtins.str
@@ -218,13 +221,15 @@ class DeleteJobsRequest(_message.Message):
     """force is as in DeleteJobRequest."""
     delete_artifacts: _builtins.bool
     """delete_artifacts is as in DeleteJobRequest."""
+    reason: _builtins.str
+    """reason is why, for people and the audit trail, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition. Not with job_ids."""
+        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000. Not with a filter."""
+        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
 
     def __init__(
         self,
@@ -235,10 +240,11 @@ class DeleteJobsRequest(_message.Message):
         request_id: _builtins.str = ...,
         force: _builtins.bool = ...,
         delete_artifacts: _builtins.bool = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_artifacts", b"delete_artifacts", "dry_run", b"dry_run", "filter", b"filter", "force", b"force", "job_ids", b"job_ids", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_artifacts", b"delete_artifacts", "dry_run", b"dry_run", "filter", b"filter", "force", b"force", "job_ids", b"job_ids", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,29 +289,77 @@ class DeleteJobsResponse(_message.Message):
 Global___DeleteJobsResponse: _TypeAlias = DeleteJobsResponse  # noqa: Y015
 
 @_typing.final
-class UpdateJobPrioritiesRequest(_message.Message):
-    """UpdateJobPrioritiesRequest asks for a new priority of many jobs."""
+class UpdateJobsRequest(_message.Message):
+    """UpdateJobsRequest asks for the same change of many jobs. A job that refuses it, as UpdateJob would, is counted as refused: one
+    that has ended refuses a priority, one that was claimed a schedule_time, one with 64 labels another label.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     FILTER_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
     """dry_run only counts, and shows a sample."""
     request_id: _builtins.str
     """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
+    reason: _builtins.str
+    """reason is why, for people and the audit trail, at most 1,024 characters. Empty: none."""
     priority: _builtins.int
-    """priority is the new priority, 0 to 10. Required."""
+    """priority is as in UpdateJobRequest."""
+    display_name: _builtins.str
+    """display_name is as in UpdateJobRequest."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition. Not with job_ids."""
+        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000. Not with a filter."""
+        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """update_mask names the fields to change, as in UpdateJobRequest. Required, not empty."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """labels are as in UpdateJobRequest."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """expire_time is as in UpdateJobRequest."""
+
+    @_builtins.property
+    def schedule_time(self) -> _timestamp_pb2.Timestamp:
+        """schedule_time is as in UpdateJobRequest."""
 
     def __init__(
         self,
@@ -314,21 +368,27 @@ class UpdateJobPrioritiesRequest(_message.Message):
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
         dry_run: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
         priority: _builtins.int | None = ...,
+        display_name: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        schedule_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "filter", b"filter", "priority", b"priority"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "expire_time", b"expire_time", "filter", b"filter", "priority", b"priority", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "dry_run", b"dry_run", "filter", b"filter", "job_ids", b"job_ids", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "display_name", b"display_name", "dry_run", b"dry_run", "expire_time", b"expire_time", "filter", b"filter", "job_ids", b"job_ids", "labels", b"labels", "priority", b"priority", "reason", b"reason", "request_id", b"request_id", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
 
-Global___UpdateJobPrioritiesRequest: _TypeAlias = UpdateJobPrioritiesRequest  # noqa: Y015
+Global___UpdateJobsRequest: _TypeAlias = UpdateJobsRequest  # noqa: Y015
 
 @_typing.final
-class UpdateJobPrioritiesResponse(_message.Message):
-    """UpdateJobPrioritiesResponse answers UpdateJobPriorities."""
+class UpdateJobsResponse(_message.Message):
+    """UpdateJobsResponse answers UpdateJobs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -362,4 +422,4 @@ class UpdateJobPrioritiesResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___UpdateJobPrioritiesResponse: _TypeAlias = UpdateJobPrioritiesResponse  # noqa: Y015
+Global___UpdateJobsResponse: _TypeAlias = UpdateJobsResponse  # noqa: Y015

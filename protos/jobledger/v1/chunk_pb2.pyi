@@ -120,7 +120,7 @@ class _HoldReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldReason
     """HOLD_REASON_FINALIZER holds the finalizer of a job until all other chunks are COMPLETED."""
     HOLD_REASON_PAUSED: _HoldReason.ValueType  # 5
     """HOLD_REASON_PAUSED holds all chunks of all jobs of a kind until ResumeKind. It is read with the job or chunk, and so it is
-    not in events, nor in the jobs that writes return: a pause changes no job.
+    in the SNAPSHOT messages of watches, but not in events, nor in the jobs that writes return: a pause changes no job.
     """
 
 class HoldReason(_HoldReason, metaclass=_HoldReasonEnumTypeWrapper):
@@ -138,7 +138,7 @@ HOLD_REASON_FINALIZER: HoldReason.ValueType  # 4
 """HOLD_REASON_FINALIZER holds the finalizer of a job until all other chunks are COMPLETED."""
 HOLD_REASON_PAUSED: HoldReason.ValueType  # 5
 """HOLD_REASON_PAUSED holds all chunks of all jobs of a kind until ResumeKind. It is read with the job or chunk, and so it is
-not in events, nor in the jobs that writes return: a pause changes no job.
+in the SNAPSHOT messages of watches, but not in events, nor in the jobs that writes return: a pause changes no job.
 """
 Global___HoldReason: _TypeAlias = HoldReason  # noqa: Y015
 

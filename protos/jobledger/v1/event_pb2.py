@@ -23,20 +23,21 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from jobledger.v1 import chunk_pb2 as jobledger_dot_v1_dot_chunk__pb2
 from jobledger.v1 import job_pb2 as jobledger_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18jobledger/v1/event.proto\x12\x0cjobledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16jobledger/v1/job.proto\"\x82\x02\n\x06\x43hange\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.jobledger.v1.ChangeType\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12*\n\nfrom_state\x18\x03 \x01(\x0e\x32\x16.jobledger.v1.JobState\x12(\n\x08to_state\x18\x04 \x01(\x0e\x32\x16.jobledger.v1.JobState\x12\x18\n\x0b\x63hunk_index\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x14\n\x07\x61ttempt\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x0f\n\x07task_id\x18\x08 \x01(\tB\x0e\n\x0c_chunk_indexB\n\n\x08_attempt\"\xb2\x01\n\x08JobEvent\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12/\n\x0b\x63ommit_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07\x63hanges\x18\x06 \x03(\x0b\x32\x14.jobledger.v1.Change\x12\x0b\n\x03uid\x18\x07 \x01(\t*\xfe\x03\n\nChangeType\x12\x1b\n\x17\x43HANGE_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_TYPE_CREATED\x10\x01\x12\x17\n\x13\x43HANGE_TYPE_CLAIMED\x10\x02\x12\x1a\n\x16\x43HANGE_TYPE_PROGRESSED\x10\x03\x12\x1f\n\x1b\x43HANGE_TYPE_CHUNK_COMPLETED\x10\x04\x12\x1c\n\x18\x43HANGE_TYPE_CHUNK_FAILED\x10\x05\x12\x1e\n\x1a\x43HANGE_TYPE_CHUNK_RELEASED\x10\x06\x12\x1d\n\x19\x43HANGE_TYPE_LEASE_EXPIRED\x10\x07\x12 \n\x1c\x43HANGE_TYPE_CANCEL_REQUESTED\x10\x08\x12\x17\n\x13\x43HANGE_TYPE_RETRIED\x10\t\x12\x17\n\x13\x43HANGE_TYPE_UPDATED\x10\n\x12\x17\n\x13\x43HANGE_TYPE_DELETED\x10\x0b\x12\x1c\n\x18\x43HANGE_TYPE_SLOT_GRANTED\x10\x0c\x12\x18\n\x14\x43HANGE_TYPE_IMPORTED\x10\r\x12!\n\x1d\x43HANGE_TYPE_ATTEMPT_TIMED_OUT\x10\x0e\x12\x1d\n\x19\x43HANGE_TYPE_RUN_TIMED_OUT\x10\x0f\x12 \n\x1c\x43HANGE_TYPE_SCHEDULE_REACHED\x10\x10\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18jobledger/v1/event.proto\x12\x0cjobledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18jobledger/v1/chunk.proto\x1a\x16jobledger/v1/job.proto\"\xc7\x02\n\x06\x43hange\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.jobledger.v1.ChangeType\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12*\n\nfrom_state\x18\x03 \x01(\x0e\x32\x16.jobledger.v1.JobState\x12(\n\x08to_state\x18\x04 \x01(\x0e\x32\x16.jobledger.v1.JobState\x12\x18\n\x0b\x63hunk_index\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x14\n\x07\x61ttempt\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x0f\n\x07task_id\x18\x08 \x01(\t\x12\x13\n\x0b\x63hunk_count\x18\t \x01(\x05\x12.\n\x0c\x63hunk_ranges\x18\n \x03(\x0b\x32\x18.jobledger.v1.ChunkRangeB\x0e\n\x0c_chunk_indexB\n\n\x08_attempt\"\xb2\x01\n\x08JobEvent\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12/\n\x0b\x63ommit_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07\x63hanges\x18\x06 \x03(\x0b\x32\x14.jobledger.v1.Change\x12\x0b\n\x03uid\x18\x07 \x01(\t*\xfe\x03\n\nChangeType\x12\x1b\n\x17\x43HANGE_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_TYPE_CREATED\x10\x01\x12\x17\n\x13\x43HANGE_TYPE_CLAIMED\x10\x02\x12\x1a\n\x16\x43HANGE_TYPE_PROGRESSED\x10\x03\x12\x1f\n\x1b\x43HANGE_TYPE_CHUNK_COMPLETED\x10\x04\x12\x1c\n\x18\x43HANGE_TYPE_CHUNK_FAILED\x10\x05\x12\x1e\n\x1a\x43HANGE_TYPE_CHUNK_RELEASED\x10\x06\x12\x1d\n\x19\x43HANGE_TYPE_LEASE_EXPIRED\x10\x07\x12 \n\x1c\x43HANGE_TYPE_CANCEL_REQUESTED\x10\x08\x12\x17\n\x13\x43HANGE_TYPE_RETRIED\x10\t\x12\x17\n\x13\x43HANGE_TYPE_UPDATED\x10\n\x12\x17\n\x13\x43HANGE_TYPE_DELETED\x10\x0b\x12\x1c\n\x18\x43HANGE_TYPE_SLOT_GRANTED\x10\x0c\x12\x18\n\x14\x43HANGE_TYPE_IMPORTED\x10\r\x12!\n\x1d\x43HANGE_TYPE_ATTEMPT_TIMED_OUT\x10\x0e\x12\x1d\n\x19\x43HANGE_TYPE_RUN_TIMED_OUT\x10\x0f\x12 \n\x1c\x43HANGE_TYPE_SCHEDULE_REACHED\x10\x10\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jobledger.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGETYPE']._serialized_start=542
-  _globals['_CHANGETYPE']._serialized_end=1052
-  _globals['_CHANGE']._serialized_start=100
-  _globals['_CHANGE']._serialized_end=358
-  _globals['_JOBEVENT']._serialized_start=361
-  _globals['_JOBEVENT']._serialized_end=539
+  _globals['_CHANGETYPE']._serialized_start=637
+  _globals['_CHANGETYPE']._serialized_end=1147
+  _globals['_CHANGE']._serialized_start=126
+  _globals['_CHANGE']._serialized_end=453
+  _globals['_JOBEVENT']._serialized_start=456
+  _globals['_JOBEVENT']._serialized_end=634
 # @@protoc_insertion_point(module_scope)

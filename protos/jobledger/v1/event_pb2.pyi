@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from jobledger.v1 import chunk_pb2 as _chunk_pb2
 from jobledger.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -115,6 +116,8 @@ class Change(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    CHUNK_RANGES_FIELD_NUMBER: _builtins.int
     type: Global___ChangeType.ValueType
     """type is what happened."""
     actor: _builtins.str
@@ -133,6 +136,14 @@ class Change(_message.Message):
     """attempt is the number of the attempt at that chunk, from 1 (see Attempt.number). Absent when it concerned no attempt."""
     task_id: _builtins.str
     """task_id is the id that an external engine gave that attempt. Empty when none did."""
+    chunk_count: _builtins.int
+    """chunk_count is how many chunks a RETRIED change lets wait again. 0 for other changes."""
+    @_builtins.property
+    def chunk_ranges(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkRange]:
+        """chunk_ranges are the first 20 runs of the chunks that RetryJob named, by index, with the finalizer if it goes with them. Empty
+        when it named none, and so retried all that were FAILED or CANCELLED, and for other changes.
+        """
+
     def __init__(
         self,
         *,
@@ -144,10 +155,12 @@ class Change(_message.Message):
         reason: _builtins.str = ...,
         attempt: _builtins.int | None = ...,
         task_id: _builtins.str = ...,
+        chunk_count: _builtins.int = ...,
+        chunk_ranges: _abc.Iterable[_chunk_pb2.ChunkRange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_chunk_index", b"_chunk_index", "attempt", b"attempt", "chunk_index", b"chunk_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_chunk_index", b"_chunk_index", "actor", b"actor", "attempt", b"attempt", "chunk_index", b"chunk_index", "from_state", b"from_state", "reason", b"reason", "task_id", b"task_id", "to_state", b"to_state", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_chunk_index", b"_chunk_index", "actor", b"actor", "attempt", b"attempt", "chunk_count", b"chunk_count", "chunk_index", b"chunk_index", "chunk_ranges", b"chunk_ranges", "from_state", b"from_state", "reason", b"reason", "task_id", b"task_id", "to_state", b"to_state", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
     _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015

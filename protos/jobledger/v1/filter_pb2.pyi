@@ -170,12 +170,11 @@ class JobFilter(_message.Message):
     owner: _builtins.str
     """owner is whose jobs to include, one owner: 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first. Another than
     the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED (ROLE_MISSING), whether or not there
-    is such an owner: an empty list would be taken for an owner without jobs. Not another's in CancelJobs, RetryJobs,
-    DeleteJobs and UpdateJobPriorities, which change jobs of the key's own owner alone. Empty: the key's own.
+    is such an owner: an empty list would be taken for an owner without jobs. Empty: the key's own.
     """
     include_service_jobs: _builtins.bool
     """include_service_jobs also includes the service's own jobs, whose kinds begin with "jobledger.", such as the runs of
-    CancelJobs. Not in CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities, which never change these. False: they are
+    CancelJobs. Not in CancelJobs, RetryJobs, DeleteJobs and UpdateJobs, which never change these. False: they are
     left out of all that the filter is for, also of totals, unless `kinds` names their kind.
     """
     task_id: _builtins.str

@@ -79,8 +79,8 @@ class _JobViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobView.Value
     next_chunks_page_token leads to the rest.
     """
     JOB_VIEW_STATUS: _JobView.ValueType  # 3
-    """JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, result_uri, chunks_summary, of
-    error the code, and of progress the percent, the stage, the stage_percent and the eta: for screens and pollers that ask for
+    """JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, result_uri, chunks_summary, holds,
+    of error the code, and of progress the percent, the stage, the stage_percent and the eta: for screens and pollers that ask for
     hundreds of jobs again and again, and need no second call when a job has ended.
     """
     JOB_VIEW_DETAIL: _JobView.ValueType  # 4
@@ -98,8 +98,8 @@ JOB_VIEW_FULL: JobView.ValueType  # 2
 next_chunks_page_token leads to the rest.
 """
 JOB_VIEW_STATUS: JobView.ValueType  # 3
-"""JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, result_uri, chunks_summary, of
-error the code, and of progress the percent, the stage, the stage_percent and the eta: for screens and pollers that ask for
+"""JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, result_uri, chunks_summary, holds,
+of error the code, and of progress the percent, the stage, the stage_percent and the eta: for screens and pollers that ask for
 hundreds of jobs again and again, and need no second call when a job has ended.
 """
 JOB_VIEW_DETAIL: JobView.ValueType  # 4

@@ -583,19 +583,25 @@ class GetJobRequest(_message.Message):
 
     JOB_ID_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     view: _job_pb2.JobView.ValueType
     """view says how much to return. UNSPECIFIED: FULL."""
+    owner: _builtins.str
+    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         view: _job_pb2.JobView.ValueType = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "owner", b"owner", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -633,8 +639,13 @@ class BatchGetJobsRequest(_message.Message):
 
     JOB_IDS_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     view: _job_pb2.JobView.ValueType
     """view says how much to return. UNSPECIFIED: FULL."""
+    owner: _builtins.str
+    """owner is whose jobs they are. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """job_ids are the jobs, 1 to 500. Required."""
@@ -644,10 +655,11 @@ class BatchGetJobsRequest(_message.Message):
         *,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
         view: _job_pb2.JobView.ValueType = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ids", b"job_ids", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ids", b"job_ids", "owner", b"owner", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -801,12 +813,17 @@ class ListChunksRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     page_size: _builtins.int
     """page_size is how many chunks to return, 0 to 1,000; more is taken as 1,000. 0: 100."""
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    owner: _builtins.str
+    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_chunk_pb2.ChunkState.ValueType]:
         """states are the states to include. Empty: all."""
@@ -818,10 +835,11 @@ class ListChunksRequest(_message.Message):
         states: _abc.Iterable[_chunk_pb2.ChunkState.ValueType] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -874,6 +892,7 @@ class ListAttemptsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     chunk_index: _builtins.int
@@ -884,6 +903,10 @@ class ListAttemptsRequest(_message.Message):
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     task_id: _builtins.str
     """task_id is the id of the attempts' task at an external engine, at most 256 characters. Empty: any."""
+    owner: _builtins.str
+    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
     def __init__(
         self,
         *,
@@ -892,10 +915,11 @@ class ListAttemptsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         task_id: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index", "chunk_index", b"chunk_index", "job_id", b"job_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_index: _TypeAlias = _typing.Literal["chunk_index"]  # noqa: Y015
     _WhichOneofArgType__chunk_index: _TypeAlias = _typing.Literal["_chunk_index", b"_chunk_index"]  # noqa: Y015
@@ -950,6 +974,7 @@ class ListJobEventsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     NEWEST_FIRST_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job, which may have been deleted. Required."""
     page_size: _builtins.int
@@ -962,6 +987,10 @@ class ListJobEventsRequest(_message.Message):
     """
     newest_first: _builtins.bool
     """newest_first turns the order around. Absent: oldest first."""
+    owner: _builtins.str
+    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
     def __init__(
         self,
         *,
@@ -970,10 +999,11 @@ class ListJobEventsRequest(_message.Message):
         page_token: _builtins.str = ...,
         uid: _builtins.str = ...,
         newest_first: _builtins.bool = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "newest_first", b"newest_first", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1151,6 +1181,7 @@ class WatchJobRequest(_message.Message):
     VIEW_FIELD_NUMBER: _builtins.int
     CHANGE_TYPES_FIELD_NUMBER: _builtins.int
     STATE_CHANGES_ONLY_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     cursor: _builtins.bytes
@@ -1165,6 +1196,10 @@ class WatchJobRequest(_message.Message):
     state_changes_only: _builtins.bool
     """state_changes_only passes over changes that leave the job's state as it was, with the same exceptions. With change_types
     too, a change must meet both.
+    """
+    owner: _builtins.str
+    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
     """
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
@@ -1182,10 +1217,11 @@ class WatchJobRequest(_message.Message):
         view: _job_pb2.JobView.ValueType = ...,
         change_types: _abc.Iterable[_event_pb2.ChangeType.ValueType] | None = ...,
         state_changes_only: _builtins.bool = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_types", b"change_types", "cursor", b"cursor", "job_id", b"job_id", "mode", b"mode", "state_changes_only", b"state_changes_only", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_types", b"change_types", "cursor", b"cursor", "job_id", b"job_id", "mode", b"mode", "owner", b"owner", "state_changes_only", b"state_changes_only", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1411,6 +1447,7 @@ class CancelJobRequest(_message.Message):
     GRACE_PERIOD_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     reason: _builtins.str
@@ -1419,6 +1456,10 @@ class CancelJobRequest(_message.Message):
     """force stops the chunks in work at once: their leases are lost."""
     etag: _builtins.str
     """etag is the revision that the caller decided on. Empty: whatever the revision is."""
+    owner: _builtins.str
+    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
         """grace_period is how long the workers have to release their chunks, 0 s to 24 h; the shorter of two requests holds. Absent: 30 s."""
@@ -1431,10 +1472,11 @@ class CancelJobRequest(_message.Message):
         grace_period: _duration_pb2.Duration | None = ...,
         force: _builtins.bool = ...,
         etag: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grace_period", b"grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "force", b"force", "grace_period", b"grace_period", "job_id", b"job_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "force", b"force", "grace_period", b"grace_period", "job_id", b"job_id", "owner", b"owner", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1479,14 +1521,21 @@ class RetryJobRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     request_id: _builtins.str
-    """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
+    """request_id makes a retry of this call safe, as in CreateJob; it is one of the key's own owner, whosever the job is. Empty: no
+    protection.
+    """
     reason: _builtins.str
     """reason is why, for people, at most 1,024 characters. Empty: none."""
     etag: _builtins.str
     """etag is the revision that the caller decided on. Empty: whatever the revision is."""
+    owner: _builtins.str
+    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
     @_builtins.property
     def chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """chunk_indexes are the chunks to run again, at most 10,000: FAILED or CANCELLED ones of an ended job, FAILED ones of a job that
@@ -1502,10 +1551,11 @@ class RetryJobRequest(_message.Message):
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         etag: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_indexes", b"chunk_indexes", "etag", b"etag", "job_id", b"job_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_indexes", b"chunk_indexes", "etag", b"etag", "job_id", b"job_id", "owner", b"owner", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1569,6 +1619,8 @@ class UpdateJobRequest(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     priority: _builtins.int
@@ -1577,13 +1629,25 @@ class UpdateJobRequest(_message.Message):
     """display_name is the new name, at most 1,024 characters. Empty removes it."""
     etag: _builtins.str
     """etag is the revision that the caller decided on. Empty: whatever the revision is."""
+    owner: _builtins.str
+    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
+    reason: _builtins.str
+    """reason is why, for people and the audit trail, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """update_mask names the fields to change: priority, display_name, labels, expire_time, schedule_time. Required, not empty."""
+        """update_mask names the fields to change: priority, display_name, labels, expire_time, schedule_time, and single labels as
+        labels.NAME. NAME is all that follows the first dot, as it is: labels.example.org/team names the label "example.org/team". No
+        character is quoted, as no name of a label needs it; the JSON form of a mask has no upper case letters. Not labels
+        together with labels.NAME. Required, not empty, at most 100 paths.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """labels replace all labels that the job has. Empty removes them."""
+        """labels replace all labels that the job has, where the mask names labels; empty removes them. Where it names labels.NAME, this
+        label gets its value, or is removed when it is not here, and other labels stay. A job has at most 64 labels.
+        """
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -1606,10 +1670,12 @@ class UpdateJobRequest(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         schedule_time: _timestamp_pb2.Timestamp | None = ...,
+        owner: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "expire_time", b"expire_time", "priority", b"priority", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "display_name", b"display_name", "etag", b"etag", "expire_time", b"expire_time", "job_id", b"job_id", "labels", b"labels", "priority", b"priority", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "display_name", b"display_name", "etag", b"etag", "expire_time", b"expire_time", "job_id", b"job_id", "labels", b"labels", "owner", b"owner", "priority", b"priority", "reason", b"reason", "schedule_time", b"schedule_time", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
@@ -1652,6 +1718,7 @@ class DeleteJobRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     DELETE_ARTIFACTS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     force: _builtins.bool
@@ -1664,6 +1731,10 @@ class DeleteJobRequest(_message.Message):
     """
     reason: _builtins.str
     """reason is why, for people and the audit trail, at most 1,024 characters. Empty: none."""
+    owner: _builtins.str
+    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
     def __init__(
         self,
         *,
@@ -1672,10 +1743,11 @@ class DeleteJobRequest(_message.Message):
         etag: _builtins.str = ...,
         delete_artifacts: _builtins.bool = ...,
         reason: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_artifacts", b"delete_artifacts", "etag", b"etag", "force", b"force", "job_id", b"job_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_artifacts", b"delete_artifacts", "etag", b"etag", "force", b"force", "job_id", b"job_id", "owner", b"owner", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

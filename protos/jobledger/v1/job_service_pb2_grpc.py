@@ -33,7 +33,8 @@ class JobServiceStub:
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
     another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
+    every change then has that key as its actor.
     """
 
     def __init__(self, channel):
@@ -142,10 +143,10 @@ class JobServiceStub:
                 request_serializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsResponse.FromString,
                 _registered_method=True)
-        self.UpdateJobPriorities = channel.unary_unary(
-                '/jobledger.v1.JobService/UpdateJobPriorities',
-                request_serializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesRequest.SerializeToString,
-                response_deserializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesResponse.FromString,
+        self.UpdateJobs = channel.unary_unary(
+                '/jobledger.v1.JobService/UpdateJobs',
+                request_serializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobsRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobsResponse.FromString,
                 _registered_method=True)
 
 
@@ -154,7 +155,8 @@ class JobServiceServicer:
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
     another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
+    every change then has that key as its actor.
     """
 
     def CreateJob(self, request, context):
@@ -395,8 +397,8 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def UpdateJobPriorities(self, request, context):
-        """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+    def UpdateJobs(self, request, context):
+        """UpdateJobs changes many jobs as UpdateJob does. The run is a job of its own, of kind "jobledger.bulk".
 
         Role: CALLER. Class: WRITE.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
@@ -509,10 +511,10 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsResponse.SerializeToString,
             ),
-            'UpdateJobPriorities': grpc.unary_unary_rpc_method_handler(
-                    servicer.UpdateJobPriorities,
-                    request_deserializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesRequest.FromString,
-                    response_serializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesResponse.SerializeToString,
+            'UpdateJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateJobs,
+                    request_deserializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobsRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -527,7 +529,8 @@ class JobService:
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
     another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
+    every change then has that key as its actor.
     """
 
     @staticmethod
@@ -1071,7 +1074,7 @@ class JobService:
             _registered_method=True)
 
     @staticmethod
-    def UpdateJobPriorities(request,
+    def UpdateJobs(request,
             target,
             options=(),
             channel_credentials=None,
@@ -1084,9 +1087,9 @@ class JobService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/jobledger.v1.JobService/UpdateJobPriorities',
-            jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesRequest.SerializeToString,
-            jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesResponse.FromString,
+            '/jobledger.v1.JobService/UpdateJobs',
+            jobledger_dot_v1_dot_bulk__pb2.UpdateJobsRequest.SerializeToString,
+            jobledger_dot_v1_dot_bulk__pb2.UpdateJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

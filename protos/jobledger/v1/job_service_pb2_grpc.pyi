@@ -34,7 +34,8 @@ class JobServiceStub:
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
     another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
+    every change then has that key as its actor.
     """
 
     @_typing.overload
@@ -199,8 +200,8 @@ class JobServiceStub:
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
     (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
-    UpdateJobPriorities: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobPrioritiesRequest, _bulk_pb2.UpdateJobPrioritiesResponse]
-    """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+    UpdateJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobsRequest, _bulk_pb2.UpdateJobsResponse]
+    """UpdateJobs changes many jobs as UpdateJob does. The run is a job of its own, of kind "jobledger.bulk".
 
     Role: CALLER. Class: WRITE.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
@@ -213,7 +214,8 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
     another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
+    every change then has that key as its actor.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -375,8 +377,8 @@ class JobServiceAsyncStub(JobServiceStub):
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
     (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
-    UpdateJobPriorities: _aio.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobPrioritiesRequest, _bulk_pb2.UpdateJobPrioritiesResponse]  # type: ignore[assignment]
-    """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+    UpdateJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobsRequest, _bulk_pb2.UpdateJobsResponse]  # type: ignore[assignment]
+    """UpdateJobs changes many jobs as UpdateJob does. The run is a job of its own, of kind "jobledger.bulk".
 
     Role: CALLER. Class: WRITE.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
@@ -388,7 +390,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
     another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less.
+    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
+    every change then has that key as its actor.
     """
 
     @_abc_1.abstractmethod
@@ -670,12 +673,12 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def UpdateJobPriorities(
+    def UpdateJobs(
         self,
-        request: _bulk_pb2.UpdateJobPrioritiesRequest,
+        request: _bulk_pb2.UpdateJobsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_bulk_pb2.UpdateJobPrioritiesResponse, _abc.Awaitable[_bulk_pb2.UpdateJobPrioritiesResponse]]:
-        """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+    ) -> _typing.Union[_bulk_pb2.UpdateJobsResponse, _abc.Awaitable[_bulk_pb2.UpdateJobsResponse]]:
+        """UpdateJobs changes many jobs as UpdateJob does. The run is a job of its own, of kind "jobledger.bulk".
 
         Role: CALLER. Class: WRITE.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS

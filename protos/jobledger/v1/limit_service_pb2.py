@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from jobledger.v1 import limit_scope_pb2 as jobledger_dot_v1_dot_limit__scope__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/limit_service.proto\x12\x0cjobledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ejobledger/v1/limit_scope.proto\"z\n\x05Limit\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x0f\n\x07waiting\x18\x04 \x01(\x03\x12\x11\n\tinherited\x18\x05 \x01(\x08\"d\n\x0fSetLimitRequest\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\x18\n\x0bmax_running\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x0e\n\x0c_max_running\"6\n\x10SetLimitResponse\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.jobledger.v1.Limit\":\n\x11ListLimitsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListLimitsResponse\x12#\n\x06limits\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Limit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x12\x44\x65leteLimitRequest\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\"\x15\n\x13\x44\x65leteLimitResponse\"\x9e\x01\n\nPausedKind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tpaused_by\x18\x03 \x01(\t\x12.\n\npause_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"0\n\x10PauseKindRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"B\n\x11PauseKindResponse\x12-\n\x0bpaused_kind\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.PausedKind\"!\n\x11ResumeKindRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\"%\n\x12ResumeKindResponse\x12\x0f\n\x07resumed\x18\x01 \x01(\x08\"?\n\x16ListPausedKindsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x17ListPausedKindsResponse\x12.\n\x0cpaused_kinds\x18\x01 \x03(\x0b\x32\x18.jobledger.v1.PausedKind\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xfd\x03\n\x0cLimitService\x12I\n\x08SetLimit\x12\x1d.jobledger.v1.SetLimitRequest\x1a\x1e.jobledger.v1.SetLimitResponse\x12O\n\nListLimits\x12\x1f.jobledger.v1.ListLimitsRequest\x1a .jobledger.v1.ListLimitsResponse\x12R\n\x0b\x44\x65leteLimit\x12 .jobledger.v1.DeleteLimitRequest\x1a!.jobledger.v1.DeleteLimitResponse\x12L\n\tPauseKind\x12\x1e.jobledger.v1.PauseKindRequest\x1a\x1f.jobledger.v1.PauseKindResponse\x12O\n\nResumeKind\x12\x1f.jobledger.v1.ResumeKindRequest\x1a .jobledger.v1.ResumeKindResponse\x12^\n\x0fListPausedKinds\x12$.jobledger.v1.ListPausedKindsRequest\x1a%.jobledger.v1.ListPausedKindsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/limit_service.proto\x12\x0cjobledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ejobledger/v1/limit_scope.proto\"z\n\x05Limit\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x0f\n\x07waiting\x18\x04 \x01(\x03\x12\x11\n\tinherited\x18\x05 \x01(\x08\"\x83\x01\n\x0fSetLimitRequest\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\x18\n\x0bmax_running\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x0e\n\x0c_max_running\"6\n\x10SetLimitResponse\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.jobledger.v1.Limit\"I\n\x11ListLimitsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\"R\n\x12ListLimitsResponse\x12#\n\x06limits\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Limit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x12\x44\x65leteLimitRequest\x12\'\n\x05scope\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.LimitScope\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x15\n\x13\x44\x65leteLimitResponse\"\x9e\x01\n\nPausedKind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tpaused_by\x18\x03 \x01(\t\x12.\n\npause_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x10PauseKindRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\"B\n\x11PauseKindResponse\x12-\n\x0bpaused_kind\x18\x01 \x01(\x0b\x32\x18.jobledger.v1.PausedKind\"@\n\x11ResumeKindRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"%\n\x12ResumeKindResponse\x12\x0f\n\x07resumed\x18\x01 \x01(\x08\"N\n\x16ListPausedKindsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\"b\n\x17ListPausedKindsResponse\x12.\n\x0cpaused_kinds\x18\x01 \x03(\x0b\x32\x18.jobledger.v1.PausedKind\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xfd\x03\n\x0cLimitService\x12I\n\x08SetLimit\x12\x1d.jobledger.v1.SetLimitRequest\x1a\x1e.jobledger.v1.SetLimitResponse\x12O\n\nListLimits\x12\x1f.jobledger.v1.ListLimitsRequest\x1a .jobledger.v1.ListLimitsResponse\x12R\n\x0b\x44\x65leteLimit\x12 .jobledger.v1.DeleteLimitRequest\x1a!.jobledger.v1.DeleteLimitResponse\x12L\n\tPauseKind\x12\x1e.jobledger.v1.PauseKindRequest\x1a\x1f.jobledger.v1.PauseKindResponse\x12O\n\nResumeKind\x12\x1f.jobledger.v1.ResumeKindRequest\x1a .jobledger.v1.ResumeKindResponse\x12^\n\x0fListPausedKinds\x12$.jobledger.v1.ListPausedKindsRequest\x1a%.jobledger.v1.ListPausedKindsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,32 +35,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LIMIT']._serialized_start=115
   _globals['_LIMIT']._serialized_end=237
-  _globals['_SETLIMITREQUEST']._serialized_start=239
-  _globals['_SETLIMITREQUEST']._serialized_end=339
-  _globals['_SETLIMITRESPONSE']._serialized_start=341
-  _globals['_SETLIMITRESPONSE']._serialized_end=395
-  _globals['_LISTLIMITSREQUEST']._serialized_start=397
-  _globals['_LISTLIMITSREQUEST']._serialized_end=455
-  _globals['_LISTLIMITSRESPONSE']._serialized_start=457
-  _globals['_LISTLIMITSRESPONSE']._serialized_end=539
-  _globals['_DELETELIMITREQUEST']._serialized_start=541
-  _globals['_DELETELIMITREQUEST']._serialized_end=602
-  _globals['_DELETELIMITRESPONSE']._serialized_start=604
-  _globals['_DELETELIMITRESPONSE']._serialized_end=625
-  _globals['_PAUSEDKIND']._serialized_start=628
-  _globals['_PAUSEDKIND']._serialized_end=786
-  _globals['_PAUSEKINDREQUEST']._serialized_start=788
-  _globals['_PAUSEKINDREQUEST']._serialized_end=836
-  _globals['_PAUSEKINDRESPONSE']._serialized_start=838
-  _globals['_PAUSEKINDRESPONSE']._serialized_end=904
-  _globals['_RESUMEKINDREQUEST']._serialized_start=906
-  _globals['_RESUMEKINDREQUEST']._serialized_end=939
-  _globals['_RESUMEKINDRESPONSE']._serialized_start=941
-  _globals['_RESUMEKINDRESPONSE']._serialized_end=978
-  _globals['_LISTPAUSEDKINDSREQUEST']._serialized_start=980
-  _globals['_LISTPAUSEDKINDSREQUEST']._serialized_end=1043
-  _globals['_LISTPAUSEDKINDSRESPONSE']._serialized_start=1045
-  _globals['_LISTPAUSEDKINDSRESPONSE']._serialized_end=1143
-  _globals['_LIMITSERVICE']._serialized_start=1146
-  _globals['_LIMITSERVICE']._serialized_end=1655
+  _globals['_SETLIMITREQUEST']._serialized_start=240
+  _globals['_SETLIMITREQUEST']._serialized_end=371
+  _globals['_SETLIMITRESPONSE']._serialized_start=373
+  _globals['_SETLIMITRESPONSE']._serialized_end=427
+  _globals['_LISTLIMITSREQUEST']._serialized_start=429
+  _globals['_LISTLIMITSREQUEST']._serialized_end=502
+  _globals['_LISTLIMITSRESPONSE']._serialized_start=504
+  _globals['_LISTLIMITSRESPONSE']._serialized_end=586
+  _globals['_DELETELIMITREQUEST']._serialized_start=588
+  _globals['_DELETELIMITREQUEST']._serialized_end=680
+  _globals['_DELETELIMITRESPONSE']._serialized_start=682
+  _globals['_DELETELIMITRESPONSE']._serialized_end=703
+  _globals['_PAUSEDKIND']._serialized_start=706
+  _globals['_PAUSEDKIND']._serialized_end=864
+  _globals['_PAUSEKINDREQUEST']._serialized_start=866
+  _globals['_PAUSEKINDREQUEST']._serialized_end=929
+  _globals['_PAUSEKINDRESPONSE']._serialized_start=931
+  _globals['_PAUSEKINDRESPONSE']._serialized_end=997
+  _globals['_RESUMEKINDREQUEST']._serialized_start=999
+  _globals['_RESUMEKINDREQUEST']._serialized_end=1063
+  _globals['_RESUMEKINDRESPONSE']._serialized_start=1065
+  _globals['_RESUMEKINDRESPONSE']._serialized_end=1102
+  _globals['_LISTPAUSEDKINDSREQUEST']._serialized_start=1104
+  _globals['_LISTPAUSEDKINDSREQUEST']._serialized_end=1182
+  _globals['_LISTPAUSEDKINDSRESPONSE']._serialized_start=1184
+  _globals['_LISTPAUSEDKINDSRESPONSE']._serialized_end=1282
+  _globals['_LIMITSERVICE']._serialized_start=1285
+  _globals['_LIMITSERVICE']._serialized_end=1794
 # @@protoc_insertion_point(module_scope)

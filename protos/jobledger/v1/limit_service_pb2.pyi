@@ -70,10 +70,18 @@ class SetLimitRequest(_message.Message):
 
     SCOPE_FIELD_NUMBER: _builtins.int
     MAX_RUNNING_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     max_running: _builtins.int
     """max_running is how many jobs may hold a slot at once, for each value where the scope is each value of a label, 0 to
     1,000,000. 0 pauses the scope: no job gets a slot until a higher number is set. Required.
     """
+    owner: _builtins.str
+    """owner is whose limit it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def scope(self) -> _limit_scope_pb2.LimitScope:
         """scope is what the limit is over. Required."""
@@ -83,10 +91,12 @@ class SetLimitRequest(_message.Message):
         *,
         scope: _limit_scope_pb2.LimitScope | None = ...,
         max_running: _builtins.int | None = ...,
+        owner: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_running", b"_max_running", "max_running", b"max_running", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_running", b"_max_running", "max_running", b"max_running", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_running", b"_max_running", "max_running", b"max_running", "owner", b"owner", "reason", b"reason", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_running: _TypeAlias = _typing.Literal["max_running"]  # noqa: Y015
     _WhichOneofArgType__max_running: _TypeAlias = _typing.Literal["_max_running", b"_max_running"]  # noqa: Y015
@@ -126,19 +136,25 @@ class ListLimitsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """page_size is how many limits to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    owner: _builtins.str
+    """owner is whose limits to list. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,6 +195,14 @@ class DeleteLimitRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SCOPE_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """owner is whose limit it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def scope(self) -> _limit_scope_pb2.LimitScope:
         """scope is what the limit is over. Required."""
@@ -187,10 +211,12 @@ class DeleteLimitRequest(_message.Message):
         self,
         *,
         scope: _limit_scope_pb2.LimitScope | None = ...,
+        owner: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner", "reason", b"reason", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -263,19 +289,25 @@ class PauseKindRequest(_message.Message):
 
     KIND_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """kind is the kind, not one of the service's own. Required."""
     reason: _builtins.str
-    """reason is why, for people, at most 500 characters. Empty: none."""
+    """reason is why, for people, at most 1,024 characters. Empty: none."""
+    owner: _builtins.str
+    """owner is whose kind it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
     def __init__(
         self,
         *,
         kind: _builtins.str = ...,
         reason: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "owner", b"owner", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,16 +344,26 @@ class ResumeKindRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """kind is the kind, not one of the service's own. Required."""
+    owner: _builtins.str
+    """owner is whose kind it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     def __init__(
         self,
         *,
         kind: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "owner", b"owner", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,19 +399,25 @@ class ListPausedKindsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """page_size is how many kinds to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    owner: _builtins.str
+    """owner is whose kinds to list. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

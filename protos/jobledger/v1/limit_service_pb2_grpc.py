@@ -37,7 +37,7 @@ class LimitServiceStub:
     while it was there: those from before neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
-    key's owner.
+    key's owner; a key with the role ADMIN may name another `owner`.
     """
 
     def __init__(self, channel):
@@ -90,7 +90,7 @@ class LimitServiceServicer:
     while it was there: those from before neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
-    key's owner.
+    key's owner; a key with the role ADMIN may name another `owner`.
     """
 
     def SetLimit(self, request, context):
@@ -104,7 +104,7 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLimits(self, request, context):
-        """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+        """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
         those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
         wait for one.
 
@@ -150,7 +150,7 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPausedKinds(self, request, context):
-        """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+        """ListPausedKinds returns a page of the paused kinds of one owner, by name, at most 1,000 in all.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -212,7 +212,7 @@ class LimitService:
     while it was there: those from before neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
-    key's owner.
+    key's owner; a key with the role ADMIN may name another `owner`.
     """
 
     @staticmethod

@@ -38,7 +38,7 @@ class LimitServiceStub:
     while it was there: those from before neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
-    key's owner.
+    key's owner; a key with the role ADMIN may name another `owner`.
     """
 
     @_typing.overload
@@ -52,7 +52,7 @@ class LimitServiceStub:
     Errors: none of its own. Retry: safe.
     """
     ListLimits: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]
-    """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+    """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
     those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
     wait for one.
 
@@ -82,7 +82,7 @@ class LimitServiceStub:
     Errors: none of its own. Retry: safe; the second answer has `resumed` false.
     """
     ListPausedKinds: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListPausedKindsRequest, _limit_service_pb2.ListPausedKindsResponse]
-    """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+    """ListPausedKinds returns a page of the paused kinds of one owner, by name, at most 1,000 in all.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -101,7 +101,7 @@ class LimitServiceAsyncStub(LimitServiceStub):
     while it was there: those from before neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
-    key's owner.
+    key's owner; a key with the role ADMIN may name another `owner`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -112,7 +112,7 @@ class LimitServiceAsyncStub(LimitServiceStub):
     Errors: none of its own. Retry: safe.
     """
     ListLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
-    """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+    """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
     those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
     wait for one.
 
@@ -142,7 +142,7 @@ class LimitServiceAsyncStub(LimitServiceStub):
     Errors: none of its own. Retry: safe; the second answer has `resumed` false.
     """
     ListPausedKinds: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListPausedKindsRequest, _limit_service_pb2.ListPausedKindsResponse]  # type: ignore[assignment]
-    """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+    """ListPausedKinds returns a page of the paused kinds of one owner, by name, at most 1,000 in all.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -160,7 +160,7 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     while it was there: those from before neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
-    key's owner.
+    key's owner; a key with the role ADMIN may name another `owner`.
     """
 
     @_abc_1.abstractmethod
@@ -181,7 +181,7 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.ListLimitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.ListLimitsResponse, _abc.Awaitable[_limit_service_pb2.ListLimitsResponse]]:
-        """ListLimits returns a page of the limits of the caller's owner, with what they hold and what waits: those for each value,
+        """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
         those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
         wait for one.
 
@@ -235,7 +235,7 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.ListPausedKindsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.ListPausedKindsResponse, _abc.Awaitable[_limit_service_pb2.ListPausedKindsResponse]]:
-        """ListPausedKinds returns a page of the paused kinds of the caller's owner, by name, at most 1,000 in all.
+        """ListPausedKinds returns a page of the paused kinds of one owner, by name, at most 1,000 in all.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.

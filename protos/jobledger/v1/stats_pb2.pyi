@@ -272,7 +272,8 @@ class JobStats(_message.Message):
     @_builtins.property
     def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailureGroup]:
         """failures groups the runs that ended FAILED in the span by why they did, the largest groups first, at most 100. Only in
-        `total`: name one kind to see its own. The counts add up to activity.failed as long as none is omitted.
+        `total`: name one kind to see its own. The counts add up to activity.failed as long as no group is omitted, and there
+        are at most 50,000 to sum up: for each kind named, those of each day in the span, and of each hour before and after.
         """
 
     def __init__(

@@ -55,6 +55,7 @@ class CreateWebhookRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered while the webhook exists. The same request_id with the
     same content answers with the same webhook. Empty: no protection.
@@ -67,6 +68,8 @@ class CreateWebhookRequest(_message.Message):
     """description is for people, at most 1,024 characters. Empty: none."""
     state: _webhook_pb2.WebhookState.ValueType
     """state is ACTIVE, or DISABLED: then nothing is recorded until UpdateWebhook makes it ACTIVE. UNSPECIFIED: ACTIVE."""
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_webhook_pb2.WebhookEventType.ValueType]:
         """event_types are those to deliver. Empty: all but JOB_PROGRESS."""
@@ -96,10 +99,11 @@ class CreateWebhookRequest(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         description: _builtins.str = ...,
         state: _webhook_pb2.WebhookState.ValueType = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "event_types", b"event_types", "kinds", b"kinds", "labels", b"labels", "progress_percents", b"progress_percents", "request_id", b"request_id", "state", b"state", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "event_types", b"event_types", "kinds", b"kinds", "labels", b"labels", "progress_percents", b"progress_percents", "reason", b"reason", "request_id", b"request_id", "state", b"state", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -274,6 +278,7 @@ class UpdateWebhookRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
     """webhook_id is the webhook. Required."""
     url: _builtins.str
@@ -282,6 +287,8 @@ class UpdateWebhookRequest(_message.Message):
     """description is the new one. Empty removes it."""
     state: _webhook_pb2.WebhookState.ValueType
     """state is DISABLED to stop recording and delivering, ACTIVE to resume. UNSPECIFIED: ACTIVE."""
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """update_mask names the fields to change: url, event_types, progress_percents, kinds, labels, description, state.
@@ -316,10 +323,11 @@ class UpdateWebhookRequest(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         description: _builtins.str = ...,
         state: _webhook_pb2.WebhookState.ValueType = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "event_types", b"event_types", "kinds", b"kinds", "labels", b"labels", "progress_percents", b"progress_percents", "state", b"state", "update_mask", b"update_mask", "url", b"url", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "event_types", b"event_types", "kinds", b"kinds", "labels", b"labels", "progress_percents", b"progress_percents", "reason", b"reason", "state", b"state", "update_mask", b"update_mask", "url", b"url", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -356,16 +364,20 @@ class DeleteWebhookRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
     """webhook_id is the webhook. Required."""
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     def __init__(
         self,
         *,
         webhook_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -396,8 +408,11 @@ class RotateWebhookSecretRequest(_message.Message):
 
     WEBHOOK_ID_FIELD_NUMBER: _builtins.int
     GRACE_PERIOD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
     """webhook_id is the webhook. Required."""
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
         """grace_period is how long the present secrets continue to sign, 0 s to 30 days; a shorter time that one has already stays.
@@ -409,10 +424,11 @@ class RotateWebhookSecretRequest(_message.Message):
         *,
         webhook_id: _builtins.str = ...,
         grace_period: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grace_period", b"grace_period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace_period", b"grace_period", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace_period", b"grace_period", "reason", b"reason", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -522,12 +538,15 @@ class RedeliverWebhookRequest(_message.Message):
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
     SINCE_POSITION_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
     """webhook_id is the webhook. Required."""
     delivery_id: _builtins.str
     """delivery_id is the one delivery. Empty: those that since_position picks."""
     since_position: _builtins.int
     """since_position picks the deliveries of events at this position and after it, 0 or more. Absent: the one of delivery_id."""
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_webhook_pb2.WebhookDeliveryState.ValueType]:
         """states are the states of deliveries that since_position picks. Empty: DELIVERED and DEAD. Not with delivery_id."""
@@ -539,10 +558,11 @@ class RedeliverWebhookRequest(_message.Message):
         delivery_id: _builtins.str = ...,
         since_position: _builtins.int | None = ...,
         states: _abc.Iterable[_webhook_pb2.WebhookDeliveryState.ValueType] | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_since_position", b"_since_position", "since_position", b"since_position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_since_position", b"_since_position", "delivery_id", b"delivery_id", "since_position", b"since_position", "states", b"states", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_since_position", b"_since_position", "delivery_id", b"delivery_id", "reason", b"reason", "since_position", b"since_position", "states", b"states", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__since_position: _TypeAlias = _typing.Literal["since_position"]  # noqa: Y015
     _WhichOneofArgType__since_position: _TypeAlias = _typing.Literal["_since_position", b"_since_position"]  # noqa: Y015

@@ -55,6 +55,7 @@ KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, as `
 Expires = Annotated[
     timedelta | None, typer.Option(parser=_duration, metavar="SPAN", help="How long the key is valid, such as 90d.")
 ]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for the log of the server.")]
 
 
 @keys.callback()
@@ -91,6 +92,7 @@ def create(
         bool, typer.Option("--serves-all", help="Let the key's workers claim all tenants' chunks.")
     ] = False,
     expires_in: Expires = None,
+    reason: Reason = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Create a key and print its token, this one time.
@@ -105,6 +107,7 @@ def create(
             served_owners=serves or (),
             all_owners=serves_all,
             expire_time=_from_now(expires_in),
+            reason=reason,
         )
     _print_new_key(made, output)
 
@@ -128,10 +131,10 @@ def list_keys(
 
 
 @keys.command()
-def revoke(context: typer.Context, key_id: KeyId, output: OutputOption = Output.TEXT) -> None:
+def revoke(context: typer.Context, key_id: KeyId, reason: Reason = "", output: OutputOption = Output.TEXT) -> None:
     """Revoke a key; servers refuse it and end its watches within a second."""
     with _admin(context) as admin:
-        key = admin.revoke_api_key(key_id)
+        key = admin.revoke_api_key(key_id, reason=reason)
     if output is Output.JSON:
         json_output.print_message(api.RevokeApiKeyResponse(api_key=key))
     else:
@@ -147,11 +150,12 @@ def rotate(
         typer.Option(parser=_duration, metavar="SPAN", help="How long the old key stays valid. [default: 24h]"),
     ] = None,
     expires_in: Expires = None,
+    reason: Reason = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Replace a key: create a new one, print its token this one time, and let the old one expire."""
     with _admin(context) as admin:
-        made = admin.rotate_api_key(key_id, grace_period=grace, expire_time=_from_now(expires_in))
+        made = admin.rotate_api_key(key_id, grace_period=grace, expire_time=_from_now(expires_in), reason=reason)
     _print_new_key(made, output)
     if output is Output.TEXT:
         typer.echo(f"{key_id}: works until {_time(made.replaced, 'expire_time')}", err=True)

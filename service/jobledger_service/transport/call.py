@@ -87,6 +87,7 @@ class Call:
         "context",
         "handler",
         "job_id",
+        "owner",
         "reply",
         "usage",
     )
@@ -96,7 +97,7 @@ class Call:
     ) -> None:
         self.handler = handler
         self.context = context
-        self.job_id = ""
+        self.job_id = self.owner = ""
         self.reply: Any = None
         self.caller = PUBLIC_CALLER
         self.code = CALLER_LEFT
@@ -147,13 +148,15 @@ class Call:
         return {
             "method": self.handler.method.name,
             "job_id": self._named() or None,
+            "owner": self.owner or None,
             "request_id": self.request_id(),
             "key_id": self.caller.key_id or None,
         }
 
     def asks_for(self, request: object) -> None:
-        """Record the job_id of a request, if it has one, and the trace if its method keeps it; nothing else is kept."""
+        """Record job_id and owner that a request names, and the trace if its method keeps it; nothing else is kept."""
         self.job_id = getattr(request, "job_id", "")[:MAX_ID_LENGTH]
+        self.owner = getattr(getattr(request, "filter", request), "owner", "")[:MAX_ID_LENGTH]
         if self.handler.keeps_trace:
             traces.current.set(self._span.traceparent if self._span else traces.traceparent_of(self._metadata()))
 

@@ -70,7 +70,7 @@ class RoleMissing(CallRefused):
     @classmethod
     def of_others(cls, method: str, field: str, owner: str) -> Self:
         """Return the refusal of a request that names another owner than the key's."""
-        return cls(method, "ADMIN", f" for a {field} other than the key's own, {owner!r}")
+        return cls(method, "ADMIN", f" for {field}: the key's own owner is {owner!r}")
 
 
 class QuotaExceeded(CallRefused):

@@ -54,6 +54,10 @@ class Checks(FieldChecks):
         """Check the form of a kind."""
         self.form(field, value, KIND, "lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters")
 
+    def reason(self, value: str) -> None:
+        """Check the length of the reason of a change."""
+        self.at_most("reason", value, 1_024)
+
     def unique_key(self, field: str, value: str) -> None:
         """Check the length of a unique key, in bytes."""
         self.at_most(field, value, MAX_UNIQUE_KEY_BYTES)

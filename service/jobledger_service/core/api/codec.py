@@ -31,7 +31,7 @@ from jobledger_service.transport import joined
 
 from . import convert
 from .parse import filter_fields
-from .shown_jobs import shown_job, status, trim_to_status
+from .shown_jobs import show_pause, shown_job, status, trim_to_status
 from .unreadable import check_chunks
 
 # looking a value up in its enum takes a call each time
@@ -230,12 +230,12 @@ def _status_snapshot(read: JobRead, cursor: bytes) -> bytes:
 def _snapshot(read: JobRead, cursor: bytes) -> bytes:
     head = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor).SerializeToString()
     check_chunks(read.chunks, read.inputs)
-    _, job = shown_job(replace(read, paused=False, chunks=(), next_chunks="", outputs=NO_OUTPUTS))
+    _, job = shown_job(replace(read, chunks=(), next_chunks="", outputs=NO_OUTPUTS))
     parts = [head, joined.field(_JOB, job)]
     left = MAX_MESSAGE_BYTES - sum(map(len, parts))
     omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
     for chunk in read.chunks:
-        part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index))
+        part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index), is_paused=read.paused)
         left -= len(part)
         if left < 0:
             omitted = True
@@ -246,10 +246,13 @@ def _snapshot(read: JobRead, cursor: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _snapshot_chunk(chunk: Chunk, raw: bytes | None) -> bytes:
+def _snapshot_chunk(chunk: Chunk, raw: bytes | None, *, is_paused: bool) -> bytes:
     """Return the bytes that append a chunk to the job of an encoded message."""
     message = Message()
-    convert.fill_chunk(message.job.chunks.add(), chunk, raw)
+    shown = message.job.chunks.add()
+    convert.fill_chunk(shown, chunk, raw)
+    if is_paused:
+        show_pause(shown)
     return message.SerializeToString()
 
 

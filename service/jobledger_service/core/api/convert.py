@@ -196,3 +196,6 @@ def fill_change(message: event_pb2.Change, value: Change) -> None:
     if value.attempt is not None:
         message.attempt = value.attempt
     message.task_id = value.task_id
+    message.chunk_count = value.chunk_count
+    for first, last in value.chunk_runs:
+        message.chunk_ranges.add(first_index=first, last_index=last, state=chunk_pb2.CHUNK_STATE_PENDING)

@@ -6,8 +6,7 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.store.event_pages import EventsWanted
 from jobledger_service.core.store.reads import EventRow
-from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.refusals import RoleMissing
+from jobledger_service.transport.identity import Caller
 
 from .checks import Checks
 from .convert import CHANGE_TYPES_BY_NUMBER
@@ -51,11 +50,7 @@ def events_wanted(request: api.ListEventsRequest, caller: Caller) -> tuple[Event
         for index, number in enumerate(given.change_types):
             if number not in CHANGE_TYPES_BY_NUMBER:
                 checks.one_of(f"filter.change_types[{index}]", number, CHANGE_TYPES_BY_NUMBER.values())
-        if given.all_owners and given.owner:
-            checks.fault("filter.owner", "must be empty with all_owners")
-        if given.all_owners and not caller.may(Role.ADMIN):
-            raise RoleMissing.of_others("ListEvents", "filter.all_owners", caller.owner)
-        owner = owner_of(checks, "filter.owner", given.owner, caller, "ListEvents")
+        owner = owner_of(checks, request, caller)
         span = time_range(checks, "filter.commit_time", given.commit_time)
     keeper = EventKeeper(
         tuple(sorted(set(given.actors))), tuple(sorted(set(given.change_types))), tuple(sorted(set(given.kinds)))

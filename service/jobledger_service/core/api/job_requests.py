@@ -11,6 +11,7 @@ from msgspec import msgpack
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.model import limits
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import NO_UID, FailurePolicy, Inputs, JobSpec, Stage, uid_of
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
@@ -20,9 +21,10 @@ from jobledger_service.core.model.slots import MAX_LIMITED_LABELS
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
-from .checks import JOB_ID, UID, Checks
+from .checks import JOB_ID, LABEL, LABEL_FORM, UID, Checks
 from .chunk_requests import chunk_count, chunk_sizes, read_finalizer_work, read_inputs
 from .list_requests import labels
+from .owners import owner_of
 
 MAX_BATCH_JOBS: Final = 500
 _DEFAULT: Final = RetryPolicy()
@@ -124,7 +126,8 @@ def _times(checks: Checks, request: Any) -> tuple[int | None, int | None]:  # no
         for name in ("schedule_time", "expire_time")
     )
     if schedule is not None and expire is not None and expire < schedule:
-        checks.fault("expire_time", "must not be before schedule_time")
+        rule = f"value {time_text(expire)} must not be before schedule_time, {time_text(schedule)}"
+        checks.fault("expire_time", rule)
     return schedule, expire
 
 
@@ -220,15 +223,16 @@ def _stages(checks: Checks, given: Sequence[job_pb2.Stage]) -> tuple[Stage, ...]
 def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.CancelJob:
     """Return the command of CancelJob."""
     checks = Checks()
+    owner = owner_of(checks, request, caller)
     checks.job_id("job_id", request.job_id)
     how = cancellation(checks, request)
     checks.done()
-    return commands.CancelJob(caller.owner, request.job_id, how, caller.name, request.etag)
+    return commands.CancelJob(owner, request.job_id, how, caller.name, request.etag)
 
 
 def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401  of one job or of many
     """Return how a request stops jobs."""
-    checks.at_most("reason", request.reason, 1_024)
+    checks.reason(request.reason)
     grace = limits.DEFAULT_GRACE
     if request.HasField("grace_period"):
         grace = checks.micros("grace_period", request.grace_period, 0, DAY)
@@ -238,9 +242,10 @@ def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401 
 def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob:
     """Return the command of RetryJob."""
     checks = Checks()
+    owner = owner_of(checks, request, caller)
     checks.job_id("job_id", request.job_id)
     request_id(checks, request.request_id)
-    checks.at_most("reason", request.reason, 1_024)
+    checks.reason(request.reason)
     checks.count("chunk_indexes", len(request.chunk_indexes), limits.MAX_CHUNKS)
     for place, index in enumerate(request.chunk_indexes):
         if index < 0:
@@ -248,47 +253,64 @@ def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob
     checks.done()
     mark = fingerprint(request, excluded=["request_id"])
     indexes = list(request.chunk_indexes)
-    return commands.RetryJob(
-        caller.owner, request.job_id, indexes, caller.name, request.reason, request.request_id, mark, request.etag
-    )
+    keys = commands.request_key(caller.owner, request.request_id)
+    return commands.RetryJob(owner, request.job_id, indexes, caller.name, request.reason, keys, mark, request.etag)
 
 
 UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time", "schedule_time")
+MAX_PATHS: Final = 100
+_LABEL_PATH: Final = "labels."
 
 
 def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.UpdateJob:
     """Return the command of UpdateJob."""
     checks = Checks()
+    owner = owner_of(checks, request, caller)
     checks.job_id("job_id", request.job_id)
-    fields = frozenset(request.update_mask.paths)
-    if not fields:
-        checks.fault("update_mask", f"is required: name one or more of {', '.join(UPDATABLE)}")
+    new = job_update(checks, request)
+    checks.done()
+    return commands.UpdateJob(owner, request.job_id, new, caller.name, request.etag, request.reason)
+
+
+def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of one job or of many
+    """Return how a request changes jobs."""
+    paths = request.update_mask.paths
+    checks.count("update_mask", len(paths), MAX_PATHS, min_count=1)
+    named = {one.removeprefix(_LABEL_PATH) for one in paths[:MAX_PATHS] if one.startswith(_LABEL_PATH)}
+    fields = frozenset(one for one in paths[:MAX_PATHS] if not one.startswith(_LABEL_PATH))
     for name in sorted(fields.difference(UPDATABLE)):
-        checks.one_of("update_mask", shown(name), UPDATABLE)
+        checks.one_of("update_mask", shown(name), (*UPDATABLE, "labels.NAME"))
+    for name in sorted(named):
+        if not LABEL.fullmatch(name):
+            checks.fault("update_mask", f"value {shown(_LABEL_PATH + name)} must be labels.NAME with {LABEL_FORM}")
+    if named and "labels" in fields:
+        checks.fault("update_mask", "must not name both labels and labels.NAME")
     if "priority" in fields and not request.HasField("priority"):
         checks.fault("priority", "is required when update_mask names it")
     checks.at_most("display_name", request.display_name, 1_024)
+    checks.reason(request.reason)
     schedule, expire = _times(checks, request)
-    new = JobUpdate(
+    given = labels(checks, "labels", request.labels)
+    return JobUpdate(
         fields=fields,
         priority=read_priority(checks, request),
         display_name=request.display_name,
-        labels=labels(checks, "labels", request.labels),
+        labels=given,
         schedule_time=schedule,
         expire_time=expire,
+        label_changes={name: given.get(name) for name in named},
     )
-    checks.done()
-    return commands.UpdateJob(caller.owner, request.job_id, new, caller.name, request.etag)
 
 
 def delete_job(request: api.DeleteJobRequest, caller: Caller, on_deletion: commands.OnDeletion) -> commands.DeleteJob:
     """Return the command of DeleteJob; `on_deletion` decides about the artifacts when they are to go with the job."""
     checks = Checks()
+    owner = owner_of(checks, request, caller)
     checks.job_id("job_id", request.job_id)
-    checks.at_most("reason", request.reason, 1_024)
+    checks.reason(request.reason)
     checks.done()
     return commands.DeleteJob(
-        caller.owner,
+        owner,
         request.job_id,
         caller.name,
         force=request.force,

@@ -31,6 +31,7 @@ from . import job_requests as read
 from . import list_requests as lists
 from .created_jobs import encoded_outcomes
 from .event_requests import events_wanted
+from .owners import read_owner
 from .reply_cache import ReplyCache
 from .services import JOB_SERVICE
 from .shown_jobs import job_field, reply_with, show_pause, shown_job_field, status_field
@@ -112,18 +113,18 @@ class JobService:
         return self.backlog.admit(owner, count, validate_only=validate_only)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
-        job_id = read.job_id(request)
+        owner, job_id = read_owner(request, caller), read.job_id(request)
         view = views.view(request.view, absent=View.FULL)
         if self.replies is None:
-            reply, _ = await self._reply(caller.owner, job_id, view)
+            reply, _ = await self._reply(owner, job_id, view)
             return reply
-        key = (job_key(caller.owner, job_id), view)
+        key = (job_key(owner, job_id), view)
         kept = self.replies.get(key)
         if kept is not None:
             return kept
         pending, lasts, reply = self.replies.begin(key[0]), False, b""
         try:
-            reply, lasts = await self._reply(caller.owner, job_id, view)
+            reply, lasts = await self._reply(owner, job_id, view)
             return reply
         finally:
             self.replies.finish(key, pending, reply if lasts else None)
@@ -141,10 +142,10 @@ class JobService:
             raise JobUnreadable(read.job_id) from error
 
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> bytes:
-        job_ids = read.batch_ids(request)
+        owner, job_ids = read_owner(request, caller), read.batch_ids(request)
         view = views.view(request.view, absent=View.FULL)
         show = partial(self._encoded_batch, job_ids, _encoder(view))
-        return await self.queries.jobs(caller.owner, job_ids, show, view)
+        return await self.queries.jobs(owner, job_ids, show, view)
 
     def _encoded_batch(self, job_ids: Sequence[str], encode: Callable[[JobRead], bytes], found: JobsRead) -> bytes:
         by_id = {one.job_id: one for one in found.jobs.values()}
@@ -176,10 +177,11 @@ class JobService:
         return b"".join((*jobs, rest.SerializeToString()))
 
     async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> bytes:
+        owner = read_owner(request, caller)
         limit = lists.checked_page_size(request.page_size, default=100, max_size=1_000)
         job_id, states = read.job_id(request), lists.chunk_states(request)
         show = partial(self._encoded_chunks, job_id)
-        return await self.queries.list_chunks(caller.owner, job_id, states, limit, request.page_token, show)
+        return await self.queries.list_chunks(owner, job_id, states, limit, request.page_token, show)
 
     def _encoded_chunks(self, job_id: str, page: ChunkPage) -> bytes:
         inputs, outputs = page.read.inputs.chunks, page.read.outputs.chunks
@@ -205,11 +207,12 @@ class JobService:
         return await self.queries.list_attempts(wanted, request.page_token, _encoded_attempts)
 
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
+        owner = read_owner(request, caller)
         limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
         job_id, uid = read.job_id(request), read.job_uid(request)
         show, newest_first = partial(self._encoded_events, "ListJobEvents"), request.newest_first
         return await self.queries.list_job_events(
-            caller.owner, job_id, uid, limit, request.page_token, show, newest_first=newest_first
+            owner, job_id, uid, limit, request.page_token, show, newest_first=newest_first
         )
 
     async def ListEvents(self, request: api.ListEventsRequest, caller: Caller) -> bytes:
@@ -225,7 +228,8 @@ class JobService:
         return b"".join((*events, rest.SerializeToString()))
 
     def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> AsyncGenerator[bytes]:
-        return self.watch.job(caller.owner, read.job_id(request), request.cursor, watch_options(request))
+        owner = read_owner(request, caller)
+        return self.watch.job(owner, read.job_id(request), request.cursor, watch_options(request))
 
     def WatchJobs(self, request: api.WatchJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
         return self.watch.jobs(lists.job_filter(request, caller), request.cursor, watch_options(request))

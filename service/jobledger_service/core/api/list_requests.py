@@ -7,13 +7,13 @@ from jobledger.v1 import filter_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.model import limits
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.filter import ANY_TIME, JobFilter, LabelCondition, TimeRange
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.states import ChunkState, DeliveryState, JobState
 from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, Listing, Order, View
-from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.refusals import RoleMissing
+from jobledger_service.transport.identity import Caller
 
 from .checks import LABEL, LABEL_FORM, Checks
 from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
@@ -104,10 +104,11 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
     checks.at_most("filter.task_id", given.task_id, limits.MAX_TASK_ID)
     if given.task_id and method in _WITHOUT_TASKS:
         checks.fault("filter.task_id", f"must be empty in {method}; find the jobs with ListJobs")
-    if given.all_owners:
-        _check_all_owners(checks, given, caller, method)
+    owner = owner_of(checks, request, caller)
+    if given.all_owners and method != "WatchJobs":
+        checks.fault("filter.all_owners", f"must be false in {method}; name an owner")
     return JobFilter(
-        owner=owner_of(checks, "filter.owner", given.owner, caller, method),
+        owner=owner,
         states=states(checks, "filter.states", given.states, JOB_STATES_BY_NUMBER),
         kinds=frozenset(given.kinds),
         min_priority=low,
@@ -127,15 +128,6 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
         schedule_time=time_range(checks, "filter.schedule_time", given.schedule_time),
         label_conditions=_label_conditions(checks, given.label_conditions),
     )
-
-
-def _check_all_owners(checks: Checks, given: filter_pb2.JobFilter, caller: Caller, method: str) -> None:
-    if method != "WatchJobs":
-        checks.fault("filter.all_owners", f"must be false in {method}; name an owner")
-    elif not caller.may(Role.ADMIN):
-        raise RoleMissing(method, "ADMIN", " for filter.all_owners")
-    if given.owner:
-        checks.fault("filter.all_owners", "must be false with an owner")
 
 
 def _label_conditions(checks: Checks, given: Sequence[filter_pb2.LabelCondition]) -> tuple[LabelCondition, ...]:
@@ -169,6 +161,7 @@ def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, St
 def attempts(request: api.ListAttemptsRequest, caller: Caller) -> AttemptsWanted:
     """Return the query of ListAttempts."""
     checks = Checks()
+    owner = owner_of(checks, request, caller)
     checks.job_id("job_id", request.job_id)
     limit = page_size(checks, request.page_size, default=100, max_size=1_000)
     index = request.chunk_index if request.HasField("chunk_index") else None
@@ -176,7 +169,7 @@ def attempts(request: api.ListAttemptsRequest, caller: Caller) -> AttemptsWanted
         checks.fault("chunk_index", f"value {index} must be at least 0")
     checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
     checks.done()
-    key = job_key(caller.owner, request.job_id)
+    key = job_key(owner, request.job_id)
     return AttemptsWanted(key, index, request.task_id, AttemptPlace(-1, 0), limit)
 
 
@@ -193,7 +186,7 @@ def time_range(checks: Checks, field: str, span: filter_pb2.TimeRange) -> TimeRa
     start = checks.time(f"{field}.start_time", span.start_time) if span.HasField("start_time") else None
     end = checks.time(f"{field}.end_time", span.end_time) if span.HasField("end_time") else None
     if start is not None and end is not None and end <= start:
-        checks.fault(field, "end_time must be after start_time")
+        checks.fault(field, f"end_time {time_text(end)} must be after start_time, {time_text(start)}")
     return TimeRange(start, end) if (start, end) != (None, None) else ANY_TIME
 
 

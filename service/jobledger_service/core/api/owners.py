@@ -1,5 +1,7 @@
 """The owners of a request: the caller's own, any with an admin's key, and those that a worker's key serves."""
 
+from typing import Any
+
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.refusals import RoleMissing
@@ -7,14 +9,30 @@ from jobledger_service.transport.refusals import RoleMissing
 from .checks import Checks
 
 
-def owner_of(checks: Checks, field: str, given: str, caller: Caller, method: str) -> str:
-    """Return the owner named in a field, the caller's own for none; raises RoleMissing."""
-    if not given or given == caller.owner:
+def owner_of(checks: Checks, request: Any, caller: Caller) -> str:  # noqa: ANN401  any with an owner, or with a filter
+    """Return the owner that a request is about: the one that it, or its filter, names, or else the caller's own.
+
+    Raises RoleMissing when the request names another owner, or all, and the caller is no admin, whatever the name is.
+    """
+    in_filter = "filter" in request.DESCRIPTOR.fields_by_name
+    given, place = (request.filter, "filter.") if in_filter else (request, "")
+    of_all = getattr(given, "all_owners", False)
+    if not of_all and given.owner in ("", caller.owner):
         return caller.owner
     if not caller.may(Role.ADMIN):
-        raise RoleMissing.of_others(method, field, caller.owner)
-    checks.owner(field, given)
-    return given
+        field = f"{place}all_owners" if of_all else f"{place}owner"
+        raise RoleMissing.of_others(request.DESCRIPTOR.name.removesuffix("Request"), field, caller.owner)
+    if of_all and given.owner:
+        checks.fault(f"{place}all_owners", "must be false with an owner")
+    elif given.owner:
+        checks.owner(f"{place}owner", given.owner)
+    return given.owner or caller.owner
+
+
+def read_owner(request: Any, caller: Caller) -> str:  # noqa: ANN401  as above
+    """Return the owner that a request is about; raises InvalidField, RoleMissing."""
+    with Checks() as checks:
+        return owner_of(checks, request, caller)
 
 
 def served_by(caller: Caller) -> Owners | None:

@@ -19,7 +19,7 @@ from .unreadable import check_job
 _JOB: Final = api.GetJobResponse.DESCRIPTOR.fields_by_name["job"]
 _STATUS: Final[Mapping[type[Message], str]] = {
     job_pb2.Job: "owner job_id uid kind display_name state revision update_time progress result_uri error"
-    " chunks_summary",
+    " chunks_summary holds",
     job_pb2.Progress: "percent stage stage_percent eta",
     chunk_pb2.WorkError: "code",
 }
@@ -51,7 +51,7 @@ def shown_job_field(read: JobRead) -> bytes:
 
 def status(read: JobRead) -> job_pb2.Job:
     """Return a job in view STATUS; raises ValueError, DecodeError for a damaged one."""
-    job = _checked(job_pb2.Job.FromString(read.message), read)
+    job = _checked(job_pb2.Job.FromString(read.message + _PAUSED * read.paused), read)
     trim_to_status(job)
     return job
 
@@ -82,8 +82,7 @@ def _joined(read: JobRead) -> bytes:
         raw += field(_INPUT, read.inputs.job)
     if read.outputs.job is not None:
         raw += field(_OUTPUT, read.outputs.job)
-    if read.paused:
-        raw += _PAUSED
+    raw += _PAUSED * read.paused
     if read.chunks or read.next_chunks or read.attempts:
         raw += _rest(read).SerializeToString()
     return raw

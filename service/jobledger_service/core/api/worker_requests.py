@@ -92,7 +92,8 @@ def _claim_chunks(
     served = _served(checks, request, caller, path)
     job_keys: tuple[str, ...] = ()
     if request.job_ids:
-        owner, served = _only(checks, served, caller, path), None
+        owner = _only(checks, served, caller, path)
+        served = served and Owners(frozenset({owner}))
         job_keys = tuple(sorted({job_key(owner, job_id) for job_id in request.job_ids}))
     elif served is not None and len(served.names) * len(kinds) > MAX_NAMED_QUEUES:
         got = f"{len(kinds)} kinds of {len(served.names)} owners"

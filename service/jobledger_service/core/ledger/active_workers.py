@@ -1,5 +1,6 @@
 """The workers that were active recently, in memory and bounded, each with what it last said about itself."""
 
+import asyncio
 from collections import OrderedDict
 from typing import Final
 
@@ -41,11 +42,15 @@ class ActiveWorkers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._seen: dict[str, OrderedDict[str, SeenWorker]] = {}
+        self.is_new = asyncio.Event()
+        """Set when a worker claims that has not claimed here of late."""
 
     def record(self, owner: str, worker: str, info: WorkerInfo | None = None) -> None:
         """Record that a worker of an owner's key is active now."""
         of_owner = self._seen.setdefault(owner, OrderedDict())
         known = of_owner.get(worker)
+        if info is not None and (known is None or known.info is None):
+            self.is_new.set()
         of_owner[worker] = SeenWorker(owner, worker, self._clock(), info or (known.info if known else None))
         of_owner.move_to_end(worker)
         if len(of_owner) > MAX_WORKERS:

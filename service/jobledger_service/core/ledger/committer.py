@@ -12,7 +12,7 @@ from jobledger_service.core.model.errors import Draining, StoreUnavailable
 from .admission import Admission, Throughput
 from .batch import Commit, Executor, Outcome, Postponed
 from .commands import Command
-from .current_call import SERVICE_OWNER, DeadlinePassedError, current_call
+from .current_call import SERVICE_OWNER, DeadlinePassedError, charged_owner, current_call
 from .fair_queue import BatchBounds, FairQueue, QueuedWork
 
 Answer = TypeVar("Answer")
@@ -80,14 +80,15 @@ class Committer:
     async def submit(
         self, command: Command[Any, Answer], on_abandoned: Callable[[Answer], None] | None = None
     ) -> Answer:
-        """Carry out a command and return its answer once it is on disk.
+        """Carry out a command and return its answer once it is on disk, in the turn of who calls, whosever the job is.
 
         A command whose caller leaves before its batch begins is not run. `on_abandoned` is called with the answer when
         the caller left later, and so did not get it. Raises the command's Refusal; QueueFull when too much waits;
         DeadlinePassedError; Draining after `close`.
         """
+        owner = charged_owner(command.owner)
         answer: Answer = await self._wait_for(
-            command.owner, command.weight, reserved=command.reserved, command=command, on_abandoned=on_abandoned
+            owner, command.weight, reserved=command.reserved, command=command, on_abandoned=on_abandoned
         )
         return answer
 

@@ -29,6 +29,15 @@ current_call: ContextVar[CurrentCall] = ContextVar("incoming", default=CurrentCa
 """The call of the current task; work outside of any call belongs to the service."""
 
 
+def charged_owner(owner: str) -> str:
+    """Return in whose turn work for an owner is done: that of the current call's owner, if there is one.
+
+    So an admin's work on another owner's jobs waits for neither what that owner has waiting, nor delays it. Work of the
+    service itself stays its own.
+    """
+    return owner and (current_call.get().owner or owner)
+
+
 def begin_call(owner: str, size: int, seconds_left: float | None) -> None:
     """Note which call the task works for from now on; raises DeadlinePassedError when nobody waits for its answer."""
     deadline = None

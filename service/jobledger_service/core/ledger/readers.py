@@ -15,6 +15,8 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.model.limit_errors import TooManyReads
 from jobledger_service.core.store.engines import OWNER_THREADS
 
+from .current_call import charged_owner
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -79,8 +81,8 @@ class SharedReaders:
         self._forget_at = FORGET_FROM
 
     async def run(self, owner: str, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run an owner's read in its turn; raises TooManyReads when the maximum of its reads wait."""
-        return await self._submit(owner, partial(read, *args, **kwargs), counted=True)
+        """Run a read in the turn of who calls, or else of `owner`; raises TooManyReads when too many wait."""
+        return await self._submit(charged_owner(owner), partial(read, *args, **kwargs), counted=True)
 
     async def run_for_watch(self, owner: str, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a read of an owner's watch in its turn; any number of them may wait."""

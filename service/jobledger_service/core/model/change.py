@@ -52,6 +52,10 @@ class Change(MsgStruct, frozen=True):
     attempt: int | None = None
     """The number of the attempt at that chunk; None when it is about none."""
     task_id: str = ""
+    chunk_count: int = 0
+    """How many chunks a retry lets wait again."""
+    chunk_runs: Sequence[tuple[int, int]] = ()
+    """The first and last indexes of the runs of those that were named, up to a number."""
 
 
 class Step(MsgStruct, frozen=True):

@@ -1,8 +1,10 @@
 """What callers decide about a job: create, cancel, retry, update, delete."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from itertools import groupby, islice
+from typing import Final
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
@@ -10,12 +12,15 @@ from msgspec.structs import replace
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
 from .chunk import TIMED_OUT, Chunk, WorkError
 from .counts import Counts
-from .durations import duration_text
+from .durations import duration_text, time_text
 from .errors import ChunkNotFound, EtagMismatch, InvalidField, JobEnded, JobNotEnded, JobStarted, NothingToRetry
 from .job import NO_LABELS, Job, JobProgress, JobSpec
-from .limits import DEFAULT_PRIORITY
+from .limits import DEFAULT_PRIORITY, MAX_LABELS
 from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
+
+MAX_RUNS: Final = 20
+"""Runs of retried chunks that a job's history names."""
 
 
 class NewJob(MsgStruct, frozen=True):
@@ -186,7 +191,18 @@ def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reaso
     left = job.counts.failed - moved.get(ChunkState.FAILED, 0)
     first_failure = chunks.first_error(sweep.indexes) if left else None
     job = replace(_new_run(job, now) if job.ended else job, first_failure=first_failure).swept(sweep, NO_TOTALS)
-    return Step(job, (), Change(ChangeType.RETRIED, actor, before, job.state, reason=reason), sweep)
+    runs = tuple(islice(_runs(sweep.indexes), MAX_RUNS))
+    change = Change(
+        ChangeType.RETRIED, actor, before, job.state, reason=reason, chunk_count=sweep.count, chunk_runs=runs
+    )
+    return Step(job, (), change, sweep)
+
+
+def _runs(indexes: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and last ones of runs of adjacent indexes, which rise."""
+    for _, run in groupby(enumerate(indexes), lambda one: one[1] - one[0]):
+        adjacent = [index for _, index in run]
+        yield adjacent[0], adjacent[-1]
 
 
 def _retryable(job: Job) -> Counter[ChunkState]:
@@ -251,7 +267,10 @@ def _with_finalizer(job: Job, moved: Counter[ChunkState], indexes: Sequence[int]
 
 
 class JobUpdate(MsgStruct, frozen=True):
-    """The fields to change: those in `fields`, of priority, display_name, labels, expire_time, schedule_time."""
+    """The fields to change: those in `fields`, of priority, display_name, labels, expire_time, schedule_time.
+
+    `label_changes` are labels that get a value, or with None are removed; other labels stay.
+    """
 
     fields: frozenset[str]
     priority: int = DEFAULT_PRIORITY
@@ -259,16 +278,34 @@ class JobUpdate(MsgStruct, frozen=True):
     labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
     schedule_time: int | None = None
+    label_changes: Mapping[str, str | None] = {}
+
+    def labels_of(self, job: Job) -> dict[str, str]:
+        """Return the labels of a job with the label changes; raises InvalidField for too many."""
+        merged = {**job.labels, **self.label_changes}
+        labels = {name: value for name, value in merged.items() if value is not None}
+        if len(labels) > MAX_LABELS:
+            raise InvalidField(
+                ("labels", f"must have at most {MAX_LABELS} entries; got {len(labels)} with those it has")
+            )
+        return labels
+
+    @property
+    def paths(self) -> list[str]:
+        """The names of all that it changes."""
+        return sorted([*self.fields, *(f"labels.{name}" for name in self.label_changes)])
 
 
 def update(job: Job, new: JobUpdate, actor: str, now: int, reason: str = "") -> Step | None:
     """Return the job with its new fields; None when nothing differs. The change lists the fields, then the reason."""
     values = {name: getattr(new, name) for name in new.fields}
+    if new.label_changes:
+        values["labels"] = new.labels_of(job)
     if all(getattr(job, name) == value for name, value in values.items()):
         return None
     if "priority" in new.fields and job.ended:
         raise JobEnded(job.spec.job_id, job.state, "its priority no longer matters")
-    reason_text = "; ".join(filter(None, (", ".join(sorted(new.fields)), reason)))
+    reason_text = "; ".join(filter(None, (", ".join(new.paths), reason)))
     change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=reason_text)
     by_rule = job.expires_by_rule and "expire_time" not in new.fields
     job = replace(job, **values, expires_by_rule=by_rule)
@@ -290,7 +327,8 @@ def _scheduled(job: Job, now: int) -> Job:
 def _check_expiry(job: Job) -> None:
     """Raise InvalidField for a job that expires before it may begin."""
     if job.held_until is not None and job.expire_time is not None and job.expire_time < job.held_until:
-        raise InvalidField(("expire_time", "must not be before schedule_time"))
+        times = time_text(job.expire_time), time_text(job.held_until)
+        raise InvalidField(("expire_time", "value {} must not be before schedule_time, {}".format(*times)))
 
 
 def lift_schedule(job: Job, now: int) -> Step | None:

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar, cast
 
-import structlog
 from jobledger.v1 import admin_service_pb2 as api
 
+from jobledger_service.core.api import audit
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
@@ -21,8 +21,6 @@ from .rules import ID_BYTES, SECRET_BYTES, ApiKey, NewKey, digest_of, token_of
 from .store import ByRequest, Decide, KeyListing, Place, SqlKeyStore
 
 T = TypeVar("T")
-
-log = structlog.get_logger(__name__)
 
 METHODS: Final = (
     Method(ADMIN_SERVICE, "CreateApiKey", Role.ADMIN, Kind.WRITE, ("REQUEST_ID_REUSED", "AUTH_DISABLED")),
@@ -80,7 +78,7 @@ class KeyCalls:
         [made] = await self._write(ByRequest(key.request_key), decide)
         if made is not key:
             return api.CreateApiKeyResponse(api_key=read.api_key(made))
-        log.info("key created", key_id=key.key_id, owner=key.owner, by=caller.name)
+        audit.record("key created", request, caller, key.owner, key_id=key.key_id)
         return api.CreateApiKeyResponse(api_key=read.api_key(key), token=token)
 
     def _make(self, new: NewKey, now: int) -> tuple[ApiKey, str]:
@@ -120,7 +118,7 @@ class KeyCalls:
             return [replace(key, revoke_time=self.clock()) if key.revoke_time is None else key]
 
         [key] = await self._write(key_id, decide)
-        log.info("key revoked", key_id=key.key_id, owner=key.owner, by=caller.name)
+        audit.record("key revoked", request, caller, key.owner, key_id=key.key_id)
         return api.RevokeApiKeyResponse(api_key=read.api_key(key))
 
     async def RotateApiKey(self, request: api.RotateApiKeyRequest, caller: Caller) -> api.RotateApiKeyResponse:
@@ -149,7 +147,7 @@ class KeyCalls:
             return [new, replace(old, expire_time=last)]
 
         new, replaced = await self._write(key_id, decide)
-        log.info("key rotated", key_id=key_id, to=new.key_id, owner=new.owner, by=caller.name)
+        audit.record("key rotated", request, caller, new.owner, key_id=key_id, to=new.key_id)
         return api.RotateApiKeyResponse(api_key=read.api_key(new), token=tokens[-1], replaced=read.api_key(replaced))
 
     async def _write(self, which: str | ByRequest, decide: Decide) -> Sequence[ApiKey]:

@@ -7,6 +7,7 @@ from jobledger.v1 import admin_service_pb2 as api
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import Checks, check_key_id
 from jobledger_service.core.api.job_requests import request_id as check_request_id
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.limits import DAY, MAX_OWNERS
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
@@ -37,6 +38,7 @@ def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> NewKe
             checks.one_of(f"roles[{index}]", number, Role)
     expire_time = _expire_time(checks, request, now)
     check_request_id(checks, request.request_id)
+    checks.reason(request.reason)
     _check_served(checks, request)
     checks.done()
     roles = frozenset(ROLES[number] for number in request.roles)
@@ -66,10 +68,11 @@ def listed_owner(given: str) -> str:
     return given
 
 
-def key_id(request: Any) -> str:  # noqa: ANN401  revoke and rotate
+def key_id(request: api.RevokeApiKeyRequest) -> str:
     """Return the key_id of a request."""
     checks = Checks()
     check_key_id(checks, request.key_id)
+    checks.reason(request.reason)
     checks.done()
     return str(request.key_id)
 
@@ -82,6 +85,7 @@ def rotation(request: api.RotateApiKeyRequest, now: int) -> tuple[str, int, int 
     if request.HasField("grace_period"):
         grace = checks.micros("grace_period", request.grace_period, 0, MAX_GRACE)
     expire_time = _expire_time(checks, request, now)
+    checks.reason(request.reason)
     checks.done()
     return request.key_id, grace, expire_time
 
@@ -91,7 +95,7 @@ def _expire_time(checks: Checks, request: Any, now: int) -> int | None:  # noqa:
         return None
     time = checks.time("expire_time", request.expire_time)
     if time <= now:
-        checks.fault("expire_time", "must be in the future")
+        checks.fault("expire_time", f"value {time_text(time)} must be in the future")
     return time
 
 

@@ -32,7 +32,7 @@ Response = TypeVar(
     bulk_pb2.CancelJobsResponse,
     bulk_pb2.RetryJobsResponse,
     bulk_pb2.DeleteJobsResponse,
-    bulk_pb2.UpdateJobPrioritiesResponse,
+    bulk_pb2.UpdateJobsResponse,
 )
 
 
@@ -41,13 +41,13 @@ METHODS: Final = (
     Method(JOB_SERVICE, "CancelJobs", Role.CALLER, Kind.WRITE, REASONS),
     Method(JOB_SERVICE, "RetryJobs", Role.CALLER, Kind.WRITE, REASONS),
     Method(JOB_SERVICE, "DeleteJobs", Role.CALLER, Kind.WRITE, REASONS),
-    Method(JOB_SERVICE, "UpdateJobPriorities", Role.CALLER, Kind.WRITE, REASONS),
+    Method(JOB_SERVICE, "UpdateJobs", Role.CALLER, Kind.WRITE, REASONS),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BulkCalls:
-    """CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities, which differ only in their requests."""
+    """CancelJobs, RetryJobs, DeleteJobs and UpdateJobs, which differ only in their requests."""
 
     committer: Committer
     queries: Queries
@@ -57,7 +57,7 @@ class BulkCalls:
     async def run(self, request: read.Request, caller: Caller, response: Response) -> bytes:
         """Preview the matching jobs and start the run, unless there is nothing to do."""
         one = read.parse_request(request, caller)
-        preview = self._named(one, caller) if one.filter is None else self._matching(one.filter)
+        preview = self._named(one) if one.filter is None else self._matching(one.filter)
         response.matched_count, response.matched_is_lower_bound, sample = await preview
         named = ((job.job_id, job) for job in sample[:SAMPLE_SIZE])
         shown, _ = encode_each(named, status, self.unreadable, "a sample of jobs")
@@ -74,8 +74,8 @@ class BulkCalls:
     async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bytes:
         return await self.run(request, caller, bulk_pb2.DeleteJobsResponse())
 
-    async def UpdateJobPriorities(self, request: bulk_pb2.UpdateJobPrioritiesRequest, caller: Caller) -> bytes:
-        return await self.run(request, caller, bulk_pb2.UpdateJobPrioritiesResponse())
+    async def UpdateJobs(self, request: bulk_pb2.UpdateJobsRequest, caller: Caller) -> bytes:
+        return await self.run(request, caller, bulk_pb2.UpdateJobsResponse())
 
     async def _begin(self, one: read.BulkRequest, caller: Caller, exact: int | None) -> bytes | None:
         """Return the run, None when no job matches: then that of an earlier attempt of the request, if any."""
@@ -97,11 +97,11 @@ class BulkCalls:
             found += page.jobs
         return page.total, page.total_is_lower_bound, found
 
-    async def _named(self, one: read.BulkRequest, caller: Caller) -> tuple[int, bool, Sequence[JobRead]]:
+    async def _named(self, one: read.BulkRequest) -> tuple[int, bool, Sequence[JobRead]]:
         there: list[str] = []
         for begin in range(0, len(one.job_ids), KEYS_PER_READ):
-            there += await self.queries.existing(caller.owner, one.job_ids[begin : begin + KEYS_PER_READ])
-        read = await self.queries.jobs(caller.owner, sorted(there)[:SAMPLE_SIZE], _as_read, View.STATUS)
+            there += await self.queries.existing(one.owner, one.job_ids[begin : begin + KEYS_PER_READ])
+        read = await self.queries.jobs(one.owner, sorted(there)[:SAMPLE_SIZE], _as_read, View.STATUS)
         return len(there), False, list(read.jobs.values())
 
 

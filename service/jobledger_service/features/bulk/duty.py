@@ -75,7 +75,7 @@ class BulkRuns:
     async def _named_jobs(self, order: BulkOrder, run: Job, cursor: RunCursor | None) -> StepBatch:
         """Return the next of the named jobs; the cursor is the number of done ones."""
         begin = cast("int", cursor[0]) if cursor else 0
-        keys = [job_key(run.spec.owner, job_id) for job_id in order.job_ids[begin : begin + self._max_jobs]]
+        keys = [job_key(order.owner, job_id) for job_id in order.job_ids[begin : begin + self._max_jobs]]
         read = await self._readers.for_owner(run.spec.owner, self._store.read_jobs, keys, View.BASIC, bounded=False)
         keys = keys[: _within(read.jobs.get(key) for key in keys)]
         end = begin + len(keys)

@@ -6,31 +6,29 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf import json_format
-from jobledger.v1 import bulk_pb2
+from jobledger.v1 import bulk_pb2, filter_pb2
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.convert import encoded_struct, struct_content
-from jobledger_service.core.api.job_requests import cancellation, fingerprint, read_priority, request_id
+from jobledger_service.core.api.job_requests import cancellation, fingerprint, job_update, request_id
 from jobledger_service.core.api.list_requests import filter_of
+from jobledger_service.core.api.owners import owner_of
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import ClaimedChunk
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import Inputs, JobSpec, uid_of
-from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
+from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.service_kinds import BULK
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
 
 from .commands import ForJob
 
 Request = (
-    bulk_pb2.CancelJobsRequest
-    | bulk_pb2.RetryJobsRequest
-    | bulk_pb2.DeleteJobsRequest
-    | bulk_pb2.UpdateJobPrioritiesRequest
+    bulk_pb2.CancelJobsRequest | bulk_pb2.RetryJobsRequest | bulk_pb2.DeleteJobsRequest | bulk_pb2.UpdateJobsRequest
 )
 
 MAX_JOB_IDS: Final = 10_000
@@ -41,27 +39,29 @@ _FORMS: Final[dict[str, type[Any]]] = {
     "CancelJobs": bulk_pb2.CancelJobsRequest,
     "RetryJobs": bulk_pb2.RetryJobsRequest,
     "DeleteJobs": bulk_pb2.DeleteJobsRequest,
-    "UpdateJobPriorities": bulk_pb2.UpdateJobPrioritiesRequest,
+    "UpdateJobs": bulk_pb2.UpdateJobsRequest,
 }
 _NAMES: Final = {form: name for name, form in _FORMS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class BulkRequest:
-    """The checked content of a request: the jobs of a filter, or named jobs, each once."""
+    """The checked content of a request: the jobs of a filter, or named jobs of an owner, each once."""
 
     request: Request
+    owner: str
     filter: JobFilter | None
     job_ids: Sequence[str]
 
 
 class BulkOrder(MsgStruct, frozen=True):
-    """The verb, and the jobs of one chunk: those that a filter finds, or those that are named.
+    """The verb, and the jobs of one chunk: those that a filter finds, or those of an owner that are named.
 
     `matched` is how many jobs the filter meant when the run was asked for, None when that is not known exactly.
     """
 
     verb: ForJob
+    owner: str
     filter: JobFilter | None
     job_ids: Sequence[str] = ()
     matched: int | None = None
@@ -72,28 +72,29 @@ def parse_request(request: Request, caller: Caller) -> BulkRequest:
     """Return the content of one of the four requests."""
     with Checks() as checks:
         request_id(checks, request.request_id)
+        owner = owner_of(checks, request, caller)
         found = _filter(checks, request, caller)
-        if not request.HasField("filter"):
+        if found is None:
             checks.count("job_ids", len(request.job_ids), MAX_JOB_IDS)
         for index, name in enumerate(request.job_ids[:MAX_JOB_IDS]):
             checks.job_id(f"job_ids[{index}]", name)
-        _verb(checks, request, caller, "")
-    return BulkRequest(request, found, list(dict.fromkeys(request.job_ids)))
+        _verb(checks, request, owner, caller.name, "")
+    return BulkRequest(request, owner, found, list(dict.fromkeys(request.job_ids)))
 
 
 def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | None:
-    if request.HasField("filter") == bool(request.job_ids):
-        rule = "must not be combined with job_ids" if request.job_ids else "is required unless job_ids is given"
-        checks.fault("filter", rule)
-    if not request.HasField("filter"):
+    """Return the filter, None for named jobs, of which it gives the owner at most."""
+    if request.job_ids:
+        if request.filter != filter_pb2.JobFilter(owner=request.filter.owner):
+            checks.fault("filter", "must have no condition with job_ids: only the owner of these jobs")
         return None
-    if request.filter.owner not in ("", caller.owner):
-        checks.fault("filter.owner", f"must be your own, {caller.owner!r}: use a key of the other owner for its jobs")
+    if not request.HasField("filter"):
+        checks.fault("filter", "is required unless job_ids is given")
         return None
     found = filter_of(checks, request, caller)
-    if found == JobFilter(caller.owner):
+    if found == JobFilter(found.owner):
         checks.fault(
-            "filter", "must have a condition; to select all of your jobs, set create_time.end_time, for example to now"
+            "filter", "must have a condition; to select all jobs, set create_time.end_time, for example to now"
         )
     for index, kind in enumerate(request.filter.kinds):
         checks.not_reserved(f"filter.kinds[{index}]", kind)
@@ -102,9 +103,8 @@ def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | Non
     return found
 
 
-def _verb(checks: Checks, request: Request, caller: Caller, run_id: str) -> ForJob:
+def _verb(checks: Checks, request: Request, owner: str, actor: str, run_id: str) -> ForJob:
     """Return the single command that the request means for each job, recorded as done by the caller through the run."""
-    owner, actor = caller.owner, caller.name
     origin = f"by job {run_id}"
     match request:
         case bulk_pb2.CancelJobsRequest():
@@ -112,17 +112,16 @@ def _verb(checks: Checks, request: Request, caller: Caller, run_id: str) -> ForJ
             how = replace(how, reason=_with_origin(how.reason, origin))
             return lambda job_id: commands.CancelJob(owner, job_id, how, actor)
         case bulk_pb2.RetryJobsRequest():
-            checks.at_most("reason", request.reason, 1_024)
+            checks.reason(request.reason)
             why = _with_origin(request.reason, origin)
             return lambda job_id: commands.RetryJob(owner, job_id, (), actor, why)
         case bulk_pb2.DeleteJobsRequest():
-            force = request.force
-            return lambda job_id: commands.DeleteJob(owner, job_id, actor, force=force, reason=origin)
+            checks.reason(request.reason)
+            force, why = request.force, _with_origin(request.reason, origin)
+            return lambda job_id: commands.DeleteJob(owner, job_id, actor, force=force, reason=why)
         case _:
-            if not request.HasField("priority"):
-                checks.fault("priority", "is required")
-            new = JobUpdate(frozenset({"priority"}), read_priority(checks, request))
-            return lambda job_id: commands.UpdateJob(owner, job_id, new, actor, reason=origin)
+            new, why = job_update(checks, request), _with_origin(request.reason, origin)
+            return lambda job_id: commands.UpdateJob(owner, job_id, new, actor, reason=why)
 
 
 def _with_origin(reason: str, origin: str) -> str:
@@ -166,13 +165,16 @@ def _fingerprint(name: str, request: Request) -> bytes:
 def _job_input(name: str, request: Request, caller: Caller, matched: int | None) -> bytes:
     shown = type(request)()
     shown.CopyFrom(request)  # type: ignore[arg-type] # of its own kind
-    for field in ("job_ids", "request_id", "dry_run"):
+    mask = list(request.update_mask.paths) if isinstance(request, bulk_pb2.UpdateJobsRequest) else []
+    for field in ("job_ids", "request_id", "dry_run", *(("update_mask",) if mask else ())):
         shown.ClearField(field)
     states = sorted(set(shown.filter.states))  # each once, however often it was sent
     if shown.HasField("filter"):
         shown.filter.ClearField("states")
         shown.filter.states.extend(states)
     content: dict[str, object] = {"method": name, "called_by": caller.name, "request": json_format.MessageToDict(shown)}
+    if mask:  # whose form in JSON has no upper case
+        content["update_mask"] = mask
     return encoded_struct(content if matched is None else {**content, "matched": matched})
 
 
@@ -183,16 +185,21 @@ def order_of(claimed: ClaimedChunk) -> BulkOrder:
     named = struct_content(claimed.inputs.chunks.get(claimed.chunk.index))
     try:
         request = json_format.ParseDict(content["request"], _FORMS[content["method"]]())
-        caller = Caller(spec.owner, content["called_by"])
+        if "update_mask" in content:
+            request.update_mask.paths.extend(content["update_mask"])
+        # who asked was allowed to name the owner: nobody else makes jobs of this kind
+        caller = Caller(spec.owner, content["called_by"], roles=frozenset({Role.ADMIN}))
     except (KeyError, json_format.ParseError) as error:
         raise ValueError(f"the input of job {spec.job_id!r} is not that of a run: {error}") from error
     with Checks() as checks:
-        wanted = _filter(checks, request, caller) if request.HasField("filter") else None
-        verb = _verb(checks, request, caller, spec.job_id)
+        owner, job_ids = owner_of(checks, request, caller), named.get("job_ids", ())
+        wanted = None if job_ids else _filter(checks, request, caller)
+        verb = _verb(checks, request, owner, caller.name, spec.job_id)
     return BulkOrder(
         verb=verb,
+        owner=owner,
         filter=wanted,
-        job_ids=named.get("job_ids", ()),
+        job_ids=job_ids,
         matched=int(content["matched"]) if "matched" in content else None,
         delete_artifacts=getattr(request, "delete_artifacts", False),
     )

@@ -1,7 +1,6 @@
 """The columns of an export: their names, and what each takes from a job."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final, get_origin
 
@@ -15,6 +14,7 @@ from jobledger_service.core.api.message_functions import reading
 from jobledger_service.core.api.parse import READERS
 from jobledger_service.core.model.chunk import Artifact, Artifacts, WorkError
 from jobledger_service.core.model.compiled import compiled
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.fields import JOB_FIELDS, plain_type
 from jobledger_service.core.model.job import Job, StageTiming, job_id_of, owner_of
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
@@ -24,16 +24,11 @@ from .page import ExportKey
 Value = Any
 """What JSON has: a string, a number, true or false, null, a list, or a mapping."""
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  in UTC
-
 MAX_ERROR_LENGTH: Final = 300
 
 
 def _when(micros: int | None) -> str | None:
-    """Return a time as RFC 3339 has it, in UTC, with six digits of the second, so that texts sort as times do."""
-    if micros is None:
-        return None
-    return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds") + "Z"
+    return None if micros is None else time_text(micros)
 
 
 def _timing(timing: StageTiming) -> Value:

@@ -11,6 +11,7 @@ from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATE
 from jobledger_service.core.api.job_requests import fingerprint, new_job
 from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of, output_of
 from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
@@ -121,7 +122,7 @@ def _chunk(checks: Checks, field: str, given: api.ImportedChunk, state: ChunkSta
     start = _time(checks, given, "start_time", f"{field}.")
     end = _time(checks, given, "end_time", f"{field}.")
     if start is not None and end is not None and end < start:
-        checks.fault(f"{field}.end_time", "must not be before start_time")
+        checks.fault(f"{field}.end_time", f"value {time_text(end)} must not be before start_time, {time_text(start)}")
     return ChunkEnd(
         state=state,
         task_id=given.task_id,

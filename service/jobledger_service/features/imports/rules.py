@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import FailurePolicy
 from jobledger_service.core.model.limits import MAX_JOB_ARTIFACT_BYTES
@@ -35,9 +36,10 @@ def check(imported: ImportedJob, now: int) -> None:
 def _broken_times(imported: ImportedJob, now: int) -> Violations:
     state, start, end = imported.state, imported.start_time, imported.end_time
     if imported.create_time > now:
-        yield "create_time", "must not be in the future"
+        yield "create_time", f"value {time_text(imported.create_time)} must not be in the future"
     if start is not None and start < imported.create_time:
-        yield "start_time", "must not be before create_time"
+        created = time_text(imported.create_time)
+        yield "start_time", f"value {time_text(start)} must not be before create_time, {created}"
     if start is not None and state is JobState.QUEUED:
         yield "start_time", "must be absent for a QUEUED job"
     if start is None and state in (JobState.COMPLETED, JobState.FAILED):
@@ -45,7 +47,7 @@ def _broken_times(imported: ImportedJob, now: int) -> Violations:
     if (end is not None) != (state in ENDED):
         yield "end_time", f"must be {'present' if end is None else 'absent'} for a {state} job"
     elif end is not None and not (start or imported.create_time) <= end <= now:
-        yield "end_time", "must not be before the start, nor in the future"
+        yield "end_time", f"value {time_text(end)} must not be before the start, nor in the future"
 
 
 def _broken_values(imported: ImportedJob) -> Violations:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import BigInteger, Connection, bindparam, cast, delete, func, select, tuple_, union_all
+from sqlalchemy import BigInteger, Connection, Integer, bindparam, cast, delete, func, select, tuple_, union_all
 
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.store.dialects import Dialect
@@ -25,8 +25,8 @@ from .failures import (
     periods_of,
 )
 
-MAX_ROWS: Final = 100_000
-"""The most rows that are summed up: a year of one kind has 11,000, if all its days have all groups that they may."""
+MAX_ROWS: Final = 50_000
+"""The most rows that are summed up: 400 days of one kind have 12,400, if all days have all groups that they may."""
 
 
 def add_failures(connection: Connection, dialect: Dialect, counts: FailureCounts) -> None:
@@ -70,45 +70,49 @@ def _known(connection: Connection, dialect: Dialect, periods: Collection[Period]
     return known
 
 
-def read_failures(
-    connection: Connection, dialect: Dialect, owner: str, kinds: Collection[str], hours: range
-) -> FailureGroups:
-    """Return the largest groups of an owner's kinds in a span."""
-    parts = [
-        select(failures.c.error_code, failures.c.stage, failures.c["count"], failures.c.newest).where(
-            failures.c.kind_key.in_(dialect.keys()),
-            failures.c.hours == length,
-            failures.c.hour >= part.start,
-            failures.c.hour < part.stop,
+class FailureReader:
+    """The statements that sum failures up, built once."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        parts = [
+            select(failures.c.error_code, failures.c.stage, failures.c["count"], failures.c.newest).where(
+                failures.c.kind_key.in_(dialect.keys()),
+                failures.c.hours == length,
+                failures.c.hour >= bindparam(f"start{place}", type_=Integer),
+                failures.c.hour < bindparam(f"stop{place}", type_=Integer),
+            )
+            for place, (length, _) in enumerate(periods_of(range(0)))
+        ]
+        looked_at = union_all(*reversed(parts)).limit(MAX_ROWS).subquery()
+        group, count = (looked_at.c.error_code, looked_at.c.stage), func.sum(looked_at.c["count"])
+        self._largest = (
+            select(*group, cast(count, BigInteger), func.max(looked_at.c.newest), func.count().over())
+            .group_by(*group)
+            .order_by(count.desc(), *group)
+            .limit(MAX_SHOWN)
         )
-        for length, part in periods_of(hours)
-    ]
-    if not parts:
-        return FailureGroups()
-    looked_at = union_all(*parts).limit(MAX_ROWS).subquery()
-    group, count = (looked_at.c.error_code, looked_at.c.stage), func.sum(looked_at.c["count"])
-    largest = (
-        select(*group, cast(count, BigInteger), func.max(looked_at.c.newest), func.count().over())
-        .group_by(*group)
-        .order_by(count.desc(), *group)
-        .limit(MAX_SHOWN)
-    )
-    keys = dialect.key_values(kind_key(owner, kind) for kind in kinds)
-    found = connection.execute(largest, {"keys": keys}).all()
-    examples = _examples(connection, dialect, owner, [mark for *_, mark, _ in found])
-    shown = tuple(FailureGroup(code, stage, n, examples.get(mark, "")) for code, stage, n, mark, _ in found)
-    return FailureGroups(shown, found[0][-1] - len(found) if found else 0)
+        self._existing = select(jobs.c.job_key, jobs.c.create_time).where(jobs.c.job_key.in_(dialect.keys()))
 
+    def read(self, connection: Connection, owner: str, kinds: Collection[str], hours: range) -> FailureGroups:
+        """Return the largest groups of kinds in a span: of its newest hours, then days, first if there are many."""
+        wanted = {"keys": self._dialect.key_values(kind_key(owner, kind) for kind in kinds)}
+        for place, (_, part) in enumerate(periods_of(hours)):
+            wanted |= {f"start{place}": part.start, f"stop{place}": part.stop}
+        found = connection.execute(self._largest, wanted).all()
+        if not found:
+            return FailureGroups()
+        examples = self._examples(connection, owner, [mark for *_, mark, _ in found])
+        shown = tuple(FailureGroup(code, stage, n, examples.get(mark, "")) for code, stage, n, mark, _ in found)
+        return FailureGroups(shown, found[0][-1] - len(found))
 
-def _examples(connection: Connection, dialect: Dialect, owner: str, marks: Collection[str]) -> dict[str, str]:
-    """Return, by mark, the jobs that still exist. One that was created since under the same id is another."""
-    failed = {mark: parse_mark(mark) for mark in marks}
-    keys = {job_key(owner, job_id) for job_id, _ in failed.values()}
-    if not keys:
-        return {}
-    existing = select(jobs.c.job_key, jobs.c.create_time).where(jobs.c.job_key.in_(dialect.keys()))
-    created = {job_id_of(key): time for key, time in connection.execute(existing, {"keys": dialect.key_values(keys)})}
-    return {mark: job_id for mark, (job_id, time) in failed.items() if created.get(job_id, time + 1) <= time}
+    def _examples(self, connection: Connection, owner: str, marks: Collection[str]) -> dict[str, str]:
+        """Return, by mark, the jobs that still exist. One that was created since under the same id is another."""
+        failed = {mark: parse_mark(mark) for mark in marks}
+        keys = self._dialect.key_values({job_key(owner, job_id) for job_id, _ in failed.values()})
+        existing = connection.execute(self._existing, {"keys": keys})
+        created = {job_id_of(key): time for key, time in existing}
+        return {mark: job_id for mark, (job_id, time) in failed.items() if created.get(job_id, time + 1) <= time}
 
 
 def trim_failures(connection: Connection, before: int, limit: int) -> int:

@@ -4,7 +4,7 @@ A kind has at most MAX_GROUPS groups in an hour, and as many in a day; all other
 codes workers invent, the rows that are kept and read are bounded.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct as MsgStruct
@@ -91,10 +91,9 @@ def bounded(counts: FailureCounts, known: Mapping[Period, set[Group]]) -> Failur
     return kept
 
 
-def periods_of(hours: range) -> Iterator[tuple[int, range]]:
-    """Yield the periods that make up a span: the days in it, and the hours before and after them; none is empty."""
+def periods_of(hours: range) -> tuple[tuple[int, range], ...]:
+    """Return the periods that make up a span: the hours before its whole days, the days, the hours after them."""
     first, last = -(-hours.start // DAY_HOURS) * DAY_HOURS, hours.stop // DAY_HOURS * DAY_HOURS
     if first >= last:
         first = last = hours.stop
-    parts = ((1, range(hours.start, first)), (DAY_HOURS, range(first, last)), (1, range(last, hours.stop)))
-    yield from ((length, part) for length, part in parts if part)
+    return (1, range(hours.start, first)), (DAY_HOURS, range(first, last)), (1, range(last, hours.stop))

@@ -29,7 +29,7 @@ from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.tables import chunk_counts, counts, jobs, paused_kinds, rollups, running_totals
 
 from .activity import Activity
-from .failure_rows import read_failures
+from .failure_rows import FailureReader
 from .rules import MAX_KINDS, Figures, KindFigures, StatsQuery
 from .running_totals import RunningTotals
 from .stale_totals import BASE_HOUR
@@ -51,6 +51,7 @@ class FiguresReader:
         self._dialect = dialect
         self._running = RunningTotals(dialect)
         self._oldest = _oldest(dialect)
+        self._failures = FailureReader(dialect)
 
     def read(self, connection: Connection, query: StatsQuery) -> Figures:
         """Return the figures. What is not kept by the hour any more is before every span."""
@@ -72,7 +73,7 @@ class FiguresReader:
         self._add_unfolded(query, unfolded, figures)
         if query.numbers:
             self._add_series(connection, query, unfolded, figures)
-        figures.failures = read_failures(connection, self._dialect, query.owner, query.failing, query.hours)
+        figures.failures = self._failures.read(connection, query.owner, query.failing, query.hours)
         return figures
 
     def _keys(self, query: StatsQuery, figures: Figures) -> dict[str, object]:

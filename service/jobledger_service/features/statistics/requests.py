@@ -6,6 +6,7 @@ from jobledger.v1 import filter_pb2, stats_pb2
 
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.transport.identity import Caller
 
@@ -25,7 +26,7 @@ def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> St
         checks.count("kinds", len(request.kinds), 100)
         for index, kind in enumerate(request.kinds):
             checks.kind(f"kinds[{index}]", kind)
-        owner = owner_of(checks, "owner", request.owner, caller, "GetJobStats")
+        owner = owner_of(checks, request, caller)
         kinds = tuple(dict.fromkeys(request.kinds))
         step = _STEPS.get(request.step)
         if step is None:
@@ -45,12 +46,13 @@ def _hours(checks: Checks, span: filter_pb2.TimeRange, now: int) -> range:
     end = _time(checks, "time_range.end_time", span) if span.HasField("end_time") else now
     start = _time(checks, "time_range.start_time", span) if span.HasField("start_time") else end - DAY_HOURS * HOUR
     if end <= start:
-        checks.fault("time_range", "end_time, by default now, must be after start_time")
+        rule = f"end_time, by default now, must be after start_time; got {time_text(start)} to {time_text(end)}"
+        checks.fault("time_range", rule)
     return range(max(start // HOUR, 0), -(-end // HOUR))
 
 
 def _time(checks: Checks, field: str, span: filter_pb2.TimeRange) -> int:
     time = checks.time(field, getattr(span, field.rpartition(".")[2]))
     if not 0 <= time <= _LAST_HOUR:
-        checks.fault(field, "must be from 1970-01-01T00:00:00Z to 9999-12-31T23:00:00Z")
+        checks.fault(field, f"value {time_text(time)} must be from 1970-01-01T00:00:00Z to 9999-12-31T23:00:00Z")
     return time

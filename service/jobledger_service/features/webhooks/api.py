@@ -9,6 +9,7 @@ from typing import Final, cast
 import structlog
 from jobledger.v1 import webhook_service_pb2 as api
 
+from jobledger_service.core.api import audit
 from jobledger_service.core.api.job_requests import fingerprint
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.kernel import Kernel
@@ -72,7 +73,7 @@ class WebhookService:
             update_time=now,
             state_time=now,
             request_id=request.request_id,
-            fingerprint=fingerprint(request, excluded=["request_id"]),
+            fingerprint=fingerprint(request, excluded=["request_id", "reason"]),
         )
         made = update(empty, fields, now)
         webhook = await self.kernel.committer.run_on_writer(partial(self.store.create, made, MAX_WEBHOOKS))
@@ -80,6 +81,8 @@ class WebhookService:
             raise RequestIdReused(made.request_id, webhook.webhook_id, "webhook")
         self.wake()
         created = webhook.webhook_id == made.webhook_id
+        if created:
+            audit.record("webhook created", request, caller, caller.owner, webhook_id=webhook.webhook_id)
         return api.CreateWebhookResponse(
             webhook=webhook_message(webhook, now), secret=self._shown_secret(webhook, now), created=created
         )
@@ -125,6 +128,7 @@ class WebhookService:
     async def UpdateWebhook(self, request: api.UpdateWebhookRequest, caller: Caller) -> api.UpdateWebhookResponse:
         new, now = read.update_webhook(request, allow_http=self.kernel.settings.webhook_allow_http), self.kernel.clock()
         changed = await self._change(caller.owner, request.webhook_id, lambda one: update(one, new, now), now)
+        audit.record("webhook updated", request, caller, caller.owner, webhook_id=changed.webhook_id)
         return api.UpdateWebhookResponse(webhook=webhook_message(changed, now))
 
     async def RotateWebhookSecret(
@@ -134,6 +138,7 @@ class WebhookService:
         now, secret = self.kernel.clock(), self._new_secret()
         kept = self.cipher.seal(secret)
         changed = await self._change(caller.owner, webhook_id, lambda one: rotate(one, kept, grace_period, now), now)
+        audit.record("webhook secret rotated", request, caller, caller.owner, webhook_id=webhook_id)
         return api.RotateWebhookSecretResponse(webhook=webhook_message(changed, now), secret=secret)
 
     async def _change(self, owner: str, webhook_id: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook:
@@ -153,6 +158,7 @@ class WebhookService:
             gone = await self.kernel.committer.run_on_writer(step, DELIVERIES_PER_STEP)
             if gone is None:
                 raise WebhookNotFound(webhook_id)
+        audit.record("webhook deleted", request, caller, caller.owner, webhook_id=webhook_id)
         return api.DeleteWebhookResponse()
 
     async def ListWebhookDeliveries(
@@ -177,8 +183,12 @@ class WebhookService:
         webhook = await self._find(caller.owner, request.webhook_id)
         if request.delivery_id:
             await self._redeliver_one(webhook, request.delivery_id)
-            return api.RedeliverWebhookResponse(redelivered_count=1)
-        count = await self._redeliver(webhook, request.since_position, states)
+            count = 1
+        else:
+            count = await self._redeliver(webhook, request.since_position, states)
+        audit.record(
+            "webhook redelivered", request, caller, caller.owner, webhook_id=webhook.webhook_id, deliveries=count
+        )
         return api.RedeliverWebhookResponse(redelivered_count=count)
 
     async def _redeliver_one(self, webhook: Webhook, delivery: str) -> None:

@@ -72,6 +72,7 @@ def _fields(checks: Checks, request: Any, named: frozenset[str]) -> WebhookUpdat
     for index, kind in enumerate(request.kinds):
         checks.kind(f"kinds[{index}]", kind)
     checks.at_most("description", request.description, 1_024)
+    checks.reason(request.reason)
     return WebhookUpdate(
         fields=frozenset("percents" if name == "progress_percents" else name for name in named),
         url=request.url,
@@ -145,6 +146,7 @@ def webhook_id(request: Any) -> str:  # noqa: ANN401  many messages have one
     """Return the id of a request's webhook."""
     with Checks() as checks:
         _check_id(checks, request.webhook_id)
+        checks.reason(getattr(request, "reason", ""))
     return str(request.webhook_id)
 
 
@@ -176,4 +178,5 @@ def redelivered_states(request: api.RedeliverWebhookRequest) -> frozenset[Delive
         elif request.states:
             checks.fault("states", "must not be combined with delivery_id")
         checks.at_most("delivery_id", request.delivery_id, 128)
+        checks.reason(request.reason)
     return found or frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD})

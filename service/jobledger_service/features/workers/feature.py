@@ -1,5 +1,6 @@
 """Workers: ListWorkers, a method of WorkerService, and the duty that writes which workers claim."""
 
+import asyncio
 from functools import partial
 from typing import Final
 
@@ -7,6 +8,7 @@ from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.active_workers import REMEMBERED
 from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, WorkerCalls
@@ -32,10 +34,15 @@ def workers(kernel: Kernel) -> Feature:
         active.forget(now - REMEMBERED)
         return False
 
+    async def record_soon() -> bool:
+        """Write them at most once a second, however many are new."""
+        await asyncio.sleep(min(max(0.0, (written + SECOND - kernel.clock()) / SECOND), 1.0))
+        return await record()
+
     return Feature(
         calls=[Calls(METHODS, WorkerCalls(kernel, store))],
         duties=[
-            Duty("workers", record, kernel.settings.usage_interval),
+            Duty("workers", record_soon, kernel.settings.usage_interval, active.is_new),
             trimming("worker retention", kernel, store.trim, REMEMBERED),
         ],
         close=record,

@@ -1,7 +1,7 @@
 """The commands of the ledger: each names the rows that it needs and decides over them."""
 
 from .base import Command
-from .callers import CancelJob, CreateJob, CreateJobs, DeleteJob, FindCreated, RetryJob, UpdateJob
+from .callers import CancelJob, CreateJob, CreateJobs, DeleteJob, FindCreated, RetryJob, UpdateJob, request_key
 from .deletion import OnDeletion
 from .partial_commands import PartialResult
 from .reports import (
@@ -48,4 +48,5 @@ __all__ = [
     "StepLease",
     "StepOutcome",
     "UpdateJob",
+    "request_key",
 ]

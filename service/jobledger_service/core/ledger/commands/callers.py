@@ -26,7 +26,7 @@ def request_key(owner: str, request_id: str) -> tuple[str, ...]:
     return (f"{owner}/{request_id}",) if request_id else ()
 
 
-def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprint: bytes) -> str | None:
+def _repeated(work: WorkingSet, keys: Sequence[str], fingerprint: bytes) -> str | None:
     """Return the job of an earlier request with this id and content.
 
     Raises RequestIdReused for other content; JobUnreadable.
@@ -35,7 +35,7 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
     if known is None or known.job_key is None:
         return None
     if known.fingerprint != fingerprint:
-        raise RequestIdReused(request_id, job_id_of(known.job_key))
+        raise RequestIdReused(keys[0].partition("/")[2], job_id_of(known.job_key))
     work.check_readable(known.job_key)
     return known.job_key
 
@@ -90,7 +90,7 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
     def decide(self, work: WorkingSet) -> Creation:
         spec = self.new.spec
         keys = request_key(spec.owner, self.request_id)
-        if known := _repeated(work, keys, self.request_id, spec.fingerprint):
+        if known := _repeated(work, keys, spec.fingerprint):
             return Creation(known, is_new=False)
         existing = work.find(spec.key)
         if existing is not None:
@@ -179,7 +179,7 @@ class FindCreated(Command[str | None, bytes | None], MsgStruct, frozen=True):
         return Needs(rows={RequestIds: request_key(self.owner, self.request_id)})
 
     def decide(self, work: WorkingSet) -> str | None:
-        return _repeated(work, request_key(self.owner, self.request_id), self.request_id, self.fingerprint)
+        return _repeated(work, request_key(self.owner, self.request_id), self.fingerprint)
 
     def answer(self, decided: str | None, work: WorkingSet) -> bytes | None:
         return None if decided is None else work.segments(decided).joined
@@ -233,27 +233,26 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
     chunk_indexes: Sequence[int]
     actor: str
     reason: str = ""
-    request_id: str = ""
+    request_keys: Sequence[str] = ()
+    """The key of the request, as request_key returns it: of the caller's own owner, whosever the job is."""
     fingerprint: bytes = b""
     etag: str = ""
 
     def needs(self) -> Needs:
-        keys = request_key(self.owner, self.request_id)
-        return Needs(jobs=(job_key(self.owner, self.job_id),), rows={RequestIds: keys}, requeues=True)
+        return Needs(jobs=(job_key(self.owner, self.job_id),), rows={RequestIds: self.request_keys}, requeues=True)
 
     def rows(self, work: WorkingSet) -> int:
         return 1 + (len(self.chunk_indexes) or chunks_in(work, job_key(self.owner, self.job_id), *RETRYABLE))
 
     def decide(self, work: WorkingSet) -> str:
         job = work.job(self.owner, self.job_id)
-        keys = request_key(self.owner, self.request_id)
-        if not _repeated(work, keys, self.request_id, self.fingerprint):
+        if not _repeated(work, self.request_keys, self.fingerprint):
             lifecycle.check_etag(job, self.etag)
             step = lifecycle.retry(job, work.chunks(job), self.chunk_indexes, self.actor, self.reason, work.now)
             if job.spec.unique_key:
                 work.family(UniqueKeys).check_free(job)
             work.apply(step)
-            for key in keys:
+            for key in self.request_keys:
                 work.family(RequestIds).record(key, Request(self.fingerprint, job.key))
         return job.key
 
@@ -278,7 +277,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
     def decide(self, work: WorkingSet) -> str:
         job = work.job(self.owner, self.job_id)
         lifecycle.check_etag(job, self.etag)
-        if not self.new.fields:
+        if not self.new.paths:
             raise InvalidField(("update_mask", "must name a field"))
         step = lifecycle.update(job, self.new, self.actor, work.now, self.reason)
         if step is not None:

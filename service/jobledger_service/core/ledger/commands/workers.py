@@ -69,7 +69,8 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
     @property
     def query(self) -> ClaimQuery:
         """The chunks that it may lease."""
-        return ClaimQuery(self.owner, self.kinds, self.limit, self.job_keys, self.served)
+        owners = None if self.job_keys else self.served  # jobs are named with their owners
+        return ClaimQuery(self.owner, self.kinds, self.limit, self.job_keys, owners)
 
     @property
     def weight(self) -> int:
