@@ -80,6 +80,8 @@ class Touched(MsgStruct):
 
     def set_holds(self, job: Job) -> None:
         """Set the holds of the changed chunks, when all commands are decided."""
+        if self.before is None and not job.held and not job.counts.delayed and job.spec.finalizer_work is None:
+            return  # nothing holds chunks of this new job
         self.chunks = {index: job.with_holds(chunk) for index, chunk in self.chunks.items()}
 
     def exceeds(self, job: Job) -> bool:
