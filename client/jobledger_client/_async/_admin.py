@@ -158,9 +158,9 @@ class AsyncAdminCalls:
         request = rpc.ListQuotasRequest(page_size=page_size, page_token=page_token)
         return AsyncPages(self._caller, self._stub.ListQuotas, request, lambda page: page.quotas, timeout)
 
-    async def delete_quota(self, owner: str = "", *, timeout: timedelta | None = None) -> bool:
+    async def delete_quota(self, owner: str = "", *, reason: str = "", timeout: timedelta | None = None) -> bool:
         """Remove the quota of an owner, who then has the server's defaults; return whether there was one."""
-        request = rpc.DeleteQuotaRequest(owner=owner)
+        request = rpc.DeleteQuotaRequest(owner=owner, reason=reason)
         return (await self._caller.call(self._stub.DeleteQuota, request, timeout=timeout)).deleted
 
     async def get_system_health(self, *, timeout: timedelta | None = None) -> SystemHealth:

@@ -159,9 +159,9 @@ class AdminCalls:
         request = rpc.ListQuotasRequest(page_size=page_size, page_token=page_token)
         return Pages(self._caller, self._stub.ListQuotas, request, lambda page: page.quotas, timeout)
 
-    def delete_quota(self, owner: str = "", *, timeout: timedelta | None = None) -> bool:
+    def delete_quota(self, owner: str = "", *, reason: str = "", timeout: timedelta | None = None) -> bool:
         """Remove the quota of an owner, who then has the server's defaults; return whether there was one."""
-        request = rpc.DeleteQuotaRequest(owner=owner)
+        request = rpc.DeleteQuotaRequest(owner=owner, reason=reason)
         return (self._caller.call(self._stub.DeleteQuota, request, timeout=timeout)).deleted
 
     def get_system_health(self, *, timeout: timedelta | None = None) -> SystemHealth:

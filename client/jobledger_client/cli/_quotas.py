@@ -6,11 +6,11 @@ import typer
 from jobledger.v1.admin_service_pb2 import DeleteQuotaResponse, Quota
 
 from jobledger_client.cli import _json, _tables
+from jobledger_client.cli._choices import Reason
 from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
 from jobledger_client.cli._session import Session, command, new_app
 
 Owner = Annotated[str, typer.Argument(metavar="OWNER", help="The owner.")]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, at most 500 characters.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -67,10 +67,10 @@ def set_quota(
     _print(session, quota)
 
 
-def delete_quota(session: Session, owner: Owner) -> None:
+def delete_quota(session: Session, owner: Owner, *, reason: Reason = "") -> None:
     """Remove the quota of an owner, who then has the server's defaults."""
     with session.client() as client:
-        deleted = client.admin.delete_quota(owner)
+        deleted = client.admin.delete_quota(owner, reason=reason)
     if session.as_json:
         _json.print_message(DeleteQuotaResponse(deleted=deleted))
     else:

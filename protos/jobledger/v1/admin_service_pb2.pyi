@@ -681,7 +681,7 @@ class SetQuotaRequest(_message.Message):
     max_watches: _builtins.int
     """max_watches is how many watches it may have open at each server process, 0 to 1,000,000. Absent: the server's default."""
     reason: _builtins.str
-    """reason is why, for people, at most 500 characters."""
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     def __init__(
         self,
         *,
@@ -841,16 +841,20 @@ class DeleteQuotaRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OWNER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
     """owner is the tenant. Empty: the owner of the key that calls."""
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     def __init__(
         self,
         *,
         owner: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

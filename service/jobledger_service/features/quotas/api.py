@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
-import structlog
 from jobledger.v1 import admin_service_pb2 as api
 
+from jobledger_service.core.api import audit
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.kernel import Kernel
@@ -18,8 +18,6 @@ from jobledger_service.transport.methods import Kind, Method
 from . import requests as read
 from .store import SqlQuotaStore
 from .watch_bounds import WatchBounds
-
-log = structlog.get_logger(__name__)
 
 METHODS: Final = (
     Method(ADMIN_SERVICE, "SetQuota", Role.ADMIN, Kind.WRITE),
@@ -41,7 +39,7 @@ class QuotaCalls:
         quota = read.new_quota(request, caller, self.kernel.clock())
         await self.kernel.committer.run_on_writer(partial(self.store.put, quota))
         self.watch_bounds.forget(quota.owner)
-        log.info("quota set", owner=quota.owner, by=caller.name, bounds=repr(quota.bounds), reason=quota.reason)
+        audit.record("quota set", request, caller, quota.owner, bounds=repr(quota.bounds))
         return api.SetQuotaResponse(quota=await self._shown(quota.owner))
 
     async def GetQuota(self, request: api.GetQuotaRequest, caller: Caller) -> api.GetQuotaResponse:
@@ -57,10 +55,10 @@ class QuotaCalls:
         return api.ListQuotasResponse(quotas=found[:limit], next_page_token=next_page_token)
 
     async def DeleteQuota(self, request: api.DeleteQuotaRequest, caller: Caller) -> api.DeleteQuotaResponse:
-        owner = read.owner(request, caller)
+        owner = read.deletion(request, caller)
         deleted = await self.kernel.committer.run_on_writer(partial(self.store.delete, owner))
         self.watch_bounds.forget(owner)
-        log.info("quota deleted", owner=owner, by=caller.name)
+        audit.record("quota deleted", request, caller, owner)
         return api.DeleteQuotaResponse(deleted=deleted)
 
     async def _shown(self, owner: str) -> api.Quota:

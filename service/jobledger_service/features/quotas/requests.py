@@ -11,7 +11,6 @@ from jobledger_service.transport.identity import Caller
 
 MAX_JOBS: Final = 10**12
 MAX_WATCHES: Final = 1_000_000
-MAX_REASON: Final = 500
 _LARGEST: Final = {"max_unfinished_jobs": MAX_JOBS, "max_stored_jobs": MAX_JOBS, "max_watches": MAX_WATCHES}
 
 
@@ -21,7 +20,7 @@ def new_quota(request: api.SetQuotaRequest, caller: Caller, now: int) -> Quota:
         of_owner = _owner(checks, request, caller)
         for name, largest in _LARGEST.items():
             checks.within(name, getattr(request, name), 0, largest)
-        checks.at_most("reason", request.reason, MAX_REASON)
+        checks.reason(request.reason)
     given = {field.name: value for field, value in request.ListFields()}
     bounds = Bounds(*map(given.get, Bounds.__struct_fields__))
     return Quota(of_owner, bounds, request.reason, caller.name, now)
@@ -30,6 +29,13 @@ def new_quota(request: api.SetQuotaRequest, caller: Caller, now: int) -> Quota:
 def owner(request: Any, caller: Caller) -> str:  # noqa: ANN401  get and delete
     """Return the owner that a request names."""
     with Checks() as checks:
+        return _owner(checks, request, caller)
+
+
+def deletion(request: api.DeleteQuotaRequest, caller: Caller) -> str:
+    """Return the owner whose quota is to be removed."""
+    with Checks() as checks:
+        checks.reason(request.reason)
         return _owner(checks, request, caller)
 
 
