@@ -44,13 +44,12 @@ _WITHOUT_TASKS: Final = ("WatchJobs", "ExportJobs")
 
 def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     """Return the query of ListJobs."""
-    checks = Checks()
-    wanted = filter_of(checks, request, caller)
-    limit = page_size(checks, request.page_size, default=20, max_size=500)
-    order = _ORDERS.get(request.order)
-    if order is None:
-        checks.one_of("order", request.order, Order.__members__)
-    checks.done()
+    with Checks() as checks:
+        wanted = filter_of(checks, request, caller)
+        limit = page_size(checks, request.page_size, default=20, max_size=500)
+        order = _ORDERS.get(request.order)
+        if order is None:
+            checks.one_of("order", request.order, Order.__members__)
     shown = view(request.view, absent=View.BASIC)
     return Listing(wanted, order or Order.CREATE_TIME, request.ascending, limit=limit, view=shown)
 
@@ -64,18 +63,14 @@ def page_size(checks: Checks, given: int, *, default: int, max_size: int) -> int
 
 def checked_page_size(given: int, *, default: int, max_size: int) -> int:
     """Return the page size of a request without other checks."""
-    checks = Checks()
-    size = page_size(checks, given, default=default, max_size=max_size)
-    checks.done()
-    return size
+    with Checks() as checks:
+        return page_size(checks, given, default=default, max_size=max_size)
 
 
 def job_filter(request: api.WatchJobsRequest, caller: Caller) -> JobFilter:
     """Return the filter of WatchJobs."""
-    checks = Checks()
-    found = filter_of(checks, request, caller)
-    checks.done()
-    return found
+    with Checks() as checks:
+        return filter_of(checks, request, caller)
 
 
 def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noqa: ANN401  any with a filter
@@ -160,25 +155,22 @@ def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, St
 
 def attempts(request: api.ListAttemptsRequest, caller: Caller) -> AttemptsWanted:
     """Return the query of ListAttempts."""
-    checks = Checks()
-    owner = owner_of(checks, request, caller)
-    checks.job_id("job_id", request.job_id)
-    limit = page_size(checks, request.page_size, default=100, max_size=1_000)
-    index = request.chunk_index if request.HasField("chunk_index") else None
-    if index is not None and index < 0:
-        checks.fault("chunk_index", f"value {index} must be at least 0")
-    checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
-    checks.done()
+    with Checks() as checks:
+        owner = owner_of(checks, request, caller)
+        checks.job_id("job_id", request.job_id)
+        limit = page_size(checks, request.page_size, default=100, max_size=1_000)
+        index = request.chunk_index if request.HasField("chunk_index") else None
+        if index is not None and index < 0:
+            checks.fault("chunk_index", f"value {index} must be at least 0")
+        checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
     key = job_key(owner, request.job_id)
     return AttemptsWanted(key, index, request.task_id, AttemptPlace(-1, 0), limit)
 
 
 def chunk_states(request: api.ListChunksRequest) -> frozenset[ChunkState]:
     """Return the states of ListChunks."""
-    checks = Checks()
-    found = states(checks, "states", request.states, CHUNK_STATES_BY_NUMBER)
-    checks.done()
-    return found
+    with Checks() as checks:
+        return states(checks, "states", request.states, CHUNK_STATES_BY_NUMBER)
 
 
 def time_range(checks: Checks, field: str, span: filter_pb2.TimeRange) -> TimeRange:
