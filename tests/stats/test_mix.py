@@ -248,7 +248,8 @@ def told(activity: JobActivity) -> Counter[str]:
 
 def counted(server: Server, kind: str) -> tuple[list[tuple], list[tuple]]:
     """Return the counts of a kind as they are kept, and as its jobs are."""
-    kept = "SELECT state, jobs, chunks_pending, chunks_processing FROM counts WHERE kind = :kind AND owner <> '' AND jobs <> 0"
+    of_owners = "kind = :kind AND owner <> '' AND jobs <> 0"
+    kept = f"SELECT state, jobs, chunks_pending, chunks_processing FROM counts WHERE {of_owners}"
     made = "SELECT state, count(*), sum(chunks_pending), sum(chunks_processing) FROM jobs WHERE kind = :kind"
     engine = create_engine(server.database)
     with engine.begin() as connection:

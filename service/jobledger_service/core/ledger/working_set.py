@@ -83,13 +83,13 @@ class WorkingSet:
         self._transaction = transaction
         self._codec = codec
         self._segments: dict[str, JobSegments] = {}
-        self._rows = LoadedRows(transaction, fleet_turns)
-        self._jobs, self._chunks = self._rows.jobs, self._rows.chunks
+        self._loaded = LoadedRows(transaction, fleet_turns)
+        self._jobs, self._chunks = self._loaded.jobs, self._loaded.chunks
         self._touched: dict[str, Touched] = {}
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self.undo = Undo()
-        self._offers = Offers(self._rows, self.undo)
+        self._offers = Offers(self._loaded, self.undo)
         self._freed_slots = False
         """Whether slots came free since the last claim."""
         self.pauses = Pauses(transaction, self._jobs, self.undo)
@@ -119,13 +119,13 @@ class WorkingSet:
             jobs.update(family.find_jobs(needs))
             chunks.update(family.find_chunks())
         jobs.update(key for key, _ in chunks)
-        self._rows.lock(jobs)
+        self._loaded.lock(jobs)
         queries = [need.claim_query for need in needs if need.claim_query]
         if queries:
             self._offers.lock_parked(chunks)
             needs.append(Needs(jobs=tuple(self._offers.parked), requeues=True))
         chunks |= self._offers.may_follow(chunks)
-        self._rows.load(chunks, queries)
+        self._loaded.load(chunks, queries)
         for family in families:
             family.load(needs, self._jobs)
 
@@ -142,7 +142,7 @@ class WorkingSet:
 
     def check_readable(self, key: str) -> None:
         """Raise JobUnreadable for a job that exists and cannot be read."""
-        self._rows.check_readable(key)
+        self._loaded.check_readable(key)
 
     def find(self, key: str) -> Job | None:
         """Return a loaded job; None also for one that cannot be read."""
@@ -186,7 +186,7 @@ class WorkingSet:
                 job = self.find(key)
                 if job is not None and self.rows + job.counts.pending < MAX_BATCH_ROWS and self.grant_slots(job):
                     self._offers.add((key, 0))
-        return self._offers.added_to(self._rows.next_picked(query), query, self.pauses.cover)
+        return self._offers.added_to(self._loaded.next_picked(query), query, self.pauses.cover)
 
     def grant_slots(self, job: Job) -> bool:
         """Give a job that waits for a slot its slots if they are free, or else let it wait for the one that is not."""
@@ -275,7 +275,7 @@ class WorkingSet:
 
     def _offer_finalizer(self, touched: Touched, job: Job) -> None:
         finalizer = finalizer_of(job)
-        if self._rows.is_readable(finalizer):
+        if self._loaded.is_readable(finalizer):
             self._put(touched, self.chunk(job, finalizer[1]))
             self._offers.add(finalizer)
 
