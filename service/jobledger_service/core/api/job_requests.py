@@ -246,7 +246,7 @@ def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob
         checks.count("chunk_indexes", len(request.chunk_indexes), limits.MAX_CHUNKS)
         for place, index in enumerate(request.chunk_indexes):
             if index < 0:
-                checks.fault(f"chunk_indexes[{place}]", f"value {index} must be at least 0")
+                checks.at_least(f"chunk_indexes[{place}]", index, 0)
     mark = fingerprint(request, excluded=["request_id"])
     indexes = list(request.chunk_indexes)
     keys = commands.request_key(caller.owner, request.request_id)
@@ -334,9 +334,7 @@ def job_uid(request: api.ListJobEventsRequest) -> bytes | None:
 def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
     """Return the jobs of BatchGetJobs, each once."""
     with Checks() as checks:
-        checks.count("job_ids", len(request.job_ids), 500, min_count=1)
-        for index, name in enumerate(request.job_ids):
-            checks.job_id(f"job_ids[{index}]", name)
+        checks.job_ids("job_ids", request.job_ids, 500, min_count=1)
     return list(dict.fromkeys(request.job_ids))
 
 

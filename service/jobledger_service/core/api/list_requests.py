@@ -56,8 +56,7 @@ def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
 
 def page_size(checks: Checks, given: int, *, default: int, max_size: int) -> int:
     """Return the page size; a larger one than the maximum is the maximum."""
-    if given < 0:
-        checks.fault("page_size", f"value {given} must be at least 0")
+    checks.at_least("page_size", given, 0)
     return min(given, max_size) or default
 
 
@@ -77,23 +76,14 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
     """Return the filter of a request; raises RoleMissing for an owner whom the caller may not name."""
     given: filter_pb2.JobFilter = request.filter
     method = request.DESCRIPTOR.name.removesuffix("Request")
-    checks.count("filter.kinds", len(given.kinds), 100)
-    for index, kind in enumerate(given.kinds):
-        checks.kind(f"filter.kinds[{index}]", kind)
-    low = given.min_priority if given.HasField("min_priority") else limits.MIN_PRIORITY
-    high = given.max_priority if given.HasField("max_priority") else limits.MAX_PRIORITY
-    checks.within("filter.min_priority", low, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
-    checks.within("filter.max_priority", high, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
-    if limits.MIN_PRIORITY <= high < low <= limits.MAX_PRIORITY:
-        checks.fault("filter.max_priority", f"value {high} must be at least min_priority, {low}")
+    checks.kinds("filter.kinds", given.kinds)
+    low, high = _priorities(checks, given)
     checks.at_most("filter.search", given.search, 256)
     searched = words(given.search)
     checks.count("filter.search", len(searched), MAX_SEARCH_WORDS)
     if given.search and not searched:
         checks.fault("filter.search", f"value {given.search!r} must contain a letter or a digit")
-    checks.count("filter.job_ids", len(given.job_ids), limits.MAX_FILTER_JOB_IDS)
-    for index, job_id in enumerate(given.job_ids[: limits.MAX_FILTER_JOB_IDS]):
-        checks.job_id(f"filter.job_ids[{index}]", job_id)
+    checks.job_ids("filter.job_ids", given.job_ids, limits.MAX_FILTER_JOB_IDS)
     checks.unique_key("filter.unique_key", given.unique_key)
     checks.at_most("filter.error_code", given.error_code, 128)
     checks.at_most("filter.task_id", given.task_id, limits.MAX_TASK_ID)
@@ -123,6 +113,16 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
         schedule_time=time_range(checks, "filter.schedule_time", given.schedule_time),
         label_conditions=_label_conditions(checks, given.label_conditions),
     )
+
+
+def _priorities(checks: Checks, given: filter_pb2.JobFilter) -> tuple[int, int]:
+    low = given.min_priority if given.HasField("min_priority") else limits.MIN_PRIORITY
+    high = given.max_priority if given.HasField("max_priority") else limits.MAX_PRIORITY
+    checks.within("filter.min_priority", low, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
+    checks.within("filter.max_priority", high, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
+    if limits.MIN_PRIORITY <= high < low <= limits.MAX_PRIORITY:
+        checks.fault("filter.max_priority", f"value {high} must be at least min_priority, {low}")
+    return low, high
 
 
 def _label_conditions(checks: Checks, given: Sequence[filter_pb2.LabelCondition]) -> tuple[LabelCondition, ...]:
@@ -160,8 +160,7 @@ def attempts(request: api.ListAttemptsRequest, caller: Caller) -> AttemptsWanted
         checks.job_id("job_id", request.job_id)
         limit = page_size(checks, request.page_size, default=100, max_size=1_000)
         index = request.chunk_index if request.HasField("chunk_index") else None
-        if index is not None and index < 0:
-            checks.fault("chunk_index", f"value {index} must be at least 0")
+        checks.at_least("chunk_index", index or 0, 0)
         checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
     key = job_key(owner, request.job_id)
     return AttemptsWanted(key, index, request.task_id, AttemptPlace(-1, 0), limit)

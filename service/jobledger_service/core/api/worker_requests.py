@@ -24,7 +24,7 @@ from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
-from .checks import Checks
+from .checks import MAX_NAMED_KINDS, Checks
 from .owners import served_by
 
 MAX_LEASES: Final = 1_000
@@ -70,17 +70,14 @@ def next_chunks(request: api.CompleteChunksRequest | api.FailChunksRequest, call
 def _claim_chunks(
     checks: Checks, request: api.ClaimChunksRequest, caller: Caller, path: str = ""
 ) -> commands.ClaimChunks:
-    checks.count(f"{path}kinds", len(request.kinds), 100)
+    checks.kinds(f"{path}kinds", request.kinds)
     if not (request.kinds or request.job_ids):
         checks.fault(f"{path}kinds", "is required without job_ids")
-    for index, kind in enumerate(request.kinds):
-        checks.kind(f"{path}kinds[{index}]", kind)
+    for index, kind in enumerate(request.kinds[:MAX_NAMED_KINDS]):
         checks.not_reserved(f"{path}kinds[{index}]", kind)
-    checks.count(f"{path}job_ids", len(request.job_ids), 100)
+    checks.job_ids(f"{path}job_ids", request.job_ids, 100)
     if request.kinds and request.job_ids:
         checks.fault(f"{path}job_ids", "must be empty with kinds")
-    for index, job_id in enumerate(request.job_ids):
-        checks.job_id(f"{path}job_ids[{index}]", job_id)
     checks.within(f"{path}max_chunks", request.max_chunks, 0, MAX_LEASES)
     checks.at_most(f"{path}request_id", request.request_id, 128)
     checks.at_most(f"{path}version", request.version, 64)
@@ -127,9 +124,7 @@ def watch_leases(request: api.WatchLeasesRequest, caller: Caller) -> tuple[Seque
     Of many owners, the leases of all kinds are watched: the worker checks those that it holds.
     """
     with Checks() as checks:
-        checks.count("kinds", len(request.kinds), 100)
-        for index, kind in enumerate(request.kinds):
-            checks.kind(f"kinds[{index}]", kind)
+        checks.kinds("kinds", request.kinds)
         checks.at_most("worker", request.worker, 256, min_length=1)
     served, kinds = served_by(caller), frozenset(request.kinds)
     owners = [caller.owner] if served is None else served.listed
@@ -140,8 +135,7 @@ def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.Clai
     """Return the command of ClaimChunk."""
     with Checks() as checks:
         checks.job_id("job_id", request.job_id)
-        if request.chunk_index < 0:
-            checks.fault("chunk_index", f"value {request.chunk_index} must be at least 0")
+        checks.at_least("chunk_index", request.chunk_index, 0)
         checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
         by = _claim(checks, request, request.task_id)
     served = served_by(caller)

@@ -12,7 +12,7 @@ from jobledger_service.core.store.writing import Transaction
 from .fleet_turns import FleetTurns
 from .picking import ClaimQuery, Picked, pick
 
-MAX_LOOKS: Final = 5
+MAX_SEARCHES: Final = 5
 """How often one batch searches for other chunks when some that it found cannot be read."""
 
 
@@ -40,7 +40,7 @@ class LoadedRows:
         if not queries:
             self._load_chunks(chunks)
             return
-        for _ in range(MAX_LOOKS):
+        for _ in range(MAX_SEARCHES):
             known = len(self.transaction.unreadable)
             picked = self._pick(queries)
             found = {key for one in picked for key in one.chunks}
