@@ -50,7 +50,7 @@ class QuotaCalls:
         limit = checked_page_size(request.page_size, default=100, max_size=500)
         tokens, mark = self.kernel.tokens, request_mark("quotas")
         (after,) = tokens.parse(request.page_token, mark, tuple[str]) or ("",)
-        found = [*await self.kernel.readers.for_owner(OPERATORS, self.kernel.quotas.page, after, limit + 1)]
+        found = await self.kernel.readers.for_owner(OPERATORS, self.kernel.quotas.page, after, limit + 1)
         next_page_token = tokens.encode(mark, found[limit - 1].owner) if len(found) > limit else ""
         return api.ListQuotasResponse(quotas=found[:limit], next_page_token=next_page_token)
 
