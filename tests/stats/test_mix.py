@@ -248,14 +248,13 @@ def told(activity: JobActivity) -> Counter[str]:
 
 def counted(server: Server, kind: str) -> tuple[list[tuple], list[tuple]]:
     """Return the counts of a kind as they are kept, and as its jobs are."""
-    of_owners = "kind = :kind AND owner <> '' AND jobs <> 0"
-    kept = f"SELECT state, jobs, chunks_pending, chunks_processing FROM counts WHERE {of_owners}"
+    kept = "SELECT state, jobs, chunks_pending, chunks_processing FROM counts WHERE kind = :kind AND jobs <> 0"
     made = "SELECT state, count(*), sum(chunks_pending), sum(chunks_processing) FROM jobs WHERE kind = :kind"
     engine = create_engine(server.database)
     with engine.begin() as connection:
         rows = [
             sorted(tuple(row) for row in connection.execute(text(statement), {"kind": kind}))
-            for statement in (kept, f"{made} GROUP BY state")
+            for statement in (f"{kept} AND owner <> ''", f"{made} GROUP BY state")
         ]
     engine.dispose()
     return rows[0], rows[1]
