@@ -343,6 +343,7 @@ async def test_the_sdk_and_the_command_line_act_for_an_owner(
         assert run(["cancel", *many, "--dry-run", *place]) == 0
         assert "3 jobs" in capsys.readouterr().out
         assert run(["cancel", *many, *place]) == 0
+        assert run(["watch", *many, *place]) == 4
         assert run(["delete", "--kind", kind, "--yes", *place]) == 0
         assert run(["get", by_cli, *place]) == 66
 

@@ -42,8 +42,8 @@ def watch_many(
 ) -> int:
     """Follow jobs, named ones until all have ended; return the exit code of these. Raises JobNotFoundError."""
     show = _json.print_message_line if session.as_json else _printer(session)
-    left, code = set(job_ids), DONE
-    if job_ids and (missing := client.batch_get_jobs(job_ids, view=JobView.STATUS).missing_job_ids):
+    left, code, owner = set(job_ids), DONE, filter_fields.get("owner", "")
+    if job_ids and (missing := client.batch_get_jobs(job_ids, view=JobView.STATUS, owner=owner).missing_job_ids):
         raise _not_found(missing[0])
     named: ReadFilterFields = {**filter_fields, "job_ids": job_ids}
     with client.watch_jobs(
