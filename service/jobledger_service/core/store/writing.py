@@ -37,6 +37,7 @@ from .engines import Database
 from .entry import Entry, JobSegments, Positions, Record
 from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row, steady_job_row
 from .new_chunks import insert_chunks
+from .parked_jobs import BY_URGENCY
 from .paused_kinds import paused_among
 from .ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
 from .row_sets import RowSets
@@ -51,7 +52,6 @@ from .tables import (
     jobs,
     ledger,
     outputs,
-    parked,
     tombstones,
 )
 from .tables import events as event_table
@@ -112,10 +112,8 @@ class Statements:
             .values(position=ledger.c.position + bindparam("taken"), commit_time=_later)
             .returning(ledger.c.position, ledger.c.commit_time)
         )
-        urgent = jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key
-        waits = select(-jobs.c.priority, jobs.c.create_time, jobs.c.job_key).where(parked).order_by(*urgent)
-        waits = waits.limit(bindparam("most", type_=Integer))
-        self.first_parked = dialect.first_of_each(waits, jobs.c.parked_for)
+        first = BY_URGENCY.limit(bindparam("most", type_=Integer))
+        self.first_parked = dialect.first_of_each(first, jobs.c.parked_for)
         self.lock_free = (
             select(jobs.c.job_key)
             .where(jobs.c.job_key.in_(dialect.keys()))
