@@ -328,8 +328,6 @@ def _sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str, **pool: Any) 
         for pragma in pragmas:
             connection.execute(pragma)
 
-    @event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
+    # No listener of the engine: with one, each statement asks for listeners of four events.
+    engine.dialect.do_begin = lambda connection: connection.cursor().execute(begin)  # type: ignore[method-assign]
     return engine
