@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final, Self
 
@@ -86,7 +87,7 @@ def uid_of(text: str) -> bytes:
     return bytes.fromhex(text.replace("-", ""))
 
 
-class JobSpec(MsgStruct, frozen=True):
+class JobSpec(MsgStruct, frozen=True, dict=True):
     """What a job has from its creation on, unchanged."""
 
     owner: str
@@ -120,7 +121,7 @@ class JobSpec(MsgStruct, frozen=True):
         digits = self.uid_bytes.hex()
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
-    @property
+    @cached_property  # a batch asks for it a dozen times a job, and as often for each chunk
     def key(self) -> str:
         """The ledger-wide key."""
         return job_key(self.owner, self.job_id)

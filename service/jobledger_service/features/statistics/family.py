@@ -14,7 +14,6 @@ from jobledger_service.core.store.tables import counts, rollups
 from .failure_rows import add_failures
 from .rollup import StatisticsDelta
 
-
 _NAMES: Final = {table: [one.name for one in table.columns if one.computed is None] for table in (counts, rollups)}
 """The columns that are written."""
 
