@@ -52,7 +52,15 @@ def create_job(
         uid = NO_UID if request.validate_only else uid_of(new_id())
         new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), uid, traceparent)
         refuses_conflict = _refuses_conflict(checks, request)
-    return commands.CreateJob(new, caller.name, request.request_id, inputs, request.validate_only, refuses_conflict)
+    return commands.CreateJob(
+        new,
+        caller.name,
+        request.request_id,
+        inputs,
+        request.validate_only,
+        refuses_conflict,
+        has_new_id=not request.job_id,
+    )
 
 
 def create_jobs(

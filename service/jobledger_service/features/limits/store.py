@@ -26,6 +26,7 @@ from jobledger_service.core.store.tables import (
 
 from .rules import Limit, in_force
 
+_ANY: Final = "SELECT 1 FROM limits LIMIT 1"
 _COLUMNS: Final = [column for column in limits.c if column.name != "limit_key"]
 _KEY: Final = limits.c.limit_key
 _WAITED_FOR: Final = (
@@ -50,14 +51,13 @@ class LimitRows:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._any = select(_KEY).limit(1)
         self._load = select(*_COLUMNS).where(_KEY.in_(dialect.keys())).order_by(_KEY).with_for_update()
         self._paused = select(_KEY).where(limits_paused, _KEY.in_(dialect.keys()))
         self._row_sets = RowSets(dialect)
 
     def load(self, connection: Connection, keys: Collection[str]) -> dict[str, Limit]:
         """Return those that were ever set, locked."""
-        if connection.execute(self._any).first() is None:
+        if connection.exec_driver_sql(_ANY).first() is None:
             return {}
         of_each = {key for key in keys if scope_of_key(key).of_each_value}
         found = [
