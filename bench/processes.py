@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 BOUND: Final = 30.0
 """Seconds for a process to become ready, and to end."""
@@ -27,10 +27,17 @@ class TaskError(RuntimeError):
     """The load generator could not do what it was asked for."""
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used, in user and in kernel mode."""
+class CpuTimes(NamedTuple):
+    """CPU seconds of a process, all its threads together."""
+
+    user: float
+    kernel: float
+
+
+def cpu_times(pid: int) -> CpuTimes:
+    """Return the CPU time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return CpuTimes(int(fields[11]) / TICKS, int(fields[12]) / TICKS)
 
 
 def rss_kib(pid: int) -> int:
@@ -93,7 +100,7 @@ class Served:
     @property
     def cpu(self) -> float:
         """The CPU seconds that it has used."""
-        return cpu_seconds(self.pid)
+        return sum(cpu_times(self.pid))
 
 
 @contextmanager

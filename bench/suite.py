@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,17 @@ CASES: Final = (
     "CreateJob",
     "BatchCreateJobs-100",
 )
+CHUNKS: Final = {
+    "Heartbeat-1": 1,
+    "Heartbeat-50": 50,
+    "ClaimComplete-1": 0.5,
+    "ClaimComplete-50": 25,
+    "CompleteClaim-1": 1,
+    "CompleteClaim-50": 50,
+    "CreateJob": 5,
+    "BatchCreateJobs-100": 500,
+}
+"""How many chunks one call reports on, claims and completes, or creates; ClaimComplete makes two calls for them."""
 MAX_IN_FLIGHT: Final = {"BatchCreateJobs-100": 8}
 """More of them would wait longer than a server lets writes wait."""
 QUEUE_WAIT: Final = "5s"
@@ -60,15 +71,20 @@ QUICK: Final = Plan(seconds=0.25, warm=0.1, rounds=1, in_flight=(1, 64), seeded=
 
 @dataclass(slots=True)
 class Result:
-    """One measure on both servers: by server, the medians over the rounds; and the ratios, ours to the floor's."""
+    """One measure on both servers: the medians over the rounds, by server, and ours to the floor's in each round."""
 
     name: str
     load: int
     floor: dict[str, float]
     jobledger: dict[str, float]
-    ratio: float
-    ratios: list[float] = field(default_factory=list)
-    cpu_ratio: float = 0.0
+    ratios: list[float]
+    """Of the rates."""
+    cpu_ratios: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """The median of the ratios of the rates."""
+        return statistics.median(self.ratios)
 
 
 def _print(sentence: str) -> None:
@@ -127,9 +143,8 @@ class Suite:
             load,
             _medians(bare) | more,
             _medians(ours) | more,
-            statistics.median(ratios),
             ratios,
-            statistics.median(cpu),
+            cpu,
         )
         _print(f"  {name}, {load}: {result.jobledger['rate']:,.0f}/s, {result.ratio:.2f} of the floor")
         return result

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from .floor import STEERING
-from .processes import cpu_seconds
+from .processes import CpuTimes, cpu_times
 
 if TYPE_CHECKING:
     Channel = grpc.aio.Channel
@@ -47,9 +47,9 @@ class Target:
         method: Streaming = self._channels[slot % CONNECTIONS].unary_stream(path)
         return method(request)
 
-    def cpu(self) -> float:
-        """Return the CPU seconds that the server has used."""
-        return cpu_seconds(self.pid)
+    def cpu(self) -> CpuTimes:
+        """Return the CPU time that the server has used."""
+        return cpu_times(self.pid)
 
     async def load(self, path: str, reply: bytes) -> None:
         """Tell the floor what to answer."""
