@@ -34,7 +34,7 @@ def _arguments() -> argparse.Namespace:
         help=f"measures whose name has it: {', '.join((*CASES, *WATCHES, 'idle'))}",
     )
     parser.add_argument("--json", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
-    parser.add_argument("--profile", metavar="NAME", help="tell where Jobledger's time goes in one measure (py-spy)")
+    parser.add_argument("--profile", metavar="NAME", help="print where Jobledger's time goes in one measure, in C too")
     parser.add_argument(
         "--load", type=int, default=256, help="calls in flight, or watchers, of --profile (default: 256)"
     )

@@ -151,6 +151,8 @@ class ClaimComplete:
     """A worker in each slot claims some chunks and completes them: a turn of two calls."""
 
     chunks: int
+    job_chunks: int = 0
+    """The chunks of each job; without, as many as one call claims, and at least five."""
     last: bytes = b""
     ours: Target | None = None
     left: int = 0
@@ -161,7 +163,7 @@ class ClaimComplete:
     @property
     def kind(self) -> str:
         """The kind of its jobs."""
-        return f"bench.claim-{self.chunks}"
+        return f"bench.claim-{self.chunks}-{self.job_chunks}"
 
     async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
         """Record both calls."""
@@ -179,7 +181,7 @@ class ClaimComplete:
 
     async def top_up(self, ours: Target, wanted: int) -> None:
         """Have at least so many chunks wait."""
-        each = max(self.chunks, 5)
+        each = self.job_chunks or max(self.chunks, 5)
         missing = wanted - self.left
         if missing > 0:
             made = -(-missing // each)
@@ -221,7 +223,7 @@ class CompleteClaim(ClaimComplete):
     @property
     def kind(self) -> str:
         """The kind of its jobs."""
-        return f"bench.next-{self.chunks}"
+        return f"bench.next-{self.chunks}-{self.job_chunks}"
 
     def request(self, leases: Sequence[str]) -> bytes:
         """Return a CompleteChunks with a claim."""
@@ -272,6 +274,8 @@ def cases(job_id: str) -> dict[str, Case]:
         "ClaimComplete-50": ClaimComplete(50),
         "CompleteClaim-1": CompleteClaim(1),
         "CompleteClaim-50": CompleteClaim(50),
+        "CompleteClaim-100": CompleteClaim(100),
+        "CompleteClaim-50-single": CompleteClaim(50, job_chunks=1),
         "CreateJob": CreateJob(f"{JOBS}/CreateJob"),
         "BatchCreateJobs-100": BatchCreateJobs(f"{JOBS}/BatchCreateJobs"),
     }

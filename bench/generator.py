@@ -27,6 +27,7 @@ class Generator:
         self.tasks: Tasks = {
             "seed": self._seed,
             "prepare": self._prepare,
+            "refill": self._refill,
             "calls": self._calls,
             "open": self._open,
             "deliveries": self._deliveries,
@@ -45,12 +46,16 @@ class Generator:
             await self._floor.load(path, reply)
         return {"bytes": sum(map(len, replies.values()))}
 
+    async def _refill(self, case: str, seconds: float) -> Answer:
+        """Make sure that a case has enough to do for so long."""
+        await self._cases[case].refill(self._ours, seconds)
+        return {}
+
     async def _calls(self, case: str, side: str, in_flight: int, seconds: float) -> Answer:
         """Measure calls."""
-        ready = self._cases[case]
         if side == "jobledger":
-            await ready.refill(self._ours, seconds)
-        return await measure(ready, self._targets[side], in_flight, seconds)
+            await self._refill(case, seconds)
+        return await measure(self._cases[case], self._targets[side], in_flight, seconds)
 
     async def _open(self, watch: str, streams: int) -> Answer:
         """Open streams on both servers, and leave them open."""

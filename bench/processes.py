@@ -34,10 +34,23 @@ class CpuTimes(NamedTuple):
     kernel: float
 
 
-def cpu_times(pid: int) -> CpuTimes:
+def _stat(pid: int | str) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def cpu_times(pid: int | str) -> CpuTimes:
     """Return the CPU time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = _stat(pid)
     return CpuTimes(int(fields[11]) / TICKS, int(fields[12]) / TICKS)
+
+
+def tree_cpu_times(pid: int) -> CpuTimes:
+    """Return the CPU time that a process and its children have used, those that have ended too."""
+    fields = _stat(pid)
+    ended = CpuTimes(int(fields[13]) / TICKS, int(fields[14]) / TICKS)
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    times = [ended, cpu_times(pid), *(cpu_times(child) for child in children)]
+    return CpuTimes(sum(one.user for one in times), sum(one.kernel for one in times))
 
 
 def rss_kib(pid: int) -> int:
@@ -81,7 +94,8 @@ def _stop(process: "subprocess.Popen[str]") -> None:
 
 
 @contextmanager
-def _running(command: Sequence[str | Path], log: Path) -> Iterator["subprocess.Popen[str]"]:
+def running(command: Sequence[str | Path], log: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Run a process, with its log in a file, and stop it in the end."""
     process = _start(command, log)
     try:
         yield process
@@ -106,7 +120,7 @@ class Served:
 @contextmanager
 def _served(name: str, command: Sequence[str | Path], folder: Path) -> Iterator[Served]:
     log = folder / f"{name}.log"
-    with _running(command, log) as process:
+    with running(command, log) as process:
         line = _line(process, BOUND)
         if READY not in line:
             raise StartError(f"{name} did not become ready; it said {line!r} and logged:\n{log.read_text()[-4_000:]}")
@@ -170,5 +184,5 @@ def generator(folder: Path, ours: Served, bare: Served) -> Iterator[Generator]:
 def tasked(module: str, arguments: Sequence[str], folder: Path) -> Iterator[Generator]:
     """Run one of our modules that does tasks, with its log in a folder."""
     log = folder / f"{module}.log"
-    with _running([sys.executable, "-m", f"bench.{module}", *arguments], log) as process:
+    with running([sys.executable, "-m", f"bench.{module}", *arguments], log) as process:
         yield Generator(process, log)

@@ -65,7 +65,7 @@ def _cpu(result: Result) -> tuple[str, ...]:
 
 
 def _ratio(ratios: list[float]) -> tuple[str, str]:
-    return (f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}–{max(ratios):.2f}")
+    return (f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}")
 
 
 def rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
