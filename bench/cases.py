@@ -18,6 +18,9 @@ OK: Final = work_api.LEASE_STATUS_OK
 class Case(Protocol):
     """One kind of call, the same for every server."""
 
+    appended: int
+    """How many bytes the floor appends to a file and syncs before it answers."""
+
     async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
         """Make ready for that many calls in flight, and return real replies by path for the floor to repeat."""
 
@@ -36,6 +39,7 @@ class Simple:
     """A turn of one call: each slot has a template, or all have the same."""
 
     path: str
+    appended: int = 0
     last: bytes = b""
     templates: Sequence[bytes] = field(default_factory=list)
 
@@ -46,6 +50,9 @@ class Simple:
 
     async def refill(self, ours: Target, seconds: float) -> None:
         """Nothing runs out."""
+
+    def check(self) -> None:
+        """Require nothing more than that the call was answered."""
 
     async def turn(self, target: Target, slot: int, took: list[float]) -> bool:
         """Make one call."""
@@ -130,7 +137,7 @@ class Heartbeat(Simple):
 
     async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
         """Claim a job for each slot that has none yet."""
-        kind = f"bench.heartbeat-{self.leases}"
+        kind = f"bench.heartbeat-{self.leases}-{self.appended}"
         missing = in_flight - len(self.templates)
         if missing > 0:
             await jobs.create(ours, kind, missing, self.leases)
@@ -153,6 +160,7 @@ class ClaimComplete:
     chunks: int
     job_chunks: int = 0
     """The chunks of each job; without, as many as one call claims, and at least five."""
+    appended: int = 0
     last: bytes = b""
     ours: Target | None = None
     left: int = 0
@@ -269,6 +277,7 @@ def cases(job_id: str) -> dict[str, Case]:
         "GetJob": GetJob(f"{JOBS}/GetJob", job_id=job_id),
         "ListJobs": ListJobs(f"{JOBS}/ListJobs"),
         "Heartbeat-1": Heartbeat(f"{WORK}/Heartbeat", leases=1),
+        "Heartbeat-1-synced": Heartbeat(f"{WORK}/Heartbeat", leases=1, appended=500),
         "Heartbeat-50": Heartbeat(f"{WORK}/Heartbeat", leases=50),
         "ClaimComplete-1": ClaimComplete(1),
         "ClaimComplete-50": ClaimComplete(50),

@@ -54,9 +54,6 @@ class Put(Simple):
         self.templates = [put(f"written/{slot}", self.size) for slot in range(in_flight)]
         return await self.record(ours)
 
-    def check(self) -> None:
-        """Require nothing: a Put that was not made is an error."""
-
 
 class EtcdLoad:
     """One etcd, and what is prepared on it."""

@@ -117,8 +117,8 @@ def profile(name: str, load: int, seconds: float) -> str:
     _sampler()
     with TemporaryDirectory() as folder, running(Plan()) as suite:
         folded = Path(folder) / "folded"
-        once = suite.only_ours(name, load)
-        once(WARM)
+        once = suite.once(name, load)
+        once("jobledger", WARM)
         with _sampling(suite.servers["jobledger"].pid, folded):
-            once(seconds)
+            once("jobledger", seconds)
         return Samples.read(folded).table()

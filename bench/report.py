@@ -76,7 +76,7 @@ def rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
         "  ".join(
             cell.rjust(width) if n else cell.ljust(width)
             for n, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
+        ).rstrip()
         for line in lines
     )
 

@@ -27,6 +27,7 @@ class Target:
     """One server and the connections to it; call number n goes over connection n modulo their number."""
 
     def __init__(self, address: str, pid: int) -> None:
+        self.address = address
         self.pid = pid
         options = (
             ("grpc.use_local_subchannel_pool", 1),  # else all channels share one connection
@@ -51,9 +52,9 @@ class Target:
         """Return the CPU time that the server has used."""
         return cpu_times(self.pid)
 
-    async def load(self, path: str, reply: bytes) -> None:
-        """Tell the floor what to answer."""
-        given = {"path": path, "reply": b64encode(reply).decode()}
+    async def load(self, path: str, reply: bytes, appended: int = 0) -> None:
+        """Have the floor answer a method so, and append and sync so many bytes first."""
+        given = {"path": path, "reply": b64encode(reply).decode(), "append": appended}
         await self.unary(f"/{STEERING}/Load")(json.dumps(given).encode())
 
     async def flow(self, *, on: bool) -> None:
