@@ -39,7 +39,7 @@ CLAIMS: Final = (
 CALLS: Final = {"GetJob": "Range", "Heartbeat-1": "Put"}
 IN_FLIGHT: Final = (1, 64, 256)
 STREAMS: Final = (100, 1_000)
-MESSAGE_BYTES: Final = 645
+MESSAGE_BYTES: Final = 730
 """The message of a change that Jobledger sends: as large is what is put in etcd."""
 WARM: Final = 0.2
 
