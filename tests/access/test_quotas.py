@@ -223,7 +223,7 @@ async def test_a_quota_that_cannot_be_is_refused(tenant: Tenant):
     with invalid("owner", "max_unfinished_jobs", "max_stored_jobs", "max_watches", "reason"):
         await tenant.admin.admin.SetQuota(
             SetQuotaRequest(
-                owner="/", max_unfinished_jobs=-1, max_stored_jobs=10**12 + 1, max_watches=-1, reason="x" * 501
+                owner="/", max_unfinished_jobs=-1, max_stored_jobs=10**12 + 1, max_watches=-1, reason="x" * 1_025
             )
         )
     with invalid("owner"):

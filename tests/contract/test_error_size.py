@@ -44,7 +44,7 @@ async def test_many_broken_indexes_names_and_states_are_refused_whole(api: Api, 
     for call in [
         api.jobs.RetryJob(RetryJobRequest(job_id=job_id, chunk_indexes=[-1] * 10_000)),
         api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=["no job id"] * 500)),
-        api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(states=[99] * 5_000))),
+        api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(states=[99] * 100))),
     ]:
         result = await refusal(call)
         assert (result.code, result.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")

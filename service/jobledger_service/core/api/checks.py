@@ -1,8 +1,9 @@
 """Checks of what all requests about jobs share: owners, job ids, kinds, times and URIs."""
 
 import re
-from collections.abc import Collection
-from typing import Final, Self
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +20,10 @@ LABEL: Final = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 LABEL_FORM: Final = "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -"
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
+Member = TypeVar("Member", bound=Enum)
+
+MAX_NUMBERS: Final = 100
+"""Entries of a list of values that may repeat, such as states."""
 MAX_UNIQUE_KEY_BYTES: Final = 255
 SCHEMES: Final = frozenset({"https", "http", "s3", "gs", "az", "abfs", "abfss", "r2", "minio"})
 
@@ -41,6 +46,20 @@ class Checks(FieldChecks):
         """Raise InvalidField when there was a violation."""
         if self.violations:
             raise InvalidField(*self.violations)
+
+    def count(self, field: str, count: int, max_count: int, min_count: int = 0) -> None:
+        """Check that a list has at least and at most so many entries; of one with more, no entry is checked."""
+        super().count(field, count, max_count, min_count)
+        if count > max_count:
+            self.done()
+
+    def numbers(self, field: str, given: Sequence[int], known: Mapping[Any, Member]) -> list[Member]:
+        """Return the values of an enumeration that a list has, which may name some again."""
+        self.count(field, len(given), MAX_NUMBERS)
+        for index, number in enumerate(given):
+            if number not in known:
+                self.one_of(f"{field}[{index}]", number, [one.name for one in known.values()])
+        return [known[number] for number in given if number in known]
 
     def owner(self, field: str, value: str) -> None:
         """Check the form of an owner."""

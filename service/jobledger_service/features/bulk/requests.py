@@ -76,7 +76,7 @@ def parse_request(request: Request, caller: Caller) -> BulkRequest:
         found = _filter(checks, request, caller)
         if found is None:
             checks.count("job_ids", len(request.job_ids), MAX_JOB_IDS)
-        for index, name in enumerate(request.job_ids[:MAX_JOB_IDS]):
+        for index, name in enumerate(request.job_ids):
             checks.job_id(f"job_ids[{index}]", name)
         _verb(checks, request, owner, caller.name, "")
     return BulkRequest(request, owner, found, list(dict.fromkeys(request.job_ids)))
