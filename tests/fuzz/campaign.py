@@ -22,7 +22,7 @@ from tests.support.receiver import Receiver
 from tests.support.server import Server
 
 SETTINGS = {
-    "auth": "keys", "channelz": "main", "log_format": "json", "duty_interval": "0.2", "retention_interval": "1",
+    "auth": "keys", "indexed_labels": "team,n", "channelz": "main", "log_format": "json", "duty_interval": "0.2", "retention_interval": "1",
     "bookmark_interval": "0.5", "queue_wait": "60", "health_database_latency": "60", "health_commit_stall": "60",
     "webhook_timeout": "1", "webhook_allow_http": "true", "webhook_allow_private_networks": "true",
 }  # fmt: skip
@@ -32,8 +32,9 @@ HOSTILES: dict[str, dict[str, Any]] = {
     "mallory-ally": {"owner": "ally", "roles": [CALLER, WORKER]},
     "mallory-fleet": {"owner": "mallory", "roles": [WORKER], "served_owners": ["mallory", "ally"]},
     "operator": {"owner": "operator", "roles": [ADMIN]},
+    "operator-caller": {"owner": "operator", "roles": [ADMIN, CALLER]},
 }
-"""The hostile callers and their keys: two of an owner, one of an ally, one of a fleet that serves both, and an admin's.
+"""The hostile callers and their keys: two of an owner, one of an ally, one of a fleet that serves both, and two admins'.
 
 Those whose names begin alike pass on to each other what they see.
 """
