@@ -22,8 +22,8 @@ from tests.support.receiver import Receiver
 from tests.support.server import Server
 
 SETTINGS = {
-    "auth": "keys", "indexed_labels": "team,n", "channelz": "main", "log_format": "json", "duty_interval": "0.2", "retention_interval": "1",
-    "bookmark_interval": "0.5", "queue_wait": "60", "health_database_latency": "60", "health_commit_stall": "60",
+    "auth": "keys", "channelz": "main", "indexed_labels": "team n", "log_format": "json",
+    "duty_interval": "0.2", "retention_interval": "1", "bookmark_interval": "0.5", "queue_wait": "60", "health_database_latency": "60", "health_commit_stall": "60",
     "webhook_timeout": "1", "webhook_allow_http": "true", "webhook_allow_private_networks": "true",
 }  # fmt: skip
 HOSTILES: dict[str, dict[str, Any]] = {
