@@ -10,9 +10,10 @@ from jobledger_service.core.model import limits
 from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.filter import ANY_TIME, JobFilter, LabelCondition, TimeRange
 from jobledger_service.core.model.job import job_key
-from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
+from jobledger_service.core.model.search import MAX_SEARCH, MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, Listing, Order, View
+from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
 from .checks import LABEL, LABEL_FORM, Checks
@@ -89,11 +90,11 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
     checks.within("filter.max_priority", high, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
     if limits.MIN_PRIORITY <= high < low <= limits.MAX_PRIORITY:
         checks.fault("filter.max_priority", f"value {high} must be at least min_priority, {low}")
-    checks.at_most("filter.search", given.search, 256)
-    searched = words(given.search)
+    checks.at_most("filter.search", given.search, MAX_SEARCH)
+    searched = words(given.search[:MAX_SEARCH])
     checks.count("filter.search", len(searched), MAX_SEARCH_WORDS)
     if given.search and not searched:
-        checks.fault("filter.search", f"value {given.search!r} must contain a letter or a digit")
+        checks.fault("filter.search", f"value {shown(given.search)} must contain a letter or a digit")
     checks.count("filter.job_ids", len(given.job_ids), limits.MAX_FILTER_JOB_IDS)
     for index, job_id in enumerate(given.job_ids):
         checks.job_id(f"filter.job_ids[{index}]", job_id)
