@@ -23,7 +23,8 @@ from tests.support.server import Server
 
 SETTINGS = {
     "auth": "keys", "channelz": "main", "indexed_labels": "team n", "log_format": "json",
-    "duty_interval": "0.2", "retention_interval": "1", "bookmark_interval": "0.5", "queue_wait": "60", "health_database_latency": "60", "health_commit_stall": "60",
+    "duty_interval": "0.2", "retention_interval": "1", "bookmark_interval": "0.5",
+    "queue_wait": "60", "health_database_latency": "60", "health_commit_stall": "60",
     "webhook_timeout": "1", "webhook_allow_http": "true", "webhook_allow_private_networks": "true",
 }  # fmt: skip
 HOSTILES: dict[str, dict[str, Any]] = {
@@ -34,7 +35,7 @@ HOSTILES: dict[str, dict[str, Any]] = {
     "operator": {"owner": "operator", "roles": [ADMIN]},
     "operator-caller": {"owner": "operator", "roles": [ADMIN, CALLER]},
 }
-"""The hostile callers and their keys: two of an owner, one of an ally, one of a fleet that serves both, and two admins'.
+"""The hostile callers and their keys: two of an owner, one of an ally, one of a fleet of both, and two of admins.
 
 Those whose names begin alike pass on to each other what they see.
 """

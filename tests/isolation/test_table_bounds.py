@@ -51,6 +51,7 @@ DAY = 86_400
 FORGETTING = {"retention", "limit retention", "key retention", "statistics", "webhook retention", "worker retention"}
 LEFT = {
     "ledger": 1,
+    "counts": 5,  # those of all owners and kinds together, by state
     "label_indexes": 1,
     "webhook_checkpoint": 1,
     "webhooks": 2,

@@ -254,7 +254,7 @@ def counted(server: Server, kind: str) -> tuple[list[tuple], list[tuple]]:
     with engine.begin() as connection:
         rows = [
             sorted(tuple(row) for row in connection.execute(text(statement), {"kind": kind}))
-            for statement in (kept, f"{made} GROUP BY state")
+            for statement in (f"{kept} AND owner <> ''", f"{made} GROUP BY state")
         ]
     engine.dispose()
     return rows[0], rows[1]

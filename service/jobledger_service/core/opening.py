@@ -82,7 +82,7 @@ def open_kernel(
             claims.wake(dict.fromkeys(queues, entry.ready))
 
     feed = LiveFeed(store, readers, codec, on_remote_entry, sole_writer=database.single_writer)
-    open_calls = _open_calls_of(settings)
+    calls = CallControls(_in_flight_of(settings, committer), _open_calls_of(settings), rate_limiter)
     schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
     return Kernel(
         settings=settings,
@@ -104,21 +104,21 @@ def open_kernel(
         watch=Watch(store, queries, readers, cursors, feed, codec, settings.bookmark_interval, on_merged),
         active_workers=ActiveWorkers(clock),
         request_context=RequestContext(clock, sample_jitter, sorted(schemes), store.epoch),
-        calls=CallControls(
-            InFlight(
-                settings.calls_limit,
-                settings.memory_limit,
-                settings.message_limit,
-                Shares,
-                committer.check_owner,
-                begin_call,
-                settings.queue_wait,
-            ),
-            open_calls,
-            rate_limiter,
-        ),
-        quotas=ShownQuotas(database, default_bounds(settings), open_calls.streams_of),
+        calls=calls,
+        quotas=ShownQuotas(database, default_bounds(settings), calls.open_calls.streams_of),
         components={},
+    )
+
+
+def _in_flight_of(settings: Settings, committer: Committer) -> InFlight:
+    return InFlight(
+        settings.calls_limit,
+        settings.memory_limit,
+        settings.message_limit,
+        Shares,
+        committer.check_owner,
+        begin_call,
+        settings.queue_wait,
     )
 
 

@@ -43,9 +43,7 @@ def events_wanted(request: api.ListEventsRequest, caller: Caller) -> tuple[Event
         checks.count("filter.actors", len(given.actors), 20)
         for index, actor in enumerate(given.actors):
             checks.at_most(f"filter.actors[{index}]", actor, 256, min_length=1)
-        checks.count("filter.kinds", len(given.kinds), 100)
-        for index, kind in enumerate(given.kinds):
-            checks.kind(f"filter.kinds[{index}]", kind)
+        checks.kinds("filter.kinds", given.kinds)
         changes = checks.numbers("filter.change_types", given.change_types, CHANGE_TYPES_BY_NUMBER)
         owner = owner_of(checks, request, caller)
         span = time_range(checks, "filter.commit_time", given.commit_time)

@@ -228,8 +228,8 @@ class JobService:
         return reply_with(api.UpdateJobResponse(), job)
 
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> bytes:
-        artifacts, outside = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
-        return reply_with(api.DeleteJobResponse(kept_artifact_count=outside), artifacts, "artifact_job")
+        artifacts, kept = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
+        return reply_with(api.DeleteJobResponse(kept_artifact_count=kept), artifacts, "artifact_job")
 
 
 def _encoder(view: View) -> Callable[[JobRead], bytes]:

@@ -19,8 +19,8 @@ from .codec import Codec
 from .commands import Command, PartialResult
 from .cursor import Cursors
 from .fleet_turns import FleetTurns
-from .row_families import OpenFamily, RowFamily
-from .working_set import MAX_BATCH_ROWS, BatchChanges, PostponedError, WorkingSet
+from .row_families import OpenFamily, PostponedError, RowFamily
+from .working_set import MAX_BATCH_ROWS, BatchChanges, WorkingSet
 
 log = structlog.get_logger(__name__)
 

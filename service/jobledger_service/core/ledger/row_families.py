@@ -19,6 +19,10 @@ from .picking import ClaimQuery
 from .undo import Undo
 
 
+class PostponedError(Exception):
+    """The command cannot be decided in this batch, but in the next."""
+
+
 class Needs(MsgStruct, frozen=True):
     """The rows that a command needs loaded before it is decided."""
 

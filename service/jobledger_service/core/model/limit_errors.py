@@ -29,7 +29,7 @@ class QuotaExceeded(LimitReached):
     def __init__(self, owner: str, quota: str, value: int, limit: int) -> None:
         subject, (what, remedy, wait) = f"owner:{owner}", _QUOTAS[quota]
         super().__init__(
-            f"the {subject} has {value} {what}, and its quota {quota} allows {limit}: {remedy}",
+            f"owner {owner!r} has {value} of the {limit} {what} that its quota {quota} allows: {remedy}",
             subject,
             wait if limit else None,
             owner=owner,

@@ -36,8 +36,11 @@ from .writes import RejectedStatementError
 
 T = TypeVar("T")
 
-_PARTS = (64, 32, 16, 8, 4, 2, 1)
-"""Rows of one statement: 63 take six. Of 64 jobs the parameters are a tenth of what SQLite takes."""
+_MOST = 64
+"""Rows of the largest statement. Of so many jobs the parameters are a tenth of what SQLite takes.
+
+Others have a power of two: 63 rows take six.
+"""
 
 
 class Sqlite(Dialect):
@@ -155,11 +158,12 @@ class Sqlite(Dialect):
 
 
 def _parts(rows: Sequence[T]) -> Iterator[tuple[int, Sequence[T]]]:
-    begin = 0
-    for size in _PARTS:
-        while len(rows) - begin >= size:
-            yield size, rows[begin : begin + size]
-            begin += size
+    end = len(rows)
+    left = end
+    while left:
+        size = min(_MOST, 1 << left.bit_length() - 1)
+        yield size, rows[end - left : end - left + size]
+        left -= size
 
 
 def _marks(names: Sequence[str], count: int) -> str:

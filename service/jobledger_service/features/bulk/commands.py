@@ -100,7 +100,7 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
                 deleted.append(one)
         if self.on_deletion is not None and deleted:
             gone = self.on_deletion(work, deleted, self._actor())
-            run = run.plus(artifact_jobs=gone.job_key is not None, artifacts_outside_roots=gone.kept)
+            run = run.plus(artifact_jobs=gone.job_key is not None, kept_artifact_count=gone.kept)
         return run
 
     def _one(self, work: WorkingSet, key: str, job: Job | None) -> DeletedJob | None:

@@ -100,9 +100,9 @@ class HealthChecker:
         )
 
 
-def _age_of(store: StoreVitals | None, now: int) -> float:
-    """Return how many seconds the oldest webhook delivery has waited."""
-    return 0 if store is None or store.oldest_delivery is None else max(0, now - store.oldest_delivery) / SECOND
+def _age_of(store: StoreVitals | None, now: int) -> float | None:
+    """Return how many seconds the oldest webhook delivery has waited; None for no delivery."""
+    return None if store is None or store.oldest_delivery is None else max(0, now - store.oldest_delivery) / SECOND
 
 
 def thresholds_of(settings: Settings) -> Thresholds:

@@ -58,7 +58,7 @@ def _webhooks(health: Health) -> tuple[Reading, ...]:
         (
             "webhook_oldest_pending_seconds",
             "How long the oldest of them has waited; 0 while none does.",
-            health.vitals.delivery_age,
+            health.vitals.delivery_age or 0,
         ),
         (
             "webhook_deliveries_dead",

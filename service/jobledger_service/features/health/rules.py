@@ -44,8 +44,8 @@ class Vitals(MsgStruct, frozen=True):
     """Whether the shared store of rates does not answer."""
     components: Mapping[str, Component] = {}
     """What else the server depends on, by name."""
-    delivery_age: float = 0
-    """How long the oldest waiting webhook delivery has waited."""
+    delivery_age: float | None = None
+    """How many seconds the oldest waiting webhook delivery has waited."""
 
     @property
     def feed_lag(self) -> int:
@@ -144,7 +144,7 @@ def _of_rates(vitals: Vitals) -> Iterator[Finding]:
 
 
 def _of_webhooks(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
-    if vitals.delivery_age > limits.webhook_age:
+    if vitals.delivery_age is not None and vitals.delivery_age > limits.webhook_age:
         yield Finding(
             Status.DEGRADED,
             f"a webhook delivery has waited for {vitals.delivery_age:,.0f} s, more than {limits.webhook_age:g} s",

@@ -15,6 +15,7 @@ from jobledger_service.core.store.kind_figures import KindFigures
 
 OTHER: Final = "(other)"
 """Stands for all kinds that are not shown; no kind has parentheses."""
+_PREFIX: Final = "jobledger_kind_"
 _GAUGES: Final = (
     ("jobs_queued", "Jobs of a kind that are QUEUED."),
     ("chunks_pending", "Chunks of a kind that wait for a worker, also those on hold."),
@@ -56,14 +57,14 @@ class KindMetrics(Collector):
         shown = {kind: one for kind, one in self._figures.items() if kind != ALL_KINDS}
         total = self._figures.get(ALL_KINDS, KindFigures())
         for name, sentence in _GAUGES:
-            family = GaugeMetricFamily(f"jobledger_kind_{name}", sentence, labels=("kind",))
+            family = GaugeMetricFamily(f"{_PREFIX}{name}", sentence, labels=("kind",))
             for kind, one in shown.items():
                 family.add_metric((kind,), getattr(one, name))
             family.add_metric((OTHER,), getattr(total, name) - sum(getattr(one, name) for one in shown.values()))
             yield family
         yield self._oldest(shown)
         for name, sentence, _ in _COUNTERS:
-            counter = CounterMetricFamily(f"jobledger_kind_{name}", sentence, labels=("kind",))
+            counter = CounterMetricFamily(f"{_PREFIX}{name}", sentence, labels=("kind",))
             for kind, counts in self._counts.items():
                 counter.add_metric((kind,), counts[name])
             yield counter
@@ -72,10 +73,7 @@ class KindMetrics(Collector):
         sentence = (
             "How long the oldest job of a kind has waited that may be claimed; 0 while none waits, NaN of other kinds."
         )
-        family, now = (
-            GaugeMetricFamily("jobledger_kind_oldest_waiting_seconds", sentence, labels=("kind",)),
-            self._clock(),
-        )
+        family, now = GaugeMetricFamily(f"{_PREFIX}oldest_waiting_seconds", sentence, labels=("kind",)), self._clock()
         for kind, one in shown.items():
             waited = 0 if one.waiting_since is None else max(now - one.waiting_since, 0)
             family.add_metric((kind,), waited / SECOND)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api import audit
 from jobledger_service.core.api.list_requests import checked_page_size
+from jobledger_service.core.api.owners import read_owner
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.paging import request_mark
@@ -43,14 +44,13 @@ class QuotaCalls:
         return api.SetQuotaResponse(quota=await self._shown(quota.owner))
 
     async def GetQuota(self, request: api.GetQuotaRequest, caller: Caller) -> api.GetQuotaResponse:
-        return api.GetQuotaResponse(quota=await self._shown(read.owner(request, caller)))
+        return api.GetQuotaResponse(quota=await self._shown(read_owner(request, caller)))
 
     async def ListQuotas(self, request: api.ListQuotasRequest, caller: Caller) -> api.ListQuotasResponse:  # noqa: ARG002  of all owners
         limit = checked_page_size(request.page_size, default=100, max_size=500)
         tokens, mark = self.kernel.tokens, request_mark("quotas")
-        place = tokens.parse(request.page_token, mark, str)
-        after = cast("str", place[0]) if place else ""
-        found = [*await self.kernel.readers.for_owner(OPERATORS, self.kernel.quotas.page, after, limit + 1)]
+        (after,) = tokens.parse(request.page_token, mark, tuple[str]) or ("",)
+        found = await self.kernel.readers.for_owner(OPERATORS, self.kernel.quotas.page, after, limit + 1)
         next_page_token = tokens.encode(mark, found[limit - 1].owner) if len(found) > limit else ""
         return api.ListQuotasResponse(quotas=found[:limit], next_page_token=next_page_token)
 

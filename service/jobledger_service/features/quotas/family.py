@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from jobledger_service.core.ledger.row_families import Needs, OpenFamily, RowFamily
+from jobledger_service.core.ledger.row_families import Needs, OpenFamily, PostponedError, RowFamily
 from jobledger_service.core.ledger.undo import Undo
-from jobledger_service.core.ledger.working_set import PostponedError
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.quotas import Bounds, JobsHeld
 from jobledger_service.core.model.service_kinds import is_reserved

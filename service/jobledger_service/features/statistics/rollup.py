@@ -133,7 +133,7 @@ class StatisticsDelta(MsgStruct):
     def _move(self, job: Job, sign: int) -> None:
         counts = job.counts
         key = (job.spec.owner, job.spec.kind, job.state.value)
-        held = [sign * chunks for chunks in job.held_chunks().values()]
+        held = [sign * chunks for chunks in job.held_chunks()]
         self.add_count(key, sign, sign * counts.pending, sign * counts.processing, held=held)
 
     def counts(self) -> list[tuple[CountKey, tuple[int, ...]]]:

@@ -30,8 +30,7 @@ class UsageCalls:
         limit = checked_page_size(request.page_size, default=500, max_size=5_000)
         query = requests.usage(request)
         tokens, mark = self.kernel.tokens, request_mark("usage", query)
-        place = tokens.parse(request.page_token, mark, *(str for _ in query.by))
-        after = None if place is None else [str(value) for value in place]
+        after = tokens.parse(request.page_token, mark, tuple[str, ...])
 
         def read() -> bytes:
             rows, token = self.store.sums(query, after, limit + 1), ""

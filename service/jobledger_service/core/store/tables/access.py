@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, Table, Text, literal_column
 
-from .schema import Key, metadata
+from .schema import Key, metadata, partial_index
 
 api_keys = Table(
     "api_keys",
@@ -41,7 +41,7 @@ workers = Table(
 )
 """By the owner of the key. `served` has the owners for whom a worker claims, each between spaces; empty for its own."""
 of_fleets = workers.c.served != literal_column("''")
-Index("workers_of_fleets", workers.c.owner, workers.c.worker, sqlite_where=of_fleets, postgresql_where=of_fleets)
+partial_index("workers_of_fleets", workers.c.owner, workers.c.worker, where=of_fleets)
 Index("workers_by_time", workers.c.last_seen_time)
 
 quotas = Table(

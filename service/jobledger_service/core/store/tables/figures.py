@@ -18,7 +18,7 @@ from sqlalchemy import (
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 
-from .schema import Key, metadata
+from .schema import Key, metadata, partial_index
 
 _DIGITS = (
     f"CASE WHEN owner = '{ALL_OWNERS}' AND kind <> '{ALL_KINDS}' AND jobs > 0"
@@ -42,7 +42,7 @@ counts_of_all = counts.c.kind == literal_column(f"'{ALL_KINDS}'")
 """The counts of all kinds together: their number does not grow with the kinds."""
 sized = counts.c.size > literal_column("0")
 """The counts of a kind of all owners together that has jobs."""
-Index("counts_by_size", counts.c.state, counts.c.size.desc(), counts.c.kind, sqlite_where=sized, postgresql_where=sized)
+partial_index("counts_by_size", counts.c.state, counts.c.size.desc(), counts.c.kind, where=sized)
 
 rollups = Table(
     "rollups",
@@ -118,7 +118,7 @@ limits_unused = and_(
     limits.c.values_through.is_(None),
 )
 """What has no number of its own and counts no job: it goes."""
-Index("limits_free", limits.c.limit_key, sqlite_where=slots_free, postgresql_where=slots_free)
-Index("limits_paused", limits.c.limit_key, sqlite_where=limits_paused, postgresql_where=limits_paused)
-Index("limits_spreading", limits.c.limit_key, sqlite_where=limits_spreading, postgresql_where=limits_spreading)
-Index("limits_unused", limits.c.limit_key, sqlite_where=limits_unused, postgresql_where=limits_unused)
+partial_index("limits_free", limits.c.limit_key, where=slots_free)
+partial_index("limits_paused", limits.c.limit_key, where=limits_paused)
+partial_index("limits_spreading", limits.c.limit_key, where=limits_spreading)
+partial_index("limits_unused", limits.c.limit_key, where=limits_unused)

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from .schema import Json, Key, metadata
+from .schema import Json, Key, metadata, partial_index
 
 events = Table(
     "events",
@@ -128,5 +128,5 @@ requests = Table(
 )
 """A request for a job has the job, a claim its leases."""
 _of_jobs = requests.c.job_key.is_not(None)
-Index("requests_by_job", requests.c.job_key, sqlite_where=_of_jobs, postgresql_where=_of_jobs)
+partial_index("requests_by_job", requests.c.job_key, where=_of_jobs)
 Index("requests_by_time", requests.c.expire_time)

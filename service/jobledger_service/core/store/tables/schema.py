@@ -8,7 +8,9 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     Double,
+    Index,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -22,6 +24,15 @@ from sqlalchemy.types import TypeEngine
 from jobledger_service.core.model.fields import Field, Kept, plain_type
 
 metadata = MetaData()
+
+
+def partial_index(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]) -> Index:
+    """Return an index of the rows that meet a condition.
+
+    A query has to say the same, with the same literal, for its database to use the index.
+    """
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
 
 schema_version = table("alembic_version", column("version_num"))
 """Alembic's own table, which says of which version the schema is."""
