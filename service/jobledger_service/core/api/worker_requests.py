@@ -24,7 +24,7 @@ from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
-from .checks import MAX_NAMED_KINDS, Checks
+from .checks import Checks
 from .owners import served_by
 
 MAX_LEASES: Final = 1_000
