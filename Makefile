@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PEERS  := $(VENV)/.peers
 PROTOS := $(wildcard protos/jobledger/v1/*.proto)
 STUBS  ?= protos
 # What `make bench` and the like measure on, and `make test T=…` runs on: sqlite or postgresql; for tests, both too.
@@ -26,7 +27,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,11 @@ $(READY): constraints.txt pyproject.toml protos/pyproject.toml client/pyproject.
 	@echo "  2 of 4: pip" && $(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip==26.3'
 	@echo "  3 of 4: the tools and libraries of the tests" && $(BIN)/python -m pip install --quiet -c constraints.txt --group dev
 	@echo "  4 of 4: Jobledger and its libraries" && $(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli,celery]' -e 'service[gs,redis,s3,seal]'
+	@touch $@
+
+$(PEERS): $(READY) bench/peers.txt
+	@echo "Once, for some seconds: the queues that Jobledger is measured beside go into $(VENV)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -r bench/peers.txt
 	@touch $@
 
 run: $(READY) ## Run a server on ./jobledger.db, port 7070
@@ -123,6 +129,9 @@ bench-isolation: $(READY) ## Measure an owner's calls alone and beside attacks o
 
 bench-overload: $(READY) ## Measure four times the load that the server can carry, by foreign callers and by the SDK, on STORE
 	$(BIN)/python -m bench.overload --store $(STORE)
+
+bench-peers: $(PEERS) ## Measure beside pgqueuer, procrastinate and etcd in the same run, under 10 minutes; beside etcd on STORE
+	$(BIN)/python -m bench.peers --store $(STORE)
 
 seed: $(READY) ## Fill an empty database with JOBS jobs, DATABASE or ./seeded.db
 	$(BIN)/python -m bench.seed --jobs $(JOBS) --database $(DATABASE)

@@ -9,14 +9,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from . import h2load
 from .databases import STORES
 from .processes import StartError, TaskError
 from .profiling import profile
 from .report import LATEST, circumstances, table, write
 from .suite import CASES, QUICK, WATCHES, Plan, running
+from .system_calls import system_calls
 
 INTERRUPTED = 130
 PROFILED = 8.0
+COUNTED = 3.0
 
 
 def _arguments() -> argparse.Namespace:
@@ -34,20 +37,28 @@ def _arguments() -> argparse.Namespace:
         help=f"measures whose name has it: {', '.join((*CASES, *WATCHES, 'idle'))}",
     )
     parser.add_argument("--json", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
-    parser.add_argument("--profile", metavar="NAME", help="tell where Jobledger's time goes in one measure (py-spy)")
+    parser.add_argument("--profile", metavar="NAME", help="print where Jobledger's time goes in one measure, in C too")
+    parser.add_argument("--system-calls", metavar="NAME", help="count the system calls of one measure (strace)")
     parser.add_argument(
-        "--load", type=int, default=256, help="calls in flight, or watchers, of --profile (default: 256)"
+        "--load", type=int, default=256, help="calls in flight, or watchers, of --profile and --system-calls"
+    )
+    parser.add_argument(
+        "--generator",
+        choices=("python", "h2load"),
+        help=f"what sends the calls; h2load sends {' and '.join(h2load.CASES)}",
     )
     return parser.parse_args()
 
 
 def _plan(given: argparse.Namespace) -> Plan:
-    names = ("store", "rounds", "seconds", "in_flight", "streams", "only")
+    names = ("store", "rounds", "seconds", "in_flight", "streams", "only", "generator")
     chosen: dict[str, Any] = {name: getattr(given, name) for name in names if getattr(given, name)}
     return replace(QUICK if given.quick else Plan(), **chosen)
 
 
 def _measure(plan: Plan, path: Path) -> None:
+    if plan.generator == "h2load":
+        h2load.require()
     about, began = circumstances(asdict(plan)), time.monotonic()
     with running(plan) as suite:
         idle = suite.idle() if plan.wants("idle") else None
@@ -69,6 +80,8 @@ def main() -> int:
     try:
         if given.profile:
             print(profile(given.profile, given.load, given.seconds or PROFILED))
+        elif given.system_calls:
+            print(system_calls(given.system_calls, given.load, given.seconds or COUNTED))
         else:
             _measure(_plan(given), given.json)
     except KeyboardInterrupt:

@@ -18,6 +18,9 @@ OK: Final = work_api.LEASE_STATUS_OK
 class Case(Protocol):
     """One kind of call, the same for every server."""
 
+    appended: int
+    """How many bytes the floor appends to a file and syncs before it answers."""
+
     async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
         """Make ready for that many calls in flight, and return real replies by path for the floor to repeat."""
 
@@ -36,6 +39,7 @@ class Simple:
     """A turn of one call: each slot has a template, or all have the same."""
 
     path: str
+    appended: int = 0
     last: bytes = b""
     templates: Sequence[bytes] = field(default_factory=list)
 
@@ -46,6 +50,9 @@ class Simple:
 
     async def refill(self, ours: Target, seconds: float) -> None:
         """Nothing runs out."""
+
+    def check(self) -> None:
+        """Require nothing more than that the call was answered."""
 
     async def turn(self, target: Target, slot: int, took: list[float]) -> bool:
         """Make one call."""
@@ -130,7 +137,7 @@ class Heartbeat(Simple):
 
     async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
         """Claim a job for each slot that has none yet."""
-        kind = f"bench.heartbeat-{self.leases}"
+        kind = f"bench.heartbeat-{self.leases}-{self.appended}"
         missing = in_flight - len(self.templates)
         if missing > 0:
             await jobs.create(ours, kind, missing, self.leases)
@@ -151,6 +158,9 @@ class ClaimComplete:
     """A worker in each slot claims some chunks and completes them: a turn of two calls."""
 
     chunks: int
+    job_chunks: int = 0
+    """The chunks of each job; without, as many as one call claims, and at least five."""
+    appended: int = 0
     last: bytes = b""
     ours: Target | None = None
     left: int = 0
@@ -161,7 +171,7 @@ class ClaimComplete:
     @property
     def kind(self) -> str:
         """The kind of its jobs."""
-        return f"bench.claim-{self.chunks}"
+        return f"bench.claim-{self.chunks}-{self.job_chunks}"
 
     async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
         """Record both calls."""
@@ -179,7 +189,7 @@ class ClaimComplete:
 
     async def top_up(self, ours: Target, wanted: int) -> None:
         """Have at least so many chunks wait."""
-        each = max(self.chunks, 5)
+        each = self.job_chunks or max(self.chunks, 5)
         missing = wanted - self.left
         if missing > 0:
             made = -(-missing // each)
@@ -221,7 +231,7 @@ class CompleteClaim(ClaimComplete):
     @property
     def kind(self) -> str:
         """The kind of its jobs."""
-        return f"bench.next-{self.chunks}"
+        return f"bench.next-{self.chunks}-{self.job_chunks}"
 
     def request(self, leases: Sequence[str]) -> bytes:
         """Return a CompleteChunks with a claim."""
@@ -267,11 +277,14 @@ def cases(job_id: str) -> dict[str, Case]:
         "GetJob": GetJob(f"{JOBS}/GetJob", job_id=job_id),
         "ListJobs": ListJobs(f"{JOBS}/ListJobs"),
         "Heartbeat-1": Heartbeat(f"{WORK}/Heartbeat", leases=1),
+        "Heartbeat-1-synced": Heartbeat(f"{WORK}/Heartbeat", leases=1, appended=500),
         "Heartbeat-50": Heartbeat(f"{WORK}/Heartbeat", leases=50),
         "ClaimComplete-1": ClaimComplete(1),
         "ClaimComplete-50": ClaimComplete(50),
         "CompleteClaim-1": CompleteClaim(1),
         "CompleteClaim-50": CompleteClaim(50),
+        "CompleteClaim-100": CompleteClaim(100),
+        "CompleteClaim-50-single": CompleteClaim(50, job_chunks=1),
         "CreateJob": CreateJob(f"{JOBS}/CreateJob"),
         "BatchCreateJobs-100": BatchCreateJobs(f"{JOBS}/BatchCreateJobs"),
     }

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
 import grpc
@@ -89,16 +89,16 @@ class Streams:
 
 
 @asynccontextmanager
-async def heartbeats(streams: Streams, count: int, templates: Sequence[bytes]) -> AsyncIterator[None]:
-    """Drive Jobledger: events as fast as it makes them, unless streams fall behind each other."""
-    call = streams.target.unary(f"{WORK}/Heartbeat")
+async def changes(streams: Streams, count: int, path: str, templates: Sequence[bytes]) -> AsyncIterator[None]:
+    """Drive a server by calls that change what is watched: as fast as it makes them, unless streams fall behind."""
+    call = streams.target.unary(path)
 
     async def drive(template: bytes) -> None:
         while True:
             await streams.until((streams.foremost - LEAD) * count)
             await call(jobs.stamped(template))
 
-    drivers = [asyncio.create_task(drive(template), name="heartbeats") for template in templates]
+    drivers = [asyncio.create_task(drive(template), name="changes") for template in templates]
     try:
         yield
         for driver in drivers:
@@ -120,6 +120,20 @@ async def flow(streams: Streams) -> AsyncIterator[None]:
         await streams.target.flow(on=False)
 
 
+async def deliveries(
+    streams: Streams, driven: AbstractAsyncContextManager[None], seconds: float, warm: float
+) -> dict[str, Any]:
+    """Let messages flow to all streams, and return what was seen."""
+    async with driven:
+        await asyncio.sleep(warm)
+        start, before = Usage.now(streams.target), streams.received
+        await asyncio.sleep(seconds)
+        came = streams.received - before
+        seen = Usage.now(streams.target).since(start, came)
+    await streams.quiet()
+    return {"calls": came, "bytes": len(streams.latest), **seen}
+
+
 class Fanout:
     """The same number of streams on both servers."""
 
@@ -137,15 +151,9 @@ class Fanout:
     async def measure(self, side: str, seconds: float, warm: float) -> dict[str, Any]:
         """Let messages flow to all streams of one server, and return what was seen."""
         streams = self._sides[side]
-        driven = flow(streams) if side == "floor" else heartbeats(streams, self._count, self._templates)
-        async with driven:
-            await asyncio.sleep(warm)
-            start, before = Usage.now(streams.target), streams.received
-            await asyncio.sleep(seconds)
-            came = streams.received - before
-            seen = Usage.now(streams.target).since(start, came)
-        await streams.quiet()
-        return {"calls": came, "bytes": len(streams.latest), "opened_s": self._opened[side], **seen}
+        ours = changes(streams, self._count, f"{WORK}/Heartbeat", self._templates)
+        seen = await deliveries(streams, flow(streams) if side == "floor" else ours, seconds, warm)
+        return {"opened_s": self._opened[side], **seen}
 
     async def close(self) -> None:
         """Close the streams of both."""

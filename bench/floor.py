@@ -1,14 +1,17 @@
 """The floor: a bare grpc.aio server that answers each call, and feeds each stream, with bytes that it was given.
 
 It has Jobledger's event loop and server options, and nothing of Jobledger behind them. Two calls of its own steer it:
-`Load` takes the reply of a method, none for a refusal, `Flow` starts and stops the streams.
+`Load` takes the reply of a method, none for a refusal, and how many bytes the method appends to a file and syncs before
+it answers; `Flow` starts and stops the streams.
 """
 
 import asyncio
 import json
+import os
 import signal
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -33,6 +36,8 @@ class Floor:
 
     def __init__(self) -> None:
         self.replies: dict[str, bytes | None] = {}
+        self.appended: dict[str, bytes] = {}
+        self.file = TemporaryFile(buffering=0)  # noqa: SIM115  open as long as the process runs
         self.flows = asyncio.Event()
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -61,10 +66,13 @@ class Floor:
         return grpc.unary_unary_rpc_method_handler(self._unary(path))
 
     def _unary(self, path: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        replies = self.replies
+        replies, appended, file = self.replies, self.appended, self.file
 
         async def behaviour(_request: bytes, context: Context) -> bytes:
             reply = replies[path]
+            if appended[path]:
+                file.write(appended[path])
+                os.fdatasync(file.fileno())
             if reply is None:
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "refused")
             return reply
@@ -89,6 +97,7 @@ class Floor:
 
     async def _load(self, request: bytes, _context: Context) -> bytes:
         given: dict[str, Any] = json.loads(request)
+        self.appended[given["path"]] = bytes(given.get("append", 0))
         self.replies[given["path"]] = None if given["reply"] is None else b64decode(given["reply"])
         return b""
 

@@ -7,8 +7,8 @@ import sys
 
 import uvloop
 
-from . import jobs
-from .cases import Case, cases
+from . import h2load, jobs
+from .cases import Case, Simple, cases
 from .fanout import Fanout, open_fanout
 from .load import measure
 from .targets import Target
@@ -27,6 +27,7 @@ class Generator:
         self.tasks: Tasks = {
             "seed": self._seed,
             "prepare": self._prepare,
+            "refill": self._refill,
             "calls": self._calls,
             "open": self._open,
             "deliveries": self._deliveries,
@@ -40,16 +41,24 @@ class Generator:
 
     async def _prepare(self, case: str, in_flight: int) -> Answer:
         """Make a case ready, and let the floor learn its replies."""
-        replies = await self._cases[case].prepare(self._ours, in_flight)
+        ready = self._cases[case]
+        replies = await ready.prepare(self._ours, in_flight)
         for path, reply in replies.items():
-            await self._floor.load(path, reply)
+            await self._floor.load(path, reply, ready.appended)
         return {"bytes": sum(map(len, replies.values()))}
 
-    async def _calls(self, case: str, side: str, in_flight: int, seconds: float) -> Answer:
+    async def _refill(self, case: str, seconds: float) -> Answer:
+        """Make sure that a case has enough to do for so long."""
+        await self._cases[case].refill(self._ours, seconds)
+        return {}
+
+    async def _calls(self, case: str, side: str, in_flight: int, seconds: float, generator: str = "python") -> Answer:
         """Measure calls."""
         ready = self._cases[case]
+        if generator == "h2load" and isinstance(ready, Simple):
+            return await h2load.measure(ready, self._targets[side], in_flight, seconds)
         if side == "jobledger":
-            await ready.refill(self._ours, seconds)
+            await self._refill(case, seconds)
         return await measure(ready, self._targets[side], in_flight, seconds)
 
     async def _open(self, watch: str, streams: int) -> Answer:

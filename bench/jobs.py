@@ -19,7 +19,8 @@ WORK: Final = "/jobledger.v1.WorkerService"
 WORKER: Final = "worker-7.pool-a.example.com"
 LEASE: Final = Duration(seconds=3_600)
 MAX_CLAIMED: Final = 1_000
-AT_ONCE: Final = 64
+AT_ONCE: Final = 4
+MAX_BATCH_CHUNKS: Final = 5_000
 
 STAMP: Final = b"@@@@@@@@"
 """Stands in a template for a number of eight digits that is new in each request."""
@@ -90,17 +91,18 @@ def heartbeat(leases: Iterable[str]) -> bytes:
 
 
 async def create(target: Target, kind: str, count: int, chunks: int) -> list[str]:
-    """Create jobs, and return their ids."""
-    call, template = target.unary(f"{JOBS}/CreateJob"), new_job(kind, chunks)
+    """Create jobs in batches, and return their ids."""
+    call, size = target.unary(f"{JOBS}/BatchCreateJobs"), max(1, min(100, MAX_BATCH_CHUNKS // chunks))
     created: list[str] = []
-    left = iter(range(count))
+    left = iter(range(0, count, size))
 
     async def some() -> None:
-        for _ in left:
-            reply = jobs_api.CreateJobResponse.FromString(await call(stamped(template)))
-            created.append(reply.job.job_id)
+        for first in left:
+            template = new_jobs(kind, chunks, min(size, count - first))
+            reply = jobs_api.BatchCreateJobsResponse.FromString(await call(stamped(template)))
+            created.extend(result.job.job_id for result in reply.results)
 
-    await asyncio.gather(*(some() for _ in range(min(AT_ONCE, count))))
+    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
     return created
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .cases import Case
+from .processes import CpuTimes
 from .targets import Target, percentiles
 
 HANG: Final = 60.0
@@ -21,7 +22,7 @@ class Usage:
     """The clock and the CPU clocks at one moment."""
 
     wall: float
-    server: float
+    server: CpuTimes
     generator: float
 
     @classmethod
@@ -33,9 +34,12 @@ class Usage:
         """Return the rate, and the CPU microseconds for each of `count` things done since `start`."""
         each = 1_000_000 / max(count, 1)
         seconds = self.wall - start.wall
+        user, kernel = (now - then for now, then in zip(self.server, start.server, strict=True))
         return {
             "rate": count / seconds,
-            "server_us": (self.server - start.server) * each,
+            "server_us": (user + kernel) * each,
+            "user_us": user * each,
+            "kernel_us": kernel * each,
             "generator_us": (self.generator - start.generator) * each,
         }
 

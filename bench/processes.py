@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 BOUND: Final = 30.0
 """Seconds for a process to become ready, and to end."""
@@ -27,10 +27,30 @@ class TaskError(RuntimeError):
     """The load generator could not do what it was asked for."""
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used, in user and in kernel mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+class CpuTimes(NamedTuple):
+    """CPU seconds of a process, all its threads together."""
+
+    user: float
+    kernel: float
+
+
+def _stat(pid: int | str) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def cpu_times(pid: int | str) -> CpuTimes:
+    """Return the CPU time that a process has used."""
+    fields = _stat(pid)
+    return CpuTimes(int(fields[11]) / TICKS, int(fields[12]) / TICKS)
+
+
+def tree_cpu_times(pid: int) -> CpuTimes:
+    """Return the CPU time that a process and its children have used, those that have ended too."""
+    fields = _stat(pid)
+    ended = CpuTimes(int(fields[13]) / TICKS, int(fields[14]) / TICKS)
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    times = [ended, cpu_times(pid), *(cpu_times(child) for child in children)]
+    return CpuTimes(sum(one.user for one in times), sum(one.kernel for one in times))
 
 
 def rss_kib(pid: int) -> int:
@@ -74,7 +94,8 @@ def _stop(process: "subprocess.Popen[str]") -> None:
 
 
 @contextmanager
-def _running(command: Sequence[str | Path], log: Path) -> Iterator["subprocess.Popen[str]"]:
+def running(command: Sequence[str | Path], log: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Run a process, with its log in a file, and stop it in the end."""
     process = _start(command, log)
     try:
         yield process
@@ -93,13 +114,13 @@ class Served:
     @property
     def cpu(self) -> float:
         """The CPU seconds that it has used."""
-        return cpu_seconds(self.pid)
+        return sum(cpu_times(self.pid))
 
 
 @contextmanager
 def _served(name: str, command: Sequence[str | Path], folder: Path) -> Iterator[Served]:
     log = folder / f"{name}.log"
-    with _running(command, log) as process:
+    with running(command, log) as process:
         line = _line(process, BOUND)
         if READY not in line:
             raise StartError(f"{name} did not become ready; it said {line!r} and logged:\n{log.read_text()[-4_000:]}")
@@ -163,5 +184,5 @@ def generator(folder: Path, ours: Served, bare: Served) -> Iterator[Generator]:
 def tasked(module: str, arguments: Sequence[str], folder: Path) -> Iterator[Generator]:
     """Run one of our modules that does tasks, with its log in a folder."""
     log = folder / f"{module}.log"
-    with _running([sys.executable, "-m", f"bench.{module}", *arguments], log) as process:
+    with running([sys.executable, "-m", f"bench.{module}", *arguments], log) as process:
         yield Generator(process, log)

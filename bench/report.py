@@ -5,6 +5,7 @@ import os
 import platform
 import signal
 import sqlite3
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,21 +15,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from .processes import ROOT, StartError
-from .suite import Result
+from .suite import CHUNKS, Result
 
 LATEST: Final = ROOT / "bench" / "results" / "latest.json"
 PACKAGES: Final = ("grpcio", "protobuf", "uvloop", "sqlalchemy", "jobledger-service")
 
 CALLS: Final = (
-    *("call", "in flight", "floor/s", "ours/s", "ratio"),
+    *("call", "in flight", "floor/s", "ours/s", "ratio", "min to max"),
     *("p50", "p95", "p99", "floor p50", "floor p99"),
-    *("CPU µs", "floor", "ratio"),
 )
 WATCHES: Final = (
     *("watch", "streams", "opened in s", "floor"),
-    *("floor/s", "ours/s", "ratio", "bytes"),
-    *("CPU µs", "floor", "ratio"),
+    *("floor/s", "ours/s", "ratio", "min to max", "bytes"),
 )
+CPU: Final = ("ours", "user", "kernel", "floor", "user", "kernel", "ratio", "min to max", "over floor", "a chunk")
 
 
 def _call(result: Result) -> tuple[str, ...]:
@@ -38,22 +38,34 @@ def _call(result: Result) -> tuple[str, ...]:
         f"{result.load}",
         f"{bare['rate']:,.0f}",
         f"{ours['rate']:,.0f}",
-        f"{result.ratio:.2f}",
+        *_ratio(result.ratios),
         *(f"{ours[p]:.1f}" for p in ("p50", "p95", "p99")),
         *(f"{bare[p]:.1f}" for p in ("p50", "p99")),
-        *_cpu(result),
     )
 
 
 def _watch(result: Result) -> tuple[str, ...]:
     ours, bare = result.jobledger, result.floor
-    rates = (f"{bare['rate']:,.0f}", f"{ours['rate']:,.0f}", f"{result.ratio:.2f}", f"{ours['bytes']:,.0f}")
+    rates = (f"{bare['rate']:,.0f}", f"{ours['rate']:,.0f}", *_ratio(result.ratios), f"{ours['bytes']:,.0f}")
     opened = (f"{ours['opened_s']:.2f}", f"{bare['opened_s']:.2f}")
-    return (result.name, f"{result.load:,}", *opened, *rates, *_cpu(result))
+    return (result.name, f"{result.load:,}", *opened, *rates)
 
 
 def _cpu(result: Result) -> tuple[str, ...]:
-    return (f"{result.jobledger['server_us']:,.0f}", f"{result.floor['server_us']:,.0f}", f"{result.cpu_ratio:.1f}")
+    ours, bare = result.jobledger, result.floor
+    chunks = CHUNKS.get(result.name)
+    return (
+        result.name,
+        f"{result.load:,}",
+        *(f"{side[part]:,.0f}" for side in (ours, bare) for part in ("server_us", "user_us", "kernel_us")),
+        *_ratio(result.cpu_ratios),
+        f"{ours['server_us'] - bare['server_us']:,.0f}",
+        f"{ours['server_us'] / chunks:,.0f}" if chunks else "",
+    )
+
+
+def _ratio(ratios: list[float]) -> tuple[str, str]:
+    return (f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}")
 
 
 def rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -64,7 +76,7 @@ def rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
         "  ".join(
             cell.rjust(width) if n else cell.ljust(width)
             for n, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
+        ).rstrip()
         for line in lines
     )
 
@@ -86,9 +98,13 @@ def table(calls: list[Result], watches: list[Result], idle: dict[str, float] | N
     """Return the table."""
     parts = []
     if calls:
-        parts.append("Calls: latency in ms, server CPU a call\n" + rows(CALLS, [_call(one) for one in calls]))
+        parts.append("Calls: latency in ms\n" + rows(CALLS, [_call(one) for one in calls]))
+        cpu = rows(("call", "in flight", *CPU), [_cpu(one) for one in calls])
+        parts.append(f"Server CPU in µs a call, and a chunk\n{cpu}")
     if watches:
         parts.append("Fan-out: messages delivered to all streams\n" + rows(WATCHES, [_watch(one) for one in watches]))
+        cpu = rows(("watch", "streams", *CPU[:-1]), [_cpu(one)[:-1] for one in watches])
+        parts.append(f"Server CPU in µs a message\n{cpu}")
     if idle:
         parts.append(f"Memory of an idle watcher: {idle['jobledger']:.1f} KiB, floor {idle['floor']:.1f} KiB")
     return "\n\n".join(parts)

@@ -6,10 +6,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from . import h2load
 from .databases import fresh
 from .processes import Generator, Served, TaskError, floor, generator, jobledger, rss_kib
 
@@ -17,6 +18,7 @@ CASES: Final = (
     "GetJob",
     "ListJobs",
     "Heartbeat-1",
+    "Heartbeat-1-synced",
     "Heartbeat-50",
     "ClaimComplete-1",
     "ClaimComplete-50",
@@ -25,8 +27,20 @@ CASES: Final = (
     "CreateJob",
     "BatchCreateJobs-100",
 )
-MAX_IN_FLIGHT: Final = {"BatchCreateJobs-100": 8}
-"""More of them would wait longer than a server lets writes wait."""
+CHUNKS: Final = {
+    "Heartbeat-1": 1,
+    "Heartbeat-1-synced": 1,
+    "Heartbeat-50": 50,
+    "ClaimComplete-1": 0.5,
+    "ClaimComplete-50": 25,
+    "CompleteClaim-1": 1,
+    "CompleteClaim-50": 50,
+    "CreateJob": 5,
+    "BatchCreateJobs-100": 500,
+}
+"""How many chunks one call reports on, claims and completes, or creates; ClaimComplete makes two calls for them."""
+MAX_IN_FLIGHT: Final = {"Heartbeat-1-synced": 1, "BatchCreateJobs-100": 8}
+"""One caller alone, whose floor syncs each call; and batches, more of which would wait longer than writes may."""
 QUEUE_WAIT: Final = "5s"
 """No call is refused for its wait: what is measured is the cost of those that are carried out."""
 WATCHES: Final = ("WatchJob", "WatchJobs")
@@ -49,10 +63,12 @@ class Plan:
     streams: Sequence[int] = (100, 1_000)
     seeded: int = 2_000
     only: str = ""
+    generator: str = "python"
 
     def wants(self, name: str) -> bool:
-        """Whether a measure was asked for."""
-        return self.only.lower() in name.lower()
+        """Whether a measure was asked for, and the generator can make its calls."""
+        able = self.generator == "python" or name in h2load.CASES
+        return able and self.only.lower() in name.lower()
 
 
 QUICK: Final = Plan(seconds=0.25, warm=0.1, rounds=1, in_flight=(1, 64), seeded=1_000)
@@ -60,15 +76,20 @@ QUICK: Final = Plan(seconds=0.25, warm=0.1, rounds=1, in_flight=(1, 64), seeded=
 
 @dataclass(slots=True)
 class Result:
-    """One measure on both servers: by server, the medians over the rounds; and the ratios, ours to the floor's."""
+    """One measure on both servers: the medians over the rounds, by server, and ours to the floor's in each round."""
 
     name: str
     load: int
     floor: dict[str, float]
     jobledger: dict[str, float]
-    ratio: float
-    ratios: list[float] = field(default_factory=list)
-    cpu_ratio: float = 0.0
+    ratios: list[float]
+    """Of the rates."""
+    cpu_ratios: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """The median of the ratios of the rates."""
+        return statistics.median(self.ratios)
 
 
 def _print(sentence: str) -> None:
@@ -89,30 +110,21 @@ class Suite:
         for case in filter(plan.wants, CASES):
             bound = MAX_IN_FLIGHT.get(case, max(plan.in_flight))
             for in_flight in (one for one in plan.in_flight if one <= bound):
-                prepared = self._load.do("prepare", case=case, in_flight=in_flight)
-
-                def one(side: str, seconds: float, case: str = case, in_flight: int = in_flight) -> dict[str, Any]:
-                    return self._load.do("calls", case=case, side=side, in_flight=in_flight, seconds=seconds)
-
+                one = self.once(case, in_flight)
                 if in_flight == plan.in_flight[0]:
                     for side in SIDES:
                         one(side, plan.warm)
-                yield self._pairs(case, in_flight, one, reply_bytes=prepared["bytes"])
+                yield self._pairs(case, in_flight, one)
 
     def watches(self) -> Iterator[Result]:
         """Measure fan-out."""
         plan = self._plan
         for watch in filter(plan.wants, WATCHES):
             for streams in plan.streams:
-                self._load.do("open", watch=watch, streams=streams)
-
-                def one(side: str, seconds: float) -> dict[str, Any]:
-                    return self._load.do("deliveries", side=side, seconds=seconds, warm=plan.warm)
-
-                yield self._pairs(watch, streams, one)
+                yield self._pairs(watch, streams, self.once(watch, streams))
                 self._load.do("close")
 
-    def _pairs(self, name: str, load: int, one: Callable[[str, float], dict[str, Any]], **more: float) -> Result:
+    def _pairs(self, name: str, load: int, one: Callable[[str, float], dict[str, Any]]) -> Result:
         """Measure the floor and ours in turn."""
         seen: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
         began = time.monotonic()
@@ -125,22 +137,22 @@ class Suite:
         result = Result(
             name,
             load,
-            _medians(bare) | more,
-            _medians(ours) | more,
-            statistics.median(ratios),
+            _medians(bare),
+            _medians(ours),
             ratios,
-            statistics.median(cpu),
+            cpu,
         )
         _print(f"  {name}, {load}: {result.jobledger['rate']:,.0f}/s, {result.ratio:.2f} of the floor")
         return result
 
-    def only_ours(self, name: str, load: int) -> Callable[[float], dict[str, Any]]:
-        """Prepare one measure, and return what carries it out on Jobledger alone for so many seconds."""
+    def once(self, name: str, load: int) -> Callable[[str, float], dict[str, Any]]:
+        """Prepare one measure, and return what carries it out on one server for so many seconds."""
         if name in WATCHES:
             self._load.do("open", watch=name, streams=load)
-            return lambda seconds: self._load.do("deliveries", side="jobledger", seconds=seconds, warm=self._plan.warm)
+            return lambda side, seconds: self._load.do("deliveries", side=side, seconds=seconds, warm=self._plan.warm)
         self._load.do("prepare", case=name, in_flight=load)
-        return lambda seconds: self._load.do("calls", case=name, side="jobledger", in_flight=load, seconds=seconds)
+        given = {"case": name, "in_flight": load, "generator": self._plan.generator}
+        return lambda side, seconds: self._load.do("calls", side=side, seconds=seconds, **given)
 
     def idle(self) -> dict[str, float]:
         """Return how many KiB each server holds for an idle watcher."""

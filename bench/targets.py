@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from .floor import STEERING
-from .processes import cpu_seconds
+from .processes import CpuTimes, cpu_times
 
 if TYPE_CHECKING:
     Channel = grpc.aio.Channel
@@ -27,6 +27,7 @@ class Target:
     """One server and the connections to it; call number n goes over connection n modulo their number."""
 
     def __init__(self, address: str, pid: int) -> None:
+        self.address = address
         self.pid = pid
         options = (
             ("grpc.use_local_subchannel_pool", 1),  # else all channels share one connection
@@ -47,13 +48,13 @@ class Target:
         method: Streaming = self._channels[slot % CONNECTIONS].unary_stream(path)
         return method(request)
 
-    def cpu(self) -> float:
-        """Return the CPU seconds that the server has used."""
-        return cpu_seconds(self.pid)
+    def cpu(self) -> CpuTimes:
+        """Return the CPU time that the server has used."""
+        return cpu_times(self.pid)
 
-    async def load(self, path: str, reply: bytes) -> None:
-        """Tell the floor what to answer."""
-        given = {"path": path, "reply": b64encode(reply).decode()}
+    async def load(self, path: str, reply: bytes, appended: int = 0) -> None:
+        """Have the floor answer a method so, and append and sync so many bytes first."""
+        given = {"path": path, "reply": b64encode(reply).decode(), "append": appended}
         await self.unary(f"/{STEERING}/Load")(json.dumps(given).encode())
 
     async def flow(self, *, on: bool) -> None:
