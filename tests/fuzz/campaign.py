@@ -110,7 +110,9 @@ class Campaign:
         self, name: str, token: str, marks: dict[str, str], protected: set[str], bystander: Bystander
     ) -> Hostile:
         rng, group = self._rng(f"{name} sends"), name.partition("-")[0]
-        others = [mark.encode() for other, mark in marks.items() if other.partition("-")[0] != group]
+        # what an admin writes for an owner is that owner's
+        known = (group, "operator")
+        others = [mark.encode() for other, mark in marks.items() if other.partition("-")[0] not in known]
         memory = Memory(rng, protected, bystander.stolen)
         admin = ADMIN in HOSTILES[name]["roles"]
         return Hostile(name, token, rng, memory, marks[name], others, self._found, reads_others=admin)
