@@ -130,8 +130,9 @@ async def test_a_retried_job_is_unfinished_again(tenant: Tenant):
     await api.jobs.RetryJob(retry)  # it is stored already
     await api.fail(*await api.claim(tenant.kind), not_retryable=True)
     await tenant.allow(max_unfinished_jobs=0)
-    with refused(EXHAUSTED, EXCEEDED):
+    with refused(EXHAUSTED, EXCEEDED) as refusal:
         await api.jobs.RetryJob(retry)
+    assert refusal.retry_delay is None, "no job ever ends that would make room"
     assert (await api.get(failed.job_id)).state == FAILED
     assert await tenant.used() == (0, 1)
 

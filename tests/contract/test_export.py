@@ -157,7 +157,7 @@ async def test_a_request_that_breaks_a_rule_is_refused(api: Api):
         await export(api, format=9)
     with invalid("columns[1]", "columns[2]", "columns"):
         await export(api, format=CSV, columns=["state", "stat", "=x", "state"])
-    with invalid("columns", "columns"):
+    with invalid("columns"):
         await export(api, format=CSV, columns=["job_id"] * 10_000)
     with invalid("label_columns[0]", "label_columns"):
         await export(api, format=CSV, label_columns=["a b", "c", "c"])

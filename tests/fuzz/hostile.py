@@ -26,6 +26,8 @@ READ = 6
 """Messages that are read of a stream."""
 HELD = 0.15
 """Seconds for which a call that waits is held open."""
+READS = ("Get", "List", "Watch", "Export", "BatchGet")
+"""How the names of methods begin that change nothing."""
 OTHERS = (b"bystander", b"mallory", b"ally")
 """Owners whom an admin may name, and then is told what they have."""
 HEADERS = (
@@ -124,7 +126,8 @@ class Hostile:
         """Return a request, or some for a stream of them."""
         many = self._rng.randint(0, 3) or 1 if target.descriptor.client_streaming else 1
         requests = [self._generator.request(target.path, target.descriptor.input_type) for _ in range(many)]
-        if target.descriptor.name == "SetQuota":  # an admin who bounds the bystander harms him by right
+        if self._reads_others and not target.descriptor.name.startswith(READS):
+            # an admin who acts for the bystander may harm him by right
             return [raw.replace(b"bystander", b"the-other") for raw in requests]
         return requests
 

@@ -82,10 +82,18 @@ class Generator:
                     wanted = field.name in REQUIRED or self._rng.random() < self._density / (1 + depth)
                     if wanted and depth < MAX_DEPTH and field.containing_oneof in (None, *_synthetic(field)):
                         self._set(message, field, depth)
+                self._choose(message)
                 for oneof in descriptor.oneofs:
                     if not all(_synthetic(field) for field in oneof.fields):
                         self._set(message, self._rng.choice(oneof.fields), depth)
         return message
+
+    def _choose(self, message: Message) -> None:
+        """Mostly leave one of the fields that a request must not have together."""
+        for names in values.EXCLUSIVE:
+            known = [name for name in names if name in message.DESCRIPTOR.fields_by_name]
+            if len(known) == len(names) and self._rng.random() < 0.9:
+                message.ClearField(self._rng.choice(known))
 
     def _set(self, message: Message, field: FieldDescriptor, depth: int = 0) -> None:
         """Give a field a plausible value, or some."""
@@ -143,6 +151,8 @@ class Generator:
     def _mask(self, message: Message, field: FieldDescriptor) -> Message:
         mask = GetMessageClass(field.message_type)()
         names = [one.name for one in message.DESCRIPTOR.fields if one.name != field.name]
+        if "schedule_time" in names and self._rng.random() < 0.8:
+            names = [*values.UPDATABLE]
         mask.paths.extend(self._rng.sample(names, min(len(names), self._rng.randint(1, 3))))
         return mask
 

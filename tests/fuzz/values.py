@@ -23,7 +23,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "column": ("job_id", "state", "percent", "input", "labels"),
     "label_column": ("team",),
     "request_id": ("r1", "r2", "r3"),
-    "owner": ("", "", "mallory", "ally", "bystander"),
+    "owner": ("", "", "", "", "", "", "mallory", "ally", "bystander"),
     "served_owner": ("mallory", "ally"),
     "version": ("1.2",),
     "host": ("rack-1",),
@@ -40,8 +40,23 @@ WORDS: dict[str, tuple[str, ...]] = {
     "uid": ("",),
     "search": ("part", "mallory", "a b"),
 }
-KNOWN = {"page_token": 0.1, "resume_token": 0.1, "request_id": 0.1}
+KNOWN = {
+    "page_token": 0.1,
+    "resume_token": 0.1,
+    "request_id": 0.1,
+    "owner": 0.1,
+    "etag": 0.1,
+    "uid": 0.3,
+    "cursor": 0.2,
+}
 """How often a field gets what was seen in an answer; half the time where nothing is said."""
+UPDATABLE = ("priority", "display_name", "labels", "labels.team", "labels.n", "expire_time", "schedule_time")
+"""Paths of a mask for jobs."""
+EXCLUSIVE = (
+    ("kinds", "job_ids"), ("filter", "job_ids"), ("item_count", "chunks"), ("cursor", "from_now"),
+    ("owner", "all_owners"), ("served_owners", "all_owners"),
+)  # fmt: skip
+"""Fields of which a request may have one."""
 NUMBERS: dict[str, tuple[float, float]] = {
     "item_count": (1, 30), "chunk_size": (1, 5), "page_size": (0, 5), "max_chunks": (1, 20), "max_attempts": (1, 3),
     "priority": (0, 10), "min_priority": (0, 4), "max_priority": (5, 10), "max_running": (1, 5), "percent": (0, 100),

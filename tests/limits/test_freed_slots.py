@@ -99,8 +99,10 @@ def test_a_batch_gives_slots_only_as_far_as_it_has_room(ledger: LargeLedger):
     ledger.do(SetLimit(ALICE, LimitScope(kind=KIND), 1))
     create(ledger, "first")
     create(ledger, "large", chunks=MAX_BATCH_ROWS)
-    assert ids(then_claims(ledger, ledger.do(claim()))) == [], "the duty of limits gives it its slot"
+    create(ledger, "small")
+    assert ids(then_claims(ledger, ledger.do(claim()))) == [], "the duty of limits gives the first one its slot"
     assert ledger.job("large").parked_for
+    assert ledger.job("small").parked_for, "it comes after"
     assert ledger.commits[-1].rows < 10
 
 

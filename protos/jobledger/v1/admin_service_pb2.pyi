@@ -464,7 +464,7 @@ class GetUsageRequest(_message.Message):
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___UsageDimension.ValueType]:
-        """group_by says what to sum by; what is not named is absent in the answer. Empty: all four."""
+        """group_by says what to sum by; at most 100 entries; what is not named is absent in the answer. Empty: all four."""
 
     def __init__(
         self,

@@ -195,7 +195,7 @@ class JobFilter(_message.Message):
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
-        """states are the states to include. Empty: all."""
+        """states are the states to include, at most 100 entries. Empty: all."""
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -826,7 +826,7 @@ class ListChunksRequest(_message.Message):
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_chunk_pb2.ChunkState.ValueType]:
-        """states are the states to include. Empty: all."""
+        """states are the states to include, at most 100 entries. Empty: all."""
 
     def __init__(
         self,
@@ -1069,7 +1069,7 @@ class EventFilter(_message.Message):
 
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
-        """change_types are what one of its changes is. With actors, one change must match both. Empty: anything."""
+        """change_types are what one of its changes is, at most 100 entries. With actors, one change must match both. Empty: anything."""
 
     @_builtins.property
     def commit_time(self) -> _filter_pb2.TimeRange:
@@ -1203,7 +1203,7 @@ class WatchJobRequest(_message.Message):
     """
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
-        """change_types are the changes to hear of: a message has at least one of them. The first message of each job on the stream,
+        """change_types are the changes to hear of, at most 100: a message has at least one. The first message of each job on the stream,
         LEFT, DELETED, and the change to a terminal state come always. What is passed over is not counted in merged_revision_count, and
         its chunks are not in `chunks`: cursors, bookmarks and the order stay. Empty: all.
         """
@@ -1332,7 +1332,7 @@ class WatchJobsRequest(_message.Message):
 
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
-        """change_types are the changes to hear of: a message has at least one of them. The first message of each job on the stream,
+        """change_types are the changes to hear of, at most 100: a message has at least one. The first message of each job on the stream,
         LEFT, DELETED, and the change to a terminal state come always. What is passed over is not counted in merged_revision_count, and
         its chunks are not in `chunks`: cursors, bookmarks and the order stay. Empty: all.
         """

@@ -72,7 +72,7 @@ class CreateWebhookRequest(_message.Message):
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_webhook_pb2.WebhookEventType.ValueType]:
-        """event_types are those to deliver. Empty: all but JOB_PROGRESS."""
+        """event_types are those to deliver, at most 100 entries. Empty: all but JOB_PROGRESS."""
 
     @_builtins.property
     def progress_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -297,7 +297,7 @@ class UpdateWebhookRequest(_message.Message):
 
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_webhook_pb2.WebhookEventType.ValueType]:
-        """event_types are the new ones. Empty: all but JOB_PROGRESS."""
+        """event_types are the new ones, at most 100 entries. Empty: all but JOB_PROGRESS."""
 
     @_builtins.property
     def progress_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -480,7 +480,7 @@ class ListWebhookDeliveriesRequest(_message.Message):
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_webhook_pb2.WebhookDeliveryState.ValueType]:
-        """states are the states to include. Empty: all."""
+        """states are the states to include, at most 100 entries. Empty: all."""
 
     def __init__(
         self,

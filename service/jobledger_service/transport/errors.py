@@ -1,6 +1,7 @@
 """Statuses of gRPC with the details of google.rpc, and the table from the transport's refusals to them."""
 
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -118,8 +119,12 @@ def bad_request(violations: tuple[tuple[str, str], ...]) -> error_details_pb2.Ba
 
 
 def cut(text: str, limit: int) -> str:
-    """Return a text of at most `limit` characters."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """Return a text of at most `limit` characters of ASCII, or so many fewer that its header is no larger."""
+    if len(text) <= limit and text.isascii():
+        return text
+    sizes = accumulate(1 if "%" < one <= "~" or one == " " else 3 * len(one.encode()) for one in text[:limit])
+    fits = sum(size <= limit for size in sizes)
+    return text if fits == len(text) else text[: fits - 1] + "…"
 
 
 def make_status(code: Any, message: str, reason: Any, metadata: dict[str, str], details: list[Message]) -> grpc.Status:  # noqa: ANN401  enum values

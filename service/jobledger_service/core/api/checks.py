@@ -1,8 +1,9 @@
 """Checks of what all requests about jobs share: owners, job ids, kinds, times and URIs."""
 
 import re
-from collections.abc import Collection, Sequence
-from typing import Final, Self
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +20,10 @@ LABEL: Final = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 LABEL_FORM: Final = "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -"
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
+Member = TypeVar("Member", bound=Enum)
+
+MAX_NUMBERS: Final = 100
+"""Entries of a list of values that may repeat, such as states."""
 MAX_UNIQUE_KEY_BYTES: Final = 255
 MAX_NAMED_KINDS: Final = 100
 SCHEMES: Final = frozenset({"https", "http", "s3", "gs", "az", "abfs", "abfss", "r2", "minio"})
@@ -43,6 +48,20 @@ class Checks(FieldChecks):
         if self.violations:
             raise InvalidField(*self.violations)
 
+    def count(self, field: str, count: int, max_count: int, min_count: int = 0) -> None:
+        """Check that a list has at least and at most so many entries; of one with more, no entry is checked."""
+        super().count(field, count, max_count, min_count)
+        if count > max_count:
+            self.done()
+
+    def numbers(self, field: str, given: Sequence[int], known: Mapping[Any, Member]) -> list[Member]:
+        """Return the values of an enumeration that a list has, which may name some again."""
+        self.count(field, len(given), MAX_NUMBERS)
+        for index, number in enumerate(given):
+            if number not in known:
+                self.one_of(f"{field}[{index}]", number, [one.name for one in known.values()])
+        return [known[number] for number in given if number in known]
+
     def owner(self, field: str, value: str) -> None:
         """Check the form of an owner."""
         self.form(field, value, OWNER, "1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first")
@@ -58,13 +77,13 @@ class Checks(FieldChecks):
     def kinds(self, field: str, values: Sequence[str]) -> None:
         """Check how many kinds a list has, and the form of each."""
         self.count(field, len(values), MAX_NAMED_KINDS)
-        for index, value in enumerate(values[:MAX_NAMED_KINDS]):
+        for index, value in enumerate(values):
             self.kind(f"{field}[{index}]", value)
 
     def job_ids(self, field: str, values: Sequence[str], max_count: int, min_count: int = 0) -> None:
         """Check how many job_ids a list has, and the form of each."""
         self.count(field, len(values), max_count, min_count)
-        for index, value in enumerate(values[:max_count]):
+        for index, value in enumerate(values):
             self.job_id(f"{field}[{index}]", value)
 
     def reason(self, value: str) -> None:

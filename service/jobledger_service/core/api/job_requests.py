@@ -279,7 +279,7 @@ def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of o
     """Return how a request changes jobs."""
     paths = request.update_mask.paths
     checks.count("update_mask", len(paths), MAX_PATHS, min_count=1)
-    named = {one.removeprefix(_LABEL_PATH) for one in paths[:MAX_PATHS] if one.startswith(_LABEL_PATH)}
+    named = {one.removeprefix(_LABEL_PATH) for one in paths if one.startswith(_LABEL_PATH)}
     fields = frozenset(one for one in paths[:MAX_PATHS] if not one.startswith(_LABEL_PATH))
     for name in sorted(fields.difference(UPDATABLE)):
         checks.one_of("update_mask", shown(name), (*UPDATABLE, "labels.NAME"))
@@ -349,7 +349,7 @@ def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
 def _limited_labels(checks: Checks, request: api.CreateJobRequest) -> tuple[str, ...]:
     names = request.limited_labels
     checks.count("limited_labels", len(names), MAX_LIMITED_LABELS)
-    for index, name in enumerate(names[:MAX_LIMITED_LABELS]):
+    for index, name in enumerate(names):
         if name not in request.labels:
             checks.fault(f"limited_labels[{index}]", f"value {shown(name)} must be one of the job's labels")
         elif name in names[:index]:

@@ -1,7 +1,7 @@
 """Requests for several jobs or chunks: filters, orders, pages."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 from jobledger.v1 import filter_pb2
 from jobledger.v1 import job_service_pb2 as api
@@ -10,17 +10,16 @@ from jobledger_service.core.model import limits
 from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.filter import ANY_TIME, JobFilter, LabelCondition, TimeRange
 from jobledger_service.core.model.job import job_key
-from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
-from jobledger_service.core.model.states import ChunkState, DeliveryState, JobState
+from jobledger_service.core.model.search import MAX_SEARCH, MAX_SEARCH_WORDS, words
+from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, Listing, Order, View
+from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
 from .checks import LABEL, LABEL_FORM, Checks
 from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from .owners import owner_of
 from .views import view
-
-State = TypeVar("State", JobState, ChunkState, DeliveryState)
 
 _ORDERS: Final = {
     api.JOB_ORDER_UNSPECIFIED: Order.CREATE_TIME,
@@ -78,11 +77,11 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
     method = request.DESCRIPTOR.name.removesuffix("Request")
     checks.kinds("filter.kinds", given.kinds)
     low, high = _priorities(checks, given)
-    checks.at_most("filter.search", given.search, 256)
-    searched = words(given.search)
+    checks.at_most("filter.search", given.search, MAX_SEARCH)
+    searched = words(given.search[:MAX_SEARCH])
     checks.count("filter.search", len(searched), MAX_SEARCH_WORDS)
     if given.search and not searched:
-        checks.fault("filter.search", f"value {given.search!r} must contain a letter or a digit")
+        checks.fault("filter.search", f"value {shown(given.search)} must contain a letter or a digit")
     checks.job_ids("filter.job_ids", given.job_ids, limits.MAX_FILTER_JOB_IDS)
     checks.unique_key("filter.unique_key", given.unique_key)
     checks.at_most("filter.error_code", given.error_code, 128)
@@ -94,7 +93,7 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
         checks.fault("filter.all_owners", f"must be false in {method}; name an owner")
     return JobFilter(
         owner=owner,
-        states=states(checks, "filter.states", given.states, JOB_STATES_BY_NUMBER),
+        states=frozenset(checks.numbers("filter.states", given.states, JOB_STATES_BY_NUMBER)),
         kinds=frozenset(given.kinds),
         min_priority=low,
         max_priority=high,
@@ -129,7 +128,7 @@ def _label_conditions(checks: Checks, given: Sequence[filter_pb2.LabelCondition]
     field = "filter.label_conditions"
     checks.count(field, len(given), MAX_LABEL_CONDITIONS)
     checks.count(f"{field}.values", sum(len(one.values) for one in given), MAX_LABEL_VALUES)
-    for index, one in enumerate(given[:MAX_LABEL_CONDITIONS]):
+    for index, one in enumerate(given):
         place = f"{field}[{index}]"
         checks.form(f"{place}.name", one.name, LABEL, LABEL_FORM)
         if one.operator not in _VALUES_OF:
@@ -137,20 +136,9 @@ def _label_conditions(checks: Checks, given: Sequence[filter_pb2.LabelCondition]
             continue
         low, high = _VALUES_OF[one.operator]
         checks.count(f"{place}.values", len(one.values), high, low)
-        for value in one.values[:high]:
+        for value in one.values:
             checks.at_most(f"{place}.values", value, 255)
     return tuple(LabelCondition(one.name, tuple(sorted(set(one.values)))) for one in given)
-
-
-def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, State]) -> frozenset[State]:
-    """Return the named states."""
-    found = set()
-    for index, number in enumerate(given):
-        if number in known:
-            found.add(known[number])
-        else:
-            checks.one_of(f"{field}[{index}]", number, known.values())
-    return frozenset(found)
 
 
 def attempts(request: api.ListAttemptsRequest, caller: Caller) -> AttemptsWanted:
@@ -169,7 +157,7 @@ def attempts(request: api.ListAttemptsRequest, caller: Caller) -> AttemptsWanted
 def chunk_states(request: api.ListChunksRequest) -> frozenset[ChunkState]:
     """Return the states of ListChunks."""
     with Checks() as checks:
-        return states(checks, "states", request.states, CHUNK_STATES_BY_NUMBER)
+        return frozenset(checks.numbers("states", request.states, CHUNK_STATES_BY_NUMBER))
 
 
 def time_range(checks: Checks, field: str, span: filter_pb2.TimeRange) -> TimeRange:

@@ -1,16 +1,14 @@
 """Requests for watches."""
 
-from collections.abc import Iterable
-
 from jobledger.v1 import job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.ledger.feed.selection import ChangeFilter
 from jobledger_service.core.ledger.watch import Mode, WatchOptions
-from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.transport.checks import must_be_one_of
 
+from .checks import Checks
 from .convert import CHANGE_TYPES_BY_NUMBER
 
 WatchRequest = api.WatchJobRequest | api.WatchJobsRequest
@@ -18,18 +16,13 @@ WatchRequest = api.WatchJobRequest | api.WatchJobsRequest
 
 def watch_options(request: WatchRequest) -> WatchOptions:
     """Return how a watch delivers."""
-    changes = ChangeFilter(_change_types(request.change_types), request.state_changes_only)
+    with Checks() as checks:
+        types = checks.numbers("change_types", request.change_types, CHANGE_TYPES_BY_NUMBER)
+    changes = ChangeFilter(frozenset(types), request.state_changes_only)
     from_now = isinstance(request, api.WatchJobsRequest) and request.from_now
     if from_now and request.cursor:
         raise InvalidField(("from_now", "must be false with a cursor"))
     return WatchOptions(_mode(request.mode), _in_status(request.view), changes, from_now)
-
-
-def _change_types(given: Iterable[int]) -> frozenset[ChangeType]:
-    for index, number in enumerate(given):
-        if number not in CHANGE_TYPES_BY_NUMBER:
-            raise InvalidField((f"change_types[{index}]", must_be_one_of(number, ChangeType)))
-    return frozenset(CHANGE_TYPES_BY_NUMBER[number] for number in given)
 
 
 def _in_status(given: int) -> bool:

@@ -24,7 +24,7 @@ from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
-from .checks import MAX_NAMED_KINDS, Checks
+from .checks import Checks
 from .owners import served_by
 
 MAX_LEASES: Final = 1_000
@@ -73,7 +73,7 @@ def _claim_chunks(
     checks.kinds(f"{path}kinds", request.kinds)
     if not (request.kinds or request.job_ids):
         checks.fault(f"{path}kinds", "is required without job_ids")
-    for index, kind in enumerate(request.kinds[:MAX_NAMED_KINDS]):
+    for index, kind in enumerate(request.kinds):
         checks.not_reserved(f"{path}kinds[{index}]", kind)
     checks.job_ids(f"{path}job_ids", request.job_ids, 100)
     if request.kinds and request.job_ids:

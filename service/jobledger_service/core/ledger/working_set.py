@@ -184,7 +184,9 @@ class WorkingSet:
             self.undo.assign(self, "_freed_slots", value=False)
             for key in self._offers.parked:
                 job = self.find(key)
-                if job is not None and self.rows + job.counts.pending < MAX_BATCH_ROWS and self.grant_slots(job):
+                if job is not None and self.rows + job.counts.pending >= MAX_BATCH_ROWS:
+                    break  # the duty of limits grants it, before those that are less urgent
+                if job is not None and self.grant_slots(job):
                     self._offers.add((key, 0))
         return self._offers.added_to(self._loaded.next_picked(query), query, self.pauses.cover)
 

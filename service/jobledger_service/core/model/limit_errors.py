@@ -31,7 +31,7 @@ class QuotaExceeded(LimitReached):
         super().__init__(
             f"owner {owner!r} has {value} of the {limit} {what} that its quota {quota} allows: {remedy}",
             subject,
-            wait,
+            wait if limit else None,
             owner=owner,
             quota=quota,
             value=str(value),
@@ -46,7 +46,9 @@ _QUOTAS = {
     "max_stored_jobs": ("stored jobs", "delete some", None),
     "max_watches": ("open watches at this server", "close one first", SECOND),
 }
-"""What each quota bounds, how room is made, and in how many microseconds a retry may succeed, None for never."""
+"""What each quota bounds, how room is made, and in how many microseconds a retry may succeed, None for never.
+
+A bound of 0 leaves no room at any time."""
 
 
 class TooManyReads(LimitReached):

@@ -11,6 +11,8 @@ MAX_WORD_LENGTH: Final = 64
 """The characters of a word that count."""
 MAX_WORDS: Final = 1_000
 """The number of different words of one job that count, the first ones."""
+MAX_SEARCH: Final = 256
+"""Characters of what is searched for."""
 MAX_SEARCH_WORDS: Final = 16
 """The maximum number of different words in one search."""
 

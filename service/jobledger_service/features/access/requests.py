@@ -33,14 +33,11 @@ def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> NewKe
         if request.owner:
             checks.owner("owner", request.owner)
         checks.count("roles", len(request.roles), len(ROLES), min_count=1)
-        for index, number in enumerate(request.roles):
-            if number not in ROLES:
-                checks.one_of(f"roles[{index}]", number, Role)
+        roles = frozenset(checks.numbers("roles", request.roles, ROLES))
         expire_time = _expire_time(checks, request, now)
         check_request_id(checks, request.request_id)
         checks.reason(request.reason)
         _check_served(checks, request)
-    roles = frozenset(ROLES[number] for number in request.roles)
     request_key = f"{caller.owner}/{request.request_id}" if request.request_id else None
     served = tuple(sorted(set(request.served_owners)))
     return NewKey(

@@ -43,7 +43,7 @@ def export(request: export_pb2.ExportJobsRequest, caller: Caller) -> tuple[JobFi
 
 def _check_columns(checks: Checks, names: Sequence[str]) -> None:
     checks.count("columns", len(names), len(COLUMNS))
-    for index, name in enumerate(names[: len(COLUMNS)]):
+    for index, name in enumerate(names):
         if name not in COLUMNS:
             checks.fault(f"columns[{index}]", f"value {shown(name)} must be the name of a column; {_nearest(name)}")
     _once(checks, "columns", names)
@@ -56,7 +56,7 @@ def _nearest(name: str) -> str:
 
 def _check_labels(checks: Checks, names: Sequence[str]) -> None:
     checks.count("label_columns", len(names), MAX_LABELS)
-    for index, name in enumerate(names[:MAX_LABELS]):
+    for index, name in enumerate(names):
         rule = "the name of a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -"
         checks.form(f"label_columns[{index}]", name, LABEL, rule)
     _once(checks, "label_columns", names)

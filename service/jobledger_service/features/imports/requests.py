@@ -42,6 +42,8 @@ def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: byt
         for name in ("validate_only", "unique_key", "on_conflict", "limited_labels"):
             if getattr(job, name):
                 checks.fault(f"job.{name}", "must be absent for an imported job")
+        checks.count("artifacts", len(one.artifacts), MAX_JOB_ARTIFACTS)
+        checks.count("chunks", len(one.chunks), MAX_CHUNKS)
         new, inputs = new_job(checks, job, owner, job.job_id, uid, mark=fingerprint(one))
         imported = ImportedJob(
             new=new,
@@ -66,7 +68,6 @@ def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: byt
 def _check_rest(checks: Checks, one: api.ImportedJob) -> None:
     if not one.HasField("create_time"):
         checks.fault("create_time", "is required")
-    checks.count("artifacts", len(one.artifacts), MAX_JOB_ARTIFACTS)
     checks.within("retry_count", one.retry_count, 0, MAX_RETRIES)
     checks.at_most("cancel_reason", one.cancel_reason, 1_024)
     if one.result_uri:

@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api import convert
-from jobledger_service.core.api.checks import Checks, check_key_id
+from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, check_key_id
 from jobledger_service.core.api.list_requests import time_range
 from jobledger_service.transport.usage import UsageRow
 
@@ -30,6 +30,7 @@ def usage(request: api.GetUsageRequest) -> UsageQuery:
             checks.owner("owner", request.owner)
         if request.key_id:
             check_key_id(checks, request.key_id)
+        checks.count("group_by", len(request.group_by), MAX_NUMBERS)
         for index, number in enumerate(request.group_by):
             if number not in _DIMENSIONS:
                 checks.fault(f"group_by[{index}]", f"value {number} must be DAY, OWNER, KEY or METHOD")

@@ -1,16 +1,16 @@
 """Requests of WebhookService as values of the feature."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from jobledger.v1 import webhook_pb2
 from jobledger.v1 import webhook_service_pb2 as api
 
-from jobledger_service.core.api.checks import Checks
-from jobledger_service.core.api.job_requests import request_id
-from jobledger_service.core.api.list_requests import labels, states
+from jobledger_service.core.api.checks import MAX_NUMBERS, Checks
+from jobledger_service.core.api.job_requests import MAX_PATHS, request_id
+from jobledger_service.core.api.list_requests import labels
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.transport.checks import shown
@@ -57,6 +57,7 @@ def update_webhook(request: api.UpdateWebhookRequest, *, allow_http: bool) -> We
     """Return the fields that UpdateWebhook changes."""
     with Checks() as checks:
         _check_id(checks, request.webhook_id)
+        checks.count("update_mask", len(request.update_mask.paths), MAX_PATHS)
         named = frozenset(request.update_mask.paths)
         if not named:
             checks.fault("update_mask", f"is required: name one or more of {', '.join(UPDATABLE)}")
@@ -89,17 +90,13 @@ def _state(checks: Checks, number: int) -> WebhookState:
     return _CHOSEN_STATES.get(number, WebhookState.ACTIVE)
 
 
-def _event_types(checks: Checks, given: Iterable[int]) -> tuple[WebhookEventType, ...]:
-    found = []
-    for index, number in enumerate(given):
-        if number in EVENT_TYPES_BY_NUMBER:
-            found.append(EVENT_TYPES_BY_NUMBER[number])
-        else:
-            checks.one_of(f"event_types[{index}]", number, WebhookEventType.__members__)
+def _event_types(checks: Checks, given: Sequence[int]) -> tuple[WebhookEventType, ...]:
+    found = checks.numbers("event_types", given, EVENT_TYPES_BY_NUMBER)
     return tuple(dict.fromkeys(found)) or DEFAULT_EVENT_TYPES
 
 
-def _percents(checks: Checks, given: Iterable[int]) -> tuple[int, ...]:
+def _percents(checks: Checks, given: Sequence[int]) -> tuple[int, ...]:
+    checks.count("progress_percents", len(given), MAX_NUMBERS)
     found = sorted(set(given))
     checks.count("progress_percents", len(found), MAX_PERCENTS)
     for percent in found:
@@ -159,14 +156,14 @@ def grace_period(request: api.RotateWebhookSecretRequest) -> int:
 def listed_states(request: api.ListWebhookDeliveriesRequest) -> frozenset[DeliveryState]:
     """Return the states of ListWebhookDeliveries."""
     with Checks() as checks:
-        return states(checks, "states", request.states, STATES_BY_NUMBER)
+        return frozenset(checks.numbers("states", request.states, STATES_BY_NUMBER))
 
 
 def redelivered_states(request: api.RedeliverWebhookRequest) -> frozenset[DeliveryState]:
     """Check RedeliverWebhook, which names a delivery or a position; return the states of the deliveries after that."""
     with Checks() as checks:
         _check_id(checks, request.webhook_id)
-        found = states(checks, "states", request.states, STATES_BY_NUMBER)
+        found = frozenset(checks.numbers("states", request.states, STATES_BY_NUMBER))
         if request.HasField("since_position"):
             checks.within("since_position", request.since_position, 0, MAX_POSITION)
             if request.delivery_id:
