@@ -27,7 +27,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ check: $(READY) ## Do all that CI does, and print how long each stage took
 bench: $(READY) ## Measure against a bare grpc.aio server in the same run, and how soon a cancellation is known
 	$(BIN)/python -m bench --store $(STORE)
 	$(BIN)/python -m bench.cancellation --store $(STORE)
+
+bench-batches: $(READY) ## Measure batches in a process, without a server, on STORE; in turn with the tree BESIDE
+	$(BIN)/python -m bench.batches --store $(STORE) $(if $(BESIDE),--beside $(BESIDE))
 
 bench-reads: $(READY) ## Measure reads at 10,000 and at JOBS jobs of the seed, on STORE
 	$(BIN)/python -m bench.reads --jobs $(JOBS) --store $(STORE)

@@ -34,8 +34,8 @@ AT_REST: Final[dict[str, Any]] = {
     "duty_interval": 3_600, "retention_interval": 3_600, "usage_interval": 3_600, "health_interval": 3_600,
     "listen": "127.0.0.1:0",
 }  # fmt: skip
-SETTLING_SECONDS: Final = 0.5
-"""Seconds for what follows the start of the server, or a reply."""
+SETTLING_SECONDS: Final = 1.5
+"""Seconds for what follows the start of the server, or a reply: a new worker is written within one second."""
 
 
 def _counts(code: CodeType) -> bool:

@@ -19,8 +19,9 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
+from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 from jobledger.v1.filter_pb2 import TimeRange
-from jobledger.v1.job_pb2 import JobState, JobView
+from jobledger.v1.job_pb2 import Job, JobState, JobView
 from jobledger.v1.job_service_pb2 import (
     BatchGetJobsRequest,
     GetJobRequest,
@@ -30,6 +31,7 @@ from jobledger.v1.job_service_pb2 import (
 )
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger.v1.stats_pb2 import GetJobStatsRequest
+from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
 
 from .databases import STORES, kept
 from .processes import ROOT, jobledger
@@ -39,6 +41,8 @@ FOLDER: Final = ROOT / "bench" / "seeded"
 DEEP: Final = 10_000
 """The page that counts as deep, of 20 jobs each; in a smaller database the middle one."""
 DAY: Final = 86_400
+INDEXED: Final = ("customer", "team")
+"""The labels whose values are walked as an index."""
 HEADS: Final = ("read", "at {small:,}, ms", "at {large:,}, ms", "ratio")
 
 Read = Callable[[], Any]
@@ -64,6 +68,11 @@ class Reader:
             token, left = page.next_page_token, left - len(page.jobs)
         return token
 
+    @staticmethod
+    def rare(jobs: Sequence[Job]) -> str:
+        """Return the number in a job's name, which no other has."""
+        return jobs[250].display_name.partition("part_")[2].partition(".")[0]
+
     def reads(self, deep: int) -> dict[str, Read]:
         """Return what is measured, by name."""
         newest = self.service.ListJobs(ListJobsRequest(page_size=500)).jobs
@@ -78,18 +87,32 @@ class Reader:
             "COMPLETED, newest first": completed,
             "COMPLETED, by end": {**completed, "order": JobOrder.JOB_ORDER_END_TIME},
             "one kind, newest first": {"filter": {"kinds": ["ocr.pages"]}},
+            **{
+                f"an indexed label, {name}": {"filter": {"labels": {"team": "documents"}}, "order": order}
+                for name, order in (
+                    ("newest first", JobOrder.JOB_ORDER_CREATE_TIME),
+                    ("by end", JobOrder.JOB_ORDER_END_TIME),
+                    ("by priority", JobOrder.JOB_ORDER_PRIORITY),
+                )
+            },
         }
         reads = {f"ListJobs {name}": self.listing(**fields) for name, fields in orders.items()}
         for name, fields in orders.items():
             reads[f"  page {DEEP:,} of it: {name}"] = self.listing(page_token=self.place(deep, **fields), **fields)
         filters: dict[str, dict[str, Any]] = {
             "of 30 days, priority 7 to 10": {**month, "min_priority": 7},
-            "two labels": {"labels": {"team": "legal", "env": "production"}},
-            "a label of few": {"labels": {"customer": "c4999"}},
-            "search: two words": {"search": "lect mp4"},
-            "search: a rare word": {"search": "part_0000001"},
+            "two labels, one indexed": {"labels": {"team": "legal", "env": "production"}},
+            "an indexed label of few": {"labels": {"customer": "c4999"}},
+            "an indexed label of many, FAILED": {
+                "labels": {"team": "documents"}, "states": [JobState.JOB_STATE_FAILED]
+            },
+            "search: two common words": {"search": "lect mp4"},
+            "search: a common word": {"search": "holiday"},
+            "search: a rare word beside a common one": {"search": f"part_{self.rare(newest)}"},
+            "search: a rare word": {"search": self.rare(newest)},
+            "search: a job_id": {"search": ids[250]},
             "search: nothing": {"search": "nowhere"},
-        }
+        }  # fmt: skip
         reads |= {f"ListJobs {name}": self.listing(filter=fields) for name, fields in filters.items()}
         span = TimeRange(start_time=Timestamp(seconds=end - 30 * DAY), end_time=Timestamp(seconds=end))
         return reads | {
@@ -134,8 +157,17 @@ def seeded(store: str, jobs: int, stack: ExitStack) -> str:
 def reader(url: str, stack: ExitStack) -> Iterator[Reader]:
     """Serve a database, and yield what calls it."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobledger-bench-")))
-    with jobledger(folder, url) as served, grpc.insecure_channel(served.address) as channel:
+    settings = ("--indexed-labels", " ".join(INDEXED))
+    with jobledger(folder, url, *settings) as served, grpc.insecure_channel(served.address) as channel:
+        while not is_indexed(AdminServiceStub(channel)):
+            time.sleep(1)
         yield Reader(JobServiceStub(channel))
+
+
+def is_indexed(admin: AdminServiceStub) -> bool:
+    """Whether the labels are indexed: the first time this takes about as long as making the jobs."""
+    indexes = admin.GetSystemHealth(GetSystemHealthRequest()).health.database.label_indexes
+    return {one.name for one in indexes if one.ready} == {*INDEXED}
 
 
 def compared(store: str, sizes: tuple[int, int], rounds: int) -> str:

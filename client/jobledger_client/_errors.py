@@ -42,7 +42,7 @@ JobledgerError
 │   ├── RateLimitedError         RATE_LIMITED: repeat after `retry_after`
 │   ├── TooManyWatchesError      TOO_MANY_WATCHES
 │   ├── TooManyClaimsError       TOO_MANY_CLAIMS: repeat after `retry_after`
-│   ├── TooManyQueuedJobsError   TOO_MANY_QUEUED_JOBS
+│   ├── QuotaExceededError       QUOTA_EXCEEDED
 │   ├── TooManyReadsError        TOO_MANY_READS: repeat after `retry_after`
 │   ├── ReadTooLongError         READ_TOO_LONG: read less at once
 │   └── MessageTooLargeError     MESSAGE_TOO_LARGE: send less at once
@@ -272,15 +272,15 @@ class RateLimitedError(LimitError):
 
 
 class TooManyWatchesError(LimitError):
-    """This key, or its owner, has the maximum number of open watches."""
+    """This key has the maximum number of open watches."""
 
 
 class TooManyClaimsError(LimitError):
     """This key has the maximum number of open claims; repeat after `retry_after`."""
 
 
-class TooManyQueuedJobsError(LimitError):
-    """This owner has the maximum number of QUEUED jobs."""
+class QuotaExceededError(LimitError):
+    """The owner would have more than `metadata["quota"]` allows: it has `metadata["value"]`."""
 
 
 class TooManyReadsError(LimitError):

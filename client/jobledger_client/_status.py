@@ -48,7 +48,7 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "TOO_MANY_WATCHES": errors.TooManyWatchesError,
     "TOO_MANY_CLAIMS": errors.TooManyClaimsError,
     "TOO_MANY_PAUSED_KINDS": errors.TooManyPausedKindsError,
-    "TOO_MANY_QUEUED_JOBS": errors.TooManyQueuedJobsError,
+    "QUOTA_EXCEEDED": errors.QuotaExceededError,
     "TOO_MANY_READS": errors.TooManyReadsError,
     "READ_TOO_LONG": errors.ReadTooLongError,
     "MESSAGE_TOO_LARGE": errors.MessageTooLargeError,

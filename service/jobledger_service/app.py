@@ -21,7 +21,7 @@ from .core.kernel import Feature, Kernel
 from .core.ledger.batch import Commit
 from .core.model.errors import Refusal
 from .core.model.writer_level import OUTDATED, outdated
-from .core.opening import open_kernel, time_limits_of
+from .core.opening import default_bounds, open_kernel, time_limits_of
 from .core.store.clock import clock_of
 from .core.store.engines import open_database
 from .core.store.migrate import prepare
@@ -39,6 +39,8 @@ from .features.limits.feature import limits
 from .features.limits.pauses import paused_kinds_family
 from .features.metrics.feature import Metrics
 from .features.operations.feature import operations
+from .features.quotas.family import quotas_family
+from .features.quotas.feature import quotas
 from .features.retention.feature import expire_times, retention, retention_of
 from .features.statistics.family import statistics_family
 from .features.statistics.feature import statistics
@@ -64,6 +66,7 @@ FEATURES: Final[Sequence[Callable[[Kernel], Feature]]] = (
     imports,
     limits,
     operations,
+    quotas,
     retention,
     statistics,
     usage,
@@ -110,6 +113,7 @@ class App:
                 expire_times(retention_of(settings)),
                 limits_family(dialect),
                 paused_kinds_family(dialect),
+                quotas_family(dialect, default_bounds(settings)),
                 statistics_family(dialect),
             ],
             rate_limiter=rate_limiter_of(settings),
@@ -122,6 +126,7 @@ class App:
     def _build_rpc_server(self, settings: Settings, kernel: Kernel) -> RpcServer:
         return RpcServer(
             next((one.authenticate for one in self._features if one.authenticate is not None), None),
+            next(one.max_watches for one in self._features if one.max_watches is not None),
             kernel.calls,
             partial(
                 refused_by_core,

@@ -117,14 +117,19 @@ class Settings(BaseSettings):
     message_limit: int = Field(4_194_304, ge=1_024, description="How many bytes a request may have.")
     watches_per_key: int = Field(1_000, ge=1, description="How many watches of a key may be open at a process.")
     watches_per_owner: int | None = Field(
-        None, ge=1, description="How many watches of an owner may be open at a process."
+        None, ge=1, description="How many watches of an owner without a quota may be open at a process."
     )
     watches_without_keys: int = Field(
         20_000, ge=1, description="How many watches may be open at a process without keys."
     )
     claims_per_key: int = Field(4_000, ge=1, description="How many claims of a key may wait at a process.")
     claims_without_keys: int = Field(20_000, ge=1, description="How many claims may wait at a process without keys.")
-    queued_jobs_per_owner: int | None = Field(None, ge=1, description="How many jobs of an owner may be QUEUED.")
+    unfinished_jobs_per_owner: int | None = Field(
+        None, ge=1, description="How many unfinished jobs an owner without a quota may have."
+    )
+    stored_jobs_per_owner: int | None = Field(
+        None, ge=1, description="How many jobs in all an owner without a quota may have."
+    )
     rate_limit_read: str | None = Field(
         None, description="How often a key may read, and how many at once: 100/second; 3000/minute."
     )
@@ -134,6 +139,10 @@ class Settings(BaseSettings):
         "memory", description="Where rate limits are counted: memory, or redis://HOST:PORT/DB."
     )
     allow_file_artifacts: bool = Field(default=False, description="Allow file:// in the URIs of artifacts.")
+    indexed_labels: str = Field(
+        "",
+        description="Names of labels, at most 4, separated by spaces, whose values lists walk as an index.",
+    )
     bulk_rate: int = Field(500, ge=1, le=100_000, description="How many jobs a second a bulk run changes.")
     artifact_roots: str = Field(
         "",
@@ -167,6 +176,7 @@ class Settings(BaseSettings):
     access_log: float = Field(0, ge=0, le=1, description="The share of calls that are logged, 0 to 1.")
     tracing: bool = Field(default=False, description="Make OpenTelemetry spans of calls; needs the extra otel.")
     metrics_listen: str | None = Field(None, description="Where Prometheus reads /metrics, HOST:PORT; off when none.")
+    metrics_kinds: int = Field(50, ge=0, le=1_000, description="How many kinds have metrics of their own.")
     metrics_insecure: bool = Field(default=False, description="Let other hosts read the metrics.")
     health_interval: Seconds = Field(5, gt=0, description="How often the server checks its own health.")
     health_database_latency: Seconds = Field(0.5, gt=0, description="Degraded when a small read takes longer.")
@@ -176,4 +186,11 @@ class Settings(BaseSettings):
     health_commit_stall: Seconds = Field(5, gt=0, description="Unhealthy when one commit takes longer.")
     health_queue_share: float = Field(0.5, gt=0, le=1, description="Degraded when more of queue_limit waits, 0 to 1.")
     health_feed_lag: int = Field(5_000, ge=0, description="Degraded when watchers are more entries behind.")
+    health_webhook_age: Seconds = Field(
+        21_600, gt=0, description="Degraded when a webhook delivery has waited for longer."
+    )
+    health_webhook_dead: int = Field(1_000, ge=0, le=9_999, description="Degraded when more deliveries are dead.")
+    health_probe_interval: Seconds = Field(
+        30, gt=0, description="How often the server checks the stores of artifacts that it may delete."
+    )
     health_disk_free: int = Field(1_073_741_824, ge=0, description="Degraded when fewer bytes are free on the disk.")

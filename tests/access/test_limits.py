@@ -1,4 +1,4 @@
-"""How much is allowed: rates, open watches, QUEUED jobs, bytes; a refusal says whose limit it is, and until when."""
+"""How much is allowed: rates, open watches, bytes; a refusal says whose limit it is, and until when."""
 
 import asyncio
 import time
@@ -125,9 +125,9 @@ async def test_open_watches_are_counted_by_key_and_by_owner(admin: KeyedApi, as_
     with refused(EXHAUSTED, "TOO_MANY_WATCHES") as result:
         await first.watch_jobs(kind).message()
     assert (result.subjects, result.metadata) == ([f"key:{made[0].api_key.key_id}"], {"limit": "2"})
-    with refused(EXHAUSTED, "TOO_MANY_WATCHES") as result:
+    with refused(EXHAUSTED, "QUOTA_EXCEEDED") as result:
         await second.watch_jobs(kind).message()
-    assert (result.subjects, result.metadata) == (["owner:x"], {"limit": "3"})
+    assert (result.subjects, result.quotas) == (["owner:x"], [("max_watches", 3)])
     assert result.retry_delay > 0
     await first.cancel(job.job_id)
     await ending.rest()

@@ -122,7 +122,7 @@ async def test_a_fleet_that_claims_by_job_ids_is_seen_by_the_owner_of_the_jobs(a
     [held] = (await fleet.work.ClaimChunks(request)).chunks
     for seen in (await listed(as_alice, "by-job"), await listed(of_fleet, "by-job")):
         one = seen["by-job"]
-        assert (list(one.owners), list(one.kinds), one.chunks) == ([alice], [], 1)
+        assert (list(one.owners), list(one.kinds), one.chunk_count) == ([alice], [], 1)
     assert "by-job" not in await listed(as_bob)
     request.job_ids[:] = [job.job_id]
     answer = await fleet.work.CompleteChunks(

@@ -134,7 +134,7 @@ async def test_many_jobs_leave_one_job_for_their_artifacts(keeper: Api, kind: st
         await job_with(keeper, kind, [file(media, f"{n}"), "s3://bucket/x"], [])
     answer = await keeper.jobs.DeleteJobs(DeleteJobsRequest(filter={"kinds": [kind]}, delete_artifacts=True))
     reported = report(await ended(keeper, answer.job.job_id))
-    assert (reported["applied"], reported["artifact_jobs"], reported["artifacts_outside_roots"]) == (5, 1, 1)
+    assert (reported["applied"], reported["artifact_jobs"], reported["kept_artifact_count"]) == (5, 1, 1)
     async with keeper.watch_jobs("jobledger.artifacts") as watch:
         mine = "artifacts of 5 jobs"
         await watch.until(lambda message: (message.job.display_name, message.job.state) == (mine, COMPLETED))

@@ -194,15 +194,15 @@ def test_top_cuts_neither_ids_nor_figures_on_a_narrow_terminal():
 
 def test_top_prints_one_picture(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind, "--items", "4", "--chunk-size", "2", "--display-name", "[bold]cats").strip()
-    shell("create", f"{kind}.waits")
+    shell("create", f"{kind}.waits", "--at", "1h")
     [claimed] = sync_client.leases.claim_chunks([kind], worker="w", lease_duration=timedelta(minutes=5))
     progress = {"stage": "resize", "percent": 50}
     sync_client.leases.heartbeat([LeaseReport(lease_token=claimed.lease.token, progress=progress)])
     text = shell("top", "--once", "--interval", "0.1", "--kind", kind, "--kind", f"{kind}.waits")
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
     assert text.startswith("1 running · 1 queued · 0.0 chunks/s")
-    assert rows[kind][:3] == ["0", "1", "0"]
-    assert rows[f"{kind}.waits"][:3] == ["1", "0", "0"]
+    assert rows[kind][:4] == ["0", "1", "0", "0"]
+    assert rows[f"{kind}.waits"][:4] == ["1", "0", "0", "1"], "its chunk is held"
     assert rows[job_id][:2] == ["RUNNING", "25.0"]
     assert kind in rows[job_id]
     assert "resize" in rows[job_id]

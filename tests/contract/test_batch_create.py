@@ -21,9 +21,8 @@ from jobledger.v1.job_service_pb2 import (
 from jobledger_service.core.api.created_jobs import encoded_outcomes
 from jobledger_service.core.model.errors import InvalidField
 
-from tests.conftest import StartServer
 from tests.support.api import Api
-from tests.support.errors import invalid, refused
+from tests.support.errors import invalid
 from tests.support.server import Server
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]
@@ -185,19 +184,6 @@ async def test_the_numbers_of_jobs_and_chunks_are_bounded(api: Api, kind: str):
     with invalid("requests"):
         await create(api, *[CreateJobRequest(kind=kind, item_count=1_000_000_000, chunk_size=100_000)] * 500)
     assert await total(api, kind) == 0
-
-
-async def test_queued_jobs_beyond_the_limit_are_refused_one_by_one(
-    start_server: StartServer, connect: Callable[[Server], Api], kind: str
-):
-    api = connect(start_server(queued_jobs_per_owner="3"))
-    requests = [CreateJobRequest(kind=kind)] * 5
-    checked = await create(api, *requests, validate_only=True)
-    results = await create(api, *requests)
-    assert reasons(checked) == reasons(results) == ["", "", "", "TOO_MANY_QUEUED_JOBS", "TOO_MANY_QUEUED_JOBS"]
-    assert await total(api, kind) == 3
-    with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_QUEUED_JOBS"):
-        await create(api, *requests)
 
 
 def test_what_the_answer_has_no_room_for_is_brief():

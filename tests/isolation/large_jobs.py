@@ -80,6 +80,20 @@ class LargeLedger:
         **timeouts: int | None,
     ) -> Job:
         """Create a job with a chunk of so many items each; `timeouts` are run_timeout and attempt_timeout."""
+        self.do(self.new_job(job_id, sizes, owner, fast=fast, tries=tries, **timeouts))
+        return self.job(job_id, owner)
+
+    def new_job(
+        self,
+        job_id: str,
+        sizes: Sequence[int],
+        owner: str = ALICE,
+        *,
+        fast: bool = False,
+        tries: int = 1,
+        **timeouts: int | None,
+    ) -> CreateJob:
+        """Return the command that creates such a job."""
         spec = JobSpec(
             owner,
             job_id,
@@ -90,8 +104,7 @@ class LargeLedger:
             uid_bytes=uuid4().bytes,
             **timeouts,
         )
-        self.do(CreateJob(NewJob(spec, sizes), "caller"))
-        return self.job(job_id, owner)
+        return CreateJob(NewJob(spec, sizes), "caller")
 
     def claim(self, job_id: str, indexes: Sequence[int]) -> list[ClaimedChunk]:
         """Claim these chunks of one of alice's jobs, in one transaction."""

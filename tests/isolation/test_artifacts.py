@@ -72,7 +72,7 @@ async def test_a_run_over_many_jobs_deletes_nothing_of_another_owner(deleting: T
     await job_with(alice, kind, [f"file://{media}/alice/film"], [])
     answer = await alice.jobs.DeleteJobs(DeleteJobsRequest(filter={"kinds": [kind]}, delete_artifacts=True))
     reported = report(await ended(alice, answer.job.job_id))
-    assert (reported["applied"], reported["artifacts_outside_roots"]) == (2, 1)
+    assert (reported["applied"], reported["kept_artifact_count"]) == (2, 1)
     async with alice.watch_jobs("jobledger.artifacts") as watch:
         await watch.until(lambda message: message.job.state == COMPLETED)
     assert not names(media / "alice")
@@ -89,12 +89,12 @@ async def test_an_admin_deletes_for_an_owner_below_that_owners_directory_alone(
     one, other = [await job_with(alice, kind, everybodys, []) for _ in range(2)]
     asked = DeleteJobRequest(job_id=one.job_id, owner="alice", delete_artifacts=True)
     answer = await operator.jobs.DeleteJob(asked)
-    assert (answer.artifact_job.owner, answer.artifacts_outside_roots) == ("alice", 2)
+    assert (answer.artifact_job.owner, answer.kept_artifact_count) == ("alice", 2)
     done = await ended(alice, answer.artifact_job.job_id)
     assert report(done)["deleted"] == 1
     many = DeleteJobsRequest(job_ids=[other.job_id], filter={"owner": "alice"}, delete_artifacts=True)
     run = await ended(operator, (await operator.jobs.DeleteJobs(many)).job.job_id)
-    assert (run.owner, report(run)["applied"], report(run)["artifacts_outside_roots"]) == ("default", 1, 2)
+    assert (run.owner, report(run)["applied"], report(run)["kept_artifact_count"]) == ("default", 1, 2)
     assert [(media / owner / "film").exists() for owner in ("alice", "bob", "default")] == [False, True, True]
 
 

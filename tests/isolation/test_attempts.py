@@ -1,6 +1,6 @@
 """Attempts cost a bounded number of rows, bytes and statements, and one that is damaged stops nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from jobledger_service.core.ledger.commands import (
 )
 from jobledger_service.core.model.attempts import MAX_ATTEMPTS_OF_JOB, Attempt, max_kept_attempts
 from jobledger_service.core.model.chunk import AttemptOutcome, WorkError
-from jobledger_service.core.model.job import job_key
+from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import Cancellation
 from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_REPLY_BYTES
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure
@@ -70,6 +70,22 @@ def failures(claimed: list[ClaimedChunk], message: str = "") -> FailChunks:
 def claim_and_fail(ledger: LargeLedger, job_id: str, count: int, message: str = "") -> None:
     """Claim the first chunks of a job, and fail them."""
     ledger.do(failures(ledger.claim(job_id, range(count)), message))
+
+
+def jobs_that_failed(ledger: LargeLedger, count: int, chunks: int, tries: int, message: str = "") -> list[str]:
+    """Create jobs whose chunks failed so often, and return their keys."""
+    names = [f"job-{number:02}" for number in range(count)]
+    ledger.batch(*(ledger.new_job(name, [1] * chunks, tries=20) for name in names))
+    for _ in range(tries):
+        ledger.now += 1
+        ledger.do(failures(claim_each(ledger, names, chunks), message))
+    return [job_key(ALICE, name) for name in names]
+
+
+def claim_each(ledger: LargeLedger, names: Sequence[str], chunks: int) -> list[ClaimedChunk]:
+    """Claim the chunks of several jobs."""
+    by = Claim("w", LEASE)
+    return ledger.batch(*(ClaimChunk(ALICE, name, index, by) for name in names for index in range(chunks)))
 
 
 @pytest.mark.long  # claims 10,000 chunks
@@ -192,13 +208,8 @@ def test_an_attempt_that_cannot_be_read_is_set_aside(ledger: LargeLedger):
 
 
 def test_small_jobs_with_attempts_are_read_together_up_to_a_number(ledger: LargeLedger):
-    keys = []
-    for number in range(53):
-        ledger.create(f"job-{number}", [1], tries=5)
-        claim_and_fail(ledger, f"job-{number}", 1)
-        if number:
-            ledger.claim(f"job-{number}", [0])
-        keys.append(job_key(ALICE, f"job-{number}"))
+    keys = jobs_that_failed(ledger, 53, 1, 1)
+    claim_each(ledger, [job_id_of(key) for key in keys[1:]], 1)
     read = ledger.reads.read_small_jobs(keys, View.FULL)
     assert list(read.jobs) == keys[:51], "the others are read by themselves, and only the first had one attempt"
     assert {len(one.attempts) for key, one in read.jobs.items() if key != keys[0]} == {2}
@@ -206,31 +217,19 @@ def test_small_jobs_with_attempts_are_read_together_up_to_a_number(ledger: Large
 
 
 def test_the_last_attempts_of_many_jobs_are_few_statements(ledger: LargeLedger):
-    keys, counts = [], []
-    for number in range(55):
-        ledger.create(f"job-{number:02}", [1, 1], tries=20)
-        for _ in range(4):
-            ledger.now += 1
-            claim_and_fail(ledger, f"job-{number:02}", 2)
-        keys.append(job_key(ALICE, f"job-{number:02}"))
+    keys, counts = jobs_that_failed(ledger, 55, 2, 3), []
     event.listen(ledger.database.reader, "before_cursor_execute", lambda *given: counts.append(given[2]))
     read = ledger.reads.read_jobs(keys, View.FULL)
     assert list(read.jobs) == keys
     for one in read.jobs.values():
-        assert sorted((a.chunk_index, a.number) for a in one.attempts[:4]) == [(0, 3), (0, 4), (1, 3), (1, 4)]
+        assert sorted((a.chunk_index, a.number) for a in one.attempts[:4]) == [(0, 2), (0, 3), (1, 2), (1, 3)]
         assert len(one.attempts) == 5
     assert sum("attempt_end_time DESC" in statement for statement in counts) == 2
 
 
 def test_the_last_attempts_of_a_page_have_room_in_the_reply(ledger: LargeLedger):
-    keys = []
-    for number in range(60):
-        ledger.create(f"job-{number:02}", [1], tries=20)
-        for _ in range(5):
-            ledger.now += 1
-            claim_and_fail(ledger, f"job-{number:02}", 1, MESSAGE)
-        ledger.claim(f"job-{number:02}", [0])
-        keys.append(job_key(ALICE, f"job-{number:02}"))
+    keys = jobs_that_failed(ledger, 60, 1, 5, MESSAGE)
+    claim_each(ledger, [job_id_of(key) for key in keys], 1)
     read = ledger.reads.read_jobs(keys, View.FULL)
     assert list(read.jobs) == keys[: len(read.jobs)]
     assert list(read.unread) == keys[len(read.jobs) :]

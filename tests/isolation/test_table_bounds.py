@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
+from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest, SetQuotaRequest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
@@ -51,10 +51,13 @@ DAY = 86_400
 FORGETTING = {"retention", "limit retention", "key retention", "statistics", "webhook retention", "worker retention"}
 LEFT = {
     "ledger": 1,
+    "counts": 5,  # those of all owners and kinds together, by state
+    "label_indexes": 1,
     "webhook_checkpoint": 1,
     "webhooks": 2,
     "limits": 3,
     "paused_kinds": 2,
+    "quotas": 2,
     "api_keys": 6,
 }
 """What is left for ever, of two owners: what operators and owners made and did not take away."""
@@ -83,15 +86,16 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
     admin = KeyedApi(tenants.server.target, (await tenants.admin.make(ADMIN, owner=owner)).token)
     await set_limit(admin, each_scope("user"), 1)
     await pause(admin, fresh_kind())
+    await tenants.admin.admin.SetQuota(SetQuotaRequest(owner=owner, max_stored_jobs=1_000))
     await admin.channel.close()
     await api.create(kind)
     await api.fail(*await api.claim(kind), retry_delay=timedelta(0))
     await api.complete(*await api.claim(kind))
+    await api.job_in(FAILED, kind)
     for n in range(2):
         job = await api.create(kind, request_id=f"r{n}", labels={"user": str(n)}, limited_labels=["user"])
         await api.complete(*await api.claim(kind), output={"x": n}, job_output={"x": n})
     await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
-    await api.job_in(FAILED, kind)
     await api.create(kind, unique_key="one")
     run = await api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": [kind]}))
     assert (await ended(api, run.job.job_id)).state == COMPLETED
@@ -137,7 +141,7 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
 async def test_what_is_kept_for_a_time_goes_from_each_table(store: str, tmp_path: Path):
     expiring = {f"{state}_retention": "3600" for state in ("completed", "failed", "cancelled")}
     hooks = {"webhook_allow_http": "true", "webhook_allow_private_networks": "true"}
-    tenants = Tenants(store, tmp_path, **expiring, **hooks)
+    tenants = Tenants(store, tmp_path, indexed_labels="user", **expiring, **hooks)
     apis = [await leave_rows(tenants, owner) for owner in ("alice", "bob")]
     gone = await tenants.admin.make(CALLER, owner="bob")
     await tenants.admin.admin.RevokeApiKey(RevokeApiKeyRequest(key_id=gone.api_key.key_id))
@@ -156,6 +160,7 @@ async def test_what_is_kept_for_a_time_goes_from_each_table(store: str, tmp_path
                 filled |= {name for name, rows in counted(database).items() if rows}
                 clock[0] += days * DAY * SECOND
             SqlUsageStore(database).forget(day_of(clock[0]))
-        # a unique key goes in the commit that ends its job, before the tables are counted
-        assert filled == set(metadata.tables) - {"unique_keys"}, "each other table had rows"
+        # a unique key goes in the commit that ends its job, and the server's own duty may trim outputs of deleted jobs
+        # before the tables are counted
+        assert filled | {"deleted_outputs"} == set(metadata.tables) - {"unique_keys"}, "each other table had rows"
         assert {name: rows for name, rows in counted(database).items() if rows} == LEFT

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
-from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
+from jobledger.v1.system_health_pb2 import SYSTEM_STATUS_DEGRADED, GetSystemHealthRequest
 
 from tests.operate.conftest import Start, scrape
 from tests.support.api import Api
@@ -16,7 +16,7 @@ OUTCOMES = "jobledger_webhook_attempts_total"
 
 
 async def test_deliveries_and_jobs_are_in_health_and_metrics(start_sqlite: Start, connect: Connect, kind: str):
-    slow_again = LOCAL | {"webhook_initial_backoff": "3600", "health_interval": "0.05"}
+    slow_again = LOCAL | {"webhook_initial_backoff": "3600", "health_interval": "0.05", "health_webhook_age": "0.001"}
     server = start_sqlite(metrics_listen="127.0.0.1:0", **slow_again)
     hook = Hooks(connect(server))
     health = AdminServiceStub(hook.api.channel)
@@ -30,6 +30,8 @@ async def test_deliveries_and_jobs_are_in_health_and_metrics(start_sqlite: Start
         found = (await health.GetSystemHealth(GetSystemHealthRequest())).health
     assert found.webhooks.pending == 1
     assert found.webhooks.HasField("oldest_age")
+    assert (found.status, found.webhooks.dead) == (SYSTEM_STATUS_DEGRADED, 0)
+    assert "a webhook delivery has waited" in found.reasons[0]
     while (shown := scrape(server)).value(OUTCOMES) < 2:
         pass  # an attempt is counted after its answer
     assert (shown.value(OUTCOMES, outcome="delivered"), shown.value(OUTCOMES, outcome="failed")) == (1, 1)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,11 +20,14 @@ from jobledger.v1.system_health_pb2 import (
     GetSystemHealthRequest,
     SystemHealth,
 )
-from jobledger_service.core.model.vitals import StoreVitals
+from jobledger_service.core.model.vitals import Component, StoreVitals
+from jobledger_service.features.artifacts import probes
+from jobledger_service.features.artifacts.probes import PROBE_THREAD, StoreProbes
+from jobledger_service.features.artifacts.rules import Roots, parse_root
 from jobledger_service.features.health.rules import Status, Thresholds, Vitals, findings, verdict
 
 from tests.conftest import QUICK
-from tests.operate.conftest import Start, ask_health, health
+from tests.operate.conftest import Start, ask_health, health, scrape
 from tests.operate.test_admin_listener import admin_target
 from tests.operate.test_metrics import Connect
 from tests.support.api import Api
@@ -33,7 +38,9 @@ from tests.support.keys import KeyedApi, first_key
 from tests.support.postgres import read_only, shut_off
 from tests.support.server import BOUND, Server
 
-LIMITS = Thresholds(database_latency=0.5, commit_stall=5, queue_share=0.5, feed_lag=100, disk_free=1_000)
+LIMITS = Thresholds(
+    database_latency=0.5, commit_stall=5, queue_share=0.5, feed_lag=100, disk_free=1_000, webhook_age=60, webhook_dead=9
+)
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 
@@ -65,6 +72,12 @@ def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
         (vitals(current_commit_duration=5.1), Status.UNHEALTHY, "running for 5.1 s"),
         (vitals(failed_age=7.0), Status.UNHEALTHY, "accepts no writes"),
         (vitals(failed_age=61.0), Status.HEALTHY, ""),
+        (vitals(delivery_age=61.0), Status.DEGRADED, "delivery has waited for 61 s, more than 60 s"),
+        (vitals(delivery_age=60.0), Status.HEALTHY, ""),
+        (vitals(StoreVitals(100, "0001", 1, dead_deliveries=10)), Status.DEGRADED, "10 webhook deliveries are dead"),
+        (vitals(StoreVitals(100, "0001", 1, dead_deliveries=9)), Status.HEALTHY, ""),
+        (vitals(components={"a store": Component(1, "is away")}), Status.DEGRADED, "a store: is away"),
+        (vitals(components={"a store": Component(1)}), Status.HEALTHY, ""),
     ],
 )
 def test_each_threshold_has_a_verdict_and_a_reason(found: Vitals, status: Status, word: str):
@@ -133,6 +146,52 @@ async def test_a_threshold_that_is_passed_is_degraded_and_1(start_sqlite: Start,
     result = await ask_health(server.target)
     assert result.exit_code == 1
     assert result.stdout.startswith("degraded\n  a small read")
+
+
+async def test_a_store_of_artifacts_that_is_away_degrades_until_it_is_back(
+    start_sqlite: Start, connect: Connect, tmp_path: Path
+):
+    there, away = tmp_path / "there", tmp_path / "away"
+    there.mkdir()
+    roots = f"file://{there}/out/ file://{away}/"
+    server = start_sqlite(artifact_roots=roots, health_probe_interval="0.05", metrics_listen="127.0.0.1:0")
+    api = connect(server)
+    (there / "out").mkdir()
+    names = {f"artifact store file://{there}/out", f"artifact store file://{away}"}
+
+    async def problems(expected: int) -> list[str]:
+        """Return the problems of the components when so many have one."""
+        while True:
+            found = await system_health(api)
+            problems = [one.problem for one in found.components if one.problem]
+            if {one.name for one in found.components} == names and len(problems) == expected:
+                assert found.status == (SYSTEM_STATUS_DEGRADED if problems else SYSTEM_STATUS_HEALTHY)
+                assert len(found.reasons) == expected
+                return problems
+
+    assert await problems(1) == [f"the directory {away} is not there"]
+    result = await ask_health(server.target)
+    assert result.exit_code == 1
+    assert f"the directory {away} is not there" in result.stdout
+    assert scrape(server).value("jobledger_component_up", component=f"artifact store file://{away}") == 0
+    away.mkdir()
+    assert await problems(0) == []
+    assert "works" in (await ask_health(server.target)).stdout
+
+
+async def test_a_store_that_hangs_is_told_in_time_and_asked_once(monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setattr(probes, "PROBE_SECONDS", 0.01)
+        components: dict[str, Component] = {}
+        stores = StoreProbes(Roots([parse_root("s3://bucket/out/{owner}/")]), components, lambda: 1)
+        for _ in range(3):
+            await stores.once()
+        assert sum(thread.name == PROBE_THREAD for thread in threading.enumerate()) == 1
+        [(name, component)] = components.items()
+        assert (name, "has not answered" in component.problem) == ("artifact store s3://bucket", True)
 
 
 async def test_a_database_that_is_read_and_takes_no_writes_is_unhealthy(tmp_path: Path, connect: Connect, kind: str):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
-from jobledger.v1.event_pb2 import ChangeType
+from jobledger.v1.event_pb2 import Change, ChangeType
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import (
     DeleteJobRequest,
@@ -141,7 +141,7 @@ class Model:
         for change in message.event.changes:
             self.count(change.type, items.get(change.chunk_index, 0))
             if change.HasField("chunk_index"):
-                self.attempt(change.type, (name, change.chunk_index), now)
+                self.attempt(change, (name, change.chunk_index), now)
             if change.from_state != change.to_state:
                 self.move(name, change.to_state, now)
         if failed := sum(change.from_state != change.to_state == FAILED for change in message.event.changes):
@@ -173,14 +173,14 @@ class Model:
                 self.seen["chunks_completed"] += 1
                 self.seen["items_completed"] += items
 
-    def attempt(self, type_: ChangeType, chunk: tuple[str, int], now: int) -> None:
-        match type_:
+    def attempt(self, change: Change, chunk: tuple[str, int], now: int) -> None:
+        match change.type:
             case ChangeType.CHANGE_TYPE_CLAIMED:
                 self.attempts[chunk] += 1
                 self.claimed[chunk] = now
                 return
             case ChangeType.CHANGE_TYPE_CHUNK_RELEASED:
-                self.attempts[chunk] -= 1
+                self.attempts[chunk] -= change.from_state != CANCELLING  # there it is the end of the chunk
                 return
             case ChangeType.CHANGE_TYPE_PROGRESSED:
                 return
@@ -254,7 +254,7 @@ def counted(server: Server, kind: str) -> tuple[list[tuple], list[tuple]]:
     with engine.begin() as connection:
         rows = [
             sorted(tuple(row) for row in connection.execute(text(statement), {"kind": kind}))
-            for statement in (kept, f"{made} GROUP BY state")
+            for statement in (f"{kept} AND owner <> ''", f"{made} GROUP BY state")
         ]
     engine.dispose()
     return rows[0], rows[1]

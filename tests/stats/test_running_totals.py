@@ -152,7 +152,7 @@ def test_a_kind_of_which_nothing_is_left_is_forgotten_and_starts_again(database:
     for table in (counts, running_totals):
         with database.read() as connection:
             kinds = set(connection.execute(select(table.c.owner, table.c.kind)))
-        assert {one for one in kinds if one[1]} == {("me", "a"), ("you", "a"), ("you", "z")}, (
+        assert {one for one in kinds if all(one)} == {("me", "a"), ("you", "a"), ("you", "z")}, (
             "those with jobs, or with something not folded yet"
         )
     model.written = [(("you", HOURS.stop - 1, "z", "CREATED", 0), 1, 0)]

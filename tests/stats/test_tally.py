@@ -8,7 +8,7 @@ from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Chunk, Wo
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.service_kinds import ALL_KINDS
+from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 from jobledger_service.features.statistics.rollup import (
     NOT_HELD,
     UNMEASURED,
@@ -127,10 +127,11 @@ def test_counts_move_from_the_state_before_to_the_state_after():
     batch.claim()
     statistics.add(batch.passage(), NOW)
     moved = {"QUEUED": (-1, -1, 0, *NOT_HELD), "RUNNING": (1, 0, 1, *NOT_HELD)}
-    assert statistics.counts() == [(("me", kind, state), moved[state]) for kind in (ALL_KINDS, "k") for state in moved]
+    places = [(owner, kind) for owner in (ALL_OWNERS, "me") for kind in (ALL_KINDS, "k")]
+    assert statistics.counts() == [((*place, state), moved[state]) for place in places for state in moved]
     deleted = StatisticsDelta()
     deleted.add(batch.passage(deleted=True), NOW)
-    assert deleted.counts() == [(("me", kind, "QUEUED"), moved["QUEUED"]) for kind in (ALL_KINDS, "k")]
+    assert deleted.counts() == [((*place, "QUEUED"), moved["QUEUED"]) for place in places]
 
 
 def test_nothing_is_written_for_what_counts_nothing():

@@ -15,6 +15,7 @@ from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.label_indexes import LabelIndexStore
 from jobledger_service.core.store.listing import Budget
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
@@ -50,6 +51,10 @@ def population(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 transaction.save(writes)
                 add_statistics(transaction.connection, database.dialect, statistics)
             known |= {job.key: FilterFields.of(job) for job, *_ in writes.new_jobs}
+        indexed = LabelIndexStore(database)
+        indexed.choose(["team", "n"])  # and not "env"
+        while indexed.step(100):
+            pass
         yield database, known
 
 
@@ -101,9 +106,18 @@ filters = st.fixed_dictionaries(
         "include_service_jobs": st.booleans(),
         "min_priority": st.integers(0, 10),
         "max_priority": st.integers(0, 10),
-        "labels": st.dictionaries(st.just("team"), st.sampled_from(["media", "legal"]), max_size=1),
+        "labels": st.sampled_from(
+            [{"team": "media"}, {"team": "legal"}, {"env": "production"}, {"team": "media", "env": "production"}]
+        ),
         "label_conditions": st.sampled_from(
-            [("team", ("legal", "media")), ("team", ("none",)), ("team", ()), ("x", ())]
+            [
+                ("team", ("legal", "media")),
+                ("team", ("none",)),
+                ("team", (*"abcdefgh", "finance", "search")),
+                ("team", ()),
+                ("env", ("production", "x")),
+                ("x", ()),
+            ]
         ).map(lambda given: (LabelCondition(*given),)),
         "error_code": st.sampled_from(["DISK_FULL", "TIMEOUT"]),
         "start_time": spans,

@@ -3,15 +3,19 @@
 from typing import Any, Self
 
 import pytest
-from jobledger_service.core.model.filter import JobFilter, TimeRange
+from jobledger_service.core.model.filter import JobFilter, LabelCondition, TimeRange
+from jobledger_service.core.model.label_indexes import NO_LABEL_INDEXES, LabelIndexes
 from jobledger_service.core.model.states import ENDED, JobState
 from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.label_indexes import LabelIndexStore, ready_indexes
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.reads import Listing, Order, PageKey
 from jobledger_service.core.store.routes import Steps, routes
+from jobledger_service.core.store.tables import job_labels
 from msgspec.structs import replace
-from sqlalchemy import event
+from sqlalchemy import event, select
 
+from bench.seed import analyse
 from tests.support.crowds import END
 
 pytestmark = pytest.mark.long  # 100,000 jobs are made
@@ -68,31 +72,32 @@ class Plans:
 
     def _add(self, node: dict[str, Any]) -> None:
         self.steps.append(f"{node['Node Type']} {node.get('Relation Name', '')} {node.get('Index Name', '')}".strip())
-        if node.get("Relation Name") == "jobs" or "jobs_by" in node.get("Index Name", ""):
+        if node.get("Relation Name") in ("jobs", "job_labels") or "jobs_by" in node.get("Index Name", ""):
             self.rows += node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
         for inner in node.get("Plans", ()):
             self._add(inner)
 
     def hold(self, *, sorts: bool = False) -> None:
         """Assert that nothing was sorted, unless few are, and that no table of many rows was read through."""
-        wrong = ["SCAN jobs", "SCAN job_words", "Seq Scan jobs", "Seq Scan job_words"]
+        tables = ("jobs", "job_words", "job_labels")
+        wrong = [f"{scan} {table}" for scan in ("SCAN", "Seq Scan") for table in tables]
         if not sorts:
             wrong += ["TEMP B-TREE", "Sort"]
         assert not [step for step in self.steps if any(bad in step for bad in wrong)], self.steps
 
 
-def middle(database: Database, listing: Listing) -> PageKey:
+def middle(database: Database, listing: Listing, indexes: LabelIndexes) -> PageKey:
     """Return a place far within a list: 2,000 jobs on."""
-    parts = routes(listing.filter, listing.order, ascending=listing.ascending)
+    parts = routes(listing.filter, listing.order, indexes, ascending=listing.ascending)
     [longest] = [part for part in parts if part.order is listing.order]
     with database.read() as connection:
         [place] = Steps(connection, database.dialect, listing.ascending).fetch(longest, 1, skip=2_000)
     return place
 
 
-def hold_of(large: Database, listing: Listing) -> None:
+def hold_of(large: Database, listing: Listing, indexes: LabelIndexes = NO_LABEL_INDEXES) -> None:
     """Assert that the first page of a list, and one far within, walk an index no further than they have to."""
-    for place, count_to in ((None, 1_000), (middle(large, listing), 0)):
+    for place, count_to in ((None, 1_000), (middle(large, listing, indexes), 0)):
         with Plans(large) as plans:
             listed = ReadStore(large).list_jobs(replace(listing, after=place, count_to=count_to))
         plans.hold()
@@ -115,3 +120,67 @@ def test_lists_of_100000_jobs_walk_an_index_at_the_start_and_deep_within(large: 
     # The few that it finds are read by their keys, and not out of all of the owner's.
     assert any("(job_key=?)" in step or "jobs_pkey" in step for step in plans.steps), plans.steps
     assert any("VIRTUAL TABLE" in step or "job_words_search" in step for step in plans.steps), plans.steps
+
+
+INDEXED = {
+    "a value": {"labels": {"team": "documents"}},
+    "a value and states": {"labels": {"team": "documents"}, "states": ENDED},
+    "values": {"label_conditions": (LabelCondition("team", ("documents", "media")),)},
+}
+MAX_STEPS = 6_000
+"""Instructions of SQLite's machine for a page of 20 jobs; with a row more it takes some 30."""
+
+
+class MachineSteps:
+    """How many instructions SQLite runs meanwhile on connections that are new: none on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        if self._database.single_writer:
+            self._database.reader.dispose()
+            event.listen(self._database.reader, "connect", self._watch)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._database.single_writer:
+            event.remove(self._database.reader, "connect", self._watch)
+            self._database.reader.dispose()
+
+    def _watch(self, connection: Any, _record: object) -> None:
+        def counted() -> None:
+            self.count += 100
+
+        connection.set_progress_handler(counted, 100)
+
+
+def test_jobs_with_a_value_of_an_indexed_label_walk_its_index(large: Database):
+    indexes = LabelIndexStore(large)
+    indexes.choose(["team"])
+    while indexes.step(5_000):
+        pass
+    analyse(large)
+    large_reads = ReadStore(large)
+    with large.read() as connection:
+        ready = ready_indexes(connection, JobFilter("default", labels={"team": ""}))
+    for order in (Order.CREATE_TIME, Order.END_TIME, Order.PRIORITY):
+        for name, fields in INDEXED.items():
+            if order is Order.PRIORITY and "states" in fields:
+                continue  # states are tested on the rows of the walk
+            for ascending in (False, True):
+                wanted = JobFilter("default", include_service_jobs=True, **fields)
+                listing = Listing(wanted, order, ascending=ascending)
+                walks = routes(listing.filter, order, ready, ascending=ascending)
+                assert all(one.by.table is job_labels and not one.tests for one in walks), name
+                hold_of(large, listing, ready)
+                deep = replace(listing, after=middle(large, listing, ready))
+                with MachineSteps(large) as steps:
+                    large_reads.list_jobs(deep)
+                assert steps.count <= MAX_STEPS, (order, name)
+    indexes.choose([])
+    while indexes.step(20_000):
+        pass
+    with large.read() as connection:
+        assert connection.execute(select(job_labels.c.job_key).limit(1)).first() is None

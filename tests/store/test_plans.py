@@ -15,9 +15,9 @@ from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE, SERVICE_JOBS
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, Listing
+from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, JobRead, Listing
 from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import chunks, job_words, jobs
+from jobledger_service.core.store.tables import attempts, chunks, job_labels, job_words, jobs
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.exports.page import ExportKey
@@ -193,11 +193,12 @@ def test_attempts_walk_the_keys_of_their_job(database: Database, chunk_index: in
     ], plans.steps
 
 
-def test_the_last_attempts_of_a_job_walk_the_index_of_their_ends(database: Database):
+def test_the_last_attempts_of_jobs_walk_the_index_of_their_ends(database: Database):
+    read = JobRead("me/x", JobState.RUNNING, 1, 1, 5, "", 1, b"", 0, more_chunks=True)
     with WriteStore(database).transaction() as transaction:
         plans = Plans(database)
-        AttemptReads(database.dialect, UnreadableRows()).last(transaction.connection, "me/x")
-    plans.hold("attempts USING INDEX attempts_by_time (job_key=?)")
+        assert list(AttemptReads(database.dialect, UnreadableRows()).added(transaction.connection, [read]))
+    plans.hold("attempts USING COVERING INDEX attempts_by_time (job_key=?)")
 
 
 def test_jobs_are_found_by_the_index_of_tasks(database: Database):
@@ -230,10 +231,13 @@ def test_changed_rows_are_found_by_their_keys(database: Database, count: int):
         row_sets.update(connection, jobs, [key | {"priority": 1} for key in keys])
         row_sets.update(connection, chunks, [key | {"chunk_index": 0, "priority": 1} for key in keys])
         row_sets.update(connection, job_words, [key | {"words": "a b"} for key in keys])
-    walked = {
-        step for step in plans.steps if any(f" {table} " in f"{step} " for table in ("jobs", "chunks", "job_words"))
-    }
-    assert {step.partition(" USING ")[0] for step in walked} == {"SEARCH jobs", "SEARCH chunks", "SEARCH job_words"}
+        row_sets.delete(connection, attempts, [key | {"chunk_index": 0, "attempt_number": 1} for key in keys])
+        of_label = {"index_number": 1, "owner": "me", "digest": 1, "create_time": 1}
+        row_sets.delete(connection, job_labels, [of_label | key for key in keys])
+        row_sets.update(connection, job_labels, [of_label | key | {"state": "QUEUED"} for key in keys])
+    tables = ("jobs", "chunks", "job_words", "attempts", "job_labels")
+    walked = {step for step in plans.steps if any(f" {table} " in f"{step} " for table in tables)}
+    assert {step.partition(" USING ")[0] for step in walked} == {f"SEARCH {table}" for table in tables}
 
 
 @pytest.mark.parametrize("step", [0, 1, 24])

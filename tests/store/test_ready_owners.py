@@ -10,9 +10,9 @@ from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
-from jobledger_service.core.store.tables import chunks, paused_kinds
+from jobledger_service.core.store.tables import chunks, jobs, paused_kinds
 from jobledger_service.core.store.waiting_chunks import WaitingChunks
-from sqlalchemy import Connection, LargeBinary, Text, event, insert, text
+from sqlalchemy import Connection, LargeBinary, Table, Text, event, insert, text
 
 from tests.support.databases import new_database
 
@@ -28,10 +28,13 @@ def database(store: str, tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
-def rows_of(owner: str, count: int = 1, kind: str = "k", priority: int = 5, state: str = "PENDING") -> list[Any]:
-    columns = [column for column in chunks.c if not column.nullable]
+def blank_of(table: Table) -> dict[str, Any]:
     empty = {LargeBinary: b"", Text: ""}
-    blank = {column.name: empty.get(type(column.type), 0) for column in columns}
+    return {column.name: empty.get(type(column.type), 0) for column in table.c if not column.nullable}
+
+
+def rows_of(owner: str, count: int = 1, kind: str = "k", priority: int = 5, state: str = "PENDING") -> list[Any]:
+    blank = blank_of(chunks)
     of_job = {
         "owner": owner,
         "kind": kind,
@@ -43,9 +46,19 @@ def rows_of(owner: str, count: int = 1, kind: str = "k", priority: int = 5, stat
     return [{**blank, **of_job, **leased, "chunk_index": index} for index in range(count)]
 
 
+def jobs_of(rows: Sequence[Any]) -> list[Any]:
+    """Return the rows of the jobs of chunks."""
+    blank = blank_of(jobs) | {"state": "RUNNING", "revision": 1}
+    same = ("job_key", "owner", "kind", "priority")
+    waiting = {row["job_key"] for row in rows if row["state"] == "PENDING"}
+    found = {row["job_key"]: {name: row[name] for name in same} for row in rows}
+    return [{**blank, **row, "claimable": int(key in waiting)} for key, row in found.items()]
+
+
 def fill(database: Database, rows: Sequence[Any]) -> None:
     with database.write() as connection:
         connection.execute(insert(chunks), rows)
+        connection.execute(insert(jobs), jobs_of(rows))
         connection.execute(text("ANALYZE"))
 
 
@@ -79,7 +92,7 @@ class Measured:
         event.remove(self._engine, "before_cursor_execute", self._count)
 
     def _count(self, _connection: Connection, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if "chunks" not in statement:
+        if "chunks" not in statement and "jobs" not in statement:
             return
         self.statements += 1
         other = cursor.connection.cursor()
@@ -95,7 +108,7 @@ class Measured:
             self._add(plan["Plan"])
 
     def _add(self, node: dict[str, Any]) -> None:
-        if node.get("Relation Name") == "chunks":
+        if node.get("Relation Name") in ("chunks", "jobs"):
             self.work += node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
         for inner in node.get("Plans", ()):
             self._add(inner)
@@ -113,7 +126,7 @@ def test_owners_without_work_and_the_amount_of_work_of_others_cost_nothing(datab
     few = cost()
     fill(database, [row for owner in IDLE[10:] for row in rows_of(owner, state="PROCESSING")])
     fill(database, [row for owner in IDLE for row in rows_of(owner, kind="other")])
-    fill(database, [row | {"job_key": "b0/large"} for row in rows_of("b0", 2_000)])
+    fill(database, [row | {"job_key": f"b0/large{row['chunk_index']}"} for row in rows_of("b0", 2_000)])
     statements, work = cost()
     assert statements == few[0] <= 2
     assert 0 < work <= few[1] + 5, "the first place of an index page may differ"
@@ -174,7 +187,7 @@ def test_a_paused_kind_takes_no_turn_and_its_chunks_cost_nothing(database: Datab
     few = cost()
     for owner, priority in ("b4", 5), ("b2", 9), ("b1", 5):
         more = rows_of(owner, 2_000, priority=priority)
-        fill(database, [row | {"job_key": f"{owner}/large"} for row in more])
+        fill(database, [row | {"job_key": f"{owner}/large{row['chunk_index']}"} for row in more])
     assert 0 < cost() <= few + 10, "the first place of an index page may differ"
 
 

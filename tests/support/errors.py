@@ -24,6 +24,7 @@ class Refusal:
     metadata: dict[str, str] = field(default_factory=dict)
     retry_delay: float | None = None
     subjects: list[str] = field(default_factory=list)
+    quotas: list[tuple[str, int]] = field(default_factory=list)
 
 
 def read(error: grpc.RpcError) -> Refusal:
@@ -45,6 +46,7 @@ def read(error: grpc.RpcError) -> Refusal:
         elif detail.Unpack(quota):
             assert all(violation.description for violation in quota.violations)
             refusal.subjects = [violation.subject for violation in quota.violations]
+            refusal.quotas = [(violation.quota_id, violation.quota_value) for violation in quota.violations]
     assert refusal.reason, f"an error without ErrorInfo: {error!r}"
     return refusal
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AsyncAdminCalls:
-    """API keys, usage and health. Each call needs a key with the role ADMIN."""
+    """API keys, usage, quotas and health. Each call needs a key with the role ADMIN."""
 
     def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:
         self._stub = AdminServiceStub(channel)
@@ -121,6 +121,47 @@ class AsyncAdminCalls:
             page_token=page_token,
         )
         return AsyncPages(self._caller, self._stub.GetUsage, request, lambda page: page.usage, timeout)
+
+    async def set_quota(
+        self,
+        owner: str = "",
+        *,
+        max_unfinished_jobs: int | None = None,
+        max_stored_jobs: int | None = None,
+        max_watches: int | None = None,
+        reason: str = "",
+        timeout: timedelta | None = None,
+    ) -> rpc.Quota:
+        """Set how much an owner may have at once, in place of its old quota; None leaves a bound to the server.
+
+        An empty `owner` means the calling key's. The quota that is returned has the bounds in force and their use.
+        Raises InvalidFieldError.
+        """
+        request = rpc.SetQuotaRequest(
+            owner=owner,
+            max_unfinished_jobs=max_unfinished_jobs,
+            max_stored_jobs=max_stored_jobs,
+            max_watches=max_watches,
+            reason=reason,
+        )
+        return (await self._caller.call(self._stub.SetQuota, request, timeout=timeout)).quota
+
+    async def get_quota(self, owner: str = "", *, timeout: timedelta | None = None) -> rpc.Quota:
+        """Return the bounds in force of an owner, and how much of each it uses. Raises InvalidFieldError."""
+        request = rpc.GetQuotaRequest(owner=owner)
+        return (await self._caller.call(self._stub.GetQuota, request, timeout=timeout)).quota
+
+    def list_quotas(
+        self, *, page_size: int = 0, page_token: str = "", timeout: timedelta | None = None
+    ) -> AsyncPages[rpc.ListQuotasResponse, rpc.Quota]:
+        """List the quotas that were set, by owner, with their use."""
+        request = rpc.ListQuotasRequest(page_size=page_size, page_token=page_token)
+        return AsyncPages(self._caller, self._stub.ListQuotas, request, lambda page: page.quotas, timeout)
+
+    async def delete_quota(self, owner: str = "", *, reason: str = "", timeout: timedelta | None = None) -> bool:
+        """Remove the quota of an owner, who then has the server's defaults; return whether there was one."""
+        request = rpc.DeleteQuotaRequest(owner=owner, reason=reason)
+        return (await self._caller.call(self._stub.DeleteQuota, request, timeout=timeout)).deleted
 
     async def get_system_health(self, *, timeout: timedelta | None = None) -> SystemHealth:
         """Return the health of the server that answers: database, disk, commits, feed, workers and webhooks.

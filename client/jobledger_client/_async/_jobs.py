@@ -121,7 +121,7 @@ class AsyncJobCalls(AsyncJobLists, AsyncJobWatches):
         `validate_only` the service checks everything and creates nothing. A ValueError names a value that JSON cannot
         hold; jobs of the same call are then not sent.
 
-        Raises ValueError, TooManyQueuedJobsError.
+        Raises ValueError, QuotaExceededError.
         """
         for batch, request in batches(jobs, validate_only=validate_only):
             response = await self._caller.call(self._stub.BatchCreateJobs, request, timeout=timeout)

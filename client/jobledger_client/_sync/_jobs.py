@@ -122,7 +122,7 @@ class JobCalls(JobLists, JobWatches):
         `validate_only` the service checks everything and creates nothing. A ValueError names a value that JSON cannot
         hold; jobs of the same call are then not sent.
 
-        Raises ValueError, TooManyQueuedJobsError.
+        Raises ValueError, QuotaExceededError.
         """
         for batch, request in batches(jobs, validate_only=validate_only):
             response = self._caller.call(self._stub.BatchCreateJobs, request, timeout=timeout)

@@ -200,7 +200,7 @@ def update(
         schedule_time=_parse.future_time("--at", at),
         start_now=now,
     )
-    if changes == JobChanges(remove_labels=changes.remove_labels) and not remove_label:
+    if changes == JobChanges():
         raise typer.BadParameter(
             "a change is required: --priority, --display-name, --label, --set-label, --remove-label, --expire, "
             "--keep-forever, --at or --now"
@@ -212,7 +212,7 @@ def update(
         if job_id is None:
             call = partial(client.bulk.update_jobs, changes, reason=reason)
             return run(session, client, "update", call, selection)
-        fields = {field.name: getattr(changes, field.name) for field in dataclasses.fields(changes)}
+        fields = dataclasses.asdict(changes)
         job = client.update_job(job_id, **fields, reason=reason, etag=etag, owner=selection.owner)
     return _print_job(session, job, "updated")
 

@@ -46,6 +46,8 @@ class Dashboard:
     def __init__(self, started_at: float) -> None:
         self._started_at = started_at
         self._queues: dict[str, Counter[int]] = {}
+        self._held: dict[str, int] = {}
+        """How many chunks of each kind were held when they were counted last."""
         self._jobs: dict[str, Job] = {}
         self._completed: deque[_Completed] = deque(maxlen=_MAX_ENTRIES)
         self._workers: dict[str, float] = {}
@@ -57,6 +59,7 @@ class Dashboard:
     def set_counts(self, stats: GetJobStatsResponse) -> None:
         """Set the number of jobs of each kind; messages change it from there."""
         self._queues = {}
+        self._held = {one.kind: sum(held.chunk_count for held in one.stats.now.chunks_held) for one in stats.kinds}
         for one in stats.kinds:
             now = one.stats.now
             self._queues[one.kind] = Counter(dict(zip(_SHOWN, (now.queued, now.running, now.cancelling), strict=True)))
@@ -136,13 +139,14 @@ class Dashboard:
         return f"{count}: {', '.join(names[:_MAX_NAMES])}{more}"
 
     def _kinds(self, at: float, max_rows: int | None) -> Table:
-        table = numbers("KIND", "QUEUED", "RUNNING", "CANCELLING", "CHUNKS/S", "ITEMS/S")
+        table = numbers("KIND", "QUEUED", "RUNNING", "CANCELLING", "HELD", "CHUNKS/S", "ITEMS/S")
         rates = self._rates(at)
         busy = [kind for kind in self._queues if rates[kind][0] or any(self._queues[kind][s] > 0 for s in _SHOWN)]
         busy.sort(key=lambda kind: (-sum(self._queues[kind][state] for state in _SHOWN), kind))
         for kind in busy[:max_rows]:
             counts = [f"{max(self._queues[kind][state], 0):,}" for state in _SHOWN]
-            table.add_row(formatting.literal(kind), *counts, *map(formatting.rate, rates[kind]))
+            held = f"{self._held.get(kind, 0):,}"
+            table.add_row(formatting.literal(kind), *counts, held, *map(formatting.rate, rates[kind]))
         return table
 
     def _in_work(self, max_rows: int | None, *, wide: bool) -> Table:

@@ -14,6 +14,7 @@ from jobledger_client.cli import (
     _import,
     _limits,
     _pauses,
+    _quotas,
     _read,
     _stats,
     _top,
@@ -87,6 +88,7 @@ def application() -> typer.Typer:
         _workers,
         _webhooks,
         _usage,
+        _quotas,
         _import,
     ):
         module.register(app)

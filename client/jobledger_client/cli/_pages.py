@@ -3,7 +3,7 @@
 from typing import Annotated, Any, TypeVar
 
 import typer
-from jobledger.v1.admin_service_pb2 import GetUsageResponse
+from jobledger.v1.admin_service_pb2 import GetUsageResponse, ListQuotasResponse
 from jobledger.v1.job_service_pb2 import (
     ListAttemptsResponse,
     ListChunksResponse,
@@ -26,6 +26,7 @@ AnyPage = TypeVar(
     ListWebhooksResponse,
     ListWebhookDeliveriesResponse,
     GetUsageResponse,
+    ListQuotasResponse,
 )
 
 PageToken = Annotated[str, typer.Option(metavar="TOKEN", help="The token of the page to show.")]

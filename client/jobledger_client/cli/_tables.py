@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
-from jobledger.v1.admin_service_pb2 import Usage
+from jobledger.v1.admin_service_pb2 import Quota, Usage
 from jobledger.v1.chunk_pb2 import Artifact, Attempt, Chunk
 from jobledger.v1.event_pb2 import Change, JobEvent
 from jobledger.v1.job_pb2 import Job
@@ -230,6 +230,28 @@ def usage(found: Iterable[Usage]) -> Table:
             f"{mean:,.1f} ms",
         )
     return table
+
+
+def quotas(found: Iterable[Quota]) -> Table:
+    """Return quotas, one a row: what the owner has, and what it may have; a * marks the server's default."""
+    table = _table("OWNER", "UNFINISHED JOBS", "STORED JOBS", "WATCHES", "REASON", folding=("OWNER", "REASON"))
+    for quota in found:
+        bounds = [
+            _use_of(quota, used, bound)
+            for used, bound in (
+                (quota.unfinished_job_count, "max_unfinished_jobs"),
+                (quota.stored_job_count, "max_stored_jobs"),
+                (quota.watch_count, "max_watches"),
+            )
+        ]
+        _row(table, quota.owner, *bounds, quota.reason)
+    return table
+
+
+def _use_of(quota: Quota, used: int, bound: str) -> str:
+    if not quota.HasField(bound):  # type: ignore[arg-type] # of its own fields
+        return f"{used:,}"
+    return f"{used:,} of {getattr(quota, bound):,}{'*' if bound in quota.default_fields else ''}"
 
 
 def webhooks(found: Iterable[Webhook]) -> Table:

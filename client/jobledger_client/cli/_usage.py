@@ -60,4 +60,6 @@ def usage(
         _json.print_message(page)
     else:
         session.console.print(_tables.usage(page.usage))
+        if page.HasField("quota"):
+            session.console.print(_tables.quotas([page.quota]))
         print_next_page(session, page.next_page_token)

@@ -492,21 +492,29 @@ class GetUsageResponse(_message.Message):
 
     USAGE_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def usage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Usage]:
         """usage are the sums, by day, owner, key_id and method, rising."""
 
+    @_builtins.property
+    def quota(self) -> Global___Quota:
+        """quota is the bounds of the owner that the request names, and how much of each it uses now. Absent: it names none, or is
+        for a later page.
+        """
+
     def __init__(
         self,
         *,
         usage: _abc.Iterable[Global___Usage] | None = ...,
         next_page_token: _builtins.str = ...,
+        quota: Global___Quota | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "quota", b"quota", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -569,3 +577,307 @@ class Usage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
+class Quota(_message.Message):
+    """Quota is how much an owner may have at once, and how much it has. The service's own jobs, such as bulk runs, do not count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    MAX_UNFINISHED_JOBS_FIELD_NUMBER: _builtins.int
+    MAX_STORED_JOBS_FIELD_NUMBER: _builtins.int
+    MAX_WATCHES_FIELD_NUMBER: _builtins.int
+    DEFAULT_FIELDS_FIELD_NUMBER: _builtins.int
+    UNFINISHED_JOB_COUNT_FIELD_NUMBER: _builtins.int
+    STORED_JOB_COUNT_FIELD_NUMBER: _builtins.int
+    WATCH_COUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SET_BY_FIELD_NUMBER: _builtins.int
+    SET_TIME_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """owner is the tenant."""
+    max_unfinished_jobs: _builtins.int
+    """max_unfinished_jobs bounds the jobs that have not ended: QUEUED, RUNNING or CANCELLING. A job that is retried is
+    unfinished again. Absent: unbounded.
+    """
+    max_stored_jobs: _builtins.int
+    """max_stored_jobs bounds the jobs in all states. Absent: unbounded."""
+    max_watches: _builtins.int
+    """max_watches bounds the open watches, exports, imports, WatchLeases and WaitOperation calls, by each server process for
+    itself. Absent: unbounded.
+    """
+    unfinished_job_count: _builtins.int
+    """unfinished_job_count is how many jobs have not ended."""
+    stored_job_count: _builtins.int
+    """stored_job_count is how many jobs there are."""
+    watch_count: _builtins.int
+    """watch_count is how many watches are open at the process that answers."""
+    reason: _builtins.str
+    """reason is that of SetQuota. Empty: none was given."""
+    set_by: _builtins.str
+    """set_by is who set the quota, as the audit trail names callers. Empty: the owner has none."""
+    @_builtins.property
+    def default_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """default_fields are the bounds above that the owner's quota does not set: they are the server's defaults."""
+
+    @_builtins.property
+    def set_time(self) -> _timestamp_pb2.Timestamp:
+        """set_time is when it was set. Absent: the owner has none."""
+
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str = ...,
+        max_unfinished_jobs: _builtins.int | None = ...,
+        max_stored_jobs: _builtins.int | None = ...,
+        max_watches: _builtins.int | None = ...,
+        default_fields: _abc.Iterable[_builtins.str] | None = ...,
+        unfinished_job_count: _builtins.int = ...,
+        stored_job_count: _builtins.int = ...,
+        watch_count: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        set_by: _builtins.str = ...,
+        set_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "set_time", b"set_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "default_fields", b"default_fields", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "owner", b"owner", "reason", b"reason", "set_by", b"set_by", "set_time", b"set_time", "stored_job_count", b"stored_job_count", "unfinished_job_count", b"unfinished_job_count", "watch_count", b"watch_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_stored_jobs: _TypeAlias = _typing.Literal["max_stored_jobs"]  # noqa: Y015
+    _WhichOneofArgType__max_stored_jobs: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs"]  # noqa: Y015
+    _WhichOneofReturnType__max_unfinished_jobs: _TypeAlias = _typing.Literal["max_unfinished_jobs"]  # noqa: Y015
+    _WhichOneofArgType__max_unfinished_jobs: _TypeAlias = _typing.Literal["_max_unfinished_jobs", b"_max_unfinished_jobs"]  # noqa: Y015
+    _WhichOneofReturnType__max_watches: _TypeAlias = _typing.Literal["max_watches"]  # noqa: Y015
+    _WhichOneofArgType__max_watches: _TypeAlias = _typing.Literal["_max_watches", b"_max_watches"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_stored_jobs) -> _WhichOneofReturnType__max_stored_jobs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_unfinished_jobs) -> _WhichOneofReturnType__max_unfinished_jobs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_watches) -> _WhichOneofReturnType__max_watches | None: ...
+
+Global___Quota: _TypeAlias = Quota  # noqa: Y015
+
+@_typing.final
+class SetQuotaRequest(_message.Message):
+    """SetQuotaRequest has the bounds of an owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    MAX_UNFINISHED_JOBS_FIELD_NUMBER: _builtins.int
+    MAX_STORED_JOBS_FIELD_NUMBER: _builtins.int
+    MAX_WATCHES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """owner is the tenant. Empty: the owner of the key that calls."""
+    max_unfinished_jobs: _builtins.int
+    """max_unfinished_jobs is how many of its jobs may be unfinished, 0 to 10^12; 0 lets it create none. Absent: the server's
+    default.
+    """
+    max_stored_jobs: _builtins.int
+    """max_stored_jobs is how many jobs it may have, 0 to 10^12. Absent: the server's default."""
+    max_watches: _builtins.int
+    """max_watches is how many watches it may have open at each server process, 0 to 1,000,000. Absent: the server's default."""
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str = ...,
+        max_unfinished_jobs: _builtins.int | None = ...,
+        max_stored_jobs: _builtins.int | None = ...,
+        max_watches: _builtins.int | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs", "_max_unfinished_jobs", b"_max_unfinished_jobs", "_max_watches", b"_max_watches", "max_stored_jobs", b"max_stored_jobs", "max_unfinished_jobs", b"max_unfinished_jobs", "max_watches", b"max_watches", "owner", b"owner", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_stored_jobs: _TypeAlias = _typing.Literal["max_stored_jobs"]  # noqa: Y015
+    _WhichOneofArgType__max_stored_jobs: _TypeAlias = _typing.Literal["_max_stored_jobs", b"_max_stored_jobs"]  # noqa: Y015
+    _WhichOneofReturnType__max_unfinished_jobs: _TypeAlias = _typing.Literal["max_unfinished_jobs"]  # noqa: Y015
+    _WhichOneofArgType__max_unfinished_jobs: _TypeAlias = _typing.Literal["_max_unfinished_jobs", b"_max_unfinished_jobs"]  # noqa: Y015
+    _WhichOneofReturnType__max_watches: _TypeAlias = _typing.Literal["max_watches"]  # noqa: Y015
+    _WhichOneofArgType__max_watches: _TypeAlias = _typing.Literal["_max_watches", b"_max_watches"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_stored_jobs) -> _WhichOneofReturnType__max_stored_jobs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_unfinished_jobs) -> _WhichOneofReturnType__max_unfinished_jobs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_watches) -> _WhichOneofReturnType__max_watches | None: ...
+
+Global___SetQuotaRequest: _TypeAlias = SetQuotaRequest  # noqa: Y015
+
+@_typing.final
+class SetQuotaResponse(_message.Message):
+    """SetQuotaResponse answers SetQuota."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quota(self) -> Global___Quota:
+        """quota is the quota as it is now."""
+
+    def __init__(
+        self,
+        *,
+        quota: Global___Quota | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQuotaResponse: _TypeAlias = SetQuotaResponse  # noqa: Y015
+
+@_typing.final
+class GetQuotaRequest(_message.Message):
+    """GetQuotaRequest names an owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """owner is the tenant. Empty: the owner of the key that calls."""
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuotaRequest: _TypeAlias = GetQuotaRequest  # noqa: Y015
+
+@_typing.final
+class GetQuotaResponse(_message.Message):
+    """GetQuotaResponse answers GetQuota."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quota(self) -> Global___Quota:
+        """quota is the bounds in force, and their use."""
+
+    def __init__(
+        self,
+        *,
+        quota: Global___Quota | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuotaResponse: _TypeAlias = GetQuotaResponse  # noqa: Y015
+
+@_typing.final
+class ListQuotasRequest(_message.Message):
+    """ListQuotasRequest asks for a page of quotas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many quotas to return, 0 to 500; more is taken as 500. 0: 100."""
+    page_token: _builtins.str
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuotasRequest: _TypeAlias = ListQuotasRequest  # noqa: Y015
+
+@_typing.final
+class ListQuotasResponse(_message.Message):
+    """ListQuotasResponse is a page of quotas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token leads to the next page. Empty: this was the last."""
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quota]:
+        """quotas are the quotas that were set, by owner."""
+
+    def __init__(
+        self,
+        *,
+        quotas: _abc.Iterable[Global___Quota] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "quotas", b"quotas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuotasResponse: _TypeAlias = ListQuotasResponse  # noqa: Y015
+
+@_typing.final
+class DeleteQuotaRequest(_message.Message):
+    """DeleteQuotaRequest names an owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """owner is the tenant. Empty: the owner of the key that calls."""
+    reason: _builtins.str
+    """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteQuotaRequest: _TypeAlias = DeleteQuotaRequest  # noqa: Y015
+
+@_typing.final
+class DeleteQuotaResponse(_message.Message):
+    """DeleteQuotaResponse answers DeleteQuota."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: _builtins.int
+    deleted: _builtins.bool
+    """deleted says whether the owner had a quota."""
+    def __init__(
+        self,
+        *,
+        deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteQuotaResponse: _TypeAlias = DeleteQuotaResponse  # noqa: Y015

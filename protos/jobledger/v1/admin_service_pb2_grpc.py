@@ -64,6 +64,26 @@ class AdminServiceStub:
                 request_serializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageResponse.FromString,
                 _registered_method=True)
+        self.SetQuota = channel.unary_unary(
+                '/jobledger.v1.AdminService/SetQuota',
+                request_serializer=jobledger_dot_v1_dot_admin__service__pb2.SetQuotaRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_admin__service__pb2.SetQuotaResponse.FromString,
+                _registered_method=True)
+        self.GetQuota = channel.unary_unary(
+                '/jobledger.v1.AdminService/GetQuota',
+                request_serializer=jobledger_dot_v1_dot_admin__service__pb2.GetQuotaRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_admin__service__pb2.GetQuotaResponse.FromString,
+                _registered_method=True)
+        self.ListQuotas = channel.unary_unary(
+                '/jobledger.v1.AdminService/ListQuotas',
+                request_serializer=jobledger_dot_v1_dot_admin__service__pb2.ListQuotasRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_admin__service__pb2.ListQuotasResponse.FromString,
+                _registered_method=True)
+        self.DeleteQuota = channel.unary_unary(
+                '/jobledger.v1.AdminService/DeleteQuota',
+                request_serializer=jobledger_dot_v1_dot_admin__service__pb2.DeleteQuotaRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_admin__service__pb2.DeleteQuotaResponse.FromString,
+                _registered_method=True)
         self.GetSystemHealth = channel.unary_unary(
                 '/jobledger.v1.AdminService/GetSystemHealth',
                 request_serializer=jobledger_dot_v1_dot_system__health__pb2.GetSystemHealthRequest.SerializeToString,
@@ -133,6 +153,49 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetQuota(self, request, context):
+        """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the server's
+        default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
+        the next write on, and that of watches within a second.
+
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQuota(self, request, context):
+        """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
+        defaults.
+
+        Role: ADMIN. Class: READ.
+        Errors: none of its own. Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQuotas(self, request, context):
+        """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
+
+        Role: ADMIN. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteQuota(self, request, context):
+        """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
+
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSystemHealth(self, request, context):
         """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
         the response, not as an error of the call, while grpc.health.v1.Health reports that
@@ -173,6 +236,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetUsage,
                     request_deserializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageResponse.SerializeToString,
+            ),
+            'SetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetQuota,
+                    request_deserializer=jobledger_dot_v1_dot_admin__service__pb2.SetQuotaRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_admin__service__pb2.SetQuotaResponse.SerializeToString,
+            ),
+            'GetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuota,
+                    request_deserializer=jobledger_dot_v1_dot_admin__service__pb2.GetQuotaRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_admin__service__pb2.GetQuotaResponse.SerializeToString,
+            ),
+            'ListQuotas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQuotas,
+                    request_deserializer=jobledger_dot_v1_dot_admin__service__pb2.ListQuotasRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_admin__service__pb2.ListQuotasResponse.SerializeToString,
+            ),
+            'DeleteQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteQuota,
+                    request_deserializer=jobledger_dot_v1_dot_admin__service__pb2.DeleteQuotaRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_admin__service__pb2.DeleteQuotaResponse.SerializeToString,
             ),
             'GetSystemHealth': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSystemHealth,
@@ -319,6 +402,114 @@ class AdminService:
             '/jobledger.v1.AdminService/GetUsage',
             jobledger_dot_v1_dot_admin__service__pb2.GetUsageRequest.SerializeToString,
             jobledger_dot_v1_dot_admin__service__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.AdminService/SetQuota',
+            jobledger_dot_v1_dot_admin__service__pb2.SetQuotaRequest.SerializeToString,
+            jobledger_dot_v1_dot_admin__service__pb2.SetQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.AdminService/GetQuota',
+            jobledger_dot_v1_dot_admin__service__pb2.GetQuotaRequest.SerializeToString,
+            jobledger_dot_v1_dot_admin__service__pb2.GetQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuotas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.AdminService/ListQuotas',
+            jobledger_dot_v1_dot_admin__service__pb2.ListQuotasRequest.SerializeToString,
+            jobledger_dot_v1_dot_admin__service__pb2.ListQuotasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.AdminService/DeleteQuota',
+            jobledger_dot_v1_dot_admin__service__pb2.DeleteQuotaRequest.SerializeToString,
+            jobledger_dot_v1_dot_admin__service__pb2.DeleteQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

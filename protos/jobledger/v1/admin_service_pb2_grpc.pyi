@@ -73,6 +73,33 @@ class AdminServiceStub:
     Role: ADMIN. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
+    SetQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetQuotaRequest, _admin_service_pb2.SetQuotaResponse]
+    """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the server's
+    default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
+    the next write on, and that of watches within a second.
+
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
+    """
+    GetQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetQuotaRequest, _admin_service_pb2.GetQuotaResponse]
+    """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
+    defaults.
+
+    Role: ADMIN. Class: READ.
+    Errors: none of its own. Retry: safe.
+    """
+    ListQuotas: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]
+    """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
+
+    Role: ADMIN. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
+    """
+    DeleteQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]
+    """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
+
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
+    """
     GetSystemHealth: _grpc.UnaryUnaryMultiCallable[_system_health_pb2.GetSystemHealthRequest, _system_health_pb2.GetSystemHealthResponse]
     """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
     the response, not as an error of the call, while grpc.health.v1.Health reports that
@@ -126,6 +153,33 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     Role: ADMIN. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
+    """
+    SetQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetQuotaRequest, _admin_service_pb2.SetQuotaResponse]  # type: ignore[assignment]
+    """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the server's
+    default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
+    the next write on, and that of watches within a second.
+
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
+    """
+    GetQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetQuotaRequest, _admin_service_pb2.GetQuotaResponse]  # type: ignore[assignment]
+    """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
+    defaults.
+
+    Role: ADMIN. Class: READ.
+    Errors: none of its own. Retry: safe.
+    """
+    ListQuotas: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]  # type: ignore[assignment]
+    """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
+
+    Role: ADMIN. Class: READ.
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
+    """
+    DeleteQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]  # type: ignore[assignment]
+    """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
+
+    Role: ADMIN. Class: WRITE.
+    Errors: none of its own. Retry: safe.
     """
     GetSystemHealth: _aio.UnaryUnaryMultiCallable[_system_health_pb2.GetSystemHealthRequest, _system_health_pb2.GetSystemHealthResponse]  # type: ignore[assignment]
     """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
@@ -207,6 +261,57 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Role: ADMIN. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def SetQuota(
+        self,
+        request: _admin_service_pb2.SetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SetQuotaResponse, _abc.Awaitable[_admin_service_pb2.SetQuotaResponse]]:
+        """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the server's
+        default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
+        the next write on, and that of watches within a second.
+
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def GetQuota(
+        self,
+        request: _admin_service_pb2.GetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetQuotaResponse, _abc.Awaitable[_admin_service_pb2.GetQuotaResponse]]:
+        """GetQuota returns the bounds of an owner, and how much of each it uses now; an owner without a quota has the server's
+        defaults.
+
+        Role: ADMIN. Class: READ.
+        Errors: none of its own. Retry: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def ListQuotas(
+        self,
+        request: _admin_service_pb2.ListQuotasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListQuotasResponse, _abc.Awaitable[_admin_service_pb2.ListQuotasResponse]]:
+        """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
+
+        Role: ADMIN. Class: READ.
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteQuota(
+        self,
+        request: _admin_service_pb2.DeleteQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DeleteQuotaResponse, _abc.Awaitable[_admin_service_pb2.DeleteQuotaResponse]]:
+        """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
+
+        Role: ADMIN. Class: WRITE.
+        Errors: none of its own. Retry: safe.
         """
 
     @_abc_1.abstractmethod

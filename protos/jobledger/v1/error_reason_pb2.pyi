@@ -140,12 +140,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: the 101st write at once, with a rate of 100/second. Metadata: kind (read, write or watch), limit.
     """
     ERROR_REASON_TOO_MANY_WATCHES: _ErrorReason.ValueType  # 28
-    """ERROR_REASON_TOO_MANY_WATCHES (RESOURCE_EXHAUSTED) is one watch too many of a key or an owner; with RetryInfo and
+    """ERROR_REASON_TOO_MANY_WATCHES (RESOURCE_EXHAUSTED) is one watch too many of a key or a connection; with RetryInfo and
     QuotaFailure. Example: a dashboard that opens a watch for each row. Metadata: limit.
-    """
-    ERROR_REASON_TOO_MANY_QUEUED_JOBS: _ErrorReason.ValueType  # 29
-    """ERROR_REASON_TOO_MANY_QUEUED_JOBS (RESOURCE_EXHAUSTED) is a CreateJob of an owner that has as many QUEUED jobs as the
-    operator allows; with RetryInfo and QuotaFailure. Example: a loop that creates without end. Metadata: limit.
     """
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 30
     """ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB unless
@@ -203,6 +199,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_MANY_PAUSED_KINDS: _ErrorReason.ValueType  # 42
     """ERROR_REASON_TOO_MANY_PAUSED_KINDS (FAILED_PRECONDITION) is an owner who has reached the limit of paused kinds.
     Example: PauseKind when 1,000 others are paused. Metadata: limit.
+    """
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 29
+    """ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED) is an owner who would have more than its quota allows; QuotaFailure
+    names the quota (quota_id), what the owner has (description) and the bound (quota_value), with RetryInfo unless only a
+    deletion makes room. Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished.
+    Metadata: owner, quota (max_unfinished_jobs, max_stored_jobs or max_watches), value, limit.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -338,12 +340,8 @@ when to retry, QuotaFailure whose limit it is. Nothing was done.
 Example: the 101st write at once, with a rate of 100/second. Metadata: kind (read, write or watch), limit.
 """
 ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 28
-"""ERROR_REASON_TOO_MANY_WATCHES (RESOURCE_EXHAUSTED) is one watch too many of a key or an owner; with RetryInfo and
+"""ERROR_REASON_TOO_MANY_WATCHES (RESOURCE_EXHAUSTED) is one watch too many of a key or a connection; with RetryInfo and
 QuotaFailure. Example: a dashboard that opens a watch for each row. Metadata: limit.
-"""
-ERROR_REASON_TOO_MANY_QUEUED_JOBS: ErrorReason.ValueType  # 29
-"""ERROR_REASON_TOO_MANY_QUEUED_JOBS (RESOURCE_EXHAUSTED) is a CreateJob of an owner that has as many QUEUED jobs as the
-operator allows; with RetryInfo and QuotaFailure. Example: a loop that creates without end. Metadata: limit.
 """
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 30
 """ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB unless
@@ -401,5 +399,11 @@ Example: UpdateJob with a schedule_time for a RUNNING job. Metadata: job_id, sta
 ERROR_REASON_TOO_MANY_PAUSED_KINDS: ErrorReason.ValueType  # 42
 """ERROR_REASON_TOO_MANY_PAUSED_KINDS (FAILED_PRECONDITION) is an owner who has reached the limit of paused kinds.
 Example: PauseKind when 1,000 others are paused. Metadata: limit.
+"""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 29
+"""ERROR_REASON_QUOTA_EXCEEDED (RESOURCE_EXHAUSTED) is an owner who would have more than its quota allows; QuotaFailure
+names the quota (quota_id), what the owner has (description) and the bound (quota_value), with RetryInfo unless only a
+deletion makes room. Example: CreateJob of an owner with max_unfinished_jobs 1,000 when as many are unfinished.
+Metadata: owner, quota (max_unfinished_jobs, max_stored_jobs or max_watches), value, limit.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -215,7 +215,9 @@ class JobFilter(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """labels must all be on the job with these values, at most 64. Empty: no condition."""
+        """labels must all be on the job with these values, at most 64. Lists walk an index of one that the server's setting
+        indexed_labels names, and put the others to each row. Empty: no condition.
+        """
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -164,7 +164,7 @@ class JobServiceServicer:
 
         Role: CALLER. Class: WRITE.
         Errors: ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); RESOURCE_EXHAUSTED
-        (TOO_MANY_QUEUED_JOBS); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
+        (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
         retry may create a second job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -178,8 +178,8 @@ class JobServiceServicer:
         with DEADLINE_EXCEEDED, may have created some of the jobs.
 
         Role: CALLER. Class: WRITE.
-        Errors: RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). INVALID_FIELD is about the number of jobs or of their chunks
-        together; TOO_MANY_QUEUED_JOBS means that there is room for none of them. Retry: safe when each has a request_id or
+        Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
+        together; Retry: safe when each has a request_id or
         a job_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -270,7 +270,7 @@ class JobServiceServicer:
 
         Role: CALLER. Class: WATCH.
         Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
-        RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
+        RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
         cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
         received.
         """
@@ -284,7 +284,7 @@ class JobServiceServicer:
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
         Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
-        (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
+        (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
         watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -310,8 +310,8 @@ class JobServiceServicer:
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
-        (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); DATA_LOSS (JOB_UNREADABLE).
-        Retry: safe with a request_id; without, a retry may begin another run.
+        (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); RESOURCE_EXHAUSTED
+        (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -358,7 +358,7 @@ class JobServiceServicer:
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
-        (TOO_MANY_WATCHES). Retry: safe, with the last resume_token received.
+        (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -376,7 +376,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryJobs(self, request, context):
-        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
+        as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
         Role: CALLER. Class: WRITE.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS

@@ -47,7 +47,7 @@ class JobServiceStub:
 
     Role: CALLER. Class: WRITE.
     Errors: ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); RESOURCE_EXHAUSTED
-    (TOO_MANY_QUEUED_JOBS); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
+    (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
     retry may create a second job.
     """
     BatchCreateJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]
@@ -57,8 +57,8 @@ class JobServiceStub:
     with DEADLINE_EXCEEDED, may have created some of the jobs.
 
     Role: CALLER. Class: WRITE.
-    Errors: RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). INVALID_FIELD is about the number of jobs or of their chunks
-    together; TOO_MANY_QUEUED_JOBS means that there is room for none of them. Retry: safe when each has a request_id or
+    Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
+    together; Retry: safe when each has a request_id or
     a job_id.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
@@ -117,7 +117,7 @@ class JobServiceStub:
 
     Role: CALLER. Class: WATCH.
     Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
-    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
+    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
     cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
     received.
     """
@@ -127,7 +127,7 @@ class JobServiceStub:
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
     Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
-    (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
+    (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
     watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]
@@ -145,8 +145,8 @@ class JobServiceStub:
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
-    (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); DATA_LOSS (JOB_UNREADABLE).
-    Retry: safe with a request_id; without, a retry may begin another run.
+    (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); RESOURCE_EXHAUSTED
+    (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]
     """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
@@ -177,7 +177,7 @@ class JobServiceStub:
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
-    (TOO_MANY_WATCHES). Retry: safe, with the last resume_token received.
+    (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
     """
     CancelJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]
     """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
@@ -187,7 +187,8 @@ class JobServiceStub:
     (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     RetryJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]
-    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
+    as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
     Role: CALLER. Class: WRITE.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
@@ -224,7 +225,7 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Role: CALLER. Class: WRITE.
     Errors: ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); RESOURCE_EXHAUSTED
-    (TOO_MANY_QUEUED_JOBS); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
+    (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
     retry may create a second job.
     """
     BatchCreateJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]  # type: ignore[assignment]
@@ -234,8 +235,8 @@ class JobServiceAsyncStub(JobServiceStub):
     with DEADLINE_EXCEEDED, may have created some of the jobs.
 
     Role: CALLER. Class: WRITE.
-    Errors: RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). INVALID_FIELD is about the number of jobs or of their chunks
-    together; TOO_MANY_QUEUED_JOBS means that there is room for none of them. Retry: safe when each has a request_id or
+    Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
+    together; Retry: safe when each has a request_id or
     a job_id.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
@@ -294,7 +295,7 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Role: CALLER. Class: WATCH.
     Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
-    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
+    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
     cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
     received.
     """
@@ -304,7 +305,7 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
     Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
-    (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
+    (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
     watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
@@ -322,8 +323,8 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
-    (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); DATA_LOSS (JOB_UNREADABLE).
-    Retry: safe with a request_id; without, a retry may begin another run.
+    (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); RESOURCE_EXHAUSTED
+    (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]  # type: ignore[assignment]
     """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
@@ -354,7 +355,7 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
-    (TOO_MANY_WATCHES). Retry: safe, with the last resume_token received.
+    (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
     """
     CancelJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]  # type: ignore[assignment]
     """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
@@ -364,7 +365,8 @@ class JobServiceAsyncStub(JobServiceStub):
     (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     RetryJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]  # type: ignore[assignment]
-    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
+    as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
     Role: CALLER. Class: WRITE.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
@@ -404,7 +406,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Role: CALLER. Class: WRITE.
         Errors: ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); RESOURCE_EXHAUSTED
-        (TOO_MANY_QUEUED_JOBS); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
+        (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id or a job_id; without either, a
         retry may create a second job.
         """
 
@@ -420,8 +422,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         with DEADLINE_EXCEEDED, may have created some of the jobs.
 
         Role: CALLER. Class: WRITE.
-        Errors: RESOURCE_EXHAUSTED (TOO_MANY_QUEUED_JOBS). INVALID_FIELD is about the number of jobs or of their chunks
-        together; TOO_MANY_QUEUED_JOBS means that there is room for none of them. Retry: safe when each has a request_id or
+        Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
+        together; Retry: safe when each has a request_id or
         a job_id.
         """
 
@@ -528,7 +530,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Role: CALLER. Class: WATCH.
         Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
-        RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
+        RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
         cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
         received.
         """
@@ -544,7 +546,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
         Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
-        (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
+        (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
         watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
         """
 
@@ -574,8 +576,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
-        (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); DATA_LOSS (JOB_UNREADABLE).
-        Retry: safe with a request_id; without, a retry may begin another run.
+        (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_NOT_ENDED, JOB_ENDED, NOTHING_TO_RETRY); RESOURCE_EXHAUSTED
+        (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
         """
 
     @_abc_1.abstractmethod
@@ -630,7 +632,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
-        (TOO_MANY_WATCHES). Retry: safe, with the last resume_token received.
+        (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
         """
 
     @_abc_1.abstractmethod
@@ -652,7 +654,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _bulk_pb2.RetryJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bulk_pb2.RetryJobsResponse, _abc.Awaitable[_bulk_pb2.RetryJobsResponse]]:
-        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
+        as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
 
         Role: CALLER. Class: WRITE.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS

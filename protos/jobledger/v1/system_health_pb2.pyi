@@ -107,6 +107,7 @@ class SystemHealth(_message.Message):
     ACTIVE_WORKERS_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
     WEBHOOKS_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
     status: Global___SystemStatus.ValueType
     """status is the worst of what was found."""
     version: _builtins.str
@@ -149,6 +150,12 @@ class SystemHealth(_message.Message):
     def webhooks(self) -> Global___WebhookHealth:
         """webhooks are the deliveries that wait, of all owners. Absent while the database cannot be reached."""
 
+    @_builtins.property
+    def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComponentHealth]:
+        """components are what else the server depends on: the object stores and directories below which it may delete artifacts. One
+        that does not work makes the status DEGRADED, never worse. Empty: there is nothing else.
+        """
+
     def __init__(
         self,
         *,
@@ -163,14 +170,47 @@ class SystemHealth(_message.Message):
         active_workers: _builtins.int = ...,
         replicas: _abc.Iterable[Global___Replica] | None = ...,
         webhooks: Global___WebhookHealth | None = ...,
+        components: _abc.Iterable[Global___ComponentHealth] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "committer", b"committer", "database", b"database", "feed", b"feed", "start_time", b"start_time", "webhooks", b"webhooks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_workers", b"active_workers", "check_time", b"check_time", "committer", b"committer", "database", b"database", "feed", b"feed", "reasons", b"reasons", "replicas", b"replicas", "start_time", b"start_time", "status", b"status", "version", b"version", "webhooks", b"webhooks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_workers", b"active_workers", "check_time", b"check_time", "committer", b"committer", "components", b"components", "database", b"database", "feed", b"feed", "reasons", b"reasons", "replicas", b"replicas", "start_time", b"start_time", "status", b"status", "version", b"version", "webhooks", b"webhooks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SystemHealth: _TypeAlias = SystemHealth  # noqa: Y015
+
+@_typing.final
+class ComponentHealth(_message.Message):
+    """ComponentHealth is something else that a server depends on, as it was when the server last checked it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    CHECK_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """name says what it is, as "artifact store s3://bucket"."""
+    problem: _builtins.str
+    """problem is a sentence about why it does not work. Empty: it works."""
+    @_builtins.property
+    def check_time(self) -> _timestamp_pb2.Timestamp:
+        """check_time is when it was checked."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        problem: _builtins.str = ...,
+        check_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "name", b"name", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComponentHealth: _TypeAlias = ComponentHealth  # noqa: Y015
 
 @_typing.final
 class DatabaseHealth(_message.Message):
@@ -184,6 +224,7 @@ class DatabaseHealth(_message.Message):
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
+    LABEL_INDEXES_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """kind is "sqlite" or "postgresql"."""
     reachable: _builtins.bool
@@ -198,6 +239,10 @@ class DatabaseHealth(_message.Message):
     def latency(self) -> _duration_pb2.Duration:
         """latency is how long a small read took."""
 
+    @_builtins.property
+    def label_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelIndex]:
+        """label_indexes are the labels whose values lists walk as an index (the setting indexed_labels), by name."""
+
     def __init__(
         self,
         *,
@@ -207,16 +252,43 @@ class DatabaseHealth(_message.Message):
         schema_version: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         disk_free_bytes: _builtins.int | None = ...,
+        label_indexes: _abc.Iterable[Global___LabelIndex] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes", "disk_free_bytes", b"disk_free_bytes", "latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes", "disk_free_bytes", b"disk_free_bytes", "kind", b"kind", "latency", b"latency", "reachable", b"reachable", "schema_version", b"schema_version", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes", "disk_free_bytes", b"disk_free_bytes", "kind", b"kind", "label_indexes", b"label_indexes", "latency", b"latency", "reachable", b"reachable", "schema_version", b"schema_version", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__disk_free_bytes: _TypeAlias = _typing.Literal["disk_free_bytes"]  # noqa: Y015
     _WhichOneofArgType__disk_free_bytes: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__disk_free_bytes) -> _WhichOneofReturnType__disk_free_bytes | None: ...
 
 Global___DatabaseHealth: _TypeAlias = DatabaseHealth  # noqa: Y015
+
+@_typing.final
+class LabelIndex(_message.Message):
+    """LabelIndex is the index of one label."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """name is the label's name."""
+    ready: _builtins.bool
+    """ready says whether the index has all jobs. Until then jobs are being added in the background, and lists do without it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        ready: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "ready", b"ready"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelIndex: _TypeAlias = LabelIndex  # noqa: Y015
 
 @_typing.final
 class CommitterHealth(_message.Message):
@@ -330,8 +402,11 @@ class WebhookHealth(_message.Message):
 
     PENDING_FIELD_NUMBER: _builtins.int
     OLDEST_AGE_FIELD_NUMBER: _builtins.int
+    DEAD_FIELD_NUMBER: _builtins.int
     pending: _builtins.int
     """pending counts the deliveries that wait; 10,000 when there are that many or more."""
+    dead: _builtins.int
+    """dead counts the deliveries that were given up and are kept; 10,000 when there are that many or more."""
     @_builtins.property
     def oldest_age(self) -> _duration_pb2.Duration:
         """oldest_age is how long the oldest of these has waited. Absent: none waits."""
@@ -341,10 +416,11 @@ class WebhookHealth(_message.Message):
         *,
         pending: _builtins.int = ...,
         oldest_age: _duration_pb2.Duration | None = ...,
+        dead: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_age", b"oldest_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest_age", b"oldest_age", "pending", b"pending"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead", b"dead", "oldest_age", b"oldest_age", "pending", b"pending"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

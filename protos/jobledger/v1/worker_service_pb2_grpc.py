@@ -167,7 +167,7 @@ class WorkerServiceServicer:
         reported: its worker knows when. The stream has no history: it begins with check_all.
 
         Role: WORKER. Class: WATCH.
-        Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES). The stream also ends when its key does, and when its server drains.
+        Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
         Retry: safe; open it again after any end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

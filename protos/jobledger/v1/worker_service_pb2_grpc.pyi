@@ -92,7 +92,7 @@ class WorkerServiceStub:
     reported: its worker knows when. The stream has no history: it begins with check_all.
 
     Role: WORKER. Class: WATCH.
-    Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES). The stream also ends when its key does, and when its server drains.
+    Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
     Retry: safe; open it again after any end.
     """
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ListWorkersRequest, _worker_service_pb2.ListWorkersResponse]
@@ -168,7 +168,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     reported: its worker knows when. The stream has no history: it begins with check_all.
 
     Role: WORKER. Class: WATCH.
-    Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES). The stream also ends when its key does, and when its server drains.
+    Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
     Retry: safe; open it again after any end.
     """
     ListWorkers: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ListWorkersRequest, _worker_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
@@ -283,7 +283,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         reported: its worker knows when. The stream has no history: it begins with check_all.
 
         Role: WORKER. Class: WATCH.
-        Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES). The stream also ends when its key does, and when its server drains.
+        Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
         Retry: safe; open it again after any end.
         """
 

@@ -29,6 +29,9 @@ def as_text(health: api.SystemHealth) -> str:
         rows.append(("database", f"{database.kind}, does not answer"))
     if database.HasField("disk_free_bytes"):
         rows.append(("disk", f"{database.disk_free_bytes:,} bytes free"))
+    rows += [
+        ("label index", f"{one.name}, {'ready' if one.ready else 'being built'}") for one in database.label_indexes
+    ]
     rows.append(("writes", f"{committer.queued:,} of {committer.queue_limit:,} wait"))
     if committer.HasField("last_commit_age"):
         took = _seconds(committer.last_commit_duration)
@@ -42,6 +45,9 @@ def as_text(health: api.SystemHealth) -> str:
     if health.webhooks.pending:
         age = health.webhooks.oldest_age.ToSeconds()
         rows.append(("webhooks", f"{health.webhooks.pending:,} deliveries wait, the oldest for {age:,} s"))
+    if health.webhooks.dead:
+        rows.append(("webhooks", f"{health.webhooks.dead:,} deliveries are dead"))
+    rows += [("component", f"{one.name}: {one.problem or 'works'}") for one in health.components]
     rows += [("replica", f"{one.name}, version {one.version}") for one in health.replicas]
     return "\n".join([*lines, *(f"{name:12} {value}" for name, value in rows)])
 

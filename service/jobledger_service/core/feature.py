@@ -9,10 +9,10 @@ from .api.job_service import JobService
 from .api.reply_cache import ReplyCache
 from .api.worker_service import WorkerService
 from .duties.holds import holds
+from .duties.label_indexes import label_indexes
 from .duties.leases import leases
 from .duties.service_jobs import ServiceJobs
 from .kernel import Feature, Kernel
-from .ledger.backlog import Backlog
 from .ledger.batch import Commit
 from .ledger.duty import Duty
 from .model.limits import SECOND
@@ -43,7 +43,7 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
         kernel.feed.close()
         kernel.claims.close()
 
-    duties = [service_jobs.duty, leases(kernel, delay), holds(kernel)]
+    duties = [service_jobs.duty, leases(kernel, delay), holds(kernel), label_indexes(kernel)]
     if isinstance(kernel.clock, DatabaseClock):
         duties.append(_clock(kernel, kernel.clock))
     return Feature(
@@ -64,7 +64,6 @@ def _calls(kernel: Kernel, replies: ReplyCache | None) -> list[Calls]:
         kernel.on_deletion,
         kernel.unreadable,
         replies,
-        _backlog(kernel),
     )
     workers = WorkerService(
         kernel.committer,
@@ -76,17 +75,6 @@ def _calls(kernel: Kernel, replies: ReplyCache | None) -> list[Calls]:
         kernel.settings.bookmark_interval,
     )
     return [Calls(job_service.METHODS, jobs), Calls(worker_service.METHODS, workers)]
-
-
-def _backlog(kernel: Kernel) -> Backlog | None:
-    limit = kernel.settings.queued_jobs_per_owner
-    if limit is None:
-        return None
-
-    async def count(owners: Sequence[str]) -> dict[str, int]:
-        return await kernel.readers.for_server(kernel.store.queued_jobs, owners, limit)
-
-    return Backlog(count, limit)
 
 
 def _clock(kernel: Kernel, clock: DatabaseClock) -> Duty:

@@ -7,9 +7,10 @@ from prometheus_client.registry import Collector
 
 from jobledger_service.settings import Settings
 from jobledger_service.transport.methods import Calls
-from jobledger_service.transport.rpc_server import Authenticate, CallControls
+from jobledger_service.transport.rpc_server import Authenticate, CallControls, MaxWatches
 
 from .api.job_requests import NewId
+from .api.quotas import ShownQuotas
 from .api.worker_requests import RequestContext
 from .ledger.active_workers import ActiveWorkers
 from .ledger.batch import Commit
@@ -24,6 +25,7 @@ from .ledger.queries import Queries
 from .ledger.readers import Readers
 from .ledger.watch import Watch
 from .model.chunk import Queue
+from .model.vitals import Component
 from .store.clock import Clock
 from .store.engines import Database
 from .store.reading import ReadStore
@@ -66,6 +68,9 @@ class Kernel:
     active_workers: ActiveWorkers
     request_context: RequestContext
     calls: CallControls
+    quotas: ShownQuotas
+    components: dict[str, Component]
+    """What else the server depends on, by name, as features find it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,8 @@ class Feature:
 
     `on_commit` gets each commit of this process, before its callers get their answers. `chunk_handlers` work the
     chunks of the service's own jobs, by kind. `collectors` show its metrics. `authenticate` names callers by their API
-    keys. `drain` is called when the server begins to drain, and `close` when no call and no duty runs any more.
+    keys. `max_watches` bounds the open watches of owners. `drain` is called when the server begins to drain, `close`
+    when no call and no duty runs any more.
     """
 
     calls: Sequence[Calls] = ()
@@ -83,5 +89,6 @@ class Feature:
     chunk_handlers: Mapping[str, ChunkHandler] = field(default_factory=dict)
     collectors: Sequence[Collector] = ()
     authenticate: Authenticate | None = None
+    max_watches: MaxWatches | None = None
     drain: Callable[[], None] | None = None
     close: Callable[[], Awaitable[object]] | None = None

@@ -11,6 +11,7 @@ from jobledger_service.transport.rpc_server import CallControls
 from .api.checks import SCHEMES
 from .api.codec import ProtoCodec
 from .api.job_requests import NewId
+from .api.quotas import ShownQuotas
 from .api.worker_requests import RequestContext
 from .kernel import Kernel
 from .ledger.active_workers import ActiveWorkers
@@ -29,7 +30,9 @@ from .ledger.row_families import OpenFamily
 from .ledger.shares import Shares
 from .ledger.watch import Watch
 from .model.chunk import NO_KIND
+from .model.limit_errors import QuotaExceeded
 from .model.limits import SECOND
+from .model.quotas import Bounds
 from .store.clock import Clock
 from .store.engines import Database
 from .store.entry import Entry
@@ -79,6 +82,7 @@ def open_kernel(
             claims.wake(dict.fromkeys(queues, entry.ready))
 
     feed = LiveFeed(store, readers, codec, on_remote_entry, sole_writer=database.single_writer)
+    calls = CallControls(_in_flight_of(settings, committer), _open_calls_of(settings), rate_limiter)
     schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
     return Kernel(
         settings=settings,
@@ -100,26 +104,38 @@ def open_kernel(
         watch=Watch(store, queries, readers, cursors, feed, codec, settings.bookmark_interval, on_merged),
         active_workers=ActiveWorkers(clock),
         request_context=RequestContext(clock, sample_jitter, sorted(schemes), store.epoch),
-        calls=CallControls(
-            InFlight(
-                settings.calls_limit,
-                settings.memory_limit,
-                settings.message_limit,
-                Shares,
-                committer.check_owner,
-                begin_call,
-                settings.queue_wait,
-            ),
-            _open_calls_of(settings),
-            rate_limiter,
-        ),
+        calls=calls,
+        quotas=ShownQuotas(database, default_bounds(settings), calls.open_calls.streams_of),
+        components={},
+    )
+
+
+def _in_flight_of(settings: Settings, committer: Committer) -> InFlight:
+    return InFlight(
+        settings.calls_limit,
+        settings.memory_limit,
+        settings.message_limit,
+        Shares,
+        committer.check_owner,
+        begin_call,
+        settings.queue_wait,
     )
 
 
 def _open_calls_of(settings: Settings) -> OpenCalls:
+    def refuse(owner: str, bound: int) -> QuotaExceeded:
+        return QuotaExceeded(owner, "max_watches", open_calls.streams_of(owner), bound)
+
+    bounds = (settings.watches_without_keys, settings.claims_without_keys)
     if settings.auth == "keys":
-        return OpenCalls(settings.watches_per_key, settings.claims_per_key, settings.watches_per_owner)
-    return OpenCalls(settings.watches_without_keys, settings.claims_without_keys, settings.watches_per_owner)
+        bounds = (settings.watches_per_key, settings.claims_per_key)
+    open_calls = OpenCalls(*bounds, refuse)
+    return open_calls
+
+
+def default_bounds(settings: Settings) -> Bounds:
+    """Return the bounds of owners without a quota."""
+    return Bounds(settings.unfinished_jobs_per_owner, settings.stored_jobs_per_owner, settings.watches_per_owner)
 
 
 def time_limits_of(settings: Settings) -> TimeLimits:

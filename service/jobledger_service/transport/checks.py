@@ -54,6 +54,11 @@ class FieldChecks:
         if not low <= value <= high or not math.isfinite(value):
             self.fault(field, f"value {value} must be from {low} to {high}")
 
+    def at_least(self, field: str, value: int, low: int) -> None:
+        """Check that a number is not below a bound."""
+        if value < low:
+            self.fault(field, f"value {value} must be at least {low}")
+
     def at_most(self, field: str, value: str, max_length: int, min_length: int = 0) -> None:
         """Check that a text has at least `min_length` characters and at most `max_length`."""
         if len(value) < min_length:

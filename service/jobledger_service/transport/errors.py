@@ -62,7 +62,7 @@ def refused_by_transport(error: Exception) -> Refused | None:
     details: list[Message] = []
     if isinstance(error, refusals.MalformedRequest):
         details.append(bad_request((("request", error.rule),)))
-    if isinstance(error, refusals.QuotaExceeded):
+    if isinstance(error, refusals.CallLimitReached):
         details += quota(error.subject, str(error), error.wait)
     return Refused(make_status(code, str(error), reason, error.metadata, details), reason_name(reason))
 
@@ -80,9 +80,11 @@ def overloaded(message: str, bound: str, wait: int) -> Refused:
     return Refused(status, reason_name(reason), bound)
 
 
-def quota(subject: str, description: str, wait: int | None) -> list[Message]:
+def quota(subject: str, description: str, wait: int | None, quota_id: str = "", bound: int = 0) -> list[Message]:
     """Return whose limit was reached, and in how many microseconds another try may help, None for never."""
-    violation = error_details_pb2.QuotaFailure.Violation(subject=subject, description=description)
+    violation = error_details_pb2.QuotaFailure.Violation(
+        subject=subject, description=description, quota_id=quota_id, quota_value=bound
+    )
     failure = error_details_pb2.QuotaFailure(violations=[violation])
     return [failure] if wait is None else [failure, retry_info(wait)]
 

@@ -17,25 +17,24 @@ class _OpenCall:
 
 
 class _Bound:
-    """How many calls of each subject are open, at most as many as a limit."""
+    """How many calls of each subject are open; `refuse` makes the refusal of one too many."""
 
-    def __init__(self, limit: int | None, refuse: Callable[[str, int], CallRefused]) -> None:
-        self._limit = limit
+    def __init__(self, refuse: Callable[[str, int], Exception]) -> None:
         self._refuse = refuse
-        self._open: Counter[str] = Counter()
+        self.open: Counter[str] = Counter()
 
     @contextmanager
-    def hold(self, subject: str) -> Iterator[None]:
+    def hold(self, subject: str, limit: int | None) -> Iterator[None]:
         """Count a call during the block; raises the refusal of one too many."""
-        if self._limit is not None and self._open[subject] >= self._limit:
-            raise self._refuse(subject, self._limit)
-        self._open[subject] += 1
+        if limit is not None and self.open[subject] >= limit:
+            raise self._refuse(subject, limit)
+        self.open[subject] += 1
         try:
             yield
         finally:
-            self._open[subject] -= 1
-            if not self._open[subject]:
-                del self._open[subject]
+            self.open[subject] -= 1
+            if not self.open[subject]:
+                del self.open[subject]
 
 
 def _subject(caller: Caller) -> str:
@@ -43,23 +42,35 @@ def _subject(caller: Caller) -> str:
 
 
 class OpenCalls:
-    """The open calls of one process, by key. Streams and claims have bounds of their own, None for no bound.
+    """The open calls of one process, by key. Streams and claims have bounds of their own.
 
-    On a server without keys all callers are as one key.
+    `refuse_owner` makes the refusal of one stream too many of an owner, by its bound. On a server without keys all
+    callers are as one key.
     """
 
-    def __init__(self, streams_per_key: int, claims_per_key: int, streams_per_owner: int | None = None) -> None:
+    def __init__(
+        self, streams_per_key: int, claims_per_key: int, refuse_owner: Callable[[str, int], Exception]
+    ) -> None:
         self._of_key: dict[str, set[_OpenCall]] = {}
-        self._streams_of_key = _Bound(streams_per_key, TooManyWatches)
-        self._streams_of_owner = _Bound(streams_per_owner, TooManyWatches)
-        self._claims_of_key = _Bound(claims_per_key, TooManyClaims)
+        self._streams_per_key = streams_per_key
+        self._claims_per_key = claims_per_key
+        self._streams_of_key = _Bound(TooManyWatches)
+        self._streams_of_owner = _Bound(refuse_owner)
+        self._claims_of_key = _Bound(TooManyClaims)
+
+    def streams_of(self, owner: str) -> int:
+        """Return how many streams of an owner are open."""
+        return self._streams_of_owner.open[owner]
 
     @contextmanager
-    def stream(self, caller: Caller) -> Iterator[None]:
-        """Hold a stream or a wait for an operation; raises TooManyWatches, and the refusal of `cancel_refused`."""
+    def stream(self, caller: Caller, max_of_owner: int | None) -> Iterator[None]:
+        """Hold a stream or a wait for an operation, of which the owner may have so many, None for any number.
+
+        Raises TooManyWatches, and the refusals of `refuse_owner` and `cancel_refused`.
+        """
         with (
-            self._streams_of_key.hold(_subject(caller)),
-            self._streams_of_owner.hold(f"owner:{caller.owner}"),
+            self._streams_of_key.hold(_subject(caller), self._streams_per_key),
+            self._streams_of_owner.hold(caller.owner, max_of_owner),
             self._hold(caller),
         ):
             yield
@@ -67,7 +78,7 @@ class OpenCalls:
     @contextmanager
     def claim(self, caller: Caller) -> Iterator[None]:
         """Hold a claim, which may wait for work; raises TooManyClaims, and the refusal of `cancel_refused`."""
-        with self._claims_of_key.hold(_subject(caller)), self._hold(caller):
+        with self._claims_of_key.hold(_subject(caller), self._claims_per_key), self._hold(caller):
             yield
 
     @contextmanager

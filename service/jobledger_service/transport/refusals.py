@@ -6,9 +6,9 @@ CallRefused
 ├── ApiKeyExpired         the key's time has passed
 ├── ApiKeyRevoked         the key was revoked
 ├── RoleMissing           the key does not have the role that the call needs
-├── QuotaExceeded         as much as the operator allows
+├── CallLimitReached      as much as the operator allows
 │   ├── RateLimited       too many calls with one key
-│   ├── TooManyWatches    too many open watches of a key, an owner, a connection or the server
+│   ├── TooManyWatches    too many open watches of a key, a connection or the server
 │   ├── TooManyClaims     too many open claims of a key
 │   └── MessageTooLarge   the request has too many bytes
 ├── InFlightFull          too many calls of the owner are in flight, or too many bytes
@@ -73,7 +73,7 @@ class RoleMissing(CallRefused):
         return cls(method, "ADMIN", f" for {field}: the key's own owner is {owner!r}")
 
 
-class QuotaExceeded(CallRefused):
+class CallLimitReached(CallRefused):
     """A limit is reached; `subject` is whose limit it is, `wait` microseconds until a retry may succeed."""
 
     def __init__(self, message: str, subject: str, wait: int | None, **metadata: str) -> None:
@@ -82,7 +82,7 @@ class QuotaExceeded(CallRefused):
         self.wait = wait
 
 
-class RateLimited(QuotaExceeded):
+class RateLimited(CallLimitReached):
     """Too many calls of one kind with one key."""
 
     def __init__(self, key_id: str, kind: str, rate: str, wait: int) -> None:
@@ -95,8 +95,8 @@ class RateLimited(QuotaExceeded):
         )
 
 
-class TooManyWatches(QuotaExceeded):
-    """As many watches are open as one key, one owner, one connection or the server may have."""
+class TooManyWatches(CallLimitReached):
+    """As many watches are open as one key, one connection or the server may have."""
 
     def __init__(self, subject: str, limit: int) -> None:
         super().__init__(
@@ -107,7 +107,7 @@ class TooManyWatches(QuotaExceeded):
         )
 
 
-class TooManyClaims(QuotaExceeded):
+class TooManyClaims(CallLimitReached):
     """As many claims are open as one key may have."""
 
     def __init__(self, subject: str, limit: int) -> None:
@@ -119,7 +119,7 @@ class TooManyClaims(QuotaExceeded):
         )
 
 
-class MessageTooLarge(QuotaExceeded):
+class MessageTooLarge(CallLimitReached):
     """The request is larger than the operator allows."""
 
     def __init__(self, key_id: str, size: int, limit: int) -> None:

@@ -44,6 +44,9 @@ else:
 Authenticate = Callable[[str], Awaitable[Caller]]
 """Returns the caller of a token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
 
+MaxWatches = Callable[[str], Awaitable[int | None]]
+"""Returns how many watches an owner may have open; None for any number."""
+
 AUTHORIZATION: Final = "authorization"
 KEEP_TRACE: Final = {"CreateJob"}
 """The methods that ask for the trace of the call."""
@@ -103,6 +106,7 @@ class RpcServer:
     def __init__(
         self,
         authenticate: Authenticate | None,
+        max_watches: MaxWatches,
         controls: CallControls,
         refused_by_service: Callable[[Exception], Refused | None],
         metrics: CallMetrics,
@@ -111,6 +115,7 @@ class RpcServer:
         on_overload: Callable[[str], None],
     ) -> None:
         self._authenticate = authenticate
+        self._max_watches = max_watches
         self._controls = controls
         self._refused_by_service = refused_by_service
         self._metrics = metrics
@@ -187,7 +192,7 @@ class RpcServer:
 
     async def _answer(self, call: Call) -> Any:  # noqa: ANN401  a message, or bytes
         """Answer a request, which is received and read when there is room for it."""
-        with CallInFlight(self._controls.in_flight, call) as in_flight, self._held(call):
+        with CallInFlight(self._controls.in_flight, call) as in_flight, await self._held(call):
             return await call.handler.answer(await self._receive(call, in_flight), call.caller)
 
     async def _receive(self, call: Call, in_flight: CallInFlight) -> Any:  # noqa: ANN401  any message
@@ -199,7 +204,7 @@ class RpcServer:
 
     async def _answer_stream(self, call: Call) -> Any:  # noqa: ANN401  a message, or bytes
         """Answer a stream of requests, which are received as they are asked for."""
-        with CallInFlight(self._controls.in_flight, call) as in_flight, self._held(call):
+        with CallInFlight(self._controls.in_flight, call) as in_flight, await self._held(call):
             return await call.handler.answer((_read(call, raw) async for raw in in_flight.receive_each()), call.caller)
 
     async def _answer_public(self, requests: PublicRequests, call: Call) -> Any:  # noqa: ANN401  a message, or bytes
@@ -215,7 +220,7 @@ class RpcServer:
                 try:
                     with self._until_drained(handler.method):
                         await self._admit(call)
-                        with self._held(call):
+                        with await self._held(call):
                             request = await read(call)
                             async with aclosing(handler.answer(request, call.caller)) as messages:
                                 async for message in messages:
@@ -267,16 +272,20 @@ class RpcServer:
         if limiter is not None:
             await limiter.acquire(known, method.kind)
 
-    def _held(self, call: Call) -> AbstractContextManager[None]:
-        """Hold a call that stays open: it ends with its caller's key; raises TooManyWatches, TooManyClaims."""
+    async def _held(self, call: Call) -> AbstractContextManager[None]:
+        """Hold a call that stays open: it ends with its caller's key; raises TooManyWatches, TooManyClaims.
+
+        Also raises the refusal of one that is too many of its owner.
+        """
         method = call.handler.method
         if method.role is None:
             return self._public_streams.hold(call.context.peer())
         if not method.waits:
             return nullcontext()
         open_calls = self._controls.open_calls
-        is_claim = method.kind is Kind.WRITE and not method.sends_many
-        return open_calls.claim(call.caller) if is_claim else open_calls.stream(call.caller)
+        if method.kind is Kind.WRITE and not method.sends_many:
+            return open_calls.claim(call.caller)
+        return open_calls.stream(call.caller, await self._max_watches(call.caller.owner))
 
     async def _abort(self, call: Call, error: Exception) -> None:
         """End a call with the status of a refusal; any other error is a defect: INTERNAL, and the log has the rest."""

@@ -1,7 +1,7 @@
 """Checks of what all requests about jobs share: owners, job ids, kinds, times and URIs."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ LABEL_FORM: Final = "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -"
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 MAX_UNIQUE_KEY_BYTES: Final = 255
+MAX_NAMED_KINDS: Final = 100
 SCHEMES: Final = frozenset({"https", "http", "s3", "gs", "az", "abfs", "abfss", "r2", "minio"})
 
 
@@ -53,6 +54,18 @@ class Checks(FieldChecks):
     def kind(self, field: str, value: str) -> None:
         """Check the form of a kind."""
         self.form(field, value, KIND, "lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters")
+
+    def kinds(self, field: str, values: Sequence[str]) -> None:
+        """Check how many kinds a list has, and the form of each."""
+        self.count(field, len(values), MAX_NAMED_KINDS)
+        for index, value in enumerate(values[:MAX_NAMED_KINDS]):
+            self.kind(f"{field}[{index}]", value)
+
+    def job_ids(self, field: str, values: Sequence[str], max_count: int, min_count: int = 0) -> None:
+        """Check how many job_ids a list has, and the form of each."""
+        self.count(field, len(values), max_count, min_count)
+        for index, value in enumerate(values[:max_count]):
+            self.job_id(f"{field}[{index}]", value)
 
     def reason(self, value: str) -> None:
         """Check the length of the reason of a change."""

@@ -24,6 +24,7 @@ from jobledger_service.core.model.job import NO_OUTPUTS, Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED, ChunkState
 from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
+from jobledger_service.core.store.new_chunks import is_untouched
 from jobledger_service.core.store.reads import EventRow, JobRead
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import joined
@@ -71,7 +72,7 @@ class ProtoCodec:
         head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
         _fill_event(head.event, record)
         body = head.SerializeToString() + joined.field(_JOB, segments.fixed + segments.moving)
-        encoded = [(chunk.index, _without_artifacts(chunk)) for chunk in single]
+        encoded = list(_without_artifacts(single, is_new=record.before is None))
         changed = b"".join(joined.field(_CHUNKS, chunk) for _, chunk in encoded)
         artifacts = _artifacts_of(record, segments.artifacts, single)
         chunks, parts = _parts(encoded, body, artifacts) if artifacts else ([changed], [])
@@ -302,10 +303,18 @@ def _parts(
     return of_chunks, [*of_chunks, joined.head(_JOB, len(of_job)), of_job, body]
 
 
-def _without_artifacts(chunk: Chunk) -> bytes:
-    message = chunk_pb2.Chunk()
-    convert.fill_bare_chunk(message, chunk)
-    return message.SerializeToString()
+def _without_artifacts(chunks: Iterable[Chunk], *, is_new: bool) -> Iterator[tuple[int, bytes]]:
+    """Yield the index of each chunk, and it encoded; waiting chunks of a new job differ only in their place."""
+    message, is_filled = chunk_pb2.Chunk(), False
+    for chunk in chunks:
+        is_alike = is_new and is_untouched(chunk)
+        if is_alike and is_filled and chunk.first_item is not None and chunk.last_item is not None:
+            message.index, message.first_item, message.last_item = chunk.index, chunk.first_item, chunk.last_item
+        else:
+            message = chunk_pb2.Chunk()
+            convert.fill_bare_chunk(message, chunk)
+        is_filled = is_alike
+        yield chunk.index, message.SerializeToString()
 
 
 def _previous(job: Job) -> bytes:

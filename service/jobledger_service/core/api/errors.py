@@ -52,7 +52,7 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     access_errors.ApiKeyNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_API_KEY_NOT_FOUND),
     access_errors.ApiKeyEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_API_KEY_ENDED),
     access_errors.AuthDisabled: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_AUTH_DISABLED),
-    limit_errors.TooManyQueuedJobs: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_QUEUED_JOBS),
+    limit_errors.QuotaExceeded: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUOTA_EXCEEDED),
     limit_errors.TooManyReads: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_READS),
     errors.WebhookNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_WEBHOOK_NOT_FOUND),
     errors.DeliveryNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND),
@@ -114,6 +114,8 @@ def _details(refusal: errors.Refusal) -> "list[Message]":
             return [bad_request(((refusal.field, str(refusal)),))]
         case errors.ForeignCursor():
             return [bad_request((("cursor", str(refusal)),))]
+        case limit_errors.QuotaExceeded():
+            return quota(refusal.subject, str(refusal), refusal.wait, refusal.quota, refusal.limit)
         case limit_errors.LimitReached():
             return quota(refusal.subject, str(refusal), refusal.wait)
         case _:

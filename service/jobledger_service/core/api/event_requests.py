@@ -43,9 +43,7 @@ def events_wanted(request: api.ListEventsRequest, caller: Caller) -> tuple[Event
         checks.count("filter.actors", len(given.actors), 20)
         for index, actor in enumerate(given.actors[:20]):
             checks.at_most(f"filter.actors[{index}]", actor, 256, min_length=1)
-        checks.count("filter.kinds", len(given.kinds), 100)
-        for index, kind in enumerate(given.kinds):
-            checks.kind(f"filter.kinds[{index}]", kind)
+        checks.kinds("filter.kinds", given.kinds)
         checks.count("filter.change_types", len(given.change_types), len(CHANGE_TYPES_BY_NUMBER))
         for index, number in enumerate(given.change_types):
             if number not in CHANGE_TYPES_BY_NUMBER:

@@ -48,24 +48,30 @@ def create_job(
     request: api.CreateJobRequest, caller: Caller, new_id: NewId, traceparent: str = ""
 ) -> commands.CreateJob:
     """Return the command of CreateJob; `traceparent` is the trace of the call."""
-    checks = Checks()
-    uid = NO_UID if request.validate_only else uid_of(new_id())
-    new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), uid, traceparent)
-    refuses_conflict = _refuses_conflict(checks, request)
-    checks.done()
-    return commands.CreateJob(new, caller.name, request.request_id, inputs, request.validate_only, refuses_conflict)
+    with Checks() as checks:
+        uid = NO_UID if request.validate_only else uid_of(new_id())
+        new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), uid, traceparent)
+        refuses_conflict = _refuses_conflict(checks, request)
+    return commands.CreateJob(
+        new,
+        caller.name,
+        request.request_id,
+        inputs,
+        request.validate_only,
+        refuses_conflict,
+        has_new_id=not request.job_id,
+    )
 
 
 def create_jobs(
     request: api.BatchCreateJobsRequest, caller: Caller, new_id: NewId, traceparent: str = ""
 ) -> list[commands.CreateJob | InvalidField]:
     """Return for each job of BatchCreateJobs its command, or what is wrong with it."""
-    checks = Checks()
-    checks.count("requests", len(request.requests), MAX_BATCH_JOBS, min_count=1)
-    chunks = sum(map(chunk_count, request.requests))
-    if chunks > limits.MAX_CHUNKS:
-        checks.fault("requests", f"must have at most {limits.MAX_CHUNKS} chunks together; got {chunks}")
-    checks.done()
+    with Checks() as checks:
+        checks.count("requests", len(request.requests), MAX_BATCH_JOBS, min_count=1)
+        chunks = sum(map(chunk_count, request.requests))
+        if chunks > limits.MAX_CHUNKS:
+            checks.fault("requests", f"must have at most {limits.MAX_CHUNKS} chunks together; got {chunks}")
     found: list[commands.CreateJob | InvalidField] = []
     for one in request.requests:
         one.validate_only |= request.validate_only
@@ -222,11 +228,10 @@ def _stages(checks: Checks, given: Sequence[job_pb2.Stage]) -> tuple[Stage, ...]
 
 def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.CancelJob:
     """Return the command of CancelJob."""
-    checks = Checks()
-    owner = owner_of(checks, request, caller)
-    checks.job_id("job_id", request.job_id)
-    how = cancellation(checks, request)
-    checks.done()
+    with Checks() as checks:
+        owner = owner_of(checks, request, caller)
+        checks.job_id("job_id", request.job_id)
+        how = cancellation(checks, request)
     return commands.CancelJob(owner, request.job_id, how, caller.name, request.etag)
 
 
@@ -241,16 +246,15 @@ def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401 
 
 def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob:
     """Return the command of RetryJob."""
-    checks = Checks()
-    owner = owner_of(checks, request, caller)
-    checks.job_id("job_id", request.job_id)
-    request_id(checks, request.request_id)
-    checks.reason(request.reason)
-    checks.count("chunk_indexes", len(request.chunk_indexes), limits.MAX_CHUNKS)
-    for place, index in enumerate(request.chunk_indexes):
-        if index < 0:
-            checks.fault(f"chunk_indexes[{place}]", f"value {index} must be at least 0")
-    checks.done()
+    with Checks() as checks:
+        owner = owner_of(checks, request, caller)
+        checks.job_id("job_id", request.job_id)
+        request_id(checks, request.request_id)
+        checks.reason(request.reason)
+        checks.count("chunk_indexes", len(request.chunk_indexes), limits.MAX_CHUNKS)
+        for place, index in enumerate(request.chunk_indexes):
+            if index < 0:
+                checks.at_least(f"chunk_indexes[{place}]", index, 0)
     mark = fingerprint(request, excluded=["request_id"])
     indexes = list(request.chunk_indexes)
     keys = commands.request_key(caller.owner, request.request_id)
@@ -264,11 +268,10 @@ _LABEL_PATH: Final = "labels."
 
 def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.UpdateJob:
     """Return the command of UpdateJob."""
-    checks = Checks()
-    owner = owner_of(checks, request, caller)
-    checks.job_id("job_id", request.job_id)
-    new = job_update(checks, request)
-    checks.done()
+    with Checks() as checks:
+        owner = owner_of(checks, request, caller)
+        checks.job_id("job_id", request.job_id)
+        new = job_update(checks, request)
     return commands.UpdateJob(owner, request.job_id, new, caller.name, request.etag, request.reason)
 
 
@@ -304,11 +307,10 @@ def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of o
 
 def delete_job(request: api.DeleteJobRequest, caller: Caller, on_deletion: commands.OnDeletion) -> commands.DeleteJob:
     """Return the command of DeleteJob; `on_deletion` decides about the artifacts when they are to go with the job."""
-    checks = Checks()
-    owner = owner_of(checks, request, caller)
-    checks.job_id("job_id", request.job_id)
-    checks.reason(request.reason)
-    checks.done()
+    with Checks() as checks:
+        owner = owner_of(checks, request, caller)
+        checks.job_id("job_id", request.job_id)
+        checks.reason(request.reason)
     return commands.DeleteJob(
         owner,
         request.job_id,
@@ -323,9 +325,8 @@ def delete_job(request: api.DeleteJobRequest, caller: Caller, on_deletion: comma
 def job_id(request: Any) -> str:  # noqa: ANN401  many messages have one
     """Return the job_id of a request."""
     if not JOB_ID.fullmatch(request.job_id):
-        checks = Checks()
-        checks.job_id("job_id", request.job_id)
-        checks.done()
+        with Checks() as checks:
+            checks.job_id("job_id", request.job_id)
     return str(request.job_id)
 
 
@@ -340,11 +341,8 @@ def job_uid(request: api.ListJobEventsRequest) -> bytes | None:
 
 def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
     """Return the jobs of BatchGetJobs, each once."""
-    checks = Checks()
-    checks.count("job_ids", len(request.job_ids), 500, min_count=1)
-    for index, name in enumerate(request.job_ids):
-        checks.job_id(f"job_ids[{index}]", name)
-    checks.done()
+    with Checks() as checks:
+        checks.job_ids("job_ids", request.job_ids, 500, min_count=1)
     return list(dict.fromkeys(request.job_ids))
 
 

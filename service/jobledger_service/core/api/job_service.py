@@ -1,7 +1,6 @@
 """JobService: read the request, submit or query, map, return."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -9,7 +8,6 @@ from typing import Final
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.ledger import commands
-from jobledger_service.core.ledger.backlog import Backlog
 from jobledger_service.core.ledger.commands import OnDeletion
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import AttemptPage, ChunkPage, EventPage, JobPage, Queries
@@ -18,7 +16,6 @@ from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import InvalidField, JobUnreadable, Refusal
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import CancelOutcome
-from jobledger_service.core.model.limit_errors import TooManyQueuedJobs
 from jobledger_service.core.store.reads import EventRow, JobRead, JobsRead, View
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import trace_context as traces
@@ -40,8 +37,8 @@ from .watch_requests import watch_options
 
 METHODS: Final = (
     Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE,
-        ("JOB_ALREADY_EXISTS", "REQUEST_ID_REUSED", "UNIQUE_KEY_TAKEN", "TOO_MANY_QUEUED_JOBS", "JOB_UNREADABLE")),
-    Method(JOB_SERVICE, "BatchCreateJobs", Role.CALLER, Kind.WRITE, ("TOO_MANY_QUEUED_JOBS",)),
+        ("JOB_ALREADY_EXISTS", "REQUEST_ID_REUSED", "UNIQUE_KEY_TAKEN", "QUOTA_EXCEEDED", "JOB_UNREADABLE")),
+    Method(JOB_SERVICE, "BatchCreateJobs", Role.CALLER, Kind.WRITE),
     Method(JOB_SERVICE, "GetJob", Role.CALLER, Kind.READ, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
     Method(JOB_SERVICE, "BatchGetJobs", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "ListJobs", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
@@ -52,16 +49,17 @@ METHODS: Final = (
     Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE, ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_UNREADABLE")),
     Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE,
         ("JOB_NOT_FOUND", "CHUNK_NOT_FOUND", "REQUEST_ID_REUSED", "UNIQUE_KEY_TAKEN", "ETAG_MISMATCH",
-         "JOB_NOT_ENDED", "JOB_ENDED", "NOTHING_TO_RETRY", "JOB_UNREADABLE")),
+         "JOB_NOT_ENDED", "JOB_ENDED", "NOTHING_TO_RETRY", "QUOTA_EXCEEDED", "JOB_UNREADABLE")),
     Method(JOB_SERVICE, "UpdateJob", Role.CALLER, Kind.WRITE,
         ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_ENDED", "JOB_STARTED", "JOB_UNREADABLE")),
     Method(JOB_SERVICE, "DeleteJob", Role.CALLER, Kind.WRITE,
         ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_NOT_ENDED", "JOB_UNREADABLE")),
     Method(JOB_SERVICE, "WatchJob", Role.CALLER, Kind.WATCH,
-        ("FOREIGN_CURSOR", "JOB_NOT_FOUND", "HISTORY_TRIMMED", "CURSOR_AHEAD", "JOB_UNREADABLE", "TOO_MANY_WATCHES"),
+        ("FOREIGN_CURSOR", "JOB_NOT_FOUND", "HISTORY_TRIMMED", "CURSOR_AHEAD", "JOB_UNREADABLE", "TOO_MANY_WATCHES",
+         "QUOTA_EXCEEDED"),
         waits=True),
     Method(JOB_SERVICE, "WatchJobs", Role.CALLER, Kind.WATCH,
-        ("FOREIGN_CURSOR", "HISTORY_TRIMMED", "CURSOR_AHEAD", "JOB_UNREADABLE", "TOO_MANY_WATCHES"),
+        ("FOREIGN_CURSOR", "HISTORY_TRIMMED", "CURSOR_AHEAD", "JOB_UNREADABLE", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"),
         waits=True),
 )  # fmt: skip
 
@@ -77,14 +75,12 @@ class JobService:
     on_deletion: OnDeletion
     unreadable: UnreadableRows
     replies: ReplyCache | None = None
-    backlog: Backlog | None = None
 
     def read_CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> commands.CreateJob:
         return read.create_job(request, caller, self.new_id, traces.current.get())
 
-    async def CreateJob(self, command: commands.CreateJob, caller: Caller) -> bytes:
-        async with self._admit(caller.owner, 1, validate_only=command.validate_only):
-            job, created = await self.committer.submit(command)
+    async def CreateJob(self, command: commands.CreateJob, _: Caller) -> bytes:
+        job, created = await self.committer.submit(command)
         return reply_with(api.CreateJobResponse(created=created), job)
 
     def read_BatchCreateJobs(
@@ -92,25 +88,10 @@ class JobService:
     ) -> list[commands.CreateJob | InvalidField]:
         return read.create_jobs(request, caller, self.new_id, traces.current.get())
 
-    async def BatchCreateJobs(self, jobs: Sequence[commands.CreateJob | InvalidField], caller: Caller) -> bytes:
-        outcomes = iter(await self._create([one for one in jobs if isinstance(one, commands.CreateJob)], caller.owner))
+    async def BatchCreateJobs(self, jobs: Sequence[commands.CreateJob | InvalidField], _: Caller) -> bytes:
+        wanted = [one for one in jobs if isinstance(one, commands.CreateJob)]
+        outcomes = iter(await self.committer.submit(commands.CreateJobs(wanted)) if wanted else ())
         return encoded_outcomes(one if isinstance(one, Refusal) else next(outcomes) for one in jobs)
-
-    async def _create(self, jobs: Sequence[commands.CreateJob], owner: str) -> Sequence[tuple[bytes, bool] | Refusal]:
-        """Create as many of the jobs as the owner may have; the others are refused."""
-        if not jobs:
-            return ()
-        validate_only = all(one.validate_only for one in jobs)
-        async with self._admit(owner, len(jobs), validate_only=validate_only) as admitted:
-            outcomes = await self.committer.submit(commands.CreateJobs(jobs[:admitted]))
-        refused = (TooManyQueuedJobs(owner, self.backlog.limit) for _ in jobs[admitted:]) if self.backlog else ()
-        return [*outcomes, *refused]
-
-    def _admit(self, owner: str, count: int, *, validate_only: bool) -> AbstractAsyncContextManager[int]:
-        """Return a context that yields how many of `count` new jobs the owner may have; raises TooManyQueuedJobs."""
-        if self.backlog is None:
-            return nullcontext(count)
-        return self.backlog.admit(owner, count, validate_only=validate_only)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
         owner, job_id = read_owner(request, caller), read.job_id(request)
@@ -247,8 +228,8 @@ class JobService:
         return reply_with(api.UpdateJobResponse(), job)
 
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> bytes:
-        artifacts, outside = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
-        return reply_with(api.DeleteJobResponse(kept_artifact_count=outside), artifacts, "artifact_job")
+        artifacts, kept = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
+        return reply_with(api.DeleteJobResponse(kept_artifact_count=kept), artifacts, "artifact_job")
 
 
 def _encoder(view: View) -> Callable[[JobRead], bytes]:

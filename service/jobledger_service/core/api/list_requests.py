@@ -44,61 +44,46 @@ _WITHOUT_TASKS: Final = ("WatchJobs", "ExportJobs")
 
 def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     """Return the query of ListJobs."""
-    checks = Checks()
-    wanted = filter_of(checks, request, caller)
-    limit = page_size(checks, request.page_size, default=20, max_size=500)
-    order = _ORDERS.get(request.order)
-    if order is None:
-        checks.one_of("order", request.order, Order.__members__)
-    checks.done()
+    with Checks() as checks:
+        wanted = filter_of(checks, request, caller)
+        limit = page_size(checks, request.page_size, default=20, max_size=500)
+        order = _ORDERS.get(request.order)
+        if order is None:
+            checks.one_of("order", request.order, Order.__members__)
     shown = view(request.view, absent=View.BASIC)
     return Listing(wanted, order or Order.CREATE_TIME, request.ascending, limit=limit, view=shown)
 
 
 def page_size(checks: Checks, given: int, *, default: int, max_size: int) -> int:
     """Return the page size; a larger one than the maximum is the maximum."""
-    if given < 0:
-        checks.fault("page_size", f"value {given} must be at least 0")
+    checks.at_least("page_size", given, 0)
     return min(given, max_size) or default
 
 
 def checked_page_size(given: int, *, default: int, max_size: int) -> int:
     """Return the page size of a request without other checks."""
-    checks = Checks()
-    size = page_size(checks, given, default=default, max_size=max_size)
-    checks.done()
-    return size
+    with Checks() as checks:
+        return page_size(checks, given, default=default, max_size=max_size)
 
 
 def job_filter(request: api.WatchJobsRequest, caller: Caller) -> JobFilter:
     """Return the filter of WatchJobs."""
-    checks = Checks()
-    found = filter_of(checks, request, caller)
-    checks.done()
-    return found
+    with Checks() as checks:
+        return filter_of(checks, request, caller)
 
 
 def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noqa: ANN401  any with a filter
     """Return the filter of a request; raises RoleMissing for an owner whom the caller may not name."""
     given: filter_pb2.JobFilter = request.filter
     method = request.DESCRIPTOR.name.removesuffix("Request")
-    checks.count("filter.kinds", len(given.kinds), 100)
-    for index, kind in enumerate(given.kinds):
-        checks.kind(f"filter.kinds[{index}]", kind)
-    low = given.min_priority if given.HasField("min_priority") else limits.MIN_PRIORITY
-    high = given.max_priority if given.HasField("max_priority") else limits.MAX_PRIORITY
-    checks.within("filter.min_priority", low, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
-    checks.within("filter.max_priority", high, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
-    if limits.MIN_PRIORITY <= high < low <= limits.MAX_PRIORITY:
-        checks.fault("filter.max_priority", f"value {high} must be at least min_priority, {low}")
+    checks.kinds("filter.kinds", given.kinds)
+    low, high = _priorities(checks, given)
     checks.at_most("filter.search", given.search, 256)
     searched = words(given.search)
     checks.count("filter.search", len(searched), MAX_SEARCH_WORDS)
     if given.search and not searched:
         checks.fault("filter.search", f"value {given.search!r} must contain a letter or a digit")
-    checks.count("filter.job_ids", len(given.job_ids), limits.MAX_FILTER_JOB_IDS)
-    for index, job_id in enumerate(given.job_ids[: limits.MAX_FILTER_JOB_IDS]):
-        checks.job_id(f"filter.job_ids[{index}]", job_id)
+    checks.job_ids("filter.job_ids", given.job_ids, limits.MAX_FILTER_JOB_IDS)
     checks.unique_key("filter.unique_key", given.unique_key)
     checks.at_most("filter.error_code", given.error_code, 128)
     checks.at_most("filter.task_id", given.task_id, limits.MAX_TASK_ID)
@@ -128,6 +113,16 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
         schedule_time=time_range(checks, "filter.schedule_time", given.schedule_time),
         label_conditions=_label_conditions(checks, given.label_conditions),
     )
+
+
+def _priorities(checks: Checks, given: filter_pb2.JobFilter) -> tuple[int, int]:
+    low = given.min_priority if given.HasField("min_priority") else limits.MIN_PRIORITY
+    high = given.max_priority if given.HasField("max_priority") else limits.MAX_PRIORITY
+    checks.within("filter.min_priority", low, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
+    checks.within("filter.max_priority", high, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
+    if limits.MIN_PRIORITY <= high < low <= limits.MAX_PRIORITY:
+        checks.fault("filter.max_priority", f"value {high} must be at least min_priority, {low}")
+    return low, high
 
 
 def _label_conditions(checks: Checks, given: Sequence[filter_pb2.LabelCondition]) -> tuple[LabelCondition, ...]:
@@ -160,25 +155,21 @@ def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, St
 
 def attempts(request: api.ListAttemptsRequest, caller: Caller) -> AttemptsWanted:
     """Return the query of ListAttempts."""
-    checks = Checks()
-    owner = owner_of(checks, request, caller)
-    checks.job_id("job_id", request.job_id)
-    limit = page_size(checks, request.page_size, default=100, max_size=1_000)
-    index = request.chunk_index if request.HasField("chunk_index") else None
-    if index is not None and index < 0:
-        checks.fault("chunk_index", f"value {index} must be at least 0")
-    checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
-    checks.done()
+    with Checks() as checks:
+        owner = owner_of(checks, request, caller)
+        checks.job_id("job_id", request.job_id)
+        limit = page_size(checks, request.page_size, default=100, max_size=1_000)
+        index = request.chunk_index if request.HasField("chunk_index") else None
+        checks.at_least("chunk_index", index or 0, 0)
+        checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
     key = job_key(owner, request.job_id)
     return AttemptsWanted(key, index, request.task_id, AttemptPlace(-1, 0), limit)
 
 
 def chunk_states(request: api.ListChunksRequest) -> frozenset[ChunkState]:
     """Return the states of ListChunks."""
-    checks = Checks()
-    found = states(checks, "states", request.states, CHUNK_STATES_BY_NUMBER)
-    checks.done()
-    return found
+    with Checks() as checks:
+        return states(checks, "states", request.states, CHUNK_STATES_BY_NUMBER)
 
 
 def time_range(checks: Checks, field: str, span: filter_pb2.TimeRange) -> TimeRange:

@@ -24,7 +24,7 @@ from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
-from .checks import Checks
+from .checks import MAX_NAMED_KINDS, Checks
 from .owners import served_by
 
 MAX_LEASES: Final = 1_000
@@ -48,9 +48,8 @@ class RequestContext:
 
 def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[commands.ClaimChunks, float]:
     """Return the command of ClaimChunks, and the maximum wait in seconds."""
-    checks = Checks()
-    command, wait = _claim_chunks(checks, request, caller), checks.micros("wait", request.wait, 0, MAX_CLAIM_WAIT)
-    checks.done()
+    with Checks() as checks:
+        command, wait = _claim_chunks(checks, request, caller), checks.micros("wait", request.wait, 0, MAX_CLAIM_WAIT)
     return command, wait / SECOND
 
 
@@ -61,28 +60,24 @@ def worker_info(request: api.ClaimChunksRequest, command: commands.ClaimChunks) 
 
 def next_chunks(request: api.CompleteChunksRequest | api.FailChunksRequest, caller: Caller) -> commands.ClaimChunks:
     """Return the claim that comes with reports."""
-    checks = Checks()
-    command = _claim_chunks(checks, request.claim, caller, "claim.")
-    if request.claim.wait.ByteSize():
-        checks.fault("claim.wait", "must be 0 s or absent")
-    checks.done()
+    with Checks() as checks:
+        command = _claim_chunks(checks, request.claim, caller, "claim.")
+        if request.claim.wait.ByteSize():
+            checks.fault("claim.wait", "must be 0 s or absent")
     return command
 
 
 def _claim_chunks(
     checks: Checks, request: api.ClaimChunksRequest, caller: Caller, path: str = ""
 ) -> commands.ClaimChunks:
-    checks.count(f"{path}kinds", len(request.kinds), 100)
+    checks.kinds(f"{path}kinds", request.kinds)
     if not (request.kinds or request.job_ids):
         checks.fault(f"{path}kinds", "is required without job_ids")
-    for index, kind in enumerate(request.kinds):
-        checks.kind(f"{path}kinds[{index}]", kind)
+    for index, kind in enumerate(request.kinds[:MAX_NAMED_KINDS]):
         checks.not_reserved(f"{path}kinds[{index}]", kind)
-    checks.count(f"{path}job_ids", len(request.job_ids), 100)
+    checks.job_ids(f"{path}job_ids", request.job_ids, 100)
     if request.kinds and request.job_ids:
         checks.fault(f"{path}job_ids", "must be empty with kinds")
-    for index, job_id in enumerate(request.job_ids):
-        checks.job_id(f"{path}job_ids[{index}]", job_id)
     checks.within(f"{path}max_chunks", request.max_chunks, 0, MAX_LEASES)
     checks.at_most(f"{path}request_id", request.request_id, 128)
     checks.at_most(f"{path}version", request.version, 64)
@@ -128,12 +123,9 @@ def watch_leases(request: api.WatchLeasesRequest, caller: Caller) -> tuple[Seque
 
     Of many owners, the leases of all kinds are watched: the worker checks those that it holds.
     """
-    checks = Checks()
-    checks.count("kinds", len(request.kinds), 100)
-    for index, kind in enumerate(request.kinds):
-        checks.kind(f"kinds[{index}]", kind)
-    checks.at_most("worker", request.worker, 256, min_length=1)
-    checks.done()
+    with Checks() as checks:
+        checks.kinds("kinds", request.kinds)
+        checks.at_most("worker", request.worker, 256, min_length=1)
     served, kinds = served_by(caller), frozenset(request.kinds)
     owners = [caller.owner] if served is None else served.listed
     return owners, kinds if len(owners) * len(kinds) <= MAX_NAMED_QUEUES else frozenset()
@@ -141,13 +133,11 @@ def watch_leases(request: api.WatchLeasesRequest, caller: Caller) -> tuple[Seque
 
 def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.ClaimChunk:
     """Return the command of ClaimChunk."""
-    checks = Checks()
-    checks.job_id("job_id", request.job_id)
-    if request.chunk_index < 0:
-        checks.fault("chunk_index", f"value {request.chunk_index} must be at least 0")
-    checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
-    by = _claim(checks, request, request.task_id)
-    checks.done()
+    with Checks() as checks:
+        checks.job_id("job_id", request.job_id)
+        checks.at_least("chunk_index", request.chunk_index, 0)
+        checks.at_most("task_id", request.task_id, limits.MAX_TASK_ID)
+        by = _claim(checks, request, request.task_id)
     served = served_by(caller)
     if served is not None and caller.owner not in served:
         raise JobNotFound(request.job_id)
@@ -167,14 +157,13 @@ def _lease_duration(checks: Checks, request: Any, path: str = "") -> int | None:
 
 def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestContext) -> commands.Heartbeat:
     """Return the command of Heartbeat."""
-    checks = Checks(context.schemes)
-    leases = _leases(checks, context, "reports", [report.lease_token for report in request.reports])
-    reports = [
-        _report(checks, f"reports[{index}].progress", report.progress, context)
-        for index, report in enumerate(request.reports)
-    ]
-    duration = _lease_duration(checks, request)
-    checks.done()
+    with Checks(context.schemes) as checks:
+        leases = _leases(checks, context, "reports", [report.lease_token for report in request.reports])
+        reports = [
+            _report(checks, f"reports[{index}].progress", report.progress, context)
+            for index, report in enumerate(request.reports)
+        ]
+        duration = _lease_duration(checks, request)
     return commands.Heartbeat(
         caller.owner,
         list(zip(leases, reports, strict=True)),
@@ -283,14 +272,13 @@ def complete_chunks(
     request: api.CompleteChunksRequest, caller: Caller, context: RequestContext
 ) -> commands.CompleteChunks:
     """Return the command of CompleteChunks."""
-    checks = Checks(context.schemes)
-    leases = _leases(checks, context, "completions", [one.lease_token for one in request.completions])
-    completions = []
-    for index, (lease, one) in enumerate(zip(leases, request.completions, strict=True)):
-        field = f"completions[{index}]"
-        report = _report(checks, f"{field}.progress", one.progress, context)
-        completions.append((lease, report, _results(checks, field, one)))
-    checks.done()
+    with Checks(context.schemes) as checks:
+        leases = _leases(checks, context, "completions", [one.lease_token for one in request.completions])
+        completions = []
+        for index, (lease, one) in enumerate(zip(leases, request.completions, strict=True)):
+            field = f"completions[{index}]"
+            report = _report(checks, f"{field}.progress", one.progress, context)
+            completions.append((lease, report, _results(checks, field, one)))
     return commands.CompleteChunks(caller.owner, completions, received=context.clock(), served=served_by(caller))
 
 
@@ -309,19 +297,18 @@ def output_of(checks: Checks, path: str, message: Message, name: str = "output")
 
 def fail_chunks(request: api.FailChunksRequest, caller: Caller, context: RequestContext) -> commands.FailChunks:
     """Return the command of FailChunks."""
-    checks = Checks(context.schemes)
-    leases = _leases(checks, context, "failures", [one.lease_token for one in request.failures])
-    failures = []
-    for index, (lease, one) in enumerate(zip(leases, request.failures, strict=True)):
-        field = f"failures[{index}]"
-        checks.at_most(f"{field}.error.code", one.error.code, 128, min_length=1)
-        checks.at_most(f"{field}.error.message", one.error.message, 4_096)
-        checks.at_most(f"{field}.error.stage", one.error.stage, 128)
-        error = WorkError(one.error.code, one.error.message, one.error.stage)
-        delay = _duration(checks, field, "retry_delay", one)
-        failure = Failure(error, context.sample_jitter(), one.not_retryable, delay)
-        failures.append((lease, _report(checks, f"{field}.progress", one.progress, context), failure, field))
-    checks.done()
+    with Checks(context.schemes) as checks:
+        leases = _leases(checks, context, "failures", [one.lease_token for one in request.failures])
+        failures = []
+        for index, (lease, one) in enumerate(zip(leases, request.failures, strict=True)):
+            field = f"failures[{index}]"
+            checks.at_most(f"{field}.error.code", one.error.code, 128, min_length=1)
+            checks.at_most(f"{field}.error.message", one.error.message, 4_096)
+            checks.at_most(f"{field}.error.stage", one.error.stage, 128)
+            error = WorkError(one.error.code, one.error.message, one.error.stage)
+            delay = _duration(checks, field, "retry_delay", one)
+            failure = Failure(error, context.sample_jitter(), one.not_retryable, delay)
+            failures.append((lease, _report(checks, f"{field}.progress", one.progress, context), failure, field))
     return commands.FailChunks(caller.owner, failures, received=context.clock(), served=served_by(caller))
 
 
@@ -329,13 +316,12 @@ def release_chunks(
     request: api.ReleaseChunksRequest, caller: Caller, context: RequestContext
 ) -> commands.ReleaseChunks:
     """Return the command of ReleaseChunks."""
-    checks = Checks(context.schemes)
-    leases = _leases(checks, context, "releases", [one.lease_token for one in request.releases])
-    releases = []
-    for index, (lease, one) in enumerate(zip(leases, request.releases, strict=True)):
-        field = f"releases[{index}]"
-        checks.at_most(f"{field}.reason", one.reason, 1_024)
-        release = Release(one.reason, _duration(checks, field, "delay", one) or 0)
-        releases.append((lease, _report(checks, f"{field}.progress", one.progress, context), release))
-    checks.done()
+    with Checks(context.schemes) as checks:
+        leases = _leases(checks, context, "releases", [one.lease_token for one in request.releases])
+        releases = []
+        for index, (lease, one) in enumerate(zip(leases, request.releases, strict=True)):
+            field = f"releases[{index}]"
+            checks.at_most(f"{field}.reason", one.reason, 1_024)
+            release = Release(one.reason, _duration(checks, field, "delay", one) or 0)
+            releases.append((lease, _report(checks, f"{field}.progress", one.progress, context), release))
     return commands.ReleaseChunks(caller.owner, releases, received=context.clock(), served=served_by(caller))

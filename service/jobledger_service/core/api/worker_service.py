@@ -49,7 +49,7 @@ METHODS: Final = (
     Method(WORKER_SERVICE, "CompleteChunks", Role.WORKER, Kind.WRITE, reserved=True),
     Method(WORKER_SERVICE, "FailChunks", Role.WORKER, Kind.WRITE, reserved=True),
     Method(WORKER_SERVICE, "ReleaseChunks", Role.WORKER, Kind.WRITE, reserved=True),
-    Method(WORKER_SERVICE, "WatchLeases", Role.WORKER, Kind.WATCH, ("TOO_MANY_WATCHES",), waits=True),
+    Method(WORKER_SERVICE, "WatchLeases", Role.WORKER, Kind.WATCH, ("TOO_MANY_WATCHES", "QUOTA_EXCEEDED"), waits=True),
 )  # fmt: skip
 
 

@@ -19,8 +19,8 @@ from .codec import Codec
 from .commands import Command, PartialResult
 from .cursor import Cursors
 from .fleet_turns import FleetTurns
-from .row_families import OpenFamily, RowFamily
-from .working_set import MAX_BATCH_ROWS, BatchChanges, PostponedError, WorkingSet
+from .row_families import OpenFamily, PostponedError, RowFamily
+from .working_set import MAX_BATCH_ROWS, BatchChanges, WorkingSet
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ ATTEMPTS = 5
 class Commit(MsgStruct, frozen=True):
     """The result of committed batches: entries with their positions, changed jobs, waiting chunks, and what happened.
 
-    `changes` counts the changes of the entries by type.
+    `changes` counts the changes of the entries by kind and type.
     """
 
     entries: Sequence[Entry] = ()
@@ -38,7 +38,7 @@ class Commit(MsgStruct, frozen=True):
     ready: dict[Queue, int] = {}
     due: Collection[type[RowFamily]] = ()
     """The families of which there may be something to do now."""
-    changes: Mapping[ChangeType, int] = {}
+    changes: Mapping[tuple[str, ChangeType], int] = {}
     pauses: Mapping[Queue, int] = {}
     """The queues that were paused, and those that were resumed with so many waiting chunks."""
     rows: int = 0
@@ -125,7 +125,7 @@ class Executor:
             if unannounced := left.ready_without_event | left.pauses:
                 transaction.announce_ready(unannounced)
             entries = self._append(transaction, left, work.now)
-        changes = Counter(change.type for record in left.records for change in record.changes)
+        changes = Counter((record.job.spec.kind, change.type) for record in left.records for change in record.changes)
         return outcomes, Commit(entries, left.touched, left.ready, due, changes, left.pauses, work.rows)
 
     def _append(self, transaction: Transaction, left: BatchChanges, now: int) -> Sequence[Entry]:

@@ -1,4 +1,4 @@
-"""The core's own row families: request ids, unique keys, outputs, and how far the service's own jobs are."""
+"""The core's own row families: request ids, unique keys, outputs, indexed labels, runs of the service's own jobs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,10 +9,12 @@ from jobledger_service.core.model.run import NEW_RUN, RunState
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.store.batch_rows import Request, RequestRows, RunRows, UniqueKeyRows
 from jobledger_service.core.store.dialects import Dialect
+from jobledger_service.core.store.job_labels import JobLabels
 from jobledger_service.core.store.outputs import OutputWrites
 from jobledger_service.core.store.writes import ConflictError
 from jobledger_service.core.store.writing import Transaction
 
+from .indexed_labels import IndexedLabels
 from .outputs import OutputRows
 from .row_families import Needs, OpenFamily, RowFamily, keys_of
 from .undo import Undo
@@ -22,12 +24,13 @@ from .unique_keys import UniqueKeys
 def core_families(dialect: Dialect) -> list[OpenFamily]:
     """Return the families of the core."""
     request_rows, run_rows, unique_key_rows = RequestRows(dialect), RunRows(dialect), UniqueKeyRows(dialect)
-    output_rows = OutputWrites(dialect)
+    output_rows, job_labels = OutputWrites(dialect), JobLabels(dialect)
     return [
         lambda transaction, undo: RequestIds(request_rows, transaction, undo),
         lambda transaction, undo: Runs(run_rows, transaction, undo),
         lambda transaction, undo: UniqueKeys(unique_key_rows, transaction, undo),
         lambda transaction, undo: OutputRows(output_rows, transaction, undo),
+        lambda transaction, _undo: IndexedLabels(job_labels, transaction),
     ]
 
 

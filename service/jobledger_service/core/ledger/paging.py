@@ -3,15 +3,18 @@
 import hashlib
 from collections.abc import Iterable
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct as MsgStruct
-from msgspec import json
+from msgspec import ValidationError, convert, json
 from msgspec.structs import asdict
 
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.errors import PageTokenInvalid
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+
+Place = TypeVar("Place", bound=tuple[Any, ...])
+"""Where a page begins."""
 
 _MARK: Final = 12
 _PURPOSE: Final = b"page"
@@ -48,8 +51,8 @@ class PageTokens:
         """Return the token of the next page's start, `values`, for the request with this fingerprint."""
         return self._epoch.sign(_PURPOSE, json.encode([mark, *values]))
 
-    def parse(self, token: str, mark: str, *types: type, field: str = "page_token") -> tuple[int | str, ...] | None:
-        """Return the place of a token, None for an empty one; raises PageTokenInvalid for that field."""
+    def parse(self, token: str, mark: str, place: type[Place], field: str = "page_token") -> Place | None:
+        """Return the place of a token, of this type, None for an empty one; raises PageTokenInvalid for that field."""
         if not token:
             return None
         try:
@@ -61,6 +64,8 @@ class PageTokens:
         found, *values = json.decode(raw)
         if found != mark:
             raise PageTokenInvalid("belongs to another request", field)
-        if [type(value) for value in values] != list(types):
-            raise PageTokenInvalid("is of another version", field)
-        return tuple(values)
+        try:
+            found_place: Place = convert(values, place)
+        except ValidationError as error:
+            raise PageTokenInvalid("is of another version", field) from error
+        return found_place

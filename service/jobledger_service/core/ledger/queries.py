@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
@@ -75,6 +75,17 @@ class EventPage(MsgStruct, frozen=True):
 
     rows: Sequence[EventRow]
     next_page_token: str
+
+
+class _ListPlace(NamedTuple):
+    """Where a page of jobs begins, and what the first one counted, at its position; `more` is 0 for an exact count."""
+
+    value: int
+    create_time: int
+    job_key: str
+    total: int
+    more: int
+    position: int
 
 
 class _SmallJob(NamedTuple):
@@ -168,12 +179,10 @@ class Queries:
         Every page carries the first one's total and cursor.
         """
         mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
-        place = self._tokens.parse(page_token, mark, int, int, str, int, int, int)
-        return await self._readers.for_owner(
-            listing.filter.owner, lambda: show(self._job_page(listing, mark, cast("_ListPlace | None", place)))
-        )
+        place = self._tokens.parse(page_token, mark, _ListPlace)
+        return await self._readers.for_owner(listing.filter.owner, lambda: show(self._job_page(listing, mark, place)))
 
-    def _job_page(self, listing: Listing, mark: str, place: "_ListPlace | None") -> JobPage:
+    def _job_page(self, listing: Listing, mark: str, place: _ListPlace | None) -> JobPage:
         if place is None:
             listed = self._store.list_jobs(replace(listing, count_to=COUNT_TO))
             count, more, position = listed.count, int(listed.more), listed.position
@@ -199,8 +208,7 @@ class Queries:
         """Return `show` of a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
         mark = _chunks_mark(key, states)
-        place = self._tokens.parse(page_token, mark, int)
-        after = cast("int", place[0]) if place else -1
+        (after,) = self._tokens.parse(page_token, mark, tuple[int]) or (-1,)
 
         def read_and_show() -> R:
             read = self._store.list_chunks(key, states, after, limit)
@@ -213,9 +221,8 @@ class Queries:
     async def list_attempts(self, wanted: AttemptsWanted, page_token: str, show: Callable[[AttemptPage], R]) -> R:
         """Return `show` of a page of attempts, by chunk and number; raises JobNotFound, PageTokenInvalid."""
         mark = request_mark("attempts", wanted.job_key, wanted.chunk_index, wanted.task_id)
-        place = self._tokens.parse(page_token, mark, int, int)
-        if place:
-            wanted = replace(wanted, after=AttemptPlace(*cast("tuple[int, int]", place)))
+        if place := self._tokens.parse(page_token, mark, AttemptPlace):
+            wanted = replace(wanted, after=place)
 
         def read_and_show() -> R:
             read = self._store.list_attempts(wanted)
@@ -242,7 +249,7 @@ class Queries:
         """
         key = job_key(owner, job_id)
         mark = request_mark("events", key, uid, newest_first)
-        place = cast("tuple[int, str] | None", self._tokens.parse(page_token, mark, int, str))
+        place = self._tokens.parse(page_token, mark, tuple[int, str])
         after, of_job = (None, uid) if place is None else (place[0], bytes.fromhex(place[1]))
 
         def read_and_show() -> R:
@@ -270,8 +277,7 @@ class Queries:
         The read counts as the caller's. `keeps` is asked about no more than 1,000 events.
         """
         mark = request_mark("all events", wanted, str(keeps))
-        place = cast("tuple[int] | None", self._tokens.parse(page_token, mark, int))
-        after = None if place is None else place[0]
+        (after,) = self._tokens.parse(page_token, mark, tuple[int]) or (None,)
 
         def read_and_show() -> R:
             page = self._store.find_events(wanted, after, MAX_ASKED if keeps else limit)
@@ -290,9 +296,6 @@ def _fitting(page: EventPageRead) -> tuple[Sequence[EventRow], int | None]:
     """Return the rows of a page that fit into a reply, and the last position that was looked at, None at the end."""
     rows = page.rows[: fitting(len(row.message) for row in page.rows)]
     return rows, rows[-1].position if len(rows) < len(page.rows) else page.last
-
-
-_ListPlace = tuple[int, int, str, int, int, int]
 
 
 def _chunks_mark(key: str, states: frozenset[ChunkState]) -> str:

@@ -19,6 +19,10 @@ from .picking import ClaimQuery
 from .undo import Undo
 
 
+class PostponedError(Exception):
+    """The command cannot be decided in this batch, but in the next."""
+
+
 class Needs(MsgStruct, frozen=True):
     """The rows that a command needs loaded before it is decided."""
 
@@ -28,7 +32,7 @@ class Needs(MsgStruct, frozen=True):
     rows: "Mapping[type[RowFamily], Sequence[str]]" = {}
     """Keys of rows of families."""
     new_jobs: Sequence[NewJob] = ()
-    """Jobs that it may create, which then wait for workers."""
+    """Jobs that it may create."""
     requeues: bool = False
     """Whether its jobs may begin to wait for workers again."""
     starts: bool = False

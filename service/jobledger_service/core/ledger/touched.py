@@ -80,10 +80,17 @@ class Touched(MsgStruct):
 
     def set_holds(self, job: Job) -> None:
         """Set the holds of the changed chunks, when all commands are decided."""
+        if self.before is None and not job.held and not job.counts.delayed and job.spec.finalizer_work is None:
+            return  # nothing holds chunks of this new job
         self.chunks = {index: job.with_holds(chunk) for index, chunk in self.chunks.items()}
 
     def exceeds(self, job: Job) -> bool:
-        """Whether its event may be larger than one commit allows."""
+        """Whether its event may be larger than one commit allows.
+
+        A job without artifacts is less than half of that by the bounds of its fields, and is not measured.
+        """
+        if not job.artifacts and self.size < MAX_EVENT_BYTES // 2:
+            return False
         return self.size + bytes_of_job(job) > MAX_EVENT_BYTES
 
     def ready(self, job: Job) -> int:

@@ -1,9 +1,9 @@
 """The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
 
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property, reduce
-from typing import Final, TypeVar
+from operator import attrgetter
+from typing import Final, TypeVar, cast
 
 from msgspec import Struct as MsgStruct
 from msgspec import field
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from jobledger_service.core.model.change import SERVICE_ACTOR, Change, ChangeType, JobDelta, Step
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk, ChunkKey, Queue
 from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobUnreadable
-from jobledger_service.core.model.job import Inputs, Job, job_id_of, job_key
+from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.sweep import Sweep
@@ -21,13 +21,12 @@ from jobledger_service.core.store.writes import SweptRows, Writes
 from jobledger_service.core.store.writing import Transaction
 
 from .codec import Codec
-from .finalizers import lifted, may_be_next
 from .fleet_turns import FleetTurns
-from .freed_slots import first_parked
-from .offers import Offers
+from .loaded_rows import LoadedRows
+from .offers import Offers, finalizer_of
 from .pauses import Pauses
-from .picking import ClaimQuery, Picked, pick
-from .row_families import Needs, OpenFamily, RowFamily, open_families
+from .picking import ClaimQuery, Picked
+from .row_families import Needs, OpenFamily, PostponedError, RowFamily, open_families
 from .stored_chunks import StoredChunks
 from .touched import Touched
 from .undo import Undo
@@ -38,12 +37,6 @@ Holder = TypeVar("Holder", Job, Chunk)
 
 MAX_BATCH_ROWS: Final = 2_000
 """Rows after which a batch ends: a transaction of them takes 0.05 to 0.1 s."""
-MAX_LOOKS: Final = 5
-"""How often one batch searches for other chunks when some that it found cannot be read."""
-
-
-class PostponedError(Exception):
-    """The command cannot be decided in this batch, but in the next."""
 
 
 class BatchChanges(MsgStruct):
@@ -89,20 +82,16 @@ class WorkingSet:
         self._quiet = quiet
         self._transaction = transaction
         self._codec = codec
-        self._fleet_turns = fleet_turns
         self._segments: dict[str, JobSegments] = {}
-        self._jobs: dict[str, Job] = {}
-        self._chunks: dict[str, dict[int, Chunk]] = {}
-        self._picked: dict[ClaimQuery, deque[Picked]] = {}
+        self._loaded = LoadedRows(transaction, fleet_turns)
+        self._jobs, self._chunks = self._loaded.jobs, self._loaded.chunks
         self._touched: dict[str, Touched] = {}
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self.undo = Undo()
-        self._offers = Offers(self._jobs, self._chunks, self.undo)
+        self._offers = Offers(self._loaded, self.undo)
         self._freed_slots = False
         """Whether slots came free since the last claim."""
-        self._parked: list[str] = []
-        """Jobs that wait for slots which the batch may free, the most urgent first."""
         self.pauses = Pauses(transaction, self._jobs, self.undo)
         self._open_families = families
 
@@ -110,6 +99,15 @@ class WorkingSet:
     def _families(self) -> list[RowFamily]:
         """The rows of families, by rank; a batch that only reports progress has none."""
         return open_families(self._open_families, self._transaction, self.undo)
+
+    @cached_property
+    def _by_type(self) -> dict[type[RowFamily], RowFamily]:
+        return {type(family): family for family in self._families}
+
+    @cached_property
+    def _changing(self) -> list[RowFamily]:
+        """The families that change jobs, by rank."""
+        return [family for family in self._families if type(family).changed is not RowFamily.changed]
 
     def load(self, needs: Iterable[Needs]) -> None:
         """Load what the commands need: jobs are locked in order, then claims take what is free, then families lock."""
@@ -121,63 +119,15 @@ class WorkingSet:
             jobs.update(family.find_jobs(needs))
             chunks.update(family.find_chunks())
         jobs.update(key for key, _ in chunks)
-        self._lock(jobs)
-        freed = may_be_next(self._jobs, chunks)
-        if queries := [need.claim_query for need in needs if need.claim_query]:
-            needs.append(self._parked_behind(chunks))
-            freed.update((key, 0) for key in self._parked)
-        chunks |= freed
+        self._loaded.lock(jobs)
+        queries = [need.claim_query for need in needs if need.claim_query]
         if queries:
-            self._pick(queries, chunks)
-        else:
-            self._load_chunks(chunks)
+            self._offers.lock_parked(chunks)
+            needs.append(Needs(jobs=tuple(self._offers.parked), requeues=True))
+        chunks |= self._offers.may_follow(chunks)
+        self._loaded.load(chunks, queries)
         for family in families:
             family.load(needs, self._jobs)
-
-    def _parked_behind(self, chunks: set[ChunkKey]) -> Needs:
-        """Lock the jobs that may get the slots of those which these chunks may end."""
-        found = [key for key in first_parked(self._transaction, self._jobs, chunks) if key not in self._jobs]
-        if found:
-            free = self._transaction.lock_free(found)
-            self._parked = [key for key in found if key in free]
-            self._lock({*self._parked})
-        return Needs(jobs=tuple(self._parked), requeues=True)
-
-    def _lock(self, jobs: set[str]) -> None:
-        if jobs:
-            self._jobs |= self._transaction.jobs(jobs)
-
-    def _load_chunks(self, keys: set[ChunkKey]) -> None:
-        if keys:
-            for (key, index), chunk in self._transaction.chunks(keys).items():
-                self._chunks.setdefault(key, {})[index] = chunk
-
-    def _pick(self, queries: Sequence[ClaimQuery], wanted: set[ChunkKey]) -> None:
-        """Find the chunks for the claims, in the order of the claims, and load them with their jobs.
-
-        Those that cannot be read are set aside, and the batch searches for others a few times; after that the claim is
-        contended.
-        """
-        transaction = self._transaction
-        for _ in range(MAX_LOOKS):
-            known = len(transaction.unreadable)
-            fleets = [(query.fleet, query.limit) for query in queries if query.fleet is not None]
-            turns = self._fleet_turns.find(fleets, transaction.ready_owners, shared=transaction.shared)
-            picked = pick(
-                queries, transaction.waiting_chunks, transaction.lock_free, shared=transaction.shared, turns=turns
-            )
-            found = {key for one in picked for key in one.chunks}
-            self._lock({key for key, _ in found} - self._jobs.keys())
-            self._load_chunks(wanted.union(found))
-            if len(transaction.unreadable) == known:
-                break
-        else:
-            picked = [Picked([*filter(self._is_readable, one.chunks)], contended=True) for one in picked]
-        for query, one in zip(queries, picked, strict=True):
-            self._picked.setdefault(query, deque()).append(one)
-
-    def _is_readable(self, chunk: ChunkKey) -> bool:
-        return chunk not in self._transaction.unreadable and chunk[0] not in self._transaction.unreadable
 
     # What commands read
 
@@ -192,8 +142,7 @@ class WorkingSet:
 
     def check_readable(self, key: str) -> None:
         """Raise JobUnreadable for a job that exists and cannot be read."""
-        if key in self._transaction.unreadable:
-            raise JobUnreadable(job_id_of(key))
+        self._loaded.check_readable(key)
 
     def find(self, key: str) -> Job | None:
         """Return a loaded job; None also for one that cannot be read."""
@@ -233,11 +182,11 @@ class WorkingSet:
         """Return the chunks for the next claim with this query, with those that became claimable in this batch."""
         if self._freed_slots:
             self.undo.assign(self, "_freed_slots", value=False)
-            for key in self._parked:
+            for key in self._offers.parked:
                 job = self.find(key)
                 if job is not None and self.rows + job.counts.pending < MAX_BATCH_ROWS and self.grant_slots(job):
                     self._offers.add((key, 0))
-        return self._offers.added_to(self._picked[query].popleft(), query, self.pauses.cover)
+        return self._offers.added_to(self._loaded.next_picked(query), query, self.pauses.cover)
 
     def grant_slots(self, job: Job) -> bool:
         """Give a job that waits for a slot its slots if they are free, or else let it wait for the one that is not."""
@@ -265,7 +214,7 @@ class WorkingSet:
 
     def family(self, family: type[Family]) -> Family:
         """Return the rows of a family."""
-        return next(one for one in self._families if isinstance(one, family))
+        return cast("Family", self._by_type[family])
 
     def inputs(self, key: str) -> Inputs:
         """Return the inputs of a claimed chunk's job, and of its claimed chunks."""
@@ -319,16 +268,21 @@ class WorkingSet:
             if step.change is not None and step.change.type is ChangeType.CLAIMED:
                 self.mark_claimed((key, chunk.index))
         self._sweep(touched, key, step.sweep)
-        if (finalizer := lifted(before, job)) and self._is_readable(finalizer):
-            self._put(touched, self.chunk(job, finalizer[1]))
-            self._offers.add(finalizer)
+        if before is not None and before.finalizer_waits and job.finalizer_is_next:
+            self._offer_finalizer(touched, job)
         if held and touched.exceeds(job):
             self.undo.assign(self, "exceeded", value=True)
 
+    def _offer_finalizer(self, touched: Touched, job: Job) -> None:
+        finalizer = finalizer_of(job)
+        if self._loaded.is_readable(finalizer):
+            self._put(touched, self.chunk(job, finalizer[1]))
+            self._offers.add(finalizer)
+
     def _as_kept(self, before: Job | None, job: Job) -> Job:
         """Return a job as families let it be kept."""
-        job = reduce(lambda kept, family: family.changed(before, kept), self._families, job)
-        if self._parked and before is not None and before.slots and not job.slots:
+        job = reduce(lambda kept, family: family.changed(before, kept), self._changing, job)
+        if self._offers.parked and before is not None and before.slots and not job.slots:
             self.undo.assign(self, "_freed_slots", value=True)
         return job
 
@@ -423,9 +377,10 @@ def _with_version(before: Holder | None, holder: Holder, revision: int) -> Holde
     return replace(holder, artifacts_revision=revision if holder.artifacts else None)
 
 
-def _moved(job: Job) -> tuple[object, ...]:
-    """Return what families hear changes of."""
-    return job.state, job.slots, job.parked_for, job.held_until
+_moved: Final = attrgetter("state", "slots", "parked_for", "held_until")
+"""Returns what families hear changes of."""
+_place_in_queue: Final = attrgetter("priority", "parked_for", "held_until")
+"""Returns what `Job.in_queue` is made from."""
 
 
 def _needs_families(need: Needs) -> bool:
@@ -439,4 +394,6 @@ def _new_attempts(before: Job | None, job: Job) -> int:
 
 def _moved_in_queue(before: Job | None, job: Job) -> int:
     """Return the number of waiting chunks to update because their job's priority or holds changed."""
-    return 0 if before is None or job.in_queue == before.in_queue else job.counts.pending
+    if before is None or _place_in_queue(before) == _place_in_queue(job) or before.in_queue == job.in_queue:
+        return 0
+    return job.counts.pending

@@ -112,10 +112,11 @@ JOB_FIELDS: Final = (
     Field("first_failure", Kept.CURRENT),
     Field("deadline", Kept.STEADY),
     Field("expires_by_rule", Kept.CURRENT),
-    Field("retry_time", Kept.CURRENT),
+    Field("retry_time", Kept.STEADY),
     Field("slots", Kept.CURRENT),
     Field("parked_for", Kept.STEADY),
     Field("held_until", Kept.STEADY),
+    Field("claimable", Kept.STEADY),
     Field("schedule_time", Kept.STEADY, export="schedule_time"),
     Field("kept_attempts", Kept.CURRENT),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final, Self
 
@@ -86,7 +87,7 @@ def uid_of(text: str) -> bytes:
     return bytes.fromhex(text.replace("-", ""))
 
 
-class JobSpec(MsgStruct, frozen=True):
+class JobSpec(MsgStruct, frozen=True, dict=True):
     """What a job has from its creation on, unchanged."""
 
     owner: str
@@ -120,7 +121,7 @@ class JobSpec(MsgStruct, frozen=True):
         digits = self.uid_bytes.hex()
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
-    @property
+    @cached_property  # a batch asks for it a dozen times a job, and as often for each chunk
     def key(self) -> str:
         """The ledger-wide key."""
         return job_key(self.owner, self.job_id)
@@ -269,8 +270,16 @@ class Job(MsgStruct, frozen=True):
     @property
     def held(self) -> int:
         """The bits of the holds on all its waiting chunks."""
+        if self.held_until is None and not self.parked_for:
+            return 0
         scheduled = 0 if self.held_until is None else HoldReason.SCHEDULE.value
         return scheduled | (HoldReason.LIMIT.value if self.parked_for else 0)
+
+    @property
+    def claimable(self) -> int:
+        """1 while workers may claim one of its chunks, unless its kind is paused, else 0."""
+        counts = self.counts
+        return int(not self.held and counts.pending > counts.delayed + self.finalizer_waits)
 
     @property
     def holds(self) -> tuple[Hold, ...]:
@@ -302,10 +311,11 @@ class Job(MsgStruct, frozen=True):
             held = self.held | chunk.own_held | (HoldReason.FINALIZER if waits else 0)
         return chunk if held == chunk.held else replace(chunk, held=held)
 
-    def held_chunks(self) -> dict[HoldReason, int]:
-        """Return the number of its chunks with each hold."""
-        found = {reason: self.counts.pending if self.held & reason else 0 for reason in HoldReason}
-        return found | {HoldReason.BACKOFF: self.counts.delayed, HoldReason.FINALIZER: int(self.finalizer_waits)}
+    def held_chunks(self) -> tuple[int, int, int, int]:
+        """Return the number of its chunks with each hold, in the order of HoldReason."""
+        pending = self.counts.pending
+        parked, scheduled = pending if self.parked_for else 0, 0 if self.held_until is None else pending
+        return parked, scheduled, self.counts.delayed, int(self.finalizer_waits)
 
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent of that state."""

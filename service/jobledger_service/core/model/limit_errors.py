@@ -2,7 +2,7 @@
 
 Refusal
 ├── LimitReached          as much as the operator allows
-│   ├── TooManyQueuedJobs too many jobs of an owner wait
+│   ├── QuotaExceeded     the owner would have more than its quota allows
 │   └── TooManyReads      too many reads of an owner wait
 ├── TooManyWebhooks       the owner has as many as one may have
 ├── TooManyPausedKinds    the same
@@ -23,16 +23,30 @@ class LimitReached(Refusal):
         self.wait = wait
 
 
-class TooManyQueuedJobs(LimitReached):
-    """An owner has the maximum number of QUEUED jobs."""
+class QuotaExceeded(LimitReached):
+    """An owner has `value` of what its quota bounds by `limit`; `quota` is the bound's name."""
 
-    def __init__(self, owner: str, limit: int) -> None:
+    def __init__(self, owner: str, quota: str, value: int, limit: int) -> None:
+        subject, (what, remedy, wait) = f"owner:{owner}", _QUOTAS[quota]
         super().__init__(
-            f"the owner:{owner} has reached its limit of {limit} QUEUED jobs: retry when some have started",
-            f"owner:{owner}",
-            SECOND,
+            f"owner {owner!r} has {value} of the {limit} {what} that its quota {quota} allows: {remedy}",
+            subject,
+            wait,
+            owner=owner,
+            quota=quota,
+            value=str(value),
             limit=str(limit),
         )
+        self.quota = quota
+        self.limit = limit
+
+
+_QUOTAS = {
+    "max_unfinished_jobs": ("unfinished jobs", "retry when some have ended", SECOND),
+    "max_stored_jobs": ("stored jobs", "delete some", None),
+    "max_watches": ("open watches at this server", "close one first", SECOND),
+}
+"""What each quota bounds, how room is made, and in how many microseconds a retry may succeed, None for never."""
 
 
 class TooManyReads(LimitReached):

@@ -72,6 +72,11 @@ def label_name_mark(name: str) -> str:
     return f"§l{_digest(name)}"
 
 
+def label_digest(name: str, value: str) -> int:
+    """Return the number that stands for a value of a label in the index of its name."""
+    return int.from_bytes(bytes.fromhex(_digest(name, value)), signed=True)
+
+
 @lru_cache(maxsize=4_096)
 def _digest(*parts: str) -> str:
     return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()

@@ -15,6 +15,9 @@ SERVICE_KINDS: Final = (ARTIFACTS, BULK)
 ALL_KINDS: Final = ""
 """Stands for all kinds of an owner together in figures, the service's own too; no kind is empty."""
 
+ALL_OWNERS: Final = ""
+"""Stands for all owners together in counts; no owner is empty."""
+
 
 def is_reserved(kind: str) -> bool:
     """Whether a kind is the service's own."""

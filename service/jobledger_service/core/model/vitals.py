@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 
 MAX_COUNTED_DELIVERIES: Final = 10_000
-"""The maximum count of waiting deliveries."""
+"""The maximum count of waiting deliveries, and of dead ones."""
 
 
 class Replica(MsgStruct, frozen=True):
@@ -14,6 +14,14 @@ class Replica(MsgStruct, frozen=True):
 
     name: str
     version: str
+
+
+class Component(MsgStruct, frozen=True):
+    """Something else that the server depends on, as it was when it was last checked, in microseconds since 1970."""
+
+    check_time: int
+    problem: str = ""
+    """Why it does not work; empty when it does."""
 
 
 class StoreVitals(MsgStruct, frozen=True):
@@ -30,5 +38,9 @@ class StoreVitals(MsgStruct, frozen=True):
     """The number of waiting webhook deliveries, up to the maximum."""
     oldest_delivery: int | None = None
     """When the oldest of these was recorded, in microseconds since 1970."""
+    label_indexes: Mapping[str, bool] = {}
+    """The labels that are indexed, and whether each index has all jobs."""
     writer_level: int = 0
     """The lowest writer level that may write to the database."""
+    dead_deliveries: int = 0
+    """The number of webhook deliveries that were given up and are kept, up to the maximum."""

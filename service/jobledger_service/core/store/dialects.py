@@ -105,8 +105,8 @@ class Dialect(Protocol):
         """Return whether this transaction is the only one doing `name`; it is so until it ends."""
         return True
 
-    def lock(self, connection: Connection, name: str) -> None:
-        """Wait until this transaction is the only one doing `name`."""
+    def lock(self, connection: Connection, *names: str) -> None:
+        """Wait until this transaction is the only one doing any of `names`."""
 
     def announce(self, connection: Connection) -> None:
         """Notify other replicas, when the transaction commits, of something to read."""

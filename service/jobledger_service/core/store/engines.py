@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
 from jobledger_service import VERSION
 from jobledger_service.core.model.errors import Draining, StoreUnavailable
@@ -28,7 +28,7 @@ from .dialects import Dialect
 from .postgres_dialect import CHANNEL, Postgres
 from .sqlite_dialect import Sqlite
 from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
-from .writer_level import read_writer_level
+from .writer_level import read_writer_terms
 from .writes import RejectedStatementError
 
 log = structlog.get_logger(__name__)
@@ -138,7 +138,7 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """Open a writing transaction; raises Draining when only servers of a higher writer level may write."""
         with self.translated(), self.writer.begin() as connection:
-            lowest = read_writer_level(connection)
+            lowest = read_writer_terms(connection)
             if not may_write(lowest):
                 self.on_outdated(lowest)
                 raise Draining
@@ -328,8 +328,9 @@ def _sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str, **pool: Any) 
         for pragma in pragmas:
             connection.execute(pragma)
 
-    @event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+    def begin_transaction(dbapi_connection: PoolProxiedConnection) -> None:
+        dbapi_connection.cursor().execute(begin)
 
+    # In place of a listener of the engine: with one, each statement looks for listeners of four events.
+    engine.dialect.do_begin = begin_transaction  # type: ignore[method-assign]
     return engine

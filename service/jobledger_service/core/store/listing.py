@@ -5,7 +5,7 @@ looks at no more than 20,000 of these. When a first short look does not fill the
 that few jobs meet, these few are sorted instead.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -14,18 +14,22 @@ from msgspec.structs import replace as with_changes
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, literal_column, or_, select
 
 from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.label_indexes import LabelIndexes
 from jobledger_service.core.model.search import owner_mark
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 
 from .attempts import jobs_of_task
 from .dialects import Dialect
+from .label_indexes import ready_indexes
 from .reads import Listing, Order, PageKey
 from .routes import (
     Route,
     Steps,
     all_tests,
     bounded,
+    indexed_conditions,
     kind_routes,
+    label_routes,
     parameters,
     place_parameters,
     route,
@@ -34,15 +38,15 @@ from .routes import (
     word_parts,
     word_tests,
 )
-from .tables import counts, counts_of_all
+from .tables import counts, counts_of_all, job_labels
 from .walks import By, sorted_few
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one page may cost: rows of its first look, above five for each job wanted; rows after it; jobs to sort."""
+    """What one page may cost: rows of its first look, above ten for each job wanted; rows after it; jobs to sort."""
 
-    first: int = 50
+    first: int = 500
     then: int = 20_000
     few: int = 2_000
 
@@ -70,11 +74,12 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget
         service_jobs = _service_jobs(connection, listing.filter.owner)
     if service_jobs == 0:  # there are none to leave out, and so no row has to be tested for that
         listing = with_changes(listing, filter=with_changes(listing.filter, include_service_jobs=True))
-    walker = _Walker(Steps(connection, dialect, listing.ascending), listing)
+    indexes = ready_indexes(connection, listing.filter)
+    walker = _Walker(Steps(connection, dialect, listing.ascending), listing, indexes)
     wanted = listing.limit + 1
-    seen = [] if listing.filter.job_ids else walker.scan(wanted * 5 + budget.first, wanted)
+    seen = [] if listing.filter.job_ids else walker.scan(wanted * 10 + budget.first, wanted)
     if len(seen) < wanted and not walker.done:
-        few = _few(connection, dialect, listing, budget.few)
+        few = _few(connection, dialect, listing, indexes, budget.few)
         if few is None:
             seen += walker.scan(budget.then, wanted - len(seen))
         else:
@@ -101,10 +106,10 @@ def _page(seen: Sequence[PageKey], listing: Listing, walker: "_Walker") -> Found
 class _Walker:
     """Walks the routes of a list one after the other; `after` is the last place that it read."""
 
-    def __init__(self, steps: Steps, listing: Listing) -> None:
+    def __init__(self, steps: Steps, listing: Listing, indexes: LabelIndexes) -> None:
         self.after = listing.after
         self._steps = steps
-        self._routes = routes(listing.filter, listing.order, ascending=listing.ascending)
+        self._routes = routes(listing.filter, listing.order, indexes, ascending=listing.ascending)
         if not listing.ascending:
             self._routes = [one for one in self._routes if not self._is_past(one)]
 
@@ -148,10 +153,12 @@ class _Walker:
         return self.after
 
 
-def _few(connection: Connection, dialect: Dialect, listing: Listing, max_jobs: int) -> list[PageKey] | None:
+def _few(
+    connection: Connection, dialect: Dialect, listing: Listing, indexes: LabelIndexes, max_jobs: int
+) -> list[PageKey] | None:
     """Return what is left of the list, sorted, if one of its conditions is met by few jobs."""
     wanted = listing.filter
-    for keys, is_searched in _candidates(connection, dialect, wanted, listing.order, max_jobs):
+    for keys, is_searched in _candidates(connection, dialect, wanted, listing.order, indexes, max_jobs):
         if len(keys) <= max_jobs:
             tests = all_tests(wanted)
             if is_searched:
@@ -171,7 +178,12 @@ def _sorted(connection: Connection, dialect: Dialect, listing: Listing, given: d
 
 
 def _candidates(
-    connection: Connection, dialect: Dialect, wanted: JobFilter, order: Order, max_jobs: int
+    connection: Connection,
+    dialect: Dialect,
+    wanted: JobFilter,
+    order: Order,
+    indexes: LabelIndexes,
+    max_jobs: int,
 ) -> Iterator[tuple[list[str], bool]]:
     """Yield, for each condition that an index knows of, the keys of the jobs that meet it; above `most`, one more.
 
@@ -180,23 +192,42 @@ def _candidates(
     if wanted.job_ids:
         yield wanted.job_keys, False
     if parts := word_parts(wanted):
-        query = dialect.query_value([[f"{owner_mark(wanted.owner)} "], *parts])
-        yield list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars()), True
+        # A number or an id is rather in few jobs. Full text reads through all that it holds of each common beginning.
+        numbers = [word for word in wanted.search if any(map(str.isdigit, word))]
+        if numbers and len(wanted.search) > 1:
+            longest = [f" {max(numbers, key=len)}"]
+            yield _found(connection, dialect, wanted, [longest, *parts[len(wanted.search) :]], max_jobs), False
+        yield _found(connection, dialect, wanted, parts, max_jobs), True
     if wanted.task_id:
         yield jobs_of_task(connection, wanted.owner, wanted.task_id, max_jobs + 1), False
     steps = Steps(connection, dialect)
-    main = route(wanted, order, states_of(wanted))
+    main = route(wanted, order, states_of(wanted), indexes)
     if wanted.kinds and main.by is not By.KIND:
-        keys: list[str] = []
-        for some in kind_routes(wanted):
-            keys += [key.job_key for key in steps.fetch(some, max_jobs + 1 - len(keys))]
-            if len(keys) > max_jobs:
-                break
-        yield keys, False
+        yield _keys_of(steps, kind_routes(wanted), max_jobs), False
+    is_walked = main.by.table is job_labels and "state_among" not in main.tests
+    for condition, _ in indexed_conditions(wanted, indexes)[1 if is_walked else 0 :]:
+        yield _keys_of(steps, label_routes(wanted, condition, indexes), max_jobs), False
     for other in bounded(wanted):
         if other is not order:
-            bound = replace(route(wanted, other, states_of(wanted)), tests={})
-            yield [key.job_key for key in steps.fetch(bound, max_jobs + 1)], False
+            bound = replace(route(wanted, other, states_of(wanted), indexes), tests={})
+            yield _keys_of(steps, [bound], max_jobs), False
+
+
+def _found(
+    connection: Connection, dialect: Dialect, wanted: JobFilter, parts: list[list[str]], max_jobs: int
+) -> list[str]:
+    query = dialect.query_value([[f"{owner_mark(wanted.owner)} "], *parts])
+    return list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars())
+
+
+def _keys_of(steps: Steps, some: Iterable[Route], max_jobs: int) -> list[str]:
+    """Return the keys of the jobs on some routes; above `max_jobs`, one more."""
+    keys: list[str] = []
+    for one in some:
+        keys += [key.job_key for key in steps.fetch(one, max_jobs + 1 - len(keys))]
+        if len(keys) > max_jobs:
+            break
+    return keys
 
 
 def _searched(dialect: Dialect) -> Select[Any]:

@@ -35,8 +35,8 @@ def upgrade(database: Database, versions: Sequence[Path] = (VERSIONS,)) -> bool:
             return False
         _migrate(connection, versions)
         if connection.execute(select(ledger.c.id)).first() is None:
-            values = {"position": 0, "trimmed": 0, "commit_time": 0, "writer_level": WRITER_LEVEL, **epoch_values()}
-            connection.execute(insert(ledger).values(id=1, **values))
+            values = {"id": 1, "position": 0, "trimmed": 0, "commit_time": 0, "label_indexes": "{}", **epoch_values()}
+            connection.execute(insert(ledger).values(writer_level=WRITER_LEVEL, **values))
         return True
 
 

@@ -30,7 +30,7 @@ def insert_chunks(connection: Connection, row_sets: RowSets, new: Iterable[NewCh
     rows: list[Row] = []
     together: dict[tuple[object, ...], tuple[Row, Columns]] = {}
     for job, of_job, inputs in new:
-        alike = [chunk for chunk in of_job if _is_untouched(chunk)]
+        alike = [chunk for chunk in of_job if is_untouched(chunk)]
         if alike:
             own, row = _own(alike, inputs), new_chunk_row(job, alike[0], None)
             if len(alike) < _MIN_ALIKE:
@@ -40,7 +40,7 @@ def insert_chunks(connection: Connection, row_sets: RowSets, new: Iterable[NewCh
             for name, values in own.items():
                 columns[name] += values
         if len(alike) < len(of_job):
-            others = (chunk for chunk in of_job if not _is_untouched(chunk))
+            others = (chunk for chunk in of_job if not is_untouched(chunk))
             rows += [new_chunk_row(job, chunk, inputs.get(chunk.index)) for chunk in others]
     for shared, columns in together.values():
         row_sets.insert_alike(connection, chunks, shared, columns)
@@ -58,6 +58,6 @@ def _own(alike: Sequence[Chunk], inputs: Mapping[int, bytes]) -> Columns:
     return columns | {"input": [*map(inputs.get, indexes)]} if inputs else columns
 
 
-def _is_untouched(chunk: Chunk) -> bool:
+def is_untouched(chunk: Chunk) -> bool:
     """Whether a chunk of a new job is in its initial state, waiting and never leased, and not the finalizer."""
     return chunk.state is ChunkState.PENDING and not chunk.fence and not chunk.finalizer

@@ -63,8 +63,7 @@ class PausedKindRows:
     def lock(self, connection: Connection, owners: Iterable[str]) -> dict[Queue, PausedKind]:
         """Return all paused kinds of some owners, which nobody else changes until the commit."""
         wanted = sorted(owners)
-        for owner in wanted:
-            self._dialect.lock(connection, f"paused kinds of {owner}")
+        self._dialect.lock(connection, *(f"paused kinds of {owner}" for owner in wanted))
         rows = connection.execute(self._load, {"keys": self._dialect.key_values(wanted)})
         return {one.queue: one for one in (PausedKind(*row) for row in rows)}
 

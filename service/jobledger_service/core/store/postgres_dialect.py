@@ -18,6 +18,7 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    literal,
     select,
     table,
     true,
@@ -123,8 +124,8 @@ class Postgres(Dialect):
     def try_lock(self, connection: Connection, name: str) -> bool:
         return bool(connection.execute(select(func.pg_try_advisory_xact_lock(_lock_number(name)))).scalar_one())
 
-    def lock(self, connection: Connection, name: str) -> None:
-        connection.execute(select(func.pg_advisory_xact_lock(_lock_number(name))))
+    def lock(self, connection: Connection, *names: str) -> None:
+        connection.execute(_LOCK, {"names": names})
 
     def announce(self, connection: Connection) -> None:
         connection.exec_driver_sql(f"NOTIFY {CHANNEL}, '{self.name}'")
@@ -175,8 +176,14 @@ _REPLICAS = (
 )
 
 
-def _lock_number(name: str) -> ColumnElement[int]:
-    return func.hashtextextended(f"{CHANNEL}.{name}", 0)
+def _lock_number(name: str | ColumnElement[str]) -> ColumnElement[int]:
+    return func.hashtextextended(literal(f"{CHANNEL}.").concat(name), 0)
+
+
+_names = func.unnest(bindparam("names", type_=ARRAY(Text))).column_valued("name")
+_numbers = select(_lock_number(_names).label("number")).distinct().order_by("number").subquery("numbers")
+_LOCK: Final = select(func.pg_advisory_xact_lock(_numbers.c.number))
+"""Takes locks in the order of their numbers, so that two transactions never wait for each other."""
 
 
 def _type(table: Table, name: str) -> str:

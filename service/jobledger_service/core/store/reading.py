@@ -25,8 +25,9 @@ from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.job import Inputs, Outputs
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.run import RunState
+from jobledger_service.core.model.service_kinds import ALL_OWNERS
 from jobledger_service.core.model.slots import MAX_COUNTED_PLACE
-from jobledger_service.core.model.states import ENDED, ChunkState, JobState
+from jobledger_service.core.model.states import ENDED, ChunkState
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
 from .artifact_versions import with_artifacts
@@ -37,6 +38,7 @@ from .engines import Database
 from .epochs import read_epoch
 from .event_pages import EventPageRead, EventsWanted, read_event_page
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
+from .label_indexes import read_states
 from .listing import BUDGET, Budget, list_keys
 from .outputs import select_chunks
 from .paused_kinds import is_paused
@@ -57,6 +59,7 @@ from .tables import (
     chunks,
     counts,
     counts_of_all,
+    dead,
     delayed,
     deliveries,
     event_owner,
@@ -189,16 +192,6 @@ class ReadStore:
             follows = found.keys[len(looked) - 1] if within.unread else found.next
             return Listed(position, shown, follows, found.count, found.more, bad)
 
-    def queued_jobs(self, owners: Iterable[str], limit: int) -> dict[str, int]:
-        """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
-        one = jobs.c.owner == bindparam("of"), jobs.c.state == JobState.QUEUED
-        some = select(jobs.c.job_key).where(*one).limit(limit).subquery()
-        with self._database.read() as connection:
-            return {
-                owner: connection.execute(select(func.count()).select_from(some), {"of": owner}).scalar_one()
-                for owner in owners
-            }
-
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`, as many as fit into a reply."""
         wanted = select_chunks(with_outputs=True).where(chunks.c.job_key == job_key, chunks.c.chunk_index > after)
@@ -305,13 +298,14 @@ class ReadStore:
             version: str = connection.execute(select(schema_version.c.version_num)).scalar_one()
             size, replicas = dialect.size(connection), dialect.replicas(connection)
             by_state = {state: int(number) for state, number in connection.execute(_JOBS_BY_STATE)}
-            waiting, oldest = connection.execute(_DELIVERIES).one()
+            waiting, oldest, lost = connection.execute(_DELIVERIES).one()
+            labels = read_states(connection)
         free = None
         if file is not None:
             log = file.with_name(f"{file.name}-wal")
             size += log.stat().st_size if log.exists() else 0
             free = shutil.disk_usage(file.parent).free
-        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, lowest)
+        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, labels, lowest, lost)
 
     def _job_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[str]:  # noqa: ANN401  SQL expressions
         wanted = select(jobs.c.job_key).where(condition, *_of_others(jobs, but)).order_by(time).limit(limit)
@@ -336,9 +330,18 @@ def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]
     return [table.c.owner.not_in(owners)] if owners else []
 
 
-_JOBS_BY_STATE = select(counts.c.state, func.sum(counts.c.jobs)).where(counts_of_all).group_by(counts.c.state)
-_WAITING = select(deliveries.c.create_time).where(pending).limit(MAX_COUNTED_DELIVERIES).subquery()
-_DELIVERIES = select(func.count(), func.min(_WAITING.c.create_time)).select_from(_WAITING)
+_JOBS_BY_STATE = select(counts.c.state, counts.c.jobs).where(counts.c.owner == ALL_OWNERS, counts_of_all)
+_WAITING = (
+    select(deliveries.c.create_time)
+    .where(pending)
+    .order_by(deliveries.c.create_time)
+    .limit(MAX_COUNTED_DELIVERIES)
+    .subquery()
+)
+_DEAD = select(literal(1)).where(dead).limit(MAX_COUNTED_DELIVERIES).subquery()
+_DELIVERIES = select(
+    func.count(), func.min(_WAITING.c.create_time), select(func.count()).select_from(_DEAD).scalar_subquery()
+).select_from(_WAITING)
 MAX_PLACES: Final = 20_000
 """Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
 _REPLY_BYTES = MAX_REPLY_BYTES - 128 * 1024

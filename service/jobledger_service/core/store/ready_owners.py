@@ -25,7 +25,7 @@ from jobledger_service.core.model.owners import Owners
 
 from .dialects import Dialect
 from .paused_kinds import is_paused
-from .tables import chunks, of_workers
+from .tables import chunks, claimable, jobs, of_workers
 from .waiting_chunks import is_set_aside
 
 
@@ -57,7 +57,8 @@ class ReadyOwners:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         conditions: dict[bool, ColumnElement[bool]] = {False: true(), True: ~is_set_aside(dialect)}
-        self._of_one_priority = {some: _of_one_priority(dialect, where) for some, where in conditions.items()}
+        jobs_of = {False: true(), True: _has_others(conditions[True])}
+        self._of_one_priority = {some: _of_one_priority(dialect, where) for some, where in jobs_of.items()}
         self._of_names = {some: _of_names(dialect, where) for some, where in conditions.items()}
 
     def read(self, connection: Connection, wanted: ReadyOwnersQuery, excluded: Sequence[str]) -> list[ReadyOwner]:
@@ -99,6 +100,11 @@ _PRIORITIES: Final = range(MIN_PRIORITY, MAX_PRIORITY + 1)
 _MOST: Final = bindparam("most", type_=Integer)
 
 
+def _has_others(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition that a job has waiting chunks that match another one."""
+    return exists().where(chunks.c.job_key == jobs.c.job_key, of_workers, condition).correlate(jobs)
+
+
 def _of_names(dialect: Dialect, condition: ColumnElement[bool]) -> Select[Any]:
     """Return the highest priority of each owner and kind, NULL for none, of named owners with work of any kind."""
     owners, kinds = dialect.keys("owners").subquery("owners"), dialect.keys("kinds").subquery("kinds")
@@ -115,24 +121,24 @@ def _of_names(dialect: Dialect, condition: ColumnElement[bool]) -> Select[Any]:
 def _of_one_priority(dialect: Dialect, condition: ColumnElement[bool]) -> Select[Any]:
     """Return the owners of the highest priority below one, from the one after the last on, then the others.
 
-    Each owner is one step in the index to the next one, whatever number of chunks it has. Those who paused the kind
-    come last and do not count as found: they show that chunks with this priority wait.
+    Each owner is one step in the index to the next one, whatever number of jobs it has. Those who paused the kind
+    come last and do not count as found: they show that jobs with this priority wait.
     """
     kinds = dialect.keys("kinds").subquery("kinds")
     [kind] = kinds.c
 
     def highest(column: ColumnElement[Any], *where: ColumnElement[bool]) -> ColumnElement[Any]:
-        found = select(column).where(of_workers, condition, *where).order_by(column.desc()).limit(1)
+        found = select(column).where(claimable, condition, *where).order_by(column.desc()).limit(1)
         return found.scalar_subquery()
 
-    below = chunks.c.priority < bindparam("below", type_=Integer)
-    priority = highest(chunks.c.priority, chunks.c.kind == kind, below)
+    below = jobs.c.priority < bindparam("below", type_=Integer)
+    priority = highest(jobs.c.priority, jobs.c.kind == kind, below)
     tops = select(kind.label("kind"), priority.label("priority")).cte("tops")
     parts = union_all(*(select(literal_column(str(part)).label("part")) for part in (0, 1))).subquery("parts")
     turn = {priority: bindparam(f"last_{priority}", type_=Text) for priority in _PRIORITIES}
     last = case(turn, value=tops.c.priority)
-    of_top = chunks.c.kind == tops.c.kind, chunks.c.priority == tops.c.priority
-    owner = chunks.c.owner
+    of_top = jobs.c.kind == tops.c.kind, jobs.c.priority == tops.c.priority
+    owner = jobs.c.owner
     begin = case(
         (parts.c.part == 0, highest(owner, *of_top, owner < last)), else_=highest(owner, *of_top, owner >= last)
     )
@@ -142,7 +148,7 @@ def _of_one_priority(dialect: Dialect, condition: ColumnElement[bool]) -> Select
         .where(tops.c.priority == select(func.max(tops.c.priority)).scalar_subquery())
     )
     turns = first.cte("turns", recursive=True)
-    of_turn = chunks.c.kind == turns.c.kind, chunks.c.priority == turns.c.priority, owner < turns.c.owner
+    of_turn = jobs.c.kind == turns.c.kind, jobs.c.priority == turns.c.priority, owner < turns.c.owner
     end = case((turns.c.part == 0, literal_column("''")), else_=turns.c.last)
     paused = is_paused(turns.c.owner, turns.c.kind)
     number = turns.c.number + case((paused, literal_column("0")), else_=literal_column("1"))

@@ -1,4 +1,4 @@
-"""Makes derived rows right again: the counts of jobs, the words that searches look through, what limits count.
+"""Makes derived rows right again: counts, the words that searches look through, what limits count, label indexes.
 
 A commit changes a job and what is counted of it together, so that it does not change by how much a count is wrong. One
 statement, which sees one snapshot, finds the difference between the jobs and the count; the difference is then added.
@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 from msgspec import Struct as MsgStruct
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     FromClause,
     LargeBinary,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     func,
     literal,
     null,
+    or_,
     select,
     text,
     tuple_,
@@ -35,10 +37,11 @@ from sqlalchemy import (
 
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.holds import HoldReason
-from jobledger_service.core.model.service_kinds import ALL_KINDS
+from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 
 from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, read_current
+from .label_indexes import LOCK, LabelIndexStore
 from .row_sets import RowSets
 from .tables import (
     chunk_counts,
@@ -87,12 +90,15 @@ class Recounted(MsgStruct):
     limits: int = 0
     words: int = 0
     unreadable: int = 0
+    label_indexes: int = 0
+    """How many indexes of labels were built anew, as those of each recount are."""
 
     def lines(self) -> Iterator[str]:
         """Yield the outcome for each derived table, and the reason for those that cannot be derived."""
         yield f"counts: {self.counts:,} rows corrected"
         yield f"limits: {self.limits:,} rows corrected"
         yield f"job_words: {self.words:,} rows corrected"
+        yield f"job_labels: {self.label_indexes:,} indexes built anew"
         for table in (rollups, running_totals, failures):
             yield f"{table.name}: not recounted; {NOT_DERIVED}"
 
@@ -114,6 +120,7 @@ class Recount:
         owner: str | None = ""
         while owner := self._step(self._recount_all_kinds, owner):
             self._progress(f"counts: {owner}")
+        self._step(self._recount_all_owners, None)
         owner = ""
         while owner := self._step(self._recount_limits, owner):
             self._progress(f"limits: {owner}")
@@ -121,6 +128,10 @@ class Recount:
         while after := self._step(self._compare_words, after):
             self._progress(f"words: through {after}")
         self._step(self._rebuild_search, None)
+        labels = LabelIndexStore(self._database)
+        self._done.label_indexes = labels.renew()
+        while self._step(self._build_labels, labels):
+            self._progress("job_labels")
         return self._done
 
     def _step(self, work: Callable[[Connection, Any], Any], after: object) -> Any:  # noqa: ANN401  the next place
@@ -136,7 +147,7 @@ class Recount:
         if found is None:
             return None
         owner, kind = found
-        self._add_differences(connection, owner, kind, _count_differences(owner, kind))
+        self._add_differences(connection, owner, _count_differences(owner, kind))
         return owner, kind
 
     def _recount_all_kinds(self, connection: Connection, after: str) -> str | None:
@@ -144,10 +155,14 @@ class Recount:
         next_owner = select(func.min(counts.c.owner)).where(counts.c.owner > after)
         owner: str | None = connection.execute(next_owner).scalar()
         if owner is not None:
-            self._add_differences(connection, owner, ALL_KINDS, _differences_of_all(owner))
+            self._add_differences(connection, owner, _differences_of_all(owner))
         return owner
 
-    def _add_differences(self, connection: Connection, owner: str, kind: str, differences: Select[Any]) -> None:
+    def _recount_all_owners(self, connection: Connection, _after: None) -> None:
+        """Correct the counts over all owners by those of each."""
+        self._add_differences(connection, ALL_OWNERS, _differences_over_owners())
+
+    def _add_differences(self, connection: Connection, owner: str, differences: Select[Any]) -> None:
         rows = [
             {
                 "owner": owner,
@@ -156,10 +171,10 @@ class Recount:
                 "jobs": int(more),
                 **{column.name: int(number) for column, number in zip(chunk_counts, numbers, strict=True)},
             }
-            for state, more, *numbers in connection.execute(differences)
+            for kind, state, more, *numbers in connection.execute(differences)
             if more or any(numbers)
         ]
-        self._row_sets.add(connection, counts, sorted(rows, key=lambda row: row["state"]))
+        self._row_sets.add(connection, counts, sorted(rows, key=lambda row: (row["kind"], row["state"])))
         self._done.counts += len(rows)
 
     # Limits
@@ -233,6 +248,11 @@ class Recount:
         if self._database.single_writer:
             connection.execute(text("INSERT INTO job_search (job_search) VALUES ('rebuild')"))
 
+    def _build_labels(self, connection: Connection, labels: LabelIndexStore) -> bool:
+        """Do a step of building indexes and of deleting the rows of those before; return whether there is more."""
+        self._database.dialect.lock(connection, LOCK)
+        return labels.do_step(connection, JOBS_PER_PAGE)
+
 
 def _next_kind(after: tuple[str, str]) -> Select[Any]:
     """Return the statement of the next owner and kind with jobs or counts."""
@@ -241,7 +261,7 @@ def _next_kind(after: tuple[str, str]) -> Select[Any]:
         place = (table.c.owner, table.c.kind)
         return (
             select(*place)
-            .where(tuple_(*place) > tuple_(*after), table.c.kind != ALL_KINDS)
+            .where(tuple_(*place) > tuple_(*after), table.c.kind != ALL_KINDS, table.c.owner != ALL_OWNERS)
             .order_by(*place)
             .limit(1)
             .subquery()
@@ -280,14 +300,25 @@ def _count_differences(owner: str, kind: str) -> Select[Any]:
         counted.group_by(jobs.c.state), recorded.where(counts.c.owner == owner, counts.c.kind == kind)
     ).subquery()
     sums = [func.sum(both.c[name]) for name in ("jobs", *(column.name for column in chunk_counts))]
-    return select(both.c.state, *sums).group_by(both.c.state)
+    return select(literal(kind), both.c.state, *sums).group_by(both.c.state)
 
 
 def _differences_of_all(owner: str) -> Select[Any]:
     """Return the statement of how far the counts of an owner's kinds exceed those of all kinds, by state."""
-    added = (counts.c.jobs, *chunk_counts)
-    sums = [func.sum(case((counts_of_all, -column), else_=column)) for column in added]
-    return select(counts.c.state, *sums).where(counts.c.owner == owner).group_by(counts.c.state)
+    sums = _excess(counts_of_all)
+    return select(literal(ALL_KINDS), counts.c.state, *sums).where(counts.c.owner == owner).group_by(counts.c.state)
+
+
+def _differences_over_owners() -> Select[Any]:
+    """Return the statement of how far the counts of owners exceed those of all owners, by kind and state."""
+    sums = _excess(counts.c.owner == ALL_OWNERS)
+    differs = or_(*(one != 0 for one in sums))
+    return select(counts.c.kind, counts.c.state, *sums).group_by(counts.c.kind, counts.c.state).having(differs)
+
+
+def _excess(is_total: ColumnElement[bool]) -> list[ColumnElement[int]]:
+    """Return by how much the sums over other rows exceed those over totals."""
+    return [func.sum(case((is_total, -column), else_=column)) for column in (counts.c.jobs, *chunk_counts)]
 
 
 def _slots(owner: str) -> Any:  # noqa: ANN401  a union

@@ -6,11 +6,19 @@ from itertools import product
 from typing import Final, NamedTuple
 
 from msgspec.structs import astuple
+from msgspec.structs import replace as with_changes
 from sqlalchemy import Connection
 
-from jobledger_service.core.model.filter import ANY_TIME, JobFilter
+from jobledger_service.core.model.filter import ANY_TIME, JobFilter, LabelCondition
+from jobledger_service.core.model.label_indexes import NO_LABEL_INDEXES, LabelIndexes
 from jobledger_service.core.model.limits import MAX_PRIORITY, MIN_PRIORITY
-from jobledger_service.core.model.search import error_code_mark, label_marks, label_name_mark, unique_key_mark
+from jobledger_service.core.model.search import (
+    error_code_mark,
+    label_digest,
+    label_marks,
+    label_name_mark,
+    unique_key_mark,
+)
 from jobledger_service.core.model.service_kinds import RESERVED
 from jobledger_service.core.model.states import ENDED, JobState
 
@@ -35,6 +43,9 @@ class ValueRange(NamedTuple):
 _ANY: Final = ValueRange(None, None)
 
 
+Arm = Mapping[str, str | int]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One walk: merged arms, within a span of what they are ordered by; rows that fail a test are passed over.
@@ -45,20 +56,22 @@ class Route:
     owner: str
     order: Order
     by: By
-    arms: Sequence[Mapping[str, str]]
+    arms: Sequence[Arm]
     span: ValueRange
     tests: Mapping[str, object]
     place: int | None = None
 
 
-def routes(wanted: JobFilter, order: Order, *, ascending: bool) -> list[Route]:
+def routes(
+    wanted: JobFilter, order: Order, indexes: LabelIndexes = NO_LABEL_INDEXES, *, ascending: bool
+) -> list[Route]:
     """Return the walks that make up a list, one after the other; by end, jobs that have not ended are last."""
     states = states_of(wanted)
     if order is not Order.END_TIME:
-        return [route(wanted, order, states)] if states else []
-    parts = [route(wanted, order, states & ENDED)] if states & ENDED else []
+        return [route(wanted, order, states, indexes)] if states else []
+    parts = [route(wanted, order, states & ENDED, indexes)] if states & ENDED else []
     if unended := states - ENDED:
-        parts.append(replace(route(wanted, Order.CREATE_TIME, unended), place=NEVER))
+        parts.append(replace(route(wanted, Order.CREATE_TIME, unended, indexes), place=NEVER))
     return parts if ascending else parts[::-1]
 
 
@@ -68,10 +81,20 @@ def states_of(wanted: JobFilter) -> frozenset[JobState]:
     return states if wanted.end_time == ANY_TIME else states & ENDED
 
 
-def route(wanted: JobFilter, order: Order, states: frozenset[JobState]) -> Route:
-    """Return the walk of the jobs in these states."""
-    by, arms = _arms(wanted, order, states)
+def route(wanted: JobFilter, order: Order, states: frozenset[JobState], indexes: LabelIndexes) -> Route:
+    """Return the walk of the jobs in these states: by a value of a label, if one is indexed."""
+    for condition, others in indexed_conditions(wanted, indexes)[:1]:
+        by, arms = _label_arms(condition, indexes, order, states)
+        if order is not Order.UPDATE_TIME and len(arms) <= MAX_ARMS:
+            return _route(others, order, states, by, arms)
+    return _route(wanted, order, states, *_arms(wanted, order, states))
+
+
+def _route(wanted: JobFilter, order: Order, states: frozenset[JobState], by: By, arms: Sequence[Arm]) -> Route:
+    """Return a walk of jobs by these arms, which leave this filter to be tested."""
     tests = tests_of(wanted, excluded=order)
+    if by is By.LABEL and states != _ALL:
+        tests["state_among"] = sorted(state.value for state in states)
     if wanted.kinds and by is not By.KIND:
         tests["kind_among"] = sorted(wanted.kinds)
     return Route(wanted.owner, order, by, arms, spans_of(wanted)[order], tests)
@@ -81,12 +104,51 @@ def kind_routes(wanted: JobFilter) -> Iterator[Route]:
     """Yield walks of all jobs of the wanted kinds, some kinds at a time."""
     states = sorted(states_of(wanted))
     arms = [{"kind": kind, "state": state.value} for kind, state in product(sorted(wanted.kinds), states)]
+    return _some_at_a_time(wanted, By.KIND, arms)
+
+
+def label_routes(wanted: JobFilter, condition: LabelCondition, indexes: LabelIndexes) -> Iterator[Route]:
+    """Yield walks of all jobs that meet a condition on an indexed label, some values at a time."""
+    return _some_at_a_time(wanted, *_label_arms(condition, indexes, Order.CREATE_TIME, states_of(wanted)))
+
+
+def _some_at_a_time(wanted: JobFilter, by: By, arms: Sequence[Arm]) -> Iterator[Route]:
     span = spans_of(wanted)[Order.CREATE_TIME]
     for begin in range(0, len(arms), MAX_ARMS):
-        yield Route(wanted.owner, Order.CREATE_TIME, By.KIND, arms[begin : begin + MAX_ARMS], span, {})
+        yield Route(wanted.owner, Order.CREATE_TIME, by, arms[begin : begin + MAX_ARMS], span, {})
 
 
-def _arms(wanted: JobFilter, order: Order, states: frozenset[JobState]) -> tuple[By, list[dict[str, str]]]:
+def indexed_conditions(wanted: JobFilter, indexes: LabelIndexes) -> list[tuple[LabelCondition, JobFilter]]:
+    """Return the conditions that indexes serve, those of few values first, each with the filter without it."""
+    equal = [
+        (
+            LabelCondition(name, (value,)),
+            with_changes(wanted, labels={n: v for n, v in wanted.labels.items() if n != name}),
+        )
+        for name, value in wanted.labels.items()
+        if name in indexes
+    ]
+    among = [
+        (one, with_changes(wanted, label_conditions=tuple(o for o in wanted.label_conditions if o is not one)))
+        for one in wanted.label_conditions
+        if one.values and one.name in indexes
+    ]
+    return sorted(equal + among, key=lambda found: len(found[0].values))
+
+
+def _label_arms(
+    condition: LabelCondition, indexes: LabelIndexes, order: Order, states: frozenset[JobState]
+) -> tuple[By, list[Arm]]:
+    number = indexes[condition.name]
+    values: list[Arm] = [
+        {"index_number": number, "digest": label_digest(condition.name, value)} for value in sorted({*condition.values})
+    ]
+    if order is Order.PRIORITY or (order is Order.CREATE_TIME and states == _ALL):
+        return By.LABEL, values
+    return By.LABEL_STATE, [{**value, "state": state.value} for value, state in product(values, sorted(states))]
+
+
+def _arms(wanted: JobFilter, order: Order, states: frozenset[JobState]) -> tuple[By, list[Arm]]:
     listed = sorted(state.value for state in states)
     if order is Order.CREATE_TIME:
         if wanted.kinds and len(wanted.kinds) * len(listed) <= MAX_ARMS:

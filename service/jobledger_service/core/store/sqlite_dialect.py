@@ -36,8 +36,11 @@ from .writes import RejectedStatementError
 
 T = TypeVar("T")
 
-_PARTS = (64, 32, 16, 8, 4, 2, 1)
-"""Rows of one statement: 63 take six. Of 64 jobs the parameters are a tenth of what SQLite takes."""
+_MOST = 64
+"""Rows of the largest statement. Of so many jobs the parameters are a tenth of what SQLite takes.
+
+Others have a power of two: 63 rows take six.
+"""
 
 
 class Sqlite(Dialect):
@@ -86,7 +89,9 @@ class Sqlite(Dialect):
         return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS given WHERE {found}"
 
     def delete(self, table: Table, keys: Sequence[str], count: int) -> str:
-        return f"DELETE FROM {table.name} WHERE ({listed(keys)}) IN (VALUES {_marks(keys, count)})"
+        """Return it with a condition for each row: several columns IN a list of rows would read through the table."""
+        row = f"({listed(keys)}) = {_marks(keys, 1)}"
+        return f"DELETE FROM {table.name} WHERE {' OR '.join([row] * count)}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return sqlite.insert(table)
@@ -128,7 +133,7 @@ class Sqlite(Dialect):
         one_of = (" OR ".join(f'"{p.strip()}"{"" if p.endswith(" ") else "*"}' for p in some) for some in parts)
         return " AND ".join(f"({some})" for some in one_of)
 
-    def lock(self, connection: Connection, name: str) -> None:
+    def lock(self, connection: Connection, *names: str) -> None:
         """There is one writer."""
 
     def announce(self, connection: Connection) -> None:
@@ -153,11 +158,12 @@ class Sqlite(Dialect):
 
 
 def _parts(rows: Sequence[T]) -> Iterator[tuple[int, Sequence[T]]]:
-    begin = 0
-    for size in _PARTS:
-        while len(rows) - begin >= size:
-            yield size, rows[begin : begin + size]
-            begin += size
+    end = len(rows)
+    left = end
+    while left:
+        size = min(_MOST, 1 << left.bit_length() - 1)
+        yield size, rows[end - left : end - left + size]
+        left -= size
 
 
 def _marks(names: Sequence[str], count: int) -> str:

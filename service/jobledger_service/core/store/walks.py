@@ -1,7 +1,7 @@
 """The statements of lists: walks over the indexes of jobs, and the few jobs of a set of keys in order."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
 
@@ -11,7 +11,9 @@ from sqlalchemy import (
     CompoundSelect,
     Integer,
     Select,
+    Table,
     Text,
+    and_,
     bindparam,
     func,
     literal,
@@ -24,20 +26,22 @@ from sqlalchemy import (
 from .attempts import has_had_task
 from .dialects import Dialect
 from .reads import Order
-from .tables import NEVER, job_words, jobs
-
-COLUMNS: Final[dict[str, ColumnElement[int]]] = {
-    name: jobs.c[name] for name in (*(order.value for order in Order), "start_time", "schedule_time")
-}
-"""The orders of lists, and the fields of ranges."""
+from .tables import NEVER, has_ended, job_labels, job_words, jobs
 
 
-class By(StrEnum):
-    """What each arm of a walk is about: all jobs of the owner, one state, or one state of one kind."""
+class By(Enum):
+    """What each arm of a walk is about: all jobs of the owner, or those with one value in each of some columns."""
 
-    OWNER = "owner"
-    STATE = "state"
-    KIND = "kind"
+    OWNER = ()
+    STATE = ("state",)
+    KIND = ("kind", "state")
+    LABEL = ("index_number", "digest")
+    LABEL_STATE = ("index_number", "digest", "state")
+
+    @property
+    def table(self) -> Table:
+        """The table that is walked."""
+        return job_labels if "digest" in self.value else jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Shape:
 def walk(shape: Shape, dialect: Dialect) -> Select[Any] | CompoundSelect[Any]:
     """Return the statement that finds keys in order: `most` of them, after the first `skip`."""
     arms = [_arm(shape, dialect, number) for number in range(shape.arms)]
-    ordered = _ordered(shape, [COLUMNS[shape.order], jobs.c.create_time, jobs.c.job_key])
+    ordered = _ordered(shape, _place(shape.by.table, shape.order))
     if len(arms) == 1:
         return arms[0].order_by(*ordered).limit(_LIMIT).offset(_SKIP)
     merged = union_all(*(dialect.merged_walk(arm, ordered) for arm in arms))
@@ -80,37 +84,55 @@ def _ordered(shape: Shape, columns: list[ColumnElement[Any]]) -> list[ColumnElem
 
 
 def _arm(shape: Shape, dialect: Dialect, number: int) -> Select[Any]:
-    arm = _KEYS[shape.order].where(jobs.c.owner == bindparam("owner"))
-    if shape.by is not By.OWNER:
-        arm = arm.where(jobs.c.state == bindparam(f"state_{number}"))
-    if shape.by is By.KIND:
-        arm = arm.where(jobs.c.kind == bindparam(f"kind_{number}"))
+    table = shape.by.table
+    arm = _keys(_place(table, shape.order)).where(table.c.owner == bindparam("owner"))
+    arm = arm.where(*(table.c[name] == bindparam(f"{name}_{number}") for name in shape.by.value))
     arm = arm.where(*(_bound(shape, bound) for bound in (shape.start, shape.stop) if bound))
-    return arm.where(*(condition(name, dialect) for name in shape.tests))
+    if table is jobs:
+        return arm.where(*(condition(name, dialect) for name in shape.tests))
+    if shape.order is Order.END_TIME:
+        arm = arm.where(has_ended)
+    arm = arm.where(*(condition(name, dialect, table) for name in shape.tests if name in _TESTS_OF_LABELS))
+    others = [condition(name, dialect) for name in shape.tests if name not in _TESTS_OF_LABELS]
+    if not others:
+        return arm
+    # A join would let the planner change the order.
+    passes = select(and_(*others)).where(jobs.c.job_key == table.c.job_key)
+    return arm.where(passes.correlate(table).scalar_subquery())
 
 
-def _key(place: ColumnElement[int]) -> Select[Any]:
-    return select(place.label("place"), jobs.c.create_time, jobs.c.job_key)
+_TESTS_OF_LABELS: Final = {
+    "state_among",
+    *(f"{name}_{side}" for name in ("create_time", "end_time", "priority") for side in ("low", "high")),
+}
+"""The conditions that rows of labels can be put to themselves."""
 
 
-_KEYS: Final = {order: _key(COLUMNS[order]) for order in Order}
+def _place(table: Table, order: Order) -> list[ColumnElement[Any]]:
+    return [table.c[order.value], table.c.create_time, table.c.job_key]
+
+
+def _keys(place: list[ColumnElement[Any]]) -> Select[Any]:
+    return select(place[0].label("place"), *place[1:])
 
 
 def _bound(shape: Shape, bound: str) -> ColumnElement[bool]:
-    column = COLUMNS[shape.order]
+    place = _place(shape.by.table, shape.order)
     match bound:
         case "low":
-            return column >= bindparam("low", type_=BigInteger)
+            return place[0] >= bindparam("low", type_=BigInteger)
         case "high":
-            return column < bindparam("high", type_=BigInteger)
+            return place[0] < bindparam("high", type_=BigInteger)
         case "after":
-            return _beyond(shape.order, column, ascending=shape.ascending)
-    return ~_beyond(shape.order, column, "until", ascending=shape.ascending)
+            return _beyond(shape.order, place, ascending=shape.ascending)
+    return ~_beyond(shape.order, place, "until", ascending=shape.ascending)
 
 
-def _beyond(order: Order, column: ColumnElement[int], name: str = "after", *, ascending: bool) -> ColumnElement[bool]:
+def _beyond(
+    order: Order, place: list[ColumnElement[Any]], name: str = "after", *, ascending: bool
+) -> ColumnElement[bool]:
     """Return the condition that a row comes after a place. Comparing rows lets an index be entered right there."""
-    here: list[Any] = [column, jobs.c.create_time, jobs.c.job_key]
+    here: list[Any] = [*place]
     there: list[Any] = [
         bindparam(f"{name}_value", type_=BigInteger),
         bindparam(f"{name}_create_time", type_=BigInteger),
@@ -125,7 +147,7 @@ _NOTHING: Final = literal_column("''", Text)
 """A suffix that keeps the indexes of a column out of the plan."""
 
 
-def condition(name: str, dialect: Dialect) -> ColumnElement[bool]:
+def condition(name: str, dialect: Dialect, table: Table = jobs) -> ColumnElement[bool]:
     """Return a condition that no index is to serve: another index would bring another order."""
     if name.startswith(("part_", "any_part_")):
         return _words_hold(name, dialect)
@@ -135,8 +157,8 @@ def condition(name: str, dialect: Dialect) -> ColumnElement[bool]:
         return jobs.c.kind.concat(_NOTHING).not_like(bindparam(name))
     column, _, side = name.rpartition("_")
     if side == "among":
-        return dialect.is_one_of(jobs.c[column].concat(_NOTHING), name)
-    value, given = COLUMNS[column] + literal_column("0"), bindparam(name, type_=BigInteger)
+        return dialect.is_one_of(table.c[column].concat(_NOTHING), name)
+    value, given = table.c[column] + literal_column("0"), bindparam(name, type_=BigInteger)
     return value >= given if side == "low" else value < given
 
 
@@ -155,15 +177,14 @@ def _words_hold(name: str, dialect: Dialect) -> ColumnElement[bool]:
 @lru_cache(maxsize=512)
 def sorted_few(order: Order, tests: tuple[str, ...], dialect: Dialect, *, ascending: bool, after: bool) -> Select[Any]:
     """Return the statement that finds, in order, those of the jobs in `keys` that pass tests: `most` of them."""
-    place = COLUMNS[order]
+    place = _place(jobs, order)
     if order is Order.END_TIME:
-        place = func.coalesce(place, literal_column(str(NEVER), BigInteger))
+        place[0] = func.coalesce(place[0], literal_column(str(NEVER), BigInteger))
     # Nothing is said of the owner, whose keys they are: SQLite would read all of the owner's jobs.
-    found = _key(place).where(dialect.is_one_of(jobs.c.job_key, "keys"))
+    found = _keys(place).where(dialect.is_one_of(jobs.c.job_key, "keys"))
     found = found.where(*(condition(name, dialect) for name in tests))
     if after:
         found = found.where(_beyond(order, place, ascending=ascending))
-    columns = [place, jobs.c.create_time, jobs.c.job_key]
-    return found.order_by(*(columns if ascending else [column.desc() for column in columns])).limit(
+    return found.order_by(*(place if ascending else [column.desc() for column in place])).limit(
         bindparam("most", type_=Integer)
     )

@@ -12,6 +12,10 @@ from sqlalchemy import Connection, update
 from .tables import ledger
 
 _READ: Final = "SELECT writer_level FROM ledger"
+_READ_TERMS: Final = "SELECT writer_level, label_indexes FROM ledger"
+
+WRITTEN_LABELS: Final = "written_labels"
+"""Where a connection has, during a writing transaction, what the ledger says of the indexes of labels."""
 
 
 def read_writer_level(connection: Connection) -> int:
@@ -20,8 +24,20 @@ def read_writer_level(connection: Connection) -> int:
     return level
 
 
-def raise_writer_level(connection: Connection, level: int) -> None:
-    """Let only servers of this level or above write from this transaction on; the first step of a migration."""
+def read_writer_terms(connection: Connection) -> int:
+    """Return the lowest level that may write, and keep with the connection which labels are indexed."""
+    level: int
+    level, connection.info[WRITTEN_LABELS] = connection.exec_driver_sql(_READ_TERMS).one()
+    return level
+
+
+def lock_out_writers(connection: Connection) -> None:
+    """Wait for the writing transactions that are under way, and let others wait until this one ends."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
+
+
+def raise_writer_level(connection: Connection, level: int) -> None:
+    """Let only servers of this level or above write from this transaction on; the first step of a migration."""
+    lock_out_writers(connection)
     connection.execute(update(ledger).where(ledger.c.writer_level < level).values(writer_level=level))

@@ -37,6 +37,7 @@ from .engines import Database
 from .entry import Entry, JobSegments, Positions, Record
 from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row, steady_job_row
 from .new_chunks import insert_chunks
+from .parked_jobs import BY_URGENCY
 from .paused_kinds import paused_among
 from .ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
 from .row_sets import RowSets
@@ -51,7 +52,6 @@ from .tables import (
     jobs,
     ledger,
     outputs,
-    parked,
     tombstones,
 )
 from .tables import events as event_table
@@ -84,10 +84,10 @@ class Statements:
             .where(jobs.c.job_key.in_(dialect.keys()))
         )
         self.chunks = select(*CHUNK_COLUMNS).select_from(with_artifacts(wanted.join(chunks, is_wanted)))
-        self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
-            jobs.c.job_key.in_(dialect.keys()), jobs.c.input.is_not(None)
+        of_job = select(jobs.c.job_key, literal_column("-1"), jobs.c.input).where(
+            jobs.c.job_key.in_(dialect.keys("of")), jobs.c.input.is_not(None)
         )
-        self.chunk_inputs = (
+        self.inputs = of_job.union_all(
             select(chunks.c.job_key, chunks.c.chunk_index, chunks.c.input)
             .select_from(wanted.join(chunks, is_wanted))
             .where(chunks.c.input.is_not(None))
@@ -112,10 +112,8 @@ class Statements:
             .values(position=ledger.c.position + bindparam("taken"), commit_time=_later)
             .returning(ledger.c.position, ledger.c.commit_time)
         )
-        urgent = jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key
-        waits = select(-jobs.c.priority, jobs.c.create_time, jobs.c.job_key).where(parked).order_by(*urgent)
-        waits = waits.limit(bindparam("most", type_=Integer))
-        self.first_parked = dialect.first_of_each(waits, jobs.c.parked_for)
+        first = BY_URGENCY.limit(bindparam("most", type_=Integer))
+        self.first_parked = dialect.first_of_each(first, jobs.c.parked_for)
         self.lock_free = (
             select(jobs.c.job_key)
             .where(jobs.c.job_key.in_(dialect.keys()))
@@ -226,13 +224,12 @@ class Transaction(JobSweeps):
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return the inputs of these chunks and of their jobs, by job."""
         wanted = list(chunks)
-        keys = {"keys": self._dialect.key_values({key for key, _ in wanted})}
-        of_jobs: dict[str, bytes] = dict(self.connection.execute(self._statements.job_inputs, keys).all())
-        of_chunks: dict[str, dict[int, bytes]] = {}
-        found = self.connection.execute(self._statements.chunk_inputs, self._dialect.chunk_key_values(wanted))
-        for key, index, raw in found:
-            of_chunks.setdefault(key, {})[index] = raw
-        return {key: Inputs(of_jobs.get(key), of_chunks.get(key, {})) for key in {*of_jobs, *of_chunks}}
+        of_jobs = {"of": self._dialect.key_values({key for key, _ in wanted})}
+        found: dict[str, dict[int, bytes]] = {}
+        given = of_jobs | self._dialect.chunk_key_values(wanted)
+        for key, index, raw in self.connection.execute(self._statements.inputs, given):
+            found.setdefault(key, {})[index] = raw
+        return {key: Inputs(inputs.pop(-1, None), inputs) for key, inputs in found.items()}
 
     def save(self, writes: Writes) -> None:
         """Write the rows of jobs and chunks, of each table by key."""

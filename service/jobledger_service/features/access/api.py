@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar
 
 from jobledger.v1 import admin_service_pb2 as api
 
@@ -18,7 +18,7 @@ from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
 from .rules import ID_BYTES, SECRET_BYTES, ApiKey, NewKey, digest_of, token_of
-from .store import ByRequest, Decide, KeyListing, Place, SqlKeyStore
+from .store import ByRequest, Decide, KeyListing, SqlKeyStore
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ class KeyCalls:
         limit = checked_page_size(request.page_size, default=100, max_size=500)
         owner = read.listed_owner(request.owner)
         mark = request_mark("keys", owner, request.show_ended)
-        after = cast("Place | None", self.tokens.parse(request.page_token, mark, int, str))
+        after = self.tokens.parse(request.page_token, mark, tuple[int, str])
         listing = KeyListing(owner, request.show_ended, self.clock(), after, limit)
         page, last = await self.run_read(lambda: self.store.list_keys(listing))
         token = "" if last is None else self.tokens.encode(mark, *last)

@@ -22,25 +22,24 @@ _NUMBERS: Final = {role: number for number, role in ROLES.items()}
 
 def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> NewKey:
     """Return the new key of CreateApiKey."""
-    checks = Checks()
-    checks.at_most("name", request.name, 128, min_length=1)
-    if not request.name.isprintable():
-        checks.fault("name", f"value {shown(request.name)} must have only characters that can be printed")
-    if "/" in request.name:
-        checks.fault(
-            "name", f"value {shown(request.name)} must not contain /, which the audit trail sets before the key_id"
-        )
-    if request.owner:
-        checks.owner("owner", request.owner)
-    checks.count("roles", len(request.roles), len(ROLES), min_count=1)
-    for index, number in enumerate(request.roles):
-        if number not in ROLES:
-            checks.one_of(f"roles[{index}]", number, Role)
-    expire_time = _expire_time(checks, request, now)
-    check_request_id(checks, request.request_id)
-    checks.reason(request.reason)
-    _check_served(checks, request)
-    checks.done()
+    with Checks() as checks:
+        checks.at_most("name", request.name, 128, min_length=1)
+        if not request.name.isprintable():
+            checks.fault("name", f"value {shown(request.name)} must have only characters that can be printed")
+        if "/" in request.name:
+            checks.fault(
+                "name", f"value {shown(request.name)} must not contain /, which the audit trail sets before the key_id"
+            )
+        if request.owner:
+            checks.owner("owner", request.owner)
+        checks.count("roles", len(request.roles), len(ROLES), min_count=1)
+        for index, number in enumerate(request.roles):
+            if number not in ROLES:
+                checks.one_of(f"roles[{index}]", number, Role)
+        expire_time = _expire_time(checks, request, now)
+        check_request_id(checks, request.request_id)
+        checks.reason(request.reason)
+        _check_served(checks, request)
     roles = frozenset(ROLES[number] for number in request.roles)
     request_key = f"{caller.owner}/{request.request_id}" if request.request_id else None
     served = tuple(sorted(set(request.served_owners)))
@@ -61,32 +60,29 @@ def _check_served(checks: Checks, request: api.CreateApiKeyRequest) -> None:
 
 def listed_owner(given: str) -> str:
     """Return the owner of a list; empty for all."""
-    checks = Checks()
-    if given:
-        checks.owner("owner", given)
-    checks.done()
+    with Checks() as checks:
+        if given:
+            checks.owner("owner", given)
     return given
 
 
 def key_id(request: api.RevokeApiKeyRequest) -> str:
     """Return the key_id of a request."""
-    checks = Checks()
-    check_key_id(checks, request.key_id)
-    checks.reason(request.reason)
-    checks.done()
+    with Checks() as checks:
+        check_key_id(checks, request.key_id)
+        checks.reason(request.reason)
     return str(request.key_id)
 
 
 def rotation(request: api.RotateApiKeyRequest, now: int) -> tuple[str, int, int | None]:
     """Return the key_id of RotateApiKey, its grace period in microseconds, and the expiry of the new key."""
-    checks = Checks()
-    check_key_id(checks, request.key_id)
-    grace = DEFAULT_ROTATION_GRACE
-    if request.HasField("grace_period"):
-        grace = checks.micros("grace_period", request.grace_period, 0, MAX_GRACE)
-    expire_time = _expire_time(checks, request, now)
-    checks.reason(request.reason)
-    checks.done()
+    with Checks() as checks:
+        check_key_id(checks, request.key_id)
+        grace = DEFAULT_ROTATION_GRACE
+        if request.HasField("grace_period"):
+            grace = checks.micros("grace_period", request.grace_period, 0, MAX_GRACE)
+        expire_time = _expire_time(checks, request, now)
+        checks.reason(request.reason)
     return request.key_id, grace, expire_time
 
 

@@ -1,12 +1,18 @@
 """Deletion of what the artifacts of deleted jobs point at."""
 
 from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.service_kinds import ARTIFACTS
 
 from .duty import ArtifactDeletions
+from .probes import StoreProbes
+from .roots import roots_of
 
 
 def artifacts(kernel: Kernel) -> Feature:
     """Return what the deletion of artifacts adds to a server."""
     deletions = ArtifactDeletions(kernel)
-    return Feature(chunk_handlers={ARTIFACTS: deletions.work}, close=deletions.close)
+    roots, settings = roots_of(kernel.settings), kernel.settings
+    probes = StoreProbes(roots, kernel.components, kernel.clock)
+    duties = [Duty("artifact stores", probes.once, settings.health_probe_interval)] if roots.all else []
+    return Feature(chunk_handlers={ARTIFACTS: deletions.work}, duties=duties, close=deletions.close)

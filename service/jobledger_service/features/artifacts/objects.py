@@ -79,6 +79,12 @@ def _has_bucket(files: AbstractFileSystem, location: ArtifactLocation) -> bool:
         return True
 
 
+def has_bucket(root: Root) -> bool:
+    """Whether the bucket of a root exists, as far as the store tells; raises what its driver raises."""
+    location = ArtifactLocation(root.scheme, root.authority, (), ("any",))
+    return _has_bucket(_opened(location)[0], location)
+
+
 def _opened(location: ArtifactLocation) -> tuple[AbstractFileSystem, str]:
     """Return the file system of a place, and the path by which it knows it."""
     key = "/".join((*location.root, *location.owned, *location.below))

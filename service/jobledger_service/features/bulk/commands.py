@@ -85,13 +85,14 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         for key in self.batch.unreadable:
             run = run.plus(refused=1).with_reports(_refused(job_id_of(key), JobUnreadable(job_id_of(key))))
         for key in self.batch.jobs:
-            before = work.find(key)
+            before, savepoint = work.find(key), work.undo.savepoint
             try:
                 work.check_readable(key)
                 if self.filter is not None and (before is None or not self.filter.matches(FilterFields.of(before))):
                     continue
                 one = self._one(work, key, before)
             except Refusal as refusal:
+                work.undo.rollback(savepoint)
                 run = run.plus(refused=1).with_reports(_refused(job_id_of(key), refusal, before))
                 continue
             run = run.plus(unchanged=1) if work.last(key) is before else run.plus(applied=1)
@@ -99,7 +100,7 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
                 deleted.append(one)
         if self.on_deletion is not None and deleted:
             gone = self.on_deletion(work, deleted, self._actor())
-            run = run.plus(artifact_jobs=gone.job_key is not None, artifacts_outside_roots=gone.kept)
+            run = run.plus(artifact_jobs=gone.job_key is not None, kept_artifact_count=gone.kept)
         return run
 
     def _one(self, work: WorkingSet, key: str, job: Job | None) -> DeletedJob | None:

@@ -74,10 +74,7 @@ def parse_request(request: Request, caller: Caller) -> BulkRequest:
         request_id(checks, request.request_id)
         owner = owner_of(checks, request, caller)
         found = _filter(checks, request, caller)
-        if found is None:
-            checks.count("job_ids", len(request.job_ids), MAX_JOB_IDS)
-        for index, name in enumerate(request.job_ids[:MAX_JOB_IDS]):
-            checks.job_id(f"job_ids[{index}]", name)
+        checks.job_ids("job_ids", request.job_ids, MAX_JOB_IDS)
         _verb(checks, request, owner, caller.name, "")
     return BulkRequest(request, owner, found, list(dict.fromkeys(request.job_ids)))
 

@@ -70,7 +70,7 @@ def _once(checks: Checks, field: str, names: Sequence[str]) -> None:
 
 METHODS: Final = (
     Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH,
-        ("PAGE_TOKEN_INVALID", "HISTORY_TRIMMED", "CURSOR_AHEAD", "TOO_MANY_WATCHES"), waits=True),
+        ("PAGE_TOKEN_INVALID", "HISTORY_TRIMMED", "CURSOR_AHEAD", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"), waits=True),
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The export: every job that matches a filter, all as of one position, in pieces that can be resumed."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar
 
 from jobledger.v1.export_pb2 import ExportJobsResponse
 from jobledger.v1.job_pb2 import Job
@@ -48,10 +48,10 @@ class _ExportProgress(MsgStruct, frozen=True):
 
     @classmethod
     def parse(cls, tokens: PageTokens, token: str, mark: str) -> "_ExportProgress | None":
-        values = tokens.parse(token, mark, int, str, *[int] * 5, field="resume_token")
+        values = tokens.parse(token, mark, tuple[int, str, int, int, int, int, int], "resume_token")
         if values is None:
             return None
-        create_time, key, position, jobs, *counted = cast("tuple[int, str, int, int, int, int, int]", values)
+        create_time, key, position, jobs, *counted = values
         return cls(position, jobs, ExportKey(create_time, key), *counted)
 
     @property

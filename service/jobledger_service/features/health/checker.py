@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.vitals import StoreVitals
 from jobledger_service.settings import Settings
 
@@ -45,8 +46,14 @@ class HealthChecker:
         """Check now; takes PROBE_TIMEOUT_SECONDS at most, and half a second for a rate limit store that is silent."""
         answer, rate_store_is_up = await asyncio.gather(self._probe_result(), self._check_rate_store())
         store, latency = answer or (None, None)
-        vitals = replace(self._vitals(store, latency), rate_store_is_down=not rate_store_is_up)
-        self.latest = Health(self._kernel.clock(), vitals, findings(vitals, self._thresholds))
+        now = self._kernel.clock()
+        vitals = replace(
+            self._vitals(store, latency),
+            rate_store_is_down=not rate_store_is_up,
+            components=dict(self._kernel.components),
+            delivery_age=_age_of(store, now),
+        )
+        self.latest = Health(now, vitals, findings(vitals, self._thresholds))
         return self.latest
 
     async def _check_rate_store(self) -> bool:
@@ -93,6 +100,11 @@ class HealthChecker:
         )
 
 
+def _age_of(store: StoreVitals | None, now: int) -> float | None:
+    """Return how many seconds the oldest webhook delivery has waited; None for no delivery."""
+    return None if store is None or store.oldest_delivery is None else max(0, now - store.oldest_delivery) / SECOND
+
+
 def thresholds_of(settings: Settings) -> Thresholds:
     """Return the thresholds of health."""
     return Thresholds(
@@ -101,4 +113,6 @@ def thresholds_of(settings: Settings) -> Thresholds:
         settings.health_queue_share,
         settings.health_feed_lag,
         settings.health_disk_free,
+        settings.health_webhook_age,
+        settings.health_webhook_dead,
     )

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.states import JobState
 
 from .checker import Health, HealthChecker
@@ -27,6 +26,7 @@ class VitalsCollector(Collector):
             return
         yield GaugeMetricFamily("jobledger_health_status", "0 healthy, 1 degraded, 2 unhealthy.", value=health.status)
         yield from _jobs(health.vitals)
+        yield _components(health.vitals)
         for name, sentence, value in (*_server(health.vitals), *_database(health.vitals), *_webhooks(health)):
             if value is not None:
                 yield GaugeMetricFamily(f"jobledger_{name}", sentence, value=value)
@@ -40,14 +40,31 @@ def _jobs(vitals: Vitals) -> Iterator[GaugeMetricFamily]:
         yield family
 
 
+def _components(vitals: Vitals) -> GaugeMetricFamily:
+    sentence = "1 when what the server depends on, the database or a store of artifacts, works; else 0."
+    family = GaugeMetricFamily("jobledger_component_up", sentence, labels=("component",))
+    family.add_metric(("database",), float(vitals.store is not None))
+    for name, component in vitals.components.items():
+        family.add_metric((name,), float(not component.problem))
+    return family
+
+
 def _webhooks(health: Health) -> tuple[Reading, ...]:
     store = health.vitals.store
     if store is None:
         return ()
-    age = 0.0 if store.oldest_delivery is None else max(0, health.time - store.oldest_delivery) / SECOND
     return (
         ("webhook_deliveries_pending", "Webhook deliveries that wait, counted up to 10,000.", store.deliveries),
-        ("webhook_oldest_pending_seconds", "How long the oldest of them has waited; 0 while none does.", age),
+        (
+            "webhook_oldest_pending_seconds",
+            "How long the oldest of them has waited; 0 while none does.",
+            health.vitals.delivery_age or 0,
+        ),
+        (
+            "webhook_deliveries_dead",
+            "Webhook deliveries that were given up and are kept, counted up to 10,000.",
+            store.dead_deliveries,
+        ),
     )
 
 

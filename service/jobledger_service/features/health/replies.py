@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
 from jobledger.v1 import system_health_pb2 as api
 
 from jobledger_service import VERSION
@@ -29,16 +30,24 @@ def system_health(found: Health, database_kind: str, start_time: int) -> api.Sys
         replicas=[api.Replica(name=one.name, version=one.version) for one in vitals.store.replicas]
         if vitals.store
         else (),
-        webhooks=_webhooks(found),
+        webhooks=_webhooks(vitals),
+        components=[
+            api.ComponentHealth(name=name, problem=one.problem, check_time=timestamp(one.check_time))
+            for name, one in vitals.components.items()
+        ],
     )
 
 
-def _webhooks(found: Health) -> api.WebhookHealth | None:
-    store = found.vitals.store
+def _webhooks(vitals: Vitals) -> api.WebhookHealth | None:
+    store = vitals.store
     if store is None:
         return None
-    age = None if store.oldest_delivery is None else duration(max(0, found.time - store.oldest_delivery))
-    return api.WebhookHealth(pending=store.deliveries, oldest_age=age)
+    age = _seconds(vitals.delivery_age)
+    return api.WebhookHealth(pending=store.deliveries, oldest_age=age, dead=store.dead_deliveries)
+
+
+def _seconds(value: float | None) -> Duration | None:
+    return None if value is None else duration(round(value * MICROS))
 
 
 def _database(vitals: Vitals, kind: str) -> api.DatabaseHealth:
@@ -47,22 +56,22 @@ def _database(vitals: Vitals, kind: str) -> api.DatabaseHealth:
     return api.DatabaseHealth(
         kind=kind,
         reachable=True,
-        latency=duration(round(vitals.latency * MICROS)),
+        latency=_seconds(vitals.latency),
         schema_version=vitals.store.schema_version,
         size_bytes=vitals.store.size,
         disk_free_bytes=vitals.store.disk_free,
+        label_indexes=[
+            api.LabelIndex(name=name, ready=ready) for name, ready in sorted(vitals.store.label_indexes.items())
+        ],
     )
 
 
 def _committer(vitals: Vitals) -> api.CommitterHealth:
-    message = api.CommitterHealth(
-        queued=vitals.queued, queue_limit=vitals.queue_limit, last_batch_size=vitals.last_batch
+    return api.CommitterHealth(
+        queued=vitals.queued,
+        queue_limit=vitals.queue_limit,
+        last_batch_size=vitals.last_batch,
+        last_commit_duration=_seconds(vitals.last_seconds),
+        last_commit_age=_seconds(vitals.last_age),
+        current_commit_duration=_seconds(vitals.current_commit_duration),
     )
-    for field, seconds in (
-        ("last_commit_duration", vitals.last_seconds),
-        ("last_commit_age", vitals.last_age),
-        ("current_commit_duration", vitals.current_commit_duration),
-    ):
-        if seconds is not None:
-            getattr(message, field).CopyFrom(duration(round(seconds * MICROS)))
-    return message

@@ -1,13 +1,13 @@
 """The health of a server: the measurements of a check, and the findings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from itertools import chain
 from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.vitals import StoreVitals
+from jobledger_service.core.model.vitals import Component, StoreVitals
 from jobledger_service.core.model.writer_level import may_write, outdated
 
 FAILED_WRITE_SECONDS: Final = 60.0
@@ -42,6 +42,10 @@ class Vitals(MsgStruct, frozen=True):
     """Seconds since the database refused the whole last batch of writes; None when it accepted it."""
     rate_store_is_down: bool = False
     """Whether the shared store of rates does not answer."""
+    components: Mapping[str, Component] = {}
+    """What else the server depends on, by name."""
+    delivery_age: float | None = None
+    """How many seconds the oldest waiting webhook delivery has waited."""
 
     @property
     def feed_lag(self) -> int:
@@ -57,6 +61,8 @@ class Thresholds(MsgStruct, frozen=True):
     queue_share: float
     feed_lag: int
     disk_free: int
+    webhook_age: float
+    webhook_dead: int
 
 
 class Finding(MsgStruct, frozen=True):
@@ -68,7 +74,14 @@ class Finding(MsgStruct, frozen=True):
 
 def findings(vitals: Vitals, limits: Thresholds) -> list[Finding]:
     """Return the values past a threshold, the worst first."""
-    found = (_of_database(vitals, limits), _of_committer(vitals, limits), _of_feed(vitals, limits), _of_rates(vitals))
+    found = (
+        _of_database(vitals, limits),
+        _of_committer(vitals, limits),
+        _of_feed(vitals, limits),
+        _of_rates(vitals),
+        _of_webhooks(vitals, limits),
+        _of_components(vitals),
+    )
     return sorted(chain.from_iterable(found), key=lambda finding: -finding.status)
 
 
@@ -128,3 +141,22 @@ def _of_rates(vitals: Vitals) -> Iterator[Finding]:
             Status.DEGRADED,
             "the rate limit store does not answer: this server counts only its own calls",
         )
+
+
+def _of_webhooks(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
+    if vitals.delivery_age is not None and vitals.delivery_age > limits.webhook_age:
+        yield Finding(
+            Status.DEGRADED,
+            f"a webhook delivery has waited for {vitals.delivery_age:,.0f} s, more than {limits.webhook_age:g} s",
+        )
+    if vitals.store is not None and vitals.store.dead_deliveries > limits.webhook_dead:
+        yield Finding(
+            Status.DEGRADED,
+            f"{vitals.store.dead_deliveries:,} webhook deliveries are dead, more than {limits.webhook_dead:,}",
+        )
+
+
+def _of_components(vitals: Vitals) -> Iterator[Finding]:
+    for name, component in vitals.components.items():
+        if component.problem:
+            yield Finding(Status.DEGRADED, f"{name}: {component.problem}")

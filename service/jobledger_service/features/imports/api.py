@@ -48,7 +48,9 @@ class _ImportCounts:
 
 
 IMPORT_SERVICE: Final = api.DESCRIPTOR.services_by_name["ImportService"]
-METHODS: Final = (Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, ("TOO_MANY_WATCHES",), waits=True),)
+METHODS: Final = (
+    Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, ("TOO_MANY_WATCHES", "QUOTA_EXCEEDED"), waits=True),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.errors import JobAlreadyExists, Refusal
 from jobledger_service.core.model.job import Inputs
-from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.entry import JOB_ITSELF
 
 from . import imported_job as imports
@@ -43,8 +42,8 @@ class ImportJobs(Command[list[bool | Refusal], list[bool | Refusal]], MsgStruct,
         return sum(one.weight for one in self.jobs)
 
     def needs(self) -> Needs:
-        waiting = tuple(one.job.new for one in self.jobs if one.job.state is JobState.QUEUED)
-        return Needs(jobs=tuple(one.job.new.spec.key for one in self.jobs), new_jobs=waiting)
+        new_jobs = tuple(one.job.new for one in self.jobs)
+        return Needs(jobs=tuple(new.spec.key for new in new_jobs), new_jobs=new_jobs)
 
     def decide(self, work: WorkingSet) -> list[bool | Refusal]:
         return [self._one(work, one) for one in self.jobs]
@@ -54,7 +53,12 @@ class ImportJobs(Command[list[bool | Refusal], list[bool | Refusal]], MsgStruct,
         existing = work.find(spec.key)
         if existing is not None:
             return False if existing.spec.fingerprint == spec.fingerprint else JobAlreadyExists(spec.job_id)
-        work.create(imports.import_job(one.job, self.actor), one.inputs)
-        outputs = ((index, end.output) for index, end in one.job.chunks.items())
-        work.family(OutputRows).declare(spec.key, [*outputs, (JOB_ITSELF, one.job.output)])
+        savepoint = work.undo.savepoint
+        try:
+            work.create(imports.import_job(one.job, self.actor), one.inputs)
+            outputs = ((index, end.output) for index, end in one.job.chunks.items())
+            work.family(OutputRows).declare(spec.key, [*outputs, (JOB_ITSELF, one.job.output)])
+        except Refusal as refusal:
+            work.undo.rollback(savepoint)
+            return refusal.with_traceback(None)
         return True

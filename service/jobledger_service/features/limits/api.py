@@ -1,7 +1,7 @@
 """LimitService: read the request, submit or query, map, return."""
 
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from jobledger.v1 import limit_service_pb2 as api
 
@@ -47,8 +47,7 @@ class LimitService:
     async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:
         owner, limit = read_owner(request, caller), checked_page_size(request.page_size, default=100, max_size=500)
         tokens, mark = self.kernel.tokens, request_mark("limits", owner)
-        place = tokens.parse(request.page_token, mark, str)
-        after = cast("str", place[0]) if place else ""
+        (after,) = tokens.parse(request.page_token, mark, tuple[str]) or ("",)
         limits, last = await self.kernel.readers.for_owner(owner, self.store.page, owner, after, limit)
         next_page_token = "" if last is None else tokens.encode(mark, last)
         return api.ListLimitsResponse(limits=map(_limit, limits), next_page_token=next_page_token)
@@ -74,8 +73,7 @@ class LimitService:
     async def ListPausedKinds(self, request: api.ListPausedKindsRequest, caller: Caller) -> api.ListPausedKindsResponse:
         owner, limit = read_owner(request, caller), checked_page_size(request.page_size, default=100, max_size=500)
         tokens, mark = self.kernel.tokens, request_mark("paused kinds", owner)
-        place = tokens.parse(request.page_token, mark, str)
-        after = cast("str", place[0]) if place else ""
+        (after,) = tokens.parse(request.page_token, mark, tuple[str]) or ("",)
         found = await self.kernel.readers.for_owner(owner, self.store.paused, owner, after, limit + 1)
         next_page_token = tokens.encode(mark, found[limit - 1].kind) if len(found) > limit else ""
         paused = map(_paused_kind, found[:limit])

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from jobledger_service.core.ledger.row_families import Needs, OpenFamily, RowFamily, keys_of
+from jobledger_service.core.ledger.row_families import Needs, OpenFamily, PostponedError, RowFamily, keys_of
 from jobledger_service.core.ledger.undo import Undo
-from jobledger_service.core.ledger.working_set import PostponedError
 from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.service_kinds import is_reserved

@@ -10,6 +10,7 @@ from jobledger_service.core.model.slots import scope_of_key
 from jobledger_service.core.store.cells import Row
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.parked_jobs import BY_URGENCY
 from jobledger_service.core.store.paused_kinds import COLUMNS as PAUSED
 from jobledger_service.core.store.paused_kinds import PausedKind
 from jobledger_service.core.store.row_sets import RowSets
@@ -19,17 +20,15 @@ from jobledger_service.core.store.tables import (
     limits_paused,
     limits_spreading,
     limits_unused,
-    parked,
     paused_kinds,
     slots_free,
 )
 
 from .rules import Limit, in_force
 
+_ANY: Final = "SELECT 1 FROM limits LIMIT 1"
 _COLUMNS: Final = [column for column in limits.c if column.name != "limit_key"]
 _KEY: Final = limits.c.limit_key
-_PARKED_ORDER: Final = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)
-_URGENCY: Final = (-jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
 _WAITED_FOR: Final = (
     select(_KEY, limits.c.max_running - limits.c.running)
     .where(slots_free, bindparam("after") < _KEY)
@@ -52,14 +51,13 @@ class LimitRows:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._any = select(_KEY).limit(1)
         self._load = select(*_COLUMNS).where(_KEY.in_(dialect.keys())).order_by(_KEY).with_for_update()
         self._paused = select(_KEY).where(limits_paused, _KEY.in_(dialect.keys()))
         self._row_sets = RowSets(dialect)
 
     def load(self, connection: Connection, keys: Collection[str]) -> dict[str, Limit]:
         """Return those that were ever set, locked."""
-        if connection.execute(self._any).first() is None:
+        if connection.exec_driver_sql(_ANY).first() is None:
             return {}
         of_each = {key for key in keys if scope_of_key(key).of_each_value}
         found = [
@@ -133,7 +131,7 @@ class LimitStore:
                 waited_for += connection.execute(_WAITED_FOR, {"after": "", "most": limit - len(waited_for)})
             found: dict[str, tuple[int, int]] = {}
             for key, free in waited_for:
-                first = select(*_URGENCY).where(jobs.c.parked_for == key, parked).order_by(*_PARKED_ORDER)
+                first = BY_URGENCY.where(jobs.c.parked_for == key)
                 left = limit - len(found)
                 for *urgency, job in connection.execute(first.limit(left if free is None else min(free, left))):
                     found[job] = tuple(urgency)

@@ -10,9 +10,13 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.batch import Commit
+from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.store.kind_figures import KindFigures, KindFiguresReader
 from jobledger_service.transport.metrics import CallMetrics
 from jobledger_service.transport.server import CannotListenError
 
+from .kinds import KindMetrics
 from .work import WorkMetrics
 
 log = structlog.get_logger(__name__)
@@ -39,10 +43,30 @@ class Metrics:
     def feature(self, kernel: Kernel) -> Feature:
         """Return what metrics add to a server; raises CannotListenError."""
         self.work.show(kernel.committer, kernel.feed, kernel.calls.in_flight)
-        close = None
-        if kernel.settings.metrics_listen:
-            close = self._listen(*kernel.settings.metrics_listen.rsplit(":", 1))
-        return Feature(on_commit=self.work.committed, close=close)
+        settings, listen = kernel.settings, kernel.settings.metrics_listen
+        if not listen:
+            return Feature(on_commit=self.work.committed)
+        reader = KindFiguresReader(kernel.database.dialect)
+        kinds = KindMetrics(kernel.clock)
+
+        def read() -> dict[str, KindFigures]:
+            with kernel.database.read() as connection:
+                return reader.read(connection, settings.metrics_kinds)
+
+        async def show_kinds() -> bool:
+            kinds.show(await kernel.readers.for_server(read))
+            return False
+
+        def on_commit(commit: Commit) -> None:
+            self.work.committed(commit)
+            kinds.committed(commit.changes)
+
+        return Feature(
+            duties=[Duty("kind metrics", show_kinds, settings.health_interval)],
+            on_commit=on_commit,
+            collectors=[kinds],
+            close=self._listen(*listen.rsplit(":", 1)),
+        )
 
     def _listen(self, host: str, port: str) -> Callable[[], Awaitable[None]]:
         """Answer GET /metrics, on a thread of its own; return what ends that."""

@@ -102,7 +102,7 @@ class WorkMetrics:
     def committed(self, commit: Commit) -> None:
         """Count the changes of a commit."""
         self._events.inc(len(commit.entries))
-        for change, count in commit.changes.items():
+        for (_, change), count in commit.changes.items():
             self._changes[change].inc(count)
 
     def measured(self, batch: Batch) -> None:

@@ -34,7 +34,7 @@ METHODS: Final = (
     Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
     Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
     Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.WATCH,
-        ("JOB_NOT_FOUND", "JOB_UNREADABLE", "HISTORY_TRIMMED", "TOO_MANY_WATCHES"),
+        ("JOB_NOT_FOUND", "JOB_UNREADABLE", "HISTORY_TRIMMED", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"),
         waits=True),
     Method(OPERATIONS, "CancelOperation", Role.CALLER, Kind.WRITE, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
     Method(OPERATIONS, "DeleteOperation", Role.CALLER, Kind.WRITE,

@@ -1,7 +1,7 @@
 """What happened in a span of time, summed from rollups, and percentiles of durations from their buckets."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from math import ceil
 from operator import add, sub
@@ -77,22 +77,15 @@ class Activity(MsgStruct):
         for measure, total in other.totals.items():
             self.totals[measure] = self.totals.get(measure, 0) + sign * total
         for measure, buckets in other.counts.items():
-            _add(self.counts.setdefault(measure, []), buckets if sign > 0 else [-count for count in buckets])
+            _add(self.counts.setdefault(measure, []), buckets, add if sign > 0 else sub)
 
     def since(self, earlier: "Activity") -> "Activity":
         """Return what was added since an earlier state of this activity."""
-        return Activity(
-            {measure: total - earlier.total(measure) for measure, total in self.totals.items()},
-            {measure: _less(now, earlier.counts.get(measure, ())) for measure, now in self.counts.items()},
-        )
+        added = Activity(dict(self.totals), {measure: [*buckets] for measure, buckets in self.counts.items()})
+        added.add(earlier, -1)
+        return added
 
 
-def _add(mine: list[int], theirs: Sequence[int]) -> None:
+def _add(mine: list[int], theirs: Sequence[int], operation: Callable[[int, int], int] = add) -> None:
     mine.extend([0] * (len(theirs) - len(mine)))
-    mine[: len(theirs)] = map(add, mine, theirs)
-
-
-def _less(now: Sequence[int], before: Iterable[int]) -> list[int]:
-    """Return the difference; the earlier counts have as many buckets, or fewer."""
-    difference = list(map(sub, now, before))
-    return [*difference, *now[len(difference) :]]
+    mine[: len(theirs)] = map(operation, mine, theirs)

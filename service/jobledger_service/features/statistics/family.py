@@ -1,6 +1,7 @@
 """What a batch adds to counts, rollups and failures: rows that all replicas write to, last before the counter row."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -12,6 +13,9 @@ from jobledger_service.core.store.tables import counts, rollups
 
 from .failure_rows import add_failures
 from .rollup import StatisticsDelta
+
+_NAMES: Final = {table: [one.name for one in table.columns if one.computed is None] for table in (counts, rollups)}
+"""The columns that are written."""
 
 
 def statistics_family(dialect: Dialect) -> OpenFamily:
@@ -41,6 +45,6 @@ def add_statistics(connection: Connection, dialect: Dialect, statistics: Statist
     """Add to counts, then to rollups and failures, each in the order of keys."""
     row_sets = RowSets(dialect)
     for table, added in ((counts, statistics.counts()), (rollups, statistics.rollups())):
-        names = table.columns.keys()
+        names = _NAMES[table]
         row_sets.add(connection, table, [dict(zip(names, (*key, *sums), strict=True)) for key, sums in added])
     add_failures(connection, dialect, statistics.failures)

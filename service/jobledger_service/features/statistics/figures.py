@@ -4,7 +4,7 @@ What is shown of all kinds together has rows of its own, from which those of the
 of the others only the kinds that are shown are read: the number of rows that are read does not grow with the kinds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace as with_changes
@@ -68,11 +68,11 @@ class FiguresReader:
         self._add_counts(connection, query, figures)
         self._add_paused(connection, query, figures)
         self._see_oldest(connection, query, figures)
-        self._add_folded(connection, query, figures)
+        earlier = self._add_folded(connection, query, figures)
         unfolded = self._unfolded(connection, query, hours, figures)
         self._add_unfolded(query, unfolded, figures)
         if query.numbers:
-            self._add_series(connection, query, unfolded, figures)
+            self._add_series(connection, query, earlier, unfolded, figures)
         figures.failures = self._failures.read(connection, query.owner, query.failing, query.hours)
         return figures
 
@@ -111,8 +111,11 @@ class FiguresReader:
             queued = select(jobs.c.create_time).where(*_asked(jobs, query), jobs.c.state == JobState.QUEUED.value)
             figures.total.oldest_queued = connection.execute(queued.order_by(jobs.c.create_time).limit(1)).scalar()
 
-    def _add_folded(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
-        """Add what is in running totals: of each kind, and of all. A fold adds to both in one transaction."""
+    def _add_folded(self, connection: Connection, query: StatsQuery, figures: Figures) -> Mapping[str, Activity]:
+        """Add what is in running totals: of each kind, and of all. A fold adds to both in one transaction.
+
+        Return the totals before the span.
+        """
         wanted = {*figures.kinds, *query.together, *query.excluded}
         start, stop = (
             self._running.before(connection, query.owner, wanted, hour)
@@ -125,6 +128,7 @@ class FiguresReader:
             figures.total.activity.add(folded[kind])
         for kind in query.excluded:
             figures.total.activity.add(folded[kind], -1)
+        return start
 
     def _unfolded(
         self, connection: Connection, query: StatsQuery, hours: Sequence[int], figures: Figures
@@ -142,7 +146,12 @@ class FiguresReader:
                 one.activity.put(measure, bucket, count, total)
 
     def _add_series(
-        self, connection: Connection, query: StatsQuery, unfolded: Sequence[Rollup], figures: Figures
+        self,
+        connection: Connection,
+        query: StatsQuery,
+        earlier: Mapping[str, Activity],
+        unfolded: Sequence[Rollup],
+        figures: Figures,
     ) -> None:
         """Add the points of all kinds, and those of each kind that did anything, while there is room."""
         if query.series_by_kind:
@@ -150,9 +159,8 @@ class FiguresReader:
             shown = active[: MAX_SERIES_POINTS // len(query.numbers)]
             figures.kind_points = {kind: {} for kind in shown}
             figures.omitted_series_count = len(active) - len(shown)
-        wanted = {*query.together, *query.excluded, *figures.kind_points}
-        earlier = self._running.before(connection, query.owner, wanted, query.hours.start)
-        for kind, number, activity in self._running.walk(connection, query.owner, query.hours, query.step, earlier):
+        walked = {kind: earlier[kind] for kind in {*query.together, *query.excluded, *figures.kind_points}}
+        for kind, number, activity in self._running.walk(connection, query.owner, query.hours, query.step, walked):
             for point, sign in _points(query, figures, kind, number):
                 point.add(activity, sign)
         for hour, kind, measure, bucket, count, total in unfolded:

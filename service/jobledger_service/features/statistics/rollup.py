@@ -13,7 +13,7 @@ from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifacts, Chunk
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import HOUR, MAX_SUM, SECOND
-from jobledger_service.core.model.service_kinds import ALL_KINDS
+from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 from jobledger_service.core.model.states import JobState
 
 from .failures import FailureCounts, count_failure
@@ -133,17 +133,19 @@ class StatisticsDelta(MsgStruct):
     def _move(self, job: Job, sign: int) -> None:
         counts = job.counts
         key = (job.spec.owner, job.spec.kind, job.state.value)
-        held = [sign * chunks for chunks in job.held_chunks().values()]
+        held = [sign * chunks for chunks in job.held_chunks()]
         self.add_count(key, sign, sign * counts.pending, sign * counts.processing, held=held)
 
     def counts(self) -> list[tuple[CountKey, tuple[int, ...]]]:
         """Return the additions to the counts (jobs, and chunks as `chunk_counts` has them), in the order of keys.
 
-        Those of all kinds of an owner are in a row of their own, so that a total is read without the kinds.
+        Those of all kinds of an owner, and of all owners, are in rows of their own, so that totals are read without the
+        others.
         """
         added = StatisticsDelta(dict(self._counts))
-        for (owner, _, state), (jobs, pending, processing, *held) in self._counts.items():
-            added.add_count((owner, ALL_KINDS, state), jobs, pending, processing, held=held)
+        for (owner, kind, state), (jobs, pending, processing, *held) in self._counts.items():
+            for key in ((owner, ALL_KINDS, state), (ALL_OWNERS, kind, state), (ALL_OWNERS, ALL_KINDS, state)):
+                added.add_count(key, jobs, pending, processing, held=held)
         return sorted((key, numbers) for key, numbers in added._counts.items() if any(numbers))
 
     def rollups(self) -> list[tuple[RollupKey, tuple[int, int]]]:

@@ -30,15 +30,16 @@ class UsageCalls:
         limit = checked_page_size(request.page_size, default=500, max_size=5_000)
         query = requests.usage(request)
         tokens, mark = self.kernel.tokens, request_mark("usage", query)
-        place = tokens.parse(request.page_token, mark, *(str for _ in query.by))
-        after = None if place is None else [str(value) for value in place]
+        after = tokens.parse(request.page_token, mark, tuple[str, ...])
 
         def read() -> bytes:
             rows, token = self.store.sums(query, after, limit + 1), ""
             if len(rows) > limit:
                 token = tokens.encode(mark, *(getattr(rows[limit - 1], name) for name in query.by))
             return api.GetUsageResponse(
-                usage=map(requests.used, rows[:limit]), next_page_token=token
+                usage=map(requests.used, rows[:limit]),
+                next_page_token=token,
+                quota=self.kernel.quotas.of(query.owner) if query.owner and not request.page_token else None,
             ).SerializeToString()
 
         return await self.kernel.readers.for_owner(OPERATORS, read)

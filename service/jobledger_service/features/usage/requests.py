@@ -24,16 +24,15 @@ _DIMENSIONS: Final = {
 
 def usage(request: api.GetUsageRequest) -> UsageQuery:
     """Return the query of GetUsage."""
-    checks = Checks()
-    span = time_range(checks, "time_range", request.time_range)
-    if request.owner:
-        checks.owner("owner", request.owner)
-    if request.key_id:
-        check_key_id(checks, request.key_id)
-    for index, number in enumerate(request.group_by):
-        if number not in _DIMENSIONS:
-            checks.fault(f"group_by[{index}]", f"value {number} must be DAY, OWNER, KEY or METHOD")
-    checks.done()
+    with Checks() as checks:
+        span = time_range(checks, "time_range", request.time_range)
+        if request.owner:
+            checks.owner("owner", request.owner)
+        if request.key_id:
+            check_key_id(checks, request.key_id)
+        for index, number in enumerate(request.group_by):
+            if number not in _DIMENSIONS:
+                checks.fault(f"group_by[{index}]", f"value {number} must be DAY, OWNER, KEY or METHOD")
     asked = {_DIMENSIONS[number] for number in request.group_by}
     by = tuple(name for name in DIMENSIONS if name in asked) or DIMENSIONS
     return UsageQuery(

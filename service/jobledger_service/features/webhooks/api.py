@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 import structlog
 from jobledger.v1 import webhook_service_pb2 as api
@@ -113,8 +113,7 @@ class WebhookService:
         """Return a page of an owner's webhooks, by id and so oldest first."""
         limit = checked_page_size(request.page_size, default=100, max_size=100)
         now, mark = self.kernel.clock(), request_mark("webhooks", caller.owner)
-        place = self.kernel.tokens.parse(request.page_token, mark, str)
-        after = cast("str", place[0]) if place else ""
+        (after,) = self.kernel.tokens.parse(request.page_token, mark, tuple[str]) or ("",)
 
         def read_and_show() -> api.ListWebhooksResponse:
             found = self.store.of_owner(caller.owner, after, limit + 1)
@@ -168,7 +167,7 @@ class WebhookService:
         webhook_id, states = read.webhook_id(request), read.listed_states(request)
         webhook = await self._find(caller.owner, webhook_id)
         mark = request_mark("deliveries", webhook.key, states)
-        place = cast("tuple[int, int] | None", self.kernel.tokens.parse(request.page_token, mark, int, int))
+        place = self.kernel.tokens.parse(request.page_token, mark, tuple[int, int])
         page, last = await self.kernel.readers.for_owner(
             caller.owner, self.delivery_store.deliveries, webhook.key, states, place, limit
         )

@@ -68,9 +68,7 @@ def update_webhook(request: api.UpdateWebhookRequest, *, allow_http: bool) -> We
 
 
 def _fields(checks: Checks, request: Any, named: frozenset[str]) -> WebhookUpdate:  # noqa: ANN401  two messages have them
-    checks.count("kinds", len(request.kinds), 100)
-    for index, kind in enumerate(request.kinds):
-        checks.kind(f"kinds[{index}]", kind)
+    checks.kinds("kinds", request.kinds)
     checks.at_most("description", request.description, 1_024)
     checks.reason(request.reason)
     return WebhookUpdate(

@@ -1,7 +1,7 @@
 """ListWorkers, a method of WorkerService."""
 
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from jobledger.v1 import worker_service_pb2 as api
 
@@ -13,7 +13,7 @@ from jobledger_service.core.ledger.paging import request_mark
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
-from .store import Place, SqlWorkerStore, StoredWorker
+from .store import SqlWorkerStore, StoredWorker
 
 METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
@@ -28,7 +28,7 @@ class WorkerCalls:
     async def ListWorkers(self, request: api.ListWorkersRequest, caller: Caller) -> api.ListWorkersResponse:
         limit = checked_page_size(request.page_size, default=100, max_size=500)
         tokens, mark = self.kernel.tokens, request_mark("workers", caller.owner)
-        after = cast("Place | None", tokens.parse(request.page_token, mark, bool, str, str))
+        after = tokens.parse(request.page_token, mark, tuple[bool, str, str])
         read = self.kernel.readers.for_owner
         page, last = await read(caller.owner, self.store.page, caller.owner, after, limit)
         token = "" if last is None else tokens.encode(mark, *last)

@@ -69,6 +69,8 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
     validate_only: bool = False
     refuses_conflict: bool = False
     """Whether it is refused while another job has its unique key; else that job is the answer."""
+    has_new_id: bool = False
+    """Whether the service made its job_id just now: no other job has it, and none is looked for."""
 
     @property
     def owner(self) -> str:
@@ -85,7 +87,8 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
         spec = self.new.spec
         keys = request_key(spec.owner, self.request_id)
         unique = (full_key(spec),) if spec.unique_key else ()
-        return Needs(jobs=(spec.key,), rows={RequestIds: keys, UniqueKeys: unique}, new_jobs=(self.new,))
+        jobs = () if self.has_new_id else (spec.key,)
+        return Needs(jobs=jobs, rows={RequestIds: keys, UniqueKeys: unique}, new_jobs=(self.new,))
 
     def decide(self, work: WorkingSet) -> Creation:
         spec = self.new.spec

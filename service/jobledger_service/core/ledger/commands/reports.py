@@ -1,7 +1,6 @@
 """The commands about held leases: heartbeats, and the ends of attempts that workers report."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Generic, TypeVar, cast
 
@@ -73,10 +72,10 @@ class LeaseReports(
     def needs(self) -> Needs:
         """Return the chunks that belong to the owners."""
         leases: list[Lease] = [item[0] for item in self.items]
-        return Needs(chunks=tuple((lease.job_key, lease.index) for lease in leases if self._serves(lease.job_key)))
+        served = (lease for lease in leases if self._serves(owner_of(lease.job_key)))
+        return Needs(chunks=tuple((lease.job_key, lease.index) for lease in served))
 
-    def _serves(self, job_key: str) -> bool:
-        owner = owner_of(job_key)
+    def _serves(self, owner: str) -> bool:
         return owner == self.owner if self.served is None else owner in self.served
 
     def decide(self, work: WorkingSet) -> list[LeaseAnswer] | PartialResult:
@@ -101,13 +100,14 @@ class LeaseReports(
         An unreadable row counts as missing: its worker learns that it has lost the lease.
         """
         job = work.find(lease.job_key)
-        if job is None or not self._serves(job.key) or lease.index >= job.counts.total:
+        if job is None or not self._serves(job.spec.owner) or lease.index >= job.counts.total:
             return None
         if is_reserved(job.spec.kind) and not self.by_service:
             return None
-        with suppress(JobUnreadable):
+        try:
             return job, work.chunk(job, lease.index)
-        return None
+        except JobUnreadable:
+            return None
 
     def _is_held(self, work: WorkingSet, lease: Lease, job: Job, chunk: Chunk) -> bool:
         return holds(lease, job, chunk, work.now if self.received is None else self.received)
@@ -156,8 +156,9 @@ class CompleteChunks(LeaseReports[CompletionItem], frozen=True):
         lease, report, results = item
 
         def rule(job: Job, chunk: Chunk) -> Step:
-            declared = (lease.index, results.output), (JOB_ITSELF, results.job_output)
-            work.family(OutputRows).declare(job.key, declared)
+            if results.output is not None or results.job_output is not None:
+                declared = (lease.index, results.output), (JOB_ITSELF, results.job_output)
+                work.family(OutputRows).declare(job.key, declared)
             return rules.complete(job, chunk, report, results, work.now)
 
         return self._end(work, lease, AttemptOutcome.COMPLETED, rule)

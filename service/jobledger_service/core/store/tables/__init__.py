@@ -1,6 +1,6 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
-from .access import api_keys, of_fleets, usage, workers
+from .access import api_keys, of_fleets, quotas, usage, workers
 from .figures import (
     chunk_counts,
     counts,
@@ -12,19 +12,24 @@ from .figures import (
     limits_unused,
     rollups,
     running_totals,
+    sized,
     slots_free,
 )
 from .jobs import (
     attempts,
     chunks,
+    claimable,
     delayed,
     deleted_outputs,
     ending,
     expiring,
     had_task,
+    has_ended,
     has_task,
+    job_labels,
     job_words,
     jobs,
+    label_indexes,
     leased,
     of_service,
     of_workers,
@@ -36,6 +41,8 @@ from .jobs import (
     search_vector,
     unique_keys,
     waiting,
+    waiting_jobs,
+    waiting_since,
 )
 from .ledger import artifact_versions, audit, audit_owner, event_owner, events, ledger, requests, tombstones
 from .schema import NEVER, metadata, schema_version
@@ -50,6 +57,7 @@ __all__ = [
     "audit_owner",
     "chunk_counts",
     "chunks",
+    "claimable",
     "counts",
     "counts_of_all",
     "dead",
@@ -62,9 +70,12 @@ __all__ = [
     "expiring",
     "failures",
     "had_task",
+    "has_ended",
     "has_task",
+    "job_labels",
     "job_words",
     "jobs",
+    "label_indexes",
     "leased",
     "ledger",
     "limits",
@@ -80,6 +91,7 @@ __all__ = [
     "parked",
     "paused_kinds",
     "pending",
+    "quotas",
     "requests",
     "rollups",
     "running_totals",
@@ -88,11 +100,14 @@ __all__ = [
     "scheduled_jobs",
     "schema_version",
     "search_vector",
+    "sized",
     "slots_free",
     "tombstones",
     "unique_keys",
     "usage",
     "waiting",
+    "waiting_jobs",
+    "waiting_since",
     "webhook_checkpoint",
     "webhooks",
     "workers",

@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, Table, Text, literal_column
 
-from .schema import Key, metadata
+from .schema import Key, metadata, partial_index
 
 api_keys = Table(
     "api_keys",
@@ -41,8 +41,21 @@ workers = Table(
 )
 """By the owner of the key. `served` has the owners for whom a worker claims, each between spaces; empty for its own."""
 of_fleets = workers.c.served != literal_column("''")
-Index("workers_of_fleets", workers.c.owner, workers.c.worker, sqlite_where=of_fleets, postgresql_where=of_fleets)
+partial_index("workers_of_fleets", workers.c.owner, workers.c.worker, where=of_fleets)
 Index("workers_by_time", workers.c.last_seen_time)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("owner", Key, primary_key=True),
+    Column("max_unfinished_jobs", BigInteger),
+    Column("max_stored_jobs", BigInteger),
+    Column("max_watches", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("set_time", BigInteger, nullable=False),
+)
+"""The bounds of owners that admins set; NULL for the server's default. What is counted against them is in `counts`."""
 
 usage = Table(
     "usage",

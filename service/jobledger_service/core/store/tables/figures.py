@@ -1,12 +1,29 @@
 """What is counted as jobs change: by state, by hour, and against limits."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, and_, literal_column, or_
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    Index,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+    and_,
+    literal_column,
+    or_,
+)
 
 from jobledger_service.core.model.holds import HoldReason
-from jobledger_service.core.model.service_kinds import ALL_KINDS
+from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 
-from .schema import Key, metadata
+from .schema import Key, metadata, partial_index
 
+_DIGITS = (
+    f"CASE WHEN owner = '{ALL_OWNERS}' AND kind <> '{ALL_KINDS}' AND jobs > 0"
+    " THEN length(CAST(jobs AS TEXT)) ELSE 0 END"
+)
 counts = Table(
     "counts",
     metadata,
@@ -17,11 +34,15 @@ counts = Table(
     Column("chunks_pending", BigInteger, nullable=False),
     Column("chunks_processing", BigInteger, nullable=False),
     *(Column(f"chunks_{reason.name.lower()}", BigInteger, nullable=False) for reason in HoldReason),
+    # How many digits the number of jobs has, of the counts over all owners; 0 for no jobs. It changes rarely.
+    Column("size", SmallInteger, Computed(_DIGITS, persisted=True)),
     sqlite_with_rowid=False,
 )
 counts_of_all = counts.c.kind == literal_column(f"'{ALL_KINDS}'")
-"""The counts that are summed over owners: their number does not grow with the kinds."""
-Index("counts_of_all", counts.c.owner, sqlite_where=counts_of_all, postgresql_where=counts_of_all)
+"""The counts of all kinds together: their number does not grow with the kinds."""
+sized = counts.c.size > literal_column("0")
+"""The counts of a kind of all owners together that has jobs."""
+partial_index("counts_by_size", counts.c.state, counts.c.size.desc(), counts.c.kind, where=sized)
 
 rollups = Table(
     "rollups",
@@ -97,7 +118,7 @@ limits_unused = and_(
     limits.c.values_through.is_(None),
 )
 """What has no number of its own and counts no job: it goes."""
-Index("limits_free", limits.c.limit_key, sqlite_where=slots_free, postgresql_where=slots_free)
-Index("limits_paused", limits.c.limit_key, sqlite_where=limits_paused, postgresql_where=limits_paused)
-Index("limits_spreading", limits.c.limit_key, sqlite_where=limits_spreading, postgresql_where=limits_spreading)
-Index("limits_unused", limits.c.limit_key, sqlite_where=limits_unused, postgresql_where=limits_unused)
+partial_index("limits_free", limits.c.limit_key, where=slots_free)
+partial_index("limits_paused", limits.c.limit_key, where=limits_paused)
+partial_index("limits_spreading", limits.c.limit_key, where=limits_spreading)
+partial_index("limits_unused", limits.c.limit_key, where=limits_unused)

@@ -21,10 +21,11 @@ from sqlalchemy import (
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.fields import ATTEMPT_FIELDS, CHUNK_FIELDS, JOB_FIELDS
 from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.label_indexes import LabelIndexState
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
-from .schema import Key, columns_of, metadata, one_of
+from .schema import Key, columns_of, metadata, one_of, partial_index
 
 _ended = ", ".join(f"'{state}'" for state in sorted(ENDED))
 
@@ -61,25 +62,31 @@ Index("jobs_by_update_time", jobs.c.owner, jobs.c.state, jobs.c.update_time, job
 Index("jobs_by_end_time", jobs.c.owner, jobs.c.state, jobs.c.end_time, jobs.c.create_time, jobs.c.job_key)
 Index("jobs_by_priority", jobs.c.owner, jobs.c.state, jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
 
-# The conditions of partial indexes. A query has to say the same, with the same literal, for its database to use one.
 ending = jobs.c.deadline.is_not(None)
 expiring = jobs.c.expire_time.is_not(None)
-Index("jobs_ending", jobs.c.deadline, sqlite_where=ending, postgresql_where=ending)
-Index("jobs_expiring", jobs.c.expire_time, sqlite_where=expiring, postgresql_where=expiring)
+partial_index("jobs_ending", jobs.c.deadline, where=ending)
+partial_index("jobs_expiring", jobs.c.expire_time, where=expiring)
 
 scheduled_jobs = jobs.c.held_until.is_not(None)
-Index("jobs_scheduled", jobs.c.held_until, sqlite_where=scheduled_jobs, postgresql_where=scheduled_jobs)
+partial_index("jobs_scheduled", jobs.c.held_until, where=scheduled_jobs)
 
 parked = jobs.c.parked_for != literal_column("''")
-Index(
-    "jobs_parked",
-    jobs.c.parked_for,
-    jobs.c.priority.desc(),
-    jobs.c.create_time,
-    jobs.c.job_key,
-    sqlite_where=parked,
-    postgresql_where=parked,
+partial_index(
+    "jobs_parked", jobs.c.parked_for, jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key, where=parked
 )
+
+_service_kinds: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
+claimable = and_(jobs.c.claimable == literal_column("1"), jobs.c.kind.not_in(_service_kinds))
+"""The jobs of which workers may claim chunks. A job has one entry, whatever number of chunks it has."""
+partial_index("jobs_claimable", jobs.c.kind, jobs.c.priority, jobs.c.owner, where=claimable)
+waiting_since = func.coalesce(jobs.c.retry_time, jobs.c.schedule_time, jobs.c.create_time)
+waiting_jobs = and_(
+    jobs.c.state == literal_column("'QUEUED'"),
+    jobs.c.parked_for == literal_column("''"),
+    jobs.c.held_until.is_(None),
+)
+"""The jobs whose first chunk may be claimed."""
+partial_index("jobs_waiting", jobs.c.kind, waiting_since, where=waiting_jobs)
 
 # No foreign key: to check it for each new chunk costs as much again as the insert (docs/adr/0044).
 chunks = Table(
@@ -105,7 +112,7 @@ waiting = and_(chunks.c.state == literal_column("'PENDING'"), chunks.c.held == l
 """The chunks that may be claimed: PENDING, and without a hold."""
 leased = chunks.c.state == literal_column("'PROCESSING'")
 delayed = chunks.c.next_attempt_time.is_not(None)
-Index(
+partial_index(
     "chunks_waiting",
     chunks.c.owner,
     chunks.c.kind,
@@ -113,56 +120,25 @@ Index(
     chunks.c.create_time,
     chunks.c.job_key,
     chunks.c.chunk_index,
-    sqlite_where=waiting,
-    postgresql_where=waiting,
+    where=waiting,
 )
-Index("chunks_leased", chunks.c.lease_expire_time, sqlite_where=leased, postgresql_where=leased)
-Index("chunks_of_workers", chunks.c.worker, chunks.c.owner, sqlite_where=leased, postgresql_where=leased)
-Index("chunks_delayed", chunks.c.next_attempt_time, sqlite_where=delayed, postgresql_where=delayed)
+partial_index("chunks_leased", chunks.c.lease_expire_time, where=leased)
+partial_index("chunks_of_workers", chunks.c.worker, chunks.c.owner, where=leased)
+partial_index("chunks_delayed", chunks.c.next_attempt_time, where=delayed)
+of_workers = waiting & chunks.c.kind.not_in(_service_kinds)
 
-_service_kinds: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
 of_service = waiting & chunks.c.kind.in_(_service_kinds)
-Index(
-    "chunks_of_service",
-    chunks.c.owner,
-    chunks.c.kind,
-    chunks.c.create_time,
-    sqlite_where=of_service,
-    postgresql_where=of_service,
-)
+partial_index("chunks_of_service", chunks.c.owner, chunks.c.kind, chunks.c.create_time, where=of_service)
 
 has_task = chunks.c.task_id != literal_column("''")
-Index(
-    "chunks_by_task",
-    chunks.c.owner,
-    chunks.c.task_id,
-    chunks.c.job_key,
-    sqlite_where=has_task,
-    postgresql_where=has_task,
-)
+partial_index("chunks_by_task", chunks.c.owner, chunks.c.task_id, chunks.c.job_key, where=has_task)
 
 attempts = Table("attempts", metadata, *columns_of(Chunk, ATTEMPT_FIELDS), sqlite_with_rowid=False)
 """Attempts at chunks that were followed by others: the chunks as they left them."""
 
 Index("attempts_by_time", attempts.c.job_key, attempts.c.attempt_end_time)
 had_task = attempts.c.task_id != literal_column("''")
-Index(
-    "attempts_by_task",
-    attempts.c.task_id,
-    attempts.c.job_key,
-    sqlite_where=had_task,
-    postgresql_where=had_task,
-)
-
-of_workers = waiting & chunks.c.kind.not_in(_service_kinds)
-Index(
-    "chunks_of_owners",
-    chunks.c.kind,
-    chunks.c.priority,
-    chunks.c.owner,
-    sqlite_where=of_workers,
-    postgresql_where=of_workers,
-)
+partial_index("attempts_by_task", attempts.c.task_id, attempts.c.job_key, where=had_task)
 
 runs = Table(
     "runs",
@@ -215,6 +191,39 @@ job_words = Table(
     Column("words", Text, nullable=False),
 )
 """What full text holds of each job. On SQLite, triggers keep the index of it, `job_search`, that migrations make."""
+
+job_labels = Table(
+    "job_labels",
+    metadata,
+    Column("index_number", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Key, primary_key=True),
+    Column("digest", BigInteger, primary_key=True),
+    Column("create_time", BigInteger, primary_key=True),
+    Column("job_key", Key, primary_key=True),
+    Column("state", Key, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("end_time", BigInteger),
+    sqlite_with_rowid=False,
+)
+"""A row for each job and indexed label that it has: what lists of the jobs with one value are ordered by."""
+has_ended = job_labels.c.end_time.is_not(None)
+_value = (job_labels.c.index_number, job_labels.c.owner, job_labels.c.digest)
+_creation = (job_labels.c.create_time, job_labels.c.job_key)
+Index("job_labels_by_state", *_value, job_labels.c.state, *_creation)
+partial_index("job_labels_by_end_time", *_value, job_labels.c.state, job_labels.c.end_time, *_creation, where=has_ended)
+# Without the state, which changes: it would be written twice more in the life of a job.
+Index("job_labels_by_priority", *_value, job_labels.c.priority, *_creation)
+
+label_indexes = Table(
+    "label_indexes",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    one_of("state", list(LabelIndexState)),
+    Column("state", Text, nullable=False),
+    Column("built_through", Key, nullable=False),
+)
+"""The indexes of labels: those that are written, and those whose rows are being deleted."""
 
 # The words are made before they come here, so that the database divides them at spaces and does no more.
 search_vector = func.array_to_tsvector(func.string_to_array(job_words.c.words, literal_column("' '")))

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from .schema import Json, Key, metadata
+from .schema import Json, Key, metadata, partial_index
 
 events = Table(
     "events",
@@ -111,6 +111,8 @@ ledger = Table(
     Column("trimmed", BigInteger, nullable=False),
     Column("commit_time", BigInteger, nullable=False),
     Column("writer_level", Integer, nullable=False),
+    # The numbers of the label indexes that every commit writes, by name, as JSON.
+    Column("label_indexes", Text, nullable=False),
     CheckConstraint("id = 1", name="one_row"),
     CheckConstraint("trimmed BETWEEN 0 AND position", name="trimmed_in_range"),
 )
@@ -126,5 +128,5 @@ requests = Table(
 )
 """A request for a job has the job, a claim its leases."""
 _of_jobs = requests.c.job_key.is_not(None)
-Index("requests_by_job", requests.c.job_key, sqlite_where=_of_jobs, postgresql_where=_of_jobs)
+partial_index("requests_by_job", requests.c.job_key, where=_of_jobs)
 Index("requests_by_time", requests.c.expire_time)

@@ -8,7 +8,9 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     Double,
+    Index,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -22,6 +24,15 @@ from sqlalchemy.types import TypeEngine
 from jobledger_service.core.model.fields import Field, Kept, plain_type
 
 metadata = MetaData()
+
+
+def partial_index(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]) -> Index:
+    """Return an index of the rows that meet a condition.
+
+    A query has to say the same, with the same literal, for its database to use the index.
+    """
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
 
 schema_version = table("alembic_version", column("version_num"))
 """Alembic's own table, which says of which version the schema is."""
@@ -37,6 +48,7 @@ COLUMNS: Final = (Kept.KEY, Kept.FIXED, Kept.COLUMN, Kept.STEADY)
 BODIES: Final = {Kept.SETTLED: "settled", Kept.CURRENT: "current"}
 """The columns of bodies: fields that no statement looks at, as one MessagePack array."""
 KEYS: Final = ("job_key", "parked_for")
+SMALL: Final = ("held", "claimable")
 _SMALL: Final = SmallInteger()
 _TYPES: Final[dict[Any, TypeEngine[Any]]] = {int: BigInteger(), float: Double(), bytes: LargeBinary()}
 
@@ -46,7 +58,7 @@ def columns_of(type_: type, fields: Sequence[Field]) -> Iterator[Column[Any]]:
     for field in fields:
         if field.kept in COLUMNS:
             plain, optional = plain_type(type_, field.path)
-            of_field = Key if field.name in KEYS else _SMALL if field.name == "held" else _TYPES.get(plain, Text())
+            of_field = Key if field.name in KEYS else _SMALL if field.name in SMALL else _TYPES.get(plain, Text())
             yield Column(field.name, of_field, primary_key=field.kept is Kept.KEY, nullable=optional)
     for kept, name in BODIES.items():
         if any(field.kept is kept for field in fields):

@@ -16,7 +16,7 @@ from sqlalchemy import (
 
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
-from .schema import Key, metadata, one_of
+from .schema import Key, metadata, one_of, partial_index
 
 webhooks = Table(
     "webhooks",
@@ -60,32 +60,18 @@ pending = deliveries.c.state == literal_column("'PENDING'")
 dead = deliveries.c.state == literal_column("'DEAD'")
 scheduled = deliveries.c.next_attempt_time.is_not(None)
 over = deliveries.c.end_time.is_not(None)
-Index(
-    "deliveries_scheduled",
-    deliveries.c.webhook_key,
-    deliveries.c.next_attempt_time,
-    sqlite_where=scheduled,
-    postgresql_where=scheduled,
-)
-Index(
+partial_index("deliveries_scheduled", deliveries.c.webhook_key, deliveries.c.next_attempt_time, where=scheduled)
+partial_index(
     "deliveries_pending_of_job",
     deliveries.c.webhook_key,
     deliveries.c.job_key,
     deliveries.c.position,
     deliveries.c.ordinal,
-    sqlite_where=pending,
-    postgresql_where=pending,
+    where=pending,
 )
-Index("deliveries_pending", deliveries.c.create_time, sqlite_where=pending, postgresql_where=pending)
-Index("deliveries_ended", deliveries.c.end_time, sqlite_where=over, postgresql_where=over)
-Index(
-    "deliveries_dead",
-    deliveries.c.webhook_key,
-    deliveries.c.position,
-    deliveries.c.ordinal,
-    sqlite_where=dead,
-    postgresql_where=dead,
-)
+partial_index("deliveries_pending", deliveries.c.create_time, where=pending)
+partial_index("deliveries_ended", deliveries.c.end_time, where=over)
+partial_index("deliveries_dead", deliveries.c.webhook_key, deliveries.c.position, deliveries.c.ordinal, where=dead)
 
 webhook_checkpoint = Table(
     "webhook_checkpoint",

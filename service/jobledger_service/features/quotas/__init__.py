@@ -1,0 +1,1 @@
+"""Quotas of owners: unfinished jobs, stored jobs, open watches."""

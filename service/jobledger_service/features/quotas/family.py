@@ -1,0 +1,72 @@
+"""The quotas of one batch: those of the owners whose jobs it creates or starts again."""
+
+from collections.abc import Mapping, Sequence
+
+from jobledger_service.core.ledger.row_families import Needs, OpenFamily, PostponedError, RowFamily
+from jobledger_service.core.ledger.undo import Undo
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.quotas import Bounds, JobsHeld
+from jobledger_service.core.model.service_kinds import is_reserved
+from jobledger_service.core.store.dialects import Dialect
+from jobledger_service.core.store.quotas import QuotaRows
+from jobledger_service.core.store.writing import Transaction
+
+
+def quotas_family(dialect: Dialect, defaults: Bounds) -> OpenFamily:
+    """Return the family of quotas; `defaults` are the bounds of owners without one."""
+    rows = QuotaRows(dialect)
+    return lambda transaction, undo: Quotas(rows, defaults, transaction, undo)
+
+
+class Quotas(RowFamily):
+    """How many jobs the bounded owners have, as the commands so far left them.
+
+    It has no rows of its own: it reads the counts under a lock for each bounded owner, which all that add jobs take.
+    Others only lower them, so that a count is never less than what there is.
+    """
+
+    rank = 8
+
+    def __init__(self, rows: QuotaRows, defaults: Bounds, transaction: Transaction, undo: Undo) -> None:
+        self._rows = rows
+        self._defaults = defaults
+        self._connection = transaction.connection
+        self._undo = undo
+        self._owners: set[str] = set()
+        """The owners whose bounds are known."""
+        self._bounds: Mapping[str, Bounds] = {}
+        self._held: dict[str, JobsHeld] = {}
+
+    def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
+        """Load the bounds of owners that may get more jobs, and lock and count the jobs of those that have any."""
+        specs = [new.spec for need in needs for new in need.new_jobs]
+        requeued = {key for need in needs if need.requeues for key in need.jobs}
+        specs += [job.spec for job in map(jobs.get, requeued) if job is not None and job.ended]
+        self._owners = {spec.owner for spec in specs if not is_reserved(spec.kind)}
+        if self._owners:
+            self._bounds = self._rows.lock(self._connection, self._owners, self._defaults)
+        if self._bounds:
+            self._held = self._rows.jobs_held(self._connection, self._bounds)
+
+    def changed(self, before: Job | None, after: Job) -> Job:
+        """Count a job that is new, ends or begins again; raises QuotaExceeded when it is one too many.
+
+        Raises PostponedError when the batch does not know the owner's bounds, as an earlier command ended the job.
+        """
+        owner = after.spec.owner
+        if is_reserved(after.spec.kind) or (before is not None and before.ended == after.ended):
+            return after
+        if owner not in self._owners and (before is None or not after.ended):
+            raise PostponedError
+        if owner in self._bounds:
+            held = self._held[owner] if before is None else self._held[owner].plus(before.state, -1)
+            held = held.plus(after.state, 1)
+            held.check(owner, self._bounds[owner], self._held[owner])
+            self._undo.put(self._held, owner, held)
+        return after
+
+    def deleted(self, job: Job) -> None:
+        """Count a job that is deleted."""
+        owner = job.spec.owner
+        if owner in self._bounds and not is_reserved(job.spec.kind):
+            self._undo.put(self._held, owner, self._held[owner].plus(job.state, -1))

@@ -1,0 +1,249 @@
+"""Lists by an indexed label are the lists that every job, filtered and sorted, makes: whatever happens to the jobs."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
+from jobledger.v1.bulk_pb2 import CancelJobsRequest
+from jobledger.v1.filter_pb2 import JobFilter, LabelCondition, LabelOperator
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import (
+    BatchCreateJobsRequest,
+    CreateJobRequest,
+    DeleteJobRequest,
+    JobOrder,
+    ListJobsRequest,
+    RetryJobRequest,
+    UpdateJobRequest,
+    WatchMessageType,
+)
+from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
+from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.recount import Recount
+
+from tests.bulk.runs import ended
+from tests.conftest import StartServer
+from tests.store.test_label_indexes import written
+from tests.support.api import Api, fresh_kind
+from tests.support.databases import new_database
+from tests.support.errors import invalid
+from tests.support.keys import CALLER, KeyedApi, first_key
+from tests.support.server import Server, run_command
+from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
+
+pytestmark = pytest.mark.process
+
+Connect = Callable[[Server], Api]
+CONFIGURATION = 78
+LAST = 2**63
+IN = LabelOperator.Value("LABEL_OPERATOR_IN")
+CREATION, END, PRIORITY, UPDATE = (
+    JobOrder.Value(f"JOB_ORDER_{name}") for name in ("CREATE_TIME", "END_TIME", "PRIORITY", "UPDATE_TIME")
+)
+VALUES: dict[int, Callable[[Job], int]] = {
+    CREATION: lambda job: job.create_time.ToNanoseconds(),
+    UPDATE: lambda job: job.update_time.ToNanoseconds(),
+    PRIORITY: lambda job: job.priority,
+    END: lambda job: job.end_time.ToNanoseconds() if job.HasField("end_time") else LAST,
+}
+
+
+async def ready(api: Api, *names: str) -> None:
+    """Wait until these labels are indexed, and no others."""
+    admin = AdminServiceStub(api.channel)
+    while True:
+        health = (await admin.GetSystemHealth(GetSystemHealthRequest())).health
+        if {one.name: one.ready for one in health.database.label_indexes} == dict.fromkeys(names, True):
+            return
+        await asyncio.sleep(0.05)
+
+
+async def pages(api: Api, page_size: int = 500, **fields: Any) -> list[Job]:
+    """Return the jobs of a list, page by page."""
+    found: list[Job] = []
+    request = ListJobsRequest(page_size=page_size, **fields)
+    while True:
+        page = await api.jobs.ListJobs(request)
+        found += page.jobs
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+async def check(api: Api, users: Iterable[str]) -> None:
+    """Assert that lists by the label "user" are those of all jobs, filtered and sorted here."""
+    everything = await pages(api)
+    some = [*users]
+    filters: list[tuple[dict[str, Any], Callable[[Job], bool]]] = [
+        *(({"labels": {"user": one}}, lambda job, one=one: job.labels.get("user") == one) for one in some),
+        (
+            {"label_conditions": [LabelCondition(name="user", operator=IN, values=some)]},
+            lambda job: "user" in job.labels and job.labels["user"] in some,
+        ),
+        (
+            {"labels": {"user": some[0]}, "states": [COMPLETED, QUEUED]},
+            lambda job: job.labels.get("user") == some[0] and job.state in (COMPLETED, QUEUED),
+        ),
+        (
+            {"labels": {"user": some[0], "env": "test"}, "min_priority": 5},
+            lambda job: job.labels.get("user") == some[0] and job.labels.get("env") == "test" and job.priority >= 5,
+        ),
+    ]
+    for order, value in VALUES.items():
+        for ascending in (False, True):
+            ordered = sorted(
+                everything,
+                key=lambda job: (value(job), job.create_time.ToNanoseconds(), job.job_id),
+                reverse=not ascending,
+            )
+            for wanted, matches in filters:
+                listed = await pages(api, 7, filter=JobFilter(**wanted), order=order, ascending=ascending)
+                assert [job.job_id for job in listed] == [job.job_id for job in ordered if matches(job)], (
+                    order,
+                    wanted,
+                )
+    first = await api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(labels={"user": some[0]}), page_size=1))
+    assert first.total_size == sum(job.labels.get("user") == some[0] for job in everything)
+    assert not first.total_is_lower_bound
+
+
+async def live(api: Api, users: list[str]) -> list[Job]:
+    """Make jobs in all states with users, and change some in every way that moves them in a list."""
+    made = []
+    for number, state in enumerate((COMPLETED, FAILED, CANCELLED, RUNNING, QUEUED, QUEUED, COMPLETED)):
+        labels = {"user": users[number % len(users)], "env": "test" if number % 2 else "x"}
+        made.append(await api.job_in(state, fresh_kind(), priority=number, labels=labels))
+    await api.create(fresh_kind(), labels={"env": "test"})
+    await api.create(fresh_kind())
+    completed, failed, cancelled, running, queued, other, gone = made
+    await api.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id))
+    await api.jobs.DeleteJob(DeleteJobRequest(job_id=gone.job_id))
+    for job, changed in (
+        (completed, {"labels": {"user": users[1], "env": "test"}}),
+        (cancelled, {"labels": {}}),
+        (running, {"priority": 10}),
+        (queued, {"priority": 0, "labels": {"user": users[0], "more": "x"}}),
+    ):
+        mask = FieldMask(paths=[*changed])
+        await api.jobs.UpdateJob(UpdateJobRequest(job_id=job.job_id, update_mask=mask, **changed))
+    await api.cancel(other.job_id)
+    return made
+
+
+async def test_lists_are_the_same_before_while_and_after_a_label_is_indexed(
+    start_server: StartServer, connect: Connect, store: str
+):
+    users = ["ada", "", "ö" * 255, "😀" * 255]
+    server = start_server()
+    api = connect(server)
+    await live(api, users)
+    await check(api, users)
+    assert server.stop() == 0
+
+    server = start_server(server.database, indexed_labels="user tenant")
+    api = connect(server)
+    await ready(api, "user", "tenant")
+    await check(api, users)
+    await live(api, users)
+    await check(api, users)
+    async with api.watch_jobs(filter=JobFilter(labels={"user": "ada"})) as stream:
+        watched = set()
+        while (message := await stream.message()).type != WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK:
+            watched.add(message.job.job_id)
+    assert watched == {job.job_id for job in await pages(api, filter=JobFilter(labels={"user": "ada"}))}
+    cancelled = await api.jobs.CancelJobs(CancelJobsRequest(filter=JobFilter(labels={"user": "ada"})))
+    await ended(api, cancelled.job.job_id)
+    await check(api, users)
+    server.kill()
+
+    server = start_server(server.database, indexed_labels="env")
+    api = connect(server)
+    await ready(api, "env")
+    await live(api, users)
+    await check(api, users)
+    server.kill()
+    server = start_server(server.database, indexed_labels="user")
+    await ready(api := connect(server), "user")
+    await live(api, users)
+    await check(api, users)
+    assert server.stop() == 0
+    assert server.defects() == []
+    with closing(open_database(server.database)) as database:
+        rows = written(database)
+        assert Recount(database, lambda _: None).run().label_indexes == 1
+        assert written(database) == rows, "what servers wrote is what the jobs have"
+
+
+async def test_in_with_many_values_is_bounded_and_finds_a_value_of_each_job(
+    start_server: StartServer, connect: Connect, store: str
+):
+    server = start_server(indexed_labels="user")
+    api = connect(server)
+    kind = fresh_kind()
+    await api.jobs.BatchCreateJobs(
+        BatchCreateJobsRequest(
+            requests=[CreateJobRequest(kind=kind, labels={"user": f"u{number}"}) for number in range(120)]
+        )
+    )
+    await ready(api, "user")
+    hundred = [f"u{number}" for number in range(100)]
+    for order in VALUES:
+        for states in ([], [QUEUED]):
+            condition = LabelCondition(name="user", operator=IN, values=hundred)
+            found = await pages(api, 30, filter=JobFilter(label_conditions=[condition], states=states), order=order)
+            assert {job.labels["user"] for job in found} == {*hundred}
+            assert len(found) == 100
+    condition = LabelCondition(name="user", operator=IN, values=[f"u{number}" for number in range(101)])
+    with invalid("filter.label_conditions.values", "filter.label_conditions[0].values"):
+        await api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(label_conditions=[condition])))
+
+
+async def test_owners_with_the_same_value_see_their_own_jobs(start_server: StartServer, store: str, tmp_path: Path):
+    database = new_database(store, tmp_path)
+    token = first_key(database)
+    server = start_server(database, auth="keys", indexed_labels="user")
+    admin = KeyedApi(server.target, token)
+    await ready(admin, "user")
+    made: dict[str, set[str]] = {}
+    apis: dict[str, KeyedApi] = {}
+    for owner in ("one", "two"):
+        apis[owner] = KeyedApi(server.target, (await admin.make(CALLER, owner=owner)).token)
+        made[owner] = {(await apis[owner].create(fresh_kind(), labels={"user": "ada"})).job_id for _ in range(3)}
+    for owner, api in apis.items():
+        for order in VALUES:
+            found = await pages(api, 2, filter=JobFilter(labels={"user": "ada"}), order=order)
+            assert {job.job_id for job in found} == made[owner]
+        await api.channel.close()
+    await admin.channel.close()
+
+
+async def test_a_replica_writes_the_labels_that_the_ledger_names(
+    start_server: StartServer, connect: Connect, store: str
+):
+    if store == "sqlite":
+        pytest.skip("an SQLite database has one server")
+    older = start_server()
+    api = connect(older)
+    user = uuid4().hex
+    before = await api.create(fresh_kind(), labels={"user": user})
+    newer = connect(start_server(older.database, indexed_labels="user"))
+    await ready(newer, "user")
+    after = await api.job_in(COMPLETED, fresh_kind(), labels={"user": user})
+    for one in (api, newer):
+        found = await pages(one, 1, filter=JobFilter(labels={"user": user}), order=END)
+        assert [job.job_id for job in found] == [before.job_id, after.job_id]
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"), [("a b c d e", "5 names; at most 4 are allowed"), ("us*er", "value 'us*er' must be a label")]
+)
+def test_a_wrong_setting_ends_the_start(tmp_path: Path, given: str, rule: str):
+    ended_start = run_command(tmp_path, "serve", "--listen", "127.0.0.1:0", "--indexed-labels", given)
+    assert ended_start.returncode == CONFIGURATION
+    assert f"--indexed-labels: {rule}" in ended_start.stderr

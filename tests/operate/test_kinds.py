@@ -1,0 +1,106 @@
+"""Metrics by kind: as many as the operator wants, whatever kinds callers make."""
+
+import asyncio
+from collections.abc import Callable
+
+from jobledger.v1.job_service_pb2 import DeleteJobRequest
+from jobledger_service.core.model.service_kinds import ALL_KINDS
+from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.kind_figures import KindFigures, KindFiguresReader
+from jobledger_service.core.store.reading import ReadStore
+from sqlalchemy import text
+
+from tests.bulk.runs import create_many
+from tests.conftest import StartServer
+from tests.operate.conftest import Scrape, scrape_when
+from tests.stats.test_many_kinds import rows_read, steps
+from tests.support.api import Api, fresh_kind
+from tests.support.server import Server
+
+Connect = Callable[[Server], Api]
+PENDING, CLAIMS, FAILED = (
+    f"jobledger_kind_{name}" for name in ("chunks_pending", "claims_total", "attempts_failed_total")
+)
+OTHER = "(other)"
+MANY_KINDS = """
+INSERT INTO counts (owner, kind, state, jobs, chunks_pending, chunks_processing,
+    chunks_limit, chunks_schedule, chunks_backoff, chunks_finalizer)
+WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :last)
+SELECT owner, 'k' || n, 'QUEUED', 7, 7, 0, 0, 0, 0, 0 FROM numbers, (SELECT '' AS owner UNION SELECT 'me') AS owners
+WHERE n >= :first
+"""
+
+
+def kinds(seen: Scrape, name: str = PENDING) -> set[str]:
+    return {labels["kind"] for one, labels, _ in seen.samples if one == name}
+
+
+async def test_the_largest_kinds_have_metrics_and_the_others_are_one(start_server: StartServer, connect: Connect):
+    server = start_server(metrics_listen="127.0.0.1:0", metrics_kinds="2", health_interval="0.05")
+    api = connect(server)
+    large, middle, small = (fresh_kind() for _ in range(3))
+    await create_many(api, large, 12)
+    others = await create_many(api, middle, 10)
+    await create_many(api, small, 1)
+    seen = scrape_when(server, lambda seen: seen.value(PENDING) == 23)
+    assert kinds(seen) == {large, middle, OTHER}
+    assert {kind: seen.value(PENDING, kind=kind) for kind in kinds(seen)} == {large: 12, middle: 10, OTHER: 1}
+    assert seen.value("jobledger_kind_jobs_queued", kind=large) == 12
+    assert 0 < seen.value("jobledger_kind_oldest_waiting_seconds", kind=large) < 3_600
+    first, second = await api.claim(large, 2)
+    await api.fail(first, not_retryable=True)
+    await api.complete(second)
+    await api.claim(small)
+    seen = scrape_when(server, lambda seen: seen.value(CLAIMS, kind=OTHER) == 1)
+    assert (seen.value(CLAIMS, kind=large), seen.value(FAILED, kind=large)) == (2, 1)
+    deletions = [api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id, force=True)) for job_id in others]
+    await asyncio.gather(*deletions)
+    seen = scrape_when(server, lambda seen: middle not in kinds(seen))
+    assert kinds(seen) == kinds(seen, CLAIMS) == {large, small, OTHER}, "a kind that has gone has no metrics"
+    assert seen.value("jobledger_kind_chunks_processing", kind=small) == 1
+
+
+async def test_a_job_that_is_held_or_retried_does_not_look_old(start_server: StartServer, connect: Connect, kind: str):
+    server = start_server(metrics_listen="127.0.0.1:0", health_interval="0.05")
+    api = connect(server)
+    await api.create(kind, schedule_time={"seconds": 4_000_000_000})
+    seen = scrape_when(server, lambda seen: seen.value("jobledger_kind_jobs_queued", kind=kind) == 1)
+    assert seen.value("jobledger_kind_oldest_waiting_seconds", kind=kind) == 0
+    await api.create(kind)
+    scrape_when(server, lambda seen: seen.value("jobledger_kind_oldest_waiting_seconds", kind=kind) > 0)
+
+
+def test_a_hundred_thousand_kinds_of_one_owner_cost_metrics_and_health_no_more_rows(database: Database):
+    reader = KindFiguresReader(database.dialect)
+
+    def figures() -> dict[str, KindFigures]:
+        with database.read() as connection:
+            return reader.read(connection, 50)
+
+    read, taken = [], []
+    for first, last in ((1, 100), (101, 100_000)):
+        with database.write() as connection:
+            connection.execute(text(MANY_KINDS), {"first": first, "last": last})
+        with rows_read(database) as rows:
+            found = figures()
+            ReadStore(database).vitals()
+        read.append(rows)
+        if database.single_writer:
+            taken.append((steps(database, figures), steps(database, ReadStore(database).vitals)))
+        assert len(found) == 51
+        assert all(one.chunks_pending == 7 for kind, one in found.items() if kind != ALL_KINDS)
+    assert read[0] == read[1]
+    assert sum(read[1]) <= 50 * 3 + 20
+    assert len({*taken}) <= 1, "SQLite does no more either"
+
+
+def test_kinds_with_more_unfinished_jobs_come_first(database: Database):
+    with database.write() as connection:
+        connection.execute(text(MANY_KINDS), {"first": 1, "last": 20})
+        connection.execute(text("UPDATE counts SET jobs = 100 WHERE kind = 'k13'"))
+        connection.execute(text("UPDATE counts SET jobs = 90000, state = 'COMPLETED' WHERE kind = 'k14'"))
+    reader = KindFiguresReader(database.dialect)
+    with database.read() as connection:
+        assert list(reader.read(connection, 2)) == ["k13", "k1", ALL_KINDS]
+        assert "k14" in [*reader.read(connection, 20)][19:]
+        assert list(reader.read(connection, 0)) == [ALL_KINDS]

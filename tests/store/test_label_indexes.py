@@ -1,0 +1,108 @@
+"""Indexes of labels are built in steps that any server goes on with, and have what the jobs have."""
+
+from contextlib import closing
+from typing import Any
+
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.label_indexes import LOCK, LabelIndexStore, read_states, ready_indexes
+from jobledger_service.core.store.recount import Recount
+from jobledger_service.core.store.tables import job_labels, jobs, label_indexes
+from jobledger_service.core.store.writing import WriteStore
+from sqlalchemy import delete, select, update
+
+from bench.population import JobPopulation
+from tests.support.crowds import END
+
+JOBS = 120
+STEP = 50
+
+
+def populate(database: Database) -> None:
+    """Write jobs as they were before any label was indexed."""
+    for writes, _ in JobPopulation(JOBS, END, chunks=(1,)).writes(JOBS):
+        with WriteStore(database).transaction() as transaction:
+            transaction.save(writes)
+
+
+def written(database: Database) -> list[tuple[Any, ...]]:
+    """Return the rows of labels, without the numbers of their indexes."""
+    columns = [column for column in job_labels.c if column.name != "index_number"]
+    with database.read() as connection:
+        return sorted((tuple(row) for row in connection.execute(select(*columns))), key=repr)
+
+
+def state(database: Database) -> dict[str, bool]:
+    with database.read() as connection:
+        return read_states(connection)
+
+
+def test_any_server_goes_on_where_a_step_ended(database: Database):
+    populate(database)
+    first = LabelIndexStore(database)
+    first.choose(["team", "env"])
+    assert first.step(STEP)
+    with database.read() as connection:
+        keys = connection.execute(select(jobs.c.job_key).order_by(jobs.c.job_key)).scalars().all()
+        assert set(connection.execute(select(label_indexes.c.built_through)).scalars()) == {keys[STEP - 1]}
+        assert not ready_indexes(connection, JobFilter("default", labels={"team": "media"})), "lists do without it"
+        in_index = set(connection.execute(select(job_labels.c.job_key)).scalars())
+    assert in_index == {*keys[:STEP]}
+    if not database.single_writer:
+        url = database.writer.url.render_as_string(hide_password=False)
+        with closing(open_database(url)) as other:
+            with other.write() as connection:
+                other.dialect.lock(connection, LOCK)
+                assert not first.step(STEP), "one server at a time"
+            LabelIndexStore(other).choose(["env", "team"])  # the same: nothing begins anew
+            assert LabelIndexStore(other).step(STEP)
+    second = LabelIndexStore(database)
+    while second.step(STEP):
+        pass
+    assert state(database) == {"env": True, "team": True}
+    rows = written(database)
+    assert len({row for row in rows if row[3] in keys}) == len(rows) > JOBS
+    first.choose(["team"])
+    assert state(database) == {"team": True}
+    assert second.step(STEP)
+    assert len(written(database)) == len(rows) - STEP, "rows of a name that was taken out go in steps"
+    while second.step(STEP):
+        pass
+    assert len(written(database)) == JOBS
+    first.choose(["env", "team"])
+    assert state(database) == {"env": False, "team": True}
+    while second.step(STEP):
+        pass
+    assert written(database) == rows
+
+
+def test_a_recount_makes_indexes_anew(database: Database):
+    populate(database)
+    indexes = LabelIndexStore(database)
+    indexes.choose(["team"])
+    while indexes.step(STEP):
+        pass
+    meant = written(database)
+    with database.write() as connection:
+        connection.execute(update(job_labels).where(job_labels.c.priority == 5).values(state="QUEUED", digest=7))
+        connection.execute(delete(job_labels).where(job_labels.c.priority != 5))
+    assert written(database) != meant
+    assert Recount(database, lambda _: None).run().label_indexes == 1
+    assert written(database) == meant
+    assert state(database) == {"team": True}
+    with database.read() as connection:
+        assert len(connection.execute(select(label_indexes.c.number)).all()) == 1, "the rows of the old one went"
+
+
+def test_a_job_that_cannot_be_read_stops_no_building(database: Database):
+    populate(database)
+    with database.write() as connection:
+        bad = connection.execute(select(jobs.c.job_key).order_by(jobs.c.job_key).limit(1)).scalar_one()
+        connection.execute(update(jobs).where(jobs.c.job_key == bad).values(current=b"\xc1"))
+    indexes = LabelIndexStore(database)
+    indexes.choose(["team"])
+    while indexes.step(STEP):
+        pass
+    assert state(database) == {"team": True}
+    assert {row[3] for row in written(database)}.isdisjoint({bad})
+    assert len(written(database)) == JOBS - 1
