@@ -46,11 +46,17 @@ def cpu_times(pid: int | str) -> CpuTimes:
 
 def tree_cpu_times(pid: int) -> CpuTimes:
     """Return the CPU time that a process and its children have used, those that have ended too."""
-    fields = _stat(pid)
-    ended = CpuTimes(int(fields[13]) / TICKS, int(fields[14]) / TICKS)
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    times = [ended, cpu_times(pid), *(cpu_times(child) for child in children)]
-    return CpuTimes(sum(one.user for one in times), sum(one.kernel for one in times))
+    while True:
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            times = [cpu_times(pid), *(cpu_times(child) for child in children)]
+        except (FileNotFoundError, ProcessLookupError):
+            if not Path(f"/proc/{pid}").exists():
+                raise
+            continue  # a child has ended meanwhile
+        ended = _stat(pid)
+        times.append(CpuTimes(int(ended[13]) / TICKS, int(ended[14]) / TICKS))
+        return CpuTimes(sum(one.user for one in times), sum(one.kernel for one in times))
 
 
 def rss_kib(pid: int) -> int:
