@@ -259,7 +259,7 @@ class JobMachine(RuleBasedStateMachine):
         held = {reason: [c for c in self.others() if reason in self.job.with_holds(c).holds] for reason in HoldReason}
         assert held[HoldReason.BACKOFF] == [chunk for chunk in self.others() if chunk.next_attempt_time is not None]
         assert held[HoldReason.FINALIZER] == [chunk for chunk in self.others() if self.finalizer_waits(chunk)]
-        assert {reason: len(chunks) for reason, chunks in held.items()} == self.job.held_chunks()
+        assert tuple(map(len, held.values())) == self.job.held_chunks()
         assert all(chunk.state is ChunkState.PENDING for chunks in held.values() for chunk in chunks)
 
     @invariant()
