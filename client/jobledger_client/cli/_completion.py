@@ -1,4 +1,4 @@
-"""Shell completion of ids and kinds, which the server must return within half a second."""
+"""Shell completion of ids and kinds, which the server must return within two seconds."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from jobledger_client._errors import JobledgerError
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli._session import Options, Session
 
-_TIMEOUT = timedelta(seconds=0.5)
+_TIMEOUT = timedelta(seconds=2)
 _MAX_COMPLETIONS = 50
 
 

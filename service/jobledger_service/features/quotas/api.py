@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final
 
 from jobledger.v1 import admin_service_pb2 as api
+from msgspec.structs import asdict
 
 from jobledger_service.core.api import audit
 from jobledger_service.core.api.list_requests import checked_page_size
@@ -40,7 +41,7 @@ class QuotaCalls:
         quota = read.new_quota(request, caller, self.kernel.clock())
         await self.kernel.committer.run_on_writer(partial(self.store.put, quota))
         self.watch_bounds.forget(quota.owner)
-        audit.record("quota set", request, caller, quota.owner, bounds=repr(quota.bounds))
+        audit.record("quota set", request, caller, quota.owner, **asdict(quota.bounds))
         return api.SetQuotaResponse(quota=await self._shown(quota.owner))
 
     async def GetQuota(self, request: api.GetQuotaRequest, caller: Caller) -> api.GetQuotaResponse:
