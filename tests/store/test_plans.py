@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobledger_service.core.model.change import CHANGE_BITS, ChangeType
 from jobledger_service.core.model.chunk import NO_KIND
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
@@ -13,11 +14,12 @@ from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.attempts import AttemptReads, jobs_of_task
 from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.event_pages import EventsWanted, read_event_page
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, JobRead, Listing
 from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import attempts, chunks, job_labels, job_words, jobs
+from jobledger_service.core.store.tables import attempts, chunks, events, job_labels, job_words, jobs
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.exports.page import ExportKey
@@ -33,7 +35,7 @@ from jobledger_service.features.webhooks.delivery_store import DELIVERIES_DUE, S
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.rules import Secret, Webhook
 from jobledger_service.features.webhooks.store import EVENTS_DUE, FanoutBatch, SqlWebhookStore
-from sqlalchemy import event
+from sqlalchemy import event, insert
 
 DUE = {
     "leases": LEASES_DUE,
@@ -309,3 +311,18 @@ def test_deliveries_that_are_due_and_the_next_of_a_job_walk_their_indexes(databa
     assert (first.position, second.position) == (1, 2)
     plans.hold("deliveries_pending_of_job (webhook_key=? AND job_key=?")
     assert "SCAN deliveries" not in plans.steps
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_the_history_of_an_owner_walks_an_index_from_the_time_that_was_asked_for(
+    database: Database, *, newest_first: bool
+):
+    wanted = EventsWanted(owner="b", newest_first=newest_first, changes=frozenset({ChangeType.CANCEL_REQUESTED}))
+    row = {"commit_time": 1, "changes": CHANGE_BITS[ChangeType.CANCEL_REQUESTED], "message": b"", "artifacts_bytes": 0}
+    with database.write() as connection:
+        connection.execute(insert(events), [{"position": n, "job_key": f"{o}/x", **row} for n, o in enumerate("ab")])
+        plans = Plans(database)
+        assert [one.position for one in read_event_page(connection, wanted, None, 10).rows] == [1]
+    # what is sorted then is what the walk looked at, a bounded number of positions
+    assert "SEARCH events USING INDEX events_by_owner (<expr>=? AND position>? AND position<?)" in plans.steps
+    assert "SCAN events" not in plans.steps
