@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1.worker_service_pb2 import ChunkFailure, ChunkRelease, LeaseReport
+from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkFailure, ChunkRelease, LeaseReport
 from jobledger_client import JobClient
 from jobledger_client.cli import _format as formatting
 
@@ -95,11 +95,19 @@ def test_list_shows_and_filters(shell: Shell, kind: str):
     assert keyed in shell("events", "--kind", kind)
 
 
-def test_status_shows_where_many_jobs_stand(shell: Shell, kind: str):
+def test_status_shows_where_many_jobs_stand(shell: Shell, sync_client: JobClient, kind: str):
     ids = [shell("create", kind, "--display-name", f"cat {number}").strip() for number in range(3)]
     text = shell("status", *ids)
     assert all(one in text for one in ids)
     assert "QUEUED" in text
+    assert "RESULT" not in text
+    first, second = sync_client.leases.claim_chunks([kind], worker="w", max_chunks=2)
+    done = ChunkCompletion(lease_token=first.lease.token, result_uri="s3://b/cat")
+    sync_client.leases.complete_chunks([done])
+    failure = {"lease_token": second.lease.token, "error": {"code": "DAMAGED"}, "not_retryable": True}
+    sync_client.leases.fail_chunks([ChunkFailure(**failure)])
+    rows = [line.split() for line in shell("status", *ids).splitlines()]
+    assert ("s3://b/cat" in rows[1], "DAMAGED" in rows[2]) == (True, True)
     assert [job["jobId"] for job in shell.json("status", *ids[::-1])["jobs"]] == ids[::-1]
     assert shell.both("status", ids[0], "no-such", code=66)[1] == "job no-such does not exist\n"
 

@@ -96,11 +96,17 @@ def report_counts(report: Mapping[str, object]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts if isinstance(count, int))
 
 
-def statuses(found: Iterable[Job], *, width: int) -> Table:
-    """Return the state of jobs, one a row; a narrow terminal gets neither the kind nor the ETA's time of day."""
+def statuses(found: Collection[Job], *, width: int) -> Table:
+    """Return the state of jobs, one a row, with errors and results, if there are any.
+
+    A narrow terminal gets neither the kind nor the ETA's time of day.
+    """
     wide = width >= _WIDE
     more = ("KIND",) if wide else ()
-    table = _table("JOB", "STATE", "DONE", "ETA", "STAGE", *more, "NAME", folding=("STAGE", "KIND", "NAME"))
+    error = ("ERROR",) if any(job.error.code for job in found) else ()
+    result = ("RESULT",) if any(job.result_uri for job in found) else ()
+    columns = ("JOB", "STATE", "DONE", "ETA", "STAGE", *error, *more, "NAME", *result)
+    table = _table(*columns, folding=("STAGE", "ERROR", "KIND", "NAME", "RESULT"))
     for job in found:
         progress = job.progress
         _row(
@@ -110,8 +116,10 @@ def statuses(found: Iterable[Job], *, width: int) -> Table:
             formatting.percent(progress.percent),
             formatting.eta(progress.eta, clock=wide) if progress.HasField("eta") else "",
             formatting.one_line(progress.stage),
+            *((formatting.one_line(job.error.code),) if error else ()),
             *((formatting.one_line(job.kind),) if wide else ()),
             formatting.one_line(job.display_name),
+            *((formatting.one_line(job.result_uri),) if result else ()),
         )
     return table
 
