@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import NoReturn
 
+import grpc
 import pytest
 from jobledger.v1.job_pb2 import Job
 from jobledger_client import (
@@ -19,11 +20,11 @@ from jobledger_client import (
     JobState,
     NotRetryable,
     RetryPolicy,
-    TooManyClaimsError,
 )
 
 from tests.client.conftest import Serving
 from tests.conftest import StartServer
+from tests.support.api import Api
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
 
@@ -213,16 +214,18 @@ class RefusedClaims(logging.Handler):
             self.seen.set()
 
 
+@pytest.mark.long  # the worker tries for half a minute before it tells
 async def test_a_worker_whose_claim_is_one_too_many_claims_when_there_is_room(
-    start_server: StartServer, serving: Serving, kind: str
+    start_server: StartServer, serving: Serving, connect: Callable[[Server], Api], kind: str
 ):
-    target = start_server(claims_without_keys="1").target
+    server = start_server(claims_without_keys="1")
+    target, api = server.target, connect(server)
     refused, logger = RefusedClaims(), logging.getLogger("jobledger_client.worker")
     logger.addHandler(refused)
     async with AsyncJobClient(target, timeout=CALL_TIMEOUT) as client:
         job = (await client.create_job(kind)).job
-        other = asyncio.create_task(keep_claiming(client, kind))
-        while not await is_refused(client, kind):  # until the other claim waits
+        other = asyncio.create_task(keep_claiming(api, kind))
+        while not await is_refused(api, kind):  # until the other claim waits
             pass
         async with serving({kind: lambda ctx: None}, target):
             await refused.seen.wait()
@@ -231,19 +234,19 @@ async def test_a_worker_whose_claim_is_one_too_many_claims_when_there_is_room(
     logger.removeHandler(refused)
 
 
-async def keep_claiming(client: AsyncJobClient, kind: str) -> None:
+async def keep_claiming(api: Api, kind: str) -> None:
     """Have a claim open, again and again, also when a probe was open and it was refused."""
     while True:
-        with suppress(TooManyClaimsError):
-            await client.leases.claim_chunks([f"{kind}.other"], wait=HOUR / 60, worker="other")
+        with suppress(grpc.aio.AioRpcError):
+            await api.claim(f"{kind}.other", worker="other", wait=timedelta(minutes=1))
 
 
-async def is_refused(client: AsyncJobClient, kind: str) -> bool:
+async def is_refused(api: Api, kind: str) -> bool:
     """Return whether a claim of another kind is refused for the claims that are open."""
     try:
-        await client.leases.claim_chunks([f"{kind}.none"], worker="probe")
-    except TooManyClaimsError:
-        return True
+        await api.claim(f"{kind}.none", worker="probe")
+    except grpc.aio.AioRpcError as error:
+        return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     return False
 
 
