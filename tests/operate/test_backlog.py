@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
-from jobledger.v1.system_health_pb2 import SYSTEM_STATUS_DEGRADED, GetSystemHealthRequest
+from jobledger.v1.system_health_pb2 import SYSTEM_STATUS_DEGRADED, SYSTEM_STATUS_UNHEALTHY, GetSystemHealthRequest
 
 from tests.operate.conftest import Start, scrape
 from tests.support.api import Api
@@ -28,6 +28,8 @@ async def test_deliveries_and_jobs_are_in_health_and_metrics(start_sqlite: Start
             await receiver.next()
         await hook.settled(created.webhook.webhook_id, DELIVERED)
         found = (await health.GetSystemHealth(GetSystemHealthRequest())).health
+        while found.status == SYSTEM_STATUS_UNHEALTHY:  # a machine so slow that the database did not answer in time
+            found = (await health.GetSystemHealth(GetSystemHealthRequest())).health
     assert found.webhooks.pending == 1
     assert found.webhooks.HasField("oldest_age")
     assert (found.status, found.webhooks.dead) == (SYSTEM_STATUS_DEGRADED, 0)
