@@ -1,6 +1,5 @@
 """Lists by an indexed label are the lists that every job, filtered and sorted, makes: whatever happens to the jobs."""
 
-import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
@@ -61,7 +60,6 @@ async def ready(api: Api, *names: str) -> None:
         health = (await admin.GetSystemHealth(GetSystemHealthRequest())).health
         if {one.name: one.ready for one in health.database.label_indexes} == dict.fromkeys(names, True):
             return
-        await asyncio.sleep(0.05)
 
 
 async def pages(api: Api, page_size: int = 500, **fields: Any) -> list[Job]:

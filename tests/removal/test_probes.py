@@ -1,6 +1,5 @@
 """Health follows the object stores below which artifacts may be deleted."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,6 @@ async def problems(api: Api, *, some: bool) -> list[str]:
         told = [one.problem for one in found if one.problem]
         if found and bool(told) is some:
             return told
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("driver", [S3, Gs])
