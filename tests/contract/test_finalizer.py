@@ -120,16 +120,20 @@ async def test_the_last_completion_wakes_a_claim_that_waits_on_any_replica(
     job = await create(api, kind, 1)
     [only] = await api.claim(kind)
     waiting = asyncio.create_task(connect(woken[-1]).claim(kind, wait=timedelta(minutes=5)))
+    await api.complete(only)
+    [claimed] = await asyncio.wait_for(waiting, BOUND)
+    assert (claimed.job_id, claimed.chunk.finalizer) == (job.job_id, True)
+
+
+async def test_the_event_of_the_last_completion_has_the_finalizer_without_its_hold(api: Api, kind: str):
+    job = await create(api, kind, 1)
+    [only] = await api.claim(kind)
     async with api.watch_job(job.job_id, mode=WatchMode.WATCH_MODE_EVERY) as watch:
-        await watch.through(lambda message: message.job.chunks_summary.processing == 1)
+        assert (await watch.change()).job.revision == 2
         await api.complete(only)
-        [claimed] = await asyncio.wait_for(waiting, BOUND)
-        messages = await watch.through(lambda message: message.event.revision == 4)
-    assert claimed.chunk.finalizer
-    [lifted] = [
-        chunk for message in messages for chunk in message.chunks if chunk.index == 1 and chunk.state == CHUNK_PENDING
-    ]
-    assert (lifted.finalizer, list(lifted.holds)) == (True, [])
+        completion = await watch.change()
+    [lifted] = [chunk for chunk in completion.chunks if chunk.index == 1]
+    assert (completion.event.revision, lifted.state, lifted.finalizer, list(lifted.holds)) == (3, CHUNK_PENDING, True, [])
 
 
 @pytest.mark.parametrize("by", ["kinds", "job_ids"])
