@@ -133,7 +133,12 @@ async def test_the_event_of_the_last_completion_has_the_finalizer_without_its_ho
         await api.complete(only)
         completion = await watch.change()
     [lifted] = [chunk for chunk in completion.chunks if chunk.index == 1]
-    assert (completion.event.revision, lifted.state, lifted.finalizer, list(lifted.holds)) == (3, CHUNK_PENDING, True, [])
+    assert (completion.event.revision, lifted.state, lifted.finalizer, list(lifted.holds)) == (
+        3,
+        CHUNK_PENDING,
+        True,
+        [],
+    )
 
 
 @pytest.mark.parametrize("by", ["kinds", "job_ids"])
