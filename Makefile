@@ -75,14 +75,7 @@ gen: $(READY) ## Generate the stubs and the synchronous client
 		--mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
 	$(BIN)/python client/generate_sync.py $(SYNC)
 
-gen-docs: $(SITE) ## Build the site of the documents in .site, without a network, and check its links
-	$(BIN)/mkdocs build --quiet
-	$(BIN)/python -m website.check .site
-
-docs-serve: $(SITE) ## Show the site of the documents on port 8000, and build it again when they change
-	$(BIN)/mkdocs serve
-
-check: $(READY) ## Check that what is generated is up to date
+gen-check: $(READY) ## Check that what is generated is up to date
 	@fresh=$$(mktemp -d) && trap 'rm -rf $$fresh' EXIT && $(MAKE) --silent gen STUBS=$$fresh SYNC=$$fresh/_sync && \
 		(cd $$fresh && find . -name '*_pb2*' -type f) | while read -r stub; do cmp $$fresh/$$stub protos/$$stub || exit 1; done && \
 		diff -r -x _backend.py -x __pycache__ $$fresh/_sync client/jobledger_client/_sync
@@ -114,6 +107,14 @@ test-long: $(READY) ## Run the tests that kill, restart and overload servers, on
 
 fuzz: $(READY) ## Send anything to everything for MINUTES, from SEED; SEND='METHOD FILE' repeats one request
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(FUZZED),--store $(FUZZED)) $(if $(SEND),--send $(SEND))
+
+docs docs-serve: export NO_MKDOCS_2_WARNING := 1
+docs: $(SITE) ## Build the site of the documents in .site, without a network, and check its links
+	$(BIN)/mkdocs build --quiet
+	$(BIN)/python -m website.check .site
+
+docs-serve: $(SITE) ## Show the site of the documents on port 8000, and build it again when they change
+	$(BIN)/mkdocs serve
 
 check: $(READY) ## Do all that CI does, and print how long each stage took
 	@took=""; for stage in lint types gen-check docs test test-long; do \

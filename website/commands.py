@@ -1,14 +1,13 @@
 """Pages of the command lines: each command with its arguments, options and examples."""
 
+import html
 import re
 from collections.abc import Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typer.core import TyperGroup
 
 PROGRAMS: dict[str, tuple[str, str]] = {
     "jobledger": ("jobledger_client.cli._main", "application"),
@@ -20,9 +19,8 @@ PROGRAMS: dict[str, tuple[str, str]] = {
 def pages() -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each program's page."""
     for program, (module, name) in PROGRAMS.items():
-        found: typer.Typer | Callable[[], typer.Typer] = getattr(import_module(module), name)
-        app = found if isinstance(found, typer.Typer) else found()
-        command: Any = typer.main.get_command(app)
+        found = getattr(import_module(module), name)
+        command = typer.main.get_command(found if isinstance(found, typer.Typer) else found())
         with command.make_context(program, [], resilient_parsing=True) as context:
             yield f"{program}.md", "\n\n".join(_blocks(command, context, depth=1)) + "\n"
 
@@ -32,8 +30,8 @@ def _blocks(command: Any, context: Any, depth: int) -> Iterator[str]:
     yield from _text(command.help or "")
     yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```"
     yield from _parameters(command, context)
-    for name in command.list_commands(context) if hasattr(command, "list_commands") else ():
-        inner = command.get_command(context, name)
+    for name in command.list_commands(context) if isinstance(command, TyperGroup) else ():
+        inner = command.commands[name]
         with inner.make_context(name, [], parent=context, resilient_parsing=True) as below:
             yield from _blocks(inner, below, depth + 1)
 
@@ -60,7 +58,7 @@ def _parameters(command: Any, context: Any) -> Iterator[str]:
 
 
 def _code(text: str) -> str:
-    return "`" + text.replace("|", r"\|") + "`"
+    return f"<code>{html.escape(text).replace('|', '&#124;')}</code>"
 
 
 def _escaped(text: str) -> str:

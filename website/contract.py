@@ -20,8 +20,7 @@ from google.protobuf.descriptor_pb2 import (
 
 PACKAGE = ".jobledger.v1."
 GOOGLE = "https://protobuf.dev/reference/protobuf/google.protobuf/#"
-LABELS = ("Role", "Errors", "Retry")
-WORD = re.compile(r"`[^`]*`|\b[A-Z][A-Za-z]+(?:\.[a-z_]+)?\b|\b[A-Z]+(?:_[A-Z]+)+\b")
+WORD = re.compile(r"`[^`]*`|\b[A-Z][A-Za-z]+(?:\.[a-z_]+)?\b(?!:)|\b[A-Z]+(?:_[A-Z]+)+\b")
 
 
 @dataclass
@@ -48,12 +47,10 @@ def load(protos: Path) -> list[FileDescriptorProto]:
     files = sorted(str(path.relative_to(protos)) for path in protos.rglob("*.proto"))
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / "contract.binpb"
-        run(  # noqa: S603 - our own compiler and files
-            [sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}", f"--descriptor_set_out={built}"]
-            + ["--include_source_info", *files],
-            check=True,
-        )
-        return list(FileDescriptorSet.FromString(built.read_bytes()).file)
+        options = [f"-I{protos}", f"--descriptor_set_out={built}", "--include_source_info"]
+        run([sys.executable, "-m", "grpc_tools.protoc", *options, *files], check=True)  # noqa: S603 - our own files
+        found = FileDescriptorSet.FromString(built.read_bytes()).file
+    return sorted(found, key=lambda file: (not file.service, file.name))
 
 
 class ContractPages:
@@ -89,7 +86,7 @@ class ContractPages:
                 lines.append("")
         lines += ["## Messages and enums", "", "| proto | |", "|---|---|"]
         for file in self._files:
-            named = [one.name for one in (*file.message_type, *file.enum_type)]
+            named = [*(one.name for one in file.message_type), *(one.name for one in file.enum_type)]
             links = ", ".join(f"[{name}](contract/{_page(file)}#{name})" for name in named)
             lines.append(f"| [{_page(file).removesuffix('.md')}](contract/{_page(file)}) | {links} |")
         return "\n".join(lines) + "\n"
@@ -129,7 +126,7 @@ class _Page:
         yield from self._prose(*path)
         if message.field:
             rows = [
-                f"| {_anchor(f'{name}.{one.name}')} | {self._field_type(one, message)} | {self._cell(*path, 2, number)} |"
+                f"| {_anchor(f'{name}.{one.name}')} | {self._type_of(one, message)} | {self._cell(*path, 2, number)} |"
                 for number, one in enumerate(message.field)
             ]
             yield "\n".join(["| field | type | |", "|---|---|---|", *rows])
@@ -159,11 +156,11 @@ class _Page:
         paragraphs = (" ".join(one.split()) for one in self._comments.paragraphs(*path))
         return "<br>".join(self._linked(_escaped(one)) for one in paragraphs)
 
-    def _field_type(self, one: FieldDescriptorProto, message: DescriptorProto) -> str:
+    def _type_of(self, one: FieldDescriptorProto, message: DescriptorProto) -> str:
         entries = {f".{entry.name}": entry for entry in message.nested_type if entry.options.map_entry}
         for suffix, entry in entries.items():
             if one.type_name.endswith(suffix):
-                return f"map of {self._field_type(entry.field[0], entry)} to {self._field_type(entry.field[1], entry)}"
+                return f"map of {self._type_of(entry.field[0], entry)} to {self._type_of(entry.field[1], entry)}"
         kind = FieldDescriptorProto.Type.Name(one.type).removeprefix("TYPE_").lower()
         text = self._type_link(one.type_name) if one.type_name else kind
         if one.label == FieldDescriptorProto.LABEL_REPEATED:

@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
-from typing import Any
+from typing import Union
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -23,6 +23,8 @@ LINK = re.compile(r"\[([^\]\[]+)\]\(([^)\s]+)\)")
 CODE = re.compile(r"(^```.*?^```)", re.MULTILINE | re.DOTALL)
 REFERENCES = "reference"
 
+Nav = Union[str, list["Nav"], dict[str, "Nav"]]  # noqa: UP007 - it names itself
+
 contract = ContractPages(ROOT / "protos")
 indexes: dict[str, str] = {}
 
@@ -39,7 +41,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     return config
 
 
-def _with_pages(nav: Any, names: dict[str, list[str]]) -> Any:
+def _with_pages(nav: Nav, names: dict[str, list[str]]) -> Nav:
     if isinstance(nav, dict):
         return {title: _with_pages(below, names) for title, below in nav.items()}
     if isinstance(nav, list):

@@ -27,7 +27,9 @@ def pages() -> Iterator[tuple[str, str]]:
 
 
 def _page(title: str, module: str, names: list[str]) -> str:
-    return "\n".join([f"# {title}\n", *(f"::: {module}.{name}\n    options:\n      heading_level: 2\n" for name in names)])
+    return "\n".join(
+        [f"# {title}\n", *(f"::: {module}.{name}\n    options:\n      heading_level: 2\n" for name in names)]
+    )
 
 
 def _grouped() -> dict[str, list[str]]:

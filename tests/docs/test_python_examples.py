@@ -68,7 +68,9 @@ def has_examples(path: Path) -> bool:
     return "\n```python\n" in path.read_text()
 
 
-@pytest.mark.parametrize("path", [path for path in DOCUMENTS if has_examples(path) and path not in TUTORIAL], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [path for path in DOCUMENTS if has_examples(path) and path not in TUTORIAL], ids=name_of
+)
 def test_the_examples_run(path: Path, start_server: StartServer, tmp_path: Path):
     with ExitStack() as programs:
         runner = Runner(start_server(), tmp_path, programs)
