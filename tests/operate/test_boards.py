@@ -119,6 +119,7 @@ def test_every_alert_reports_what_to_do():
         assert rule["alert"].lower() in there
         assert rule["annotations"]["summary"]
         assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert {one for one in there if one.startswith("jobledger")} == {rule["alert"].lower() for rule in rules()}
 
 
 def test_every_panel_has_an_id_and_a_place_of_its_own():
