@@ -1,4 +1,4 @@
-"""Build the packages into dist/, install them by the lines of the documents, and try what was installed."""
+"""Build the packages into dist/, install them by the lines of the documents, and try all that was made."""
 
 import sys
 import tempfile
@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from deploy.packages import environments, trial, wheels
+from deploy.packages import environments, image, schemas, trial, wheels
 from deploy.packages.environments import Environment
 from deploy.packages.running import TrialError, step
 
@@ -27,6 +27,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as scratch:
             _build(Path(scratch))
             _try(Path(scratch), _install(Path(scratch)))
+            _deploy(Path(scratch))
     except TrialError as error:
         print(f"\nmake dist: {error}", file=sys.stderr)
         return 1
@@ -75,6 +76,16 @@ def _try(scratch: Path, installed: dict[str, Environment]) -> None:
             job_id = trial.call(installed[CLIENT], target)
         with step("the command line: get, create, cancel, list"):
             trial.use_command_line(installed[COMMAND_LINE], target, job_id)
+
+
+def _deploy(scratch: Path) -> None:
+    print("Try what deploys it, as far as that goes without Docker and Kubernetes:")
+    with step("the image's steps, from the versions of constraints.txt"):
+        environment = image.make(scratch / "image")
+        image.check_pinned(environment)
+        trial.start_programs(Environment(environment))
+    with step("the manifests against the schemas of Kubernetes and Compose"):
+        schemas.check(scratch)
 
 
 sys.exit(main())
