@@ -59,7 +59,7 @@ def method_of(command: Command) -> MethodDescriptor:
 
 
 def test_every_program_is_checked():
-    checked = {"grpcurl", "jobledger", "jobledger-server", "make"}
+    checked = {"grpcurl", "jobledger", "jobledger-server", "make", "pip"}
     assert {command.words[0] for command in SHELL_COMMANDS} <= checked | UNCHECKED
 
 

@@ -1,0 +1,19 @@
+"""What containers are started with, as the server reads it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobledger_service.cli.main import cli
+from typer.testing import CliRunner
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def read_settings(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that come of a command line of `serve` and of variables; both must be right."""
+    assert command[0] == "serve"
+    reported = CliRunner().invoke(cli, ["config", *command[1:], "--output", "json"], env=dict(environment))
+    assert reported.exit_code == 0, reported.output
+    return {name: one["value"] for name, one in json.loads(reported.output).items()}
