@@ -110,7 +110,7 @@ fuzz: $(READY) ## Send anything to everything for MINUTES, from SEED; SEND='METH
 
 docs docs-serve: export NO_MKDOCS_2_WARNING := 1
 docs: $(SITE) ## Build the site of the documents in .site, without a network, and check its links
-	$(BIN)/mkdocs build --quiet
+	$(BIN)/mkdocs build
 	$(BIN)/python -m website.check .site
 
 docs-serve: $(SITE) ## Show the site of the documents on port 8000, and build it again when they change
