@@ -5,7 +5,12 @@ from typing import Any
 import grpc
 import pytest
 from jobledger.v1.event_pb2 import ChangeType, JobEvent
-from jobledger.v1.job_service_pb2 import ListEventsRequest, ListJobEventsRequest
+from jobledger.v1.job_service_pb2 import (
+    BatchCreateJobsRequest,
+    CreateJobRequest,
+    ListEventsRequest,
+    ListJobEventsRequest,
+)
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ClaimChunksRequest, CompleteChunksRequest
 
 from tests.support.api import Api
@@ -103,3 +108,36 @@ async def test_a_token_of_another_filter_is_refused(api: Api, kind: str):
     for other in ({"kinds": [kind], "actors": ["a"]}, {"kinds": ["other"]}, {}):
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
             await api.jobs.ListEvents(ListEventsRequest(filter=other, page_token=page.next_page_token))
+
+
+@pytest.mark.parametrize("scope", [{}, {"all_owners": True}])
+async def test_a_page_of_an_actor_type_and_kind_is_full_however_many_others_lie_between(
+    api: Api, kind: str, scope: dict[str, Any]
+):
+    async def cancelled(reason: str) -> str:
+        job_id = (await api.create(kind)).job_id
+        await api.cancel(job_id, reason=reason)
+        return job_id
+
+    ids = [await cancelled("before") for _ in range(3)]
+    others = [CreateJobRequest(kind=f"{kind}.other", item_count=1) for _ in range(400)]
+    for _ in range(3):
+        await api.jobs.BatchCreateJobs(BatchCreateJobsRequest(requests=others))
+    ids += [await cancelled("after") for _ in range(2)]
+    for types in ([CREATED], [CANCELLED], [CREATED, CANCELLED]):
+        for oldest_first, expected in ((False, ids[::-1]), (True, ids)):
+            for actors in ([], ["caller"], ["nobody", "caller"]):
+                filter_ = {"kinds": [kind], "change_types": types, "actors": actors, **scope}
+                wanted = [one for one in expected for _ in types]
+                request = ListEventsRequest(filter=filter_, page_size=len(wanted), oldest_first=oldest_first)
+                page = await api.jobs.ListEvents(request)
+                assert [event.job_id for event in page.events] == wanted
+                assert not page.next_page_token
+                assert [event.job_id for event in await listed(api, 3, oldest_first=oldest_first, **filter_)] == wanted
+
+
+async def test_more_combinations_than_a_call_walks_are_refused(api: Api):
+    fields = {"actors": [f"a{n}" for n in range(20)], "kinds": [f"k{n}" for n in range(100)]}
+    assert await listed(api, change_types=[CREATED], **fields) == []
+    with invalid("filter"):
+        await listed(api, change_types=[CREATED, CANCELLED], **fields)

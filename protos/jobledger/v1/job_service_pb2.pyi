@@ -1045,7 +1045,9 @@ Global___ListJobEventsResponse: _TypeAlias = ListJobEventsResponse  # noqa: Y015
 
 @_typing.final
 class EventFilter(_message.Message):
-    """EventFilter picks events: every field that is given must match."""
+    """EventFilter picks events: every field that is given must match. The actors, the kinds and the change_types that are given,
+    multiplied, are at most 2,000.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1146,8 +1148,10 @@ class ListEventsResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
-        """events are the page, newest first unless oldest_first. It may be short, even empty, while there are more: a call looks at no more
-        than 20,000 events, with actors or kinds into no more than 1,000 of those that match else, and an answer has at most 3 MiB.
+        """events are the page, newest first unless oldest_first. With change_types other than CLAIMED, PROGRESSED, CHUNK_COMPLETED and
+        CHUNK_RELEASED an index finds them: a page is full, or has 1 MiB, while there are more; of 40 or more actors times kinds times
+        change_types it may be short. Else it may be short, even empty, while there are more: a call looks at no more than 20,000
+        events, with actors or kinds into no more than 1,000 of those that match else.
         """
 
     @_builtins.property

@@ -24,6 +24,7 @@ from jobledger_service.core.model.job import NO_OUTPUTS, Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED, ChunkState
 from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
+from jobledger_service.core.store.event_terms import EventTerms
 from jobledger_service.core.store.new_chunks import is_untouched
 from jobledger_service.core.store.reads import EventRow, JobRead
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
@@ -196,6 +197,16 @@ class ProtoCodec:
         if all(change.type == event_pb2.CHANGE_TYPE_PROGRESSED for change in whole.event.changes):
             return None
         return Message(event=whole.event, job=job_pb2.Job(kind=whole.job.kind)).SerializeToString()
+
+    def terms(self, position: int, message: bytes) -> EventTerms | None:
+        """Return what the terms of a stored event are made from; None when it cannot be read."""
+        try:
+            event = (whole := Message.FromString(message)).event
+        except DecodeError as error:
+            self._unreadable.add("retention", f"the event at position {position}", error)
+            return None
+        changes = [(convert.CHANGE_TYPES_BY_NUMBER[one.type], one.actor) for one in event.changes]
+        return EventTerms(position, event.owner, whole.job.kind, changes)
 
     def bookmark(self, cursor: bytes) -> bytes:
         """Return a message with a cursor only."""
