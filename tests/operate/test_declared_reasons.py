@@ -110,8 +110,8 @@ class World:
     def request(self, method: str, reason: str) -> dict[str, Any]:
         """Return a request that is refused for this reason."""
         of_reason, of_pair = self._changes()
-        given = valid(method, OF_JOB.get(reason, "queued"), self.webhook) | of_reason.get(reason, {})
-        return given | of_pair.get((method, reason), {})
+        given = valid(method, OF_JOB.get(reason, "queued"), self.webhook)
+        return given | of_pair.get((method, reason), of_reason.get(reason, {}))
 
     def _changes(self) -> tuple[dict[str, dict[str, Any]], dict[tuple[str, str], dict[str, Any]]]:
         """Return what else requests have, by reason, and by method and reason."""
@@ -126,8 +126,8 @@ class World:
             "API_KEY_ENDED": {"keyId": self.ended_key},
         }
         of_pair = {
-            ("ExportJobs", "PAGE_TOKEN_INVALID"): {"pageToken": "", "resumeToken": "x"},
-            ("ExportJobs", "CURSOR_AHEAD"): {"cursor": "", "resumeToken": self.export_token},
+            ("ExportJobs", "PAGE_TOKEN_INVALID"): {"resumeToken": "x"},
+            ("ExportJobs", "CURSOR_AHEAD"): {"resumeToken": self.export_token},
             ("CreateJob", "JOB_ALREADY_EXISTS"): {"jobId": "queued"},
             ("CreateJob", "JOB_UNREADABLE"): {"jobId": "unreadable"},
             ("CreateJob", "UNIQUE_KEY_TAKEN"): {"uniqueKey": "one", "onConflict": "ON_CONFLICT_REFUSE"},
