@@ -35,7 +35,14 @@ SERVICES = (
     worker_service_pb2,
 )
 KNOWN = {module.DESCRIPTOR.name for module in SERVICES}
-UNCHECKED = {"celery", "echo", "node", "npm", "python", "sqlite3"}  # programs of others, whose arguments we have no parser for
+UNCHECKED = {
+    "celery",
+    "echo",
+    "node",
+    "npm",
+    "python",
+    "sqlite3",
+}  # programs of others
 
 
 def of(*programs: str) -> list[Command]:

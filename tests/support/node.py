@@ -12,7 +12,8 @@ PACKAGES = FOLDER / "package.json"
 MODULES = FOLDER / "node_modules"
 STAMP = MODULES / ".installed.json"
 INSTALL = (
-    "npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel", "error", "--fetch-retries", "0",
+    "npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error",
+    "--fetch-retries", "0",
 )  # fmt: skip
 
 
