@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from deploy.packages.running import TrialError, run
-from deploy.packages.wheels import DIST, ROOT
+from deploy.packages.wheels import DIST, ROOT, distributions
 
 DOCUMENTS: Final = (ROOT / "README.md", ROOT / "docs" / "install.md")
-LINE: Final = re.compile(r"^pip install --find-links dist \S+", re.MULTILINE)
+LINE: Final = re.compile(r"^pip install --find-links dist '?(?P<name>[\w-]+)\S*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class Environment:
 
 
 def lines() -> list[str]:
-    """Return the lines of the documents that install from the folder, each once."""
-    texts = [document.read_text() for document in DOCUMENTS if document.exists()]
-    return list(dict.fromkeys(line for text in texts for line in LINE.findall(text)))
+    """Return the lines of the documents that install from the folder, each once, of distributions that there are."""
+    found = dict.fromkeys(match for document in DOCUMENTS for match in LINE.finditer(document.read_text()))
+    there = {f"jobledger-{project.name}" for project in distributions()}
+    return list(dict.fromkeys(match[0] for match in found if match["name"] in there))
 
 
 def install(line: str, path: Path) -> Environment:

@@ -24,7 +24,7 @@ const COMMANDS = {
   async *watch(client, jobId, cursor = "") {
     const request = { job_id: jobId, mode: "WATCH_MODE_EVERY", cursor: Buffer.from(cursor, "base64") };
     for await (const { type, job, cursor } of watchJob(client, request)) {
-      yield { type, revision: job.revision, state: job.state, percent: job.progress?.percent ?? 0, cursor: cursor.toString("base64") };
+      yield { type, revision: job.revision, state: job.state, percent: job.progress.percent, cursor: cursor.toString("base64") };
     }
   },
 };

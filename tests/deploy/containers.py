@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from jobledger_service.cli.main import cli
 from typer.testing import CliRunner
 
@@ -17,3 +18,12 @@ def read_settings(command: Sequence[str], environment: Mapping[str, str]) -> dic
     reported = CliRunner().invoke(cli, ["config", *command[1:], "--output", "json"], env=dict(environment))
     assert reported.exit_code == 0, reported.output
     return {name: one["value"] for name, one in json.loads(reported.output).items()}
+
+
+def console_settings(monkeypatch: pytest.MonkeyPatch, command: Sequence[str]) -> Any:
+    """Return the settings that come of a command line of `jobledger-console`; skip the test without it."""
+    console = pytest.importorskip("jobledger_console.cli", reason="the console is not installed")
+    read: list[Any] = []
+    monkeypatch.setattr(console, "_serve", read.append)
+    assert console.run(command) == 0
+    return read[0]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.containers import DEPLOY, read_settings
+from tests.deploy.containers import DEPLOY, console_settings, read_settings
 
 FILE = DEPLOY / "compose.yaml"
 TEXT = FILE.read_text()
@@ -47,8 +47,16 @@ def test_the_migration_is_of_the_database_of_the_server():
     assert environment("server")["JOBLEDGER_DATABASE"].endswith(f"//{credentials}")
 
 
+def test_the_console_takes_its_command_line_and_asks_the_server(monkeypatch: pytest.MonkeyPatch):
+    console = SERVICES["console"]
+    assert console["entrypoint"] == ["jobledger-console"]
+    chosen = console_settings(monkeypatch, console["command"])
+    assert chosen.server == f"server:{settings()['listen'].rpartition(':')[2]}"
+    assert [port.rsplit(":", 1)[-1] for port in console["ports"]] == [str(chosen.port)]
+
+
 def test_every_service_of_ours_is_one_image_and_may_write_nothing():
-    assert {"server", "migrate"} <= set(OURS)
+    assert set(OURS) == {"server", "migrate", "console"}
     for service in OURS.values():
         assert (service["image"], service["read_only"], service["cap_drop"]) == ("jobledger:0.1.0", True, ["ALL"])
 

@@ -13,13 +13,14 @@ from jobledger_service.cli.main import cli
 from jobledger_service.settings import Settings
 from typer.testing import CliRunner
 
-from tests.deploy.containers import DEPLOY, read_settings
+from tests.deploy.containers import DEPLOY, console_settings, read_settings
 
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 SERVICES = {"", *(f"jobledger.v1.{file.name}" for file in (
     job_service_pb2.DESCRIPTOR.services_by_name["JobService"],
     worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"],
 ))}  # fmt: skip
+CONSOLE = "jobledger-console"
 SECRETS = {
     ("jobledger-database", "url"): "postgresql+psycopg://jobledger@host/jobledger",
     ("jobledger-sealing", "keys"): "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
@@ -33,7 +34,8 @@ def documents() -> Iterator[dict[str, Any]]:
 
 
 def all_named(kind: str) -> list[dict[str, Any]]:
-    return [document for document in documents() if document["kind"] == kind]
+    """Return the objects of a kind that are for the server."""
+    return [one for one in documents() if one["kind"] == kind and one["metadata"]["name"] != CONSOLE]
 
 
 def named(kind: str) -> dict[str, Any]:
@@ -46,7 +48,8 @@ def pods() -> list[dict[str, Any]]:
 
 
 def containers() -> list[dict[str, Any]]:
-    return [container for pod in pods() for container in pod["containers"]]
+    """Return the containers that run jobledger-server."""
+    return [container for pod in pods() for container in pod["containers"] if "command" not in container]
 
 
 def value(variable: dict[str, Any]) -> str:
@@ -92,8 +95,8 @@ def test_every_manifest_is_one_named_object(path: Path):
 
 
 def test_there_is_one_of_each():
-    kinds = ["Deployment", "Job", "NetworkPolicy", "PodDisruptionBudget", "Secret", "Secret", "Service", "Service"]
-    assert sorted(document["kind"] for document in documents()) == kinds
+    kinds = "Deployment Deployment Job NetworkPolicy PodDisruptionBudget Secret Secret Service Service Service"
+    assert sorted(document["kind"] for document in documents()) == kinds.split()
 
 
 def test_every_variable_is_a_setting():
@@ -173,7 +176,19 @@ def test_every_secret_has_its_form():
 
 
 def test_all_run_one_image_and_not_as_root():
-    assert len({container["image"] for container in containers()}) == 1
+    assert len({container["image"] for pod in pods() for container in pod["containers"]}) == 1
     for pod in pods():
         assert pod["securityContext"]["runAsNonRoot"]
         assert f"USER {pod['securityContext']['runAsUser']}" in (DEPLOY / "Dockerfile").read_text()
+
+
+def test_the_console_reaches_the_server_and_takes_its_command_line(monkeypatch: pytest.MonkeyPatch):
+    deployment, service = [one for one in documents() if one["metadata"]["name"] == CONSOLE]
+    pod = deployment["spec"]["template"]
+    [console] = pod["spec"]["containers"]
+    allowed, _ = named("NetworkPolicy")["spec"]["ingress"]
+    assert allowed["from"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    chosen = console_settings(monkeypatch, console["args"])
+    assert chosen.server in {f"{one['metadata']['name']}:7070" for one in all_named("Service")}
+    assert chosen.port == console["ports"][0]["containerPort"]

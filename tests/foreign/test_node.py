@@ -1,9 +1,9 @@
-"""The programs of examples/node, on grpc-js: calls, rich errors, and a watch that resumes over restarts of the server."""
+"""The programs of examples/node, on grpc-js: calls, rich errors, and a watch that resumes when a server restarts."""
 
 import json
 import re
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from subprocess import Popen
 
 import pytest
 from jobledger_service.transport import server as transport
@@ -52,9 +52,9 @@ def refused(server: Server, *words: str) -> dict:
 
 
 @pytest.fixture
-def watching() -> Iterator[list["subprocess.Popen[str]"]]:
+def watching() -> Iterator[list[Popen[str]]]:
     """Return a list of programs that are ended after the test."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Popen[str]] = []
     yield started
     for process in started:
         process.kill()
@@ -86,10 +86,10 @@ def test_it_reads_the_details_of_errors(start_server: StartServer, kind: str):
 
 @pytest.mark.parametrize("ending", ["drained", "killed"])
 async def test_a_watch_resumes_after_restarts_without_a_gap_or_a_repeat(
-    start_server: StartServer, connect, watching: list, kind: str, ending: str
+    start_server: StartServer, connect: Callable[[Server], Api], watching: list[Popen[str]], kind: str, ending: str
 ):
     server = start_server()
-    api: Api = connect(server)
+    api = connect(server)
     job = await api.create(kind, item_count=3, chunk_size=1)
     process = start("jobs.js", server.target, "watch", job.job_id)
     watching.append(process)

@@ -1,6 +1,5 @@
 """Programs in Node, with the packages that examples/node/package.json names, installed when they are first used."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +12,8 @@ PACKAGES = FOLDER / "package.json"
 MODULES = FOLDER / "node_modules"
 STAMP = MODULES / ".installed.json"
 INSTALL = (
-    "npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel", "error", "--fetch-retries", "0",
+    "npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error",
+    "--fetch-retries", "0",
 )  # fmt: skip
 
 
@@ -41,9 +41,9 @@ def _install() -> None:
         if MODULES.exists() and not STAMP.exists():
             shutil.rmtree(MODULES)
         if MODULES.exists() and STAMP.read_text() != PACKAGES.read_text():
-            os.rename(MODULES, Path(scratch) / "outdated")
+            MODULES.rename(Path(scratch) / "outdated")
         if not MODULES.exists():
-            os.rename(installed, MODULES)
+            installed.rename(MODULES)
 
 
 def start(*words: str) -> "subprocess.Popen[str]":
