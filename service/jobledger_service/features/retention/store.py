@@ -125,7 +125,7 @@ class SqlHistoryStore:
                 some = select(audit.c.position, func.length(audit.c.message)).where(*trail).order_by(audit.c.position)
                 found = connection.execute(some.limit(limit - gone)).all()
                 sizes = accumulate((length for _, length in found), initial=size)
-                old = [one for one, before in zip(found, sizes, strict=False) if before < MAX_AUDIT_BYTES]
+                old = [one for one, ahead in zip(found, sizes, strict=False) if ahead < MAX_AUDIT_BYTES]
                 if old:
                     whole = trail[0], audit.c.position <= old[-1][0]
                     self._forget_terms(connection, select(audit.c.position, audit.c.message).where(*whole))
