@@ -10,7 +10,7 @@ from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.store import indexed_events
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.event_pages import EventsWanted
-from jobledger_service.core.store.event_terms import NOT_INDEXED, EventTerms, forget_terms, name_of, term_rows
+from jobledger_service.core.store.event_terms import INDEXED, EventTerms, forget_terms, name_of, term_rows
 from jobledger_service.core.store.indexed_events import TermWalk
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.row_sets import RowSets
@@ -65,7 +65,7 @@ def test_pages_of_a_walk_are_all_events_that_match_in_order(
     for _ in range(60):
         wanted = EventsWanted(
             owner=random.choice((*OWNERS, None)), newest_first=random.random() < 0.5,
-            changes=frozenset(random.sample([one for one in TYPES if one not in NOT_INDEXED], random.choice((1, 2)))),
+            changes=frozenset(random.sample(sorted(INDEXED & {*TYPES}), random.choice((1, 2)))),
             actors=random.sample((*ACTORS, "nightly/", "nobody"), random.choice((0, 1, 3))),
             kinds=random.sample((*KINDS, "none"), random.choice((0, 1, 2))),
         )  # fmt: skip

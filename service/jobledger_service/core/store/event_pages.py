@@ -12,7 +12,7 @@ from jobledger_service.core.model.change import CHANGE_BITS, ChangeType
 from jobledger_service.core.model.filter import ANY_TIME, TimeRange
 
 from .dialects import Dialect
-from .event_terms import NOT_INDEXED, term
+from .event_terms import INDEXED, term
 from .indexed_events import TermWalk, read_events_at
 from .reads import EventRow
 from .tables import audit, audit_owner, event_owner, events, ledger
@@ -45,7 +45,7 @@ class EventsWanted(MsgStruct, frozen=True):
     @property
     def is_indexed(self) -> bool:
         """Whether the events have terms, so that no others are looked at."""
-        return bool(self.job_key is None and self.changes and not self.changes & NOT_INDEXED)
+        return bool(self.job_key is None and self.changes and self.changes <= INDEXED)
 
     def terms(self) -> list[str]:
         """Return the terms of the events."""

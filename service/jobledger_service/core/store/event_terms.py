@@ -21,10 +21,13 @@ from .tables import event_terms
 
 BLOCK: Final = 32
 """The number of positions of a row."""
-NOT_INDEXED: Final = frozenset(
-    {ChangeType.CLAIMED, ChangeType.PROGRESSED, ChangeType.CHUNK_COMPLETED, ChangeType.CHUNK_RELEASED}
-)
-"""The work on chunks that goes well: these changes are nearly all, and attempts show them too."""
+INDEXED: Final = frozenset(ChangeType) - {
+    ChangeType.CLAIMED,
+    ChangeType.PROGRESSED,
+    ChangeType.CHUNK_COMPLETED,
+    ChangeType.CHUNK_RELEASED,
+}
+"""All but the work on chunks that goes well: that is nearly all changes, and attempts show it too."""
 _DIGEST: Final = 12
 
 
@@ -65,7 +68,7 @@ def term_rows(events: Iterable[EventTerms]) -> list[Row]:
     for event in events:
         block, bit = divmod(event.position, BLOCK)
         for change, actor in event.changes:
-            if change not in NOT_INDEXED:
+            if change in INDEXED:
                 alike[event.owner, change, actor, event.kind, block] |= 1 << bit
     bits: defaultdict[tuple[str, int], int] = defaultdict(int)
     for (*named, block), some in alike.items():

@@ -125,7 +125,7 @@ class SqlHistoryStore:
                 some = select(audit.c.position, func.length(audit.c.message)).where(*trail).order_by(audit.c.position)
                 found = connection.execute(some.limit(limit - gone)).all()
                 sizes = accumulate((length for _, length in found), initial=size)
-                old = [one for one, ahead in zip(found, sizes, strict=False) if ahead < MAX_AUDIT_BYTES]
+                old = [one for one, preceding in zip(found, sizes, strict=False) if preceding < MAX_AUDIT_BYTES]
                 if old:
                     whole = trail[0], audit.c.position <= old[-1][0]
                     self._forget_terms(connection, select(audit.c.position, audit.c.message).where(*whole))
@@ -137,8 +137,8 @@ class SqlHistoryStore:
                 gone += 1
             return gone
 
-    def _forget_terms(self, connection: Connection, old: Select[tuple[int, bytes]]) -> None:
-        read = [self._terms(position, message) for position, message in connection.execute(old)]
+    def _forget_terms(self, connection: Connection, old: Select[Any]) -> None:
+        read = [self._terms(row.position, row.message) for row in connection.execute(old)]
         forget_terms(connection, self._row_sets, (event for event in read if event is not None))
 
 
