@@ -1,4 +1,4 @@
-"""A restart: `python -m bench.restart` shows how soon all watchers are back with their cursors, and whether any is refused.
+"""A restart: `python -m bench.restart` shows how soon all watchers are back, and whether any of them is refused.
 
 The server is killed while it has as many streams of WatchJobs, and started again on its database. When it says that it
 is ready, all watchers open their streams again at once, each with its cursor, from two processes over four connections
