@@ -35,10 +35,11 @@ class Returning:
 
     async def _first(self, call: Stream, began: float) -> float | None:
         try:
-            message = api.WatchJobsResponse.FromString(await call.read())
+            raw = await call.read()
         except grpc.aio.AioRpcError as error:
             self._refused[f"{error.code().name}: {error.details()}"] += 1
             return None
+        message = api.WatchJobsResponse.FromString(raw if isinstance(raw, bytes) else b"")
         if message.type != api.WATCH_MESSAGE_TYPE_CHANGED:
             raise ValueError(f"the first message is not what was missed: {message}")
         return time.monotonic() - began

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from jobledger.v1 import job_service_pb2 as api
@@ -49,7 +49,7 @@ async def _prepare(ours: Target, bare: Target) -> str:
     return job_id
 
 
-def _measures(stub: JobServiceStub, client: AsyncJobClient, job_id: str) -> dict[str, dict[str, Measure]]:
+def _measures(stub: Any, client: AsyncJobClient, job_id: str) -> dict[str, dict[str, Measure]]:  # noqa: ANN401  its stubs are those of a sync one
     async def stub_calls(count: int) -> None:
         for _ in range(count):
             await stub.GetJob(api.GetJobRequest(job_id=job_id), timeout=TIMEOUT)
