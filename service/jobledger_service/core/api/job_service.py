@@ -1,6 +1,6 @@
 """JobService: read the request, submit or query, map, return."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -11,7 +11,7 @@ from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import OnDeletion
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import AttemptPage, ChunkPage, EventPage, JobPage, Queries
-from jobledger_service.core.ledger.watch import Watch
+from jobledger_service.core.ledger.watch import Messages, Watch
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import InvalidField, JobUnreadable, Refusal
 from jobledger_service.core.model.job import job_id_of, job_key
@@ -208,11 +208,11 @@ class JobService:
         rest = api.ListJobEventsResponse(next_page_token=page.next_page_token, unreadable_positions=bad)
         return b"".join((*events, rest.SerializeToString()))
 
-    def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> AsyncGenerator[bytes]:
+    def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> Messages:
         owner = read_owner(request, caller)
         return self.watch.job(owner, read.job_id(request), request.cursor, watch_options(request))
 
-    def WatchJobs(self, request: api.WatchJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
+    def WatchJobs(self, request: api.WatchJobsRequest, caller: Caller) -> Messages:
         return self.watch.jobs(lists.job_filter(request, caller), request.cursor, watch_options(request))
 
     async def CancelJob(self, request: api.CancelJobRequest, caller: Caller) -> bytes:
