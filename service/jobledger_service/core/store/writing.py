@@ -121,7 +121,7 @@ class Statements:
         )
         first = BY_URGENCY.limit(bindparam("most", type_=Integer))
         self.first_parked = dialect.first_of_each(first, jobs.c.parked_for)
-        self.lock_free = (
+        self.lock_free = DriverStatement(
             select(jobs.c.job_key)
             .where(jobs.c.job_key.in_(dialect.keys()))
             .order_by(jobs.c.job_key)
@@ -186,7 +186,7 @@ class Transaction(JobSweeps):
         if not self.shared:
             return keys
         wanted = {"keys": self._dialect.key_values(keys)}
-        return set(self.connection.execute(self._statements.lock_free, wanted).scalars())
+        return {key for (key,) in self._statements.lock_free.rows(self.connection, wanted)}
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
