@@ -98,11 +98,13 @@ class ListJobs(Simple):
 
 @dataclass(slots=True)
 class CreateJob(Simple):
-    """A job of 2,500 items, which makes five chunks."""
+    """A job of chunks of 500 items."""
+
+    chunks: int = 5
 
     async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:  # noqa: ARG002  the form
         """Use a kind that nobody claims."""
-        self.templates = [jobs.new_job("bench.create", 5)]
+        self.templates = [jobs.new_job("bench.create", self.chunks)]
         return await self.record(ours)
 
     def check(self) -> None:
@@ -286,5 +288,7 @@ def cases(job_id: str) -> dict[str, Case]:
         "CompleteClaim-100": CompleteClaim(100),
         "CompleteClaim-50-single": CompleteClaim(50, job_chunks=1),
         "CreateJob": CreateJob(f"{JOBS}/CreateJob"),
+        "CreateJob-200": CreateJob(f"{JOBS}/CreateJob", chunks=200),
+        "CreateJob-10000": CreateJob(f"{JOBS}/CreateJob", chunks=10_000),
         "BatchCreateJobs-100": BatchCreateJobs(f"{JOBS}/BatchCreateJobs"),
     }

@@ -25,6 +25,8 @@ CASES: Final = (
     "CompleteClaim-1",
     "CompleteClaim-50",
     "CreateJob",
+    "CreateJob-200",
+    "CreateJob-10000",
     "BatchCreateJobs-100",
 )
 CHUNKS: Final = {
@@ -36,11 +38,13 @@ CHUNKS: Final = {
     "CompleteClaim-1": 1,
     "CompleteClaim-50": 50,
     "CreateJob": 5,
+    "CreateJob-200": 200,
+    "CreateJob-10000": 10_000,
     "BatchCreateJobs-100": 500,
 }
 """How many chunks one call reports on, claims and completes, or creates; ClaimComplete makes two calls for them."""
-MAX_IN_FLIGHT: Final = {"Heartbeat-1-synced": 1, "BatchCreateJobs-100": 8}
-"""One caller alone, whose floor syncs each call; and batches, more of which would wait longer than writes may."""
+MAX_IN_FLIGHT: Final = {"Heartbeat-1-synced": 1, "CreateJob-200": 64, "CreateJob-10000": 1, "BatchCreateJobs-100": 8}
+"""One caller alone, whose floor syncs each call; and large writes, more of which would wait longer than writes may."""
 QUEUE_WAIT: Final = "5s"
 """No call is refused for its wait: what is measured is the cost of those that are carried out."""
 WATCHES: Final = ("WatchJob", "WatchJobs")
