@@ -17,6 +17,9 @@ from .processes import Generator, Served, TaskError, floor, generator, jobledger
 CASES: Final = (
     "GetJob",
     "ListJobs",
+    "ListJobs-each",
+    "BatchGetJobs-100",
+    "BatchGetJobs-100-each",
     "Heartbeat-1",
     "Heartbeat-1-synced",
     "Heartbeat-50",

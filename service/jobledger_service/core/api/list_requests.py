@@ -1,6 +1,7 @@
 """Requests for several jobs or chunks: filters, orders, pages."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from jobledger.v1 import filter_pb2
@@ -37,12 +38,23 @@ _VALUES_OF: Final = {
     filter_pb2.LABEL_OPERATOR_EXISTS: (0, 0),
 }
 """The minimum and the maximum of values that an operator takes."""
+MAX_KNOWN_BYTES: Final = 512
+"""Bytes of a request whose query is remembered."""
 _WITHOUT_TASKS: Final = ("WatchJobs", "ExportJobs")
 """Methods that show jobs as they were at a position, which says nothing of their tasks."""
 
 
-def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
-    """Return the query of ListJobs."""
+def listing(request: api.ListJobsRequest, content: bytes, caller: Caller) -> Listing:
+    """Return the query of ListJobs, whose encoded request is `content`: a small one is often asked again."""
+    return _known_listing(content, caller) if len(content) <= MAX_KNOWN_BYTES else _listing(request, caller)
+
+
+@lru_cache(maxsize=256)
+def _known_listing(content: bytes, caller: Caller) -> Listing:
+    return _listing(api.ListJobsRequest.FromString(content), caller)
+
+
+def _listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     with Checks() as checks:
         wanted = filter_of(checks, request, caller)
         limit = page_size(checks, request.page_size, default=20, max_size=500)

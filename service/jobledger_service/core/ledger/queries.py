@@ -1,6 +1,6 @@
 """The reading side: the current state, and the history."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, ParamSpec, TypeVar
 
@@ -156,15 +156,20 @@ class Queries:
         keys = [job_key(owner, job_id) for job_id in job_ids]
         return [job_id_of(key) for key in await self._readers.for_owner(owner, self._store.existing, keys)]
 
-    async def jobs(self, owner: str, job_ids: Sequence[str], show: Callable[[JobsRead], R], view: View) -> R:
-        """Return `show` of the jobs that exist, as many as fit into a reply, all from one snapshot."""
+    async def jobs(
+        self, owner: str, job_ids: Sequence[str], show: Callable[[JobsRead], R], view: View, *, same: Hashable = None
+    ) -> R:
+        """Return `show` of the jobs that exist, as many as fit into a reply, all from one snapshot.
+
+        Calls with the same `same` that wait together are one.
+        """
         keys = [job_key(owner, job_id) for job_id in job_ids]
 
         def read_and_show() -> R:
             read = self._store.read_jobs(keys, view, with_outputs=True)
             return show(replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()}))
 
-        return await self._readers.for_owner(owner, read_and_show)
+        return await self._readers.for_equal_calls(owner, same, read_and_show)
 
     def _with_next(self, read: JobReadT) -> JobReadT:
         """Return a job with the page token of its unread chunks."""
@@ -173,16 +178,19 @@ class Queries:
         last = read.chunks[-1].index if read.chunks else -1
         return replace(read, next_chunks=self._tokens.encode(_chunks_mark(read.key, frozenset()), last))
 
-    async def list_jobs(self, listing: Listing, page_token: str, show: Callable[[JobPage], R]) -> R:
-        """Return `show` of a page of jobs; raises PageTokenInvalid.
+    async def list_jobs(
+        self, listing: Listing, page_token: str, show: Callable[[JobPage], R], *, same: Hashable = None
+    ) -> R:
+        """Return `show` of a page of jobs; raises PageTokenInvalid. Calls with the same `same` that wait together are one.
 
         Every page carries the first one's total and cursor.
         """
+        owner = listing.filter.owner
+        return await self._readers.for_equal_calls(owner, same, lambda: show(self._job_page(listing, page_token)))
+
+    def _job_page(self, listing: Listing, page_token: str) -> JobPage:
         mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
         place = self._tokens.parse(page_token, mark, _ListPlace)
-        return await self._readers.for_owner(listing.filter.owner, lambda: show(self._job_page(listing, mark, place)))
-
-    def _job_page(self, listing: Listing, mark: str, place: _ListPlace | None) -> JobPage:
         if place is None:
             listed = self._store.list_jobs(replace(listing, count_to=COUNT_TO))
             count, more, position = listed.count, int(listed.more), listed.position
