@@ -126,9 +126,8 @@ class BatchGetJobs(Simple):
         )
         found = [job.job_id for job in page.jobs]
         starts = [slot % (len(found) - self.jobs) if self.each else 0 for slot in range(in_flight)]
-        self.templates = [
-            jobs_api.BatchGetJobsRequest(job_ids=found[start : start + self.jobs]).SerializeToString() for start in starts
-        ]
+        some = (found[start : start + self.jobs] for start in starts)
+        self.templates = [jobs_api.BatchGetJobsRequest(job_ids=ids).SerializeToString() for ids in some]
         return await self.record(ours)
 
     def check(self) -> None:

@@ -8,9 +8,9 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 from jobledger.v1 import job_service_pb2 as api
@@ -48,7 +48,7 @@ def _repeat_events(url: str, count: int) -> bytes:
     try:
         cursors = Cursors(ReadStore(database).epoch.id)
         with database.write() as connection:
-            found = [dict(row._mapping) for row in connection.execute(select(events).order_by(events.c.position))]
+            found = connection.execute(select(events).order_by(events.c.position)).mappings().all()
             connection.execute(delete(events))
             for begin in range(0, count, WRITTEN_AT_ONCE):
                 part = range(begin + 1, min(begin + WRITTEN_AT_ONCE, count) + 1)
@@ -59,7 +59,7 @@ def _repeat_events(url: str, count: int) -> bytes:
         database.close()
 
 
-def _moved(row: dict[str, object], position: int, cursors: Cursors) -> dict[str, object]:
+def _moved(row: Mapping[Any, Any], position: int, cursors: Cursors) -> dict[str, Any]:
     message = api.WatchJobResponse.FromString(row["message"])
     message.cursor, message.event.position = cursors.encode(position), position
     return {**row, "position": position, "message": message.SerializeToString()}
@@ -79,7 +79,7 @@ async def _read(target: Target, request: bytes, count: int) -> None:
 
 
 def _messages(message: api.WatchJobsResponse) -> Sequence[api.WatchJobsResponse]:
-    return (message,)
+    return (message, *message.following)
 
 
 async def _measure(server: Served, request: bytes, count: int, rounds: int) -> tuple[str, ...]:
@@ -108,8 +108,8 @@ def _table(store: str, count: int, rounds: int) -> str:
         cursor = _repeat_events(database, count)
         with jobledger(Path(name), database) as server:
             lines = []
-            for label, fields in (("one event each", {}),):
-                request = api.WatchJobsRequest(cursor=cursor, mode=api.WATCH_MODE_EVERY, **fields)
+            for label, batches in (("one event each", False), ("batches", True)):
+                request = api.WatchJobsRequest(cursor=cursor, mode=api.WATCH_MODE_EVERY, batches=batches)
                 measured = uvloop.run(_measure(server, request.SerializeToString(), count, rounds))
                 lines.append((label, *measured))
     return f"WatchJobs, mode EVERY, reading {count:,} events of history\n{rows(HEADS, lines)}"

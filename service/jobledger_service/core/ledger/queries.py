@@ -181,9 +181,9 @@ class Queries:
     async def list_jobs(
         self, listing: Listing, page_token: str, show: Callable[[JobPage], R], *, same: Hashable = None
     ) -> R:
-        """Return `show` of a page of jobs; raises PageTokenInvalid. Calls with the same `same` that wait together are one.
+        """Return `show` of a page of jobs; raises PageTokenInvalid.
 
-        Every page carries the first one's total and cursor.
+        Every page carries the first one's total and cursor. Calls with the same `same` that wait together are one.
         """
         owner = listing.filter.owner
         return await self._readers.for_equal_calls(owner, same, lambda: show(self._job_page(listing, page_token)))

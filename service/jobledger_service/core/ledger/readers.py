@@ -57,8 +57,9 @@ class _PendingRead(MsgStruct):
 
 
 class _Share(MsgStruct):
-    """An owner's reads: the waiting ones, those that equal ones may join, and what the running ones share; how many
-    callers count, how many reads run, and the used seconds.
+    """An owner's reads: the waiting ones, and those of them that equal ones may join; what the running ones share.
+
+    Also how many waiting callers count, how many reads run, and the used seconds.
     """
 
     used: float
