@@ -114,7 +114,7 @@ class JobService:
     async def _reply(self, owner: str, job_id: str, view: View) -> tuple[bytes, bool]:
         """Return a reply, and whether it stays valid while its job does not change."""
         show = partial(self._encoded_job, status_field if view is View.STATUS else job_field)
-        return await self.queries.job(owner, job_id, show, view)
+        return await self.queries.job(owner, job_id, show, view, same="GetJob")
 
     def _encoded_job(self, encode: Callable[[JobRead], bytes], read: JobRead) -> tuple[bytes, bool]:
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
@@ -89,11 +89,15 @@ class _ListPlace(NamedTuple):
 
 
 class _SmallJob(NamedTuple):
-    """A small job as it was read, None if it is not small, does not exist, or cannot be read; and the position."""
+    """A small job as it was read, None if it is not small, does not exist, or cannot be read; and the position.
+
+    `shown` is what was made of it for callers with the same `same`.
+    """
 
     read: JobRead | None
     position: int
     unreadable: bool
+    shown: dict[Hashable, Any]
 
 
 class Queries:
@@ -117,21 +121,28 @@ class Queries:
         def found(key: str) -> _SmallJob:
             if key in unread:
                 raise NotReadError
-            return _SmallJob(read.jobs.get(key), read.position, key in read.unreadable)
+            return _SmallJob(read.jobs.get(key), read.position, key in read.unreadable, {})
 
         return found
 
-    async def show_job(self, key: str, show: ShowJob[R], view: View, *, for_watch: bool = False) -> R:
+    async def show_job(
+        self, key: str, show: ShowJob[R], view: View, *, for_watch: bool = False, same: Hashable = None
+    ) -> R:
         """Return `show` of a job, as it is after every acknowledged write; raises JobUnreadable.
 
-        Small jobs are read with those of other calls. Others are read in their owner's turn, and shown there; without
-        outputs for a watch, as these would take the room of chunks.
+        Small jobs are read with those of other calls, and shown once for calls with the same `same`. Others are read
+        in their owner's turn, and shown there; without outputs for a watch, as these would take the room of chunks.
         """
         small = await self._small_jobs[view].load(key)
         if small.unreadable:
             raise JobUnreadable(job_id_of(key))
         if small.read is not None:
-            return show(small.read, small.position)
+            if same is None:
+                return show(small.read, small.position)
+            if same not in small.shown:
+                small.shown[same] = show(small.read, small.position)
+            shown: R = small.shown[same]
+            return shown
         run = self._readers.for_watch if for_watch else self._readers.for_owner
         return await run(owner_of(key), self._read_and_show, key, show, view, not for_watch)
 
@@ -141,15 +152,17 @@ class Queries:
             raise JobUnreadable(job_id_of(key))
         return show(self._with_next(read.jobs.get(key)), read.position)
 
-    async def job(self, owner: str, job_id: str, show: Callable[[JobRead], R], view: View) -> R:
-        """Return `show` of a job; raises JobNotFound, JobUnreadable."""
+    async def job(
+        self, owner: str, job_id: str, show: Callable[[JobRead], R], view: View, *, same: Hashable = None
+    ) -> R:
+        """Return `show` of a job, made once for calls with the same `same`; raises JobNotFound, JobUnreadable."""
 
         def shown(read: JobRead | None, _: int) -> R:
             if read is None:
                 raise JobNotFound(job_id)
             return show(read)
 
-        return await self.show_job(job_key(owner, job_id), shown, view)
+        return await self.show_job(job_key(owner, job_id), shown, view, same=same)
 
     async def existing(self, owner: str, job_ids: Sequence[str]) -> list[str]:
         """Return those of these ids that jobs have."""
