@@ -35,7 +35,7 @@ from .attempts import AttemptReads, attempts_size
 from .batch_rows import RUN
 from .cells import read_json
 from .dialects import Dialect
-from .driver_statements import DriverStatement
+from .driver_statements import DriverStatement, rows
 from .due import overdue
 from .engines import Database
 from .epochs import read_epoch
@@ -82,7 +82,7 @@ from .trails import Trail, read_trail
 from .unreadable_rows import UnreadableRows
 from .writer_level import read_writer_level
 
-_POSITION = select(ledger.c.position)
+_POSITION = "SELECT position FROM ledger"
 _LAST_OWNER = select(func.max(jobs.c.owner)).where(jobs.c.owner < bindparam("below"))
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 MAX_EVENT_BYTES = 1024 * 1024
@@ -396,5 +396,5 @@ def _events_read(
 
 
 def _position(connection: Connection) -> int:
-    position: int = connection.execute(_POSITION).scalar_one()
-    return position
+    [(position,)] = rows(connection, _POSITION, ())
+    return int(position)
