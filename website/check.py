@@ -30,6 +30,8 @@ class Loads(HTMLParser):
         address = values.get(LOADS.get(tag, ""), "") or ""
         if tag == "link" and values.get("rel") != "canonical":
             address = values.get("href") or ""
+        if "mermaid" in (values.get("class") or "").split():
+            address = "https://unpkg.com/mermaid"  # where the theme loads it from
         if re.match(r"(https?:)?//", address):
             self.found.append(f"<{tag}> {address}")
 

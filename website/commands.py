@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -12,6 +13,7 @@ from typer.core import TyperGroup
 PROGRAMS: dict[str, tuple[str, str]] = {
     "jobledger": ("jobledger_client.cli._main", "application"),
     "jobledger-server": ("jobledger_service.cli.main", "cli"),
+    "jobledger-console": ("jobledger_console.cli", "cli"),
 }
 """The programs, each with the module that has its command, or a function that returns it."""
 
@@ -19,6 +21,8 @@ PROGRAMS: dict[str, tuple[str, str]] = {
 def pages() -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each program's page."""
     for program, (module, name) in PROGRAMS.items():
+        if find_spec(module.partition(".")[0]) is None:
+            continue  # it is not installed
         found = getattr(import_module(module), name)
         command = typer.main.get_command(found if isinstance(found, typer.Typer) else found())
         with command.make_context(program, [], resilient_parsing=True) as context:

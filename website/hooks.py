@@ -2,11 +2,13 @@
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
 from typing import Union
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 sys.path.insert(0, str(ROOT))
 
 from mkdocs.config.defaults import MkDocsConfig  # noqa: E402
@@ -23,31 +25,35 @@ LINK = re.compile(r"\[([^\]\[]+)\]\(([^)\s]+)\)")
 CODE = re.compile(r"(^```.*?^```)", re.MULTILINE | re.DOTALL)
 REFERENCES = "reference"
 
-Nav = Union[str, list["Nav"], dict[str, "Nav"]]  # noqa: UP007 - it names itself
+Item = Union[str, dict[str, list["Item"]]]  # noqa: UP007 - it names itself
 
 contract = ContractPages(ROOT / "protos")
 indexes: dict[str, str] = {}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the generated pages into the navigation, and the decisions, where a folder stands for them."""
-    names = {
+    """Put the generated pages and the decisions into the navigation, where a folder stands for them.
+
+    A page that does not exist is left out; one that exists and is not in the navigation is an error of the build.
+    """
+    folders = {
         f"{REFERENCES}/contract/": contract.names(),
         f"{REFERENCES}/cli/": [name for name, _ in commands.pages()],
         f"{REFERENCES}/sdk/": [name for name, _ in sdk.pages()],
-        "adr/": sorted(path.name for path in (ROOT / "docs" / "adr").glob("[0-9]*.md")),
+        "adr/": sorted(path.name for path in (DOCS / "adr").glob("[0-9]*.md")),
     }
-    config.nav = _with_pages(config.nav, names)
+    config.nav = list(_items(config.nav or [], folders))
     return config
 
 
-def _with_pages(nav: Nav, names: dict[str, list[str]]) -> Nav:
-    if isinstance(nav, dict):
-        return {title: _with_pages(below, names) for title, below in nav.items()}
-    if isinstance(nav, list):
-        below = [_with_pages(item, names) for item in nav]
-        return [page for item in below for page in (item if isinstance(item, list) else [item])]
-    return [nav + name for name in names[nav]] if nav in names else nav
+def _items(nav: list[Item], folders: dict[str, list[str]]) -> Iterator[Item]:
+    for item in nav:
+        if isinstance(item, dict):
+            yield {title: list(_items(below, folders)) for title, below in item.items()}
+        elif item in folders:
+            yield from (item + name for name in folders[item])
+        elif item in FROM_ROOT.values() or (DOCS / item).exists():
+            yield item
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

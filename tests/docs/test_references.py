@@ -88,6 +88,7 @@ def test_each_public_name_of_the_sdk_is_on_a_page():
     [
         ("a.html", '<script src="https://cdn.example/x.js"></script><img src="//cdn.example/x.png">', 2),
         ("a.html", '<link rel="stylesheet" href="http://fonts.example/css"><a href="https://example.org">here</a>', 1),
+        ("a.html", '<pre class="mermaid"><code>graph TD</code></pre>', 1),
         ("a.html", '<script src="x.js"></script><img src="data:image/png;base64,AA">', 0),
         ("a.css", "@import 'https://fonts.example/css'; a { background: url(//cdn.example/x.png) }", 2),
         ("a.css", "a { background: url(x.png) }", 0),
