@@ -143,7 +143,7 @@ class JobService:
 
     async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> bytes:
         content = _content(request)
-        listing = lists.listing(request, content, caller)
+        listing = lists.known_listing(request, content, caller)
         show = partial(self._encoded_page, _encoder(listing.view))
         return await self.queries.list_jobs(listing, request.page_token, show, same=("ListJobs", content))
 

@@ -44,17 +44,18 @@ _WITHOUT_TASKS: Final = ("WatchJobs", "ExportJobs")
 """Methods that show jobs as they were at a position, which says nothing of their tasks."""
 
 
-def listing(request: api.ListJobsRequest, content: bytes, caller: Caller) -> Listing:
+def known_listing(request: api.ListJobsRequest, content: bytes, caller: Caller) -> Listing:
     """Return the query of ListJobs, whose encoded request is `content`: a small one is often asked again."""
-    return _known_listing(content, caller) if len(content) <= MAX_KNOWN_BYTES else _listing(request, caller)
+    return _listing(content, caller) if len(content) <= MAX_KNOWN_BYTES else listing(request, caller)
 
 
 @lru_cache(maxsize=256)
-def _known_listing(content: bytes, caller: Caller) -> Listing:
-    return _listing(api.ListJobsRequest.FromString(content), caller)
+def _listing(content: bytes, caller: Caller) -> Listing:
+    return listing(api.ListJobsRequest.FromString(content), caller)
 
 
-def _listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
+def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
+    """Return the query of ListJobs."""
     with Checks() as checks:
         wanted = filter_of(checks, request, caller)
         limit = page_size(checks, request.page_size, default=20, max_size=500)
