@@ -1,6 +1,6 @@
 """The watch: the current state, or what followed a cursor, and then every change, each once and in order."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import closing
 from enum import StrEnum
 from functools import partial
@@ -38,12 +38,13 @@ class Mode(StrEnum):
 
 
 class WatchOptions(MsgStruct, frozen=True):
-    """How a watch delivers: its mode, whether in view STATUS, which changes, and whether without a snapshot."""
+    """How a watch delivers: its mode, whether in view STATUS, which changes, from when on, and in batches or not."""
 
     mode: Mode = Mode.LATEST
     status: bool = False
     changes: ChangeFilter = ALL_CHANGES
     from_now: bool = False
+    batches: bool = False
 
 
 class _JobFound(NamedTuple):
@@ -192,7 +193,7 @@ class Watch:
                     entries = await subscription.next_through(page.position)
                     for message in self._matching(jobs, entries, options, place):
                         yield message
-                for message in page.messages:
+                for message in self._batched(page.messages, options):
                     yield message
                 place, owed_from = page.next, page.position
             async for one in self._follow_jobs(jobs, subscription, options, owed_from):
@@ -228,7 +229,7 @@ class Watch:
 
     def _matching(
         self, jobs: JobFilter, entries: Sequence[Entry], options: WatchOptions, place: Place | None = None
-    ) -> list[bytes]:
+    ) -> Iterable[bytes]:
         """Return the messages of many jobs' entries, in the order of their positions; raises JobUnreadable.
 
         During the snapshots those of jobs after `place` are left out: a page will show them.
@@ -236,13 +237,16 @@ class Watch:
         _check_readable(entries)
         shown = [entry for entry in entries if place is None or place.covers(entry)]
         if options.mode is Mode.EVERY:
-            return [self._one(jobs, entry, [entry], options, place) for entry in shown]
+            return self._batched([self._one(jobs, entry, [entry], options, place) for entry in shown], options)
         groups: dict[str, list[Entry]] = {}
         for entry in shown:
             group = groups.pop(entry.job_key, [])
             group.append(entry)
             groups[entry.job_key] = group  # at the end: a merged message stands where its last entry does
-        return [self._one(jobs, group[-1], group, options, place) for group in groups.values()]
+        return self._batched([self._one(jobs, of[-1], of, options, place) for of in groups.values()], options)
+
+    def _batched(self, messages: Sequence[bytes], options: WatchOptions) -> Iterable[bytes]:
+        return self._codec.batch(messages) if options.batches else messages
 
     def _one(
         self, jobs: JobFilter, entry: Entry, group: list[Entry], options: WatchOptions, place: Place | None

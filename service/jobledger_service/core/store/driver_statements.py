@@ -4,10 +4,12 @@ SQLAlchemy takes 30 to 60 µs more for each, as much as a small statement itself
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import ClauseElement, Connection
 from sqlalchemy.engine.interfaces import Dialect as Driver
+
+Found = TypeVar("Found")
 
 
 def execute(connection: Connection, sql: str, given: Any) -> None:  # noqa: ANN401  what the driver takes
@@ -20,7 +22,7 @@ def rows(connection: Connection, sql: str, given: Any) -> list[Any]:  # noqa: AN
     return _run(connection, sql, given, _fetch_all)
 
 
-def _run(connection: Connection, sql: str, given: Any, fetch: Callable[[Any], list[Any]]) -> list[Any]:  # noqa: ANN401  as above
+def _run(connection: Connection, sql: str, given: Any, fetch: Callable[[Any], Found]) -> Found:  # noqa: ANN401  as above
     """Return what `fetch` makes of the cursor. An engine to which somebody listens carries the statement out itself."""
     if connection._has_events or connection.engine._has_events:  # noqa: SLF001  no public name, and asked for each
         return fetch(connection.exec_driver_sql(sql, given))
@@ -62,11 +64,15 @@ class DriverStatement:
 
     def rows(self, connection: Connection, parameters: Mapping[str, Any]) -> list[Any]:
         """Carry it out and return all rows, as tuples."""
+        return self.fetch(connection, parameters, _fetch_all)
+
+    def fetch(self, connection: Connection, parameters: Mapping[str, Any], fetch: Callable[[Any], Found]) -> Found:
+        """Carry it out and return what `fetch` makes of the cursor, whose rows are tuples."""
         sql, order, constants = self._compiled or self._compile(connection.dialect)
         given: Any = {**constants, **parameters}
         if order is not None:
             given = tuple([given[name] for name in order])
-        return rows(connection, sql, given)
+        return _run(connection, sql, given, fetch)
 
     def _compile(self, driver: Driver) -> _Compiled:
         made: Any = self._statement.compile(dialect=driver)
