@@ -119,8 +119,7 @@ def _head(job: Job, width: int, *, has_map: bool) -> Iterator[RenderableType]:
 
 
 def _bar(percent: float, width: int) -> ProgressBar:
-    colours = {"complete_style": "bright_blue", "finished_style": "green"}
-    return ProgressBar(total=100, completed=percent, width=width, **colours)
+    return ProgressBar(completed=percent, width=width, complete_style="bright_blue", finished_style="green")
 
 
 def _rate(view: WatchedJob, at: float, width: int) -> Iterator[RenderableType]:
