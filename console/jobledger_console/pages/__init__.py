@@ -1,0 +1,8 @@
+"""The pages of the console, in the order of the navigation."""
+
+from typing import Final
+
+from jobledger_console.page import PageKind
+from jobledger_console.pages import jobs
+
+KINDS: Final[tuple[PageKind, ...]] = (*jobs.KINDS,)
