@@ -3,6 +3,14 @@
 from typing import Final
 
 from jobledger_console.page import PageKind
-from jobledger_console.pages import jobs
+from jobledger_console.pages import failures, health, jobs, limits, statistics, webhooks, workers
 
-KINDS: Final[tuple[PageKind, ...]] = (*jobs.KINDS,)
+KINDS: Final[tuple[PageKind, ...]] = (
+    *jobs.KINDS,
+    *workers.KINDS,
+    *limits.KINDS,
+    *failures.KINDS,
+    *statistics.KINDS,
+    *webhooks.KINDS,
+    *health.KINDS,
+)
