@@ -3,6 +3,6 @@
 from typing import Final
 
 from jobledger_console.page import PageKind
-from jobledger_console.pages import jobs
+from jobledger_console.pages import job, jobs
 
-KINDS: Final[tuple[PageKind, ...]] = (*jobs.KINDS,)
+KINDS: Final[tuple[PageKind, ...]] = (*jobs.KINDS, *job.KINDS)
