@@ -21,7 +21,7 @@ from jobledger_console.reads import SharedRead
 from jobledger_console.sessions import COOKIE, Session, Sessions
 from jobledger_console.settings import Settings
 from jobledger_console.sign_in import sign_in_address
-from jobledger_console.streams import Listener, Open, SharedStream
+from jobledger_console.streams import Listener, Model, Open, SharedStream
 
 logger = logging.getLogger("jobledger_console")
 
@@ -99,9 +99,16 @@ class Page:
         # NiceGUI adds the root path.
         self._client.open(self.address(path, **query).removeprefix(self.settings.root_path))
 
-    async def follow(self, question: Hashable, open_watch: Open, listener: Listener) -> SharedStream:
-        """Hear a watch, which pages with equal questions share, until the page closes."""
-        stream = await self._stack.enter_async_context(self.backend.streams.follow(question, open_watch, listener))
+    async def follow(
+        self,
+        question: Hashable,
+        open_watch: Open,
+        listener: Listener,
+        make_model: Callable[[], Model | None] = lambda: None,
+    ) -> SharedStream:
+        """Hear a watch, which pages with equal questions share, with its model, until the page closes."""
+        following = self.backend.streams.follow(question, open_watch, listener, make_model)
+        stream = await self._stack.enter_async_context(following)
         self.streams.append(stream)
         return stream
 

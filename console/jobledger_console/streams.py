@@ -27,6 +27,16 @@ class Listener(Protocol):
         """Hear that the watch has ended, with an error or because its job has ended."""
 
 
+class Model(Protocol):
+    """What those who hear a watch share: it hears each message once, before they do."""
+
+    def apply(self, message: WatchMessage) -> None:
+        """Take over a change."""
+
+    def miss(self) -> None:
+        """Note that changes were missed."""
+
+
 class OpenWatch(Protocol):
     """A watch of the SDK."""
 
@@ -46,7 +56,8 @@ Open: TypeAlias = Callable[[AsyncJobClient, Callable[[Relist], object]], OpenWat
 class SharedStream:
     """One watch, and those who hear it."""
 
-    def __init__(self, client: AsyncJobClient, open_watch: Open) -> None:
+    def __init__(self, client: AsyncJobClient, open_watch: Open, model: Model | None = None) -> None:
+        self.model = model
         self._watch = open_watch(client, self._on_relist)
         self._connection = Connection(self._watch)
         self.listeners: list[Listener] = []
@@ -79,6 +90,8 @@ class SharedStream:
         async for message in self._watch:
             self._connection.mark_received()
             self.begun.set()
+            if self.model is not None:
+                self.model.apply(message)
             for listener in list(self.listeners):
                 listener.on_message(message)
             count += 1
@@ -86,6 +99,8 @@ class SharedStream:
                 await asyncio.sleep(0)
 
     def _on_relist(self, _: Relist) -> None:
+        if self.model is not None:
+            self.model.miss()
         for listener in list(self.listeners):
             listener.on_relist()
 
@@ -101,14 +116,21 @@ class SharedStreams:
         return len(self._by_question)
 
     @asynccontextmanager
-    async def follow(self, question: Hashable, open_watch: Open, listener: Listener) -> AsyncIterator[SharedStream]:
+    async def follow(
+        self,
+        question: Hashable,
+        open_watch: Open,
+        listener: Listener,
+        make_model: Callable[[], Model | None] = lambda: None,
+    ) -> AsyncIterator[SharedStream]:
         """Hear a watch while the context lasts; the first to ask opens it, the last to leave closes it.
 
-        The context begins when the watch has begun, so that a list read inside it misses nothing.
+        `make_model` makes what those who hear the watch share. The context begins when the watch has begun, so that a
+        list read inside it misses nothing.
         """
         shared = self._by_question.get(question)
         if shared is None or shared.task.done():
-            shared = self._by_question[question] = SharedStream(self._client, open_watch)
+            shared = self._by_question[question] = SharedStream(self._client, open_watch, make_model())
         shared.listeners.append(listener)
         try:
             await shared.begun.wait()

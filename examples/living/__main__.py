@@ -16,7 +16,7 @@ from jobledger_client.testing import running_server
 from examples import processes
 from examples.processes import BIN, say
 
-from .population import KINDS, create_one
+from .population import KINDS, create_large, create_one
 
 WORKERS: Final = ("gpu-1", "gpu-2", "cpu-1", "cpu-2")
 MAX_UNFINISHED: Final = 24
@@ -56,6 +56,7 @@ def main() -> None:
             stack.enter_context(processes.worker("examples.living.work", target, name))
         client = stack.enter_context(JobClient(target, api_key=""))
         chance = random.Random(2026)  # noqa: S311 - a simulation
+        create_large(client)
         for kind in KINDS * 2:
             create_one(client, chance, kind)
         console = [str(BIN / "jobledger-console"), "--server", target, "--listen", listen]

@@ -43,19 +43,19 @@ class Kind:
 
 KINDS: Final = (
     Kind(
-        "crawl.images", "Images of {name}.example.org", (2_000, 60_000), 50, {"fetch": 3, "decode": 1, "store": 1},
-        (0.8, 3.0), {"HTTP_503": (0.05, "the site answered 503 after 3 tries"), "IMAGE_BROKEN": (0.01, "not an image")},
+        "crawl.images", "Images of {name}.example.org", (1_000, 12_000), 50, {"fetch": 3, "decode": 1, "store": 1},
+        (0.5, 2.0), {"HTTP_503": (0.05, "the site answered 503 after 3 tries"), "IMAGE_BROKEN": (0.01, "not an image")},
         ("thumbnails.png", "image/png"),
     ),
     Kind(
         "transcode.video", "{name}.mov to 1080p and 720p", (12, 60), 1,
-        {"probe": 1, "transcode_1080p": 12, "transcode_720p": 7, "thumbnails": 2}, (4.0, 14.0),
+        {"probe": 1, "transcode_1080p": 12, "transcode_720p": 7, "thumbnails": 2}, (2.0, 8.0),
         {"CUDA_OUT_OF_MEMORY": (0.08, "tried to allocate 2.4 GiB"), "CODEC_UNSUPPORTED": (0.01, "prores 4444")},
         ("preview.mp4", "video/mp4"),
     ),
     Kind(
         "speech.transcribe", "Transcript of {name}.wav", (120, 1_800), 60, {"split": 1, "recognise": 8, "align": 2},
-        (3.0, 9.0), {"MODEL_TIMEOUT": (0.06, "no answer from the model within 30 s")}, ("transcript.vtt", "text/vtt"),
+        (1.5, 5.0), {"MODEL_TIMEOUT": (0.06, "no answer from the model within 30 s")}, ("transcript.vtt", "text/vtt"),
     ),
     Kind(
         "report.daily", "Daily report for the {name} team", (1, 8), 1, {"query": 2, "render": 1}, (1.5, 5.0),
@@ -64,6 +64,19 @@ KINDS: Final = (
 )  # fmt: skip
 
 _numbers = count(1)
+
+
+def create_large(client: JobClient) -> None:
+    """Create a job with many chunks."""
+    client.create_job(
+        KINDS[0].name,
+        job_id="crawl-of-an-archive",
+        display_name="Images of archive.example.org",
+        item_count=60_000,
+        chunk_size=50,
+        stages=KINDS[0].stages,
+        labels={"team": "research", "source": "archive"},
+    )
 
 
 def create_one(client: JobClient, chance: random.Random, kind: Kind | None = None) -> str:

@@ -1,6 +1,7 @@
 """The worker: it simulates chunks, with stages, progress, artifacts, failures and, now and then, too long a silence."""
 
 import asyncio
+import logging
 import random
 import sys
 from typing import Final
@@ -10,7 +11,7 @@ from jobledger_client import ChunkContext, Worker
 from .population import BUCKET, KINDS, Kind
 
 _STEPS: Final = 6
-_CONCURRENCY: Final = 3
+_CONCURRENCY: Final = 5
 
 
 class ChunkError(Exception):
@@ -52,4 +53,6 @@ def worker(target: str, name: str) -> Worker:
 
 
 if __name__ == "__main__":
+    logging.getLogger("jobledger_client").addHandler(logging.NullHandler())  # its failures are meant
+    logging.getLogger("jobledger_client").propagate = False
     worker(sys.argv[1], sys.argv[2]).run()

@@ -7,17 +7,19 @@ from jobledger.v1.stats_pb2 import FailureGroup, GetJobStatsResponse
 from jobledger_client import JobFilterFields, JobState
 from nicegui import ui
 
-from jobledger_console.components.dialogs import Dialog, Values
+from jobledger_console.bulk_dialog import ask
 from jobledger_console.components.fields import show_input, show_select
 from jobledger_console.components.messages import show_empty, show_heading
 from jobledger_console.components.table import Column, DataTable, Row, link_cell
 from jobledger_console.page import Page, PageKind
 from jobledger_console.pages.reading import Reading
 from jobledger_console.pages.statistics import READ_SECONDS, SPANS
+from jobledger_console.verbs import VERBS, Target
 from jobledger_console.wording import plural
 
 _OTHER: Final = "(other)"
 """The group of all codes that have none of their own."""
+_RETRY: Final = next(verb for verb in VERBS if verb.name == "retry")
 _COLUMNS: Final = (
     Column("code", "Error code", "link"),
     Column("stage", "Stage", optional=True),
@@ -108,37 +110,16 @@ class FailuresView:
         }
 
     def _retry(self, key: str, _: str) -> None:
-        if key in self._codes:
-            self._page.spawn(self._ask_to_retry(self._codes[key]))
-
-    async def _ask_to_retry(self, code: str) -> None:
-        """Show how many jobs there are, and retry them when somebody says so."""
-        client, since = self._page.client, self._since
-        selected: JobFilterFields = {
+        """Count the jobs that failed so and did not run again, and ask whether to retry them."""
+        if key not in self._codes:
+            return
+        chosen: JobFilterFields = {
             "states": [JobState.FAILED],
-            "error_code": code,
+            "error_code": self._codes[key],
             "kinds": self._kinds(),
-            "end_time": (since, None),
+            "end_time": (self._since, None),
         }
-        counted = await client.bulk.retry_jobs(dry_run=True, **selected)
-        jobs = plural(counted.matched_count, "job", is_lower_bound=counted.matched_is_lower_bound)
-
-        async def retry(values: Values) -> str:
-            started = await client.bulk.retry_jobs(reason=values["reason"], **selected)
-            self._reading.refresh()
-            if not started.HasField("job"):
-                return f"No job is FAILED with {code} any more."
-            self._page.open(f"/jobs/{started.job.job_id}")
-            return f"A run retries {jobs}."
-
-        examples = ", ".join(job.display_name or job.job_id for job in counted.sample[:3])
-        kind, span = f"kind {self._kind}" if self._kind else "any kind", SPANS[self._span].label
-        sentences = [
-            f"{jobs} of {kind} failed so in the last {span}, and did not run again.",
-            f"For example: {examples}." if examples else "None is left: all were retried or deleted.",
-            "Completed chunks stay completed; the others run again. A job of its own does this, which you can follow.",
-        ]
-        Dialog(self._page, f"Retry all that failed with {code}", f"Retry {jobs}", retry, sentences=sentences).open()
+        ask(self._page, _RETRY, Target(filter=chosen))
 
 
 def _key(group: FailureGroup) -> str:

@@ -1,12 +1,14 @@
 """The page of all jobs: a live list, with filters, order and paging in its address."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from jobledger.v1.job_pb2 import Job
 from jobledger_client import HoldReason, JobledgerError, JobOrder, JobState
 from nicegui import ui
 
+from jobledger_console.bulk_dialog import ask
 from jobledger_console.components.fields import show_check, show_input, show_select, show_toggle
 from jobledger_console.components.messages import show_button, show_empty, show_heading
 from jobledger_console.components.states import SIGNS, words
@@ -15,6 +17,7 @@ from jobledger_console.job_list import JobList
 from jobledger_console.job_query import DEFAULT_SIZE, InvalidQueryError, JobQuery
 from jobledger_console.page import Page, PageKind
 from jobledger_console.streams import Open, WatchMessage
+from jobledger_console.verbs import VERBS, Target
 from jobledger_console.wording import milliseconds, plural
 
 _DRAW_SECONDS: Final = 0.5
@@ -57,6 +60,7 @@ class _Drawn:
     summary: ui.label
     empty: ui.element
     paging: ui.element
+    actions: ui.element
     selected: list[str] = field(default_factory=list)
 
 
@@ -78,6 +82,7 @@ class JobsView:
             summary.props["role"] = "status"
         self._show_filters()
         sort = next(((name, self.query.ascending) for name, one in _SORTED.items() if one == self.query.order), None)
+        actions = ui.element("div").classes("row-of actions")
         table = DataTable(
             COLUMNS,
             caption="Jobs",
@@ -85,7 +90,8 @@ class JobsView:
             on_sort=self._sort_by,
             on_selection=self._select if self._page.access.may_write else None,
         )
-        self._drawn = _Drawn(table, summary, ui.element("div"), ui.element("div").classes("row-of paging"))
+        self._drawn = _Drawn(table, summary, ui.element("div"), ui.element("div").classes("row-of paging"), actions)
+        self._draw_actions()
         self._page.every(_DRAW_SECONDS, self._draw_changes)
         await self._load()
 
@@ -224,6 +230,28 @@ class JobsView:
 
     def _select(self, names: list[str]) -> None:
         self._drawn.selected = names
+        self._draw_actions()
+
+    def _draw_actions(self) -> None:
+        """Offer the verbs, for the jobs that are selected or for all that match."""
+        drawn = self._drawn
+        drawn.actions.clear()
+        if not self._page.access.may_write:
+            return
+        with drawn.actions:
+            if drawn.selected:
+                self._show_verbs(
+                    f"{plural(len(drawn.selected), 'job')} selected:", Target(drawn.selected, owner=self.query.owner)
+                )
+            elif self.query.has_condition:
+                self._show_verbs("All that match:", Target(filter=self.query.fields()))
+            else:
+                ui.label("Select jobs, or filter, to change many at once.").classes("quiet")
+
+    def _show_verbs(self, whose: str, jobs: Target) -> None:
+        ui.label(whose).classes("quiet")
+        for verb in VERBS:
+            show_button(f"{verb.button} …", partial(ask, self._page, verb, jobs), classes="small")
 
     def _change(self, **changes: object) -> None:
         self._show(self.query.with_changes(**changes))
@@ -235,6 +263,8 @@ class JobsView:
         self._page.show_address(**query.to_address())
         sort = next(((name, query.ascending) for name, one in _SORTED.items() if one == query.order), None)
         self._drawn.table.set_sort(sort)
+        self._drawn.table.unselect()
+        self._select([])
         self._page.spawn(self._load())
 
 

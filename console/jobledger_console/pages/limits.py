@@ -7,7 +7,7 @@ from typing import Final
 from jobledger_client import Limit, LimitScope, PausedKind, for_each, for_kind, for_label
 from nicegui import ui
 
-from jobledger_console.components.dialogs import Dialog, InvalidFieldValueError, Values
+from jobledger_console.components.forms import Form, InvalidFieldValueError, Values
 from jobledger_console.components.messages import show_button, show_empty, show_heading
 from jobledger_console.components.table import Column, DataTable, Row, progress_cell
 from jobledger_console.page import Page, PageKind
@@ -93,7 +93,7 @@ class LimitsView:
             return f"Kind {kind} is resumed." if was_paused else f"Kind {kind} was not paused any more."
 
         sentences = ["Workers may claim its chunks again."]
-        Dialog(self._page, f"Resume {kind}", "Resume", resume, sentences=sentences).open()
+        Form(self._page, f"Resume {kind}", "Resume", resume, sentences=sentences).add_reason()
 
     def _pause(self) -> None:
         async def pause(values: Values) -> str:
@@ -103,9 +103,9 @@ class LimitsView:
             return f"Kind {kind} is paused."
 
         sentences = ["No worker may claim a chunk of this kind until it is resumed; chunks in work continue."]
-        dialog = Dialog(self._page, "Pause a kind", "Pause", pause, sentences=sentences, is_danger=True)
-        dialog.add_input("kind", "Kind", placeholder="crawl.images", max_length=128)
-        dialog.open()
+        form = Form(self._page, "Pause a kind", "Pause", pause, sentences=sentences, is_danger=True)
+        form.add_input("kind", "Kind", placeholder="crawl.images", max_length=128)
+        form.add_reason()
 
     def _set(self, limit: Limit | None = None) -> None:
         async def set_limit(values: Values) -> str:
@@ -117,14 +117,14 @@ class LimitsView:
 
         title = f"Change the limit of {limit.scope}" if limit is not None else "Set a limit"
         sentences = ["At most so many jobs of the scope run at once; 0 lets none start. Jobs that run continue."]
-        dialog = Dialog(self._page, title, "Set", set_limit, sentences=sentences)
+        form = Form(self._page, title, "Set", set_limit, sentences=sentences)
         if limit is None:
-            dialog.add_select("over", "Over", _SCOPES, "kind")
-            dialog.add_input("name", "Kind, or name of the label", placeholder="crawl.images", max_length=128)
-            dialog.add_input("value", "Value, for one value of a label", max_length=255)
+            form.add_select("over", "Over", _SCOPES, "kind")
+            form.add_input("name", "Kind, or name of the label", placeholder="crawl.images", max_length=128)
+            form.add_input("value", "Value, for one value of a label", max_length=255)
         now = "" if limit is None else str(limit.max_running)
-        dialog.add_input("max_running", "Jobs at once", now, placeholder="0 to 1,000,000", max_length=9)
-        dialog.open()
+        form.add_input("max_running", "Jobs at once", now, placeholder="0 to 1,000,000", max_length=9)
+        form.add_reason()
 
     def _remove(self, limit: Limit) -> None:
         async def remove(values: Values) -> str:
@@ -134,9 +134,9 @@ class LimitsView:
 
         waiting = f"{plural(limit.waiting, 'job')} that wait for it" if limit.waiting else "Jobs that wait for it"
         sentences = [f"{waiting} become claimable."]
-        Dialog(
+        Form(
             self._page, f"Remove the limit of {limit.scope}", "Remove", remove, sentences=sentences, is_danger=True
-        ).open()
+        ).add_reason()
 
 
 class _Drawn:

@@ -9,10 +9,11 @@ from jobledger_client import WebhookDeliveryState, WebhookEventType, WebhookStat
 from nicegui import ui
 
 from jobledger_console import layout
-from jobledger_console.components.dialogs import Dialog, Values
 from jobledger_console.components.facts import show_facts
 from jobledger_console.components.fields import show_toggle
+from jobledger_console.components.forms import Form, Values
 from jobledger_console.components.messages import show_button, show_empty, show_heading
+from jobledger_console.components.parts import Part
 from jobledger_console.components.states import SIGNS, show_state, words
 from jobledger_console.components.table import Column, DataTable, Row, link_cell, state_cell
 from jobledger_console.page import Page, PageKind
@@ -90,8 +91,7 @@ class WebhookView:
         self._states: set[WebhookDeliveryState] = set()
         self._deliveries: Reading[ListWebhookDeliveriesResponse]
         self._hook: Reading[Webhook]
-        self._head: ui.element | None = None
-        self._shown = b""
+        self._head: Part | None = None
         self._table: DataTable | None = None
         self._empty: ui.element
         self._paging: ui.element
@@ -132,19 +132,17 @@ class WebhookView:
         )
 
     def _draw_hook(self, webhook: Webhook) -> None:
-        if webhook.SerializeToString(deterministic=True) == self._shown:
-            return
-        self._shown = webhook.SerializeToString(deterministic=True)
         if self._head is None:
-            self._head = ui.element("section").classes("card")
-        self._head.clear()
-        with self._head:
-            _show_hook(webhook)
-            if self._page.access.may_write:
-                self._show_buttons(webhook)
+            self._head = Part("card")
+        self._head.show(webhook.SerializeToString(deterministic=True), lambda: self._show_hook(webhook))
+
+    def _show_hook(self, webhook: Webhook) -> None:
+        _show_hook(webhook)
+        if self._page.access.may_write:
+            self._show_buttons(webhook)
 
     def _show_buttons(self, webhook: Webhook) -> None:
-        with ui.element("div").classes("row-of dialog-buttons"):
+        with ui.element("div").classes("row-of hook-buttons"):
             if webhook.state != WebhookState.ACTIVE:
                 show_button("Enable", lambda: self._set_state(WebhookState.ACTIVE), classes="primary")
             if webhook.state != WebhookState.DISABLED:
@@ -166,7 +164,7 @@ class WebhookView:
             if is_active
             else "No events are recorded for it, and nothing is delivered, until it is enabled."
         )
-        Dialog(self._page, title, verb, change, sentences=[what], is_danger=not is_active).open()
+        Form(self._page, title, verb, change, sentences=[what], is_danger=not is_active).add_reason()
 
     async def _ping(self) -> None:
         answer = (await self._page.client.webhooks.ping_webhook(self._webhook_id)).attempt
@@ -181,7 +179,7 @@ class WebhookView:
             return f"{plural(count, 'delivery').replace('deliverys', 'deliveries')} will be repeated."
 
         sentences = ["All deliveries that were given up, and are still kept, are tried again from the first attempt."]
-        Dialog(self._page, "Redeliver all that were given up", "Redeliver", redeliver, sentences=sentences).open()
+        Form(self._page, "Redeliver all that were given up", "Redeliver", redeliver, sentences=sentences).add_reason()
 
     def _redeliver(self, delivery_id: str, _: str) -> None:
         async def redeliver(values: Values) -> str:
@@ -192,7 +190,7 @@ class WebhookView:
             return "The delivery will be repeated."
 
         sentences = [f"The receiver gets delivery {delivery_id} again, with the same id."]
-        Dialog(self._page, "Redeliver", "Redeliver", redeliver, sentences=sentences).open()
+        Form(self._page, "Redeliver", "Redeliver", redeliver, sentences=sentences).add_reason()
 
     def _refresh(self) -> None:
         self._hook.refresh()
@@ -229,7 +227,7 @@ def _show_hook(webhook: Webhook) -> None:
         show_state(WebhookState(webhook.state).name)
         ui.label(webhook.url).classes("mono address")
     for sentence in filter(None, (webhook.description, webhook.state_reason)):
-        ui.label(sentence).classes("quiet")
+        ui.label(sentence).classes("quiet hook-sentence")
     facts = {
         "Events": ", ".join(map(event_name, webhook.event_types)),
         "Kinds": ", ".join(webhook.kinds) or "all",
@@ -265,7 +263,7 @@ def _delivery_row(page: Page, delivery: WebhookDelivery) -> Row:
 def _last(attempts: Sequence[WebhookAttempt]) -> str:
     if not attempts:
         return "none yet"
-    return f"{_outcome(attempts[-1].status_code, attempts[-1].error)} in {attempts[-1].duration.ToMilliseconds():,} ms"
+    return f"{_outcome(attempts[-1].status_code, attempts[-1].error)} ({attempts[-1].duration.ToMilliseconds():,} ms)"
 
 
 def _outcome(status_code: int, error: str) -> str:
