@@ -29,7 +29,7 @@ COLUMNS: Final = (
     Column("heard", "Heard", "time"),
     Column("completed", "Completed", "number"),
     Column("failed", "Failed", "number"),
-    Column("last", "Last change", "link"),
+    Column("last", "Last change", "link", optional=True),
     Column("kinds", "Kinds", optional=True),
     Column("where", "Host and version", optional=True),
     Column("since", "Known since", "time", optional=True),
