@@ -75,6 +75,7 @@ def test_kinds_are_paused_and_resumed(console: Console, client: JobClient, open_
     page = open_page(f"{console.address}/limits")
     page.get_by_role("button", name="Pause a kind").click()
     dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Reason").click()
     page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
     page.get_by_role("button", name="Pause a kind").click()
