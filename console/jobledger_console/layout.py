@@ -54,8 +54,13 @@ def show_frame(page: "Page", kinds: "tuple[PageKind, ...]", theme: str) -> ui.el
         _show_account(page)
     content = element("main", classes="content", id="content", tabindex="-1")
     with content:
-        element("p", "Loading …", classes="quiet loading", role="status")
+        show_loading()
     return content
+
+
+def show_loading() -> ui.element:
+    """Show that the page is being read."""
+    return element("p", "Loading …", classes="quiet loading", role="status")
 
 
 def _show_link(page: "Page", kind: "PageKind") -> None:

@@ -16,7 +16,7 @@ from nicegui import Client, ui
 
 from jobledger_console import layout
 from jobledger_console.backends import Access, Backend
-from jobledger_console.components.messages import show_error
+from jobledger_console.components.messages import show_empty, show_error
 from jobledger_console.reads import SharedRead
 from jobledger_console.sessions import COOKIE, Session, Sessions
 from jobledger_console.settings import Settings
@@ -90,9 +90,7 @@ class Page:
         """Put another query into the browser's address bar; only its Back button loads the page again."""
         self.query = {name: value for name, value in query.items() if value}
         address = self.address(self.path, **self.query)
-        self._client.run_javascript(
-            f"window.onpopstate = () => location.reload(); history.pushState(null, '', {json.dumps(address)})"
-        )
+        self._client.run_javascript(f"history.pushState(null, '', {json.dumps(address)})")
 
     def open(self, path: str, **query: str) -> None:
         """Lead the browser to another page."""
@@ -161,14 +159,21 @@ class Page:
 
     async def run(self, content: ui.element) -> None:
         """Fill the page. An error of a call is shown in it."""
+        self._client.run_javascript("window.onpopstate = () => location.reload()")
         with content:
             layout.show_notices(self, _NOTICE_SECONDS)
             self.body = ui.element("div").classes("page-body")
+            loading = layout.show_loading()
         with self.body:
             try:
                 await self.kind.build(self)
             except JobledgerError as error:
                 self.show_failure(error)
+            except Exception:
+                logger.exception("a page failed")
+                self.body.clear()
+                show_empty("This page has failed", "The reason is in the log of the console.")
+        loading.delete()
 
     def show_failure(self, error: JobledgerError) -> None:
         """Show an error in place of what the page has; without a valid key lead to the form."""

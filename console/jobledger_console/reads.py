@@ -62,14 +62,14 @@ class SharedReads:
     ) -> Iterator[SharedRead[Value]]:
         """Read while the context lasts; equal questions, at any number of pages, are one read each `seconds`.
 
-        `listener` is called after each read, and at once when there is a value already.
+        `listener` is called after each read, and soon when there is a value already.
         """
         shared: SharedRead[Value] = self._by_question.setdefault(question, SharedRead(read, seconds))
         shared.listeners.append(listener)
         if shared.task is None:
             shared.task = asyncio.create_task(shared.run(), name=f"read {question}")
         elif shared.read_at is not None:
-            listener()
+            asyncio.get_running_loop().call_soon(lambda: listener in shared.listeners and listener())
         try:
             yield shared
         finally:

@@ -1,13 +1,17 @@
 """Watches that pages share: equal questions of one API key are one watch, however many pages ask them."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, TypeAlias
 
+import grpc
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
-from jobledger_client import AsyncJobClient, JobledgerError, Relist
+from jobledger_client import AsyncJobClient, InternalError, JobledgerError, Relist
 from jobledger_client.cli._connection import Connection, Notice
+
+logger = logging.getLogger("jobledger_console")
 
 WatchMessage: TypeAlias = WatchJobResponse | WatchJobsResponse
 _YIELD_AFTER: Final = 100
@@ -81,6 +85,9 @@ class SharedStream:
             await self._read()
         except JobledgerError as error:
             self.error = error
+        except Exception:
+            logger.exception("a watch failed")
+            self.error = InternalError("the console could not read a change", code=grpc.StatusCode.INTERNAL)
         self.begun.set()
         for listener in list(self.listeners):
             listener.on_end(self.error)

@@ -12,7 +12,7 @@ from tests.console.console import Console
 from tests.support.server import Server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 StartConsole = Callable[..., Console]
 OpenPage = Callable[..., "Page"]
@@ -58,6 +58,7 @@ def browser() -> Iterator["Browser"]:
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
     api = pytest.importorskip("playwright.sync_api", reason="`make test-console` installs playwright")
     with api.sync_playwright() as playwright:
+        api.expect.set_options(timeout=30_000)
         launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield launched
         launched.close()
@@ -72,6 +73,10 @@ def open_page(browser: "Browser") -> Iterator[OpenPage]:
     problems: list[str] = []
     contexts = []
 
+    def hear(message: "ConsoleMessage") -> None:
+        if message.type == "error" and "401 (Unauthorized)" not in message.text:  # what a wrong key is answered with
+            problems.append(message.text)
+
     def open_one(
         address: str, *, dark: bool = False, narrow: bool = False, in_context_of: "Page | None" = None
     ) -> "Page":
@@ -81,7 +86,7 @@ def open_page(browser: "Browser") -> Iterator[OpenPage]:
         page = in_context_of.context.new_page() if in_context_of is not None else contexts[-1].new_page()
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("console", hear)
         page.goto(address)
         return page
 

@@ -13,7 +13,7 @@ class Dialog:
     def __init__(self, title: str) -> None:
         self.dialog = ui.dialog(value=True)
         self.dialog.props["aria-label"] = title
-        with self.dialog, ui.element("section").classes("dialog card"):
+        with self.dialog, ui.element("div").classes("dialog card"):
             show_heading(title)
             self.body = ui.element("div").classes("dialog-body")
             self.buttons = ui.element("div").classes("row-of dialog-buttons")

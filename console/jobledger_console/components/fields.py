@@ -61,7 +61,10 @@ class Field:
     def listen(self, event: str, on_change: Callable[[str], object] | None, throttle: float) -> None:
         """Keep `value` up to date, and call `on_change` with it."""
         self._listener = on_change
-        self.input.on(event, lambda sent: self._set(str(sent.args)), js_handler=_DEBOUNCED % int(throttle * 1_000))
+        if throttle:
+            self.input.on(event, lambda sent: self._set(str(sent.args)), js_handler=_DEBOUNCED % int(throttle * 1_000))
+        # Also at once when the field is left: what was typed is there before the press of the button beside it.
+        self.input.on("change", lambda sent: self._set(str(sent.args)), js_handler=_AT_ONCE)
 
     def _set(self, value: str) -> None:
         if value != self.value:
@@ -70,6 +73,7 @@ class Field:
                 self._listener(value)
 
 
+_AT_ONCE: Final = "(e) => { clearTimeout(e.target.typing); emit(e.target.value); }"
 _DEBOUNCED: Final = """(e) => {
   const field = e.target;
   clearTimeout(field.typing);

@@ -11,6 +11,7 @@ from nicegui import ui
 from jobledger_console.bulk_dialog import ask
 from jobledger_console.components.fields import show_check, show_input, show_select, show_toggle
 from jobledger_console.components.messages import show_button, show_empty, show_heading
+from jobledger_console.components.saved_views import SavedViews
 from jobledger_console.components.states import SIGNS, words
 from jobledger_console.components.table import Column, DataTable, Row, link_cell, progress_cell, state_cell
 from jobledger_console.job_list import JobList
@@ -190,6 +191,7 @@ class JobsView:
                     "Owner", query.owner, lambda text: self._change(owner=text.strip()), placeholder="own", size=10
                 )
             show_select("Order", _ORDERS, f"{query.order.name}-{'up' if query.ascending else 'down'}", self._set_order)
+            SavedViews()
             show_check(
                 "Service jobs", is_on=query.service_jobs, on_change=lambda is_on: self._change(service_jobs=is_on)
             )
