@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from jobledger.v1.chunk_pb2 import Artifact, WorkError
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkFailure, ProgressReport
-from jobledger_client import JobClient
+from jobledger_client import JobClient, for_each, for_kind
 from PIL import Image
 from playwright.sync_api import Page
 
 from examples.living.population import KINDS, Kind, create_large, create_one
 from tests.conftest import StartServer
 from tests.console.conftest import OpenPage, StartConsole
+from tests.console.receiver import DELIVERING, receiving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,3 +92,55 @@ def test_pictures(start_server: StartServer, start_console: StartConsole, open_p
     narrow = open_page(f"{console.address}/jobs/crawl-of-an-archive", narrow=True)
     narrow.get_by_role("heading", name="Events").wait_for()
     take(narrow, "console-narrow")
+
+
+def fill_invoices(client: JobClient) -> None:
+    """Create jobs of one chunk; complete most of them, and let the others fail for good."""
+    outcomes = ["", "", "", "", "TEMPLATE_BROKEN", "", "PRINTER_OFFLINE", "TEMPLATE_BROKEN"] * 4
+    for number, code in enumerate(outcomes):
+        client.create_job("invoice.render", display_name=f"Invoice {number + 1_001:,}")
+        [claim] = client.leases.claim_chunks(["invoice.render"], worker="cpu-1")
+        if code:
+            error = WorkError(code=code, stage="render")
+            failure = ChunkFailure(lease_token=claim.lease.token, error=error, not_retryable=True)
+            client.leases.fail_chunks([failure])
+        else:
+            client.leases.complete_chunks([claim.lease.token])
+
+
+def test_pictures_for_operators(
+    start_server: StartServer, start_console: StartConsole, open_page: OpenPage, take: Take
+) -> None:
+    server = start_server(**DELIVERING)
+    console = start_console(server.target)
+    with JobClient(server.target, api_key="") as client, receiving(503) as url:
+        client.webhooks.create_webhook(url, kinds=["report.daily"], description="the newsroom")
+        client.limits.set_limit(for_kind("transcode.video"), 3, reason="three GPUs")
+        client.limits.set_limit(for_each("team"), 20)
+        fill(client)
+        fill_invoices(client)
+        client.limits.pause_kind("speech.transcribe", "the model is being replaced")
+        page = open_page(f"{console.address}/workers")
+        page.set_viewport_size({"width": 1280, "height": 520})
+        page.get_by_role("row").filter(has_text="gpu-1").wait_for()
+        work(client, random.Random(3), "gpu-1", KINDS[0])
+        page.get_by_role("link", name="chunk").first.wait_for()
+        take(page, "console-workers")
+        page.goto(f"{console.address}/limits")
+        page.get_by_role("row").filter(has_text="speech.transcribe").wait_for()
+        take(page, "console-limits")
+        page.goto(f"{console.address}/failures")
+        page.get_by_role("button", name="Retry all").first.click()
+        page.get_by_role("dialog").get_by_text("selected").wait_for()
+        take(page, "console-failures")
+        page.goto(f"{console.address}/webhooks")
+        page.get_by_role("link", name=url).click()
+        page.get_by_role("button", name="Redeliver", exact=True).first.wait_for()
+        take(page, "console-webhook")
+    dark = open_page(f"{console.address}/statistics", dark=True)
+    dark.get_by_role("row").filter(has_text="crawl.images").wait_for()
+    dark.locator("canvas").first.wait_for()
+    take(dark, "console-statistics")
+    narrow = open_page(f"{console.address}/health", narrow=True)
+    narrow.get_by_role("heading", name="Database").wait_for()
+    take(narrow, "console-health")

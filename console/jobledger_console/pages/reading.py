@@ -59,7 +59,6 @@ class Reading(Generic[Value]):
         question, read = self._question
         with self._place:
             self._shared = self._page.read(question, read, seconds=self._seconds, listener=self._listen)
-            self._listen()
 
     def _stop(self) -> None:
         if self._shared is not None:
