@@ -6,6 +6,7 @@ READY  := $(VENV)/.ready
 PEERS  := $(VENV)/.peers
 CONSOLE := $(VENV)/.console
 BROWSER := $(VENV)/.browser
+SITE   := $(VENV)/.site
 PROTOS := $(wildcard protos/jobledger/v1/*.proto)
 STUBS  ?= protos
 # What `make bench` and the like measure on, and `make test T=…` runs on: sqlite or postgresql; for tests, both too.
@@ -29,7 +30,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed clean
+.PHONY: help setup run demo demo-replicas example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +59,11 @@ $(CONSOLE): $(READY) console/pyproject.toml
 $(BROWSER): $(CONSOLE)
 	@echo "Once, for some seconds: what drives a browser goes into $(VENV)"
 	@$(BIN)/python -m pip install --quiet -c constraints.txt --group browser
+	@touch $@
+
+$(SITE): $(READY) docs/requirements.txt
+	@echo "Once, for some seconds: what builds the site of the documents goes into $(VENV)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -r docs/requirements.txt
 	@touch $@
 
 run: $(READY) ## Run a server on ./jobledger.db, port 7070
@@ -123,8 +129,16 @@ pictures: $(BROWSER) ## Write the pictures of the console to docs/images
 fuzz: $(READY) ## Send anything to everything for MINUTES, from SEED; SEND='METHOD FILE' repeats one request
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(FUZZED),--store $(FUZZED)) $(if $(SEND),--send $(SEND))
 
+docs docs-serve: export NO_MKDOCS_2_WARNING := 1
+docs: $(SITE) ## Build the site of the documents in .site, without a network, and check its links
+	$(BIN)/mkdocs build
+	$(BIN)/python -m website.check .site
+
+docs-serve: $(SITE) ## Show the site of the documents on port 8000, and build it again when they change
+	$(BIN)/mkdocs serve
+
 check: $(READY) ## Do all that CI does, and print how long each stage took
-	@took=""; for stage in lint types gen-check test test-console test-long; do \
+	@took=""; for stage in lint types gen-check docs test test-console test-long; do \
 		began=$$(date +%s); $(MAKE) --no-print-directory $$stage || exit 1; \
 		took="$$took  $$stage $$(( $$(date +%s) - began )) s"; echo "took so far:$$took"; \
 	done
@@ -157,5 +171,8 @@ bench-peers: $(PEERS) ## Measure beside pgqueuer, procrastinate and etcd in the 
 seed: $(READY) ## Fill an empty database with JOBS jobs, DATABASE or ./seeded.db
 	$(BIN)/python -m bench.seed --jobs $(JOBS) --database $(DATABASE)
 
-clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+dist: $(READY) ## Build the packages into dist/, install them into clean environments and try them; needs the package index
+	$(BIN)/python -m deploy.packages
+
+clean: ## Remove the virtual environment, packages and caches
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -30,6 +30,11 @@ class SharedRead(Generic[Value]):
         """Read again now."""
         self._due.set()
 
+    def notify(self, listener: Callable[[], None]) -> None:
+        """Call a listener, unless it has left meanwhile."""
+        if listener in self.listeners:
+            listener()
+
     async def run(self) -> None:
         """Read until cancelled."""
         while True:
@@ -69,7 +74,7 @@ class SharedReads:
         if shared.task is None:
             shared.task = asyncio.create_task(shared.run(), name=f"read {question}")
         elif shared.read_at is not None:
-            asyncio.get_running_loop().call_soon(lambda: listener in shared.listeners and listener())
+            asyncio.get_running_loop().call_soon(shared.notify, listener)
         try:
             yield shared
         finally:

@@ -26,7 +26,7 @@ class Security:
     """An ASGI application around the console's.
 
     It accepts requests for a known host alone, so that no name of a foreign page leads here (DNS rebinding); sockets
-    and changes from a page of the console alone; and a socket for a page of its own session alone.
+    and changes from a page of the console alone; and no socket for a page of another session.
     """
 
     def __init__(self, app: App, settings: Settings, sessions: Sessions) -> None:
@@ -75,8 +75,8 @@ class Security:
             return "The console speaks to its pages by WebSocket alone."
         if (is_socket or scope["method"] not in _SAFE_METHODS) and not self._is_own(headers.get("origin", ""), host):
             return "Requests from other sites are refused."
-        if is_socket and not self._owns_page(scope, headers):
-            return "This page is not one of this session; load it again."
+        if is_socket and self._is_foreign_page(scope, headers):
+            return "This page is one of another session."
         return ""
 
     def _is_known(self, host: str) -> bool:
@@ -90,10 +90,14 @@ class Security:
     def _is_own(self, origin: str, host: str) -> bool:
         return origin.lower() in {f"http://{host}".lower(), f"https://{host}".lower()} | self._origins
 
-    def _owns_page(self, scope: Scope, headers: dict[str, str]) -> bool:
-        session = self._sessions.find(cookie_of(headers.get("cookie", "")))
+    def _is_foreign_page(self, scope: Scope, headers: dict[str, str]) -> bool:
+        """Return whether a socket is for a page of another session.
+
+        One for a page that has ended is let through: NiceGUI refuses it, and the browser then loads the page again.
+        """
         page = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("client_id", [""])[0]
-        return session is not None and page in session.pages
+        owner = self._sessions.owner_of(page)
+        return owner is not None and owner is not self._sessions.find(cookie_of(headers.get("cookie", "")))
 
 
 def cookie_of(header: str) -> str:

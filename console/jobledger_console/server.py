@@ -25,6 +25,8 @@ from jobledger_console.sign_in import SignIn
 
 _STATIC: Final = Path(__file__).parent / "static"
 _DRAIN_SECONDS: Final = 2
+_RECONNECT_SECONDS: Final = 8.0
+"""How long a page, with what it follows, waits for its browser to come back."""
 _SWEEP_SECONDS: Final = 60.0
 
 
@@ -82,6 +84,7 @@ def _configure(settings: Settings, application: FastAPI) -> None:
         tailwind=False,
         gzip_middleware_factory=None,
         show_welcome_message=False,
+        reconnect_timeout=_RECONNECT_SECONDS,
         favicon=_STATIC / "favicon.svg",
     )
 

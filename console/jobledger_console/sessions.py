@@ -52,6 +52,10 @@ class Sessions:
             session.last_used = self._clock()
         return session
 
+    def owner_of(self, page: str) -> Session | None:
+        """Return the session of an open page, by the id of its client."""
+        return next((session for session in self._by_token.values() if page in session.pages), None)
+
     def end(self, session: Session) -> None:
         """End a session and its pages; its backend closes with the last session on it."""
         if self._by_token.pop(session.token, None) is None:

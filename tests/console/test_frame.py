@@ -10,6 +10,13 @@ from tests.conftest import StartServer
 from tests.console.conftest import OpenPage, StartConsole
 from tests.console.console import Console
 
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec_WebSocket_Version": "13",
+    "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
 
 def request(address: str, method: str, path: str, **headers: str) -> http.client.HTTPResponse:
     """Send one request, and return the answer with its body read."""
@@ -45,15 +52,24 @@ def test_other_hosts_and_other_sites_are_refused(console: Console) -> None:
     assert request(console.address, "POST", "/sign-out", Origin="https://evil.example.org").status == 403
     assert request(console.address, "POST", "/sign-out").status == 403
     assert request(console.address, "POST", "/sign-out", Origin=f"http://{netloc}").status == 303
-    upgrade = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec_WebSocket_Version": "13",
-        "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-    socket = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
-    assert request(console.address, "GET", socket, Origin="https://evil.example.org", **upgrade).status == 403
-    assert request(console.address, "GET", socket, Origin=f"http://{netloc}", **upgrade).status == 403
+
+
+def test_sockets_are_for_pages_of_the_own_session(console: Console, open_page: OpenPage) -> None:
+    netloc = urlsplit(console.address).netloc
+    page = open_page(console.address)
+    page.get_by_role("heading", name="Jobs").wait_for()
+    client_id = page.evaluate("window.socket.io.opts.query.client_id")
+    cookie = "; ".join(f"{one['name']}={one['value']}" for one in page.context.cookies())
+    socket = f"/_nicegui_ws/socket.io/?EIO=4&transport=websocket&client_id={client_id}"
+
+    def status(**headers: str) -> int:
+        return request(console.address, "GET", socket, **UPGRADE, **headers).status
+
+    assert status(Origin="https://evil.example.org", Cookie=cookie) == 403
+    assert status(Cookie=cookie) == 403, "without an origin"
+    assert status(Origin=f"http://{netloc}") == 403, "without the session"
+    polling = socket.replace("websocket", "polling")
+    assert request(console.address, "GET", polling, Origin=f"http://{netloc}", Cookie=cookie).status == 403
 
 
 def test_a_page_says_that_it_reconnects_and_recovers(

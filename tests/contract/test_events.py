@@ -5,7 +5,12 @@ from typing import Any
 import grpc
 import pytest
 from jobledger.v1.event_pb2 import ChangeType, JobEvent
-from jobledger.v1.job_service_pb2 import ListEventsRequest, ListJobEventsRequest
+from jobledger.v1.job_service_pb2 import (
+    BatchCreateJobsRequest,
+    CreateJobRequest,
+    ListEventsRequest,
+    ListJobEventsRequest,
+)
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ClaimChunksRequest, CompleteChunksRequest
 
 from tests.support.api import Api
@@ -15,6 +20,7 @@ CANCELLED = ChangeType.CHANGE_TYPE_CANCEL_REQUESTED
 CREATED = ChangeType.CHANGE_TYPE_CREATED
 CLAIMED = ChangeType.CHANGE_TYPE_CLAIMED
 COMPLETED = ChangeType.CHANGE_TYPE_CHUNK_COMPLETED
+ANY = [number for number in ChangeType.values() if number]
 
 
 async def listed(api: Api, page_size: int = 2, **fields: Any) -> list[JobEvent]:
@@ -54,17 +60,23 @@ async def test_events_are_found_by_change_kind_actor_and_time(api: Api, kind: st
     jobs = [(await api.create(kind)).job_id for _ in range(3)]
     await api.claim(kind, worker=kind)
     await api.cancel(jobs[2])
-    of_kind = await listed(api, kinds=[kind])
+    of_kind = await listed(api, kinds=[kind], change_types=ANY)
     assert [event.job_id for event in of_kind] == [jobs[2], jobs[0], *jobs[::-1]]
-    assert await listed(api, kinds=[kind], oldest_first=True) == of_kind[::-1]
+    assert await listed(api, kinds=[kind], change_types=ANY, oldest_first=True) == of_kind[::-1]
+    assert await listed(api, kinds=[kind]) == [of_kind[0], *of_kind[2:]], "without a claim that goes well"
+    assert await listed(api, kinds=[kind], oldest_first=True) == [*of_kind[:1:-1], of_kind[0]]
     assert await listed(api, kinds=[kind], change_types=[CANCELLED]) == of_kind[:1]
     assert await listed(api, kinds=[kind], change_types=[CANCELLED, CREATED]) == [of_kind[0], *of_kind[2:]]
-    assert await listed(api, actors=[kind]) == of_kind[1:2]
+    assert await listed(api, actors=[kind]) == []
+    assert await listed(api, actors=[kind], change_types=ANY) == of_kind[1:2]
     assert await listed(api, actors=[kind], change_types=[CREATED]) == []
     assert await listed(api, actors=[kind[:-1]]) == [], "a worker's name is meant as a whole"
     third = of_kind[2].commit_time
-    assert await listed(api, kinds=[kind], commit_time={"start_time": third}) == of_kind[:3]
-    assert await listed(api, kinds=[kind], commit_time={"end_time": third}) == of_kind[3:]
+    for types in (ANY, []):
+        meant = of_kind if types else [of_kind[0], *of_kind[2:]]
+        later = [event for event in meant if event.position >= of_kind[2].position]
+        assert await listed(api, kinds=[kind], change_types=types, commit_time={"start_time": third}) == later
+        assert await listed(api, kinds=[kind], change_types=types, commit_time={"end_time": third}) == of_kind[3:]
 
 
 async def test_an_actor_and_a_type_are_meant_of_one_change(api: Api, kind: str):
@@ -74,7 +86,7 @@ async def test_an_actor_and_a_type_are_meant_of_one_change(api: Api, kind: str):
     completions = [ChunkCompletion(lease_token=claimed.lease.token)]
     claim = ClaimChunksRequest(job_ids=[job.job_id], max_chunks=1, worker=second)
     await api.work.CompleteChunks(CompleteChunksRequest(completions=completions, claim=claim))
-    both, *_ = of_job = await listed(api, kinds=[kind])
+    both, *_ = of_job = await listed(api, kinds=[kind], change_types=ANY)
     assert [(change.type, change.actor) for change in both.changes] == [(COMPLETED, first), (CLAIMED, second)]
     assert await listed(api, actors=[second], change_types=[COMPLETED]) == []
     assert await listed(api, actors=[first], change_types=[CLAIMED]) == [of_job[1]]
@@ -103,3 +115,36 @@ async def test_a_token_of_another_filter_is_refused(api: Api, kind: str):
     for other in ({"kinds": [kind], "actors": ["a"]}, {"kinds": ["other"]}, {}):
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
             await api.jobs.ListEvents(ListEventsRequest(filter=other, page_token=page.next_page_token))
+
+
+@pytest.mark.parametrize("scope", [{}, {"all_owners": True}])
+async def test_a_page_of_an_actor_type_and_kind_is_full_however_many_others_lie_between(
+    api: Api, kind: str, scope: dict[str, Any]
+):
+    async def cancelled(reason: str) -> str:
+        job_id = (await api.create(kind)).job_id
+        await api.cancel(job_id, reason=reason)
+        return job_id
+
+    ids = [await cancelled("before") for _ in range(3)]
+    others = [CreateJobRequest(kind=f"{kind}.other", item_count=1) for _ in range(400)]
+    for _ in range(3):
+        await api.jobs.BatchCreateJobs(BatchCreateJobsRequest(requests=others))
+    ids += [await cancelled("after") for _ in range(2)]
+    for types in ([CREATED], [CANCELLED], [CREATED, CANCELLED]):
+        for oldest_first, expected in ((False, ids[::-1]), (True, ids)):
+            for actors in ([], ["caller"], ["nobody", "caller"]):
+                filter_ = {"kinds": [kind], "change_types": types, "actors": actors, **scope}
+                wanted = [one for one in expected for _ in types]
+                request = ListEventsRequest(filter=filter_, page_size=len(wanted), oldest_first=oldest_first)
+                page = await api.jobs.ListEvents(request)
+                assert [event.job_id for event in page.events] == wanted
+                assert not page.next_page_token
+                assert [event.job_id for event in await listed(api, 3, oldest_first=oldest_first, **filter_)] == wanted
+
+
+async def test_more_combinations_than_a_call_walks_are_refused(api: Api):
+    fields = {"actors": [f"a{n}" for n in range(20)], "kinds": [f"k{n}" for n in range(100)]}
+    assert await listed(api, change_types=[CREATED], **fields) == []
+    with invalid("filter"):
+        await listed(api, change_types=[CREATED, CANCELLED], **fields)

@@ -1,6 +1,6 @@
 """The manifests say what the server understands: its services, its settings, its command lines."""
 
-import json
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,19 @@ from jobledger_service.cli.main import cli
 from jobledger_service.settings import Settings
 from typer.testing import CliRunner
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+from tests.deploy.containers import DEPLOY, console_settings, read_settings
+
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 SERVICES = {"", *(f"jobledger.v1.{file.name}" for file in (
     job_service_pb2.DESCRIPTOR.services_by_name["JobService"],
     worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"],
 ))}  # fmt: skip
-URL = "postgresql+psycopg://jobledger@host/jobledger"
+CONSOLE = "jobledger-console"
+SECRETS = {
+    ("jobledger-database", "url"): "postgresql+psycopg://jobledger@host/jobledger",
+    ("jobledger-sealing", "keys"): "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+}
+"""The secrets that containers may name, each with a value."""
 
 
 def documents() -> Iterator[dict[str, Any]]:
@@ -27,8 +33,13 @@ def documents() -> Iterator[dict[str, Any]]:
         yield from yaml.safe_load_all(path.read_text())
 
 
+def all_named(kind: str) -> list[dict[str, Any]]:
+    """Return the objects of a kind that are for the server."""
+    return [one for one in documents() if one["kind"] == kind and one["metadata"]["name"] != CONSOLE]
+
+
 def named(kind: str) -> dict[str, Any]:
-    [found] = [document for document in documents() if document["kind"] == kind]
+    [found] = all_named(kind)
     return found
 
 
@@ -37,20 +48,43 @@ def pods() -> list[dict[str, Any]]:
 
 
 def containers() -> list[dict[str, Any]]:
-    return [container for pod in pods() for container in pod["containers"]]
+    """Return the containers that run jobledger-server."""
+    return [container for pod in pods() for container in pod["containers"] if "command" not in container]
+
+
+def value(variable: dict[str, Any]) -> str:
+    """Return the value of a variable, or one for its secret."""
+    if "value" in variable:
+        return variable["value"]
+    secret = variable["valueFrom"]["secretKeyRef"]
+    return SECRETS[secret["name"], secret["key"]]
 
 
 def environment(container: dict[str, Any]) -> dict[str, str]:
-    """Return the settings that a container gets, with a URL in place of the secret."""
-    return {one["name"]: one.get("value", URL) for one in container["env"]}
+    """Return the settings that a container gets, with values in place of secrets."""
+    return {one["name"]: value(one) for one in container["env"]}
 
 
 def settings_of(container: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that come of a container: its command line and environment, as the server reads them."""
-    _, *flags = container["args"]
-    reported = CliRunner().invoke(cli, ["config", *flags, "--output", "json"], env=environment(container))
-    assert reported.exit_code == 0, reported.output
-    return {name: one["value"] for name, one in json.loads(reported.output).items()}
+    return read_settings(container["args"], environment(container))
+
+
+def with_tls() -> dict[str, Any]:
+    """Return the container of the server as patches/tls.yaml changes it."""
+    patch = yaml.safe_load((DEPLOY / "kubernetes" / "patches" / "tls.yaml").read_text())
+    assert (patch["kind"], patch["metadata"]["name"]) == ("Deployment", named("Deployment")["metadata"]["name"])
+    [change] = patch["spec"]["template"]["spec"]["containers"]
+    [server] = copy.deepcopy(named("Deployment")["spec"]["template"]["spec"]["containers"])
+    assert change["name"] == server["name"]
+    for name, changed in change.items():
+        if name == "env":
+            server["env"] += changed
+        elif isinstance(changed, dict):
+            server[name] = {key: one for key, one in (server[name] | changed).items() if one is not None}
+        else:
+            server[name] = changed
+    return server
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
@@ -61,12 +95,12 @@ def test_every_manifest_is_one_named_object(path: Path):
 
 
 def test_there_is_one_of_each():
-    kinds = ["Deployment", "Job", "PodDisruptionBudget", "Secret", "Service"]
-    assert sorted(document["kind"] for document in documents()) == kinds
+    kinds = "Deployment Deployment Job NetworkPolicy PodDisruptionBudget Secret Secret Service Service Service"
+    assert sorted(document["kind"] for document in documents()) == kinds.split()
 
 
 def test_every_variable_is_a_setting():
-    for container in containers():
+    for container in [*containers(), with_tls()]:
         for name in environment(container):
             assert name.removeprefix("JOBLEDGER_").lower() in Settings.model_fields, name
 
@@ -74,7 +108,8 @@ def test_every_variable_is_a_setting():
 def test_the_server_takes_its_command_line():
     [server] = [container for container in containers() if container["args"][0] == "serve"]
     read = settings_of(server)
-    assert read["database"] == URL
+    assert read["database"] == SECRETS["jobledger-database", "url"]
+    assert read["secrets_keys"] != ""
     ports = {port["name"]: port["containerPort"] for port in server["ports"]}
     assert read["listen"] == f"0.0.0.0:{ports['grpc']}"
     assert read["metrics_listen"] == f"0.0.0.0:{ports['metrics']}"
@@ -103,29 +138,57 @@ def test_the_grace_period_is_longer_than_the_drain():
     assert probe["periodSeconds"] * probe["failureThreshold"] > pod["terminationGracePeriodSeconds"]
 
 
-def test_names_selectors_and_the_secret_fit_together():
+def test_with_tls_the_server_takes_its_command_line_and_is_asked_for_a_connection():
+    server = with_tls()
+    plain = settings_of(named("Deployment")["spec"]["template"]["spec"]["containers"][0])
+    read = settings_of(server)
+    changed = {name for name in read if read[name] != plain[name]}
+    assert changed == {"insecure", "tls_cert", "tls_key"}
+    [mount] = server["volumeMounts"]
+    assert {read["tls_cert"], read["tls_key"]} == {f"{mount['mountPath']}/tls.crt", f"{mount['mountPath']}/tls.key"}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert server[probe]["tcpSocket"] == {"port": "grpc"}
+        assert "grpc" not in server[probe]
+
+
+def test_names_and_selectors_fit_together():
     labels = named("Deployment")["spec"]["template"]["metadata"]["labels"]
     assert named("Deployment")["spec"]["selector"]["matchLabels"] == labels
-    assert named("Service")["spec"]["selector"] == labels
-    assert named("Service")["spec"]["clusterIP"] == "None"
     assert named("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == labels
-    secret = named("Secret")
+    assert named("NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == labels
+    headless, client = all_named("Service")
+    assert headless["spec"]["selector"] == client["spec"]["selector"] == labels
+    assert (headless["spec"]["clusterIP"], "clusterIP" in client["spec"]) == ("None", False)
+
+
+def test_the_network_policy_names_each_port_of_the_server():
+    [server] = named("Deployment")["spec"]["template"]["spec"]["containers"]
+    opened = [port["port"] for rule in named("NetworkPolicy")["spec"]["ingress"] for port in rule["ports"]]
+    assert opened == [port["name"] for port in server["ports"]]
+    assert all(rule["from"] for rule in named("NetworkPolicy")["spec"]["ingress"])
+
+
+def test_every_secret_has_its_form():
+    forms = {(secret["metadata"]["name"], key) for secret in all_named("Secret") for key in secret["stringData"]}
+    assert forms == set(SECRETS)
     for container in containers():
-        [given] = [one["valueFrom"]["secretKeyRef"] for one in container["env"] if one["name"] == "JOBLEDGER_DATABASE"]
-        assert given["name"] == secret["metadata"]["name"]
-        assert given["key"] in secret["stringData"]
+        environment(container)
 
 
 def test_all_run_one_image_and_not_as_root():
-    assert len({container["image"] for container in containers()}) == 1
+    assert len({container["image"] for pod in pods() for container in pod["containers"]}) == 1
     for pod in pods():
         assert pod["securityContext"]["runAsNonRoot"]
         assert f"USER {pod['securityContext']['runAsUser']}" in (DEPLOY / "Dockerfile").read_text()
 
 
-def test_the_image_is_made_of_what_there_is():
-    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
-    copied = [line.split()[1] for line in lines if line.startswith("COPY")]
-    assert copied == ["constraints.txt", "protos", "client", "service"]
-    assert all((DEPLOY.parent / name).exists() for name in copied)
-    assert 'ENTRYPOINT ["jobledger-server"]' in lines
+def test_the_console_reaches_the_server_and_takes_its_command_line(monkeypatch: pytest.MonkeyPatch):
+    deployment, service = [one for one in documents() if one["metadata"]["name"] == CONSOLE]
+    pod = deployment["spec"]["template"]
+    [console] = pod["spec"]["containers"]
+    allowed, _ = named("NetworkPolicy")["spec"]["ingress"]
+    assert allowed["from"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    chosen = console_settings(monkeypatch, console["args"])
+    assert chosen.server in {f"{one['metadata']['name']}:7070" for one in all_named("Service")}
+    assert chosen.port == console["ports"][0]["containerPort"]

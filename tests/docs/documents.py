@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sybil.parsers.markdown import CodeBlockParser
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+TUTORIAL = sorted((ROOT / "docs" / "tutorial").glob("[0-9]*.md"))
 TARGET = "127.0.0.1:7070"  # the server of all examples
 
 
@@ -45,12 +47,9 @@ def commands(path: Path) -> Iterator[Command]:
 
 
 def _split(words: list[str]) -> Iterator[list[str]]:
-    while "&&" in words:
-        at = words.index("&&")
-        yield words[:at]
-        words = words[at + 1 :]
-    if words:
-        yield words
+    for is_operator, group in groupby(words, key={"&&", "||", "|"}.__contains__):
+        if not is_operator:
+            yield list(group)
 
 
 def _no_evaluation(_: Any) -> None:

@@ -23,8 +23,8 @@ def connections() -> int:
 @pytest.mark.parametrize(
     ("document", "form"),
     [
-        ("docs/operating.md", r"connections of a process \|[^|]*\| (\d+) at most"),
-        ("docs/operating.md", r"connections to PostgreSQL \| (\d+) a process at most"),
+        ("docs/operations/databases.md", r"connections of a process \|[^|]*\| (\d+) at most"),
+        ("docs/operations/sizing.md", r"connections to PostgreSQL \| (\d+) a process at most"),
         ("docs/scaling.md", r"each takes (\d+) connections"),
         ("docs/scaling.md", r"A process uses (\d+) at most"),
         ("docs/scaling.md", r"max_connections  ≥  (\d+) × N × R"),

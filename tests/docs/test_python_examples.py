@@ -18,7 +18,7 @@ from sybil.document import Document
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from tests.conftest import StartServer
-from tests.docs.documents import DOCUMENTS, TARGET, name_of
+from tests.docs.documents import DOCUMENTS, TARGET, TUTORIAL, name_of
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
@@ -68,7 +68,9 @@ def has_examples(path: Path) -> bool:
     return "\n```python\n" in path.read_text()
 
 
-@pytest.mark.parametrize("path", [path for path in DOCUMENTS if has_examples(path)], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [path for path in DOCUMENTS if has_examples(path) and path not in TUTORIAL], ids=name_of
+)
 def test_the_examples_run(path: Path, start_server: StartServer, tmp_path: Path):
     with ExitStack() as programs:
         runner = Runner(start_server(), tmp_path, programs)

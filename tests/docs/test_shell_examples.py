@@ -35,7 +35,16 @@ SERVICES = (
     worker_service_pb2,
 )
 KNOWN = {module.DESCRIPTOR.name for module in SERVICES}
-UNCHECKED = {"celery", "echo", "python", "sqlite3"}  # programs of others, whose arguments we have no parser for
+UNCHECKED = {
+    "celery",
+    "curl",
+    "echo",
+    "grep",
+    "node",
+    "npm",
+    "python",
+    "sqlite3",
+}  # programs of others, whose arguments we have no parser for
 
 
 def of(*programs: str) -> list[Command]:
@@ -44,15 +53,15 @@ def of(*programs: str) -> list[Command]:
 
 
 def method_of(command: Command) -> MethodDescriptor:
-    """Return the method that a grpcurl command calls."""
-    service, _, method = command.words[-1].partition("/")
+    """Return the method that a command of grpcurl or buf calls."""
+    service, _, method = command.words[-1].removeprefix(f"http://{TARGET}/").partition("/")
     found = descriptor_pool.Default().FindServiceByName(service)
     assert found.file.name in KNOWN
     return found.methods_by_name[method]
 
 
 def test_every_program_is_checked():
-    checked = {"grpcurl", "jobledger", "jobledger-server", "make"}
+    checked = {"buf", "grpcurl", "jobledger", "jobledger-server", "make", "pip"}
     assert {command.words[0] for command in SHELL_COMMANDS} <= checked | UNCHECKED
 
 
@@ -61,6 +70,12 @@ def test_a_request_is_one_of_the_contract(command: Command):
     assert command.words[1] == "-plaintext"
     assert command.words[-2] in {TARGET, ADMIN_TARGET}
     json_format.Parse(command.after("-d"), GetMessageClass(method_of(command).input_type)())
+
+
+@pytest.mark.parametrize("command", of("buf"), ids=str)
+def test_a_request_of_buf_is_one_of_the_contract_with_the_flags_of_the_tests(command: Command):
+    assert list(command.words[1:-3]) == ["curl", *FLAGS]
+    json_format.Parse(command.after("--data"), GetMessageClass(method_of(command).input_type)())
 
 
 @pytest.mark.parametrize("command", of("jobledger", "jobledger-server"), ids=str)

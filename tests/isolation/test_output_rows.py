@@ -37,7 +37,7 @@ def stored(ledger: LargeLedger) -> dict[int, bytes]:
 
 
 def history(ledger: LargeLedger) -> SqlHistoryStore:
-    return SqlHistoryStore(ledger.database, lambda _position, message: message)
+    return SqlHistoryStore(ledger.database, lambda _position, message: message, lambda *_: None)
 
 
 def shown(ledger: LargeLedger, job_id: str, owner: str = ALICE) -> list[int]:

@@ -113,12 +113,13 @@ async def test_every_label_that_is_selected_by_is_there(server: Server, api: Api
 
 
 def test_every_alert_reports_what_to_do():
-    there = anchors(ROOT / "docs" / "operating.md")
+    there = anchors(ROOT / "docs" / "operations" / "runbooks.md")
     for rule in rules():
-        assert rule["annotations"]["runbook"] == f"operating.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook"] == f"operations/runbooks.md#{rule['alert'].lower()}"
         assert rule["alert"].lower() in there
         assert rule["annotations"]["summary"]
         assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert {one for one in there if one.startswith("jobledger")} == {rule["alert"].lower() for rule in rules()}
 
 
 def test_every_panel_has_an_id_and_a_place_of_its_own():

@@ -80,7 +80,7 @@ def newest_bytes(ledger: LargeLedger) -> int:
 
 def trim(ledger: LargeLedger, count: int) -> int | None:
     """Trim so many of the oldest events."""
-    return SqlHistoryStore(ledger.database, codec.audited).trim_events(ledger.now + 1, count)
+    return SqlHistoryStore(ledger.database, codec.audited, codec.terms).trim_events(ledger.now + 1, count)
 
 
 def exported(ledger: LargeLedger, position: int) -> list[list[str]]:

@@ -72,7 +72,7 @@ class Ledger:
         assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
 
     def forget_all(self) -> None:
-        upkeep = SqlHistoryStore(self.database, ProtoCodec().audited)
+        upkeep = SqlHistoryStore(self.database, ProtoCodec().audited, ProtoCodec().terms)
         while upkeep.trim_events(next(self.clock), 1_000):
             pass
 

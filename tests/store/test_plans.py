@@ -14,12 +14,13 @@ from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.attempts import AttemptReads, jobs_of_task
 from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.event_pages import EventsWanted, read_event_page
+from jobledger_service.core.store.event_pages import EventPages, EventsWanted
+from jobledger_service.core.store.event_terms import EventTerms, term_rows
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, JobRead, Listing
 from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import attempts, chunks, events, job_labels, job_words, jobs
+from jobledger_service.core.store.tables import attempts, chunks, event_terms, events, job_labels, job_words, jobs
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.exports.page import ExportKey
@@ -317,12 +318,35 @@ def test_deliveries_that_are_due_and_the_next_of_a_job_walk_their_indexes(databa
 def test_the_history_of_an_owner_walks_an_index_from_the_time_that_was_asked_for(
     database: Database, *, newest_first: bool
 ):
-    wanted = EventsWanted(owner="b", newest_first=newest_first, changes=frozenset({ChangeType.CANCEL_REQUESTED}))
-    row = {"commit_time": 1, "changes": CHANGE_BITS[ChangeType.CANCEL_REQUESTED], "message": b"", "artifacts_bytes": 0}
+    wanted = EventsWanted(owner="b", newest_first=newest_first, changes=frozenset({ChangeType.CLAIMED}))
+    row = {"commit_time": 1, "changes": CHANGE_BITS[ChangeType.CLAIMED], "message": b"", "artifacts_bytes": 0}
     with database.write() as connection:
         connection.execute(insert(events), [{"position": n, "job_key": f"{o}/x", **row} for n, o in enumerate("ab")])
         plans = Plans(database)
-        assert [one.position for one in read_event_page(connection, wanted, None, 10).rows] == [1]
+        assert [one.position for one in EventPages(database.dialect).read(connection, wanted, None, 10).rows] == [1]
     # what is sorted then is what the walk looked at, a bounded number of positions
     assert "SEARCH events USING INDEX events_by_owner (<expr>=? AND position>? AND position<?)" in plans.steps
     assert "SCAN events" not in plans.steps
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("owner", ["b", None])
+def test_events_with_terms_are_walked_by_term_and_read_by_position(
+    database: Database, owner: str | None, *, newest_first: bool
+):
+    changes = frozenset({ChangeType.CANCEL_REQUESTED, ChangeType.DELETED})
+    wanted = EventsWanted(owner=owner, newest_first=newest_first, changes=changes, actors=["me"], kinds=["k"])
+    terms = [EventTerms(n, "b", "k", [(ChangeType.CANCEL_REQUESTED, "me")]) for n in range(5)]
+    row = {"job_key": "b/x", "commit_time": 1, "changes": 1, "message": b"", "artifacts_bytes": 0}
+    with database.write() as connection:
+        connection.execute(insert(events), [{"position": one.position, **row} for one in terms])
+        connection.execute(insert(event_terms), term_rows(terms))
+        plans = Plans(database)
+        found = EventPages(database.dialect).read(connection, wanted, None, 2)
+        assert [one.position for one in found.rows] == ([4, 3] if newest_first else [1, 2])
+    assert "SEARCH event_terms USING PRIMARY KEY (term=? AND block>? AND block<?)" in plans.steps
+    assert "SEARCH event_terms USING PRIMARY KEY (term=? AND block=?)" in plans.steps
+    # of the others the job does not matter: a position is one event
+    assert "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)" in plans.steps
+    assert any(step.startswith("SEARCH audit USING INDEX audit_by_position (position=?)") for step in plans.steps)
+    assert not [step for step in plans.steps if step in ("SCAN event_terms", "SCAN events", "SCAN audit")]

@@ -36,6 +36,14 @@ def _new_postgres() -> str:
     return _url(address, name)
 
 
+def empty_postgres() -> str:
+    """Return the URL of a new database without tables, in PostgreSQL."""
+    address, name = postgres(), f"jobledger_{uuid4().hex}"
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return _url(address, name)
+
+
 @cache
 def _template() -> None:
     """Make a migrated database to copy, once a test process."""

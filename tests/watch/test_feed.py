@@ -214,7 +214,7 @@ async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(ledger: F
     damaged = [EventRow(position, "alice/broken", b"\xff", None) for position in (2, 3)]
     ledger.append([good[0], *damaged, good[3]])
     with capture_logs() as logged:
-        assert SqlHistoryStore(ledger.database, ProtoCodec().audited).trim_events(1, 10) == 4
+        assert SqlHistoryStore(ledger.database, ProtoCodec().audited, ProtoCodec().terms).trim_events(1, 10) == 4
     assert ledger.reads.events(4, 10).trimmed == 4
     assert [(one["place"], one["row"]) for one in logged if "cannot be read" in one["event"]] == [
         ("retention", "the event at position 2"),

@@ -132,8 +132,10 @@ class JobLists(JobService):
     ) -> Pages[rpc.ListEventsResponse, JobEvent]:
         """List the history of all jobs, newest first: who did what to which job.
 
-        An actor is a worker, NAME/KEY_ID of a key, or NAME/ for all keys of that name. With `change_types` one change
-        by an actor must be of these. `owner` and `all_owners` need an admin's key. `page_size` is 1 to 500, 100 when 0.
+        An actor is a worker, NAME/KEY_ID of a key, or NAME/ for all keys of that name. One change by an
+        actor must be of `change_types`: without them, all but CLAIMED, PROGRESSED, CHUNK_COMPLETED and
+        CHUNK_RELEASED, the work on chunks that goes well. `owner` and `all_owners` need an admin's key.
+        `page_size` is 1 to 500, 100 when 0.
         """
         wanted = rpc.EventFilter(
             actors=requests.names("actors", actors),

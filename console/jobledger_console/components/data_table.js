@@ -46,9 +46,11 @@ export default {
               </span><span class="percent">{{ percent(row[c.name].percent) }}</span>
               <span v-if="row[c.name].text" class="sub">{{ row[c.name].text }}</span>
             </span>
+            <time v-else-if="c.kind === 'eta'" :title="absolute(row[c.name])">{{ row[c.name] > now ? relative(row[c.name], now) : "any moment" }}</time>
             <time v-else-if="c.kind === 'time'" :title="absolute(row[c.name])" :datetime="iso(row[c.name])">{{ relative(row[c.name], now) }}</time>
             <span v-else-if="c.kind === 'link'"><a :href="row[c.name].href">{{ row[c.name].text }}</a><span v-if="row[c.name].sub" class="sub">{{ row[c.name].sub }}</span></span>
             <button v-else-if="c.kind === 'action'" type="button" class="button small" @click="$emit('action', { key: row.key, name: c.name })">{{ row[c.name] }}</button>
+            <template v-else-if="c.kind === 'lines'"><div v-for="(line, i) in row[c.name]" :key="i">{{ line }}</div></template>
             <span v-else-if="c.kind === 'number'" class="number">{{ row[c.name] }}</span>
             <span v-else :title="String(row[c.name])">{{ row[c.name] }}</span>
           </td>

@@ -13,6 +13,7 @@ class Dialog:
     def __init__(self, title: str) -> None:
         self.dialog = ui.dialog(value=True)
         self.dialog.props["aria-label"] = title
+        self.dialog.props["transition-duration"] = 0
         with self.dialog, ui.element("div").classes("dialog card"):
             show_heading(title)
             self.body = ui.element("div").classes("dialog-body")

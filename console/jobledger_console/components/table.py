@@ -9,7 +9,7 @@ from nicegui.events import GenericEventArguments
 
 from jobledger_console.components.states import SIGNS, words
 
-Kind: TypeAlias = Literal["text", "number", "state", "progress", "time", "link", "action"]
+Kind: TypeAlias = Literal["text", "number", "state", "progress", "time", "eta", "link", "lines", "action"]
 Row: TypeAlias = Mapping[str, Any]
 """The cells of a row by the names of columns, and its `key`. None is an empty cell."""
 
@@ -18,8 +18,9 @@ Row: TypeAlias = Mapping[str, Any]
 class Column:
     """A column. Narrow screens leave out those that are `optional`.
 
-    The cells of each kind: text and number: a string; state: `state_cell`; progress: `progress_cell`; time:
-    milliseconds since 1970; link: `link_cell`; action: the text of a button, whose press calls `on_action`.
+    The cells of each kind: text and number: a string; lines: strings; state: `state_cell`; progress: `progress_cell`;
+    time and eta: milliseconds since 1970; link: `link_cell`; action: the text of a button, whose press calls
+    `on_action`.
     """
 
     name: str

@@ -9,7 +9,7 @@ from nicegui import ui
 
 from jobledger_console.components.messages import show_button, show_heading
 from jobledger_console.components.states import words
-from jobledger_console.layout import element
+from jobledger_console.components.table import Column, DataTable, Row
 from jobledger_console.page import Page
 from jobledger_console.wording import clock, plural
 
@@ -20,6 +20,13 @@ _PAGE_SIZE: Final = 30
 _MAX_SECONDS: Final = 3_600.0
 """It is read again when the job has changed, not by the clock."""
 _MAX_CHANGES: Final = 12
+_MAX_ACTORS: Final = 3
+_COLUMNS: Final = (
+    Column("revision", "Revision", "number"),
+    Column("time", "Time"),
+    Column("what", "What", "lines"),
+    Column("who", "Who"),
+)
 
 
 class EventLog:
@@ -33,7 +40,8 @@ class EventLog:
         self._page_token = ""
         with ui.element("section").classes("card"):
             show_heading("Events")
-            self._body = ui.element("div").classes("table-frame events-frame")
+            self._table = DataTable(_COLUMNS, caption="Events")
+            self._table.classes("events-frame")
             self._more = ui.element("div").classes("row-of paging")
             self._read: SharedRead[ListJobEventsResponse] = page.read(
                 ("events", owner, job_id), self._read_last, seconds=_MAX_SECONDS, listener=self._draw
@@ -57,14 +65,7 @@ class EventLog:
         if last is None:
             return
         events = {event.position: event for event in (*last.events, *self._earlier)}
-        self._body.clear()
-        with self._body, ui.element("table").classes("data plain events"):
-            with ui.element("thead"), ui.element("tr"):
-                for title in ("Revision", "Time", "What", "Who"):
-                    element("th", title, scope="col")
-            with ui.element("tbody"):
-                for position in sorted(events, reverse=True):
-                    _show_event(events[position])
+        self._table.set_rows([_row(events[position]) for position in sorted(events, reverse=True)])
         if not self._earlier:
             self._page_token = last.next_page_token
         self._draw_more()
@@ -82,21 +83,22 @@ class EventLog:
         earlier = await self._list(self._page_token)
         self._earlier.extend(earlier.events)
         self._page_token = earlier.next_page_token
-        with self._body:
-            self._draw()
+        self._draw()
 
 
-def _show_event(event: JobEvent) -> None:
-    with ui.element("tr"):
-        element("td", f"{event.revision:,}", classes="kind-number")
-        element("td", clock(event.commit_time), classes="kind-time")
-        with ui.element("td"):
-            for change in event.changes[:_MAX_CHANGES]:
-                element("div", sentence_of(change))
-            if len(event.changes) > _MAX_CHANGES:
-                element("div", f"and {plural(len(event.changes) - _MAX_CHANGES, 'more change')}", classes="quiet")
-        actors = list(dict.fromkeys(change.actor for change in event.changes))
-        element("td", ", ".join(actors[:3]) + (" …" if len(actors) > 3 else ""))  # noqa: PLR2004 - three names
+def _row(event: JobEvent) -> Row:
+    """Return the row of an event."""
+    lines = [sentence_of(change) for change in event.changes[:_MAX_CHANGES]]
+    if len(event.changes) > _MAX_CHANGES:
+        lines.append(f"and {plural(len(event.changes) - _MAX_CHANGES, 'more change')}")
+    actors = list(dict.fromkeys(change.actor for change in event.changes))
+    return {
+        "key": str(event.position),
+        "revision": f"{event.revision:,}",
+        "time": clock(event.commit_time),
+        "what": lines,
+        "who": ", ".join(actors[:_MAX_ACTORS]) + (" …" if len(actors) > _MAX_ACTORS else ""),
+    }
 
 
 def sentence_of(change: Change) -> str:

@@ -37,7 +37,7 @@ COLUMNS: Final = (
     Column("kind", "Kind", optional=True),
     Column("progress", "Progress", "progress"),
     Column("chunks", "Chunks", "number", optional=True),
-    Column("eta", "Done", "time", optional=True),
+    Column("eta", "Done", "eta", optional=True),
     Column("priority", "Priority", "number", sortable=True, optional=True),
     Column("created", "Created", "time", sortable=True, optional=True),
 )
@@ -175,26 +175,26 @@ class JobsView:
                 query.search,
                 lambda text: self._change(search=text.strip()),
                 placeholder="name, kind, id, label, error",
-                size=26,
+                size=22,
                 is_search=True,
             )
-            show_input("Kind", ",".join(query.kinds), self._set_kinds, placeholder="crawl.images", size=16)
+            show_input("Kind", ",".join(query.kinds), self._set_kinds, placeholder="crawl.images", size=13)
             show_input(
                 "Label",
                 ",".join(f"{name}={value}" for name, value in query.labels),
                 self._set_labels,
                 placeholder="team=search",
-                size=14,
+                size=12,
             )
             if self._page.access.is_admin:
                 show_input(
                     "Owner", query.owner, lambda text: self._change(owner=text.strip()), placeholder="own", size=10
                 )
             show_select("Order", _ORDERS, f"{query.order.name}-{'up' if query.ascending else 'down'}", self._set_order)
-            SavedViews()
             show_check(
                 "Service jobs", is_on=query.service_jobs, on_change=lambda is_on: self._change(service_jobs=is_on)
             )
+            SavedViews()
         with ui.element("div").classes("row-of toggles") as states:
             states.props["role"] = "group"
             states.props["aria-label"] = "States"
@@ -281,7 +281,7 @@ def row_of(page: Page, job: Job) -> Row:
     """Return the row of a job."""
     state = JobState(job.state).name
     owner = {"owner": job.owner} if page.query.get("owner") else {}
-    summary, progress = job.chunks_summary, job.progress
+    summary, progress, is_over = job.chunks_summary, job.progress, job.HasField("end_time")
     return {
         "key": job.job_id,
         "state": state_cell(state, _holds(job)),
@@ -291,7 +291,7 @@ def row_of(page: Page, job: Job) -> Row:
             job.job_id if job.display_name else "",
         ),
         "kind": job.kind,
-        "progress": progress_cell(progress.percent, state, job.error.code or progress.stage),
+        "progress": progress_cell(progress.percent, state, job.error.code or ("" if is_over else progress.stage)),
         "chunks": f"{summary.completed:,} / {summary.total:,}",
         "eta": milliseconds(progress.eta) if progress.HasField("eta") else None,
         "priority": str(job.priority),

@@ -267,9 +267,7 @@ def _last(attempts: Sequence[WebhookAttempt]) -> str:
 
 
 def _outcome(status_code: int, error: str) -> str:
-    if not error:
-        return f"answered {status_code}"
-    return f"answered {status_code}: {error}" if status_code else error
+    return error or f"answered {status_code}"
 
 
 async def build(page: Page) -> None:

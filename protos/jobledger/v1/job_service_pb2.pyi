@@ -1045,7 +1045,9 @@ Global___ListJobEventsResponse: _TypeAlias = ListJobEventsResponse  # noqa: Y015
 
 @_typing.final
 class EventFilter(_message.Message):
-    """EventFilter picks events: every field that is given must match."""
+    """EventFilter picks events: every field that is given must match. The actors, the kinds and the change_types, multiplied, are at
+    most 2,000.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1069,7 +1071,9 @@ class EventFilter(_message.Message):
 
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
-        """change_types are what one of its changes is, at most 100 entries. With actors, one change must match both. Empty: anything."""
+        """change_types are what one of its changes is, at most 100 entries. With actors, one change must match both.
+        Empty: all but the work on chunks that goes well, which is CLAIMED, PROGRESSED, CHUNK_COMPLETED and CHUNK_RELEASED.
+        """
 
     @_builtins.property
     def commit_time(self) -> _filter_pb2.TimeRange:
@@ -1115,7 +1119,7 @@ class ListEventsRequest(_message.Message):
     """oldest_first turns the order around. Absent: newest first."""
     @_builtins.property
     def filter(self) -> Global___EventFilter:
-        """filter picks the events. Absent: all of the caller's."""
+        """filter picks the events. Absent: those of the caller's owner, as of an empty filter."""
 
     def __init__(
         self,
@@ -1146,8 +1150,10 @@ class ListEventsResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
-        """events are the page, newest first unless oldest_first. It may be short, even empty, while there are more: a call looks at no more
-        than 20,000 events, with actors or kinds into no more than 1,000 of those that match else, and an answer has at most 3 MiB.
+        """events are the page, newest first unless oldest_first. Without CLAIMED, PROGRESSED, CHUNK_COMPLETED and CHUNK_RELEASED among
+        the change_types an index finds them: a page is full, or has 1 MiB, while there are more; of 40 or more actors times kinds times
+        change_types it may be short. Else it may be short, even empty, while there are more: a call looks at no more than 20,000
+        events, with actors or kinds into no more than 1,000 of those that match else.
         """
 
     @_builtins.property

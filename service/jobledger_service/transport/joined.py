@@ -10,7 +10,7 @@ _LENGTH_DELIMITED = 2
 def field(descriptor: FieldDescriptor, raw: bytes) -> bytes:
     """Return the bytes that give a field of a message an encoded message, a string or bytes.
 
-    What is given several times is merged for a field of one message, and added to a repeated field.
+    Give a field of one message once: some parsers take the last of several and do not merge them.
     """
     return head(descriptor, len(raw)) + raw
 

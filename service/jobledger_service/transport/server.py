@@ -34,8 +34,11 @@ REFLECTION_METHODS: Final = tuple(
     Method(service, "ServerReflectionInfo", None, Kind.WATCH, ("TOO_MANY_WATCHES",))
     for service in (REFLECTION, REFLECTION_V1ALPHA)
 )
+_LISTS: Final = ("GetTopChannels", "GetServers")
+"""Methods of channelz that name nothing that may be missing."""
 CHANNELZ_METHODS: Final = tuple(
-    Method(CHANNELZ, one.name, Role.ADMIN, Kind.READ, ("CONNECTION_NOT_FOUND",)) for one in CHANNELZ.methods
+    Method(CHANNELZ, one.name, Role.ADMIN, Kind.READ, () if one.name in _LISTS else ("CONNECTION_NOT_FOUND",))
+    for one in CHANNELZ.methods
 )
 
 OPTIONS: Final = (

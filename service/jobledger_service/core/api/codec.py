@@ -1,8 +1,9 @@
 """Watch messages as bytes: an event is encoded once, however many watch it.
 
 The messages of WatchJob and WatchJobs have the same fields, so that one encoding serves both. Encoded messages are put
-together without decoding them: appended fields replace single values, add to repeated ones and merge into nested ones
-(https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+together without decoding them: appended fields replace single values and add to repeated ones
+(https://protobuf.dev/programming-guides/encoding/#last-one-wins). A nested message is written once, as some parsers
+(protobufjs) take the last of several and do not merge them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from jobledger_service.core.model.job import NO_OUTPUTS, Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED, ChunkState
 from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
+from jobledger_service.core.store.event_terms import EventTerms
 from jobledger_service.core.store.new_chunks import is_untouched
 from jobledger_service.core.store.reads import EventRow, JobRead
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
@@ -48,6 +50,7 @@ MAX_MERGED_BYTES: Final = 2 * 1024 * 1024
 """The size at which merging leaves chunks out; the target of the merge may have as much again."""
 
 _JOB: Final = Message.DESCRIPTOR.fields_by_name["job"]
+_EVENT: Final = Message.DESCRIPTOR.fields_by_name["event"]
 _CHUNKS: Final = Message.DESCRIPTOR.fields_by_name["chunks"]
 _NOT_IN_STATUS: Final = ("chunks", "chunk_ranges")
 _OF_JOB: Final = ("owner", "job_id", "uid")
@@ -69,13 +72,12 @@ class ProtoCodec:
     def encode(self, record: Record, segments: JobSegments) -> Entry:
         """Return the entry of a record and its encoded job, without its position and the time of its commit."""
         job, (ranged, single) = record.job, _ranges(record)
-        head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
-        _fill_event(head.event, record)
-        body = head.SerializeToString() + joined.field(_JOB, segments.fixed + segments.moving)
+        body = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None).SerializeToString()
+        shown = segments.fixed + segments.moving
         encoded = list(_without_artifacts(single, is_new=record.before is None))
         changed = b"".join(joined.field(_CHUNKS, chunk) for _, chunk in encoded)
         artifacts = _artifacts_of(record, segments.artifacts, single)
-        chunks, parts = _parts(encoded, body, artifacts) if artifacts else ([changed], [])
+        chunks, parts = _parts(encoded, shown, body, artifacts) if artifacts else ([changed], [])
         return Entry(
             position=0,
             job_key=job.key,
@@ -83,7 +85,8 @@ class ProtoCodec:
             before=record.before,
             after=None if record.deleted else FilterFields.of(job),
             ended=job.ended,
-            stored=changed + body,
+            stored=changed + joined.field(_JOB, shown) + body,
+            event=_event(record),
             parts=parts,
             artifacts=artifacts,
             chunks=chunks,
@@ -94,12 +97,11 @@ class ProtoCodec:
 
     def seal(self, entry: Entry, position: int, commit_time: int, cursor: bytes) -> Entry:
         """Return the entry that `encode` returned with its position and time, which its message ends with."""
-        message = Message(cursor=cursor)
-        message.event.position = position
-        convert.fill_time(message.event.commit_time, commit_time)
-        end = message.SerializeToString()
+        event = event_pb2.JobEvent(position=position)
+        convert.fill_time(event.commit_time, commit_time)
+        end = joined.field(_EVENT, entry.event + event.SerializeToString()) + Message(cursor=cursor).SerializeToString()
         parts = (*entry.parts, end) if entry.parts else ()
-        return replace(entry, position=position, stored=entry.stored + end, parts=parts)
+        return replace(entry, position=position, stored=entry.stored + end, event=b"", parts=parts)
 
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event; one that cannot be read has an empty message, and no filter fields."""
@@ -197,18 +199,28 @@ class ProtoCodec:
             return None
         return Message(event=whole.event, job=job_pb2.Job(kind=whole.job.kind)).SerializeToString()
 
+    def terms(self, position: int, message: bytes) -> EventTerms | None:
+        """Return what the terms of a stored event are made from; None when it cannot be read."""
+        try:
+            event = (whole := Message.FromString(message)).event
+        except DecodeError as error:
+            self._unreadable.add("retention", f"the event at position {position}", error)
+            return None
+        changes = [(convert.CHANGE_TYPES_BY_NUMBER[one.type], one.actor) for one in event.changes]
+        return EventTerms(position, event.owner, whole.job.kind, changes)
+
     def bookmark(self, cursor: bytes) -> bytes:
         """Return a message with a cursor only."""
         return Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK, cursor=cursor).SerializeToString()
 
 
-def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
-    message.job_id = record.job.spec.job_id
-    message.uid = record.job.spec.uid
-    message.owner = record.job.spec.owner
-    message.revision = record.job.revision
+def _event(record: Record) -> bytes:
+    """Return the event of a record, without its position and the time of its commit."""
+    spec = record.job.spec
+    event = event_pb2.JobEvent(job_id=spec.job_id, uid=spec.uid, owner=spec.owner, revision=record.job.revision)
     for change in record.changes:
-        convert.fill_change(message.changes.add(), change)
+        convert.fill_change(event.changes.add(), change)
+    return event.SerializeToString()
 
 
 def _in_status(stored: bytes) -> bytes:
@@ -231,8 +243,8 @@ def _snapshot(read: JobRead, cursor: bytes) -> bytes:
     head = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor).SerializeToString()
     check_chunks(read.chunks, read.inputs)
     _, job = shown_job(replace(read, chunks=(), next_chunks="", outputs=NO_OUTPUTS))
-    parts = [head, joined.field(_JOB, job)]
-    left = MAX_MESSAGE_BYTES - sum(map(len, parts))
+    parts = [job]
+    left = MAX_MESSAGE_BYTES - len(head) - len(job)
     omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
     for chunk in read.chunks:
         part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index), is_paused=read.paused)
@@ -241,19 +253,17 @@ def _snapshot(read: JobRead, cursor: bytes) -> bytes:
             omitted = True
             break
         parts.append(part)
-    if omitted:
-        parts.append(_CHUNKS_OMITTED)
-    return b"".join(parts)
+    return b"".join((head, joined.head(_JOB, sum(map(len, parts))), *parts, _CHUNKS_OMITTED * omitted))
 
 
 def _snapshot_chunk(chunk: Chunk, raw: bytes | None, *, is_paused: bool) -> bytes:
-    """Return the bytes that append a chunk to the job of an encoded message."""
-    message = Message()
-    shown = message.job.chunks.add()
+    """Return the bytes that append a chunk to an encoded job."""
+    job = job_pb2.Job()
+    shown = job.chunks.add()
     convert.fill_chunk(shown, chunk, raw)
     if is_paused:
         show_pause(shown)
-    return message.SerializeToString()
+    return job.SerializeToString()
 
 
 def whole(row: EventRow) -> bytes:
@@ -286,21 +296,23 @@ def _artifacts_of(record: Record, of_job: bytes, listed: Sequence[Chunk]) -> dic
 def _parts_of(message: Message, artifacts: Mapping[ArtifactsKey, bytes]) -> tuple[list[bytes], list[bytes]]:
     """Return the parts of a stored message, which loses its chunks, and those of them that show the chunks."""
     chunks = [(chunk.index, chunk.SerializeToString()) for chunk in message.chunks]
+    job = message.job.SerializeToString()
     message.ClearField("chunks")
-    return _parts(chunks, message.SerializeToString(), artifacts)
+    message.ClearField("job")
+    return _parts(chunks, job, message.SerializeToString(), artifacts)
 
 
 def _parts(
-    chunks: Iterable[tuple[int, bytes]], body: bytes, artifacts: Mapping[ArtifactsKey, bytes]
+    chunks: Iterable[tuple[int, bytes]], job: bytes, body: bytes, artifacts: Mapping[ArtifactsKey, bytes]
 ) -> tuple[list[bytes], list[bytes]]:
-    """Return the parts that show the chunks, and all parts of a message: the body is the last."""
+    """Return the parts that show the chunks, and all parts of a message; the body is the last, and has the rest."""
     by_index = {key.chunk_index: raw for key, raw in artifacts.items()}
     of_chunks: list[bytes] = []
     for index, chunk in chunks:
         raw = by_index.get(index, b"")
         of_chunks += (joined.head(_CHUNKS, len(chunk) + len(raw)) + chunk, raw)
     of_job = by_index.get(JOB_ITSELF, b"")
-    return of_chunks, [*of_chunks, joined.head(_JOB, len(of_job)), of_job, body]
+    return of_chunks, [*of_chunks, joined.head(_JOB, len(of_job) + len(job)), of_job, job, body]
 
 
 def _without_artifacts(chunks: Iterable[Chunk], *, is_new: bool) -> Iterator[tuple[int, bytes]]:

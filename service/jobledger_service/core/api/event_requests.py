@@ -1,10 +1,15 @@
 """The request of ListEvents: which events are wanted, and which of these are kept."""
 
+import math
+from typing import Final
+
 from jobledger.v1 import event_pb2
 from jobledger.v1 import job_service_pb2 as api
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.store.event_pages import EventsWanted
+from jobledger_service.core.store.event_terms import INDEXED, name_of
 from jobledger_service.core.store.reads import EventRow
 from jobledger_service.transport.identity import Caller
 
@@ -13,12 +18,15 @@ from .convert import CHANGE_TYPES_BY_NUMBER
 from .list_requests import time_range
 from .owners import owner_of
 
+MAX_TERMS: Final = 2_000
+"""Terms that one query walks: actors times kinds times types of changes."""
+
 
 class EventKeeper(MsgStruct, frozen=True):
     """Keeps events by their messages: the kind of the job, and one change of these types by one of these actors."""
 
     actors: tuple[str, ...]
-    change_types: tuple[int, ...]
+    change_types: frozenset[ChangeType]
     kinds: tuple[str, ...]
 
     def __call__(self, row: EventRow) -> bool:
@@ -32,8 +40,8 @@ class EventKeeper(MsgStruct, frozen=True):
         return not self.actors or any(map(self._is_meant, message.event.changes))
 
     def _is_meant(self, change: event_pb2.Change) -> bool:
-        by = any(change.actor.startswith(one) if one.endswith("/") else change.actor == one for one in self.actors)
-        return by and (not self.change_types or change.type in self.change_types)
+        by = change.actor in self.actors or name_of(change.actor) in self.actors
+        return by and CHANGE_TYPES_BY_NUMBER.get(change.type) in self.change_types
 
 
 def events_wanted(request: api.ListEventsRequest, caller: Caller) -> tuple[EventsWanted, EventKeeper | None]:
@@ -44,15 +52,22 @@ def events_wanted(request: api.ListEventsRequest, caller: Caller) -> tuple[Event
         for index, actor in enumerate(given.actors):
             checks.at_most(f"filter.actors[{index}]", actor, 256, min_length=1)
         checks.kinds("filter.kinds", given.kinds)
-        changes = checks.numbers("filter.change_types", given.change_types, CHANGE_TYPES_BY_NUMBER)
+        changes = (
+            frozenset(checks.numbers("filter.change_types", given.change_types, CHANGE_TYPES_BY_NUMBER)) or INDEXED
+        )
         owner = owner_of(checks, request, caller)
         span = time_range(checks, "filter.commit_time", given.commit_time)
-    keeper = EventKeeper(
-        tuple(sorted(set(given.actors))), tuple(sorted(set(given.change_types))), tuple(sorted(set(given.kinds)))
-    )
+        terms = math.prod(max(1, len(set(some))) for some in (given.actors, given.kinds, changes))
+        if terms > MAX_TERMS:
+            checks.fault(
+                "filter", f"actors times kinds times change_types must be at most {MAX_TERMS:,}; got {terms:,}"
+            )
+    keeper = EventKeeper(tuple(sorted(set(given.actors))), changes, tuple(sorted(set(given.kinds))))
     return EventsWanted(
         owner=None if given.all_owners else owner,
         newest_first=not request.oldest_first,
         commit_time=span,
-        changes=frozenset(changes),
+        changes=changes,
+        actors=keeper.actors,
+        kinds=keeper.kinds,
     ), keeper if keeper.actors or keeper.kinds else None

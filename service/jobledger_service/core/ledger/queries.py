@@ -276,11 +276,11 @@ class Queries:
 
         The read counts as the caller's. `keeps` is asked about no more than 1,000 events.
         """
-        mark = request_mark("all events", wanted, str(keeps))
+        mark = request_mark("all events", wanted)
         (after,) = self._tokens.parse(page_token, mark, tuple[int]) or (None,)
 
         def read_and_show() -> R:
-            page = self._store.find_events(wanted, after, MAX_ASKED if keeps else limit)
+            page = self._store.find_events(wanted, after, limit if wanted.is_indexed or not keeps else MAX_ASKED)
             rows, last = _fitting(page)
             if keeps:
                 kept = [row for row in rows if keeps(row)]

@@ -76,6 +76,7 @@ class Entry(MsgStruct, frozen=True):
     """An entry with its place and its encoded message; fields are None before its creation and after its deletion.
 
     `stored` is the message as it is stored, which refers to its artifacts; `parts` make it whole, none when it is.
+    `event` is its event until the position is known, which is then added with it.
     `artifacts` are those among the parts, by version, so that entries which have a version in common keep it once.
     `chunks` are the parts with the changed chunks, so that messages can be merged without decoding them.
     A stored event that cannot be read is empty and has no filter fields. `ready` counts the chunks that now wait for
@@ -91,6 +92,7 @@ class Entry(MsgStruct, frozen=True):
     after: FilterFields | None
     ended: bool
     stored: bytes
+    event: bytes = b""
     parts: Sequence[bytes] = ()
     artifacts: Mapping[ArtifactsKey, bytes] = {}
     chunks: Sequence[bytes] = ()

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
@@ -10,6 +11,9 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, Tex
 from jobledger_service.core.model.change import CHANGE_BITS, ChangeType
 from jobledger_service.core.model.filter import ANY_TIME, TimeRange
 
+from .dialects import Dialect
+from .event_terms import INDEXED, term
+from .indexed_events import TermWalk, read_events_at
 from .reads import EventRow
 from .tables import audit, audit_owner, event_owner, events, ledger
 
@@ -25,7 +29,7 @@ class EventsWanted(MsgStruct, frozen=True):
     """A query for events of one job, of one owner, or, without either, of all.
 
     They are after the position `begin`, up to `end`, were committed in a span of time, and have one of some changes, or
-    any if there are none.
+    any if there are none. Without terms, actors and kinds are for the caller to compare.
     """
 
     job_key: str | None = None
@@ -35,6 +39,18 @@ class EventsWanted(MsgStruct, frozen=True):
     end: int = 2**63 - 2
     commit_time: TimeRange = ANY_TIME
     changes: frozenset[ChangeType] = frozenset()
+    actors: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the events have terms, so that no others are looked at."""
+        return bool(self.job_key is None and self.changes and self.changes <= INDEXED)
+
+    def terms(self) -> list[str]:
+        """Return the terms of the events."""
+        each = product(sorted(self.changes), self.actors or (None,), self.kinds or (None,))
+        return [term(self.owner, *one) for one in each]
 
 
 class EventPageRead(MsgStruct, frozen=True):
@@ -52,20 +68,37 @@ class _Part(NamedTuple):
     last: int | None
 
 
-def read_event_page(connection: Connection, wanted: EventsWanted, after: int | None, limit: int) -> EventPageRead:
-    """Return the next events after a place, None for the first: as many as fit into a read, perhaps none."""
-    begin, end = _positions(connection, wanted)
-    if after is not None:
-        begin, end = (begin, min(end, after - 1)) if wanted.newest_first else (max(begin, after), end)
-    rows: list[EventRow] = []
-    for table in (events, audit) if wanted.newest_first else (audit, events):
-        part = _read_part(connection, table, wanted, begin, end, limit - len(rows))
-        rows += part.rows
-        if part.more:
-            return EventPageRead(rows, rows[-1].position)
-        if part.last is not None:
-            return EventPageRead(rows, part.last)
-    return EventPageRead(rows, None)
+class EventPages:
+    """Reads pages of events."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._term_walk = TermWalk(dialect)
+
+    def read(self, connection: Connection, wanted: EventsWanted, after: int | None, limit: int) -> EventPageRead:
+        """Return the next events after a place, None for the first: as many as fit into a read, perhaps none."""
+        begin, end = _positions(connection, wanted)
+        if after is not None:
+            begin, end = (begin, min(end, after - 1)) if wanted.newest_first else (max(begin, after), end)
+        if wanted.is_indexed:
+            return self._read_indexed(connection, wanted, begin, end, limit)
+        rows: list[EventRow] = []
+        for table in (events, audit) if wanted.newest_first else (audit, events):
+            part = _read_part(connection, table, wanted, begin, end, limit - len(rows))
+            rows += part.rows
+            if part.more:
+                return EventPageRead(rows, rows[-1].position)
+            if part.last is not None:
+                return EventPageRead(rows, part.last)
+        return EventPageRead(rows, None)
+
+    def _read_indexed(
+        self, connection: Connection, wanted: EventsWanted, begin: int, end: int, limit: int
+    ) -> EventPageRead:
+        positions, last = self._term_walk.positions(
+            connection, wanted.terms(), begin, end, limit, newest_first=wanted.newest_first
+        )
+        rows, cut = read_events_at(connection, positions, MAX_PAGE_BYTES)
+        return EventPageRead(rows, rows[-1].position if cut else last)
 
 
 def _read_part(connection: Connection, table: Table, wanted: EventsWanted, begin: int, end: int, limit: int) -> _Part:

@@ -36,7 +36,7 @@ from .batch_rows import RUN
 from .due import overdue
 from .engines import Database
 from .epochs import read_epoch
-from .event_pages import EventPageRead, EventsWanted, read_event_page
+from .event_pages import EventPageRead, EventPages, EventsWanted
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
 from .label_indexes import read_states
 from .listing import BUDGET, Budget, list_keys
@@ -123,6 +123,7 @@ class ReadStore:
         self._jobs = JobReads(database.dialect, self._unreadable)
         self._attempts = AttemptReads(database.dialect, self._unreadable)
         self._small_jobs = SmallJobReads(database.dialect, self._unreadable, self._attempts)
+        self._event_pages = EventPages(database.dialect)
         self._existing = select(jobs.c.job_key).where(jobs.c.job_key.in_(database.dialect.keys()))
         with database.read() as connection:
             self._epoch = read_epoch(connection)
@@ -250,12 +251,12 @@ class ReadStore:
             if trail is None:
                 return None
             wanted = EventsWanted(job_key, newest_first=newest_first, begin=trail.begin, end=trail.end)
-            return trail, read_event_page(connection, wanted, after, limit)
+            return trail, self._event_pages.read(connection, wanted, after, limit)
 
     def find_events(self, wanted: EventsWanted, after: int | None, limit: int) -> EventPageRead:
         """Return a page of events, without artifacts."""
         with self._database.read() as connection:
-            return read_event_page(connection, wanted, after, limit)
+            return self._event_pages.read(connection, wanted, after, limit)
 
     def last_owner(self, below: str) -> str | None:
         """Return the last owner of jobs whose name comes before another, None when there is none."""

@@ -115,7 +115,8 @@ class Sqlite(Dialect):
         return walk
 
     def first_of_each(self, walk: Select[Any], of: Column[Any]) -> Select[Any]:
-        wanted, primary_key = self.keys().subquery("wanted"), of.table.primary_key
+        wanted = self.keys().subquery("wanted")
+        primary_key = [column for column in of.table.primary_key if column is not of]
         of_one = of == wanted.c[0]
         first = walk.with_only_columns(*primary_key).where(of_one).correlate(wanted)
         return select(*walk.selected_columns).join_from(wanted, of.table, of_one & tuple_(*primary_key).in_(first))

@@ -35,6 +35,7 @@ from .chunk_rows import CHUNK_COLUMNS, attempt_row, chunk_of, chunk_row, steady_
 from .dialects import Dialect, Rows
 from .engines import Database
 from .entry import Entry, JobSegments, Positions, Record
+from .event_terms import EventTerms, term_rows
 from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row, steady_job_row
 from .new_chunks import insert_chunks
 from .parked_jobs import BY_URGENCY
@@ -48,6 +49,7 @@ from .tables import (
     attempts,
     chunks,
     deleted_outputs,
+    event_terms,
     job_words,
     jobs,
     ledger,
@@ -282,6 +284,8 @@ class Transaction(JobSweeps):
         """Insert the entries of records at positions that were taken."""
         pairs = list(zip(records, entries, strict=True))
         self._insert(event_table, [_event_row(record, entry, commit_time) for record, entry in pairs])
+        terms = term_rows(_terms_of(record, entry) for record, entry in pairs)
+        self._row_sets.add(self.connection, event_terms, terms)
         gone = [_tombstone_row(record.job, entry, commit_time) for record, entry in pairs if record.deleted]
         self._insert(tombstones, gone)
         self._dialect.announce(self.connection)
@@ -303,6 +307,11 @@ def _event_row(record: Record, entry: Entry, commit_time: int) -> Row:
         "previous": entry.previous,
         **references_row(record, entry),
     }
+
+
+def _terms_of(record: Record, entry: Entry) -> EventTerms:
+    spec = record.job.spec
+    return EventTerms(entry.position, spec.owner, spec.kind, ((one.type, one.actor) for one in record.changes))
 
 
 def _bits_of(changes: Iterable[Change]) -> int:

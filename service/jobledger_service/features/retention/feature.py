@@ -15,7 +15,8 @@ from .store import SqlHistoryStore
 
 def retention(kernel: Kernel) -> Feature:
     """Return what retention adds to a server."""
-    store = SqlHistoryStore(kernel.database, ProtoCodec(kernel.unreadable).audited)
+    codec = ProtoCodec(kernel.unreadable)
+    store = SqlHistoryStore(kernel.database, codec.audited, codec.terms)
     duty = RetentionDuty(kernel, store, expired_jobs(kernel))
     return Feature(duties=[Duty("retention", duty.once, kernel.settings.retention_interval)])
 

@@ -4,15 +4,19 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, takewhile
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, select, update
+from sqlalchemy import Connection, Select, delete, exists, func, select, update
 
 from jobledger_service.core.store.artifact_versions import forget_versions
 from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.event_terms import EventTerms, forget_terms
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import audit, deleted_outputs, events, ledger, outputs, requests, tombstones
 
 MAX_TRIM_BYTES = 4 * 1024 * 1024
 """A step deletes events up to the one at this size, so that it holds few large events."""
+
+MAX_AUDIT_BYTES = 256 * 1024
+"""A step forgets audit trails up to the entry at this size: each of its changes has terms."""
 
 TOMBSTONES_PER_STEP = 50
 """The number of deleted jobs whose audit trail one step checks."""
@@ -23,12 +27,19 @@ class SqlHistoryStore:
 
     Each call is one transaction; of all servers one at a time.
 
-    `reduce` makes of an event's position and message what the audit trail keeps, None when that is nothing.
+    Of an event's position and message `reduce` makes what the audit trail keeps, None when that is nothing, and `terms`
+    what its terms are made from, None when it cannot be read.
     """
 
-    def __init__(self, database: Database, reduce: Callable[[int, bytes], bytes | None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        reduce: Callable[[int, bytes], bytes | None],
+        terms: Callable[[int, bytes], EventTerms | None],
+    ) -> None:
         self._database = database
         self._reduce = reduce
+        self._terms = terms
         self._row_sets = RowSets(database.dialect)
 
     def trim_events(self, before: int, limit: int) -> int | None:
@@ -106,21 +117,29 @@ class SqlHistoryStore:
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim audit"):
                 return 0
-            gone = 0
+            gone, size = 0, 0
             for tombstone in takewhile(
                 lambda tombstone: tombstone.delete_time < before, _oldest_tombstones(connection)
             ):
                 trail = audit.c.job_key == tombstone.job_key, audit.c.position <= tombstone.position
-                some = select(audit.c.position).where(*trail).order_by(audit.c.position).limit(limit - gone)
-                positions = connection.execute(some).scalars().all()
-                if positions:
-                    connection.execute(delete(audit).where(trail[0], audit.c.position <= positions[-1]))
-                gone += len(positions)
-                if gone >= limit:
+                some = select(audit.c.position, func.length(audit.c.message)).where(*trail).order_by(audit.c.position)
+                found = connection.execute(some.limit(limit - gone)).all()
+                sizes = accumulate((length for _, length in found), initial=size)
+                old = [one for one, preceding in zip(found, sizes, strict=False) if preceding < MAX_AUDIT_BYTES]
+                if old:
+                    whole = trail[0], audit.c.position <= old[-1][0]
+                    self._forget_terms(connection, select(audit.c.position, audit.c.message).where(*whole))
+                    connection.execute(delete(audit).where(*whole))
+                gone, size = gone + len(old), size + sum(length for _, length in old)
+                if gone >= limit or size >= MAX_AUDIT_BYTES:
                     break
                 connection.execute(delete(tombstones).where(tombstones.c.position == tombstone.position))
                 gone += 1
             return gone
+
+    def _forget_terms(self, connection: Connection, old: Select[Any]) -> None:
+        read = [self._terms(row.position, row.message) for row in connection.execute(old)]
+        forget_terms(connection, self._row_sets, (event for event in read if event is not None))
 
 
 _KEPT = ("position", "commit_time", "changes", "job_key", "message", "artifacts")

@@ -44,7 +44,17 @@ from .jobs import (
     waiting_jobs,
     waiting_since,
 )
-from .ledger import artifact_versions, audit, audit_owner, event_owner, events, ledger, requests, tombstones
+from .ledger import (
+    artifact_versions,
+    audit,
+    audit_owner,
+    event_owner,
+    event_terms,
+    events,
+    ledger,
+    requests,
+    tombstones,
+)
 from .schema import NEVER, metadata, schema_version
 from .webhooks import dead, deliveries, over, pending, scheduled, webhook_checkpoint, webhooks
 
@@ -66,6 +76,7 @@ __all__ = [
     "deliveries",
     "ending",
     "event_owner",
+    "event_terms",
     "events",
     "expiring",
     "failures",

@@ -101,6 +101,16 @@ audit_owner = OwnerOf(audit.c.job_key)
 Index("audit_by_owner", audit_owner, audit.c.position, audit.c.changes)
 Index("audit_by_position", audit.c.position, audit.c.commit_time, audit.c.changes)
 
+event_terms = Table(
+    "event_terms",
+    metadata,
+    Column("term", Key, primary_key=True),
+    Column("block", BigInteger, primary_key=True, autoincrement=False),
+    Column("bits", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The positions of the events with a term, as bits of blocks of positions: see `event_terms` of the store."""
+
 ledger = Table(
     "ledger",
     metadata,

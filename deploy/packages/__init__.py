@@ -1,0 +1,1 @@
+"""Build the packages, install them into clean environments, and try them: `make dist`."""
