@@ -43,7 +43,7 @@ def test_statistics_show_what_happened_by_kind(
     assert page.get_by_role("img", name="How many jobs ended").locator("canvas").count() == 1
     page.get_by_role("combobox").select_option("30d")
     page.wait_for_url("**/statistics?span=30d*")
-    page.get_by_label("Kind").fill(f"{kind}.none")
+    page.get_by_role("textbox", name="Kind").fill(f"{kind}.none")
     page.get_by_text("Nothing happened").wait_for()
 
 

@@ -20,6 +20,8 @@ from jobledger_console.wording import duration, plural, rate, seconds
 READ_SECONDS: Final = 10.0
 NONE: Final = "–"  # noqa: RUF001 - an empty figure
 _CHART_HEIGHT: Final = 230
+_MAX_AGES: Final = 8
+"""Kinds whose queues are drawn: those of the oldest jobs."""
 _OUTCOMES: Final = (("completed", "completed"), ("failed", "failed"), ("cancelled", "cancelled"))
 
 
@@ -113,6 +115,7 @@ class _Drawn:
             self._times = _chart(
                 "Seconds from start to end", _times_options(), "The median and the 95th percentile over the span"
             )
+            self._ages = _chart("Seconds that the oldest job waits", _ages_options(), "The age of the queue by kind")
         self._table = DataTable(COLUMNS, caption="Statistics by kind")
         self._empty = ui.element("div")
         with self._empty:
@@ -127,6 +130,9 @@ class _Drawn:
         labels = [_label(point, span) for point in found.series]
         _set_series(self._ended, labels, {name: _counts(found.series, field) for name, field in _OUTCOMES})
         _set_series(self._times, labels, {name: _percentiles(found.series, name) for name in ("p50", "p95")})
+        ages = {one.kind: seconds(one.stats.now.oldest_queued_age) for one in found.kinds if one.stats.now.queued}
+        oldest = sorted(ages, key=ages.__getitem__)[-_MAX_AGES:]
+        _set_series(self._ages, oldest, {"waits": [round(ages[kind], 1) for kind in oldest]}, "yAxis")
         self._table.set_rows([_row(page, one.kind, one.stats) for one in found.kinds])
         self._table.set_visibility(bool(found.kinds))
         self._empty.set_visibility(not found.kinds)
@@ -249,11 +255,20 @@ def _times_options() -> dict[str, Any]:
     return _options(lines, 0)
 
 
-def _set_series(chart: ui.echart, labels: list[str], values: dict[str, list[Any]]) -> None:
+def _ages_options() -> dict[str, Any]:
+    colour = {":color": theme_colour("queued")}
+    options = _options([{"name": "waits", "type": "bar", "barMaxWidth": 18, "data": [], "itemStyle": colour}], 0)
+    options["xAxis"], options["yAxis"] = options["yAxis"], options["xAxis"]
+    options["title"]["text"] = "no job waits"
+    return options | {"legend": {"show": False}, "grid": options["grid"] | {"top": 8}}
+
+
+def _set_series(chart: ui.echart, labels: list[str], values: dict[str, list[Any]], axis_name: str = "xAxis") -> None:
+    """Show other values, one for each label of the axis of categories."""
     options: Any = chart.options
-    if options["xAxis"]["data"] == labels and all(one["data"] == values[one["name"]] for one in options["series"]):
+    if options[axis_name]["data"] == labels and all(one["data"] == values[one["name"]] for one in options["series"]):
         return
-    options["xAxis"]["data"] = labels
+    options[axis_name]["data"] = labels
     options["title"]["show"] = not any(any(one) for one in values.values())
     for one in options["series"]:
         one["data"] = values[one["name"]]
