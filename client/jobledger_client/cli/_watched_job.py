@@ -99,6 +99,8 @@ class ChunkLoader:
         with self._loading:
             with view.lock:
                 view.load_wanted.clear()
+                if not view.chunks.needs_load:
+                    return
                 view.chunks.begin_load()
             try:
                 pages = list(self._list_chunks())
