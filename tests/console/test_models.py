@@ -1,5 +1,9 @@
 """What pages show, without a browser: queries of addresses, live lists, timelines."""
 
+import re
+from pathlib import Path
+
+import jobledger_console
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
@@ -131,3 +135,31 @@ def test_bars_of_a_lane_do_not_overlap(every: list[Try]) -> None:
         if lane < 7:  # the last lane takes what finds no other
             assert lanes.get((row, lane), 0) <= start
         lanes[row, lane] = end if end is not None else float("inf")
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of #rrggbb, as WCAG 2 defines it."""
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours, as WCAG 2 defines it."""
+    brighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("theme", [":root", "body.body--dark"])
+def test_text_has_the_contrast_of_wcag_aa(theme: str) -> None:
+    sheet = Path(jobledger_console.__file__).with_name("static").joinpath("console.css").read_text()
+    block = sheet[sheet.index(f"{theme} {{") :]
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block[: block.index("}")]))
+    states = ("queued", "running", "cancelling", "completed", "failed", "cancelled")
+    pairs = [(f"{state}-text", f"{state}-back") for state in states]
+    pairs += [(text, back) for text in ("text", "quiet", "link") for back in ("page", "card", "hover")]
+    pairs += [("on-accent", "accent"), ("on-danger", "danger")]
+    poor = {pair: contrast(colours[pair[0]], colours[pair[1]]) for pair in pairs}
+    assert {pair: ratio for pair, ratio in poor.items() if ratio < 4.5} == {}
+    graphics = {state: contrast(colours[state], colours["card"]) for state in states if state != "queued"}
+    assert {state: ratio for state, ratio in graphics.items() if ratio < 3} == {}

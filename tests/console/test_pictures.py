@@ -1,4 +1,4 @@
-"""The pictures of docs/images. Without --pictures the pages are drawn all the same, and nothing is written."""
+"""The pictures of docs/images: `make pictures` writes them."""
 
 import io
 import random
@@ -29,13 +29,17 @@ Take = Callable[[Page, str], None]
 
 
 @pytest.fixture
-def folder(request: pytest.FixtureRequest) -> Path | None:
+def folder(request: pytest.FixtureRequest) -> Path:
     """Return where the pictures are written to."""
-    return request.config.getoption("--pictures", None)
+    chosen: Path | None = request.config.getoption("--pictures", None)
+    if chosen is None:
+        pytest.skip("pictures are written with --pictures alone")
+    chosen.mkdir(parents=True, exist_ok=True)
+    return chosen
 
 
 @pytest.fixture
-def take(folder: Path | None) -> Take:
+def take(folder: Path) -> Take:
     """Return a function that writes the picture of a page, where that was asked for."""
 
     def write(page: Page, name: str) -> None:
@@ -43,9 +47,7 @@ def take(folder: Path | None) -> Take:
         packed = io.BytesIO()
         picture.save(packed, "PNG", optimize=True)
         assert len(packed.getvalue()) < MAX_BYTES
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{name}.png").write_bytes(packed.getvalue())
+        (folder / f"{name}.png").write_bytes(packed.getvalue())
 
     return write
 
@@ -66,12 +68,10 @@ def working(target: str, percent: float) -> Iterator[None]:
         yield
 
 
-def test_pictures(
-    start_server: StartServer, start_console: StartConsole, open_page: OpenPage, take: Take, folder: Path | None
-) -> None:
+def test_pictures(start_server: StartServer, start_console: StartConsole, open_page: OpenPage, take: Take) -> None:
     server = start_server()
     console = start_console(server.target)
-    with working(server.target, FAR if folder is not None else FAR / 10):
+    with working(server.target, FAR):
         take_all(console.address, open_page, take)
 
 

@@ -1,5 +1,6 @@
 """The page of all jobs: a live list, with filters, order and paging in its address."""
 
+import asyncio
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -73,6 +74,9 @@ class JobsView:
         self.query = query
         self._list = JobList(query, DEFAULT_SIZE)
         self._is_dirty = False
+        self._loading = asyncio.Lock()
+        self._loaded: JobQuery | None = None
+        """The query that is shown, or on its way."""
         self._drawn: _Drawn
 
     async def open(self) -> None:
@@ -97,18 +101,21 @@ class JobsView:
         await self._load()
 
     async def _load(self) -> None:
-        """Follow the jobs of the filter, and list the page."""
-        await self._page.unfollow_all()
-        self._list = JobList(self.query, DEFAULT_SIZE)
-        try:
-            # The list is read after the watch has begun: between them they miss nothing.
-            await self._page.follow(("jobs", self.query.filter), watching(self.query), self)
-            await self._list_page()
-        except JobledgerError as error:
-            self._page.show_failure(error)
+        """Follow the jobs of the filter, and list the page; once for the last of several quick changes."""
+        async with self._loading:
+            if self._loaded is self.query:
+                return
+            query = self._loaded = self.query
+            await self._page.unfollow_all()
+            self._list = JobList(query, DEFAULT_SIZE)
+            try:
+                # The list is read after the watch has begun: between them they miss nothing.
+                await self._page.follow(("jobs", query.filter), watching(query), self)
+                await self._list_page(query, self._list)
+            except JobledgerError as error:
+                self._page.show_failure(error)
 
-    async def _list_page(self) -> None:
-        query = self.query
+    async def _list_page(self, query: JobQuery, jobs: JobList) -> None:
         pages = self._page.client.list_jobs(
             order=query.order,
             ascending=query.ascending,
@@ -116,7 +123,7 @@ class JobsView:
             page_token=query.after,
             **query.fields(),
         )
-        self._list.load(await pages.page())
+        jobs.load(await pages.page())
         self._draw()
 
     def on_message(self, message: WatchMessage) -> None:
@@ -125,7 +132,7 @@ class JobsView:
 
     def on_relist(self) -> None:
         """List again: changes were missed."""
-        self._page.spawn(self._list_page())
+        self._page.spawn(self._list_page(self._loaded or self.query, self._list))
 
     def on_end(self, error: JobledgerError | None) -> None:
         """Show why the list is no longer live."""
