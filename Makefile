@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PEERS  := $(VENV)/.peers
+CONSOLE := $(VENV)/.console
+BROWSER := $(VENV)/.browser
 SITE   := $(VENV)/.site
 PROTOS := $(wildcard protos/jobledger/v1/*.proto)
 STUBS  ?= protos
@@ -28,7 +30,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
+.PHONY: help setup run demo demo-replicas example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +49,16 @@ $(READY): constraints.txt pyproject.toml protos/pyproject.toml client/pyproject.
 $(PEERS): $(READY) bench/peers.txt
 	@echo "Once, for some seconds: the queues that Jobledger is measured beside go into $(VENV)"
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -r bench/peers.txt
+	@touch $@
+
+$(CONSOLE): $(READY) console/pyproject.toml
+	@echo "Once, for some seconds: what the console needs goes into $(VENV)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e console
+	@touch $@
+
+$(BROWSER): $(CONSOLE)
+	@echo "Once, for some seconds: what drives a browser goes into $(VENV)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt --group browser
 	@touch $@
 
 $(SITE): $(READY) docs/requirements.txt
@@ -69,6 +81,9 @@ example: $(READY) ## Run one of the systems under examples/: make example NAME=s
 examples: $(READY) ## Run all of them, one after another
 	@for name in $(EXAMPLES); do $(MAKE) --no-print-directory example NAME=$$name || exit 1; done
 
+console: $(CONSOLE) ## Run a server with living jobs, and the console beside it
+	@$(BIN)/python -m examples.living
+
 gen: $(READY) ## Generate the stubs and the synchronous client
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(STUBS) --grpc_python_out=$(STUBS) \
 		--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
@@ -88,7 +103,7 @@ fmt: $(READY) ## Format the code and sort the imports
 lint: $(READY) ## Check style, layers and the contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
+	PYTHONPATH=console $(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against '.git#ref=$(AGAINST)'
@@ -105,6 +120,12 @@ test-fast: $(READY) ## Run the tests that start no server and no database proces
 test-long: $(READY) ## Run the tests that kill, restart and overload servers, on both stores
 	$(TESTS) --store both -m long
 
+test-console: $(BROWSER) ## Run the tests of the console in a browser; T=test_jobs: of one file or name
+	$(BIN)/pytest -q -n 2 --dist worksteal tests/console $(if $(T),-k '$(T)')
+
+pictures: $(BROWSER) ## Write the pictures of the console to docs/images
+	$(BIN)/pytest -q tests/console/test_pictures.py --pictures docs/images
+
 fuzz: $(READY) ## Send anything to everything for MINUTES, from SEED; SEND='METHOD FILE' repeats one request
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(FUZZED),--store $(FUZZED)) $(if $(SEND),--send $(SEND))
 
@@ -117,7 +138,7 @@ docs-serve: $(SITE) ## Show the site of the documents on port 8000, and build it
 	$(BIN)/mkdocs serve
 
 check: $(READY) ## Do all that CI does, and print how long each stage took
-	@took=""; for stage in lint types gen-check docs test test-long; do \
+	@took=""; for stage in lint types gen-check docs test test-console test-long; do \
 		began=$$(date +%s); $(MAKE) --no-print-directory $$stage || exit 1; \
 		took="$$took  $$stage $$(( $$(date +%s) - began )) s"; echo "took so far:$$took"; \
 	done

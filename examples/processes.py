@@ -61,7 +61,7 @@ def first_key(folder: Path) -> str:
 @contextmanager
 def engine(module: str, *arguments: object, environment: Environment = None) -> Iterator[str]:
     """Start a module as a process that prints its address when it serves, and yield the address."""
-    with _announcing([sys.executable, "-m", module, *map(str, arguments)], environment) as where:
+    with announcing([sys.executable, "-m", module, *map(str, arguments)], environment) as where:
         yield where
 
 
@@ -78,7 +78,8 @@ def _ours_and(more: Environment) -> Mapping[str, str]:
 
 
 @contextmanager
-def _announcing(command: Sequence[str], environment: Environment = None) -> Iterator[str]:
+def announcing(command: Sequence[str], environment: Environment = None) -> Iterator[str]:
+    """Start a command whose first line ends with its address, and yield the address."""
     # A process group of its own: Ctrl-C ends the example, and the example ends its processes in order.
     started = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, start_new_session=True, env=_ours_and(environment)

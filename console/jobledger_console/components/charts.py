@@ -1,0 +1,44 @@
+"""Charts in the colours of the theme. Their data are numbers and texts, never markup."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from nicegui import ui
+
+_FONT: Final = {"fontFamily": "inherit"}
+
+
+def theme_colour(name: str) -> str:
+    """Return the JavaScript of a colour of the style sheet, for an option whose name begins with a colon."""
+    return f"getComputedStyle(document.body).getPropertyValue('--{name}')"
+
+
+def axis(**options: object) -> dict[str, Any]:
+    """Return an axis with the colours of the theme."""
+    label = {":color": theme_colour("quiet"), **_FONT}
+    return {
+        "axisLabel": label,
+        "axisLine": {"lineStyle": {":color": theme_colour("line")}},
+        "splitLine": {"lineStyle": {":color": theme_colour("line")}},
+        "nameTextStyle": label,
+        **options,
+    }
+
+
+def show_chart(options: Mapping[str, Any], *, height: int, label: str) -> ui.echart:
+    """Show an ECharts chart; `label` says what it shows, for people who do not see it.
+
+    Change `options` of what is returned, and call `update`.
+    """
+    text = {":color": theme_colour("text"), **_FONT}
+    given = {
+        "animation": False,
+        "textStyle": text,
+        "backgroundColor": "transparent",
+        "tooltip": {"trigger": "axis", "confine": True, "renderMode": "richText"},
+        **options,
+    }
+    chart = ui.echart(given).classes("chart").style(f"height: {height}px")
+    chart.props["role"] = "img"
+    chart.props["aria-label"] = label
+    return chart
