@@ -55,7 +55,7 @@ class DriverStatement:
     """A statement of the Core, compiled when it is first carried out; it belongs to one database.
 
     Its parameters and columns are numbers, texts and bytes, or what the dialect makes of a set of keys: the driver's
-    own values.
+    own values. It has no list of bound values, which SQLAlchemy writes out anew each time; constant ones are literals.
     """
 
     def __init__(self, statement: ClauseElement) -> None:
