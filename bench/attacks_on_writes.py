@@ -75,6 +75,19 @@ class LargeCancellations(Attack):
         await over_and_over(LARGE_JOBS, until, turn)
 
 
+class LargeCreations(Attack):
+    """Creates jobs of 10,000 chunks, eight at a time."""
+
+    async def go(self, owners: Sequence[Owner], until: float, score: Score) -> None:
+        """Create one after the other."""
+        request = jobs_api.CreateJobRequest(kind="large", item_count=LARGE_CHUNKS, chunk_size=1).SerializeToString()
+
+        async def create(slot: int) -> None:
+            await score.count(owners[0].send(f"{JOBS}/CreateJob", request, slot))
+
+        await over_and_over(8, until, create)
+
+
 class Flood(Attack):
     """Creates jobs of 100 chunks at four times the rate that the server can do, which is measured before."""
 

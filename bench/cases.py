@@ -97,12 +97,54 @@ class ListJobs(Simple):
 
 
 @dataclass(slots=True)
+class ListEach(Simple):
+    """Twenty jobs: each slot asks for another page of the list, so that few calls in flight are equal."""
+
+    async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
+        """Walk through the list once; the first page, which counts the jobs too, is left out."""
+        self.templates, token = [], ""
+        while len(self.templates) < in_flight and (token or not self.templates):
+            request = jobs_api.ListJobsRequest(page_size=20, page_token=token).SerializeToString()
+            token = jobs_api.ListJobsResponse.FromString(await ours.unary(self.path)(request)).next_page_token
+            self.templates = [*self.templates, request]
+        self.templates = self.templates[1:]
+        return await self.record(ours)
+
+
+@dataclass(slots=True)
+class BatchGetJobs(Simple):
+    """A hundred jobs of five chunks, in full: the same in all slots, or others in `each`."""
+
+    each: bool = False
+    jobs: int = 100
+
+    async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
+        """Ask for the newest jobs; with `each` beginning at another one in each slot."""
+        list_jobs = ours.unary(f"{JOBS}/ListJobs")
+        page = jobs_api.ListJobsResponse.FromString(
+            await list_jobs(jobs_api.ListJobsRequest(page_size=500).SerializeToString())
+        )
+        found = [job.job_id for job in page.jobs]
+        starts = [slot % (len(found) - self.jobs) if self.each else 0 for slot in range(in_flight)]
+        some = (found[start : start + self.jobs] for start in starts)
+        self.templates = [jobs_api.BatchGetJobsRequest(job_ids=ids).SerializeToString() for ids in some]
+        return await self.record(ours)
+
+    def check(self) -> None:
+        """Require all jobs."""
+        if len(jobs_api.BatchGetJobsResponse.FromString(self.last).jobs) != self.jobs:
+            raise ValueError(f"BatchGetJobs did not answer with {self.jobs} jobs")
+
+
+@dataclass(slots=True)
 class CreateJob(Simple):
-    """A job of 2,500 items, which makes five chunks."""
+    """A job of chunks of 500 items."""
+
+    chunks: int = 5
 
     async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:  # noqa: ARG002  the form
         """Use a kind that nobody claims."""
-        self.templates = [jobs.new_job("bench.create", 5)]
+        self.templates = [jobs.new_job("bench.create", self.chunks)]
         return await self.record(ours)
 
     def check(self) -> None:
@@ -276,6 +318,9 @@ def cases(job_id: str) -> dict[str, Case]:
     return {
         "GetJob": GetJob(f"{JOBS}/GetJob", job_id=job_id),
         "ListJobs": ListJobs(f"{JOBS}/ListJobs"),
+        "ListJobs-each": ListEach(f"{JOBS}/ListJobs"),
+        "BatchGetJobs-100": BatchGetJobs(f"{JOBS}/BatchGetJobs"),
+        "BatchGetJobs-100-each": BatchGetJobs(f"{JOBS}/BatchGetJobs", each=True),
         "Heartbeat-1": Heartbeat(f"{WORK}/Heartbeat", leases=1),
         "Heartbeat-1-synced": Heartbeat(f"{WORK}/Heartbeat", leases=1, appended=500),
         "Heartbeat-50": Heartbeat(f"{WORK}/Heartbeat", leases=50),
@@ -286,5 +331,7 @@ def cases(job_id: str) -> dict[str, Case]:
         "CompleteClaim-100": CompleteClaim(100),
         "CompleteClaim-50-single": CompleteClaim(50, job_chunks=1),
         "CreateJob": CreateJob(f"{JOBS}/CreateJob"),
+        "CreateJob-200": CreateJob(f"{JOBS}/CreateJob", chunks=200),
+        "CreateJob-10000": CreateJob(f"{JOBS}/CreateJob", chunks=10_000),
         "BatchCreateJobs-100": BatchCreateJobs(f"{JOBS}/BatchCreateJobs"),
     }

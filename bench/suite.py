@@ -17,6 +17,9 @@ from .processes import Generator, Served, TaskError, floor, generator, jobledger
 CASES: Final = (
     "GetJob",
     "ListJobs",
+    "ListJobs-each",
+    "BatchGetJobs-100",
+    "BatchGetJobs-100-each",
     "Heartbeat-1",
     "Heartbeat-1-synced",
     "Heartbeat-50",
@@ -25,6 +28,8 @@ CASES: Final = (
     "CompleteClaim-1",
     "CompleteClaim-50",
     "CreateJob",
+    "CreateJob-200",
+    "CreateJob-10000",
     "BatchCreateJobs-100",
 )
 CHUNKS: Final = {
@@ -36,11 +41,13 @@ CHUNKS: Final = {
     "CompleteClaim-1": 1,
     "CompleteClaim-50": 50,
     "CreateJob": 5,
+    "CreateJob-200": 200,
+    "CreateJob-10000": 10_000,
     "BatchCreateJobs-100": 500,
 }
 """How many chunks one call reports on, claims and completes, or creates; ClaimComplete makes two calls for them."""
-MAX_IN_FLIGHT: Final = {"Heartbeat-1-synced": 1, "BatchCreateJobs-100": 8}
-"""One caller alone, whose floor syncs each call; and batches, more of which would wait longer than writes may."""
+MAX_IN_FLIGHT: Final = {"Heartbeat-1-synced": 1, "CreateJob-200": 64, "CreateJob-10000": 1, "BatchCreateJobs-100": 8}
+"""One caller alone, whose floor syncs each call; and large writes, more of which would wait longer than writes may."""
 QUEUE_WAIT: Final = "5s"
 """No call is refused for its wait: what is measured is the cost of those that are carried out."""
 WATCHES: Final = ("WatchJob", "WatchJobs")
@@ -68,7 +75,7 @@ class Plan:
     def wants(self, name: str) -> bool:
         """Whether a measure was asked for, and the generator can make its calls."""
         able = self.generator == "python" or name in h2load.CASES
-        return able and self.only.lower() in name.lower()
+        return able and (self.only == name if self.only in CASES else self.only.lower() in name.lower())
 
 
 QUICK: Final = Plan(seconds=0.25, warm=0.1, rounds=1, in_flight=(1, 64), seeded=1_000)

@@ -25,7 +25,7 @@ LINK = re.compile(r"\[([^\]\[]+)\]\(([^)\s]+)\)")
 CODE = re.compile(r"(^```.*?^```)", re.MULTILINE | re.DOTALL)
 REFERENCES = "reference"
 
-Item = Union[str, dict[str, list["Item"]]]  # noqa: UP007 - it names itself
+Item = Union[str, dict[str, Union[str, list["Item"]]]]  # noqa: UP007 - it names itself
 
 contract = ContractPages(ROOT / "protos")
 indexes: dict[str, str] = {}
@@ -49,7 +49,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def _items(nav: list[Item], folders: dict[str, list[str]]) -> Iterator[Item]:
     for item in nav:
         if isinstance(item, dict):
-            yield {title: list(_items(below, folders)) for title, below in item.items()}
+            yield {
+                title: page if isinstance(page, str) else list(_items(page, folders)) for title, page in item.items()
+            }
         elif item in folders:
             yield from (item + name for name in folders[item])
         elif item in FROM_ROOT.values() or (DOCS / item).exists():

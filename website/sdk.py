@@ -1,11 +1,9 @@
 """Pages of the SDK: its public names in groups, for mkdocstrings to fill in from their docstrings."""
 
-import ast
-import inspect
 from collections.abc import Iterator
 
-import jobledger_client
 from jobledger_client import celery, testing
+from jobledger_client._public import HOMES
 
 GROUPS = {
     "clients": ("Clients and their calls", ("_sync",)),
@@ -33,12 +31,9 @@ def _page(title: str, module: str, names: list[str]) -> str:
 
 
 def _grouped() -> dict[str, list[str]]:
-    """Return the public names of the SDK by page, each by the module that it is imported from."""
+    """Return the public names of the SDK by page, each by the module that it is in."""
     page_of = {module: page for page, (_, modules) in GROUPS.items() for module in modules}
     found: dict[str, list[str]] = {page: [] for page in GROUPS}
-    for statement in ast.parse(inspect.getsource(jobledger_client)).body:
-        if isinstance(statement, ast.ImportFrom) and statement.module:
-            module = statement.module.split(".")[1]
-            public = [one.asname or one.name for one in statement.names if one.name in jobledger_client.__all__]
-            found[page_of.get(module, "values")] += public
+    for home, names in HOMES.items():
+        found[page_of.get(home.partition(".")[0], "values")] += names.split()
     return found

@@ -3,132 +3,140 @@
 The messages that they accept and return are those of `jobledger.v1`.
 """
 
-from jobledger_client._async._admin import AsyncAdminCalls
-from jobledger_client._async._backend import AsyncClock
-from jobledger_client._async._bulk import AsyncBulkCalls
-from jobledger_client._async._client import AsyncJobClient
-from jobledger_client._async._engine_task import AsyncEngineTask
-from jobledger_client._async._exports import AsyncExport, AsyncExportCalls
-from jobledger_client._async._imports import AsyncImportCalls
-from jobledger_client._async._jobs import AsyncJobCalls
-from jobledger_client._async._leases import AsyncLeaseCalls
-from jobledger_client._async._limits import AsyncLimitCalls
-from jobledger_client._async._pages import AsyncPages
-from jobledger_client._async._statistics import AsyncStatisticsCalls
-from jobledger_client._async._stream import AsyncResumingStream
-from jobledger_client._async._watch import AsyncWatch
-from jobledger_client._async._webhooks import AsyncWebhookCalls
-from jobledger_client._connection import ConnectionOptions
-from jobledger_client._engines._bridge import CancelBridge, TaskToStop
-from jobledger_client._engines._dispatcher import Dispatcher
-from jobledger_client._engines._runner import EngineRunner
-from jobledger_client._enums import (
-    TERMINAL_STATES,
-    AttemptOutcome,
-    CancelOutcome,
-    ChangeType,
-    ChunkState,
-    ExportFormat,
-    FailurePolicy,
-    HoldReason,
-    JobOrder,
-    JobState,
-    JobView,
-    LabelOperator,
-    LeaseStatus,
-    OnConflict,
-    Role,
-    StatsStep,
-    SystemStatus,
-    UsageDimension,
-    WatchMessageType,
-    WatchMode,
-    WebhookDeliveryState,
-    WebhookEventType,
-    WebhookState,
-)
-from jobledger_client._errors import (
-    AlreadyExistsError,
-    ApiKeyEndedError,
-    ApiKeyExpiredError,
-    ApiKeyMissingError,
-    ApiKeyNotFoundError,
-    ApiKeyRevokedError,
-    ApiKeyUnknownError,
-    AuthDisabledError,
-    ChunkNotClaimableError,
-    ChunkNotFoundError,
-    ClientClosedError,
-    ConnectionNotFoundError,
-    CursorAheadError,
-    CursorError,
-    DeadlineExceededError,
-    DeliveryNotFoundError,
-    DrainingError,
-    EtagMismatchError,
-    FieldViolation,
-    ForeignCursorError,
-    HistoryTrimmedError,
-    InternalError,
-    InvalidFieldError,
-    InvalidReplyError,
-    JobAlreadyExistsError,
-    JobEndedError,
-    JobledgerError,
-    JobNotEndedError,
-    JobNotFoundError,
-    JobStartedError,
-    JobUnreadableError,
-    LimitError,
-    MessageTooLargeError,
-    NotFoundError,
-    NothingToRetryError,
-    PageTokenInvalidError,
-    PermissionDeniedError,
-    PreconditionError,
-    QueueFullError,
-    QuotaExceededError,
-    RateLimitedError,
-    ReadTooLongError,
-    RequestIdReusedError,
-    RoleMissingError,
-    ServiceNotFoundError,
-    StoreUnavailableError,
-    TooManyClaimsError,
-    TooManyPausedKindsError,
-    TooManyReadsError,
-    TooManyWatchesError,
-    TooManyWebhooksError,
-    UnauthenticatedError,
-    UnavailableError,
-    UniqueKeyTakenError,
-    WebhookNotFoundError,
-)
-from jobledger_client._job_changes import JobChanges
-from jobledger_client._limits import Limit, LimitScope, PausedKind, for_each, for_kind, for_label
-from jobledger_client._new_jobs import JobOutcome, NewJob
-from jobledger_client._policies import ChunkSpec, FinalizerSpec, RetryPolicy, Stage
-from jobledger_client._requests import JobFilterFields
-from jobledger_client._retry import Backoff
-from jobledger_client._seen_jobs import Relist
-from jobledger_client._sync._admin import AdminCalls
-from jobledger_client._sync._backend import Clock
-from jobledger_client._sync._bulk import BulkCalls
-from jobledger_client._sync._client import JobClient
-from jobledger_client._sync._engine_task import EngineTask
-from jobledger_client._sync._exports import Export, ExportCalls
-from jobledger_client._sync._imports import ImportCalls
-from jobledger_client._sync._jobs import JobCalls
-from jobledger_client._sync._leases import LeaseCalls
-from jobledger_client._sync._limits import LimitCalls
-from jobledger_client._sync._pages import Pages
-from jobledger_client._sync._statistics import StatisticsCalls
-from jobledger_client._sync._stream import ResumingStream
-from jobledger_client._sync._watch import Watch
-from jobledger_client._sync._webhooks import WebhookCalls
-from jobledger_client._worker._context import ChunkContext, StopReason
-from jobledger_client._worker._handlers import NotRetryable, RetryLater
-from jobledger_client._worker._worker import Worker
+import typing as _typing
+
+from jobledger_client import _public
+
+if _typing.TYPE_CHECKING:
+    from jobledger_client._async._admin import AsyncAdminCalls
+    from jobledger_client._async._backend import AsyncClock
+    from jobledger_client._async._bulk import AsyncBulkCalls
+    from jobledger_client._async._client import AsyncJobClient
+    from jobledger_client._async._engine_task import AsyncEngineTask
+    from jobledger_client._async._exports import AsyncExport, AsyncExportCalls
+    from jobledger_client._async._imports import AsyncImportCalls
+    from jobledger_client._async._jobs import AsyncJobCalls
+    from jobledger_client._async._leases import AsyncLeaseCalls
+    from jobledger_client._async._limits import AsyncLimitCalls
+    from jobledger_client._async._pages import AsyncPages
+    from jobledger_client._async._statistics import AsyncStatisticsCalls
+    from jobledger_client._async._stream import AsyncResumingStream
+    from jobledger_client._async._watch import AsyncWatch
+    from jobledger_client._async._webhooks import AsyncWebhookCalls
+    from jobledger_client._connection import ConnectionOptions
+    from jobledger_client._engines._bridge import CancelBridge, TaskToStop
+    from jobledger_client._engines._dispatcher import Dispatcher
+    from jobledger_client._engines._runner import EngineRunner
+    from jobledger_client._enums import (
+        TERMINAL_STATES,
+        AttemptOutcome,
+        CancelOutcome,
+        ChangeType,
+        ChunkState,
+        ExportFormat,
+        FailurePolicy,
+        HoldReason,
+        JobOrder,
+        JobState,
+        JobView,
+        LabelOperator,
+        LeaseStatus,
+        OnConflict,
+        Role,
+        StatsStep,
+        SystemStatus,
+        UsageDimension,
+        WatchMessageType,
+        WatchMode,
+        WebhookDeliveryState,
+        WebhookEventType,
+        WebhookState,
+    )
+    from jobledger_client._errors import (
+        AlreadyExistsError,
+        ApiKeyEndedError,
+        ApiKeyExpiredError,
+        ApiKeyMissingError,
+        ApiKeyNotFoundError,
+        ApiKeyRevokedError,
+        ApiKeyUnknownError,
+        AuthDisabledError,
+        ChunkNotClaimableError,
+        ChunkNotFoundError,
+        ClientClosedError,
+        ConnectionNotFoundError,
+        CursorAheadError,
+        CursorError,
+        DeadlineExceededError,
+        DeliveryNotFoundError,
+        DrainingError,
+        EtagMismatchError,
+        FieldViolation,
+        ForeignCursorError,
+        HistoryTrimmedError,
+        InternalError,
+        InvalidFieldError,
+        InvalidReplyError,
+        JobAlreadyExistsError,
+        JobEndedError,
+        JobledgerError,
+        JobNotEndedError,
+        JobNotFoundError,
+        JobStartedError,
+        JobUnreadableError,
+        LimitError,
+        MessageTooLargeError,
+        NotFoundError,
+        NothingToRetryError,
+        PageTokenInvalidError,
+        PermissionDeniedError,
+        PreconditionError,
+        QueueFullError,
+        QuotaExceededError,
+        RateLimitedError,
+        ReadTooLongError,
+        RequestIdReusedError,
+        RoleMissingError,
+        ServiceNotFoundError,
+        StoreUnavailableError,
+        TooManyClaimsError,
+        TooManyPausedKindsError,
+        TooManyReadsError,
+        TooManyWatchesError,
+        TooManyWebhooksError,
+        UnauthenticatedError,
+        UnavailableError,
+        UniqueKeyTakenError,
+        WebhookNotFoundError,
+    )
+    from jobledger_client._job_changes import JobChanges
+    from jobledger_client._limits import Limit, LimitScope, PausedKind, for_each, for_kind, for_label
+    from jobledger_client._new_jobs import JobOutcome, NewJob
+    from jobledger_client._policies import ChunkSpec, FinalizerSpec, RetryPolicy, Stage
+    from jobledger_client._requests import JobFilterFields
+    from jobledger_client._retry import Backoff
+    from jobledger_client._seen_jobs import Relist
+    from jobledger_client._sync._admin import AdminCalls
+    from jobledger_client._sync._backend import Clock
+    from jobledger_client._sync._bulk import BulkCalls
+    from jobledger_client._sync._client import JobClient
+    from jobledger_client._sync._engine_task import EngineTask
+    from jobledger_client._sync._exports import Export, ExportCalls
+    from jobledger_client._sync._imports import ImportCalls
+    from jobledger_client._sync._jobs import JobCalls
+    from jobledger_client._sync._leases import LeaseCalls
+    from jobledger_client._sync._limits import LimitCalls
+    from jobledger_client._sync._pages import Pages
+    from jobledger_client._sync._statistics import StatisticsCalls
+    from jobledger_client._sync._stream import ResumingStream
+    from jobledger_client._sync._watch import Watch
+    from jobledger_client._sync._webhooks import WebhookCalls
+    from jobledger_client._worker._context import ChunkContext, StopReason
+    from jobledger_client._worker._handlers import NotRetryable, RetryLater
+    from jobledger_client._worker._worker import Worker
+
+else:
+    __getattr__, __dir__ = _public.found_when_asked_for(globals())
 
 __all__ = [
     "TERMINAL_STATES",
@@ -271,8 +279,3 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
-
-for _name in __all__:
-    if isinstance(_value := globals()[_name], type):
-        _value.__module__ = __name__  # so that tracebacks and reprs show the public name
-del _name, _value

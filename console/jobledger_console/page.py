@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
@@ -59,6 +59,7 @@ class Page:
         self.parameters: Mapping[str, str] = dict(request.path_params)
         self.streams: list[SharedStream] = []
         self.reads: list[SharedRead[Any]] = []
+        self._ends: dict[SharedRead[Any], ExitStack] = {}
         self._stack = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
         self._client: Client = ui.context.client
@@ -122,14 +123,22 @@ class Page:
         `listener` is called after each read, also after one that failed; it draws in the page.
         """
         following = self.backend.reads.follow(question, read, seconds=seconds, listener=self._drawing(listener))
-        shared = self._stack.enter_context(following)
+        end = self._stack.enter_context(ExitStack())
+        shared = end.enter_context(following)
         self.reads.append(shared)
+        self._ends[shared] = end
         return shared
+
+    def stop_reading(self, shared: SharedRead[Any]) -> None:
+        """End one read."""
+        self.reads.remove(shared)
+        self._ends.pop(shared).close()
 
     async def unfollow_all(self) -> None:
         """End what the page follows, before it asks other questions."""
         self.streams.clear()
         self.reads.clear()
+        self._ends.clear()
         stack, self._stack = self._stack, AsyncExitStack()
         await stack.aclose()
 

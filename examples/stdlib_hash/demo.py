@@ -44,7 +44,6 @@ def kill_midway(client: JobClient, job_id: str, victim: subprocess.Popen[str]) -
             held = [c.index for c in message.chunks if c.worker == VICTIM and c.state == ChunkState.PROCESSING]
             if message.job.progress.percent >= KILL_AT and held:
                 victim.kill()
-                say(f"\n*** SIGKILL for {VICTIM}, which holds chunk {held[0]}: its leases run out in 3 s ***\n")
                 return
     raise SystemExit(f"the job ended before {VICTIM} could be killed")
 
@@ -137,7 +136,8 @@ def run(folder: Path) -> None:
         job = create(client, "the standard library", len(files))
         chunks = job.chunks_summary.total
         say(f"A server on {target}, three workers, and a job of {len(files)} files in {chunks} chunks.")
-        say("Each file is hashed, and its lines and syntax nodes are counted.\n")
+        say("Each file is hashed, and its lines and syntax nodes are counted.")
+        say(f"At {KILL_AT:.0f} % {VICTIM} gets a SIGKILL: its leases run out in 3 s, and the others continue.\n")
         watching = stack.enter_context(ending(processes.show(target, job.job_id)))
         kill_midway(client, job.job_id, workers[VICTIM])
         if watching.wait() != 0:

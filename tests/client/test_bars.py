@@ -9,7 +9,8 @@ from jobledger.v1.job_pb2 import ChunksSummary, Job, Progress
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_client import ChunkState, JobState
 from jobledger_client.cli import _tables
-from jobledger_client.cli._bars import Bars, WatchedJob
+from jobledger_client.cli._bars import Bars
+from jobledger_client.cli._watched_job import WatchedJob
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +25,7 @@ def message(*chunks: Chunk, ranges: tuple[ChunkRange, ...] = (), omitted: bool =
         progress=Progress(
             percent=42.5, items_completed=1_000, items_total=2_500, items_per_second=12.5, stage="resize"
         ),
-        chunks_summary=ChunksSummary(total=5, processing=1, completed=2, pending=2),
+        chunks_summary=ChunksSummary(total=7, processing=1, completed=2, pending=4),
     )
     return WatchJobResponse(job=job, chunks=chunks, chunk_ranges=ranges, chunks_omitted=omitted)
 
@@ -42,7 +43,7 @@ def show(console: Console, *messages: WatchJobResponse) -> None:
 
 
 def in_work(view: WatchedJob) -> list[int]:
-    return [one.index for one in view.chunks_in_work()]
+    return sorted(view.chunks.in_work)
 
 
 def test_a_terminal_shows_the_job_and_its_chunks_in_work():
@@ -50,7 +51,7 @@ def test_a_terminal_shows_the_job_and_its_chunks_in_work():
     console = Console(file=printed, force_terminal=True, width=120)
     show(console, message(chunk(2)))
     text = printed.getvalue()
-    for part in ("42.5 %", "RUNNING", "chunk 2", "50.0 %", "w1 resize", "1,000 of 2,500 items", "12.5 items/s"):
+    for part in ("42.5 %", "RUNNING", "50.0 %", "w1 chunk 2", "resize", "1,000 of 2,500 items", "12.5 items/s"):
         assert part in text
     assert "[bold]cats" in text
     assert "\x1b[2J" not in text  # what a caller named a job clears nobody's screen
@@ -89,7 +90,7 @@ def test_elsewhere_each_change_is_a_line():
     show(Console(file=printed, width=1_000), message(chunk(2)), message(chunk(3)))
     lines = printed.getvalue().splitlines()
     assert len(lines) == 2
-    assert "RUNNING  42.5 %  5 chunks: 2 completed, 1 processing, 2 pending  1,000 of 2,500 items  resize" in lines[0]
+    assert "RUNNING  42.5 %  7 chunks: 2 completed, 1 processing, 4 pending  1,000 of 2,500 items  resize" in lines[0]
 
 
 def test_chunks_come_and_go():

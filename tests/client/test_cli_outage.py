@@ -108,6 +108,36 @@ def test_for_programs_each_notice_is_an_object_on_standard_error(own_server: Ser
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("one", [True, False])
+def test_a_watch_that_a_quota_refuses_says_so_and_begins_when_there_is_room(
+    start_server: StartServer, kind: str, *, one: bool
+):
+    server = start_server(watches_per_owner="1")
+    with JobClient(server.target, timeout=CALL_TIMEOUT) as client:
+        job_id = client.create_job(kind).job.job_id
+        with client.watch(job_id) as first:
+            next(iter(first))
+            words = (job_id,) if one else ("--kind", kind)
+            with Piped(Shell(server.target), "watch", *words) as second:
+                assert "quota max_watches" in second.said("jobledger: connecting for ")
+                first.close()
+                assert "QUEUED" in second.line()
+
+
+@pytest.mark.long
+def test_a_watch_of_many_jobs_reports_that_it_reconnects(own_server: Server, client: JobClient, kind: str):
+    job_id = client.create_job(kind).job.job_id
+    with Piped(Shell(own_server.target), "watch", "--kind", kind) as following:
+        assert job_id in following.line()
+        own_server.kill()
+        assert " s ago: " in following.said("jobledger: reconnecting, last heard ")
+        own_server.start()
+        following.said("jobledger: reconnected after ")
+        client.cancel_job(job_id)
+        assert "CANCELLED" in following.line()
+
+
+@pytest.mark.long
 def test_on_a_terminal_watch_and_top_report_that_they_reconnect(own_server: Server, client: JobClient, kind: str):
     job_id = client.create_job(kind, display_name="my crawl").job.job_id
     shell = Shell(own_server.target)

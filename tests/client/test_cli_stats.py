@@ -215,13 +215,30 @@ def test_top_follows_what_happens_until_q(shell: Shell, sync_client: JobClient, 
         job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
         terminal.until("0 running · 1 queued")
         claimed = sync_client.leases.claim_chunks([kind], worker="ann", max_chunks=2)
-        terminal.until("1 running · 0 queued", "1 worker: ann", job_id, "RUNNING")
+        terminal.until("1 running · 0 queued", "1 worker", "ann", job_id, "RUNNING")
         sync_client.leases.complete_chunks([claimed[0].lease.token])
         terminal.until("50.0 %", "items/s")
         sync_client.leases.complete_chunks([claimed[1].lease.token])
         terminal.until("0 running · 0 queued")
         os.write(terminal.ours, b"q")
         assert terminal.end() == 0
+
+
+def test_watch_draws_every_chunk_of_a_large_job_live(shell: Shell, sync_client: JobClient, kind: str):
+    """More chunks than the first message has: the others are listed, and messages say what changes."""
+    job_id = shell("create", kind, "--items", "1500", "--chunk-size", "1", "--max-attempts", "1").strip()
+    with Terminal(shell, "watch", job_id) as terminal:
+        terminal.until("1,500 waiting", "partly  2 chunks a cell")
+        claimed = sync_client.leases.claim_chunks([kind], worker="ann", max_chunks=4)
+        terminal.until("4 in work", "1,496 waiting", "1 worker", "ann chunk 3")
+        tokens = [one.lease.token for one in claimed]
+        sync_client.leases.complete_chunks(tokens[:2])
+        failure = {"lease_token": tokens[2], "error": {"code": "DAMAGED", "stage": "encode"}}
+        sync_client.leases.fail_chunks([ChunkFailure(**failure)])
+        terminal.until("2 completed", "1 in work", "1 failed", "1  DAMAGED  in encode")
+        sync_client.cancel_job(job_id)
+        terminal.until("1,497 cancelled")
+        assert terminal.end() == 4
 
 
 def test_top_ends_well_when_it_is_interrupted(shell: Shell, kind: str):

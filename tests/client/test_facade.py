@@ -1,12 +1,19 @@
 """What the package offers: this list is a promise, and a change of it belongs in the changelog."""
 
+import ast
 import inspect
+import subprocess
+import sys
 import traceback
 from datetime import timedelta
+from pathlib import Path
 
 import jobledger_client
 import pytest
 from jobledger_client import AsyncJobClient, JobClient
+from jobledger_client._public import HOMES
+
+from tests.support.bounds import BOUND
 
 NOWHERE = "127.0.0.1:1"
 
@@ -153,11 +160,36 @@ OFFERED = [
 
 def test_the_package_offers_exactly_this():
     assert jobledger_client.__all__ == OFFERED
-    modules = {name for name, value in vars(jobledger_client).items() if inspect.ismodule(value)}
-    public = {name for name in vars(jobledger_client) if not name.startswith("_")}
+    assert not set(OFFERED) - set(dir(jobledger_client))
+    shown = {name: getattr(jobledger_client, name) for name in dir(jobledger_client)}
+    modules = {name for name, value in shown.items() if inspect.ismodule(value)}
+    public = {name for name in shown if not name.startswith("_")}
     assert public - modules == set(OFFERED) - {"__version__"}
     # The extras are modules of their own, seen here once another test has imported them.
     assert not {name for name in modules if not name.startswith("_")} - {"cli", "celery", "testing"}
+
+
+def test_what_the_types_say_is_where_the_names_are():
+    tree = ast.parse(Path(jobledger_client.__file__).read_text())
+    said = {
+        (node.module, alias.name) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    found = {(f"jobledger_client.{home}", name) for home, names in HOMES.items() for name in names.split()}
+    assert said - {("jobledger_client", "_public")} == found
+
+
+IMPORTS = """
+import sys
+import jobledger_client
+assert not any(name.startswith(("grpc", "google", "asyncio")) for name in sys.modules)
+from jobledger_client import JobClient
+assert "jobledger_client._worker._worker" not in sys.modules
+assert "opentelemetry" not in sys.modules
+"""
+
+
+def test_a_client_imports_nothing_of_workers_or_tracing():
+    subprocess.run([sys.executable, "-c", IMPORTS], check=True, timeout=BOUND)
 
 
 def test_public_names_live_in_the_public_module():

@@ -23,9 +23,10 @@ import sys
 sys.modules["opentelemetry"] = None  # as if it were not installed
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
 from jobledger_client import _tracing
-assert not _tracing.INSTALLED
+from jobledger_client._worker import _spans
+assert not _spans.INSTALLED
 assert _tracing.traced((("a", "b"),)) == (("a", "b"),)
-with _tracing.span_of(ClaimedChunk(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")):
+with _spans.span_of(ClaimedChunk(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")):
     pass
 """
 

@@ -21,6 +21,7 @@ from jobledger_client import (
     UnauthenticatedError,
     UnavailableError,
     WatchMessageType,
+    WatchMode,
 )
 
 from tests.client.controlled import Played
@@ -332,3 +333,22 @@ def test_wait_is_over_after_its_timeout(service: Played):
     assert service.channel.timeouts == [5.0]
     service.end(stream, "WatchJob", grpc.StatusCode.DEADLINE_EXCEEDED)
     assert isinstance(got.exception(), TimeoutError)
+
+
+def test_a_batch_is_returned_one_by_one_and_the_cursor_is_that_of_the_last_returned(service: Played):
+    def read(client: JobClient) -> list[tuple[str, bytes, int]]:
+        watch, got = client.watch_jobs(mode=WatchMode.EVERY, cursor=b"c0"), []
+        for message in watch:
+            got.append((message.job.job_id, watch.cursor, len(message.following)))
+            if message.job.job_id == "e":
+                return got
+        return got
+
+    done = service.start(read)
+    batch = many(CHANGED, "a", 1, b"c1")
+    batch.following.extend([many(CHANGED, "b", 1, b"c2"), many(BOOKMARK, cursor=b"c3"), many(CHANGED, "c", 1, b"c4")])
+    request, stream = service.send("WatchJobs", batch)
+    service.end(stream, "WatchJobs", UNAVAILABLE)
+    resumed, _ = service.send("WatchJobs", many(CHANGED, "d", 1, b"c5"), many(CHANGED, "e", 1, b"c6"))
+    assert (request.batches, request.cursor, resumed.cursor) == (True, b"c0", b"c4")
+    assert done.result(BOUND) == [("a", b"c1", 0), ("b", b"c2", 0), ("c", b"c4", 0), ("d", b"c5", 0), ("e", b"c6", 0)]

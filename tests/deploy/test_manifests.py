@@ -1,6 +1,7 @@
 """The manifests say what the server understands: its services, its settings, its command lines."""
 
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,9 @@ def test_the_console_reaches_the_server_and_takes_its_command_line(monkeypatch: 
     chosen = console_settings(monkeypatch, console["args"])
     assert chosen.server in {f"{one['metadata']['name']}:7070" for one in all_named("Service")}
     assert chosen.port == console["ports"][0]["containerPort"]
+
+
+def test_the_documents_that_deploy_names_are_there():
+    named = {name for path in DEPLOY.rglob("*.y*ml") for name in re.findall(r"\bdocs/[\w/.-]*\w", path.read_text())}
+    assert {"docs/operations/tls.md", "docs/scaling.md"} <= named
+    assert [name for name in named if not (DEPLOY.parent / name).exists()] == []

@@ -85,6 +85,20 @@ async def test_small_jobs_that_a_read_has_no_room_for_are_in_the_next(ledger: La
     assert [(one.job_id, len(one.chunks)) for one in got] == [(name, MAX_JOB_CHUNKS) for name in names]
 
 
+async def test_a_small_job_is_shown_once_to_equal_calls_that_wait_together(ledger: LargeLedger, queries: Queries):
+    ledger.create("small", [1] * 3)
+    shown: list[str] = []
+
+    def show(read: JobRead) -> int:
+        shown.append(read.job_id)
+        return len(read.chunks)
+
+    calls = (queries.job(ALICE, "small", show, View.FULL, same="equal") for _ in range(20))
+    others = (queries.job(ALICE, "small", show, View.FULL) for _ in range(3))
+    assert await asyncio.gather(*calls, *others) == [3] * 23
+    assert shown == ["small"] * 4
+
+
 def thread_name(_: JobRead | None, __: int) -> str:
     return threading.current_thread().name
 

@@ -97,6 +97,7 @@ class AsyncJobWatches(AsyncJobService):
             change_types=values.numbers(change_types),
             state_changes_only=state_changes_only,
             from_now=from_now,
+            batches=True,
         )
         return AsyncWatch(
             self._caller,

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -58,6 +58,8 @@ class AsyncWatch(Generic[Request, Message]):
         self._received_job: bool | None = None
         """Whether this connection brought a message with a job; None before its first message."""
         self._is_terminal = False
+        self._received: deque[Message] = deque()
+        """The messages of a batch that are still to come."""
         self._ready: deque[Message] = deque()
         self._stream: AsyncResumingStream[Message] = AsyncResumingStream(
             caller,
@@ -84,7 +86,9 @@ class AsyncWatch(Generic[Request, Message]):
 
     async def __anext__(self) -> Message:
         while not self._ready:
-            self._receive(await anext(self._stream))
+            if not self._received:
+                self._received.extend(_each(await anext(self._stream)))
+            self._receive(self._received.popleft())
         return self._ready.popleft()
 
     async def __aenter__(self) -> Self:
@@ -95,6 +99,7 @@ class AsyncWatch(Generic[Request, Message]):
 
     def close(self) -> None:
         """End the watch. Further iteration ends at once."""
+        self._received.clear()
         self._ready.clear()
         self._stream.close()
 
@@ -147,3 +152,12 @@ class AsyncWatch(Generic[Request, Message]):
         error, self._relist_error = self._relist_error, None
         if error is not None and self._on_relist is not None:
             self._on_relist(Relist(error, present))
+
+
+def _each(message: Message) -> Iterator[Message]:
+    """Yield a message and those that came with it."""
+    following: list[Message] = list(getattr(message, "following", ()))  # WatchJobResponse has none
+    if following:
+        message.ClearField("following")  # type: ignore[arg-type]
+    yield message
+    yield from following

@@ -98,6 +98,7 @@ class JobWatches(JobService):
             change_types=values.numbers(change_types),
             state_changes_only=state_changes_only,
             from_now=from_now,
+            batches=True,
         )
         return Watch(
             self._caller,

@@ -3,7 +3,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -59,6 +59,8 @@ class Watch(Generic[Request, Message]):
         self._received_job: bool | None = None
         """Whether this connection brought a message with a job; None before its first message."""
         self._is_terminal = False
+        self._received: deque[Message] = deque()
+        """The messages of a batch that are still to come."""
         self._ready: deque[Message] = deque()
         self._stream: ResumingStream[Message] = ResumingStream(
             caller,
@@ -85,7 +87,9 @@ class Watch(Generic[Request, Message]):
 
     def __next__(self) -> Message:
         while not self._ready:
-            self._receive(next(self._stream))
+            if not self._received:
+                self._received.extend(_each(next(self._stream)))
+            self._receive(self._received.popleft())
         return self._ready.popleft()
 
     def __enter__(self) -> Self:
@@ -96,6 +100,7 @@ class Watch(Generic[Request, Message]):
 
     def close(self) -> None:
         """End the watch. Further iteration ends at once."""
+        self._received.clear()
         self._ready.clear()
         self._stream.close()
 
@@ -148,3 +153,12 @@ class Watch(Generic[Request, Message]):
         error, self._relist_error = self._relist_error, None
         if error is not None and self._on_relist is not None:
             self._on_relist(Relist(error, present))
+
+
+def _each(message: Message) -> Iterator[Message]:
+    """Yield a message and those that came with it."""
+    following: list[Message] = list(getattr(message, "following", ()))  # WatchJobResponse has none
+    if following:
+        message.ClearField("following")  # type: ignore[arg-type]
+    yield message
+    yield from following

@@ -18,7 +18,6 @@ from jobledger.v1.worker_service_pb2 import (
 
 from jobledger_client._enums import LeaseStatus
 from jobledger_client._errors import JobledgerError
-from jobledger_client._tracing import span_of
 from jobledger_client._values import duration
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
 from jobledger_client._worker._context import ChunkContext, StopReason
@@ -29,6 +28,7 @@ from jobledger_client._worker._leases import Leaseholder
 from jobledger_client._worker._outbox import Item, Outbox
 from jobledger_client._worker._pending import MAX_REPORT_BYTES, PendingReport
 from jobledger_client._worker._reports import Reports
+from jobledger_client._worker._spans import span_of
 
 logger = logging.getLogger("jobledger_client.worker")
 

@@ -1,7 +1,8 @@
-"""The progress of a job: live bars on a terminal, a line for each change elsewhere."""
+"""The progress of a job: a live picture on a terminal, a line for each change elsewhere."""
 
-from collections.abc import Callable
-from threading import Lock
+from collections import Counter
+from collections.abc import Callable, Iterator
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -11,69 +12,56 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
 
-from jobledger_client._enums import ChunkState, JobState
+from jobledger_client._enums import JobState
 from jobledger_client.cli import _format as formatting
+from jobledger_client.cli._chunk_map import chunk_map
 from jobledger_client.cli._connection import Notice
-from jobledger_client.cli._queue_wait import QueueWait
+from jobledger_client.cli._rates import sparkline
+from jobledger_client.cli._watched_job import WatchedJob
 
-_MAX_BARS = 12
-_IN_WORK = ChunkState.PROCESSING
-
-
-class WatchedJob:
-    """The state of a watched job: the job, and its chunks in PROCESSING. Any thread may read it."""
-
-    def __init__(self) -> None:
-        self.job = Job()
-        self.queue_wait = QueueWait()
-        self._in_work: dict[int, Chunk] = {}
-        self._lock = Lock()
-
-    def apply(self, message: WatchJobResponse) -> None:
-        """Apply one message."""
-        with self._lock:
-            self.job = message.job
-            self.queue_wait.update(message.job)
-            self._apply_chunks(message)
-
-    def _apply_chunks(self, message: WatchJobResponse) -> None:
-        if message.chunks_omitted:
-            self._in_work.clear()
-        for chunk_range in message.chunk_ranges:
-            for index in range(chunk_range.first_index, chunk_range.last_index + 1):
-                self._in_work.pop(index, None)
-        for chunk in [*message.job.chunks, *message.chunks]:
-            if chunk.state == _IN_WORK:
-                self._in_work[chunk.index] = chunk
-            else:
-                self._in_work.pop(chunk.index, None)
-
-    def chunks_in_work(self) -> list[Chunk]:
-        """Return the chunks in PROCESSING by index, as many as are shown."""
-        with self._lock:
-            return [chunk for _, chunk in sorted(self._in_work.items())][:_MAX_BARS]
+_MIN_MAP_ROWS = 3
+_MAP_PART = 4
+"""The map has at most one line in so many of the terminal's."""
+_FIXED_LINES = 11
+"""Lines beside the map, the chunks in work and the codes: the job, the rate, headings, the legend, notices."""
+_MAX_CODES = 3
+_MAX_CHUNKS = 40
+_BAR_WIDTH = 24
+_TICKS_PER_SECOND = 4
 
 
 class Bars:
     """A context manager that shows a job while its view applies messages.
 
-    On a terminal it is redrawn eight times a second, so that a notice is up to date.
+    On a terminal it is redrawn four times a second, so that a notice is up to date.
     """
 
     def __init__(self, console: Console, view: WatchedJob, notice: Callable[[], Notice | None]) -> None:
         self._console = console
         self._view = view
         self._notice = notice
-        live = Live(console=console, refresh_per_second=8, transient=False, get_renderable=self._render)
+        live = Live(
+            console=console,
+            refresh_per_second=_TICKS_PER_SECOND,
+            transient=False,
+            get_renderable=self._render,
+            vertical_overflow="crop",
+        )
         self._live = live if console.is_terminal else None
 
     def _render(self) -> RenderableType:
         notice = self._notice()
         lines = [formatting.one_line(notice.sentence, "bold yellow")] if notice else []
-        return Group(*([render(self._view)] if self._view.job.job_id else []), *lines)
+        if not self._view.job.job_id:
+            return Group(*lines)
+        is_old = notice is not None and notice.is_disconnected
+        at = self._view.applied_at if is_old else monotonic()
+        picture = render(self._view, at, width=self._console.width, rows=self._console.height)
+        return Group(*lines, Styled(picture, "dim") if is_old else picture)
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -102,43 +90,113 @@ def one_line(message: WatchJobResponse) -> str:
     return "  ".join(filter(None, parts))
 
 
-def render(view: WatchedJob) -> RenderableType:
-    """Return the job's bar, the bars of its chunks in PROCESSING, and a summary line."""
-    job = view.job
-    bars = Table.grid(padding=(0, 1))
-    bars.add_column()
-    bars.add_column(width=32)
-    bars.add_column(justify="right", no_wrap=True)
-    bars.add_column()
-    state = formatting.coloured(JobState(job.state))
-    bars.add_row(
-        formatting.one_line(job.display_name or job.job_id, "bold"), _bar(job.progress.percent), _percent(job), state
+def render(view: WatchedJob, at: float, *, width: int, rows: int) -> RenderableType:
+    """Return the picture of a job at a time, for `rows` lines: bar, rate, chunk map, chunks in work, failures."""
+    with view.lock:
+        codes = _codes(view)
+        map_rows = max(rows // _MAP_PART, _MIN_MAP_ROWS)
+        has_map = len(view.chunks.marks) > 1
+        head = _head(view.job, width, has_map=has_map)
+        parts = [*head, *_rate(view, at, width), *_map(view, width, map_rows)]
+        used = _FIXED_LINES + len(codes) + (map_rows if has_map else 0)
+        return Group(*parts, *_in_work(view, max(rows - used, 2)), *codes)
+
+
+def _head(job: Job, width: int, *, has_map: bool) -> Iterator[RenderableType]:
+    line = Table.grid(padding=(0, 1), expand=True)
+    line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    line.add_column(justify="right", no_wrap=True)
+    line.add_column(justify="right", no_wrap=True)
+    percent = Text(formatting.percent(job.progress.percent), "bold")
+    line.add_row(
+        formatting.one_line(job.display_name or job.job_id, "bold"), formatting.coloured(JobState(job.state)), percent
     )
-    for chunk in view.chunks_in_work():
-        details = " ".join(filter(None, [chunk.worker, chunk.progress.stage, chunk.progress.message]))
-        percent = Text(formatting.percent(chunk.progress.percent))
-        bars.add_row(
-            Text(f"  chunk {chunk.index}"), _bar(chunk.progress.percent), percent, formatting.one_line(details, "dim")
-        )
-    return Group(bars, _dim(_summary(job)))
+    yield line
+    bar = Table.grid()
+    bar.add_row(_bar(job.progress.percent, width))
+    yield bar
+    yield formatting.one_line(_summary(job, has_map=has_map), "dim")
 
 
-def _dim(text: str) -> Text:
-    return Text.assemble((formatting.literal(text).plain, "dim"))
+def _bar(percent: float, width: int) -> ProgressBar:
+    return ProgressBar(completed=percent, width=width, complete_style="bright_blue", finished_style="green")
 
 
-def _bar(percent: float) -> ProgressBar:
-    return ProgressBar(total=100, completed=percent, width=32)
+def _rate(view: WatchedJob, at: float, width: int) -> Iterator[RenderableType]:
+    values = view.rates.values(at) if view.rates else []
+    if len(values) > 1 and any(values):
+        yield sparkline(values, "items" if view.job.progress.items_total else "chunks", width=width)
 
 
-def _percent(job: Job) -> Text:
-    return Text(formatting.percent(job.progress.percent))
+def _map(view: WatchedJob, width: int, rows: int) -> Iterator[RenderableType]:
+    chunks = view.chunks
+    if len(chunks.marks) > 1:
+        drawn = chunk_map(chunks.marks, width=width, rows=rows)
+        yield Text()
+        yield Styled(drawn, "dim") if chunks.needs_load else drawn
+    if chunks.needs_load:
+        yield Text(f"reading {view.job.chunks_summary.total:,} chunks …", style="yellow")
 
 
-def _summary(job: Job) -> str:
-    progress = job.progress
+def _in_work(view: WatchedJob, rows: int) -> Iterator[RenderableType]:
+    chunks = [chunk for _, chunk in sorted(view.chunks.in_work.items())]
+    if not chunks:
+        return
+    workers = len({chunk.worker for chunk in chunks})
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=32)
+    table.add_column(no_wrap=True)
+    table.add_column(width=_BAR_WIDTH)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    fitting = chunks if len(chunks) <= rows else chunks[: rows - 1]
+    for chunk in fitting[:_MAX_CHUNKS]:
+        table.add_row(*_chunk(chunk))
+    yield Text()
+    yield Text(f"{workers:,} worker{'' if workers == 1 else 's'}", style="bold")
+    yield table
+    if more := len(chunks) - len(fitting[:_MAX_CHUNKS]):
+        yield Text(f"and {more:,} more chunk{'' if more == 1 else 's'} in work", style="dim")
+
+
+def _chunk(chunk: Chunk) -> Iterator[RenderableType]:
+    progress = chunk.progress
+    yield formatting.one_line(chunk.worker)
+    yield Text(f"chunk {chunk.index}" + (f", attempt {chunk.attempt}" if chunk.attempt > 1 else ""))
+    yield _bar(progress.percent, _BAR_WIDTH)
+    yield Text(formatting.percent(progress.percent))
+    yield formatting.one_line(" ".join(filter(None, [progress.stage, progress.message])), "dim")
+
+
+def _codes(view: WatchedJob) -> list[Text]:
+    """Return a line for each of the most frequent errors of chunks that are not completed."""
+    groups = Counter(view.chunks.errors.values()).most_common()
+    if not groups:
+        return []
+    lines = [Text(), Text("last attempt failed", style="bold")]
+    for (code, stage), number in groups[:_MAX_CODES]:
+        where = f"  in {stage}" if stage else ""
+        lines.append(formatting.one_line(f"{number:>5,}  {code}{where}", "red"))
+    if (more := len(groups) - _MAX_CODES) > 0:
+        lines.append(Text(f"and {more:,} more codes", style="dim"))
+    return lines
+
+
+def _summary(job: Job, *, has_map: bool) -> str:
+    """Return counts, rate and estimated end; the counts of the chunks by state are below their map, if there is one."""
+    progress, total = job.progress, f"{job.chunks_summary.total:,} chunks"
     rate = f"{progress.items_per_second:,.1f} items/s" if progress.HasField("items_per_second") else ""
     eta = f"done {formatting.eta(progress.eta)}" if progress.HasField("eta") else ""
     return " · ".join(
-        filter(None, [formatting.counts(job), formatting.items(job), rate, eta, progress.stage, progress.message])
+        filter(
+            None,
+            [
+                total if has_map else formatting.counts(job),
+                formatting.items(job),
+                rate,
+                eta,
+                progress.stage,
+                progress.message,
+            ],
+        )
     )

@@ -34,6 +34,11 @@ class Notice:
         """The message with its detail."""
         return f"{self.message}: {self.detail}" if self.detail else self.message
 
+    @property
+    def is_disconnected(self) -> bool:
+        """Whether what was received may be out of date."""
+        return self.kind in _DISCONNECTED
+
 
 class Interruptible(Protocol):
     """A watch that knows whether its stream is down."""

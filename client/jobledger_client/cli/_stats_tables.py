@@ -143,7 +143,7 @@ def _sum(points: Sequence[StatsPoint], field: str) -> int:
     return sum(getattr(activity, field) for activity in activities)
 
 
-def bars(values: Sequence[int]) -> str:
-    """Return one character for each value, the highest for the largest; a space only for 0."""
+def bars(values: Sequence[int], levels: str = _BARS) -> str:
+    """Return one character for each value, the highest for the largest; the lowest, a space, only for 0."""
     highest = max(*values, 1) if values else 1
-    return "".join(_BARS[ceil(value * (len(_BARS) - 1) / highest)] for value in values)
+    return "".join(levels[ceil(value * (len(levels) - 1) / highest)] for value in values)

@@ -110,6 +110,7 @@ class _Stream:
         )
         self._connection = Connection(self._watch)
         self._connection.mark_received()
+        self._heard_at = monotonic()
         self._threads = [
             Thread(target=self._run, args=(work,), name=work.__name__, daemon=True)
             for work in (self._read, self._count)
@@ -136,6 +137,7 @@ class _Stream:
     def _read(self) -> None:
         for message in self._watch:
             self._connection.mark_received()
+            self._heard_at = monotonic()
             if message.HasField("job"):
                 with self._lock:
                     self._dashboard.apply(message, monotonic())
@@ -163,7 +165,7 @@ class _Stream:
         with self._lock:
             self._dashboard.set_counts(stats)
             if not self._filter_fields["owner"]:
-                self._dashboard.add_workers(workers, list(self._filter_fields["kinds"]), monotonic())
+                self._dashboard.set_workers(workers, list(self._filter_fields["kinds"]), monotonic())
 
     def follow(self, seconds: float) -> None:
         """Read the stream for some seconds."""
@@ -178,10 +180,11 @@ class _Stream:
     def render(self, *, width: int, rows: int | None = None, title: str = "") -> RenderableType:
         """Return the dashboard below a title; while it may be out of date it is dim, with a notice above."""
         notice = self._connection.notice()
+        at = monotonic() if notice is None else self._heard_at
         head = [Text(title, style="dim")] if title else []
         remaining_rows = None if rows is None else rows - 1
         with self._lock:
-            body = self._dashboard.render(monotonic(), width=width, rows=remaining_rows)
+            body = self._dashboard.render(at, width=width, rows=remaining_rows)
         if notice is None:
             return Group(*head, body)
         return Group(*head, formatting.one_line(notice.sentence, "bold yellow"), Styled(body, "dim"))

@@ -16,18 +16,21 @@ from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _tables
-from jobledger_client.cli._bars import Bars, WatchedJob
+from jobledger_client.cli._bars import Bars
 from jobledger_client.cli._choices import Kinds, Owner, choice, names
+from jobledger_client.cli._chunk_states import LISTED_STATES
 from jobledger_client.cli._connection import Connection, Notice, NoticePrinter
 from jobledger_client.cli._exit_codes import BY_STATE
 from jobledger_client.cli._session import Session, command
 from jobledger_client.cli._watch_many import watch_many
+from jobledger_client.cli._watched_job import ChunkLoader, WatchedJob
 
 if TYPE_CHECKING:
     from jobledger_client._requests import ReadFilterFields
 
 _BOOKMARK = WatchMessageType.BOOKMARK
 _DELETED = WatchMessageType.DELETED
+_PAGE_SIZE = 1_000
 
 
 def register(app: typer.Typer) -> None:
@@ -117,6 +120,10 @@ class _Wanted(NamedTuple):
     change_types: Sequence[ChangeType] = ()
     state_changes_only: bool = False
 
+    def has_all_chunks(self) -> bool:
+        """Return whether the messages show every change of the chunks."""
+        return self.view != JobView.STATUS and not self.change_types and not self.state_changes_only
+
 
 _ALL: Final = _Wanted()
 
@@ -142,7 +149,8 @@ def _follow(
 
     Raises JobNotFoundError when the job is deleted, and DeadlineExceededError after the session's timeout.
     """
-    last, watched = WatchJobResponse(), WatchedJob()
+    is_live = show is None and session.console.is_terminal
+    last, watched = WatchJobResponse(), WatchedJob(has_chunks=is_live and wanted.has_all_chunks())
     # Bookmarks prove that the server is healthy.
     timeout = session.remaining()
     with client.watch(job_id, bookmarks=True, owner=owner, timeout=timeout, **wanted._asdict()) as messages:
@@ -151,11 +159,11 @@ def _follow(
         def notice() -> Notice | None:
             return connection.notice() or watched.queue_wait.notice()
 
+        listed = client.list_chunks(job_id, states=LISTED_STATES, page_size=_PAGE_SIZE, owner=owner)
         bars = Bars(session.console, watched, notice)
         show_message = show or bars.show
-        is_live = show is None and session.console.is_terminal
         try:
-            with bars if is_live else NoticePrinter(notice, session.print_notice):
+            with bars if is_live else NoticePrinter(notice, session.print_notice), ChunkLoader(watched, listed.pages):
                 for message in messages:
                     connection.mark_received()
                     if message.type != _BOOKMARK:

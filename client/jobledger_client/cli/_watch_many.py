@@ -14,6 +14,7 @@ from jobledger_client._requests import ReadFilterFields
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json
+from jobledger_client.cli._connection import Connection, NoticePrinter
 from jobledger_client.cli._exit_codes import BY_STATE, DONE, NOT_FOUND
 from jobledger_client.cli._queue_wait import held_by
 from jobledger_client.cli._session import Session
@@ -21,6 +22,7 @@ from jobledger_client.cli._session import Session
 if TYPE_CHECKING:
     from jobledger.v1.event_pb2 import Change
 
+_BOOKMARK, _DELETED = WatchMessageType.BOOKMARK, WatchMessageType.DELETED
 _SNAPSHOT, _CHANGED = WatchMessageType.SNAPSHOT, WatchMessageType.CHANGED
 _MAX_CHANGES = 3
 """Changes of one message that are shown."""
@@ -53,19 +55,24 @@ def watch_many(
         change_types=change_types,
         state_changes_only=state_changes_only,
         from_now=from_now,
-        bookmarks=bookmarks,
+        bookmarks=True,
         timeout=session.remaining(),
         **named,
     ) as messages:
+        connection = Connection(messages)
         try:
-            for message in messages:
-                show(message)
-                job = message.job
-                if job.job_id in left and (message.type == WatchMessageType.DELETED or job.state in BY_STATE):
-                    left.discard(job.job_id)
-                    code = code or (NOT_FOUND if message.type == WatchMessageType.DELETED else BY_STATE[job.state])
-                if job_ids and not left:
-                    break
+            with NoticePrinter(connection.notice, session.print_notice):
+                for message in messages:
+                    connection.mark_received()
+                    if message.type == _BOOKMARK and not bookmarks:
+                        continue
+                    show(message)
+                    job = message.job
+                    if job.job_id in left and (message.type == _DELETED or job.state in BY_STATE):
+                        left.discard(job.job_id)
+                        code = code or (NOT_FOUND if message.type == _DELETED else BY_STATE[job.state])
+                    if job_ids and not left:
+                        break
         except DeadlineExceededError as error:
             if job_ids:
                 raise _not_ended(session, len(left), len({*job_ids}), error) from error

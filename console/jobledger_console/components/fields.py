@@ -55,7 +55,8 @@ class Field:
         with ui.element("label").classes("labelled"):
             ui.label(label).classes("quiet")
             self.input = ui.element(tag).classes("field")
-            self.input.props["value"] = value
+            # As an attribute: as a property, each rendering would set it again, over what somebody types.
+            self.input.props["^value"] = value
 
     def listen(self, event: str, on_change: Callable[[str], object] | None, throttle: float) -> None:
         """Keep `value` up to date, and call `on_change` with it."""

@@ -3,6 +3,15 @@
 from typing import Final
 
 from jobledger_console.page import PageKind
-from jobledger_console.pages import job, jobs
+from jobledger_console.pages import failures, health, job, jobs, limits, statistics, webhooks, workers
 
-KINDS: Final[tuple[PageKind, ...]] = (*jobs.KINDS, *job.KINDS)
+KINDS: Final[tuple[PageKind, ...]] = (
+    *jobs.KINDS,
+    *job.KINDS,
+    *workers.KINDS,
+    *limits.KINDS,
+    *failures.KINDS,
+    *statistics.KINDS,
+    *webhooks.KINDS,
+    *health.KINDS,
+)

@@ -1317,6 +1317,7 @@ class WatchJobsRequest(_message.Message):
     CHANGE_TYPES_FIELD_NUMBER: _builtins.int
     STATE_CHANGES_ONLY_FIELD_NUMBER: _builtins.int
     FROM_NOW_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
     cursor: _builtins.bytes
     """cursor is the last one received, of any watch or list. Empty: begin with the jobs that match now."""
     mode: Global___WatchMode.ValueType
@@ -1332,6 +1333,10 @@ class WatchJobsRequest(_message.Message):
     """
     from_now: _builtins.bool
     """from_now begins with a bookmark instead of the jobs that match now, and goes on with the changes after it. Not with a cursor."""
+    batches: _builtins.bool
+    """batches allows messages with others in `following`, which cost a reader of history, or one who falls behind, far less than
+    as many alone.
+    """
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
         """filter picks the jobs. Absent: all of the caller's."""
@@ -1353,10 +1358,11 @@ class WatchJobsRequest(_message.Message):
         change_types: _abc.Iterable[_event_pb2.ChangeType.ValueType] | None = ...,
         state_changes_only: _builtins.bool = ...,
         from_now: _builtins.bool = ...,
+        batches: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_types", b"change_types", "cursor", b"cursor", "filter", b"filter", "from_now", b"from_now", "mode", b"mode", "state_changes_only", b"state_changes_only", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "change_types", b"change_types", "cursor", b"cursor", "filter", b"filter", "from_now", b"from_now", "mode", b"mode", "state_changes_only", b"state_changes_only", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1365,7 +1371,7 @@ Global___WatchJobsRequest: _TypeAlias = WatchJobsRequest  # noqa: Y015
 @_typing.final
 class WatchJobsResponse(_message.Message):
     """WatchJobsResponse is one message of a watch. Its fields are those of WatchJobResponse, number by number, so that one
-    encoded event serves both; unreadable_job_ids is its own.
+    encoded event serves both; unreadable_job_ids and following are its own.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1379,6 +1385,7 @@ class WatchJobsResponse(_message.Message):
     MERGED_REVISION_COUNT_FIELD_NUMBER: _builtins.int
     CHUNKS_OMITTED_FIELD_NUMBER: _builtins.int
     UNREADABLE_JOB_IDS_FIELD_NUMBER: _builtins.int
+    FOLLOWING_FIELD_NUMBER: _builtins.int
     type: Global___WatchMessageType.ValueType
     """type is what the message is."""
     cursor: _builtins.bytes
@@ -1421,6 +1428,12 @@ class WatchJobsResponse(_message.Message):
         SNAPSHOT messages of their own, which have nothing else, before the first bookmark. Usually empty.
         """
 
+    @_builtins.property
+    def following(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchJobsResponse]:
+        """following are the messages that come after this one, in order, each as it would be without `batches`: with a cursor and
+        an event of its own, and nothing in `following`. Together they have at most 1 MiB. Empty without `batches`, and in a BOOKMARK.
+        """
+
     def __init__(
         self,
         *,
@@ -1433,10 +1446,11 @@ class WatchJobsResponse(_message.Message):
         merged_revision_count: _builtins.int = ...,
         chunks_omitted: _builtins.bool = ...,
         unreadable_job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        following: _abc.Iterable[Global___WatchJobsResponse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_ranges", b"chunk_ranges", "chunks", b"chunks", "chunks_omitted", b"chunks_omitted", "cursor", b"cursor", "event", b"event", "job", b"job", "merged_revision_count", b"merged_revision_count", "type", b"type", "unreadable_job_ids", b"unreadable_job_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_ranges", b"chunk_ranges", "chunks", b"chunks", "chunks_omitted", b"chunks_omitted", "cursor", b"cursor", "event", b"event", "following", b"following", "job", b"job", "merged_revision_count", b"merged_revision_count", "type", b"type", "unreadable_job_ids", b"unreadable_job_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,10 +48,6 @@ class MethodMetrics:
         self.started += 1
         self.open += 1
 
-    def sent(self) -> None:
-        """Count a message of a stream."""
-        self.messages += 1
-
     def ended(self, code: str, seconds: float) -> None:
         """Time a call that ended."""
         self.open -= 1

@@ -29,6 +29,7 @@ from .public_calls import MAX_BYTES, PublicRequests, PublicStreams
 from .receiving import LARGE
 from .refusal_log import RefusalLog
 from .refusals import ApiKeyMissing, MalformedRequest, RoleMissing, ServerDraining
+from .stream_writer import CallerLeftError, StreamWriter
 from .usage import Usage
 
 log = structlog.get_logger(__name__)
@@ -53,10 +54,6 @@ KEEP_TRACE: Final = {"CreateJob"}
 QUIET_SECONDS: Final = 0.1
 """Seconds without a call after which a draining server closes: calls that were on their way have been answered."""
 MAX_QUIET_CHECKS: Final = 20
-
-
-class CallerLeftError(Exception):
-    """There is nobody to write to any more."""
 
 
 class _RunningCalls:
@@ -221,12 +218,10 @@ class RpcServer:
                     with self._until_drained(handler.method):
                         await self._admit(call)
                         with await self._held(call):
-                            request = await read(call)
+                            request, writer = await read(call), StreamWriter(call)
                             async with aclosing(handler.answer(request, call.caller)) as messages:
                                 async for message in messages:
-                                    await _send(context, message)
-                                    call.usage.sent += len(message)
-                                    handler.metrics.sent()
+                                    await (writer.send(message) if isinstance(message, bytes) else message(writer))
                 except CallerLeftError:
                     return
                 except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
@@ -323,10 +318,3 @@ def _read(call: Call, raw: bytes) -> Any:  # noqa: ANN401  any message, or what 
         raise MalformedRequest(f"must be an encoded {handler.request.DESCRIPTOR.full_name}") from None
     call.asks_for(request)
     return request if handler.make is None else handler.make(request, call.caller)
-
-
-async def _send(context: Context, message: bytes) -> None:
-    try:
-        await context.write(message)
-    except Exception as error:  # gRPC's own kind is private; a message that is bytes already fails for no other reason
-        raise CallerLeftError from error

@@ -7,6 +7,7 @@ together without decoding them: appended fields replace single values and add to
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Final, cast
 
@@ -32,7 +33,7 @@ from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import joined
 
 from . import convert
-from .parse import filter_fields
+from .parse import changed_back, filter_fields
 from .shown_jobs import show_pause, shown_job, status, trim_to_status
 from .unreadable import check_chunks
 
@@ -41,15 +42,19 @@ _CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()
 _CHUNKS_OMITTED: Final = Message(chunks_omitted=True).SerializeToString()
-_LIFTING: Final = (event_pb2.CHANGE_TYPE_SLOT_GRANTED, event_pb2.CHANGE_TYPE_SCHEDULE_REACHED)
+_PENDING: Final = chunk_pb2.CHUNK_STATE_PENDING
+_LIFTING: Final = frozenset({event_pb2.CHANGE_TYPE_SLOT_GRANTED, event_pb2.CHANGE_TYPE_SCHEDULE_REACHED})
 """Changes that make all waiting chunks of a job claimable when nothing else holds them."""
 
 MAX_MESSAGE_BYTES: Final = 3 * 1024 * 1024
 """The maximum size of a watch message: gRPC clients accept 4 MiB by default."""
+MAX_BATCH_BYTES: Final = 1024 * 1024
+"""The maximum size of the messages of a batch together, if it has more than one."""
 MAX_MERGED_BYTES: Final = 2 * 1024 * 1024
 """The size at which merging leaves chunks out; the target of the merge may have as much again."""
 
 _JOB: Final = Message.DESCRIPTOR.fields_by_name["job"]
+_FOLLOWING: Final = WatchJobsResponse.DESCRIPTOR.fields_by_name["following"]
 _EVENT: Final = Message.DESCRIPTOR.fields_by_name["event"]
 _CHUNKS: Final = Message.DESCRIPTOR.fields_by_name["chunks"]
 _NOT_IN_STATUS: Final = ("chunks", "chunk_ranges")
@@ -113,22 +118,19 @@ class ProtoCodec:
 
     def _entry(self, row: EventRow) -> Entry:
         message = Message.FromString(row.message)
-        last = filter_fields(message.job)
-        deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+        job, changes = message.job, tuple([change.type for change in message.event.changes])
+        last = filter_fields(job)
         entry = Entry(
             position=row.position,
             job_key=row.job_key,
-            revision=message.job.revision,
-            before=None if row.before is None else filter_fields(message.job, row.before),
-            after=None if deleted else last,
+            revision=job.revision,
+            before=None if row.before is None else changed_back(last, row.before),
+            after=None if message.type == _DELETED else last,
             ended=last.state in ENDED,
             stored=row.message,
-            chunks=[Message(chunks=message.chunks).SerializeToString()],
             chunk_count=TOO_MANY if message.chunk_ranges else len(message.chunks),
-            ready=_ready(message),
-            changes=frozenset(
-                filter(None, (convert.CHANGE_TYPES_BY_NUMBER.get(one.type) for one in message.event.changes))
-            ),
+            ready=_ready(message, changes),
+            changes=_change_types(changes),
         )
         if not row.artifacts:
             return entry
@@ -171,7 +173,7 @@ class ProtoCodec:
             message += Message(merged_revision_count=len(earlier)).SerializeToString()
         elif earlier:
             count = latest.chunk_count + sum(entry.chunk_count for entry in earlier)
-            parts = [part for entry in earlier for part in entry.chunks]
+            parts = [part for entry in earlier for part in entry.chunks or _chunks_of(entry.stored)]
             omitted = count >= TOO_MANY or sum(map(len, parts)) + len(message) > MAX_MERGED_BYTES
             chunks = b"" if omitted else b"".join(parts)
             message = (
@@ -180,6 +182,19 @@ class ProtoCodec:
                 + Message(merged_revision_count=len(earlier), chunks_omitted=omitted).SerializeToString()
             )
         return message + Message(cursor=cursor).SerializeToString() if cursor else message
+
+    def batch(self, messages: Sequence[bytes]) -> Iterator[bytes]:
+        """Yield messages of a watch of many jobs in as few as hold them: each holds those that follow its first."""
+        parts: list[bytes] = []
+        size = 0
+        for message in messages:
+            if parts and size + len(message) > MAX_BATCH_BYTES:
+                yield b"".join(parts)
+                parts, size = [], 0
+            size += len(message)
+            parts += (joined.head(_FOLLOWING, len(message)), message) if parts else (message,)
+        if parts:
+            yield b"".join(parts)
 
     def left(self, message: bytes) -> bytes:
         """Return the message changed into one that announces that a job no longer matches; a deletion stays one."""
@@ -369,11 +384,22 @@ def _plain(chunk: Chunk) -> bool:
     return chunk.state is ChunkState.CANCELLED or (chunk.state is ChunkState.PENDING and not chunk.held & ~HELD_BY_JOB)
 
 
-def _ready(message: Message) -> int:
+@lru_cache
+def _change_types(numbers: tuple[int, ...]) -> frozenset[ChangeType]:
+    return frozenset(filter(None, map(convert.CHANGE_TYPES_BY_NUMBER.get, numbers)))
+
+
+def _chunks_of(stored: bytes) -> list[bytes]:
+    """Return the parts of a stored message without artifacts that show the chunks."""
+    return [Message(chunks=Message.FromString(stored).chunks).SerializeToString()]
+
+
+def _ready(message: Message, changes: Sequence[int]) -> int:
     if message.job.holds:
         return 0
-    if any(change.type in _LIFTING for change in message.event.changes):
+    if not _LIFTING.isdisjoint(changes):
         return int(message.job.chunks_summary.pending)
-    pending = chunk_pb2.ChunkState.CHUNK_STATE_PENDING
-    ranges = sum(run.last_index - run.first_index + 1 for run in message.chunk_ranges if run.state == pending)
-    return ranges + sum(chunk.state == pending and not chunk.holds for chunk in message.chunks)
+    ready = sum([chunk.state == _PENDING and not chunk.holds for chunk in message.chunks])
+    for run in message.chunk_ranges:
+        ready += (run.state == _PENDING) * (run.last_index - run.first_index + 1)
+    return ready

@@ -1,17 +1,18 @@
 """JobService: read the request, submit or query, map, return."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from google.protobuf.message import Message
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import OnDeletion
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import AttemptPage, ChunkPage, EventPage, JobPage, Queries
-from jobledger_service.core.ledger.watch import Watch
+from jobledger_service.core.ledger.watch import Messages, Watch
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import InvalidField, JobUnreadable, Refusal
 from jobledger_service.core.model.job import job_id_of, job_key
@@ -113,7 +114,7 @@ class JobService:
     async def _reply(self, owner: str, job_id: str, view: View) -> tuple[bytes, bool]:
         """Return a reply, and whether it stays valid while its job does not change."""
         show = partial(self._encoded_job, status_field if view is View.STATUS else job_field)
-        return await self.queries.job(owner, job_id, show, view)
+        return await self.queries.job(owner, job_id, show, view, same="GetJob")
 
     def _encoded_job(self, encode: Callable[[JobRead], bytes], read: JobRead) -> tuple[bytes, bool]:
         try:
@@ -126,7 +127,7 @@ class JobService:
         owner, job_ids = read_owner(request, caller), read.batch_ids(request)
         view = views.view(request.view, absent=View.FULL)
         show = partial(self._encoded_batch, job_ids, _encoder(view))
-        return await self.queries.jobs(owner, job_ids, show, view)
+        return await self.queries.jobs(owner, job_ids, show, view, same=("BatchGetJobs", _content(request)))
 
     def _encoded_batch(self, job_ids: Sequence[str], encode: Callable[[JobRead], bytes], found: JobsRead) -> bytes:
         by_id = {one.job_id: one for one in found.jobs.values()}
@@ -141,9 +142,10 @@ class JobService:
         return b"".join((*jobs, rest.SerializeToString()))
 
     async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> bytes:
-        listing = lists.listing(request, caller)
+        content = _content(request)
+        listing = lists.known_listing(request, content, caller)
         show = partial(self._encoded_page, _encoder(listing.view))
-        return await self.queries.list_jobs(listing, request.page_token, show)
+        return await self.queries.list_jobs(listing, request.page_token, show, same=("ListJobs", content))
 
     def _encoded_page(self, encode: Callable[[JobRead], bytes], page: JobPage) -> bytes:
         named = ((job.job_id, job) for job in page.jobs)
@@ -208,11 +210,11 @@ class JobService:
         rest = api.ListJobEventsResponse(next_page_token=page.next_page_token, unreadable_positions=bad)
         return b"".join((*events, rest.SerializeToString()))
 
-    def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> AsyncGenerator[bytes]:
+    def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> Messages:
         owner = read_owner(request, caller)
         return self.watch.job(owner, read.job_id(request), request.cursor, watch_options(request))
 
-    def WatchJobs(self, request: api.WatchJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
+    def WatchJobs(self, request: api.WatchJobsRequest, caller: Caller) -> Messages:
         return self.watch.jobs(lists.job_filter(request, caller), request.cursor, watch_options(request))
 
     async def CancelJob(self, request: api.CancelJobRequest, caller: Caller) -> bytes:
@@ -230,6 +232,11 @@ class JobService:
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> bytes:
         artifacts, kept = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
         return reply_with(api.DeleteJobResponse(kept_artifact_count=kept), artifacts, "artifact_job")
+
+
+def _content(request: Message) -> bytes:
+    """Return a request as equal ones are encoded."""
+    return request.SerializeToString(deterministic=True)
 
 
 def _encoder(view: View) -> Callable[[JobRead], bytes]:

@@ -1,6 +1,7 @@
 """Requests for several jobs or chunks: filters, orders, pages."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from jobledger.v1 import filter_pb2
@@ -37,8 +38,20 @@ _VALUES_OF: Final = {
     filter_pb2.LABEL_OPERATOR_EXISTS: (0, 0),
 }
 """The minimum and the maximum of values that an operator takes."""
+MAX_KNOWN_BYTES: Final = 512
+"""Bytes of a request whose query is remembered."""
 _WITHOUT_TASKS: Final = ("WatchJobs", "ExportJobs")
 """Methods that show jobs as they were at a position, which says nothing of their tasks."""
+
+
+def known_listing(request: api.ListJobsRequest, content: bytes, caller: Caller) -> Listing:
+    """Return the query of ListJobs, whose encoded request is `content`: a small one is often asked again."""
+    return _listing(content, caller) if len(content) <= MAX_KNOWN_BYTES else listing(request, caller)
+
+
+@lru_cache(maxsize=256)
+def _listing(content: bytes, caller: Caller) -> Listing:
+    return listing(api.ListJobsRequest.FromString(content), caller)
 
 
 def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:

@@ -47,14 +47,14 @@ READERS: Final = {
 }
 """The functions from messages to values, by name."""
 
-_filter_fields: Final = _alike(
+filter_fields: Final[Callable[[job_pb2.Job], FilterFields]] = _alike(
     FilterFields, job_pb2.Job, error="message.error.message", error_code="message.error.code"
 )
+"""The function from a job to its filter fields."""
 
 
-def filter_fields(job: job_pb2.Job, overrides: Any = None) -> FilterFields:  # noqa: ANN401  a mapping from JSON
-    """Return the filter fields of a job, with the values in `overrides` in place of the job's."""
-    found = _filter_fields(job)
-    if overrides and "state" in overrides:
-        overrides = {**overrides, "state": JobState(overrides["state"])}
-    return replace(found, **overrides) if overrides else found
+def changed_back(fields: FilterFields, before: Any) -> FilterFields:  # noqa: ANN401  a mapping from JSON
+    """Return the filter fields of a job before a change, which has what was different."""
+    if "state" in before:
+        before = {**before, "state": JobState(before["state"])}
+    return replace(fields, **before) if before else fields

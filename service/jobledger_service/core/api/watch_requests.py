@@ -19,10 +19,12 @@ def watch_options(request: WatchRequest) -> WatchOptions:
     with Checks() as checks:
         types = checks.numbers("change_types", request.change_types, CHANGE_TYPES_BY_NUMBER)
     changes = ChangeFilter(frozenset(types), request.state_changes_only)
-    from_now = isinstance(request, api.WatchJobsRequest) and request.from_now
+    from_now = batches = False
+    if isinstance(request, api.WatchJobsRequest):
+        from_now, batches = request.from_now, request.batches
     if from_now and request.cursor:
         raise InvalidField(("from_now", "must be false with a cursor"))
-    return WatchOptions(_mode(request.mode), _in_status(request.view), changes, from_now)
+    return WatchOptions(_mode(request.mode), _in_status(request.view), changes, from_now, batches)
 
 
 def _in_status(given: int) -> bool:

@@ -1,6 +1,6 @@
 """What the ledger needs to show changes: messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from jobledger_service.core.model.job import Job
@@ -37,6 +37,9 @@ class Codec(Protocol):
 
         `earlier` may be empty.
         """
+
+    def batch(self, messages: Sequence[bytes]) -> Iterable[bytes]:
+        """Return messages of a watch of many jobs in as few as hold them: each holds those that follow its first."""
 
     def left(self, message: bytes) -> bytes:
         """Return the message changed into one that says that a job no longer matches."""

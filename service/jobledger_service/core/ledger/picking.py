@@ -139,7 +139,8 @@ class _Walks:
             share = FIRST_FETCH if query.fleet is None else 2 + FIRST_FETCH // max(len(queues), 1)
             for queue in queues:
                 wanted[queue] = wanted.get(queue, 0) + query.limit
-                first[queue] = max(first.get(queue, 0), share)
+                # a query with one queue gets all from it, and looks one further
+                first[queue] = max(first.get(queue, 0), wanted[queue] + 1 if len(queues) == 1 else share)
         # where other replicas hold jobs, more than needed, to skip some
         self._walks = {
             queue: _Walk(2 * limit + 100 if shared else limit, first[queue]) for queue, limit in wanted.items()

@@ -1,8 +1,8 @@
 """The reading side: the current state, and the history."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
@@ -89,11 +89,15 @@ class _ListPlace(NamedTuple):
 
 
 class _SmallJob(NamedTuple):
-    """A small job as it was read, None if it is not small, does not exist, or cannot be read; and the position."""
+    """A small job as it was read, None if it is not small, does not exist, or cannot be read; and the position.
+
+    `shown` is what was made of it for callers with the same `same`.
+    """
 
     read: JobRead | None
     position: int
     unreadable: bool
+    shown: dict[Hashable, Any]
 
 
 class Queries:
@@ -117,21 +121,28 @@ class Queries:
         def found(key: str) -> _SmallJob:
             if key in unread:
                 raise NotReadError
-            return _SmallJob(read.jobs.get(key), read.position, key in read.unreadable)
+            return _SmallJob(read.jobs.get(key), read.position, key in read.unreadable, {})
 
         return found
 
-    async def show_job(self, key: str, show: ShowJob[R], view: View, *, for_watch: bool = False) -> R:
+    async def show_job(
+        self, key: str, show: ShowJob[R], view: View, *, for_watch: bool = False, same: Hashable = None
+    ) -> R:
         """Return `show` of a job, as it is after every acknowledged write; raises JobUnreadable.
 
-        Small jobs are read with those of other calls. Others are read in their owner's turn, and shown there; without
-        outputs for a watch, as these would take the room of chunks.
+        Small jobs are read with those of other calls, and shown once for calls with the same `same`. Others are read
+        in their owner's turn, and shown there; without outputs for a watch, as these would take the room of chunks.
         """
         small = await self._small_jobs[view].load(key)
         if small.unreadable:
             raise JobUnreadable(job_id_of(key))
         if small.read is not None:
-            return show(small.read, small.position)
+            if same is None:
+                return show(small.read, small.position)
+            if same not in small.shown:
+                small.shown[same] = show(small.read, small.position)
+            shown: R = small.shown[same]
+            return shown
         run = self._readers.for_watch if for_watch else self._readers.for_owner
         return await run(owner_of(key), self._read_and_show, key, show, view, not for_watch)
 
@@ -141,30 +152,37 @@ class Queries:
             raise JobUnreadable(job_id_of(key))
         return show(self._with_next(read.jobs.get(key)), read.position)
 
-    async def job(self, owner: str, job_id: str, show: Callable[[JobRead], R], view: View) -> R:
-        """Return `show` of a job; raises JobNotFound, JobUnreadable."""
+    async def job(
+        self, owner: str, job_id: str, show: Callable[[JobRead], R], view: View, *, same: Hashable = None
+    ) -> R:
+        """Return `show` of a job, made once for calls with the same `same`; raises JobNotFound, JobUnreadable."""
 
         def shown(read: JobRead | None, _: int) -> R:
             if read is None:
                 raise JobNotFound(job_id)
             return show(read)
 
-        return await self.show_job(job_key(owner, job_id), shown, view)
+        return await self.show_job(job_key(owner, job_id), shown, view, same=same)
 
     async def existing(self, owner: str, job_ids: Sequence[str]) -> list[str]:
         """Return those of these ids that jobs have."""
         keys = [job_key(owner, job_id) for job_id in job_ids]
         return [job_id_of(key) for key in await self._readers.for_owner(owner, self._store.existing, keys)]
 
-    async def jobs(self, owner: str, job_ids: Sequence[str], show: Callable[[JobsRead], R], view: View) -> R:
-        """Return `show` of the jobs that exist, as many as fit into a reply, all from one snapshot."""
+    async def jobs(
+        self, owner: str, job_ids: Sequence[str], show: Callable[[JobsRead], R], view: View, *, same: Hashable = None
+    ) -> R:
+        """Return `show` of the jobs that exist, as many as fit into a reply, all from one snapshot.
+
+        Calls with the same `same` that wait together are one.
+        """
         keys = [job_key(owner, job_id) for job_id in job_ids]
 
         def read_and_show() -> R:
             read = self._store.read_jobs(keys, view, with_outputs=True)
             return show(replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()}))
 
-        return await self._readers.for_owner(owner, read_and_show)
+        return await self._readers.for_equal_calls(owner, same, read_and_show)
 
     def _with_next(self, read: JobReadT) -> JobReadT:
         """Return a job with the page token of its unread chunks."""
@@ -173,16 +191,19 @@ class Queries:
         last = read.chunks[-1].index if read.chunks else -1
         return replace(read, next_chunks=self._tokens.encode(_chunks_mark(read.key, frozenset()), last))
 
-    async def list_jobs(self, listing: Listing, page_token: str, show: Callable[[JobPage], R]) -> R:
+    async def list_jobs(
+        self, listing: Listing, page_token: str, show: Callable[[JobPage], R], *, same: Hashable = None
+    ) -> R:
         """Return `show` of a page of jobs; raises PageTokenInvalid.
 
-        Every page carries the first one's total and cursor.
+        Every page carries the first one's total and cursor. Calls with the same `same` that wait together are one.
         """
+        owner = listing.filter.owner
+        return await self._readers.for_equal_calls(owner, same, lambda: show(self._job_page(listing, page_token)))
+
+    def _job_page(self, listing: Listing, page_token: str) -> JobPage:
         mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
         place = self._tokens.parse(page_token, mark, _ListPlace)
-        return await self._readers.for_owner(listing.filter.owner, lambda: show(self._job_page(listing, mark, place)))
-
-    def _job_page(self, listing: Listing, mark: str, place: _ListPlace | None) -> JobPage:
         if place is None:
             listed = self._store.list_jobs(replace(listing, count_to=COUNT_TO))
             count, more, position = listed.count, int(listed.more), listed.position

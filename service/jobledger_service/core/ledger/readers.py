@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import monotonic
@@ -23,6 +23,8 @@ R = TypeVar("R")
 READS_PER_OWNER: Final = 1_000
 READ_COST: Final = 0.0005
 """The cost of a read beside its time, in seconds, so that owners of quick reads take turns one by one."""
+MAX_SHARING: Final = 64
+"""Callers of one read: they get its answer, which may be large, at the same time."""
 FORGET_FROM: Final = 64
 """The number of remembered owners at which those without a lead are forgotten."""
 
@@ -43,18 +45,27 @@ class Reader:
 
 
 class _PendingRead(MsgStruct):
-    """A waiting read; a watch's is not counted, as watches have bounds of their own."""
+    """A waiting read, and who asked for it; `same` is what equal reads have in common, None for one of its own.
 
-    caller: "asyncio.Future[Any]"
+    A watch's read is not counted, as watches have bounds of their own.
+    """
+
+    callers: "list[asyncio.Future[Any]]"
     read: Callable[[], Any]
     counted: bool
+    same: Hashable = None
 
 
 class _Share(MsgStruct):
-    """An owner's reads: the waiting ones, how many of them count, how many run, and the used seconds."""
+    """An owner's reads: the waiting ones, and those of them that equal ones may join; what the running ones share.
+
+    Also how many waiting callers count, how many reads run, and the used seconds.
+    """
 
     used: float
     waiting: deque[_PendingRead] = msgspec.field(default_factory=deque)
+    shared: dict[Hashable, _PendingRead] = msgspec.field(default_factory=dict)
+    shared_running: set[Hashable] = msgspec.field(default_factory=set)
     counted: int = 0
     running: int = 0
     in_line: bool = False
@@ -84,6 +95,13 @@ class SharedReaders:
         """Run a read in the turn of who calls, or else of `owner`; raises TooManyReads when too many wait."""
         return await self._submit(charged_owner(owner), partial(read, *args, **kwargs), counted=True)
 
+    async def run_shared(self, owner: str, same: Hashable, read: Callable[[], R]) -> R:
+        """Do the same, once for the calls with the same `same` that wait together: it begins after all of them.
+
+        While such a read runs, later calls wait for the next one, so that they come together.
+        """
+        return await self._submit(charged_owner(owner), read, counted=True, same=same)
+
     async def run_for_watch(self, owner: str, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a read of an owner's watch in its turn; any number of them may wait."""
         return await self._submit(owner, partial(read, *args, **kwargs), counted=False)
@@ -92,21 +110,27 @@ class SharedReaders:
         """Wait for the running reads."""
         self._threads.shutdown(wait=True)
 
-    async def _submit(self, owner: str, read: Callable[[], R], *, counted: bool) -> R:
+    async def _submit(self, owner: str, read: Callable[[], R], *, counted: bool, same: Hashable = None) -> R:
         share = self._shares.get(owner)
         if share is None:
             share = self._shares[owner] = _Share(self._turn)
         if counted and share.counted >= self._limit:
             raise TooManyReads(owner, self._limit)
         caller: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        share.waiting.append(_PendingRead(caller, read, counted))
         share.counted += counted
+        one = share.shared.get(same)
+        if one is None or len(one.callers) >= MAX_SHARING:
+            one = _PendingRead([], read, counted, same)
+            share.waiting.append(one)
+            if same is not None:
+                share.shared[same] = one
+        one.callers.append(caller)
         self._line_up(owner, share)
         self._start()
         return await caller
 
     def _line_up(self, owner: str, share: _Share) -> None:
-        if share.waiting and not share.in_line and share.running < self._of_one:
+        if not share.in_line and share.running < self._of_one and _next_place(share) is not None:
             share.in_line = True
             share.used = max(share.used, self._turn)
             heapq.heappush(self._line, (share.used, owner))
@@ -130,6 +154,8 @@ class SharedReaders:
         self._idle -= 1
         share.running += 1
         share.used += READ_COST
+        if one.same is not None:
+            share.shared_running.add(one.same)
         running = asyncio.get_running_loop().run_in_executor(self._threads, one.read)
         running.add_done_callback(partial(self._end, owner, share, one, self._clock()))
 
@@ -137,12 +163,15 @@ class SharedReaders:
         self._idle += 1
         share.running -= 1
         share.used += self._clock() - begun
+        share.shared_running.discard(one.same)
         error = done.exception()
-        if not one.caller.done():
+        for caller in one.callers:
+            if caller.done():
+                continue
             if error is None:
-                one.caller.set_result(done.result())
+                caller.set_result(done.result())
             else:
-                one.caller.set_exception(error)
+                caller.set_exception(error)
         self._line_up(owner, share)
         self._forget()
         self._start()
@@ -156,12 +185,21 @@ class SharedReaders:
         self._forget_at = max(FORGET_FROM, 2 * len(self._shares))
 
 
+def _next_place(share: _Share) -> int | None:
+    """Return the place of the next read; None when all that wait are equal to running ones."""
+    running = share.shared_running
+    return next((place for place, one in enumerate(share.waiting) if one.same not in running), None)
+
+
 def _next_of(share: _Share) -> _PendingRead | None:
-    """Take the first of an owner's reads whose caller is still there."""
-    while share.waiting:
-        one = share.waiting.popleft()
-        share.counted -= one.counted
-        if not one.caller.done():
+    """Take the next of an owner's reads of whose callers one is still there."""
+    while (place := _next_place(share)) is not None:
+        one = share.waiting[place]
+        del share.waiting[place]
+        share.counted -= one.counted * len(one.callers)
+        if share.shared.get(one.same) is one:
+            del share.shared[one.same]
+        if not all(caller.done() for caller in one.callers):
             return one
     return None
 
@@ -180,6 +218,7 @@ class Readers:
         self._owners = SharedReaders("owners", OWNER_THREADS, reads_per_owner)
         self._single_jobs, self._server, self._feed = Reader("single jobs"), Reader("duties"), Reader("feed")
         self.for_owner = self._owners.run
+        self.for_equal_calls = self._owners.run_shared
         self.for_watch = self._owners.run_for_watch
         self.for_single_jobs = self._single_jobs.run
         self.for_server = self._server.run

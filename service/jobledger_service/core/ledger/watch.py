@@ -1,7 +1,6 @@
 """The watch: the current state, or what followed a cursor, and then every change, each once and in order."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import closing
 from enum import StrEnum
 from functools import partial
@@ -19,12 +18,16 @@ from jobledger_service.core.store.reads import JobRead, View
 
 from .codec import Codec
 from .cursor import Cursors
+from .feed.live import BookmarkTimer, Live, Writer
 from .feed.live_feed import LiveFeed
 from .feed.selection import ALL_CHANGES, ChangeFilter, Selection
 from .feed.subscription import FeedSubscription
 from .queries import Queries
 from .readers import Readers
 from .snapshots import FIRST, Place, Snapshots
+
+Messages = AsyncGenerator[bytes | Callable[[Writer], Awaitable[None]]]
+"""Finished messages; and functions that write what is committed while this task sleeps, to a writer of the stream."""
 
 
 class Mode(StrEnum):
@@ -35,12 +38,13 @@ class Mode(StrEnum):
 
 
 class WatchOptions(MsgStruct, frozen=True):
-    """How a watch delivers: its mode, whether in view STATUS, which changes, and whether without a snapshot."""
+    """How a watch delivers: its mode, whether in view STATUS, which changes, from when on, and in batches or not."""
 
     mode: Mode = Mode.LATEST
     status: bool = False
     changes: ChangeFilter = ALL_CHANGES
     from_now: bool = False
+    batches: bool = False
 
 
 class _JobFound(NamedTuple):
@@ -79,7 +83,7 @@ class Watch:
         self._bookmark_every = bookmark_every
         self._on_merged = on_merged
 
-    async def job(self, owner: str, job_id: str, cursor: bytes, options: WatchOptions) -> AsyncGenerator[bytes]:
+    async def job(self, owner: str, job_id: str, cursor: bytes, options: WatchOptions) -> Messages:
         """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
         key = job_key(owner, job_id)
         after = await self._position(owner, cursor) if cursor else None
@@ -105,8 +109,8 @@ class Watch:
                     yield message
                 if _is_last(entries[-1]) if entries else found.ended:
                     return
-            async for message in self._follow_job(subscription, options):
-                yield message
+            async for one in self._follow_job(subscription, options):
+                yield one
 
     def _begin(self, read: JobRead | None, position: int, *, with_snapshot: bool, status: bool) -> "_JobFound":
         if read is None:
@@ -122,9 +126,11 @@ class Watch:
                 return _until_last(entries)
         return []
 
-    async def _follow_job(self, subscription: FeedSubscription, options: WatchOptions) -> AsyncGenerator[bytes]:
-        timer = _BookmarkTimer(self._bookmark_every)
+    async def _follow_job(self, subscription: FeedSubscription, options: WatchOptions) -> Messages:
+        timer = BookmarkTimer(self._bookmark_every)
+        write_live = partial(self._write_live, subscription, timer, partial(self._job_message, options), options)
         while True:
+            yield write_live
             try:
                 entries = _until_last(await subscription.next(timer.left()))
             except Draining:
@@ -140,6 +146,23 @@ class Watch:
                 yield self._bookmark(subscription)
                 timer.restart()
 
+    async def _write_live(
+        self,
+        subscription: FeedSubscription,
+        timer: BookmarkTimer,
+        make: Callable[[Entry], bytes | None],
+        options: WatchOptions,
+        writer: Writer,
+    ) -> None:
+        merges = options.mode is Mode.LATEST
+        await subscription.write_live(Live(writer, timer, make, kind=options.status, merges=merges))
+
+    def _job_message(self, options: WatchOptions, entry: Entry) -> bytes | None:
+        """Return the message of one job's entry, None for one with which the watch ends."""
+        if not entry.is_readable or _is_last(entry):
+            return None
+        return self._codec.message(entry, status=options.status)
+
     def _messages(self, entries: Sequence[Entry], options: WatchOptions) -> list[bytes]:
         """Return the messages of one job's entries; raises JobUnreadable."""
         _check_readable(entries)
@@ -149,7 +172,7 @@ class Watch:
         cursor = self._cursors.encode(entries[-1].position)
         return [self._codec.merge(entries[-1], entries[:-1], cursor, status=options.status)]
 
-    async def jobs(self, jobs: JobFilter, cursor: bytes, options: WatchOptions) -> AsyncGenerator[bytes]:
+    async def jobs(self, jobs: JobFilter, cursor: bytes, options: WatchOptions) -> Messages:
         """Watch all jobs that match; raises HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
         # entries of others up to now precede the first bookmark, also at a replica that lags
         owed_from = await self._readers.for_watch(jobs.owner, self._store.position)
@@ -170,18 +193,21 @@ class Watch:
                     entries = await subscription.next_through(page.position)
                     for message in self._matching(jobs, entries, options, place):
                         yield message
-                for message in page.messages:
+                for message in self._batched(page.messages, options):
                     yield message
                 place, owed_from = page.next, page.position
-            async for message in self._follow_jobs(jobs, subscription, options, owed_from):
-                yield message
+            async for one in self._follow_jobs(jobs, subscription, options, owed_from):
+                yield one
 
     async def _follow_jobs(
         self, jobs: JobFilter, subscription: FeedSubscription, options: WatchOptions, owed_from: int
-    ) -> AsyncGenerator[bytes]:
+    ) -> Messages:
         """Yield the changes, and bookmarks: the first one at or after the position `owed_from`."""
-        timer, owed = _BookmarkTimer(self._bookmark_every), not options.from_now
+        timer, owed = BookmarkTimer(self._bookmark_every), not options.from_now
+        write_live = partial(self._write_live, subscription, timer, partial(self._jobs_message, jobs, options), options)
         while True:
+            if not owed:
+                yield write_live
             try:
                 at_once = owed and subscription.position >= owed_from
                 entries = await subscription.next(0 if at_once else timer.left())
@@ -197,9 +223,13 @@ class Watch:
                 timer.restart()
                 owed = owed and not reached
 
+    def _jobs_message(self, jobs: JobFilter, options: WatchOptions, entry: Entry) -> bytes | None:
+        """Return the message of an entry, None for one with which the watch ends."""
+        return self._one(jobs, entry, [entry], options, None) if entry.is_readable else None
+
     def _matching(
         self, jobs: JobFilter, entries: Sequence[Entry], options: WatchOptions, place: Place | None = None
-    ) -> list[bytes]:
+    ) -> Iterable[bytes]:
         """Return the messages of many jobs' entries, in the order of their positions; raises JobUnreadable.
 
         During the snapshots those of jobs after `place` are left out: a page will show them.
@@ -207,13 +237,16 @@ class Watch:
         _check_readable(entries)
         shown = [entry for entry in entries if place is None or place.covers(entry)]
         if options.mode is Mode.EVERY:
-            return [self._one(jobs, entry, [entry], options, place) for entry in shown]
+            return self._batched([self._one(jobs, entry, [entry], options, place) for entry in shown], options)
         groups: dict[str, list[Entry]] = {}
         for entry in shown:
             group = groups.pop(entry.job_key, [])
             group.append(entry)
             groups[entry.job_key] = group  # at the end: a merged message stands where its last entry does
-        return [self._one(jobs, group[-1], group, options, place) for group in groups.values()]
+        return self._batched([self._one(jobs, of[-1], of, options, place) for of in groups.values()], options)
+
+    def _batched(self, messages: Sequence[bytes], options: WatchOptions) -> Iterable[bytes]:
+        return self._codec.batch(messages) if options.batches else messages
 
     def _one(
         self, jobs: JobFilter, entry: Entry, group: list[Entry], options: WatchOptions, place: Place | None
@@ -258,24 +291,3 @@ def _until_last(entries: Sequence[Entry]) -> Sequence[Entry]:
         if _is_last(entry):
             return entries[: index + 1]
     return entries
-
-
-class _BookmarkTimer:
-    """The time of a quiet stream's next bookmark."""
-
-    def __init__(self, every: float) -> None:
-        self._every = every
-        self._loop = asyncio.get_running_loop()
-        self._last_sent = self._loop.time()
-
-    def left(self) -> float:
-        """Seconds until the next bookmark is due."""
-        return max(self._last_sent + self._every - self._loop.time(), 0.0)
-
-    def due(self) -> bool:
-        """Whether a bookmark is due now."""
-        return self.left() <= 0
-
-    def restart(self) -> None:
-        """Record that a message was sent."""
-        self._last_sent = self._loop.time()

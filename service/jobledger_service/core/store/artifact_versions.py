@@ -86,10 +86,10 @@ def with_artifacts(connection: Connection, rows: Sequence[Any], *, before: bool 
 
     With `before` the message shows the job before.
     """
-    needed = {row[0]: _keys(row[1], row[4], before=before) for row in rows}
-    found = read_versions(connection, (key for keys in needed.values() for key in keys))
+    needed = {row[0]: _keys(row[1], row[4], before=before) for row in rows if row[4] is not None}
+    found = read_versions(connection, (key for keys in needed.values() for key in keys)) if needed else {}
     return [
-        EventRow(position, job_key, message, fields, {key: found.get(key) for key in needed[position]})
+        EventRow(position, job_key, message, fields, {key: found.get(key) for key in needed.get(position, ())})
         for position, job_key, message, fields, _ in rows
     ]
 

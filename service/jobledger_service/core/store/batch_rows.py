@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec import DecodeError, json, msgpack
 from msgspec import Struct as MsgStruct
-from sqlalchemy import Connection, Select, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from jobledger_service.core.model.leases import Lease
 from jobledger_service.core.model.limits import DAY, SECOND
@@ -14,6 +14,7 @@ from jobledger_service.core.model.run import NEW_RUN, RunState
 
 from .cells import Row, json_text
 from .dialects import Dialect
+from .driver_statements import DriverStatement
 from .row_sets import RowSets
 from .tables import requests, runs, unique_keys
 
@@ -38,14 +39,14 @@ class Request(MsgStruct, frozen=True):
 class _Rows:
     """Rows of one table, found by key."""
 
-    find_rows: Select[Any]
+    find_rows: DriverStatement
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._row_sets = RowSets(dialect)
 
-    def _read(self, connection: Connection, keys: Iterable[str]) -> Any:  # noqa: ANN401  rows of the statement
-        return connection.execute(self.find_rows, {"keys": self._dialect.key_values(keys)})
+    def _read(self, connection: Connection, keys: Iterable[str]) -> list[Any]:
+        return self.find_rows.rows(connection, {"keys": self._dialect.key_values(keys)})
 
 
 class RequestRows(_Rows):
@@ -55,7 +56,7 @@ class RequestRows(_Rows):
         super().__init__(dialect)
         key = requests.c.request_key
         columns = (requests.c.fingerprint, requests.c.job_key, requests.c.leases)
-        self.find_rows = select(key, *columns).where(key.in_(dialect.keys()))
+        self.find_rows = DriverStatement(select(key, *columns).where(key.in_(dialect.keys())))
 
     def find(self, connection: Connection, keys: Iterable[str]) -> dict[str, Request]:
         """Return those that exist."""
@@ -96,7 +97,8 @@ class RunRows(_Rows):
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
-        self.find_rows = select(runs.c.job_key, runs.c.run).where(runs.c.job_key.in_(dialect.keys()))
+        found = select(runs.c.job_key, runs.c.run).where(runs.c.job_key.in_(dialect.keys()))
+        self.find_rows = DriverStatement(found)
 
     def find(self, connection: Connection, keys: Iterable[str]) -> dict[str, RunState]:
         """Return those that exist, by job."""
@@ -126,11 +128,11 @@ class UniqueKeyRows(_Rows):
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
         key = unique_keys.c.unique_key
-        self.find_rows = select(key, unique_keys.c.job_key).where(key.in_(dialect.keys()))
+        self.find_rows = DriverStatement(select(key, unique_keys.c.job_key).where(key.in_(dialect.keys())))
 
     def find(self, connection: Connection, keys: Iterable[str]) -> dict[str, str]:
         """Return the jobs that have these keys."""
-        return dict(self._read(connection, keys).tuples().all())
+        return dict(self._read(connection, keys))
 
     def delete(self, connection: Connection, freed: Iterable[tuple[str, str]]) -> None:
         """Delete keys of jobs, in the order of the keys."""

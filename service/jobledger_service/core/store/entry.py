@@ -78,7 +78,8 @@ class Entry(MsgStruct, frozen=True):
     `stored` is the message as it is stored, which refers to its artifacts; `parts` make it whole, none when it is.
     `event` is its event until the position is known, which is then added with it.
     `artifacts` are those among the parts, by version, so that entries which have a version in common keep it once.
-    `chunks` are the parts with the changed chunks, so that messages can be merged without decoding them.
+    `chunks` are the parts with the changed chunks, so that messages can be merged without decoding them; one that was
+    read without artifacts has none.
     A stored event that cannot be read is empty and has no filter fields. `ready` counts the chunks that now wait for
     workers; it is known for entries of other processes. `previous` shows the whole job before, without its artifacts,
     when the event with that state may soon be trimmed; it is not read back. `statuses` has the message in view STATUS,
@@ -116,9 +117,8 @@ class Entry(MsgStruct, frozen=True):
         """Whether the job matched before the change, or matches after it. An unreadable event may be of any job."""
         if not self.is_readable:
             return jobs.all_owners or owner_of(self.job_key) == jobs.owner
-        return any(
-            filter_fields is not None and jobs.matches(filter_fields) for filter_fields in (self.after, self.before)
-        )
+        after, before = self.after, self.before
+        return (after is not None and jobs.matches(after)) or (before is not None and jobs.matches(before))
 
     @property
     def size(self) -> int:

@@ -14,6 +14,7 @@ from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 
 from .chunk_rows import CHUNK_COLUMNS, chunk_of
 from .dialects import Dialect
+from .driver_statements import DriverStatement
 from .job_rows import SHOWN_COLUMNS, WHOLE_JOBS, job_read
 from .outputs import JobOutputs, select_chunks
 from .reads import JobRead, View
@@ -126,7 +127,7 @@ class JobReads:
         self._unreadable = unreadable
         self._dialect = dialect
         of_jobs = jobs.c.job_key.in_(keys)
-        self._jobs = select(*SHOWN_COLUMNS).select_from(WHOLE_JOBS).where(of_jobs)
+        self._jobs = DriverStatement(select(*SHOWN_COLUMNS).select_from(WHOLE_JOBS).where(of_jobs))
         self._artifacts = select(jobs.c.job_key, artifact_versions.c.encoded).select_from(WHOLE_JOBS).where(of_jobs)
         self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
         self._outputs = JobOutputs(dialect)
@@ -155,7 +156,7 @@ class JobReads:
         begin, size = 0, FIRST_JOBS
         while begin < len(keys):
             part = keys[begin : begin + size]
-            rows = connection.execute(self._jobs, {"keys": self._dialect.key_values(part)}).all()
+            rows = self._jobs.rows(connection, {"keys": self._dialect.key_values(part)})
             there = {one.key: one for row in rows if (one := self._job(row, within.bad)) is not None}
             if view is View.STATUS:
                 there = {key: replace(one, size=len(one.message)) for key, one in there.items()}

@@ -20,6 +20,7 @@ from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 
 from .attempts import jobs_of_task
 from .dialects import Dialect
+from .driver_statements import DriverStatement
 from .label_indexes import ready_indexes
 from .reads import Listing, Order, PageKey
 from .routes import (
@@ -252,12 +253,12 @@ def _counted(connection: Connection, dialect: Dialect, wanted: JobFilter) -> tup
         return None, None
     among = {name: keys for name in ("state", "kind") if (keys := getattr(wanted, f"{name}s"))}
     given = {"owner": wanted.owner, **{name: dialect.key_values(sorted(keys)) for name, keys in among.items()}}
-    of_callers, others = connection.execute(_total(dialect, tuple(among)), given).one()
+    [(of_callers, others)] = _total(dialect, tuple(among)).rows(connection, given)
     return (int(of_callers), int(others)) if wanted.callers_only else (int(of_callers + others), 0)
 
 
 @lru_cache
-def _total(dialect: Dialect, among: Sequence[str]) -> Select[Any]:
+def _total(dialect: Dialect, among: Sequence[str]) -> DriverStatement:
     """Return the count of an owner's jobs, of callers and of the service, `among` some states or kinds."""
     of_service = counts.c.kind.in_(_SERVICE_KINDS)
     # the service's own are among all: subtracted from these
@@ -265,7 +266,8 @@ def _total(dialect: Dialect, among: Sequence[str]) -> Select[Any]:
     wanted = [counts.c.owner == bindparam("owner"), *(dialect.is_one_of(counts.c[name], name) for name in among)]
     if "kind" not in among:
         wanted.append(or_(counts_of_all, of_service))
-    return select(
+    total = select(
         func.coalesce(func.sum(callers), 0),
         func.coalesce(func.sum(case((of_service, counts.c.jobs), else_=0)), 0),
     ).where(*wanted)
+    return DriverStatement(total)

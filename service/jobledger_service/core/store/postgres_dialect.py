@@ -32,6 +32,7 @@ from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row
 from .dialects import Columns, Dialect, Rows, listed
+from .driver_statements import execute
 from .tables import job_words, search_vector
 from .writes import ConflictError, RejectedStatementError
 
@@ -128,7 +129,7 @@ class Postgres(Dialect):
         connection.execute(_LOCK, {"names": names})
 
     def announce(self, connection: Connection) -> None:
-        connection.exec_driver_sql(f"NOTIFY {CHANNEL}, '{self.name}'")
+        execute(connection, f"NOTIFY {CHANNEL}, '{self.name}'", ())
 
     def announce_ready(self, connection: Connection, ready: Mapping[Queue, int]) -> None:
         payloads = [{"payload": "\n".join((self.name, *queue, str(count)))} for queue, count in ready.items()]

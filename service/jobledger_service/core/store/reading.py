@@ -9,11 +9,11 @@ from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
-    Select,
     Table,
+    Text,
     and_,
     bindparam,
+    cast,
     func,
     literal,
     or_,
@@ -33,6 +33,9 @@ from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVit
 from .artifact_versions import with_artifacts
 from .attempts import AttemptReads, attempts_size
 from .batch_rows import RUN
+from .cells import read_json
+from .dialects import Dialect
+from .driver_statements import DriverStatement, rows
 from .due import overdue
 from .engines import Database
 from .epochs import read_epoch
@@ -79,38 +82,48 @@ from .trails import Trail, read_trail
 from .unreadable_rows import UnreadableRows
 from .writer_level import read_writer_level
 
-_POSITION = select(ledger.c.position)
+_POSITION = "SELECT position FROM ledger"
 _LAST_OWNER = select(func.max(jobs.c.owner)).where(jobs.c.owner < bindparam("below"))
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 MAX_EVENT_BYTES = 1024 * 1024
 """A read of events ends with the event that makes it this large: at least one, if there is one."""
+EVENTS_AT_ONCE: Final = 32
+"""Events that are fetched together."""
+_EVENT_COLUMNS: Final = [
+    *(events.c[name] for name in ("position", "job_key", "message")),
+    cast(events.c.before, Text).label("before"),
+    events.c.artifacts,
+    events.c.artifacts_bytes,
+]
 
 
-def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """Return the query for the first events after a position: those that are left out are measured, and not read."""
+def _events(dialect: Dialect, *conditions: ColumnElement[bool]) -> DriverStatement:
+    """Return the query for the first events after a position.
+
+    On PostgreSQL those that are left out are measured, and not read; SQLite reads each when it is asked for.
+    """
+    first = events.c.position > bindparam("after"), *conditions
+    if not dialect.has_row_locks:
+        plain = select(*_EVENT_COLUMNS).where(*first).order_by(events.c.position).limit(bindparam("most"))
+        return DriverStatement(plain)
     size = func.length(events.c.message) + events.c.artifacts_bytes
     measured = (
         select(
             events.c.position,
             (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"),
         )
-        .where(events.c.position > bindparam("after"), *conditions)
+        .where(*first)
         .order_by(events.c.position)
         .limit(bindparam("most"))
         .subquery()
     )
-    names = ("position", "job_key", "message", "before", "artifacts", "artifacts_bytes")
-    return (
-        select(*(events.c[name] for name in names))
+    within = (
+        select(*_EVENT_COLUMNS)
         .join_from(measured, events, events.c.position == measured.c.position)
         .where(measured.c.bytes_before < MAX_EVENT_BYTES)
         .order_by(measured.c.position)
     )
-
-
-_EVENTS = _events()
-_EVENTS_OF_OWNER = _events(event_owner == bindparam("owner"))
-_EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
+    return DriverStatement(within)
 
 
 class ReadStore:
@@ -123,6 +136,9 @@ class ReadStore:
         self._jobs = JobReads(database.dialect, self._unreadable)
         self._attempts = AttemptReads(database.dialect, self._unreadable)
         self._small_jobs = SmallJobReads(database.dialect, self._unreadable, self._attempts)
+        self._events = _events(database.dialect)
+        self._events_of_owner = _events(database.dialect, event_owner == bindparam("owner"))
+        self._events_of_job = _events(database.dialect, events.c.job_key == bindparam("key"))
         self._event_pages = EventPages(database.dialect)
         self._existing = select(jobs.c.job_key).where(jobs.c.job_key.in_(database.dialect.keys()))
         with database.read() as connection:
@@ -228,19 +244,17 @@ class ReadStore:
         `bare` ones lack their artifacts.
         """
         wanted: dict[str, object] = {"after": after, "most": limit}
-        statement = _EVENTS
+        statement = self._events
         if job_key is not None:
-            statement, wanted["key"] = _EVENTS_OF_JOB, job_key
+            statement, wanted["key"] = self._events_of_job, job_key
         elif owner is not None:
-            statement, wanted["owner"] = _EVENTS_OF_OWNER, owner
+            statement, wanted["owner"] = self._events_of_owner, owner
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
-            found = connection.execute(statement, wanted).all()
-            if bare:
-                rows = [EventRow(*row[:4]) for row in found]
-            else:
-                rows = with_artifacts(connection, [row[:-1] for row in found])
-        return _events_read(rows, sum(map(_size, found)), after, limit, position, trimmed)
+            found, size = statement.fetch(connection, wanted, _within)
+            rows = [EventRow(*row[:4]) for row in found] if bare else with_artifacts(connection, found)
+
+        return _events_read(rows, size, after, limit, position, trimmed)
 
     def job_events(
         self, job_key: str, uid: bytes | None, after: int | None, limit: int, *, newest_first: bool
@@ -360,10 +374,17 @@ def _place(connection: Connection, job: JobRead) -> int:
     return connection.execute(select(func.count()).select_from(counted.subquery())).scalar_one() + 1
 
 
-def _size(row: Row[Any]) -> int:
-    """Return the bytes of an event with its artifacts, as its query measures it."""
-    size: int = len(row.message) + row.artifacts_bytes
-    return size
+def _within(cursor: Any) -> tuple[list[tuple[Any, ...]], int]:  # noqa: ANN401  the driver's
+    """Return the events up to the one that fills MAX_EVENT_BYTES, and how many bytes they have with their artifacts."""
+    found: list[tuple[Any, ...]] = []
+    size = 0
+    while some := cursor.fetchmany(EVENTS_AT_ONCE):
+        for position, key, message, before, artifacts, artifacts_bytes in some:
+            if size >= MAX_EVENT_BYTES:
+                return found, size
+            found.append((position, key, message, None if before is None else read_json(before), artifacts))
+            size += len(message) + artifacts_bytes
+    return found, size
 
 
 def _events_read(
@@ -375,5 +396,5 @@ def _events_read(
 
 
 def _position(connection: Connection) -> int:
-    position: int = connection.execute(_POSITION).scalar_one()
-    return position
+    [(position,)] = rows(connection, _POSITION, ())
+    return int(position)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from typing import Final, NamedTuple
 
@@ -23,6 +24,7 @@ from jobledger_service.core.model.service_kinds import RESERVED
 from jobledger_service.core.model.states import ENDED, JobState
 
 from .dialects import Dialect
+from .driver_statements import DriverStatement
 from .reads import Order, PageKey
 from .tables import NEVER
 from .walks import By, Shape, walk
@@ -260,8 +262,13 @@ class Steps:
             _bound(given, "until", until, stop, getattr(route.span, stop)),
             tuple(sorted(route.tests)),
         )
-        rows = self.connection.execute(walk(shape, self.dialect), given)
+        rows = _statement(shape, self.dialect).rows(self.connection, given)
         return [PageKey(place if route.place is None else route.place, time, key) for place, time, key in rows]
+
+
+@lru_cache(maxsize=512)
+def _statement(shape: Shape, dialect: Dialect) -> DriverStatement:
+    return DriverStatement(walk(shape, dialect))
 
 
 def _bound(given: dict[str, object], name: str, place: PageKey | None, side: str, bound: int | None) -> str:

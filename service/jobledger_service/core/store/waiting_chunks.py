@@ -21,6 +21,7 @@ from jobledger_service.core.model.chunk import NO_KIND, Queue
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 
 from .dialects import Dialect
+from .driver_statements import DriverStatement
 from .paused_kinds import is_paused, unless_paused
 from .tables import chunks, jobs, waiting
 from .writes import WaitingChunk
@@ -30,6 +31,7 @@ MAX_QUEUES: Final = 32
 EMPTY_QUEUE: Final = ("", "")
 """A queue that is always empty: there is no owner without a name."""
 
+_SERVICE_KINDS: Final[list[ColumnElement[str]]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
 _COLUMNS = (
     chunks.c.owner,
     chunks.c.kind,
@@ -45,7 +47,7 @@ class WaitingChunks:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._statements: dict[tuple[bool, int, bool], Any] = {}
+        self._statements: dict[tuple[bool, int, bool], DriverStatement] = {}
         self._but = ~is_set_aside(dialect)
 
     def read(
@@ -63,22 +65,21 @@ class WaitingChunks:
                 parameters: dict[str, object] = {"but": self._dialect.key_values(excluded)} if excluded else {}
                 for n, ((first, kind), limit) in enumerate([*some, *[(EMPTY_QUEUE, 0)] * (walks - len(some))]):
                     parameters |= {f"first_{n}": first, f"limit_{n}": limit} | ({} if of_jobs else {f"kind_{n}": kind})
-                for owner, kind, priority, create_time, job_key, index in connection.execute(
-                    self._statement(walks, of_jobs=of_jobs, passes_over=bool(excluded)), parameters
-                ):
+                statement = self._statement(walks, of_jobs=of_jobs, passes_over=bool(excluded))
+                for owner, kind, priority, create_time, job_key, index in statement.rows(connection, parameters):
                     queue = (job_key, NO_KIND) if of_jobs else (owner, kind)
                     found.setdefault(queue, []).append(WaitingChunk(-priority, create_time, job_key, index))
         return found
 
-    def _statement(self, walks: int, *, of_jobs: bool, passes_over: bool) -> Any:  # noqa: ANN401  SQLAlchemy's name for it depends on the number of walks
+    def _statement(self, walks: int, *, of_jobs: bool, passes_over: bool) -> DriverStatement:
         key = of_jobs, walks, passes_over
         if key not in self._statements:
             queue = _of_job if of_jobs else _of_kind
             each = [_walk(n, and_(*queue(n)), self._but if passes_over else true()) for n in range(walks)]
             if walks == 1:
-                self._statements[key] = each[0]
+                self._statements[key] = DriverStatement(each[0])
             else:
-                self._statements[key] = union_all(*(select(walk.subquery()) for walk in each))
+                self._statements[key] = DriverStatement(union_all(*(select(walk.subquery()) for walk in each)))
         return self._statements[key]
 
 
@@ -110,7 +111,7 @@ def _of_job(n: int) -> list[ColumnElement[bool]]:
     ]
     place = tuple_(chunks.c.job_key, chunks.c.chunk_index)
     begin, end = (tuple_(key, literal_column(index)) for index in ("0", "2147483647"))
-    return [*equal, place >= begin, place <= end, chunks.c.kind.not_in(SERVICE_KINDS)]
+    return [*equal, place >= begin, place <= end, chunks.c.kind.not_in(_SERVICE_KINDS)]
 
 
 def _walk(n: int, queue: ColumnElement[bool], condition: ColumnElement[bool]) -> Any:  # noqa: ANN401  as above

@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection, update
 
+from .driver_statements import rows
 from .tables import ledger
 
 _READ: Final = "SELECT writer_level FROM ledger"
@@ -27,7 +28,7 @@ def read_writer_level(connection: Connection) -> int:
 def read_writer_terms(connection: Connection) -> int:
     """Return the lowest level that may write, and keep with the connection which labels are indexed."""
     level: int
-    level, connection.info[WRITTEN_LABELS] = connection.exec_driver_sql(_READ_TERMS).one()
+    [(level, connection.info[WRITTEN_LABELS])] = rows(connection, _READ_TERMS, ())
     return level
 
 

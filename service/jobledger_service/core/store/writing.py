@@ -33,6 +33,7 @@ from .attempts import let_go
 from .cells import Row, json_text
 from .chunk_rows import CHUNK_COLUMNS, attempt_row, chunk_of, chunk_row, steady_chunk_row, with_artifacts
 from .dialects import Dialect, Rows
+from .driver_statements import DriverStatement
 from .engines import Database
 from .entry import Entry, JobSegments, Positions, Record
 from .event_terms import EventTerms, term_rows
@@ -65,6 +66,9 @@ _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _OWN_HELD: Final = chunks.c.held.bitwise_and(literal_column(str(~HELD_BY_JOB)))
 _later: Final = case((ledger.c.commit_time > _NOW, ledger.c.commit_time), else_=_NOW)
 """The time of a commit: never before that of the previous position."""
+_OWNER, _JOB_ID, _ARTIFACTS_REVISION = (
+    [column.name for column in JOB_COLUMNS].index(name) for name in ("owner", "job_id", "artifacts_revision")
+)
 
 
 class Statements:
@@ -74,7 +78,7 @@ class Statements:
         wanted = dialect.chunk_keys()
         is_wanted = and_(chunks.c.job_key == wanted.c.job_key, chunks.c.chunk_index == wanted.c.chunk_index)
         self.sweeps = SweepStatements(dialect)
-        self.jobs = (
+        self.jobs = DriverStatement(
             select(*JOB_COLUMNS[:-1])
             .where(jobs.c.job_key.in_(dialect.keys()))
             .order_by(jobs.c.job_key)
@@ -85,15 +89,18 @@ class Statements:
             .select_from(WHOLE_JOBS)
             .where(jobs.c.job_key.in_(dialect.keys()))
         )
-        self.chunks = select(*CHUNK_COLUMNS).select_from(with_artifacts(wanted.join(chunks, is_wanted)))
+        self.chunks = DriverStatement(
+            select(*CHUNK_COLUMNS).select_from(with_artifacts(wanted.join(chunks, is_wanted)))
+        )
         of_job = select(jobs.c.job_key, literal_column("-1"), jobs.c.input).where(
             jobs.c.job_key.in_(dialect.keys("of")), jobs.c.input.is_not(None)
         )
-        self.inputs = of_job.union_all(
+        of_chunks = (
             select(chunks.c.job_key, chunks.c.chunk_index, chunks.c.input)
             .select_from(wanted.join(chunks, is_wanted))
             .where(chunks.c.input.is_not(None))
         )
+        self.inputs = DriverStatement(of_job.union_all(of_chunks))
         self.delete_chunks = delete(chunks).where(chunks.c.job_key.in_(dialect.keys()))
         self.delete_attempts = delete(attempts).where(attempts.c.job_key.in_(dialect.keys()))
         self.leave_outputs = insert(deleted_outputs).from_select(
@@ -108,7 +115,7 @@ class Statements:
             .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
             .values(priority=bindparam("to_priority"), held=_OWN_HELD.bitwise_or(bindparam("to_held")))
         )
-        self.take_positions = (
+        self.take_positions = DriverStatement(
             update(ledger)
             .where(ledger.c.id == 1)
             .values(position=ledger.c.position + bindparam("taken"), commit_time=_later)
@@ -116,7 +123,7 @@ class Statements:
         )
         first = BY_URGENCY.limit(bindparam("most", type_=Integer))
         self.first_parked = dialect.first_of_each(first, jobs.c.parked_for)
-        self.lock_free = (
+        self.lock_free = DriverStatement(
             select(jobs.c.job_key)
             .where(jobs.c.job_key.in_(dialect.keys()))
             .order_by(jobs.c.job_key)
@@ -181,13 +188,13 @@ class Transaction(JobSweeps):
         if not self.shared:
             return keys
         wanted = {"keys": self._dialect.key_values(keys)}
-        return set(self.connection.execute(self._statements.lock_free, wanted).scalars())
+        return {key for (key,) in self._statements.lock_free.rows(self.connection, wanted)}
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
-        found = self.connection.execute(self._statements.jobs, {"keys": self._dialect.key_values(keys)}).all()
-        rows = {job_key(row.owner, row.job_id): row for row in found}
-        artifacts = self._artifacts([key for key, row in rows.items() if row.artifacts_revision is not None])
+        found = self._statements.jobs.rows(self.connection, {"keys": self._dialect.key_values(keys)})
+        rows = {job_key(row[_OWNER], row[_JOB_ID]): row for row in found}
+        artifacts = self._artifacts([key for key, row in rows.items() if row[_ARTIFACTS_REVISION] is not None])
         bad: set[str] = set()
         read = (self._unreadable.read("job", job_of, (*row, artifacts.get(key)), key, bad) for key, row in rows.items())
         jobs = {job.key: job for job in read if job is not None}
@@ -206,7 +213,7 @@ class Transaction(JobSweeps):
 
     def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
         """Return those that exist, of jobs that are locked."""
-        found = self.connection.execute(self._statements.chunks, self._dialect.chunk_key_values(sorted(keys)))
+        found = self._statements.chunks.rows(self.connection, self._dialect.chunk_key_values(sorted(keys)))
         bad: set[ChunkKey] = set()
         read = (self._unreadable.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in found)
         chunks = {(chunk.job_key, chunk.index): chunk for chunk in read if chunk is not None}
@@ -229,7 +236,7 @@ class Transaction(JobSweeps):
         of_jobs = {"of": self._dialect.key_values({key for key, _ in wanted})}
         found: dict[str, dict[int, bytes]] = {}
         given = of_jobs | self._dialect.chunk_key_values(wanted)
-        for key, index, raw in self.connection.execute(self._statements.inputs, given):
+        for key, index, raw in self._statements.inputs.rows(self.connection, given):
             found.setdefault(key, {})[index] = raw
         return {key: Inputs(inputs.pop(-1, None), inputs) for key, inputs in found.items()}
 
@@ -270,9 +277,7 @@ class Transaction(JobSweeps):
 
     def take_positions(self, count: int, now: int) -> Positions:
         """Take so many positions, as the transaction's last lock."""
-        taken, commit_time = self.connection.execute(
-            self._statements.take_positions, {"taken": count, "now": now}
-        ).one()
+        [(taken, commit_time)] = self._statements.take_positions.rows(self.connection, {"taken": count, "now": now})
         return Positions(taken - count + 1, commit_time)
 
     def insert_artifacts(self, records: Sequence[Record], entries: Sequence[Entry]) -> None:

@@ -60,7 +60,8 @@ class _KeptPages:
 
     def __init__(self) -> None:
         self._by_readers: dict[Readership, list[Page]] = {}
-        self._by_age: OrderedDict[tuple[Readership, int], Page] = OrderedDict()
+        self._by_age: OrderedDict[tuple[Readership, int], tuple[Page, int]] = OrderedDict()
+        """Pages with their weights."""
         self._bytes = 0
 
     def find(self, readers: Readership, after: int) -> Page | None:
@@ -73,12 +74,13 @@ class _KeptPages:
         """Cache a page that advances; evict the oldest."""
         if page.through == page.after or (readers, page.after) in self._by_age:
             return
-        self._by_age[readers, page.after] = page
+        weight = page.size + PAGE_OVERHEAD
+        self._by_age[readers, page.after] = page, weight
         insort(self._by_readers.setdefault(readers, []), page, key=_after)
-        self._bytes += page.size + PAGE_OVERHEAD
+        self._bytes += weight
         while self._bytes > MAX_KEPT_BYTES:
-            (oldest_readers, _), oldest = self._by_age.popitem(last=False)
-            self._bytes -= oldest.size + PAGE_OVERHEAD
+            (oldest_readers, _), (oldest, weight) = self._by_age.popitem(last=False)
+            self._bytes -= weight
             pages = self._by_readers[oldest_readers]
             pages.remove(oldest)
             if not pages:

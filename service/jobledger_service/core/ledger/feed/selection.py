@@ -40,18 +40,18 @@ class Selection:
     def __init__(self, changes: ChangeFilter, jobs: JobFilter | None, *, begins_complete: bool) -> None:
         self._changes = changes
         self._jobs = jobs
-        self._selects_all = changes == ALL_CHANGES
+        self.selects_all = changes == ALL_CHANGES
         self._begins_complete = begins_complete
         self._recent: set[str] = set()
         self._older: set[str] = set()
 
     def may_select(self, entry: Entry) -> bool:
         """Whether an entry may be selected when its turn comes."""
-        return self._selects_all or self._always(entry) or self._changes.wants(entry) or not self._knows(entry)
+        return self.selects_all or self._always(entry) or self._changes.wants(entry) or not self._knows(entry)
 
     def select(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Return the entries to deliver, in order."""
-        if self._selects_all:
+        if self.selects_all:
             return entries
         selected = []
         for entry in entries:

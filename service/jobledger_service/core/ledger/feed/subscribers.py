@@ -24,7 +24,7 @@ class _FilterGroup:
     """Subscriptions with equal filters."""
 
     filter: JobFilter
-    subscriptions: set[FeedSubscription] = field(default_factory=set)
+    subscriptions: dict[FeedSubscription, None] = field(default_factory=dict)
 
 
 _Groups = dict[Hashable, _FilterGroup]
@@ -35,7 +35,7 @@ class Subscribers:
 
     def __init__(self, counts: FeedCounts) -> None:
         self._counts = counts
-        self._of_job: dict[str, set[FeedSubscription]] = {}
+        self._of_job: dict[str, dict[FeedSubscription, None]] = {}
         self._of_owner: dict[str, dict[Route, _Groups]] = {}
         self._count = 0
 
@@ -54,20 +54,20 @@ class Subscribers:
         """Deliver entries to a subscription from now on."""
         self._count += 1
         if subscription.jobs is None:
-            self._of_job.setdefault(subscription.job_key, set()).add(subscription)
+            self._of_job.setdefault(subscription.job_key, {})[subscription] = None
             return
         routes = self._of_owner.setdefault(subscription.owner, {})
         for route in _routes_of_filter(subscription.jobs):
             groups = routes.setdefault(route, {})
             group = groups.setdefault(subscription.jobs.identity, _FilterGroup(subscription.jobs))
-            group.subscriptions.add(subscription)
+            group.subscriptions[subscription] = None
 
     def remove(self, subscription: FeedSubscription) -> None:
         """Stop delivering to a subscription."""
         self._count -= 1
         if subscription.jobs is None:
             of_job = self._of_job[subscription.job_key]
-            of_job.remove(subscription)
+            del of_job[subscription]
             if not of_job:
                 del self._of_job[subscription.job_key]
             return
@@ -75,7 +75,7 @@ class Subscribers:
         routes = self._of_owner[subscription.owner]
         for route in _routes_of_filter(subscription.jobs):
             groups = routes[route]
-            groups[identity].subscriptions.remove(subscription)
+            del groups[identity].subscriptions[subscription]
             if not groups[identity].subscriptions:
                 del groups[identity]
             if not groups:
@@ -102,8 +102,9 @@ class Subscribers:
                     self._offer(entry, group.subscriptions)
 
     def _offer(self, entry: Entry, subscriptions: Iterable[FeedSubscription]) -> None:
+        made: dict[bool, bytes] = {}
         for subscription in subscriptions:
-            subscription.offer(entry)
+            subscription.offer(entry, made)
 
 
 _NO_GROUPS: Final[_Groups] = {}

@@ -10,6 +10,7 @@ from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.store.entry import Entry
 
 from .counts import FeedCounts
+from .live import Live
 from .page import MAX_PAGE_BYTES, NoProgressError, Page
 from .pages import Pages
 from .ring import Ring
@@ -46,6 +47,7 @@ class FeedSubscription:
         self.owner = owner_of(job_key) if jobs is None else jobs.events_of
         self._bare = bare
         self._selection = selection or Selection(ALL_CHANGES, jobs, begins_complete=True)
+        self._selects_all = self._selection.selects_all
         self._ring = ring
         self._pages = pages
         self._closing = closing
@@ -56,6 +58,7 @@ class FeedSubscription:
         self._max_queue = MAX_JOB_QUEUE if jobs is None else MAX_QUEUE
         self._bytes = 0
         self._behind = True
+        self._live: Live | None = None
         self._wakeup = Wakeup()
 
     @property
@@ -66,20 +69,73 @@ class FeedSubscription:
         looked_at = self._queue[0].position - 1 if self._queue else self._ring.head
         return max(self._position, looked_at)
 
-    def offer(self, entry: Entry) -> None:
-        """Add an entry that was just committed and concerns the watcher.
+    def offer(self, entry: Entry, made: dict[bool, bytes]) -> None:
+        """Take an entry that was just committed and concerns the watcher: write it at once, or queue it.
 
-        A full queue is dropped: the watcher then reads from the history.
+        `made` are messages of it that others were given. A full queue is dropped: the watcher then reads from the
+        history.
         """
-        if self._behind or entry.position <= self._position or not self._selection.may_select(entry):
+        if self._behind or entry.position <= self._position:
+            return
+        if not (self._selects_all or self._selection.may_select(entry)):
             return
         self._counts.wakeups += 1
+        live = self._live
+        if live is not None and not live.writer.is_writing:
+            if self._write(live, entry, made):
+                return
+            self._live = None
         if len(self._queue) >= self._max_queue or self._bytes >= MAX_PAGE_BYTES:
             self.fall_behind()
         else:
             self._queue.append(entry)
             self._bytes += entry.size
             self._counts.queued_bytes += entry.size
+        if self._live is None:
+            self.wake()
+        else:
+            self._live.writer.on_written = self._write_next
+
+    async def write_live(self, live: Live) -> None:
+        """Write what is committed from `offer` itself, one entry at a time, until this task has something to do.
+
+        That is, what only `next` can return: the watch lags, or an entry is not to be written as it is; and a bookmark,
+        or the end. Raises an error when the caller has left.
+        """
+        if self._behind or self._queue:
+            return
+        self._live = live
+        live.writer.on_failed = self._leave_live
+        try:
+            while self._live is live and not self._closing.is_set() and (left := live.left()):
+                await self._wakeup.wait(left)
+        finally:
+            self._live = live.writer.on_written = live.writer.on_failed = None
+        await live.writer.finish()
+
+    def _write(self, live: Live, entry: Entry, made: dict[bool, bytes]) -> bool:
+        """Begin to write an entry, if it is selected; False when that is for the task."""
+        if (self._selects_all or self._selection.select((entry,))) and not live.write(entry, made):
+            return False
+        self._position = entry.position
+        return True
+
+    def _write_next(self) -> None:
+        """Write the entry that came first while another was written, or leave all of them to the task."""
+        live, queue = self._live, self._queue
+        while live is not None and queue and not live.writer.is_writing:
+            if (live.merges and len(queue) > 1) or not self._write(live, queue[0], {}):
+                self._leave_live()
+                return
+            size = queue.popleft().size
+            self._bytes -= size
+            self._counts.queued_bytes -= size
+        if live is not None and queue:
+            live.writer.on_written = self._write_next
+
+    def _leave_live(self) -> None:
+        """Have the task do what is to be done."""
+        self._live = None
         self.wake()
 
     def fall_behind(self) -> None:
@@ -87,6 +143,7 @@ class FeedSubscription:
         self._advance(self.position)
         self._clear_queue()
         self._behind = True
+        self._live = None
 
     def _clear_queue(self) -> None:
         self._queue.clear()

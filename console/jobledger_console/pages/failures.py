@@ -1,0 +1,134 @@
+"""The page of failures: runs that failed, by error code and stage, each with an example, and how to retry them."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from jobledger.v1.stats_pb2 import FailureGroup, GetJobStatsResponse
+from jobledger_client import JobFilterFields, JobState
+from nicegui import ui
+
+from jobledger_console.bulk_dialog import ask
+from jobledger_console.components.fields import show_input, show_select
+from jobledger_console.components.messages import show_empty, show_heading
+from jobledger_console.components.table import Column, DataTable, Row, link_cell
+from jobledger_console.page import Page, PageKind
+from jobledger_console.pages.reading import Reading
+from jobledger_console.pages.statistics import READ_SECONDS, SPANS
+from jobledger_console.verbs import VERBS, Target
+from jobledger_console.wording import plural
+
+_OTHER: Final = "(other)"
+"""The group of all codes that have none of their own."""
+_RETRY: Final = next(verb for verb in VERBS if verb.name == "retry")
+_COLUMNS: Final = (
+    Column("code", "Error code", "link"),
+    Column("stage", "Stage", optional=True),
+    Column("count", "Failed runs", "number"),
+    Column("example", "Example", "link", optional=True),
+)
+
+
+class FailuresView:
+    """The page, as one visitor sees it."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._span = page.query.get("span", "24h") if page.query.get("span") in SPANS else "24h"
+        self._kind = page.query.get("kind", "")
+        self._codes: dict[str, str] = {}
+        self._since: datetime | None = None
+        self._table: DataTable | None = None
+        self._empty: ui.element
+        self._more: ui.label
+        self._summary: ui.label
+        self._reading: Reading[GetJobStatsResponse]
+
+    def open(self) -> None:
+        """Draw the groups, and read them again while the page is open."""
+        with ui.element("div").classes("row-of page-head"):
+            show_heading("Failures", 1)
+            self._summary = ui.label("").classes("quiet grow")
+            self._summary.props["role"] = "status"
+        with ui.element("div").classes("filters"):
+            show_select("Span", {name: span.label for name, span in SPANS.items()}, self._span, self._set_span)
+            show_input("Kind", self._kind, self._set_kind, placeholder="all", size=20)
+        self._reading = Reading(self._page, self._draw, seconds=READ_SECONDS)
+        self._ask()
+
+    def _ask(self) -> None:
+        span, kinds, client = SPANS[self._span], self._kinds(), self._page.client
+        self._reading.ask(
+            ("failures", self._span, self._kind),
+            lambda: client.statistics.get_job_stats(kinds=kinds, time_range=span.range),
+        )
+
+    def _kinds(self) -> list[str]:
+        return [self._kind] if self._kind else []
+
+    def _set_span(self, span: str) -> None:
+        self._span = span
+        self._change()
+
+    def _set_kind(self, kind: str) -> None:
+        self._kind = kind.strip()
+        self._change()
+
+    def _change(self) -> None:
+        self._page.show_address(span=self._span, kind=self._kind)
+        self._ask()
+
+    def _draw(self, found: GetJobStatsResponse) -> None:
+        may_retry = self._page.access.may_write
+        if self._table is None:
+            actions = (Column("retry", "Retry", "action"),) if may_retry else ()
+            self._table = DataTable((*_COLUMNS, *actions), caption="Failures", on_action=self._retry)
+            self._empty = ui.element("div")
+            with self._empty:
+                show_empty("Nothing failed", "No run of a job ended FAILED in this span.")
+            self._more = ui.label("").classes("quiet")
+        groups, total = found.total.failures, found.total
+        self._since = found.time_range.start_time.ToDatetime(tzinfo=UTC)
+        self._codes = {_key(group): group.error_code for group in groups}
+        self._table.set_rows([self._row(group) for group in groups])
+        self._table.set_visibility(bool(groups))
+        self._empty.set_visibility(not groups)
+        more = total.omitted_failure_count
+        self._more.set_text(f"and {plural(more, 'more group')}" if more else "")
+        rate = f", {100 - total.activity.success_rate * 100:.1f} % of those that ended" if total.activity.failed else ""
+        self._summary.set_text(f"{plural(total.activity.failed, 'failed run')}{rate}")
+
+    def _row(self, group: FailureGroup) -> Row:
+        page, code, example = self._page, group.error_code, group.example_job_id
+        jobs = page.address("/", state="FAILED", error=code, kind=self._kind)
+        return {
+            "key": _key(group),
+            "count": f"{group.count:,}",
+            "code": link_cell(code, jobs if code != _OTHER else page.address("/", state="FAILED", kind=self._kind)),
+            "stage": group.stage,
+            "example": link_cell(example, page.address(f"/jobs/{example}")) if example else None,
+            "retry": None if code == _OTHER else "Retry all …",
+        }
+
+    def _retry(self, key: str, _: str) -> None:
+        """Count the jobs that failed so and did not run again, and ask whether to retry them."""
+        if key not in self._codes:
+            return
+        chosen: JobFilterFields = {
+            "states": [JobState.FAILED],
+            "error_code": self._codes[key],
+            "kinds": self._kinds(),
+            "end_time": (self._since, None),
+        }
+        ask(self._page, _RETRY, Target(filter=chosen))
+
+
+def _key(group: FailureGroup) -> str:
+    return f"{group.error_code}\n{group.stage}"
+
+
+async def build(page: Page) -> None:
+    """Draw the page."""
+    FailuresView(page).open()
+
+
+KINDS: Final = (PageKind("/failures", "Failures", build, label="Failures"),)
