@@ -81,6 +81,11 @@ class Page:
         """What the session's key may do."""
         return self.backend.access
 
+    @property
+    def owner(self) -> str:
+        """Whose jobs, limits and figures the page shows; empty for the key's own."""
+        return self.query.get("owner", "")
+
     def address(self, path: str, **query: str) -> str:
         """Return the address of a page of the console; empty values are left out."""
         given = {name: value for name, value in query.items() if value}

@@ -16,6 +16,7 @@ from tests.support.keys import first_key
 
 MARKUP = "<img src=x onerror=alert(1)>"
 LEASE = timedelta(minutes=5)
+LEFT_EDGES = "all => all.map(one => one.getBoundingClientRect().left)"
 HIDE = """is => {
   Object.defineProperty(document, "hidden", {value: is, configurable: true});
   document.dispatchEvent(new Event("visibilitychange"));
@@ -135,6 +136,7 @@ def test_deliveries_are_shown_and_repeated(
         row = page.get_by_role("row").filter(has_text="first")
         row.get_by_text("dead").wait_for()
         assert "answered 503" in row.inner_text()
+        assert len(set(page.locator("dl.facts dd .inline").evaluate_all(LEFT_EDGES))) == 1, "values begin below another"
         row.get_by_role("button", name="Redeliver").click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_role("button", name="Redeliver").click()

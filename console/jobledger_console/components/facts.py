@@ -7,7 +7,7 @@ from nicegui import ui
 
 def show_facts(facts: Mapping[str, str]) -> None:
     """Show each name with its value; an empty one is a dash."""
-    with ui.element("dl").classes("figure-list"):
+    with ui.element("dl").classes("facts"):
         for name, value in facts.items():
             with ui.element("dt"):
                 ui.label(name).classes("inline")

@@ -12,7 +12,7 @@ from jobledger_console.components.fields import show_input, show_select
 from jobledger_console.components.messages import show_empty, show_heading
 from jobledger_console.components.table import Column, DataTable, Row, link_cell
 from jobledger_console.page import Page, PageKind
-from jobledger_console.pages.reading import Reading
+from jobledger_console.pages.reading import Reading, show_owner
 from jobledger_console.pages.statistics import READ_SECONDS, SPANS
 from jobledger_console.verbs import VERBS, Target
 from jobledger_console.wording import plural
@@ -51,6 +51,7 @@ class FailuresView:
         with ui.element("div").classes("filters"):
             show_select("Span", {name: span.label for name, span in SPANS.items()}, self._span, self._set_span)
             show_input("Kind", self._kind, self._set_kind, placeholder="all", size=20)
+            show_owner(self._page, lambda owner: self._change(owner=owner))
         self._reading = Reading(self._page, self._draw, seconds=READ_SECONDS)
         self._ask()
 
@@ -58,7 +59,7 @@ class FailuresView:
         span, kinds, client = SPANS[self._span], self._kinds(), self._page.client
         self._reading.ask(
             ("failures", self._span, self._kind),
-            lambda: client.statistics.get_job_stats(kinds=kinds, time_range=span.range),
+            lambda owner: client.statistics.get_job_stats(kinds=kinds, time_range=span.range, owner=owner),
         )
 
     def _kinds(self) -> list[str]:
@@ -72,8 +73,10 @@ class FailuresView:
         self._kind = kind.strip()
         self._change()
 
-    def _change(self) -> None:
-        self._page.show_address(span=self._span, kind=self._kind)
+    def _change(self, **changes: str) -> None:
+        """Ask for what the fields say; `changes` are of the address alone."""
+        self._page.show_address(**{"owner": self._page.owner, **changes}, span=self._span, kind=self._kind)
+        self._summary.set_text("")
         self._ask()
 
     def _draw(self, found: GetJobStatsResponse) -> None:
@@ -98,12 +101,14 @@ class FailuresView:
 
     def _row(self, group: FailureGroup) -> Row:
         page, code, example = self._page, group.error_code, group.example_job_id
-        jobs = page.address("/", state="FAILED", error="" if code == _OTHER else code, kind=self._kind)
+        jobs = page.address(
+            "/", state="FAILED", error="" if code == _OTHER else code, kind=self._kind, owner=page.owner
+        )
         return {
             "key": _key(group),
             "count": f"{group.count:,}",
             "code": link_cell(code, jobs, f"in {group.stage}" if group.stage else ""),
-            "example": link_cell(example, page.address(f"/jobs/{example}")) if example else None,
+            "example": link_cell(example, page.address(f"/jobs/{example}", owner=page.owner)) if example else None,
             "retry": None if code == _OTHER else "Retry all …",
         }
 
@@ -116,6 +121,7 @@ class FailuresView:
             "error_code": self._codes[key],
             "kinds": self._kinds(),
             "end_time": (self._since, None),
+            "owner": self._page.owner,
         }
         ask(self._page, _RETRY, Target(filter=chosen))
 

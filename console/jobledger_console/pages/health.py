@@ -36,7 +36,7 @@ async def build(page: Page) -> None:
             _show(health)
 
     reading = Reading[SystemHealth](page, draw, seconds=_READ_SECONDS)
-    reading.ask("health", client.admin.get_system_health)
+    reading.ask("health", lambda _: client.admin.get_system_health())
 
 
 def _show(health: SystemHealth) -> None:

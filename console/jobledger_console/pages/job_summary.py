@@ -12,6 +12,7 @@ from jobledger.v1.job_pb2 import Job
 from jobledger_client import FailurePolicy, HoldReason, JobState
 from nicegui import ui
 
+from jobledger_console.components.facts import show_facts
 from jobledger_console.components.messages import show_heading
 from jobledger_console.components.states import show_state, words
 from jobledger_console.layout import element
@@ -71,10 +72,7 @@ def _sentence(job: Job) -> str:
 
 def show_about(job: Job) -> None:
     """Show what the job is, when what happened, and its input and output."""
-    with ui.element("dl").classes("facts"):
-        for name, text in facts(job):
-            element("dt", name)
-            element("dd", text)
+    show_facts(dict(facts(job)))
     _show_json("Input", job.input if job.HasField("input") else None)
     _show_json("Output", job.output if job.HasField("output") else None)
 

@@ -18,6 +18,7 @@ from jobledger_console.components.table import Column, DataTable, Row, link_cell
 from jobledger_console.job_list import JobList
 from jobledger_console.job_query import DEFAULT_SIZE, InvalidQueryError, JobQuery
 from jobledger_console.page import Page, PageKind
+from jobledger_console.pages.reading import show_owner
 from jobledger_console.streams import Open, WatchMessage
 from jobledger_console.verbs import VERBS, Target
 from jobledger_console.wording import milliseconds, plural
@@ -193,10 +194,7 @@ class JobsView:
                 placeholder="team=search",
                 size=12,
             )
-            if self._page.access.is_admin:
-                show_input(
-                    "Owner", query.owner, lambda text: self._change(owner=text.strip()), placeholder="own", size=10
-                )
+            show_owner(self._page, lambda owner: self._change(owner=owner))
             show_select("Order", _ORDERS, f"{query.order.name}-{'up' if query.ascending else 'down'}", self._set_order)
             show_check(
                 "Service jobs", is_on=query.service_jobs, on_change=lambda is_on: self._change(service_jobs=is_on)

@@ -11,7 +11,7 @@ from jobledger_console.components.forms import Form, InvalidFieldValueError, Val
 from jobledger_console.components.messages import show_button, show_empty, show_heading
 from jobledger_console.components.table import Column, DataTable, Row, progress_cell
 from jobledger_console.page import Page, PageKind
-from jobledger_console.pages.reading import Reading
+from jobledger_console.pages.reading import Reading, show_owner
 from jobledger_console.wording import plural
 
 _READ_SECONDS: Final = 3.0
@@ -60,13 +60,28 @@ class LimitsView:
             if self._may_change:
                 show_button("Pause a kind", self._pause)
                 show_button("Set a limit", self._set, classes="primary")
-        client = self._page.client
+        with ui.element("div").classes("filters"):
+            show_owner(self._page, self._change)
         self._reading = Reading(self._page, self._draw, seconds=_READ_SECONDS)
+        self._ask()
 
-        async def read() -> _Found:
-            return _Found(await client.limits.list_limits(), await client.limits.list_paused_kinds())
+    def _change(self, owner: str) -> None:
+        self._page.show_address(owner=owner)
+        self._limits = {}
+        self._ask()
+
+    def _ask(self) -> None:
+        limits = self._page.client.limits
+
+        async def read(owner: str) -> _Found:
+            return _Found(await limits.list_limits(owner=owner), await limits.list_paused_kinds(owner=owner))
 
         self._reading.ask("limits", read)
+
+    @property
+    def _whose(self) -> str:
+        """The end of a title: whose limits these are, unless the key's own."""
+        return f", of owner {self._page.owner}" if self._page.owner else ""
 
     def _draw(self, found: _Found) -> None:
         if self._drawn is None:
@@ -86,36 +101,42 @@ class LimitsView:
 
     def act_on_pause(self, kind: str, _: str) -> None:
         """Resume a kind."""
+        owner = self._page.owner
 
         async def resume(values: Values) -> str:
-            was_paused = await self._page.client.limits.resume_kind(kind, reason=values["reason"])
+            was_paused = await self._page.client.limits.resume_kind(kind, reason=values["reason"], owner=owner)
             self._reading.refresh()
             return f"Kind {kind} is resumed." if was_paused else f"Kind {kind} was not paused any more."
 
         sentences = ["Workers may claim its chunks again."]
-        Form(self._page, f"Resume {kind}", "Resume", resume, sentences=sentences).add_reason()
+        Form(self._page, f"Resume {kind}{self._whose}", "Resume", resume, sentences=sentences).add_reason()
 
     def _pause(self) -> None:
+        owner = self._page.owner
+
         async def pause(values: Values) -> str:
             kind = _required(values, "kind", "The kind")
-            await self._page.client.limits.pause_kind(kind, values["reason"])
+            await self._page.client.limits.pause_kind(kind, values["reason"], owner=owner)
             self._reading.refresh()
             return f"Kind {kind} is paused."
 
         sentences = ["No worker may claim a chunk of this kind until it is resumed; chunks in work continue."]
-        form = Form(self._page, "Pause a kind", "Pause", pause, sentences=sentences, is_danger=True)
+        form = Form(self._page, f"Pause a kind{self._whose}", "Pause", pause, sentences=sentences, is_danger=True)
         form.add_input("kind", "Kind", placeholder="crawl.images", max_length=128)
         form.add_reason()
 
     def _set(self, limit: Limit | None = None) -> None:
+        owner = self._page.owner
+
         async def set_limit(values: Values) -> str:
             scope = limit.scope if limit is not None else _scope(values)
             max_running = _max_running(values)
-            changed = await self._page.client.limits.set_limit(scope, max_running, reason=values["reason"])
+            reason = values["reason"]
+            changed = await self._page.client.limits.set_limit(scope, max_running, reason=reason, owner=owner)
             self._reading.refresh()
             return f"At most {plural(changed.max_running, 'job')} of {changed.scope} may run at once."
 
-        title = f"Change the limit of {limit.scope}" if limit is not None else "Set a limit"
+        title = (f"Change the limit of {limit.scope}" if limit is not None else "Set a limit") + self._whose
         sentences = ["At most so many jobs of the scope run at once; 0 lets none start. Jobs that run continue."]
         form = Form(self._page, title, "Set", set_limit, sentences=sentences)
         if limit is None:
@@ -127,16 +148,17 @@ class LimitsView:
         form.add_reason()
 
     def _remove(self, limit: Limit) -> None:
+        owner = self._page.owner
+
         async def remove(values: Values) -> str:
-            await self._page.client.limits.delete_limit(limit.scope, reason=values["reason"])
+            await self._page.client.limits.delete_limit(limit.scope, reason=values["reason"], owner=owner)
             self._reading.refresh()
             return f"The limit of {limit.scope} is removed."
 
         waiting = f"{plural(limit.waiting, 'job')} that wait for it" if limit.waiting else "Jobs that wait for it"
         sentences = [f"{waiting} become claimable."]
-        Form(
-            self._page, f"Remove the limit of {limit.scope}", "Remove", remove, sentences=sentences, is_danger=True
-        ).add_reason()
+        title = f"Remove the limit of {limit.scope}{self._whose}"
+        Form(self._page, title, "Remove", remove, sentences=sentences, is_danger=True).add_reason()
 
 
 class _Drawn:

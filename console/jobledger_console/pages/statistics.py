@@ -14,7 +14,7 @@ from jobledger_console.components.fields import show_input, show_select
 from jobledger_console.components.messages import show_empty, show_heading
 from jobledger_console.components.table import Column, DataTable, Row, link_cell
 from jobledger_console.page import Page, PageKind
-from jobledger_console.pages.reading import Reading
+from jobledger_console.pages.reading import Reading, show_owner
 from jobledger_console.wording import duration, plural, rate, seconds
 
 READ_SECONDS: Final = 10.0
@@ -77,6 +77,7 @@ class StatisticsView:
         with ui.element("div").classes("filters"):
             show_select("Span", {name: span.label for name, span in SPANS.items()}, self._span, self._set_span)
             show_input("Kind", self._kind, self._set_kind, placeholder="all", size=20)
+            show_owner(self._page, lambda owner: self._change(owner=owner))
         self._reading = Reading(self._page, self._draw, seconds=READ_SECONDS)
         self._ask()
 
@@ -84,7 +85,9 @@ class StatisticsView:
         span, kinds, client = SPANS[self._span], [self._kind] if self._kind else [], self._page.client
         self._reading.ask(
             ("statistics", self._span, self._kind),
-            lambda: client.statistics.get_job_stats(kinds=kinds, time_range=span.range, step=span.step),
+            lambda owner: client.statistics.get_job_stats(
+                kinds=kinds, time_range=span.range, step=span.step, owner=owner
+            ),
         )
 
     def _set_span(self, span: str) -> None:
@@ -95,8 +98,9 @@ class StatisticsView:
         self._kind = kind.strip()
         self._change()
 
-    def _change(self) -> None:
-        self._page.show_address(span=self._span, kind=self._kind)
+    def _change(self, **changes: str) -> None:
+        """Ask for what the fields say; `changes` are of the address alone."""
+        self._page.show_address(**{"owner": self._page.owner, **changes}, span=self._span, kind=self._kind)
         self._ask()
 
     def _draw(self, found: GetJobStatsResponse) -> None:
@@ -171,7 +175,7 @@ def _row(page: Page, kind: str, stats: JobStats) -> Row:
     age = duration(seconds(now.oldest_queued_age)) if now.HasField("oldest_queued_age") else None
     return {
         "key": kind,
-        "kind": link_cell(kind, page.address("/", kind=kind)),
+        "kind": link_cell(kind, page.address("/", kind=kind, owner=page.owner)),
         "queued": f"{now.queued:,}",
         "oldest": age,
         "running": f"{now.running + now.cancelling:,}",

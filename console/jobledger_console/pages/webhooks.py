@@ -66,7 +66,7 @@ async def build_list(page: Page) -> None:
 
     client = page.client
     Reading[ListWebhooksResponse](page, draw, seconds=_READ_SECONDS).ask(
-        "webhooks", lambda: client.webhooks.list_webhooks().page()
+        "webhooks", lambda _: client.webhooks.list_webhooks().page()
     )
 
 
@@ -102,7 +102,7 @@ class WebhookView:
         with ui.element("div").classes("row-of page-head"):
             show_heading("Webhook", 1)
         self._hook = Reading(self._page, self._draw_hook, seconds=_READ_SECONDS)
-        self._hook.ask(("webhook", webhook_id), lambda: client.webhooks.get_webhook(webhook_id))
+        self._hook.ask(("webhook", webhook_id), lambda _: client.webhooks.get_webhook(webhook_id))
         with ui.element("div").classes("row-of page-head below"):
             show_heading("Deliveries").classes("grow")
         with ui.element("div").classes("row-of toggles") as toggles:
@@ -126,7 +126,7 @@ class WebhookView:
         after = self._page.query.get("after", "")
         self._deliveries.ask(
             ("deliveries", webhook_id, states, after),
-            lambda: client.webhooks.list_webhook_deliveries(
+            lambda _: client.webhooks.list_webhook_deliveries(
                 webhook_id, states=states, page_size=_PAGE_SIZE, page_token=after
             ).page(),
         )

@@ -68,7 +68,7 @@ class WorkersView:
         client = self._page.client
         reading = Reading[Sequence[Worker]](self._page, self._set_workers, seconds=_READ_SECONDS)
 
-        async def read() -> Sequence[Worker]:
+        async def read(_: str) -> Sequence[Worker]:
             page = await client.leases.list_workers(page_size=_MAX_WORKERS).page()
             return page.workers
 
