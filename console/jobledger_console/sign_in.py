@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jobledger_client import JobledgerError, RoleMissingError, UnauthenticatedError
 
+from jobledger_console.attempts import WrongAttempts
 from jobledger_console.backends import Backends
 from jobledger_console.sessions import COOKIE, Session, Sessions
 from jobledger_console.settings import Settings
@@ -26,6 +27,7 @@ class SignIn:
         self._settings = settings
         self._backends = backends
         self._sessions = sessions
+        self._wrong = WrongAttempts()
 
     def add_to(self, app: FastAPI) -> None:
         """Add the pages to the application."""
@@ -55,6 +57,12 @@ class SignIn:
         api_key, following = form.get("key", [""])[0].strip(), local_path(form.get("next", [""])[0])
         if not api_key or not (api_key.isascii() and api_key.isprintable()):
             return self._form(following, "Enter an API key, such as jl_0123456789ab_….")
+        client = request.client.host if request.client is not None else ""
+        if not self._wrong.begin(client):
+            return self._form(following, "Too many wrong keys came from your address: try again in a minute.", 429)
+        return await self._open(request, api_key, following, client)
+
+    async def _open(self, request: Request, api_key: str, following: str, client: str) -> Response:
         try:
             backend = await self._backends.open(api_key)
         except RoleMissingError:
@@ -65,6 +73,7 @@ class SignIn:
             return self._form(following, sentence_of(error))
         except JobledgerError as error:
             return self._unavailable(error)
+        self._wrong.succeed(client)
         self._end(request)
         return self._begun(request, self._sessions.begin(backend), following)
 
@@ -88,7 +97,7 @@ class SignIn:
         response.set_cookie(COOKIE, session.token, path=path, httponly=True, samesite="lax", secure=is_secure)
         return response
 
-    def _form(self, following: str, problem: str) -> Response:
+    def _form(self, following: str, problem: str, status: int = 401) -> Response:
         alert = f'<p class="message error" role="alert">{escape(problem)}</p>' if problem else ""
         form = f"""<form method="post" action="{escape(self._settings.root_path + PATH)}">
 <input type="hidden" name="next" value="{escape(following)}">
@@ -98,7 +107,7 @@ class SignIn:
 <p class="quiet">The key stays in the memory of the console until you sign out.
 <code>jobledger-server keys create</code> makes one; the role CALLER sees the jobs of its owner,
 ADMIN also health, limits and quotas.</p>"""
-        return self._page("Sign in", alert + form, 401 if problem else 200)
+        return self._page("Sign in", alert + form, status if problem else 200)
 
     def _unavailable(self, error: JobledgerError) -> Response:
         body = f"""<p class="message error" role="alert">{escape(sentence_of(error))}</p>

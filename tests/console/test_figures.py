@@ -41,6 +41,7 @@ def test_statistics_show_what_happened_by_kind(
     cells = row.get_by_role("cell").all_inner_texts()
     assert (cells[0], cells[1], cells[3:6]) == (kind, "1", ["0", "2", "1"])
     assert page.get_by_role("img", name="How many jobs ended").locator("canvas").count() == 1
+    assert page.get_by_role("img", name="The success of ended jobs").locator("canvas").count() == 1
     page.get_by_role("combobox").select_option("30d")
     page.wait_for_url("**/statistics?span=30d*")
     page.get_by_role("textbox", name="Kind").fill(f"{kind}.none")

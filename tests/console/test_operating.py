@@ -11,12 +11,14 @@ from tests.conftest import StartServer
 from tests.console.conftest import OpenPage, StartConsole
 from tests.console.console import Console
 from tests.console.receiver import DELIVERING, receiving
+from tests.console.test_figures import fail_one
 from tests.support.databases import new_database
 from tests.support.keys import first_key
 
 MARKUP = "<img src=x onerror=alert(1)>"
 LEASE = timedelta(minutes=5)
 LEFT_EDGES = "all => all.map(one => one.getBoundingClientRect().left)"
+OFF_SCREEN = "all => all.filter(one => one.getBoundingClientRect().right > innerWidth).map(one => one.innerText)"
 HIDE = """is => {
   Object.defineProperty(document, "hidden", {value: is, configurable: true});
   document.dispatchEvent(new Event("visibilitychange"));
@@ -74,6 +76,19 @@ def test_limits_are_set_changed_and_removed(
     row.wait_for(state="detached")
     assert for_kind(kind) not in [limit.scope for limit in client.limits.list_limits()]
     client.bulk.cancel_jobs(job_ids=job_ids, force=True)
+
+
+def test_no_button_is_off_a_narrow_screen(console: Console, client: JobClient, open_page: OpenPage, kind: str) -> None:
+    job_id = fail_one(client, kind, "DAMAGED")
+    client.limits.set_limit(for_kind(kind), 2)
+    client.limits.pause_kind(kind, "a reason that takes more than one line of a narrow screen")
+    page = open_page(f"{console.address}/limits", narrow=True)
+    for path, button in (("limits", "Remove"), (f"failures?kind={kind}", "Retry all"), (f"jobs/{job_id}", "Retry")):
+        page.goto(f"{console.address}/{path}")
+        page.get_by_role("button", name=button).first.wait_for()
+        assert page.locator("main button").evaluate_all(OFF_SCREEN) == []
+    client.limits.resume_kind(kind)
+    client.limits.delete_limit(for_kind(kind))
 
 
 def test_kinds_are_paused_and_resumed(console: Console, client: JobClient, open_page: OpenPage, kind: str) -> None:

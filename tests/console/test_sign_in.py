@@ -7,8 +7,9 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 from jobledger_client import JobClient, Role
+from jobledger_console.attempts import MAX_A_MINUTE, WrongAttempts
 
-from tests.console.conftest import OpenPage
+from tests.console.conftest import OpenPage, StartConsole
 from tests.console.console import Console
 from tests.support.databases import new_database
 from tests.support.keys import first_key
@@ -101,3 +102,22 @@ def test_a_workers_key_is_refused_with_the_roles_that_are_not(keyed: Keyed, open
 def test_a_form_of_another_site_signs_nobody_in(keyed: Keyed) -> None:
     for origin in ("https://evil.example.org", "null", ""):
         assert post(keyed.console.address, "/sign-in", {"key": keyed.caller}, Origin=origin).status == 403
+
+
+def test_wrong_keys_of_one_address_are_bounded_in_a_minute() -> None:
+    now = 0.0
+    wrong = WrongAttempts(clock=lambda: now)
+    assert [wrong.begin("10.0.0.1") for _ in range(MAX_A_MINUTE + 1)] == [True] * MAX_A_MINUTE + [False]
+    assert wrong.begin("10.0.0.2")
+    wrong.succeed("10.0.0.1")
+    assert [wrong.begin("10.0.0.1") for _ in range(2)] == [True, False]
+    now = 60.0
+    assert wrong.begin("10.0.0.1")
+
+
+def test_the_form_refuses_further_keys_after_many_wrong_ones(keyed: Keyed, start_console: StartConsole) -> None:
+    console = start_console(keyed.server.target)
+    statuses = [post(console.address, "/sign-in", {"key": "nonsense"}).status for _ in range(MAX_A_MINUTE)]
+    assert set(statuses) == {401}
+    while post(console.address, "/sign-in", {"key": "nonsense"}).status != 429:  # another minute may have begun
+        pass

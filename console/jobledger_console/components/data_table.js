@@ -21,7 +21,7 @@ function relative(milliseconds, now) {
 export default {
   template: `
     <div class="table-frame">
-    <table class="data" :class="{ selectable }">
+    <table class="data" :class="{ selectable, acting }">
       <caption v-if="caption" class="hidden">{{ caption }}</caption>
       <thead><tr>
         <th v-if="selectable" scope="col" class="select">
@@ -37,7 +37,7 @@ export default {
           <td v-if="selectable" class="select">
             <input type="checkbox" :aria-label="'Select ' + row.key" :checked="selected.has(row.key)" @change="select(row.key, $event.target.checked)">
           </td>
-          <td v-for="c in columns" :key="c.name" :class="['kind-' + c.kind, { optional: c.optional }]">
+          <td v-for="c in columns" :key="c.name" :class="['kind-' + c.kind, { optional: c.optional }]" :data-label="c.label">
             <template v-if="row[c.name] === null || row[c.name] === undefined || row[c.name] === ''"><span class="none">–</span></template>
             <span v-else-if="c.kind === 'state'" class="state" :class="'state-' + row[c.name].name" :title="row[c.name].title">{{ row[c.name].text }}</span>
             <span v-else-if="c.kind === 'progress'" class="progress">
@@ -63,6 +63,9 @@ export default {
     return { shown: this.rows || [], selected: new Set(), fresh: new Set(), now: Date.now() };
   },
   computed: {
+    acting() {
+      return this.columns.some((column) => column.kind === "action");
+    },
     allSelected() {
       return this.shown.length > 0 && this.shown.every((row) => this.selected.has(row.key));
     },

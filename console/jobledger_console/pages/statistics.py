@@ -116,6 +116,9 @@ class _Drawn:
         self._figures = ui.element("div").classes("figures")
         with ui.element("div").classes("cards charts"):
             self._ended = _chart("Jobs ended", _ended_options(), "How many jobs ended, and how, over the span")
+            self._success = _chart(
+                "Percent of ended jobs that completed", _success_options(), "The success of ended jobs over the span"
+            )
             self._times = _chart(
                 "Seconds from start to end", _times_options(), "The median and the 95th percentile over the span"
             )
@@ -133,6 +136,7 @@ class _Drawn:
             _show_figures(found.total)
         labels = [_label(point, span) for point in found.series]
         _set_series(self._ended, labels, {name: _counts(found.series, field) for name, field in _OUTCOMES})
+        _set_series(self._success, labels, {"success": _success(found.series)})
         _set_series(self._times, labels, {name: _percentiles(found.series, name) for name in ("p50", "p95")})
         ages = {one.kind: seconds(one.stats.now.oldest_queued_age) for one in found.kinds if one.stats.now.queued}
         oldest = sorted(ages, key=ages.__getitem__)[-_MAX_AGES:]
@@ -195,8 +199,14 @@ def _label(point: StatsPoint, span: Span) -> str:
     return f"{start:%H:%M}" if span.length <= timedelta(days=1) else f"{start:%a %H:%M}"
 
 
-def _counts(series: Sequence[StatsPoint], field: str) -> list[int]:
-    return [getattr(point.activity, field) for point in series]
+def _counts(series: Sequence[StatsPoint], field: str) -> list[int | None]:
+    return [getattr(point.activity, field) or None for point in series]
+
+
+def _success(series: Sequence[StatsPoint]) -> list[float | None]:
+    """Return the percentages; None where no job ended with success or failure."""
+    rates = [point.activity.success_rate if point.activity.HasField("success_rate") else None for point in series]
+    return [None if one is None else round(100 * one, 1) for one in rates]
 
 
 def _percentiles(series: Sequence[StatsPoint], name: str) -> list[float | None]:
@@ -242,21 +252,28 @@ def _ended_options() -> dict[str, Any]:
     return _options(bars, 1)
 
 
+def _success_options() -> dict[str, Any]:
+    options = _options([_line("success", "completed", "solid", "circle")], 0)
+    options["yAxis"]["max"] = 100
+    options["title"]["text"] = "no job completed or failed"
+    return options | {"legend": {"show": False}, "grid": options["grid"] | {"top": 12}}
+
+
 def _times_options() -> dict[str, Any]:
-    lines = [
-        {
-            "name": name,
-            "type": "line",
-            "connectNulls": False,
-            "symbol": symbol,
-            "symbolSize": 6,
-            "data": [],
-            "lineStyle": {":color": theme_colour(colour), "type": kind},
-            "itemStyle": {":color": theme_colour(colour)},
-        }
-        for name, colour, kind, symbol in (("p50", "running", "solid", "circle"), ("p95", "failed", "dashed", "rect"))
-    ]
-    return _options(lines, 0)
+    return _options([_line("p50", "running", "solid", "circle"), _line("p95", "failed", "dashed", "rect")], 0)
+
+
+def _line(name: str, colour: str, kind: str, symbol: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "line",
+        "connectNulls": False,
+        "symbol": symbol,
+        "symbolSize": 6,
+        "data": [],
+        "lineStyle": {":color": theme_colour(colour), "type": kind},
+        "itemStyle": {":color": theme_colour(colour)},
+    }
 
 
 def _ages_options() -> dict[str, Any]:
@@ -273,7 +290,7 @@ def _set_series(chart: ui.echart, labels: list[str], values: dict[str, list[Any]
     if options[axis_name]["data"] == labels and all(one["data"] == values[one["name"]] for one in options["series"]):
         return
     options[axis_name]["data"] = labels
-    options["title"]["show"] = not any(any(one) for one in values.values())
+    options["title"]["show"] = all(value is None for one in values.values() for value in one)
     for one in options["series"]:
         one["data"] = values[one["name"]]
     chart.update()
