@@ -134,6 +134,7 @@ async def live(api: Api, users: list[str]) -> list[Job]:
     return made
 
 
+@pytest.mark.long
 async def test_lists_are_the_same_before_while_and_after_a_label_is_indexed(
     start_server: StartServer, connect: Connect, store: str
 ):
