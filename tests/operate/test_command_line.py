@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from jobledger_client.cli import _parse
 from jobledger_service.cli import main as cli
-from jobledger_service.cli.exits import exit_status
+from jobledger_service.cli.exit_status import exit_status
 from jobledger_service.cli.options import flag
 from jobledger_service.settings import SPAN, Settings, seconds_of, text_of
 from typer.testing import CliRunner
