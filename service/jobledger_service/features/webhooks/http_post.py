@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache, cached_property
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -78,6 +79,14 @@ def _guarded(stream: httpcore.AsyncNetworkStream) -> httpcore.AsyncNetworkStream
     return cast("httpcore.AsyncNetworkStream", GuardedStream(stream))
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Return who is trusted; to read that takes a twentieth of a server's start."""
+    trusted = ssl.create_default_context()
+    trusted.load_verify_locations(certifi.where())
+    return trusted
+
+
 class HttpPost:
     """Posts deliveries over connections that are kept for a while.
 
@@ -89,18 +98,23 @@ class HttpPost:
         self._unseal = unseal
         self._timeout = settings.webhook_timeout
         self._schemes = {"https", "http"} if settings.webhook_allow_http else {"https"}
-        trusted = ssl.create_default_context()
-        trusted.load_verify_locations(certifi.where())
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=trusted,
-            max_connections=settings.webhook_concurrency,
+        self._max_connections = settings.webhook_concurrency
+        self._backend = CheckedBackend(lookups, allow_private=settings.webhook_allow_private_networks)
+
+    @cached_property
+    def _pool(self) -> httpcore.AsyncConnectionPool:
+        """The connections, from the first delivery on."""
+        return httpcore.AsyncConnectionPool(
+            ssl_context=_trusted(),
+            max_connections=self._max_connections,
             keepalive_expiry=30,
-            network_backend=CheckedBackend(lookups, allow_private=settings.webhook_allow_private_networks),
+            network_backend=self._backend,
         )
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._pool.aclose()
+        if "_pool" in self.__dict__:
+            await self._pool.aclose()
 
     async def __call__(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Attempt:
         """Post a body, signed, and return the outcome; never raises for errors of a receiver or the network."""
