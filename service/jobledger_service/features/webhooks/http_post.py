@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -81,7 +81,7 @@ def _guarded(stream: httpcore.AsyncNetworkStream) -> httpcore.AsyncNetworkStream
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Return who is trusted; to read that takes a twentieth of a server's start."""
+    """Return who is trusted."""
     trusted = ssl.create_default_context()
     trusted.load_verify_locations(certifi.where())
     return trusted
@@ -98,23 +98,16 @@ class HttpPost:
         self._unseal = unseal
         self._timeout = settings.webhook_timeout
         self._schemes = {"https", "http"} if settings.webhook_allow_http else {"https"}
-        self._max_connections = settings.webhook_concurrency
-        self._backend = CheckedBackend(lookups, allow_private=settings.webhook_allow_private_networks)
-
-    @cached_property
-    def _pool(self) -> httpcore.AsyncConnectionPool:
-        """The connections, from the first delivery on."""
-        return httpcore.AsyncConnectionPool(
+        self._pool = httpcore.AsyncConnectionPool(
             ssl_context=_trusted(),
-            max_connections=self._max_connections,
+            max_connections=settings.webhook_concurrency,
             keepalive_expiry=30,
-            network_backend=self._backend,
+            network_backend=CheckedBackend(lookups, allow_private=settings.webhook_allow_private_networks),
         )
 
     async def close(self) -> None:
         """Close the connections."""
-        if "_pool" in self.__dict__:
-            await self._pool.aclose()
+        await self._pool.aclose()
 
     async def __call__(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Attempt:
         """Post a body, signed, and return the outcome; never raises for errors of a receiver or the network."""
