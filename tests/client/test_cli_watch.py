@@ -95,7 +95,7 @@ def test_watch_follows_many_jobs_with_a_line_for_each_change(shell: Shell, sync_
     assert following.stdout is not None
     assert "BOOKMARK" in following.stdout.readline()
     new = shell("create", kind).strip()
-    message = json.loads(following.stdout.readline())
+    message = next(read for line in following.stdout if "job" in (read := json.loads(line)))  # after any bookmarks
     assert (message["job"]["jobId"], "createTime" in message["job"]) == (new, False)
     following.send_signal(signal.SIGINT)
     assert following.wait(BOUND) == 130

@@ -58,7 +58,7 @@ def test_failures_are_grouped_and_retried_together(
     rows = page.get_by_role("row").filter(has_text=code)
     assert rows.count() == 2
     assert page.get_by_role("link", name=failed[0]).count() == 1
-    assert page.get_by_text(MARKUP).count() == 1, "what users wrote is text"
+    assert page.get_by_text(f"in {MARKUP}").count() == 1, "what users wrote is text"
     rows.first.get_by_role("button", name="Retry all").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_text("2 jobs selected.").wait_for()

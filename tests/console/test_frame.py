@@ -57,7 +57,7 @@ def test_other_hosts_and_other_sites_are_refused(console: Console) -> None:
 def test_sockets_are_for_pages_of_the_own_session(console: Console, open_page: OpenPage) -> None:
     netloc = urlsplit(console.address).netloc
     page = open_page(console.address)
-    page.get_by_role("heading", name="Jobs").wait_for()
+    page.get_by_role("heading", name="Jobs", exact=True).wait_for()
     client_id = page.evaluate("window.socket.io.opts.query.client_id")
     cookie = "; ".join(f"{one['name']}={one['value']}" for one in page.context.cookies())
     socket = f"/_nicegui_ws/socket.io/?EIO=4&transport=websocket&client_id={client_id}"

@@ -21,7 +21,7 @@ from tests.console.receiver import DELIVERING, receiving
 
 MAX_BYTES = 300_000
 COLOURS = 256
-FAR = 25.0
+FAR = 15.0
 LARGE = "crawl-of-an-archive"
 WORKERS = ("gpu-1", "gpu-2", "cpu-1", "cpu-2")
 
@@ -57,8 +57,10 @@ def working(target: str, percent: float) -> Iterator[None]:
     """Create jobs of all kinds with workers at them; the context begins when the largest is so far."""
     chance = random.Random(7)
     with ExitStack() as stack, JobClient(target, api_key="") as client:
+        for kind in KINDS[1:] * 2:
+            create_one(client, chance, kind)
         create_large(client)
-        for kind in KINDS * 5:
+        for kind in KINDS * 3:
             create_one(client, chance, kind)
         for name in WORKERS:
             stack.enter_context(processes.worker("examples.living.work", target, name))
@@ -77,7 +79,7 @@ def test_pictures(start_server: StartServer, start_console: StartConsole, open_p
 
 def take_all(address: str, open_page: OpenPage, take: Take) -> None:
     """Take the pictures of the main pages."""
-    page = open_page(address)
+    page = open_page(f"{address}/?order=update_time-down")
     page.get_by_role("link", name="Images of archive.example.org").wait_for()
     take(page, "console-jobs")
     dark = open_page(f"{address}/jobs/{LARGE}", dark=True)

@@ -1,9 +1,17 @@
 """What open pages cost the server: equal questions are one watch, and none is left when the pages are closed."""
 
-from jobledger_client import JobClient
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+
+from jobledger_client import AsyncJobClient, JobClient, JobOrder
+from jobledger_console.job_query import JobQuery
+from jobledger_console.pages.jobs import watching
+from jobledger_console.streams import SharedStreams
 
 from tests.console.conftest import OpenPage
 from tests.console.console import Console
+from tests.support.server import Server
 
 
 def test_pages_with_equal_questions_share_a_watch(
@@ -30,3 +38,40 @@ def test_pages_with_equal_questions_share_a_watch(
         page.close()
     while client.admin.get_quota().watch_count > before:  # the console waits some seconds for browsers that come back
         pass
+
+
+class Ear:
+    """Hears a watch, and does nothing about it."""
+
+    def on_message(self, message: object) -> None: ...
+
+    def on_relist(self) -> None: ...
+
+    def on_end(self, error: object) -> None: ...
+
+
+def test_fifty_equal_questions_are_one_watch_and_fifty_others_fifty(server: Server, kind: str) -> None:
+    with ThreadPoolExecutor(1) as thread:  # the loop of the browser runs on this one
+        thread.submit(asyncio.run, ask_fifty_times(server.target, kind)).result()
+
+
+async def ask_fifty_times(target: str, kind: str) -> None:
+    """Ask equal questions, and then different ones, and count the watches."""
+    async with AsyncJobClient(target, api_key="") as client:
+
+        async def open_watches() -> int:
+            return (await client.admin.get_quota()).watch_count
+
+        before = await open_watches()
+        streams = SharedStreams(client)
+        for queries, watches in (
+            ([JobQuery(kinds=(kind,), order=order) for order in JobOrder] * 13, 1),
+            ([JobQuery(kinds=(kind,), search=f"word{number}") for number in range(50)], 50),
+        ):
+            async with AsyncExitStack() as stack:
+                for query in queries:
+                    await stack.enter_async_context(streams.follow(query.filter, watching(query), Ear()))
+                assert await open_watches() == before + watches
+            assert len(streams) == 0
+            while await open_watches() > before:
+                pass

@@ -21,8 +21,7 @@ _OTHER: Final = "(other)"
 """The group of all codes that have none of their own."""
 _RETRY: Final = next(verb for verb in VERBS if verb.name == "retry")
 _COLUMNS: Final = (
-    Column("code", "Error code", "link"),
-    Column("stage", "Stage", optional=True),
+    Column("code", "Error code and stage", "link"),
     Column("count", "Failed runs", "number"),
     Column("example", "Example", "link", optional=True),
 )
@@ -99,12 +98,11 @@ class FailuresView:
 
     def _row(self, group: FailureGroup) -> Row:
         page, code, example = self._page, group.error_code, group.example_job_id
-        jobs = page.address("/", state="FAILED", error=code, kind=self._kind)
+        jobs = page.address("/", state="FAILED", error="" if code == _OTHER else code, kind=self._kind)
         return {
             "key": _key(group),
             "count": f"{group.count:,}",
-            "code": link_cell(code, jobs if code != _OTHER else page.address("/", state="FAILED", kind=self._kind)),
-            "stage": group.stage,
+            "code": link_cell(code, jobs, f"in {group.stage}" if group.stage else ""),
             "example": link_cell(example, page.address(f"/jobs/{example}")) if example else None,
             "retry": None if code == _OTHER else "Retry all …",
         }

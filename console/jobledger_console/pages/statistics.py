@@ -208,7 +208,7 @@ def _chart(title: str, options: dict[str, Any], label: str) -> ui.echart:
 
 def _options(series: list[dict[str, Any]], min_interval: int) -> dict[str, Any]:
     return {
-        "grid": {"left": 8, "right": 12, "top": 34, "bottom": 4, "containLabel": True},
+        "grid": {"left": 8, "right": 24, "top": 34, "bottom": 4, "containLabel": True},
         "legend": {"top": 0, "left": 0, "itemWidth": 16, "textStyle": {":color": theme_colour("text")}},
         "xAxis": axis(type="category", data=[], axisTick={"show": False}),
         "yAxis": axis(type="value", minInterval=min_interval, min=0),
