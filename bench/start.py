@@ -98,6 +98,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="starts of each (default: 5)")
     parser.add_argument("--json", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
     given = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled, so what is measured is, too
     return run_benchmark("bench.start", lambda: measure(given.rounds, given.json))
 
 

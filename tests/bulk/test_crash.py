@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from jobledger.v1.bulk_pb2 import RetryJobsRequest
 from jobledger.v1.event_pb2 import ChangeType
+from jobledger.v1.job_service_pb2 import RetryJobRequest
 
 from tests.bulk.runs import changes, create_many, ended, report
 from tests.conftest import QUICK, StartServer
 from tests.replicas.conftest import Connect, serving
 from tests.support.api import Api
 from tests.support.databases import new_database
-from tests.support.states import COMPLETED
+from tests.support.states import CANCELLED, COMPLETED, QUEUED
 
 pytestmark = pytest.mark.long  # servers are killed while they work
 
@@ -48,6 +49,24 @@ async def test_a_run_continues_after_a_restart(start_server: StartServer, connec
     server.settings["bulk_rate"] = FAST
     server.start()
     await hold_exactly_once(connect(server), job_ids, run)
+
+
+async def test_a_run_that_is_cancelled_when_its_server_is_killed_reports_what_it_did_and_continues_with_a_retry(
+    start_server: StartServer, connect: Connect, kind: str
+):
+    server = start_server(bulk_rate=SLOW)
+    api = connect(server)
+    job_ids, run, _ = await begin(api, kind)
+    await api.cancel(run)
+    server.kill()
+    server.settings["bulk_rate"] = FAST
+    api = connect(server.start())
+    stopped = await ended(api, run)
+    states = [(await api.get(job_id)).state for job_id in job_ids]
+    done = report(stopped)["applied"]
+    assert (stopped.state, states.count(QUEUED), states.count(CANCELLED)) == (CANCELLED, done, JOBS - done)
+    await api.jobs.RetryJob(RetryJobRequest(job_id=run))
+    await hold_exactly_once(api, job_ids, run)
 
 
 async def test_a_run_continues_at_another_replica(tmp_path: Path, connect: Connect, kind: str):

@@ -134,6 +134,7 @@ async def live(api: Api, users: list[str]) -> list[Job]:
     return made
 
 
+@pytest.mark.long
 async def test_lists_are_the_same_before_while_and_after_a_label_is_indexed(
     start_server: StartServer, connect: Connect, store: str
 ):
@@ -176,6 +177,49 @@ async def test_lists_are_the_same_before_while_and_after_a_label_is_indexed(
         rows = written(database)
         assert Recount(database, lambda _: None).run().label_indexes == 1
         assert written(database) == rows, "what servers wrote is what the jobs have"
+
+
+async def test_a_page_token_continues_its_list_when_other_labels_are_indexed(
+    start_server: StartServer, connect: Connect, kind: str
+):
+    """Walks begin with one label indexed, continue with another, and end with none."""
+    server = start_server(indexed_labels="user")
+    await ready(api := connect(server), "user")
+    creations = [
+        CreateJobRequest(job_id=f"j{number:02}", kind=kind, priority=number % 3, labels={"user": "ada", "env": "test"})
+        for number in range(21)
+    ]
+    await api.jobs.BatchCreateJobs(BatchCreateJobsRequest(requests=creations))
+    for number in range(0, 20, 3):
+        await api.cancel(f"j{number:02}")
+    ways = [(order, ascending) for order in VALUES for ascending in (False, True)]
+    filters = [JobFilter(labels={"user": "ada"}), JobFilter(labels={"user": "ada", "env": "test"}, states=[QUEUED])]
+    walks = [
+        ListJobsRequest(filter=wanted, order=order, ascending=ascending, page_size=4)
+        for wanted in filters
+        for order, ascending in ways
+    ]
+    expected = [
+        [job.job_id for job in await pages(api, filter=walk.filter, order=walk.order, ascending=walk.ascending)]
+        for walk in walks
+    ]
+    found: list[list[str]] = [[] for _ in walks]
+    for labels in ("user", "env", ""):
+        if labels != "user":
+            server.kill()
+            server = start_server(server.database, indexed_labels=labels)
+            await ready(api := connect(server), *labels.split())
+        for walk, listed in zip(walks, found, strict=True):
+            page = await api.jobs.ListJobs(walk)
+            listed += [job.job_id for job in page.jobs]
+            walk.page_token = page.next_page_token
+    for walk, listed in zip(walks, found, strict=True):
+        while walk.page_token:
+            page = await api.jobs.ListJobs(walk)
+            listed += [job.job_id for job in page.jobs]
+            walk.page_token = page.next_page_token
+    assert found == expected
+    assert {len(ids) for ids in expected} == {21, 14}
 
 
 async def test_in_with_many_values_is_bounded_and_finds_a_value_of_each_job(

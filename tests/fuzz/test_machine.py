@@ -17,7 +17,7 @@ def callers(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
 
 
 def test_the_service_is_as_its_model(callers: dict[str, Owner]):
-    drive(callers, number=1, examples=8, steps=20)
+    drive(callers, number=1, examples=4, steps=20)
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import subprocess
+import sys
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from jobledger_client.cli import _parse
 from jobledger_service.cli import main as cli
-from jobledger_service.cli.exits import exit_status
+from jobledger_service.cli.exit_status import exit_status
 from jobledger_service.cli.options import flag
 from jobledger_service.settings import SPAN, Settings, seconds_of, text_of
 from typer.testing import CliRunner
@@ -24,6 +25,18 @@ from tests.support.server import COMMAND, run_command
 def test_the_version_is_that_of_the_distribution():
     ended = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, timeout=BOUND, check=False)
     assert (ended.returncode, ended.stdout) == (0, f"jobledger-server {metadata.version('jobledger-service')}\n")
+
+
+UNNEEDED = {"alembic", "fsspec", "httpcore", "psycopg", "jobledger_client._sync._client", "jobledger_service.cli.keys"}
+
+
+@pytest.mark.process
+def test_a_server_imports_only_what_its_start_needs():
+    imports = "import sys, jobledger_service.cli.serve, jobledger_service.app; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", imports], capture_output=True, text=True, timeout=BOUND, check=True)
+    imported = set(ended.stdout.split())
+    assert "jobledger_service.app" in imported
+    assert imported & UNNEEDED == set()
 
 
 @pytest.mark.parametrize("words", [[], ["serve"], ["keys"], ["keys", "create"], ["health"]])

@@ -1,7 +1,7 @@
 """Errors of commands. The exit statuses are those of `jobledger`, and of sysexits.h."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -9,7 +9,7 @@ import structlog
 import typer
 from jobledger_client import JobledgerError
 from jobledger_client.cli import _error_output as error_output
-from jobledger_client.cli._exit_codes import DEFECT, INTERRUPTED, UNAVAILABLE, USAGE
+from jobledger_client.cli._exit_codes import DEFECT, UNAVAILABLE
 
 from jobledger_service.core.model.errors import StoreUnavailable
 from jobledger_service.core.store.backup import BackupError, NotSqliteError
@@ -21,10 +21,10 @@ from jobledger_service.transport.server import CannotListenError
 from jobledger_service.transport.tls import CertificateError
 
 from .environment import unknown_names
+from .exit_status import PROGRAM
 
 log = structlog.get_logger(__name__)
 
-PROGRAM: Final = "jobledger-server"
 CONFIGURATION: Final = 78
 """The configuration cannot work (EX_CONFIG)."""
 
@@ -52,28 +52,6 @@ def log_and_exit() -> Iterator[None]:
     except Exception:
         log.exception("the server failed")
         raise typer.Exit(DEFECT) from None
-
-
-def exit_status(run: Callable[[], int | None]) -> int:
-    """Run a command line and return its exit status; an error is one sentence, never a traceback."""
-    try:
-        return run() or 0
-    except error_output.UsageError as error:
-        return _usage_error(error)
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except OSError as error:
-        return error_output.print_error(error, program=PROGRAM)
-    except Exception as error:  # noqa: BLE001  only developers read tracebacks
-        return error_output.print_defect(error, program=PROGRAM)
-
-
-def _usage_error(error: Exception) -> int:
-    context = getattr(error, "ctx", None)
-    if context is None or context.args or type(error).__name__ != "NoArgsIsHelpError":
-        return error_output.print_error(error, program=PROGRAM)
-    typer.echo(context.get_help(), err=True)
-    return USAGE
 
 
 @contextmanager

@@ -30,12 +30,14 @@ from .connection import open_client
 from .exits import exit_on_error, refuse_unknown_names
 from .key_database import client_of_database
 
+cli = typer.Typer(rich_markup_mode=None)
 keys = typer.Typer(
     name="keys",
     help="Create, list, revoke and rotate API keys, in a database or, with --server, through a running server.\n\n"
     "Only the server that has an SQLite database open can change it.",
     no_args_is_help=True,
 )
+cli.add_typer(keys)
 
 _ROLES: Final = {role.name.lower(): role for role in Role}
 _FORM: Final = "%-13s %-16s %-20s %-24s %-24s %-24s %-24s %-20s %s"

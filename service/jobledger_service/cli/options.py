@@ -5,11 +5,14 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 import typer
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from jobledger_service.settings import SPAN, Settings, text_of
 
+from .configuration import masked
 from .environment import variable
+from .exits import CONFIGURATION, print_error, refuse_unknown_names
 
 Result = TypeVar("Result")
 
@@ -78,3 +81,16 @@ def source_of(context: typer.Context, setting: str) -> str:
     """Return the source of a command's setting: flag, environment or default."""
     source = context.get_parameter_source(setting)
     return _SOURCES.get(source.name, DEFAULT) if source else DEFAULT
+
+
+def settings_of(**given: Any) -> Settings:  # noqa: ANN401  the settings check their values
+    """Return the settings: what was given, else what the environment says; exit where either cannot be."""
+    refuse_unknown_names()
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        for problem in error.errors():
+            name = str(problem["loc"][0])
+            value, rule = repr(masked(name, problem["input"])), problem["msg"].removeprefix("Value error, ")
+            print_error(f"{flag(name)}: {rule}" if value in rule else f"{flag(name)}: {value}: {rule}")
+        raise typer.Exit(CONFIGURATION) from None

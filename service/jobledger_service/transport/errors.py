@@ -62,7 +62,7 @@ def refused_by_transport(error: Exception) -> Refused | None:
     code, reason = _TABLE[type(error)]
     details: list[Message] = []
     if isinstance(error, refusals.MalformedRequest):
-        details.append(bad_request((("request", error.rule),)))
+        details.append(bad_request(((error.field, error.rule),)))
     if isinstance(error, refusals.CallLimitReached):
         details += quota(error.subject, str(error), error.wait)
     return Refused(make_status(code, str(error), reason, error.metadata, details), reason_name(reason))

@@ -12,7 +12,7 @@ CallRefused
 │   ├── TooManyClaims     too many open claims of a key
 │   └── MessageTooLarge   the request has too many bytes
 ├── InFlightFull          too many calls of the owner are in flight, or too many bytes
-├── MalformedRequest      the request is missing, or not encoded as its method's
+├── MalformedRequest      the request is missing, not encoded as its method's, or too long a list
 ├── RequestTimedOut       the request did not arrive in time
 ├── ServiceNotFound       the server has no such service
 ├── ConnectionNotFound    channelz knows no such server, channel or socket
@@ -150,11 +150,12 @@ IN_FLIGHT_BOUNDS: Final = tuple(_BOUNDS)
 
 
 class MalformedRequest(CallRefused):
-    """The request is missing, or not encoded as its method's; `rule` is what it breaks."""
+    """The request is missing, not encoded as its method's, or has too many entries; `rule` is what `field` breaks."""
 
-    def __init__(self, rule: str) -> None:
-        super().__init__(f"request: {rule}")
+    def __init__(self, rule: str, field: str = "request") -> None:
+        super().__init__(f"{field}: {rule}")
         self.rule = rule
+        self.field = field
 
 
 class RequestTimedOut(CallRefused):

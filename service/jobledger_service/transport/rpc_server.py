@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from .call import AccessLog, Call, Context, MethodHandler
+from .encoded_fields import decode
 from .errors import Refused, internal_status, refused_by_transport
 from .health_service import HealthService
 from .identity import DEFAULT_CALLER, Caller
@@ -193,16 +194,19 @@ class RpcServer:
             return await call.handler.answer(await self._receive(call, in_flight), call.caller)
 
     async def _receive(self, call: Call, in_flight: CallInFlight) -> Any:  # noqa: ANN401  any message
-        raw = await in_flight.receive()
-        large = len(raw) >= LARGE
-        request = await in_flight.read_on_thread(partial(_read, call), raw) if large else _read(call, raw)
+        request = await self._read_in_turn(call, in_flight, await in_flight.receive())
         in_flight.leave_place()
         return request
+
+    async def _read_in_turn(self, call: Call, in_flight: CallInFlight, raw: bytes) -> Any:  # noqa: ANN401  any message
+        return await in_flight.read_on_thread(partial(_read, call), raw) if len(raw) >= LARGE else _read(call, raw)
 
     async def _answer_stream(self, call: Call) -> Any:  # noqa: ANN401  a message, or bytes
         """Answer a stream of requests, which are received as they are asked for."""
         with CallInFlight(self._controls.in_flight, call) as in_flight, await self._held(call):
-            return await call.handler.answer((_read(call, raw) async for raw in in_flight.receive_each()), call.caller)
+            requests = in_flight.receive_each()
+            read = self._read_in_turn
+            return await call.handler.answer((await read(call, in_flight, raw) async for raw in requests), call.caller)
 
     async def _answer_public(self, requests: PublicRequests, call: Call) -> Any:  # noqa: ANN401  a message, or bytes
         """Answer a small request that needs no key: health is reported whatever else waits."""
@@ -313,7 +317,7 @@ def _read(call: Call, raw: bytes) -> Any:  # noqa: ANN401  any message, or what 
     """Return what a request asks for; runs on a thread when the request is large. Raises MalformedRequest."""
     handler = call.handler
     try:
-        request = handler.request.FromString(raw)
+        request = decode(handler.request, raw)
     except DecodeError:
         raise MalformedRequest(f"must be an encoded {handler.request.DESCRIPTOR.full_name}") from None
     call.asks_for(request)

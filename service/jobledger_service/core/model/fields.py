@@ -4,6 +4,7 @@ The store makes its columns, its bodies and its functions between rows and value
 """
 
 from enum import Enum, auto
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_type_hints
 
@@ -176,6 +177,7 @@ def field_of(type_: Any, name: str) -> FieldInfo:  # noqa: ANN401  a type
     return next(one for one in fields(type_) if one.name == name)
 
 
+@cache
 def type_of(root: Any, path: str) -> Any:  # noqa: ANN401  types
     """Return the type of an attribute: `type_of(Job, "progress.percent")` is float."""
     for name in path.split("."):

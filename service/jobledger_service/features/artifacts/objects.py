@@ -1,12 +1,14 @@
 """Deletes objects of buckets through fsspec: exactly the named object, without patterns, caches or chains."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from fsspec import AbstractFileSystem, get_filesystem_class
 
 from .files import remove_file
 from .rules import FILE, ArtifactLocation, NotDeletedError, Root
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +32,7 @@ def check_driver(root: Root) -> None:
             f"for an address that stands for one of these write {root.scheme}://PREFIX=s3://BUCKET/PREFIX/"
         )
     try:
-        get_filesystem_class(root.scheme)
+        _driver(root.scheme)
     except ImportError as error:
         raise NoDriverError(
             f"{root.scheme}:// needs a driver: pip install 'jobledger-service[{extra}]' ({error})"
@@ -62,7 +64,7 @@ def remove_object(location: ArtifactLocation) -> bool:
     return kind == "file"
 
 
-def _kind(files: AbstractFileSystem, path: str) -> str:
+def _kind(files: "AbstractFileSystem", path: str) -> str:
     """Return "file" or "directory", "" when there is neither."""
     try:
         return str(files.info(path)["type"])
@@ -70,7 +72,7 @@ def _kind(files: AbstractFileSystem, path: str) -> str:
         return ""
 
 
-def _has_bucket(files: AbstractFileSystem, location: ArtifactLocation) -> bool:
+def _has_bucket(files: "AbstractFileSystem", location: ArtifactLocation) -> bool:
     """Whether the bucket exists, as far as is known: drivers report a lost bucket like a lost object."""
     bucket = files._strip_protocol(f"{location.scheme}://{location.authority}")  # noqa: SLF001  as for the path
     try:
@@ -85,11 +87,18 @@ def has_bucket(root: Root) -> bool:
     return _has_bucket(_opened(location)[0], location)
 
 
-def _opened(location: ArtifactLocation) -> tuple[AbstractFileSystem, str]:
+def _driver(scheme: str) -> Any:  # noqa: ANN401  a class of fsspec's, which has no annotations
+    """Return the class of the file systems of a scheme; raises ImportError."""
+    from fsspec import get_filesystem_class  # noqa: PLC0415  servers without buckets do without
+
+    return get_filesystem_class(scheme)
+
+
+def _opened(location: ArtifactLocation) -> "tuple[AbstractFileSystem, str]":
     """Return the file system of a place, and the path by which it knows it."""
     key = "/".join((*location.root, *location.owned, *location.below))
     address = f"{location.scheme}://{location.authority}/{key}"
-    driver = get_filesystem_class(location.scheme)
+    driver = _driver(location.scheme)
     path: str = driver._strip_protocol(address)  # noqa: SLF001  fsspec's own way from an address to a path
     if not path.endswith(f"/{key}"):
         raise ValueError(f"the driver reads {address!r} as {path!r}")

@@ -23,7 +23,7 @@ from . import requests as read
 from .bodies import ping
 from .deliveries import parse_delivery_id
 from .delivery_store import SqlDeliveryStore
-from .http_post import HttpPost
+from .lazy_post import LazyPost
 from .replies import attempt_message, delivery_message, webhook_message
 from .rules import MAX_WEBHOOKS, Secret, Webhook, rotate, update, webhook_key
 from .sealing import SecretCipher, UnreadableSecretError
@@ -58,7 +58,7 @@ class WebhookService:
     store: SqlWebhookStore
     delivery_store: SqlDeliveryStore
     cipher: SecretCipher
-    post: HttpPost
+    post: LazyPost
     wake: Callable[[], None]
 
     async def CreateWebhook(self, request: api.CreateWebhookRequest, caller: Caller) -> api.CreateWebhookResponse:

@@ -16,7 +16,7 @@ from jobledger_service.core.model.states import DeliveryState, WebhookState
 
 from .deliveries import Delivery, DeliveryCapacity, Schedule, delivery_id, schedule
 from .delivery_store import SqlDeliveryStore
-from .http_post import HttpPost
+from .lazy_post import LazyPost
 from .rules import Webhook, answered
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ class WebhookDispatcher:
 
     kernel: Kernel
     deliveries: SqlDeliveryStore
-    post: HttpPost
+    post: LazyPost
     on_attempt: Callable[[str], None]
     """Hears of each attempt: `delivered`, `failed`, or `dead`."""
     wake_event: asyncio.Event = field(default_factory=asyncio.Event)

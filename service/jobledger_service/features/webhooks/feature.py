@@ -10,10 +10,9 @@ from .api import METHODS, WebhookService
 from .delivery_store import DELIVERIES_DUE, SqlDeliveryStore
 from .dispatcher import WebhookDispatcher
 from .fanout import WebhookFanout
-from .http_post import HttpPost
+from .lazy_post import LazyPost
 from .metrics import count_attempts
-from .name_lookups import LOOKUPS_PER_ATTEMPT, NameLookups
-from .sealing import SecretCipher, cipher_of
+from .sealing import cipher_of
 from .sealing_duty import WebhookSealing
 from .store import EVENTS_DUE, SqlWebhookStore
 
@@ -25,7 +24,7 @@ def webhooks(kernel: Kernel) -> Feature:
     if kernel.database.single_writer:
         delivery_store.release_all()
     # Pings have their own connections, so that silent receivers of pings delay no delivery.
-    post, pings = (_http_post(kernel, cipher) for _ in range(2))
+    post, pings = LazyPost(kernel, cipher), LazyPost(kernel, cipher)
     dispatcher = WebhookDispatcher(kernel, delivery_store, post, lambda outcome: attempts.labels(outcome).inc())
     fanout = WebhookFanout(kernel, store, dispatcher.wake_event.set)
 
@@ -54,8 +53,3 @@ def webhooks(kernel: Kernel) -> Feature:
         collectors=[attempts],
         close=close,
     )
-
-
-def _http_post(kernel: Kernel, cipher: SecretCipher) -> HttpPost:
-    lookups = NameLookups(LOOKUPS_PER_ATTEMPT * kernel.settings.webhook_concurrency)
-    return HttpPost(kernel.settings, kernel.clock, cipher.open, lookups)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -78,6 +79,14 @@ def _guarded(stream: httpcore.AsyncNetworkStream) -> httpcore.AsyncNetworkStream
     return cast("httpcore.AsyncNetworkStream", GuardedStream(stream))
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Return who is trusted."""
+    trusted = ssl.create_default_context()
+    trusted.load_verify_locations(certifi.where())
+    return trusted
+
+
 class HttpPost:
     """Posts deliveries over connections that are kept for a while.
 
@@ -89,10 +98,8 @@ class HttpPost:
         self._unseal = unseal
         self._timeout = settings.webhook_timeout
         self._schemes = {"https", "http"} if settings.webhook_allow_http else {"https"}
-        trusted = ssl.create_default_context()
-        trusted.load_verify_locations(certifi.where())
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=trusted,
+            ssl_context=_trusted(),
             max_connections=settings.webhook_concurrency,
             keepalive_expiry=30,
             network_backend=CheckedBackend(lookups, allow_private=settings.webhook_allow_private_networks),

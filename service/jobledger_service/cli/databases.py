@@ -1,0 +1,120 @@
+"""The commands about a database: `migrate`, `backup`, `recount`, `restore` and `new-epoch`."""
+
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobledger_service.core.store.backup import back_up, restore
+from jobledger_service.core.store.engines import check_exists, open_database
+from jobledger_service.core.store.epochs import begin_epoch
+from jobledger_service.core.store.migrate import SchemaError, check, prepare, upgrade
+from jobledger_service.core.store.recount import Recount
+from jobledger_service.core.store.time_limits import UNLIMITED
+
+from .exits import exit_on_error, print_error
+from .options import option, settings_of
+
+cli = typer.Typer(rich_markup_mode=None)
+
+
+@cli.command()
+def migrate(
+    database: Annotated[str | None, option("database")] = None,
+    *,
+    check_only: Annotated[bool, typer.Option("--check", help="Only check whether the schema is current.")] = False,
+) -> None:
+    """Upgrade the database's schema to this version; with --check, exit with 1 if it is not current.
+
+    On SQLite a server does this when it starts. On PostgreSQL, run it before you start servers of a new version.
+    """
+    settings = settings_of(database=database)
+    with exit_on_error(), closing(open_database(settings.database, UNLIMITED)) as opened:
+        try:
+            done = check(opened) if check_only else upgrade(opened)
+        except SchemaError as error:
+            print_error(str(error))
+            raise typer.Exit(1) from None
+    typer.echo("the schema was upgraded to this version" if done else "the schema is up to date")
+
+
+@cli.command("backup")
+def backup_command(
+    file: Annotated[Path, typer.Argument(help="Where to write the copy; it must not exist yet.")],
+    database: Annotated[str | None, option("database")] = None,
+) -> None:
+    """Back up an SQLite database to a file; a server may be writing to it.
+
+    The backup is a consistent snapshot. It is verified, and appears under its name only when it is complete.
+    Example: jobledger-server backup jobledger-backup.db
+    """
+    settings = settings_of(database=database)
+    with exit_on_error():
+        position = back_up(settings.database, file, _Progress())
+    typer.echo(f"{file} holds the ledger up to position {position}")
+
+
+@cli.command("recount")
+def recount_command(database: Annotated[str | None, option("database")] = None) -> None:
+    """Rebuild the counts of jobs, the words of searches and the counts of limits from the jobs.
+
+    It prints a line for each derived table, also for those that cannot be derived again.
+
+    On PostgreSQL servers may keep running; on SQLite stop the server first.
+    """
+    settings = settings_of(database=database)
+    with exit_on_error():
+        check_exists(settings.database)
+        with closing(open_database(settings.database, UNLIMITED)) as opened:
+            prepare(opened)
+            done = Recount(opened, partial(typer.echo, err=True)).run()
+    for line in done.lines():
+        typer.echo(line)
+    if done.unreadable:
+        print_error(f"{done.unreadable:,} jobs cannot be read: the log names them; their words were left unchanged")
+
+
+@cli.command("restore")
+def restore_command(
+    file: Annotated[Path, typer.Argument(help="The backup; it is not modified.")],
+    database: Annotated[str | None, option("database")] = None,
+) -> None:
+    """Restore an SQLite database from a backup, where none exists, and begin a new epoch.
+
+    Cursors, page tokens and lease tokens from before the restore are refused from then on.
+    Example: jobledger-server restore jobledger-backup.db --database sqlite:///jobledger.db
+    """
+    settings = settings_of(database=database)
+    with exit_on_error():
+        position = restore(file, settings.database, _Progress())
+    typer.echo(f"{settings.database} holds the ledger up to position {position}, in a new epoch")
+
+
+@cli.command("new-epoch")
+def new_epoch_command(database: Annotated[str | None, option("database")] = None) -> None:
+    """Begin a new epoch in a database that was restored by other means, such as pg_restore; no server may run on it.
+
+    Cursors, page tokens and lease tokens from before are refused from then on.
+    """
+    settings = settings_of(database=database)
+    with exit_on_error():
+        check_exists(settings.database)
+        with closing(open_database(settings.database, UNLIMITED)) as opened:
+            prepare(opened)
+            position = begin_epoch(opened)
+    typer.echo(f"a new epoch begins after position {position}")
+
+
+class _Progress:
+    """Shows how much was copied, a line for each tenth."""
+
+    def __init__(self) -> None:
+        self._shown = -1
+
+    def __call__(self, copied: int, pages: int) -> None:
+        tenth = copied * 10 // max(pages, 1)
+        if tenth > self._shown:
+            self._shown = tenth
+            typer.echo(f"{tenth * 10:3} %  {copied:,} of {pages:,} pages", err=True)

@@ -1,0 +1,72 @@
+"""The commands that take all settings: `jobledger-server serve` and `config`."""
+
+from typing import Annotated, Any
+
+import typer
+import uvloop
+
+from jobledger_service.settings import InvalidSettingError
+
+from . import logs
+from .configuration import ConfigFormat, render
+from .exits import exit_on_error, log_and_exit
+from .options import settings_of, source_of, takes_settings
+from .startup_checks import check_ports_are_free, check_settings
+from .supervisor import supervise
+
+cli = typer.Typer(rich_markup_mode=None)
+
+
+@cli.command("serve")
+@takes_settings
+def serve_command(given: dict[str, Any]) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain.
+
+    Example: jobledger-server serve --database sqlite:///jobledger.db --listen 127.0.0.1:7070
+    """
+    settings = settings_of(**given)
+    logs.set_up(settings.log_level, settings.log_format)
+    with exit_on_error():
+        check_settings(settings)
+        if settings.tracing and settings.processes == 1:
+            _export_traces()
+        from jobledger_service.app import serve  # noqa: PLC0415  what the server is made of takes half of the start
+
+        if settings.processes == 1:
+            check_ports_are_free(settings)
+        serving = supervise(settings, _ready) if settings.processes > 1 else serve(settings, _ready)
+        with log_and_exit():
+            status = uvloop.run(serving)
+        raise typer.Exit(status)
+
+
+@cli.command("config")
+@takes_settings
+def config_command(
+    context: typer.Context,
+    given: dict[str, Any],
+    output: Annotated[ConfigFormat, typer.Option("--output", "-o", help="How to print them.")] = ConfigFormat.TABLE,
+) -> None:
+    """Print the settings that `serve` would use with the same flags and environment, and the source of each.
+
+    Passwords are masked. Example: jobledger-server config --output env
+    """
+    settings = settings_of(**given)
+    with exit_on_error():
+        check_settings(settings)
+    sources = {name: source_of(context, name) for name in type(settings).model_fields}
+    typer.echo(render(settings, sources, output))
+
+
+def _export_traces() -> None:
+    try:
+        from jobledger_service.transport.tracing import export  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise InvalidSettingError(
+            f"--tracing needs the extra: pip install 'jobledger-service[otel]' ({error})"
+        ) from None
+    export()
+
+
+def _ready(address: str) -> None:
+    print(f"jobledger listening on {address}", flush=True)  # noqa: T201
