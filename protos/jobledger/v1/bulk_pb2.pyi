@@ -25,11 +25,12 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CancelJobsRequest(_message.Message):
-    """A run over many jobs is itself a job of the caller, of kind "jobledger.bulk", also when the jobs are of the owner that an admin
-    names in the filter: it is watched, cancelled and retried like any other. Its artifact "report" carries in its metadata how many jobs were "applied", "unchanged" and "refused", and, of a run by
-    filter when it ends or is released, under "refusals" the first 100 of these with job_id, reason and message. No refusal stops the
-    run. A filter selects the jobs that were created before the run and match when it reaches them; the service's own jobs
-    ("jobledger.…") are never selected, and are refused when they are named.
+    """A run over many jobs is itself a job of the caller, of kind "jobledger.bulk", also when the jobs belong to an owner
+    that an admin names in the filter. It is watched, cancelled and retried like any other job. The metadata of its
+    artifact "report" has the numbers of jobs "applied", "unchanged" and "refused". When a run by filter ends or is
+    released, "refusals" has the first 100 refused jobs with job_id, reason and message. No refusal stops the run. A
+    filter selects the jobs that were created before the run and match when the run reaches them. The service's own
+    jobs ("jobledger.…") are never selected, and are refused when they are named.
 
     CancelJobsRequest asks to stop many jobs.
     """
@@ -44,7 +45,7 @@ class CancelJobsRequest(_message.Message):
     GRACE_PERIOD_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
-    """dry_run only counts, and shows a sample."""
+    """dry_run only counts the jobs and shows a sample."""
     request_id: _builtins.str
     """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
     reason: _builtins.str
@@ -53,11 +54,11 @@ class CancelJobsRequest(_message.Message):
     """force is as in CancelJobRequest."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
+        """filter selects the jobs and has at least one condition. With job_ids it may name their owner and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
+        """job_ids are the jobs, 1 to 10,000, instead of a filter with a condition."""
 
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
@@ -132,18 +133,18 @@ class RetryJobsRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
-    """dry_run only counts, and shows a sample."""
+    """dry_run only counts the jobs and shows a sample."""
     request_id: _builtins.str
     """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
     reason: _builtins.str
     """reason is why, for people, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
+        """filter selects the jobs and has at least one condition. With job_ids it may name their owner and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
+        """job_ids are the jobs, 1 to 10,000, instead of a filter with a condition."""
 
     def __init__(
         self,
@@ -214,7 +215,7 @@ class DeleteJobsRequest(_message.Message):
     DELETE_ARTIFACTS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
-    """dry_run only counts, and shows a sample."""
+    """dry_run only counts the jobs and shows a sample."""
     request_id: _builtins.str
     """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
     force: _builtins.bool
@@ -225,11 +226,11 @@ class DeleteJobsRequest(_message.Message):
     """reason is why, for people and the audit trail, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
+        """filter selects the jobs and has at least one condition. With job_ids it may name their owner and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
+        """job_ids are the jobs, 1 to 10,000, instead of a filter with a condition."""
 
     def __init__(
         self,
@@ -290,8 +291,8 @@ Global___DeleteJobsResponse: _TypeAlias = DeleteJobsResponse  # noqa: Y015
 
 @_typing.final
 class UpdateJobsRequest(_message.Message):
-    """UpdateJobsRequest asks for the same change of many jobs. A job that refuses it, as UpdateJob would, is counted as refused: one
-    that has ended refuses a priority, one that was claimed a schedule_time, one with 64 labels another label.
+    """UpdateJobsRequest asks for the same change of many jobs. A job that UpdateJob would refuse to change counts as
+    refused: an ended job refuses a priority, a claimed job a schedule_time, and a job with 64 labels another label.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -328,7 +329,7 @@ class UpdateJobsRequest(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
-    """dry_run only counts, and shows a sample."""
+    """dry_run only counts the jobs and shows a sample."""
     request_id: _builtins.str
     """request_id makes a retry of this call safe, as in CreateJob. Empty: no protection."""
     reason: _builtins.str
@@ -339,11 +340,11 @@ class UpdateJobsRequest(_message.Message):
     """display_name is as in UpdateJobRequest."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs, with at least one condition; with job_ids it may name their owner, and nothing else."""
+        """filter selects the jobs and has at least one condition. With job_ids it may name their owner and nothing else."""
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs, 1 to 10,000, in place of a filter with a condition."""
+        """job_ids are the jobs, 1 to 10,000, instead of a filter with a condition."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:

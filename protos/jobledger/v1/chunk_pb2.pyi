@@ -73,12 +73,12 @@ class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attemp
     ATTEMPT_OUTCOME_EXPIRED: _AttemptOutcome.ValueType  # 3
     """ATTEMPT_OUTCOME_EXPIRED is a lease that its worker did not extend in time."""
     ATTEMPT_OUTCOME_RELEASED: _AttemptOutcome.ValueType  # 4
-    """ATTEMPT_OUTCOME_RELEASED is a chunk that its worker gave back."""
+    """ATTEMPT_OUTCOME_RELEASED is a chunk that its worker released."""
     ATTEMPT_OUTCOME_TIMED_OUT: _AttemptOutcome.ValueType  # 5
     """ATTEMPT_OUTCOME_TIMED_OUT is an attempt that took longer than the job's attempt_timeout."""
     ATTEMPT_OUTCOME_CANCELLED: _AttemptOutcome.ValueType  # 6
-    """ATTEMPT_OUTCOME_CANCELLED is a lease that was taken from its worker, as the job was cancelled, failed under
-    FAIL_FAST, or took longer than its run_timeout.
+    """ATTEMPT_OUTCOME_CANCELLED is a lease that was revoked because the job was cancelled, failed under FAIL_FAST, or
+    took longer than its run_timeout.
     """
 
 class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
@@ -93,12 +93,12 @@ ATTEMPT_OUTCOME_FAILED: AttemptOutcome.ValueType  # 2
 ATTEMPT_OUTCOME_EXPIRED: AttemptOutcome.ValueType  # 3
 """ATTEMPT_OUTCOME_EXPIRED is a lease that its worker did not extend in time."""
 ATTEMPT_OUTCOME_RELEASED: AttemptOutcome.ValueType  # 4
-"""ATTEMPT_OUTCOME_RELEASED is a chunk that its worker gave back."""
+"""ATTEMPT_OUTCOME_RELEASED is a chunk that its worker released."""
 ATTEMPT_OUTCOME_TIMED_OUT: AttemptOutcome.ValueType  # 5
 """ATTEMPT_OUTCOME_TIMED_OUT is an attempt that took longer than the job's attempt_timeout."""
 ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 6
-"""ATTEMPT_OUTCOME_CANCELLED is a lease that was taken from its worker, as the job was cancelled, failed under
-FAIL_FAST, or took longer than its run_timeout.
+"""ATTEMPT_OUTCOME_CANCELLED is a lease that was revoked because the job was cancelled, failed under FAIL_FAST, or
+took longer than its run_timeout.
 """
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
@@ -154,9 +154,9 @@ class Artifact(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
-    """uri says where the artifact is: at most 2,048 characters, with a scheme that the operator allows
-    (by default https, http, s3, gs, az, abfs, abfss, r2, minio). Required. Local paths are refused.
-    A report of the service's own has "jobledger:report": what it says is in the metadata.
+    """uri is where the artifact is: at most 2,048 characters, with a scheme that the operator allows (by default https,
+    http, s3, gs, az, abfs, abfss, r2, minio). Required. Local paths are refused. A report of the service itself has
+    "jobledger:report"; its content is in the metadata.
     """
     content_type: _builtins.str
     """content_type is the media type, such as "video/mp4", at most 255 characters. Empty when unknown."""
@@ -193,7 +193,7 @@ Global___Artifact: _TypeAlias = Artifact  # noqa: Y015
 
 @_typing.final
 class WorkError(_message.Message):
-    """WorkError says why a chunk, or the job through it, failed."""
+    """WorkError is why a chunk failed, and its job with it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -206,7 +206,7 @@ class WorkError(_message.Message):
     The service itself uses LEASE_EXPIRED, TIMED_OUT, INPUT_UNREADABLE and, on jobs of its own, ARTIFACTS_NOT_DELETED and INTERNAL.
     """
     message: _builtins.str
-    """message is a sentence for people, at most 4,096 characters. Empty when the code says all."""
+    """message is a sentence for people, at most 4,096 characters. Empty when the code is enough."""
     stage: _builtins.str
     """stage is the stage in which it happened. Empty when the chunk had named none."""
     chunk_index: _builtins.int
@@ -286,7 +286,7 @@ class Attempt(_message.Message):
     chunk_index: _builtins.int
     """chunk_index is the chunk, from 0."""
     number: _builtins.int
-    """number counts the attempts at the chunk, from 1. Released ones count, and so it is Chunk.attempt or more."""
+    """number counts the attempts at the chunk, from 1. Released attempts count, so it is at least Chunk.attempt."""
     worker: _builtins.str
     """worker is the worker, as it named itself. Empty for an attempt of an imported job whose worker is not known."""
     task_id: _builtins.str
@@ -375,7 +375,7 @@ class Chunk(_message.Message):
     index: _builtins.int
     """index is the chunk's place in its job, from 0."""
     state: Global___ChunkState.ValueType
-    """state is where the chunk stands."""
+    """state is the state of the chunk."""
     first_item: _builtins.int
     """first_item is the first item of the slice, from 0. Absent for a job without items."""
     last_item: _builtins.int
@@ -432,8 +432,9 @@ class Chunk(_message.Message):
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedScalarFieldContainer[Global___HoldReason.ValueType]:
-        """holds is why no worker may claim the chunk yet, each reason once. Empty for a chunk that may be claimed, and unless it is
-        PENDING. A chunk in an event has those of that moment: Job.holds tells whether those on the whole job remain.
+        """holds are the reasons why no worker may claim the chunk yet, each once. Empty for a claimable chunk, and unless
+        it is PENDING. A chunk in an event has the holds of that moment; Job.holds shows whether those on the whole job
+        remain.
         """
 
     @_builtins.property
@@ -493,7 +494,9 @@ class ChunkSpec(_message.Message):
     """item_count is how many items the chunk has, 1 to 1,000,000,000. Absent: 1."""
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """input is this chunk's own input, at most 64 KiB encoded, with the rules of the job's. Absent when the job's input says all."""
+        """input is this chunk's own input, at most 64 KiB encoded, with the rules of the job's. Absent when the job's input
+        is enough.
+        """
 
     def __init__(
         self,
@@ -513,19 +516,21 @@ Global___ChunkSpec: _TypeAlias = ChunkSpec  # noqa: Y015
 
 @_typing.final
 class FinalizerSpec(_message.Message):
-    """FinalizerSpec describes the last chunk of a job, which puts together what the others made."""
+    """FinalizerSpec describes the last chunk of a job, which combines the results of the others."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INPUT_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     weight: _builtins.float
-    """weight is its part of the job's percent: as much as so many of the other chunks, by their average. Above 0 and at most 1,000.
-    Absent: 1.
+    """weight is its part of the job's percent, in units of an average other chunk. Above 0 and at most 1,000. Absent:
+    1.
     """
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """input is the chunk's own input, at most 64 KiB encoded, with the rules of the job's. Absent when the job's input says all."""
+        """input is the chunk's own input, at most 64 KiB encoded, with the rules of the job's. Absent when the job's input
+        is enough.
+        """
 
     def __init__(
         self,
@@ -545,7 +550,7 @@ Global___FinalizerSpec: _TypeAlias = FinalizerSpec  # noqa: Y015
 
 @_typing.final
 class ChunkRange(_message.Message):
-    """ChunkRange is a run of chunks that went to one state together."""
+    """ChunkRange is a run of chunks that changed to one state together."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -557,7 +562,7 @@ class ChunkRange(_message.Message):
     last_index: _builtins.int
     """last_index is the last chunk of the run, inclusive."""
     state: Global___ChunkState.ValueType
-    """state is the state that all of them are in now."""
+    """state is the current state of all of them."""
     def __init__(
         self,
         *,
@@ -575,7 +580,7 @@ Global___ChunkRange: _TypeAlias = ChunkRange  # noqa: Y015
 
 @_typing.final
 class RetryPolicy(_message.Message):
-    """RetryPolicy says what happens after a failed attempt at a chunk."""
+    """RetryPolicy decides what happens after a failed attempt at a chunk."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -33,7 +33,7 @@ class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType
     CHANGE_TYPE_CREATED: _ChangeType.ValueType  # 1
     """CHANGE_TYPE_CREATED is the job's first entry, unless it was imported."""
     CHANGE_TYPE_CLAIMED: _ChangeType.ValueType  # 2
-    """CHANGE_TYPE_CLAIMED is a chunk that a worker took."""
+    """CHANGE_TYPE_CLAIMED is a chunk that a worker claimed."""
     CHANGE_TYPE_PROGRESSED: _ChangeType.ValueType  # 3
     """CHANGE_TYPE_PROGRESSED is progress, a stage, a message or an artifact from a worker."""
     CHANGE_TYPE_CHUNK_COMPLETED: _ChangeType.ValueType  # 4
@@ -41,19 +41,21 @@ class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType
     CHANGE_TYPE_CHUNK_FAILED: _ChangeType.ValueType  # 5
     """CHANGE_TYPE_CHUNK_FAILED is a failed attempt at a chunk, reported by its worker."""
     CHANGE_TYPE_CHUNK_RELEASED: _ChangeType.ValueType  # 6
-    """CHANGE_TYPE_CHUNK_RELEASED is a chunk that its worker gave back."""
+    """CHANGE_TYPE_CHUNK_RELEASED is a chunk that its worker released."""
     CHANGE_TYPE_LEASE_EXPIRED: _ChangeType.ValueType  # 7
     """CHANGE_TYPE_LEASE_EXPIRED is a failed attempt at a chunk whose lease expired."""
     CHANGE_TYPE_CANCEL_REQUESTED: _ChangeType.ValueType  # 8
-    """CHANGE_TYPE_CANCEL_REQUESTED is CancelJob, or its grace period running out."""
+    """CHANGE_TYPE_CANCEL_REQUESTED is CancelJob, or the end of its grace period."""
     CHANGE_TYPE_RETRIED: _ChangeType.ValueType  # 9
-    """CHANGE_TYPE_RETRIED is RetryJob: another run, or, with the same state before and after, chunks that go again within the run."""
+    """CHANGE_TYPE_RETRIED is RetryJob: another run, or, when the state is the same before and after, chunks that are
+    retried within the run.
+    """
     CHANGE_TYPE_UPDATED: _ChangeType.ValueType  # 10
     """CHANGE_TYPE_UPDATED is UpdateJob."""
     CHANGE_TYPE_DELETED: _ChangeType.ValueType  # 11
     """CHANGE_TYPE_DELETED is the job's last entry."""
     CHANGE_TYPE_SLOT_GRANTED: _ChangeType.ValueType  # 12
-    """CHANGE_TYPE_SLOT_GRANTED is a job that has waited for a slot under a concurrency limit and got it."""
+    """CHANGE_TYPE_SLOT_GRANTED is a job that waited for a slot under a concurrency limit and got one."""
     CHANGE_TYPE_IMPORTED: _ChangeType.ValueType  # 13
     """CHANGE_TYPE_IMPORTED is the first entry of a job that came from another system, perhaps after its end."""
     CHANGE_TYPE_ATTEMPT_TIMED_OUT: _ChangeType.ValueType  # 14
@@ -71,7 +73,7 @@ CHANGE_TYPE_UNSPECIFIED: ChangeType.ValueType  # 0
 CHANGE_TYPE_CREATED: ChangeType.ValueType  # 1
 """CHANGE_TYPE_CREATED is the job's first entry, unless it was imported."""
 CHANGE_TYPE_CLAIMED: ChangeType.ValueType  # 2
-"""CHANGE_TYPE_CLAIMED is a chunk that a worker took."""
+"""CHANGE_TYPE_CLAIMED is a chunk that a worker claimed."""
 CHANGE_TYPE_PROGRESSED: ChangeType.ValueType  # 3
 """CHANGE_TYPE_PROGRESSED is progress, a stage, a message or an artifact from a worker."""
 CHANGE_TYPE_CHUNK_COMPLETED: ChangeType.ValueType  # 4
@@ -79,19 +81,21 @@ CHANGE_TYPE_CHUNK_COMPLETED: ChangeType.ValueType  # 4
 CHANGE_TYPE_CHUNK_FAILED: ChangeType.ValueType  # 5
 """CHANGE_TYPE_CHUNK_FAILED is a failed attempt at a chunk, reported by its worker."""
 CHANGE_TYPE_CHUNK_RELEASED: ChangeType.ValueType  # 6
-"""CHANGE_TYPE_CHUNK_RELEASED is a chunk that its worker gave back."""
+"""CHANGE_TYPE_CHUNK_RELEASED is a chunk that its worker released."""
 CHANGE_TYPE_LEASE_EXPIRED: ChangeType.ValueType  # 7
 """CHANGE_TYPE_LEASE_EXPIRED is a failed attempt at a chunk whose lease expired."""
 CHANGE_TYPE_CANCEL_REQUESTED: ChangeType.ValueType  # 8
-"""CHANGE_TYPE_CANCEL_REQUESTED is CancelJob, or its grace period running out."""
+"""CHANGE_TYPE_CANCEL_REQUESTED is CancelJob, or the end of its grace period."""
 CHANGE_TYPE_RETRIED: ChangeType.ValueType  # 9
-"""CHANGE_TYPE_RETRIED is RetryJob: another run, or, with the same state before and after, chunks that go again within the run."""
+"""CHANGE_TYPE_RETRIED is RetryJob: another run, or, when the state is the same before and after, chunks that are
+retried within the run.
+"""
 CHANGE_TYPE_UPDATED: ChangeType.ValueType  # 10
 """CHANGE_TYPE_UPDATED is UpdateJob."""
 CHANGE_TYPE_DELETED: ChangeType.ValueType  # 11
 """CHANGE_TYPE_DELETED is the job's last entry."""
 CHANGE_TYPE_SLOT_GRANTED: ChangeType.ValueType  # 12
-"""CHANGE_TYPE_SLOT_GRANTED is a job that has waited for a slot under a concurrency limit and got it."""
+"""CHANGE_TYPE_SLOT_GRANTED is a job that waited for a slot under a concurrency limit and got one."""
 CHANGE_TYPE_IMPORTED: ChangeType.ValueType  # 13
 """CHANGE_TYPE_IMPORTED is the first entry of a job that came from another system, perhaps after its end."""
 CHANGE_TYPE_ATTEMPT_TIMED_OUT: ChangeType.ValueType  # 14
@@ -129,19 +133,24 @@ class Change(_message.Message):
     to_state: _job_pb2.JobState.ValueType
     """to_state is the job's state after. UNSPECIFIED for DELETED."""
     chunk_index: _builtins.int
-    """chunk_index is the one chunk that it concerned, from 0. Absent when it concerned the job or several chunks."""
+    """chunk_index is the one chunk that the change concerned, from 0. Absent when it concerned the job or several
+    chunks.
+    """
     reason: _builtins.str
-    """reason is why, in the actor's words. Empty when none were given."""
+    """reason is why, in the actor's words. Empty when the actor gave none."""
     attempt: _builtins.int
-    """attempt is the number of the attempt at that chunk, from 1 (see Attempt.number). Absent when it concerned no attempt."""
+    """attempt is the number of the attempt at that chunk, from 1 (see Attempt.number). Absent when the change concerned
+    no attempt.
+    """
     task_id: _builtins.str
     """task_id is the id that an external engine gave that attempt. Empty when none did."""
     chunk_count: _builtins.int
-    """chunk_count is how many chunks a RETRIED change lets wait again. 0 for other changes."""
+    """chunk_count is how many chunks a RETRIED change made PENDING again. 0 for other changes."""
     @_builtins.property
     def chunk_ranges(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkRange]:
-        """chunk_ranges are the first 20 runs of the chunks that RetryJob named, by index, with the finalizer if it goes with them. Empty
-        when it named none, and so retried all that were FAILED or CANCELLED, and for other changes.
+        """chunk_ranges are the first 20 runs of the chunks that RetryJob named, ordered by index, with the finalizer if it
+        is retried too. Empty when RetryJob named none, and therefore retried all FAILED and CANCELLED chunks. Empty for
+        other changes.
         """
 
     def __init__(
@@ -175,7 +184,7 @@ Global___Change: _TypeAlias = Change  # noqa: Y015
 
 @_typing.final
 class JobEvent(_message.Message):
-    """JobEvent is one entry of the ledger: all that one commit changed on one job."""
+    """JobEvent is one entry of the ledger: everything that one commit changed on one job."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -187,7 +196,7 @@ class JobEvent(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     position: _builtins.int
-    """position is the entry's place in the ledger, from 1, gapless and in the order of the commits."""
+    """position is the entry's position in the ledger, from 1, without gaps and in the order of the commits."""
     job_id: _builtins.str
     """job_id is the job that changed."""
     owner: _builtins.str
@@ -195,7 +204,9 @@ class JobEvent(_message.Message):
     revision: _builtins.int
     """revision is the job's revision after the change."""
     uid: _builtins.str
-    """uid is the identity of the job that changed: it tells it from others that had the same job_id before or after."""
+    """uid is the identity of the job that changed. It distinguishes the job from others that have the same job_id
+    before or after it.
+    """
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
         """commit_time is when the change was decided, by the server's clock."""

@@ -67,7 +67,7 @@ class ExportJobsRequest(_message.Message):
     """
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs. Absent: all of the caller's."""
+        """filter selects the jobs. Absent: all of the caller's."""
 
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -113,8 +113,8 @@ Global___LabelCondition: _TypeAlias = LabelCondition  # noqa: Y015
 
 @_typing.final
 class JobFilter(_message.Message):
-    """JobFilter picks jobs: every field that is given must match. An empty filter matches all jobs of the caller's owner
-    but the service's own.
+    """JobFilter selects jobs: every field that is set must match. An empty filter matches all jobs of the caller's owner
+    except the service's own.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -163,34 +163,36 @@ class JobFilter(_message.Message):
     max_priority: _builtins.int
     """max_priority is the highest priority to include, 0 to 10, not below min_priority. Absent: 10."""
     search: _builtins.str
-    """search is up to 16 words, at most 256 characters together: each must begin a word of display_name, kind, job_id, a label's
-    value, or the error's code or message. It is a search by the beginnings of words: "cuda mem" finds CUDA_OUT_OF_MEMORY, "uda" does
-    not. Case and accents do not count; what is neither a letter nor a digit divides words. Empty: no condition.
+    """search is up to 16 words, at most 256 characters together: each must begin a word of display_name, kind, job_id,
+    a label's value, or the error's code or message. It is a prefix search: "cuda mem" finds CUDA_OUT_OF_MEMORY,
+    "uda" does not. Case and accents are ignored; any character that is neither a letter nor a digit separates words.
+    Empty: no condition.
     """
     owner: _builtins.str
-    """owner is whose jobs to include, one owner: 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first. Another than
-    the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED (ROLE_MISSING), whether or not there
-    is such an owner: an empty list would be taken for an owner without jobs. Empty: the key's own.
+    """owner is whose jobs to include, one owner: 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first. An
+    owner other than the key's own requires a key with the role ADMIN; otherwise the call fails with
+    PERMISSION_DENIED (ROLE_MISSING), whether or not the owner exists: an empty list would look like an owner without
+    jobs. Empty: the key's own.
     """
     include_service_jobs: _builtins.bool
-    """include_service_jobs also includes the service's own jobs, whose kinds begin with "jobledger.", such as the runs of
-    CancelJobs. Not in CancelJobs, RetryJobs, DeleteJobs and UpdateJobs, which never change these. False: they are
-    left out of all that the filter is for, also of totals, unless `kinds` names their kind.
+    """include_service_jobs also includes the service's own jobs, whose kinds begin with "jobledger.", such as the runs
+    of CancelJobs. Not in CancelJobs, RetryJobs, DeleteJobs and UpdateJobs, which never change these jobs. False: the
+    service's own jobs are left out everywhere, also of totals, unless `kinds` names their kind.
     """
     task_id: _builtins.str
     """task_id is the id that an external engine gave an attempt at a chunk of the job, the latest or an earlier one that is kept, at
     most 256 characters. Not in WatchJobs and ExportJobs, which know jobs as they were at a position. Empty: no condition.
     """
     all_owners: _builtins.bool
-    """all_owners includes the jobs of all owners; only in WatchJobs, without `owner`, and with a key of the role ADMIN, else the
-    call is PERMISSION_DENIED (ROLE_MISSING). The snapshots come owner by owner.
+    """all_owners includes the jobs of all owners. Only in WatchJobs, without `owner`, and with a key with the role
+    ADMIN; otherwise the call fails with PERMISSION_DENIED (ROLE_MISSING). The snapshots come owner by owner.
     """
     unique_key: _builtins.str
-    """unique_key is the key that the job was created with, as a whole, at most 255 bytes in UTF-8. Jobs that have ended match, too.
-    Empty: no condition.
+    """unique_key is the complete key that the job was created with, at most 255 bytes in UTF-8. Jobs that have ended
+    match, too. Empty: no condition.
     """
     error_code: _builtins.str
-    """error_code is the code of the error with which the job is FAILED, as a whole, at most 128 characters, such as
+    """error_code is the complete code of the error of a FAILED job, at most 128 characters, such as
     "CUDA_OUT_OF_MEMORY". Empty: no condition.
     """
     @_builtins.property
@@ -199,7 +201,7 @@ class JobFilter(_message.Message):
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds to include, at most 100. Empty: all but the service's own (see include_service_jobs)."""
+        """kinds are the kinds to include, at most 100. Empty: all except the service's own (see include_service_jobs)."""
 
     @_builtins.property
     def create_time(self) -> Global___TimeRange:
@@ -215,8 +217,8 @@ class JobFilter(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """labels must all be on the job with these values, at most 64. Lists walk an index of one that the server's setting
-        indexed_labels names, and put the others to each row. Empty: no condition.
+        """labels must all be on the job with these values, at most 64. Lists walk the index of one label that the server's
+        setting indexed_labels names, and test the others on each row. Empty: no condition.
         """
 
     @_builtins.property
@@ -231,8 +233,8 @@ class JobFilter(_message.Message):
 
     @_builtins.property
     def schedule_time(self) -> Global___TimeRange:
-        """schedule_time is the span of the time before which no chunk was to be claimed, also after it has come; a job without one is
-        excluded. Absent: any time, and none.
+        """schedule_time is the span of the job's schedule_time, future or past; a job without one is excluded. Absent: any
+        time, and none.
         """
 
     @_builtins.property

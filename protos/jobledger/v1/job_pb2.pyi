@@ -75,32 +75,32 @@ class _JobViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobView.Value
     JOB_VIEW_BASIC: _JobView.ValueType  # 1
     """JOB_VIEW_BASIC leaves out `input` and `chunks`."""
     JOB_VIEW_FULL: _JobView.ValueType  # 2
-    """JOB_VIEW_FULL carries `input` and the first 1,000 chunks, or fewer where these make the answer longer than 3 MiB;
+    """JOB_VIEW_FULL shows `input` and the first 1,000 chunks, or fewer when the response would exceed 3 MiB;
     next_chunks_page_token leads to the rest.
     """
     JOB_VIEW_STATUS: _JobView.ValueType  # 3
-    """JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, result_uri, chunks_summary, holds,
-    of error the code, and of progress the percent, the stage, the stage_percent and the eta: for screens and pollers that ask for
-    hundreds of jobs again and again, and need no second call when a job has ended.
+    """JOB_VIEW_STATUS shows only owner, job_id, uid, kind, display_name, state, revision, update_time, result_uri,
+    chunks_summary, holds, the code of error, and the percent, stage, stage_percent and eta of progress. It serves
+    screens and pollers that read hundreds of jobs repeatedly and need no second call when a job has ended.
     """
     JOB_VIEW_DETAIL: _JobView.ValueType  # 4
     """JOB_VIEW_DETAIL is BASIC with `input`, without `chunks`. In GetJob, BatchGetJobs and ListJobs."""
 
 class JobView(_JobView, metaclass=_JobViewEnumTypeWrapper):
-    """JobView says how much of a job an answer carries."""
+    """JobView is how much of a job a response shows."""
 
 JOB_VIEW_UNSPECIFIED: JobView.ValueType  # 0
 """JOB_VIEW_UNSPECIFIED is FULL for GetJob and BatchGetJobs, BASIC for ListJobs."""
 JOB_VIEW_BASIC: JobView.ValueType  # 1
 """JOB_VIEW_BASIC leaves out `input` and `chunks`."""
 JOB_VIEW_FULL: JobView.ValueType  # 2
-"""JOB_VIEW_FULL carries `input` and the first 1,000 chunks, or fewer where these make the answer longer than 3 MiB;
+"""JOB_VIEW_FULL shows `input` and the first 1,000 chunks, or fewer when the response would exceed 3 MiB;
 next_chunks_page_token leads to the rest.
 """
 JOB_VIEW_STATUS: JobView.ValueType  # 3
-"""JOB_VIEW_STATUS carries nothing but owner, job_id, uid, kind, display_name, state, revision, update_time, result_uri, chunks_summary, holds,
-of error the code, and of progress the percent, the stage, the stage_percent and the eta: for screens and pollers that ask for
-hundreds of jobs again and again, and need no second call when a job has ended.
+"""JOB_VIEW_STATUS shows only owner, job_id, uid, kind, display_name, state, revision, update_time, result_uri,
+chunks_summary, holds, the code of error, and the percent, stage, stage_percent and eta of progress. It serves
+screens and pollers that read hundreds of jobs repeatedly and need no second call when a job has ended.
 """
 JOB_VIEW_DETAIL: JobView.ValueType  # 4
 """JOB_VIEW_DETAIL is BASIC with `input`, without `chunks`. In GetJob, BatchGetJobs and ListJobs."""
@@ -120,7 +120,7 @@ class _FailurePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Failure
     """FAILURE_POLICY_FAIL_FAST fails the job at once and cancels its other unfinished chunks."""
 
 class FailurePolicy(_FailurePolicy, metaclass=_FailurePolicyEnumTypeWrapper):
-    """FailurePolicy says what a chunk that failed for good means for the chunks beside it."""
+    """FailurePolicy decides what a chunk that failed for good means for the other chunks."""
 
 FAILURE_POLICY_UNSPECIFIED: FailurePolicy.ValueType  # 0
 """FAILURE_POLICY_UNSPECIFIED is RUN_ALL."""
@@ -221,7 +221,7 @@ class Progress(_message.Message):
     message: _builtins.str
     """message is the latest sentence for people from a worker. Empty when there is none."""
     items_completed: _builtins.int
-    """items_completed counts finished items: those of completed chunks, and those reported by chunks in work."""
+    """items_completed counts finished items: those of completed chunks, and those reported by running chunks."""
     items_total: _builtins.int
     """items_total counts the job's items. 0 for a job without items."""
     items_per_second: _builtins.float
@@ -430,24 +430,24 @@ class Job(_message.Message):
     owner: _builtins.str
     """owner is the tenant, derived from the caller's credentials."""
     kind: _builtins.str
-    """kind says which workers can do it, such as "crawl.images"."""
+    """kind decides which workers can do it, such as "crawl.images"."""
     display_name: _builtins.str
     """display_name is for people and for search: a file name, a prompt, a title. Empty when none was given."""
     state: Global___JobState.ValueType
-    """state is where the job stands."""
+    """state is the state of the job."""
     priority: _builtins.int
     """priority is 0 to 10; higher is more urgent."""
     result_uri: _builtins.str
     """result_uri is where the result is. Present exactly when the job is COMPLETED and a worker declared one."""
     retry_count: _builtins.int
-    """retry_count counts the runs that RetryJob began, from 0."""
+    """retry_count counts the runs that RetryJob started, from 0."""
     failure_policy: Global___FailurePolicy.ValueType
     """failure_policy is the policy in force, never UNSPECIFIED."""
     revision: _builtins.int
     """revision is the job's own version, from 1, one more with each committed change. Extending a lease is not a change."""
     etag: _builtins.str
-    """etag names this revision of this job, for CancelJob, RetryJob, UpdateJob and DeleteJob. Opaque. Of no
-    use in the answer to validate_only.
+    """etag names this revision of this job, for CancelJob, RetryJob, UpdateJob and DeleteJob. Opaque. Not valid in the
+    response to validate_only.
     """
     cancel_reason: _builtins.str
     """cancel_reason is the reason given to CancelJob. Empty unless CANCELLING or CANCELLED, or when no reason was given."""
@@ -456,8 +456,8 @@ class Job(_message.Message):
     `chunks` has all of them, and in views without chunks and in watches.
     """
     uid: _builtins.str
-    """uid is the job's own identity, a UUID that no other job ever has: a job_id may be used again after a deletion, a uid
-    is not. Always present, except in the answer to validate_only.
+    """uid is the identity of the job, a UUID that no other job ever has. A job_id may be reused after a deletion; a uid
+    is never reused. Always present, except in the response to validate_only.
     """
     unique_key: _builtins.str
     """unique_key is the key that no other unfinished job of this owner and kind has. Empty when none was given."""
@@ -523,8 +523,8 @@ class Job(_message.Message):
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
-        """holds are what a QUEUED job waits for before a worker may claim any of its chunks. Empty when nothing holds the whole job;
-        what holds a single chunk is in Chunk.holds.
+        """holds are what a QUEUED job waits for before a worker may claim any of its chunks. Empty when nothing holds the
+        whole job. Chunk.holds has the holds on a single chunk.
         """
 
     @_builtins.property
@@ -535,30 +535,32 @@ class Job(_message.Message):
 
     @_builtins.property
     def run_timeout(self) -> _duration_pb2.Duration:
-        """run_timeout is how long a run may take, from the first claim of one of its chunks to the end of the job. Absent: without limit."""
+        """run_timeout is how long a run may take, from the first claim of one of its chunks to the end of the job. Absent:
+        no limit.
+        """
 
     @_builtins.property
     def attempt_timeout(self) -> _duration_pb2.Duration:
-        """attempt_timeout is how long one attempt at a chunk may take. Absent: without limit."""
+        """attempt_timeout is how long one attempt at a chunk may take. Absent: no limit."""
 
     @_builtins.property
     def output(self) -> _struct_pb2.Struct:
-        """output is what a worker declared as the job's result, at most 64 KiB encoded; the last one declared holds. Only in the
-        answers of GetJob and BatchGetJobs, in views BASIC, DETAIL and FULL, in operations and in webhooks of the job's end. Absent unless
-        the job is COMPLETED and one was declared.
+        """output is the job's result as a worker declared it, at most 64 KiB encoded; the last one declared applies. Only
+        in responses of GetJob and BatchGetJobs in views BASIC, DETAIL and FULL, in operations, and in webhooks of the
+        job's end. Absent unless the job is COMPLETED and a worker declared one.
         """
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Attempt]:
-        """attempts are the last 5 attempts: those that last, the latest first, then those that ended, the last first; of a job of more
-        chunks than `chunks` has, the latest attempts at the others are not considered. ListAttempts has all. Only in view FULL, and in the
-        first message of WatchJob.
+        """attempts are the last 5 attempts: first the running ones, latest first, then the ended ones, last first. When the
+        job has more chunks than `chunks`, the latest attempts at the other chunks are left out. ListAttempts returns
+        all. Only in view FULL, and in the first message of WatchJob.
         """
 
     @_builtins.property
     def limited_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """limited_labels are the names of labels under which the job is limited, as created (see CreateJobRequest). Empty: only the kind
-        limits it.
+        """limited_labels are the names of labels whose limits apply to the job, as created (see CreateJobRequest). Empty:
+        only the limit on the kind applies.
         """
 
     def __init__(

@@ -37,17 +37,17 @@ class _OnConflictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnConflict
     ON_CONFLICT_UNSPECIFIED: _OnConflict.ValueType  # 0
     """ON_CONFLICT_UNSPECIFIED is RETURN."""
     ON_CONFLICT_RETURN: _OnConflict.ValueType  # 1
-    """ON_CONFLICT_RETURN answers with the job that has the key, whatever its content is. Nothing is created."""
+    """ON_CONFLICT_RETURN returns the job that has the key, whatever its content is. Nothing is created."""
     ON_CONFLICT_REFUSE: _OnConflict.ValueType  # 2
     """ON_CONFLICT_REFUSE refuses the call with UNIQUE_KEY_TAKEN."""
 
 class OnConflict(_OnConflict, metaclass=_OnConflictEnumTypeWrapper):
-    """OnConflict says what becomes of a CreateJob whose unique_key a job has that has not ended."""
+    """OnConflict decides what CreateJob does when an unfinished job already has the unique_key."""
 
 ON_CONFLICT_UNSPECIFIED: OnConflict.ValueType  # 0
 """ON_CONFLICT_UNSPECIFIED is RETURN."""
 ON_CONFLICT_RETURN: OnConflict.ValueType  # 1
-"""ON_CONFLICT_RETURN answers with the job that has the key, whatever its content is. Nothing is created."""
+"""ON_CONFLICT_RETURN returns the job that has the key, whatever its content is. Nothing is created."""
 ON_CONFLICT_REFUSE: OnConflict.ValueType  # 2
 """ON_CONFLICT_REFUSE refuses the call with UNIQUE_KEY_TAKEN."""
 Global___OnConflict: _TypeAlias = OnConflict  # noqa: Y015
@@ -93,17 +93,21 @@ class _WatchModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WatchMode.V
     WATCH_MODE_UNSPECIFIED: _WatchMode.ValueType  # 0
     """WATCH_MODE_UNSPECIFIED is LATEST."""
     WATCH_MODE_LATEST: _WatchMode.ValueType  # 1
-    """WATCH_MODE_LATEST may merge revisions of a job when the watcher is slower than the changes. The last always arrives."""
+    """WATCH_MODE_LATEST may merge revisions of a job when the watcher is slower than the changes. The last revision
+    always arrives.
+    """
     WATCH_MODE_EVERY: _WatchMode.ValueType  # 2
     """WATCH_MODE_EVERY never merges."""
 
 class WatchMode(_WatchMode, metaclass=_WatchModeEnumTypeWrapper):
-    """WatchMode says what a watcher that falls behind gets."""
+    """WatchMode decides what a watcher that falls behind receives."""
 
 WATCH_MODE_UNSPECIFIED: WatchMode.ValueType  # 0
 """WATCH_MODE_UNSPECIFIED is LATEST."""
 WATCH_MODE_LATEST: WatchMode.ValueType  # 1
-"""WATCH_MODE_LATEST may merge revisions of a job when the watcher is slower than the changes. The last always arrives."""
+"""WATCH_MODE_LATEST may merge revisions of a job when the watcher is slower than the changes. The last revision
+always arrives.
+"""
 WATCH_MODE_EVERY: WatchMode.ValueType  # 2
 """WATCH_MODE_EVERY never merges."""
 Global___WatchMode: _TypeAlias = WatchMode  # noqa: Y015
@@ -117,8 +121,8 @@ class _WatchMessageTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Watc
     WATCH_MESSAGE_TYPE_UNSPECIFIED: _WatchMessageType.ValueType  # 0
     """WATCH_MESSAGE_TYPE_UNSPECIFIED is never returned."""
     WATCH_MESSAGE_TYPE_SNAPSHOT: _WatchMessageType.ValueType  # 1
-    """WATCH_MESSAGE_TYPE_SNAPSHOT is the state of a job at the start of a watch without a cursor. In WatchJobs one with
-    unreadable_job_ids has no job.
+    """WATCH_MESSAGE_TYPE_SNAPSHOT is the state of a job at the start of a watch without a cursor. In WatchJobs a
+    SNAPSHOT with unreadable_job_ids has no job.
     """
     WATCH_MESSAGE_TYPE_CHANGED: _WatchMessageType.ValueType  # 2
     """WATCH_MESSAGE_TYPE_CHANGED is a change of a job."""
@@ -127,16 +131,16 @@ class _WatchMessageTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Watc
     WATCH_MESSAGE_TYPE_DELETED: _WatchMessageType.ValueType  # 4
     """WATCH_MESSAGE_TYPE_DELETED is the deletion of a job."""
     WATCH_MESSAGE_TYPE_BOOKMARK: _WatchMessageType.ValueType  # 5
-    """WATCH_MESSAGE_TYPE_BOOKMARK is a cursor alone: nothing for this watch happened up to here."""
+    """WATCH_MESSAGE_TYPE_BOOKMARK is a cursor alone: this watch has received everything up to it."""
 
 class WatchMessageType(_WatchMessageType, metaclass=_WatchMessageTypeEnumTypeWrapper):
-    """WatchMessageType says what a message of a watch is."""
+    """WatchMessageType is the type of a message of a watch."""
 
 WATCH_MESSAGE_TYPE_UNSPECIFIED: WatchMessageType.ValueType  # 0
 """WATCH_MESSAGE_TYPE_UNSPECIFIED is never returned."""
 WATCH_MESSAGE_TYPE_SNAPSHOT: WatchMessageType.ValueType  # 1
-"""WATCH_MESSAGE_TYPE_SNAPSHOT is the state of a job at the start of a watch without a cursor. In WatchJobs one with
-unreadable_job_ids has no job.
+"""WATCH_MESSAGE_TYPE_SNAPSHOT is the state of a job at the start of a watch without a cursor. In WatchJobs a
+SNAPSHOT with unreadable_job_ids has no job.
 """
 WATCH_MESSAGE_TYPE_CHANGED: WatchMessageType.ValueType  # 2
 """WATCH_MESSAGE_TYPE_CHANGED is a change of a job."""
@@ -145,7 +149,7 @@ WATCH_MESSAGE_TYPE_LEFT: WatchMessageType.ValueType  # 3
 WATCH_MESSAGE_TYPE_DELETED: WatchMessageType.ValueType  # 4
 """WATCH_MESSAGE_TYPE_DELETED is the deletion of a job."""
 WATCH_MESSAGE_TYPE_BOOKMARK: WatchMessageType.ValueType  # 5
-"""WATCH_MESSAGE_TYPE_BOOKMARK is a cursor alone: nothing for this watch happened up to here."""
+"""WATCH_MESSAGE_TYPE_BOOKMARK is a cursor alone: this watch has received everything up to it."""
 Global___WatchMessageType: _TypeAlias = WatchMessageType  # noqa: Y015
 
 class _CancelOutcome:
@@ -157,11 +161,11 @@ class _CancelOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CancelO
     CANCEL_OUTCOME_UNSPECIFIED: _CancelOutcome.ValueType  # 0
     """CANCEL_OUTCOME_UNSPECIFIED is never returned."""
     CANCEL_OUTCOME_CANCELLED: _CancelOutcome.ValueType  # 1
-    """CANCEL_OUTCOME_CANCELLED stopped the job: nothing of it was in work, or `force` was given."""
+    """CANCEL_OUTCOME_CANCELLED stopped the job: none of its chunks was running, or `force` was set."""
     CANCEL_OUTCOME_REQUESTED: _CancelOutcome.ValueType  # 2
     """CANCEL_OUTCOME_REQUESTED asked the workers to stop: the job is CANCELLING."""
     CANCEL_OUTCOME_ALREADY_ENDED: _CancelOutcome.ValueType  # 3
-    """CANCEL_OUTCOME_ALREADY_ENDED changed nothing: the job had ended, as its state says."""
+    """CANCEL_OUTCOME_ALREADY_ENDED changed nothing: the job had already ended."""
 
 class CancelOutcome(_CancelOutcome, metaclass=_CancelOutcomeEnumTypeWrapper):
     """CancelOutcome says what CancelJob did."""
@@ -169,16 +173,16 @@ class CancelOutcome(_CancelOutcome, metaclass=_CancelOutcomeEnumTypeWrapper):
 CANCEL_OUTCOME_UNSPECIFIED: CancelOutcome.ValueType  # 0
 """CANCEL_OUTCOME_UNSPECIFIED is never returned."""
 CANCEL_OUTCOME_CANCELLED: CancelOutcome.ValueType  # 1
-"""CANCEL_OUTCOME_CANCELLED stopped the job: nothing of it was in work, or `force` was given."""
+"""CANCEL_OUTCOME_CANCELLED stopped the job: none of its chunks was running, or `force` was set."""
 CANCEL_OUTCOME_REQUESTED: CancelOutcome.ValueType  # 2
 """CANCEL_OUTCOME_REQUESTED asked the workers to stop: the job is CANCELLING."""
 CANCEL_OUTCOME_ALREADY_ENDED: CancelOutcome.ValueType  # 3
-"""CANCEL_OUTCOME_ALREADY_ENDED changed nothing: the job had ended, as its state says."""
+"""CANCEL_OUTCOME_ALREADY_ENDED changed nothing: the job had already ended."""
 Global___CancelOutcome: _TypeAlias = CancelOutcome  # noqa: Y015
 
 @_typing.final
 class CreateJobRequest(_message.Message):
-    """CreateJobRequest describes a job. Give items (item_count, chunk_size), or chunks, or neither for a job of one chunk."""
+    """CreateJobRequest describes a job. Set item_count (and chunk_size), or chunks, or neither for a job of one chunk."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -226,16 +230,16 @@ class CreateJobRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered for at least 24 h while the job exists. The same
-    request_id with the same content answers with the same job. The content is what makes the job the same: kind, input, items,
-    chunks, finalizer and stages; whatever else differs has no effect on the job that exists. Empty: no protection.
+    request_id with the same content returns the same job. The content is kind, input, items, chunks, finalizer and
+    stages; other differences have no effect on the existing job. Empty: no protection.
     """
     job_id: _builtins.str
-    """job_id is the name to give the job (see Job.job_id). The same job_id with the same content (see request_id) answers with
-    the job that exists. Empty: the service makes a UUIDv7.
+    """job_id is the name to give the job (see Job.job_id). The same job_id with the same content (see request_id)
+    returns the existing job. Empty: the service generates a UUIDv7.
     """
     kind: _builtins.str
-    """kind says which workers can do it: lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters. Required.
-    Kinds that begin with "jobledger." are the service's own.
+    """kind decides which workers can do the job: lower-case words of a-z 0-9 _ - joined by dots, at most 128
+    characters. Required. Kinds that begin with "jobledger." are reserved for the service.
     """
     display_name: _builtins.str
     """display_name is for people and for search, at most 1,024 characters. Empty: none."""
@@ -246,37 +250,42 @@ class CreateJobRequest(_message.Message):
     chunk_size: _builtins.int
     """chunk_size is how many items make a chunk, 1 to 1,000,000,000. Absent: 500. Only with item_count; at most 10,000 chunks."""
     failure_policy: _job_pb2.FailurePolicy.ValueType
-    """failure_policy says what a failed chunk means for the others. UNSPECIFIED: RUN_ALL."""
+    """failure_policy decides what a failed chunk means for the others. UNSPECIFIED: RUN_ALL."""
     unique_key: _builtins.str
-    """unique_key allows one unfinished job: while a job of the same owner and kind with this key has not ended, on_conflict says what
-    becomes of the call. 1 to 255 bytes in UTF-8. The key is free again in the commit that ends the job. Empty: none.
+    """unique_key allows one unfinished job: while a job of the same owner and kind with this key has not ended,
+    on_conflict decides what the call does. 1 to 255 bytes in UTF-8. The commit that ends the job frees the key.
+    Empty: none.
     """
     on_conflict: Global___OnConflict.ValueType
-    """on_conflict says what becomes of the call while another job has the unique_key. UNSPECIFIED: RETURN."""
+    """on_conflict decides what the call does while another job has the unique_key. UNSPECIFIED: RETURN."""
     validate_only: _builtins.bool
-    """validate_only checks the request as if it were carried out, and writes nothing: the answer, or the refusal, is the one that
-    the request would have got at this moment. A job_id that the service would make is another one each time.
+    """validate_only checks the request in full and writes nothing. The response, or the error, is the one that the
+    request would get at this moment. A job_id that the service generates is different each time.
     """
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """input is the source and the parameters for the workers, at most 64 KiB encoded. As in every Struct here, numbers are
-        finite, each value is set, and objects are nested at most 24 levels deep, this one counted; three lists count as
-        two objects. Absent: none.
+        """input is the source and the parameters for the workers, at most 64 KiB encoded. As in every Struct of this
+        contract, numbers are finite, each value is set, and objects are nested at most 24 levels deep, the outermost
+        included; three lists count as two objects. Absent: none.
         """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """labels are at most 64; names 1 to 63 characters of A-Z a-z 0-9 . _ / -, values at most 255 characters."""
+        """labels are names and values, at most 64. A name has 1 to 63 characters of A-Z a-z 0-9 . _ / -, a value at most
+        255 characters.
+        """
 
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkSpec]:
-        """chunks are the chunks themselves, 1 to 10,000, each with its own input, with at most 2 MiB of input and
-        1,000,000,000,000 items together. Empty: made from item_count.
+        """chunks are the chunks themselves, 1 to 10,000, each with its own input. Together they have at most 2 MiB of input
+        and 1,000,000,000,000 items. Empty: the service makes them from item_count.
         """
 
     @_builtins.property
     def retry_policy(self) -> _chunk_pb2.RetryPolicy:
-        """retry_policy says what happens after a failed attempt. Absent, or a field of it: the defaults."""
+        """retry_policy decides what happens after a failed attempt. A field that is absent has its default. Absent: all
+        defaults.
+        """
 
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Stage]:
@@ -288,36 +297,39 @@ class CreateJobRequest(_message.Message):
 
     @_builtins.property
     def limited_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """limited_labels are the names of labels of this job, at most 8, under which it is limited: it needs a slot of the limit over
-        its value of each, if there is one (see LimitService). The limit over its kind holds in any case. Labels that are changed
-        later limit the job by the value that they have when it waits for a slot. Empty: only the kind limits it.
+        """limited_labels are the names of labels of this job, at most 8, whose limits apply to it. For each of them, the
+        job needs a slot under the limit on its value, if there is one (see LimitService). The limit on the kind always
+        applies. When a label changes, its value while the job waits for a slot is the one that counts. Empty: only the
+        limit on the kind applies.
         """
 
     @_builtins.property
     def finalizer(self) -> _chunk_pb2.FinalizerSpec:
-        """finalizer is one more chunk, the last, with its own input and no items. No worker may claim it before all others are COMPLETED;
-        it is cancelled when one of them fails for good, as soon as the others have ended. RetryJob brings it back when all others are
-        COMPLETED or retried. It counts among the 10,000 chunks. Only with item_count or chunks. Absent: none.
+        """finalizer is one more chunk, the last, with its own input and no items. No worker may claim it before all others
+        are COMPLETED. When one of them fails for good, it is cancelled as soon as the others have ended. RetryJob
+        restores it when all others are COMPLETED or retried. It counts among the 10,000 chunks. Only with item_count or
+        chunks. Absent: none.
         """
 
     @_builtins.property
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
-        """schedule_time is the time before which no worker may claim a chunk, from 1970 on, and not after expire_time. Until then the job is
-        QUEUED, has the hold SCHEDULE and takes no slot under a limit. Absent, or a time that has come: at once.
+        """schedule_time is the time before which no worker may claim a chunk, from 1970 on, and not after expire_time.
+        Until then the job is QUEUED, has the hold SCHEDULE and takes no slot under a limit. Absent, or in the past: at
+        once.
         """
 
     @_builtins.property
     def run_timeout(self) -> _duration_pb2.Duration:
-        """run_timeout is how long a run of the job may take, 1 s to 366 days, from the first claim of one of its chunks to the end of the
-        job. Then the job is FAILED with the error code TIMED_OUT, and its unfinished chunks are CANCELLED. RetryJob starts it anew.
-        Absent: without limit.
+        """run_timeout is how long a run of the job may take, 1 s to 366 days, from the first claim of one of its chunks to
+        the end of the job. Then the job is FAILED with the error code TIMED_OUT, and its unfinished chunks are
+        CANCELLED. RetryJob restarts the time. Absent: no limit.
         """
 
     @_builtins.property
     def attempt_timeout(self) -> _duration_pb2.Duration:
-        """attempt_timeout is how long one attempt at a chunk may take, 1 s to 366 days, from its claim, whatever its heartbeats say. Its
-        lease never lasts longer; then the attempt has failed with the error code TIMED_OUT, and retry_policy applies. Absent: without
-        limit.
+        """attempt_timeout is how long one attempt at a chunk may take, 1 s to 366 days, from its claim. Heartbeats do not
+        extend it, and the lease never lasts longer. Then the attempt fails with the error code TIMED_OUT, and
+        retry_policy applies. Absent: no limit.
         """
 
     def __init__(
@@ -374,10 +386,12 @@ class CreateJobResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
-    """created is false when an earlier, equal request had created the job, or it has the unique_key. With validate_only, whether the job would be new."""
+    """created is false when an earlier, equal request created the job, or when an existing job has the unique_key. With
+    validate_only, whether the job would be new.
+    """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the job as it is now, in view BASIC: the new one, or the one that an earlier, equal request created. With
+        """job is the current job in view BASIC: the new one, or the one that an earlier, equal request created. With
         validate_only, the job as it would be.
         """
 
@@ -404,7 +418,9 @@ class BatchCreateJobsRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
-    """validate_only sets validate_only of each job. Each is checked beside the jobs that exist, and not beside the others."""
+    """validate_only sets validate_only of each job. Each is checked against the existing jobs, and not against the
+    others of this request.
+    """
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateJobRequest]:
         """requests are the jobs, 1 to 500, with at most 10,000 chunks together. Required."""
@@ -460,8 +476,8 @@ class CreateJobResult(_message.Message):
     """created is as in CreateJobResponse. False for a refused job."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is what CreateJob would have answered with. When the answer, of at most 3 MiB, has no room for it: job_id, kind, state
-        and revision alone.
+        """job is what CreateJob would have returned. A response has at most 3 MiB; a job that does not fit has job_id,
+        kind, state and revision alone.
         """
 
     @_builtins.property
@@ -487,7 +503,9 @@ Global___CreateJobResult: _TypeAlias = CreateJobResult  # noqa: Y015
 
 @_typing.final
 class CreateJobError(_message.Message):
-    """CreateJobError is why one job of BatchCreateJobs is refused: what the status of CreateJob would have said."""
+    """CreateJobError is why one job of BatchCreateJobs is refused. It has the content of the status that CreateJob would
+    have returned.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -524,13 +542,13 @@ class CreateJobError(_message.Message):
     """reason is why, never UNSPECIFIED."""
     @_builtins.property
     def field_violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldViolation]:
-        """field_violations are the fields that break their rules, at most 8, named as in CreateJobRequest. Empty unless the reason is
-        INVALID_FIELD, and when the answer has no room for them.
+        """field_violations are the fields that break their rules, at most 8, named as in CreateJobRequest. Empty unless the
+        reason is INVALID_FIELD, and when they do not fit into the response.
         """
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """metadata are the subjects of the reason, as in ErrorInfo. Empty when the answer has no room for them."""
+        """metadata are the subjects of the reason, as in ErrorInfo. Empty when they do not fit into the response."""
 
     def __init__(
         self,
@@ -589,8 +607,8 @@ class GetJobRequest(_message.Message):
     view: _job_pb2.JobView.ValueType
     """view says how much to return. UNSPECIFIED: FULL."""
     owner: _builtins.str
-    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     def __init__(
         self,
@@ -643,8 +661,8 @@ class BatchGetJobsRequest(_message.Message):
     view: _job_pb2.JobView.ValueType
     """view says how much to return. UNSPECIFIED: FULL."""
     owner: _builtins.str
-    """owner is whose jobs they are. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose jobs they are. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -677,7 +695,7 @@ class BatchGetJobsResponse(_message.Message):
     UNREAD_JOB_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
-        """jobs are those that were found, in the order of the request, all from one moment."""
+        """jobs are those that were found, in the order of the request, all read in one snapshot."""
 
     @_builtins.property
     def missing_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -685,12 +703,13 @@ class BatchGetJobsResponse(_message.Message):
 
     @_builtins.property
     def unreadable_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """unreadable_job_ids are those that exist and cannot be shown, as what is stored of them is damaged. Usually empty."""
+        """unreadable_job_ids are jobs that exist but cannot be shown because their stored data is damaged. Usually empty."""
 
     @_builtins.property
     def unread_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """unread_job_ids are those that the answer, of at most 3 MiB, has no room for, in the order of the request: ask again with
-        these. Each call returns at least one job, so repeating it ends. Empty unless the jobs are large.
+        """unread_job_ids are those that do not fit into the response of at most 3 MiB, in the order of the request: call
+        again with these. Each call returns at least one job, so repeated calls reach the end. Empty unless the jobs are
+        large.
         """
 
     def __init__(
@@ -724,16 +743,18 @@ class ListJobsRequest(_message.Message):
     order: Global___JobOrder.ValueType
     """order is what the list is ordered by. UNSPECIFIED: create_time."""
     ascending: _builtins.bool
-    """ascending turns the order around: oldest, or lowest, first. Absent: newest, or highest, first."""
+    """ascending reverses the order: oldest, or lowest, first. Absent: newest, or highest, first."""
     page_size: _builtins.int
     """page_size is how many jobs to return, 0 to 500; more is taken as 500. 0: 20."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first
+    page.
+    """
     view: _job_pb2.JobView.ValueType
     """view says how much of each job to return. UNSPECIFIED: BASIC."""
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs. Absent: all of the caller's."""
+        """filter selects the jobs. Absent: all of the caller's."""
 
     def __init__(
         self,
@@ -770,20 +791,24 @@ class ListJobsResponse(_message.Message):
     total_size: _builtins.int
     """total_size counts the jobs that match, as of the first page."""
     total_is_lower_bound: _builtins.bool
-    """total_is_lower_bound is true when there may be more than total_size: a filter by nothing but states and kinds is counted
-    exactly; else counting stops after 1,000 jobs that match, or after reading 20,000.
+    """total_is_lower_bound is true when there may be more than total_size. A filter by states and kinds alone is
+    counted exactly. With any other filter, counting stops after 1,000 jobs that match, or after reading 20,000.
     """
     cursor: _builtins.bytes
-    """cursor is the position at which the first page was true. WatchJobs from here misses nothing. The same on every page."""
+    """cursor is the position at which the first page was read. WatchJobs from this cursor misses nothing. It is the
+    same on every page.
+    """
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
-        """jobs are the page, in order. It may be short, even empty, while there are more: a call reads no more than 20,000 jobs,
-        and an answer has at most 3 MiB.
+        """jobs are the page, in order. It may be short, even empty, while there are more: a call reads at most 20,000 jobs,
+        and a response has at most 3 MiB.
         """
 
     @_builtins.property
     def unreadable_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """unreadable_job_ids are jobs of this page that cannot be shown, as what is stored of them is damaged. Usually empty."""
+        """unreadable_job_ids are jobs of this page that cannot be shown because their stored data is damaged. Usually
+        empty.
+        """
 
     def __init__(
         self,
@@ -819,10 +844,12 @@ class ListChunksRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many chunks to return, 0 to 1,000; more is taken as 1,000. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first
+    page.
+    """
     owner: _builtins.str
-    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_chunk_pb2.ChunkState.ValueType]:
@@ -858,12 +885,12 @@ class ListChunksResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
-        """chunks are the page, by index. It may be short while there are more: an answer has at most 3 MiB."""
+        """chunks are the page, ordered by index. It may be short while there are more: a response has at most 3 MiB."""
 
     @_builtins.property
     def unreadable_chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """unreadable_chunk_indexes are chunks of this page that cannot be shown, as what is stored of them is damaged. Empty, as a
-        rule.
+        """unreadable_chunk_indexes are chunks of this page that cannot be shown because their stored data is damaged.
+        Usually empty.
         """
 
     def __init__(
@@ -896,16 +923,18 @@ class ListAttemptsRequest(_message.Message):
     job_id: _builtins.str
     """job_id is the job. Required."""
     chunk_index: _builtins.int
-    """chunk_index is the chunk, from 0; one past the last has no attempts. Absent: all chunks."""
+    """chunk_index is the chunk, from 0; an index past the last chunk has no attempts. Absent: all chunks."""
     page_size: _builtins.int
     """page_size is how many attempts to return, 0 to 1,000; more is taken as 1,000. A page also ends at 3 MiB. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first
+    page.
+    """
     task_id: _builtins.str
-    """task_id is the id of the attempts' task at an external engine, at most 256 characters. Empty: any."""
+    """task_id is the id of the task that an external engine runs for the attempt, at most 256 characters. Empty: any."""
     owner: _builtins.str
-    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     def __init__(
         self,
@@ -940,12 +969,12 @@ class ListAttemptsResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Attempt]:
-        """attempts are by chunk and number."""
+        """attempts are ordered by chunk and number."""
 
     @_builtins.property
     def unreadable_chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """unreadable_chunk_indexes are the chunks with attempts of this page that cannot be shown, as what is stored of them is damaged.
-        Usually empty.
+        """unreadable_chunk_indexes are the chunks with attempts of this page that cannot be shown because their stored data
+        is damaged. Usually empty.
         """
 
     def __init__(
@@ -980,16 +1009,18 @@ class ListJobEventsRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many events to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first
+    page.
+    """
     uid: _builtins.str
-    """uid names one of the jobs that had this job_id, as Job.uid does; its trail is there as long as it is kept. Empty: the job
-    that has the job_id now, or else the one that had it last.
+    """uid selects one of the jobs that have had this job_id (see Job.uid). Empty: the job that has the job_id now, or
+    else the last one that had it.
     """
     newest_first: _builtins.bool
-    """newest_first turns the order around. Absent: oldest first."""
+    """newest_first reverses the order. Absent: oldest first."""
     owner: _builtins.str
-    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     def __init__(
         self,
@@ -1022,11 +1053,15 @@ class ListJobEventsResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
-        """events are the page, oldest first unless newest_first. It may be short while there are more: an answer has at most 3 MiB."""
+        """events are the page, oldest first unless newest_first. It may be short while there are more: a response has at
+        most 3 MiB.
+        """
 
     @_builtins.property
     def unreadable_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """unreadable_positions are events of this page that cannot be shown, as what is stored of them is damaged. Usually empty."""
+        """unreadable_positions are events of this page that cannot be shown because their stored data is damaged. Usually
+        empty.
+        """
 
     def __init__(
         self,
@@ -1045,8 +1080,8 @@ Global___ListJobEventsResponse: _TypeAlias = ListJobEventsResponse  # noqa: Y015
 
 @_typing.final
 class EventFilter(_message.Message):
-    """EventFilter picks events: every field that is given must match. The actors, the kinds and the change_types, multiplied, are at
-    most 2,000.
+    """EventFilter selects events: every field that is set must match. The numbers of actors, kinds and change_types,
+    multiplied, are at most 2,000.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1058,30 +1093,31 @@ class EventFilter(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     ALL_OWNERS_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
-    """owner is whose jobs' events, one owner. Another than the key's own takes a key with the role ADMIN, else the call is
-    PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
+    """owner is the owner whose jobs' events are returned. An owner other than the key's own requires a key with the
+    role ADMIN; otherwise the call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     all_owners: _builtins.bool
-    """all_owners includes the events of all owners. It takes a key with the role ADMIN, and no owner."""
+    """all_owners includes the events of all owners. It requires a key with the role ADMIN, and owner must be empty."""
     @_builtins.property
     def actors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """actors are who did a change of it (see Change.actor), at most 20, each at most 256 characters: as a whole, or NAME/ for all keys
-        of that name. Empty: anybody.
+        """actors select events by who made one of their changes (see Change.actor), at most 20, each at most 256
+        characters: a whole actor, or NAME/ for all keys of that name. Empty: any actor.
         """
 
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
-        """change_types are what one of its changes is, at most 100 entries. With actors, one change must match both.
-        Empty: all but the work on chunks that goes well, which is CLAIMED, PROGRESSED, CHUNK_COMPLETED and CHUNK_RELEASED.
+        """change_types select events by the type of one of their changes, at most 100 entries. With actors, one change must
+        match both. Empty: all but the normal work on chunks, which is CLAIMED, PROGRESSED, CHUNK_COMPLETED and
+        CHUNK_RELEASED.
         """
 
     @_builtins.property
     def commit_time(self) -> _filter_pb2.TimeRange:
-        """commit_time is the span in which it was committed. Absent: any time."""
+        """commit_time is the span in which the event was committed. Absent: any time."""
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds of its job, at most 100. Empty: all."""
+        """kinds are the kinds of the event's job, at most 100. Empty: all."""
 
     def __init__(
         self,
@@ -1114,12 +1150,14 @@ class ListEventsRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many events to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first
+    page.
+    """
     oldest_first: _builtins.bool
-    """oldest_first turns the order around. Absent: newest first."""
+    """oldest_first reverses the order. Absent: newest first."""
     @_builtins.property
     def filter(self) -> Global___EventFilter:
-        """filter picks the events. Absent: those of the caller's owner, as of an empty filter."""
+        """filter selects the events. Absent: as an empty filter, those of the caller's owner."""
 
     def __init__(
         self,
@@ -1150,15 +1188,18 @@ class ListEventsResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
-        """events are the page, newest first unless oldest_first. Without CLAIMED, PROGRESSED, CHUNK_COMPLETED and CHUNK_RELEASED among
-        the change_types an index finds them: a page is full, or has 1 MiB, while there are more; of 40 or more actors times kinds times
-        change_types it may be short. Else it may be short, even empty, while there are more: a call looks at no more than 20,000
-        events, with actors or kinds into no more than 1,000 of those that match else.
+        """events are the page, newest first unless oldest_first. When the change_types include none of CLAIMED, PROGRESSED,
+        CHUNK_COMPLETED and CHUNK_RELEASED, an index finds the events: while there are more, a page is full or has 1 MiB;
+        with 40 or more actors times kinds times change_types it may be short. With one of these types a page may be
+        short, even empty, while there are more: a call reads at most 20,000 events, and with actors or kinds it opens at
+        most 1,000 of those that match otherwise.
         """
 
     @_builtins.property
     def unreadable_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """unreadable_positions are events of this page that cannot be shown, as what is stored of them is damaged. Usually empty."""
+        """unreadable_positions are events of this page that cannot be shown because their stored data is damaged. Usually
+        empty.
+        """
 
     def __init__(
         self,
@@ -1191,27 +1232,28 @@ class WatchJobRequest(_message.Message):
     job_id: _builtins.str
     """job_id is the job. Required."""
     cursor: _builtins.bytes
-    """cursor is the last one received, of any watch or list. Empty: begin with the state now."""
+    """cursor is the last one received from any watch or list. Empty: begin with the current state."""
     mode: Global___WatchMode.ValueType
-    """mode says what happens when the watcher falls behind. UNSPECIFIED: LATEST."""
+    """mode decides what the watcher receives when it falls behind. UNSPECIFIED: LATEST."""
     view: _job_pb2.JobView.ValueType
-    """view is how much of a job a message shows. UNSPECIFIED: what the response's fields say. STATUS: `job` in view STATUS, also
-    in the SNAPSHOT; no chunks and no chunk_ranges, chunks_omitted is false; `event` without job_id, owner and uid, which `job`
-    has. No other view.
+    """view is how much of a job a message shows. UNSPECIFIED: as the fields of the response describe. STATUS: `job` has
+    view STATUS, also in the SNAPSHOT; chunks and chunk_ranges are empty, and chunks_omitted is false; `event` has no
+    job_id, owner and uid, which `job` has. No other view is allowed.
     """
     state_changes_only: _builtins.bool
-    """state_changes_only passes over changes that leave the job's state as it was, with the same exceptions. With change_types
-    too, a change must meet both.
+    """state_changes_only skips changes that leave the job's state unchanged, with the same exceptions. With
+    change_types too, a change must meet both.
     """
     owner: _builtins.str
-    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
-        """change_types are the changes to hear of, at most 100: a message has at least one. The first message of each job on the stream,
-        LEFT, DELETED, and the change to a terminal state come always. What is passed over is not counted in merged_revision_count, and
-        its chunks are not in `chunks`: cursors, bookmarks and the order stay. Empty: all.
+        """change_types are the types of changes to receive, at most 100: a message has at least one of them. The first
+        message of each job on the stream, LEFT, DELETED, and the change to a terminal state are always sent. A change
+        that is skipped is not counted in merged_revision_count, and its chunks are not in `chunks`. Cursors, bookmarks
+        and the order are unaffected. Empty: all.
         """
 
     def __init__(
@@ -1235,8 +1277,8 @@ Global___WatchJobRequest: _TypeAlias = WatchJobRequest  # noqa: Y015
 
 @_typing.final
 class WatchJobResponse(_message.Message):
-    """WatchJobResponse is one message of a watch. Its fields are those of WatchJobsResponse, number by number, but for
-    unreadable_job_ids: a job that cannot be shown ends its own watch with DATA_LOSS.
+    """WatchJobResponse is one message of a watch. Its fields are those of WatchJobsResponse with the same numbers,
+    without unreadable_job_ids: a job that cannot be shown ends its own watch with DATA_LOSS.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1250,17 +1292,17 @@ class WatchJobResponse(_message.Message):
     MERGED_REVISION_COUNT_FIELD_NUMBER: _builtins.int
     CHUNKS_OMITTED_FIELD_NUMBER: _builtins.int
     type: Global___WatchMessageType.ValueType
-    """type is what the message is."""
+    """type is the type of the message."""
     cursor: _builtins.bytes
-    """cursor is where to resume after this message. It is the message's own place: in mode LATEST, a jump of job.revision by more
-    than merged_revision_count + 1 after a resume means that changes of chunks were merged away.
+    """cursor is where to resume after this message. It belongs to this message alone. In mode LATEST, when job.revision
+    grows by more than merged_revision_count + 1 after a resume, changes of chunks were merged away.
     """
     merged_revision_count: _builtins.int
     """merged_revision_count counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
-    """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
-    chunks of `job` are not all of those that GetJob shows: ListChunks has them. In mode EVERY it is false after the
-    SNAPSHOT: what one commit changes on one job is at most 1 MiB; the rest goes into the next commit.
+    """chunks_omitted is true when so many changes were merged that `chunks` is incomplete, and in a SNAPSHOT when `job`
+    lacks chunks that GetJob shows. ListChunks returns them. In mode EVERY it is false after the SNAPSHOT: one commit
+    changes at most 1 MiB of one job, and leaves the rest to the next commit.
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
@@ -1270,14 +1312,14 @@ class WatchJobResponse(_message.Message):
 
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
-        """chunks are those that changed, after the change, without input. When messages were merged, one chunk may be here
-        several times: the last holds.
+        """chunks are those that changed, as they are after the change, without input. When messages were merged, a chunk
+        may appear several times: the last one is valid.
         """
 
     @_builtins.property
     def chunk_ranges(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkRange]:
-        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created, imported). Those that were
-        cancelled ended at event.commit_time. They come before `chunks`.
+        """chunk_ranges are the chunks that changed to one state together (cancelled, retried, created, imported). Those
+        that were cancelled ended at event.commit_time. Apply them before `chunks`.
         """
 
     @_builtins.property
@@ -1319,33 +1361,36 @@ class WatchJobsRequest(_message.Message):
     FROM_NOW_FIELD_NUMBER: _builtins.int
     BATCHES_FIELD_NUMBER: _builtins.int
     cursor: _builtins.bytes
-    """cursor is the last one received, of any watch or list. Empty: begin with the jobs that match now."""
+    """cursor is the last one received from any watch or list. Empty: begin with the jobs that match now."""
     mode: Global___WatchMode.ValueType
-    """mode says what happens when the watcher falls behind. UNSPECIFIED: LATEST."""
+    """mode decides what the watcher receives when it falls behind. UNSPECIFIED: LATEST."""
     view: _job_pb2.JobView.ValueType
-    """view is how much of a job a message shows. UNSPECIFIED: what the response's fields say. STATUS: `job` in view STATUS, also
-    in the SNAPSHOT; no chunks and no chunk_ranges, chunks_omitted is false; `event` without job_id, owner and uid, which `job`
-    has. No other view.
+    """view is how much of a job a message shows. UNSPECIFIED: as the fields of the response describe. STATUS: `job` has
+    view STATUS, also in the SNAPSHOT; chunks and chunk_ranges are empty, and chunks_omitted is false; `event` has no
+    job_id, owner and uid, which `job` has. No other view is allowed.
     """
     state_changes_only: _builtins.bool
-    """state_changes_only passes over changes that leave the job's state as it was, with the same exceptions. With change_types
-    too, a change must meet both.
+    """state_changes_only skips changes that leave the job's state unchanged, with the same exceptions. With
+    change_types too, a change must meet both.
     """
     from_now: _builtins.bool
-    """from_now begins with a bookmark instead of the jobs that match now, and goes on with the changes after it. Not with a cursor."""
+    """from_now begins with a bookmark instead of the jobs that match now, and continues with the changes after it. Not
+    with a cursor.
+    """
     batches: _builtins.bool
-    """batches allows messages with others in `following`, which cost a reader of history, or one who falls behind, far less than
-    as many alone.
+    """batches allows a message to carry others in `following`. These cost a client that reads history or falls behind
+    far less than as many single messages.
     """
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
-        """filter picks the jobs. Absent: all of the caller's."""
+        """filter selects the jobs. Absent: all of the caller's."""
 
     @_builtins.property
     def change_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.ChangeType.ValueType]:
-        """change_types are the changes to hear of, at most 100: a message has at least one. The first message of each job on the stream,
-        LEFT, DELETED, and the change to a terminal state come always. What is passed over is not counted in merged_revision_count, and
-        its chunks are not in `chunks`: cursors, bookmarks and the order stay. Empty: all.
+        """change_types are the types of changes to receive, at most 100: a message has at least one of them. The first
+        message of each job on the stream, LEFT, DELETED, and the change to a terminal state are always sent. A change
+        that is skipped is not counted in merged_revision_count, and its chunks are not in `chunks`. Cursors, bookmarks
+        and the order are unaffected. Empty: all.
         """
 
     def __init__(
@@ -1370,8 +1415,8 @@ Global___WatchJobsRequest: _TypeAlias = WatchJobsRequest  # noqa: Y015
 
 @_typing.final
 class WatchJobsResponse(_message.Message):
-    """WatchJobsResponse is one message of a watch. Its fields are those of WatchJobResponse, number by number, so that one
-    encoded event serves both; unreadable_job_ids and following are its own.
+    """WatchJobsResponse is one message of a watch. Its fields are those of WatchJobResponse with the same numbers, so
+    that one encoded event serves both; only this message has unreadable_job_ids and following.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1387,18 +1432,19 @@ class WatchJobsResponse(_message.Message):
     UNREADABLE_JOB_IDS_FIELD_NUMBER: _builtins.int
     FOLLOWING_FIELD_NUMBER: _builtins.int
     type: Global___WatchMessageType.ValueType
-    """type is what the message is."""
+    """type is the type of the message."""
     cursor: _builtins.bytes
-    """cursor is where to resume after this message; before the first bookmark of a watch that began without one, only with the
-    same filter. Empty with unreadable_job_ids alone. It is the message's own place: in mode LATEST, a jump of job.revision by
-    more than merged_revision_count + 1 after a resume means that changes of chunks were merged away.
+    """cursor is where to resume after this message. When a watch begins without a cursor, the cursors before its first
+    bookmark are valid only with the same filter. Empty with unreadable_job_ids alone. It belongs to this message
+    alone. In mode LATEST, when job.revision grows by more than merged_revision_count + 1 after a resume, changes of
+    chunks were merged away.
     """
     merged_revision_count: _builtins.int
     """merged_revision_count counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
-    """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
-    chunks of `job` are not all of those that GetJob shows: ListChunks has them. In mode EVERY it is false after the
-    SNAPSHOT: what one commit changes on one job is at most 1 MiB; the rest goes into the next commit.
+    """chunks_omitted is true when so many changes were merged that `chunks` is incomplete, and in a SNAPSHOT when `job`
+    lacks chunks that GetJob shows. ListChunks returns them. In mode EVERY it is false after the SNAPSHOT: one commit
+    changes at most 1 MiB of one job, and leaves the rest to the next commit.
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
@@ -1408,14 +1454,14 @@ class WatchJobsResponse(_message.Message):
 
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
-        """chunks are those that changed, after the change, without input. When messages were merged, one chunk may be here
-        several times: the last holds.
+        """chunks are those that changed, as they are after the change, without input. When messages were merged, a chunk
+        may appear several times: the last one is valid.
         """
 
     @_builtins.property
     def chunk_ranges(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkRange]:
-        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created, imported). Those that were
-        cancelled ended at event.commit_time. They come before `chunks`.
+        """chunk_ranges are the chunks that changed to one state together (cancelled, retried, created, imported). Those
+        that were cancelled ended at event.commit_time. Apply them before `chunks`.
         """
 
     @_builtins.property
@@ -1424,14 +1470,15 @@ class WatchJobsResponse(_message.Message):
 
     @_builtins.property
     def unreadable_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """unreadable_job_ids are jobs that match now and cannot be shown, as what is stored of them is damaged. They come in
+        """unreadable_job_ids are jobs that match now but cannot be shown because their stored data is damaged. They come in
         SNAPSHOT messages of their own, which have nothing else, before the first bookmark. Usually empty.
         """
 
     @_builtins.property
     def following(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchJobsResponse]:
-        """following are the messages that come after this one, in order, each as it would be without `batches`: with a cursor and
-        an event of its own, and nothing in `following`. Together they have at most 1 MiB. Empty without `batches`, and in a BOOKMARK.
+        """following are the messages after this one, in order. Each is as it would be without `batches`: it has its own
+        cursor and event, and nothing in `following`. Together they have at most 1 MiB. Empty without `batches`, and in a
+        BOOKMARK.
         """
 
     def __init__(
@@ -1473,16 +1520,18 @@ class CancelJobRequest(_message.Message):
     reason: _builtins.str
     """reason is why, for people, at most 1,024 characters. Empty: none."""
     force: _builtins.bool
-    """force stops the chunks in work at once: their leases are lost."""
+    """force stops the running chunks at once: their leases are lost."""
     etag: _builtins.str
-    """etag is the revision that the caller decided on. Empty: whatever the revision is."""
+    """etag is the revision that the caller's decision is based on. Empty: any revision."""
     owner: _builtins.str
-    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
-        """grace_period is how long the workers have to release their chunks, 0 s to 24 h; the shorter of two requests holds. Absent: 30 s."""
+        """grace_period is how long the workers have to release their chunks, 0 s to 24 h; of two requests the one that ends
+        earlier applies. Absent: 30 s.
+        """
 
     def __init__(
         self,
@@ -1511,10 +1560,10 @@ class CancelJobResponse(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
     outcome: Global___CancelOutcome.ValueType
-    """outcome is what happened."""
+    """outcome is what the call did."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the job as it is now, in view BASIC."""
+        """job is the current job, in view BASIC."""
 
     def __init__(
         self,
@@ -1545,22 +1594,23 @@ class RetryJobRequest(_message.Message):
     job_id: _builtins.str
     """job_id is the job. Required."""
     request_id: _builtins.str
-    """request_id makes a retry of this call safe, as in CreateJob; it is one of the key's own owner, whosever the job is. Empty: no
-    protection.
+    """request_id makes a retry of this call safe, as in CreateJob. It belongs to the key's own owner, also when the job
+    is another owner's. Empty: no protection.
     """
     reason: _builtins.str
     """reason is why, for people, at most 1,024 characters. Empty: none."""
     etag: _builtins.str
-    """etag is the revision that the caller decided on. Empty: whatever the revision is."""
+    """etag is the revision that the caller's decision is based on. Empty: any revision."""
     owner: _builtins.str
-    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     @_builtins.property
     def chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """chunk_indexes are the chunks to run again, at most 10,000: FAILED or CANCELLED ones of an ended job, FAILED ones of a job that
-        has not ended; one in another state refuses the call. Each has all attempts of the retry policy again. Empty: all failed
-        and cancelled chunks of an ended job; a job that has not ended is refused.
+        """chunk_indexes are the chunks to run again, at most 10,000: FAILED or CANCELLED chunks of an ended job, FAILED
+        chunks of a job that has not ended. A chunk in another state makes the call fail. Each chunk gets all attempts of
+        the retry policy again. Empty: all failed and cancelled chunks of an ended job; a job that has not ended is
+        refused.
         """
 
     def __init__(
@@ -1590,7 +1640,7 @@ class RetryJobResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the job as it is now, in view BASIC."""
+        """job is the current job, in view BASIC."""
 
     def __init__(
         self,
@@ -1648,25 +1698,26 @@ class UpdateJobRequest(_message.Message):
     display_name: _builtins.str
     """display_name is the new name, at most 1,024 characters. Empty removes it."""
     etag: _builtins.str
-    """etag is the revision that the caller decided on. Empty: whatever the revision is."""
+    """etag is the revision that the caller's decision is based on. Empty: any revision."""
     owner: _builtins.str
-    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     reason: _builtins.str
     """reason is why, for people and the audit trail, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """update_mask names the fields to change: priority, display_name, labels, expire_time, schedule_time, and single labels as
-        labels.NAME. NAME is all that follows the first dot, as it is: labels.example.org/team names the label "example.org/team". No
-        character is quoted, as no name of a label needs it; the JSON form of a mask has no upper case letters. Not labels
-        together with labels.NAME. Required, not empty, at most 100 paths.
+        """update_mask names the fields to change: priority, display_name, labels, expire_time, schedule_time, and single
+        labels as labels.NAME. NAME is everything after the first dot: labels.example.org/team names the label
+        "example.org/team". No character is quoted, because no label name needs it. The JSON form of a mask has no
+        upper-case letters. labels and labels.NAME may not appear together. Required, not empty, at most 100 paths.
         """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """labels replace all labels that the job has, where the mask names labels; empty removes them. Where it names labels.NAME, this
-        label gets its value, or is removed when it is not here, and other labels stay. A job has at most 64 labels.
+        """labels replace all labels of the job when the mask names labels; empty removes them. When the mask names
+        labels.NAME, this label gets its value, or is removed when it is absent here, and other labels are unchanged. A
+        job has at most 64 labels.
         """
 
     @_builtins.property
@@ -1675,8 +1726,8 @@ class UpdateJobRequest(_message.Message):
 
     @_builtins.property
     def schedule_time(self) -> _timestamp_pb2.Timestamp:
-        """schedule_time is the new time before which no worker may claim a chunk, earlier or later, from 1970 on, and not after
-        expire_time; only while the job is QUEUED and nothing of it was claimed. Absent: at once.
+        """schedule_time is the new time before which no worker may claim a chunk, earlier or later, from 1970 on, and not
+        after expire_time; only while the job is QUEUED and none of its chunks was claimed. Absent: at once.
         """
 
     def __init__(
@@ -1712,7 +1763,7 @@ class UpdateJobResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the job as it is now, in view BASIC."""
+        """job is the current job, in view BASIC."""
 
     def __init__(
         self,
@@ -1744,16 +1795,16 @@ class DeleteJobRequest(_message.Message):
     force: _builtins.bool
     """force also deletes a job that has not ended; its leases are lost."""
     etag: _builtins.str
-    """etag is the revision that the caller decided on. Empty: whatever the revision is."""
+    """etag is the revision that the caller's decision is based on. Empty: any revision."""
     delete_artifacts: _builtins.bool
-    """delete_artifacts also deletes what the artifacts point at, after the job is gone, in the background and with retries:
-    only under the roots that the operator allowed.
+    """delete_artifacts also deletes what the artifacts point at, in the background and with retries, once the job is
+    deleted. It deletes only under the roots that the operator allowed.
     """
     reason: _builtins.str
     """reason is why, for people and the audit trail, at most 1,024 characters. Empty: none."""
     owner: _builtins.str
-    """owner is whose job it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose job it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     def __init__(
         self,
@@ -1785,9 +1836,9 @@ class DeleteJobResponse(_message.Message):
     """kept_artifact_count is how many artifacts stay because they are under no allowed root. 0 without delete_artifacts."""
     @_builtins.property
     def artifact_job(self) -> _job_pb2.Job:
-        """artifact_job is the job, of kind "jobledger.artifacts", that deletes what the artifacts pointed at; its progress and its
-        artifact "report" (metadata: deleted, missing, failed, failures) show how far it is. Absent without delete_artifacts, and
-        when there is nothing to delete.
+        """artifact_job is the job, of kind "jobledger.artifacts", that deletes what the artifacts pointed at; its progress
+        and its artifact "report" (metadata: deleted, missing, failed, failures) show how far it has come. Absent without
+        delete_artifacts, and when there is nothing to delete.
         """
 
     def __init__(

@@ -31,10 +31,10 @@ if _version_not_supported:
 class JobServiceStub:
     """JobService creates, controls and observes jobs.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
-    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
-    every change then has that key as its actor.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A caller sees the jobs of its key's
+    owner; another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too. After READ_TOO_LONG ask for less. A key with the role ADMIN may name another
+    `owner`; that key is then the actor of every change.
     """
 
     def __init__(self, channel):
@@ -153,10 +153,10 @@ class JobServiceStub:
 class JobServiceServicer:
     """JobService creates, controls and observes jobs.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
-    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
-    every change then has that key as its actor.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A caller sees the jobs of its key's
+    owner; another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too. After READ_TOO_LONG ask for less. A key with the role ADMIN may name another
+    `owner`; that key is then the actor of every change.
     """
 
     def CreateJob(self, request, context):
@@ -172,10 +172,10 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchCreateJobs(self, request, context):
-        """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
-        outcomes in the order of the request. One commit creates all of them as long as they are at most 2,000 rows, 1 for each job
-        and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
-        with DEADLINE_EXCEEDED, may have created some of the jobs.
+        """BatchCreateJobs creates up to 500 jobs. Each is created or refused on its own, as CreateJob would do it, and the
+        response has the outcomes in the order of the request. One commit holds at most 2,000 rows, those of other
+        callers included; a job is 1 row, and each of its chunks is 1 row. Jobs beyond that are left to the next commit.
+        A call that fails, for example with DEADLINE_EXCEEDED, may have created some of the jobs.
 
         Role: CALLER. Class: WRITE.
         Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
@@ -187,7 +187,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetJob(self, request, context):
-        """GetJob returns one job, as it is after every acknowledged write.
+        """GetJob returns one job. The response reflects every write that was acknowledged before the call.
 
         Role: CALLER. Class: READ.
         Errors: NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
@@ -197,7 +197,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetJobs(self, request, context):
-        """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
+        """BatchGetJobs returns up to 500 jobs at once. It names the jobs that do not exist, cannot be shown, or do not fit
+        into the response.
 
         Role: CALLER. Class: READ.
         Errors: none of its own. Retry: safe.
@@ -207,7 +208,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
+        """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was read.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -217,7 +218,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListChunks(self, request, context):
-        """ListChunks returns a page of a job's chunks, by index.
+        """ListChunks returns a page of a job's chunks, ordered by index.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
@@ -227,9 +228,10 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAttempts(self, request, context):
-        """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
-        each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
-        chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
+        """ListAttempts returns a page of the attempts at a job's chunks, ordered by chunk and then oldest first. The latest
+        attempt at each chunk is kept as long as the job. The last 19 earlier attempts at each chunk are kept too. In
+        jobs of more than 526 chunks fewer are kept: 10,000 divided by the number of chunks, at least 1. A claim whose
+        caller left before the response does not count as an attempt.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
@@ -239,10 +241,10 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobEvents(self, request, context):
-        """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
-        why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-        entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
-        of several jobs that had one job_id are not mixed: `uid` names an earlier one.
+        """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, why, and how the
+        state changed. The trail is kept as long as the job and for a time after its deletion, by default 90 days.
+        Entries that hold only progress are kept only as long as the history, by default 7 days. When several jobs have
+        had the same job_id, each has its own trail; `uid` selects an earlier one.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
@@ -252,8 +254,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
-        what to which job. They are there as long as ListJobEvents shows them.
+        """ListEvents returns a page of the audit trails of all jobs of an owner: who did what to which job. A key with the
+        role ADMIN may ask for all owners. Events are kept as long as in ListJobEvents.
 
         Role: CALLER, or ADMIN for another owner's events. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -263,10 +265,11 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-        after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark. A job that is
-        created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
-        begins at or past the deletion shows it.
+        """WatchJob streams one job: first its current state, or the changes since the cursor, and then every new change.
+        The stream ends with OK after the message with the terminal state, or after DELETED. With a cursor at or past
+        that message, it ends after a bookmark. A job that is created under the same job_id after the deletion is a
+        different job with a different uid, and is not on this stream. A watch that begins at or past the deletion shows
+        it.
 
         Role: CALLER. Class: WATCH.
         Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
@@ -279,8 +282,10 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchJobs(self, request, context):
-        """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
-        changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
+        """WatchJobs streams every job that matches a filter. Without a cursor it first sends the jobs that match now,
+        newest first, together with the changes made meanwhile, and then a bookmark. With a cursor it first sends the
+        changes since the cursor. Then it sends every new change. The stream ends only with an error or when the caller
+        cancels it.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
         Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
@@ -292,9 +297,9 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """CancelJob stops a job: its pending chunks at once, those in work when their workers release them, the grace period ends, or
-        at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
-        Cancelling an ended job changes nothing and says so.
+        """CancelJob stops a job. Pending chunks stop at once. Running chunks stop when their workers release them or when
+        the grace period ends; with `force` they stop at once too. A chunk that is completed meanwhile counts as
+        completed, and the job still becomes CANCELLED. Cancelling an ended job changes nothing, and the outcome says so.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,
@@ -305,8 +310,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryJob(self, request, context):
-        """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
-        FAILED chunks that `chunk_indexes` names, within the present run.
+        """RetryJob starts a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it
+        retries the FAILED chunks that `chunk_indexes` names, within the current run.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
@@ -318,7 +323,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateJob(self, request, context):
-        """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
+        """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
@@ -342,8 +347,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetJobStats(self, request, context):
-        """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
-        jobs there are.
+        """GetJobStats counts and measures jobs, now and over a span of time. It reads hourly sums, so its cost does not
+        depend on the number of jobs.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
         Errors: none of its own. Retry: safe.
@@ -353,8 +358,9 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportJobs(self, request, context):
-        """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
-        of the ledger, however long the export takes. A broken export continues with the last resume_token.
+        """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first. It shows all jobs as they
+        were at one position of the ledger, however long the export takes. A broken export continues from the last
+        resume_token.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
@@ -376,8 +382,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryJobs(self, request, context):
-        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
-        as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
+        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. A job that the owner's quota refuses
+        (QUOTA_EXCEEDED) counts as refused, and the run continues. The run is a job of its own, of kind "jobledger.bulk".
 
         Role: CALLER. Class: WRITE.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
@@ -528,10 +534,10 @@ def add_JobServiceServicer_to_server(servicer, server):
 class JobService:
     """JobService creates, controls and observes jobs.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
-    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
-    every change then has that key as its actor.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A caller sees the jobs of its key's
+    owner; another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too. After READ_TOO_LONG ask for less. A key with the role ADMIN may name another
+    `owner`; that key is then the actor of every change.
     """
 
     @staticmethod

@@ -32,10 +32,10 @@ GRPC_VERSION: str
 class JobServiceStub:
     """JobService creates, controls and observes jobs.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
-    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
-    every change then has that key as its actor.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A caller sees the jobs of its key's
+    owner; another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too. After READ_TOO_LONG ask for less. A key with the role ADMIN may name another
+    `owner`; that key is then the actor of every change.
     """
 
     @_typing.overload
@@ -51,10 +51,10 @@ class JobServiceStub:
     retry may create a second job.
     """
     BatchCreateJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]
-    """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
-    outcomes in the order of the request. One commit creates all of them as long as they are at most 2,000 rows, 1 for each job
-    and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
-    with DEADLINE_EXCEEDED, may have created some of the jobs.
+    """BatchCreateJobs creates up to 500 jobs. Each is created or refused on its own, as CreateJob would do it, and the
+    response has the outcomes in the order of the request. One commit holds at most 2,000 rows, those of other
+    callers included; a job is 1 row, and each of its chunks is 1 row. Jobs beyond that are left to the next commit.
+    A call that fails, for example with DEADLINE_EXCEEDED, may have created some of the jobs.
 
     Role: CALLER. Class: WRITE.
     Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
@@ -62,58 +62,61 @@ class JobServiceStub:
     a job_id.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
-    """GetJob returns one job, as it is after every acknowledged write.
+    """GetJob returns one job. The response reflects every write that was acknowledged before the call.
 
     Role: CALLER. Class: READ.
     Errors: NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
     """
     BatchGetJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]
-    """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
+    """BatchGetJobs returns up to 500 jobs at once. It names the jobs that do not exist, cannot be shown, or do not fit
+    into the response.
 
     Role: CALLER. Class: READ.
     Errors: none of its own. Retry: safe.
     """
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
-    """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
+    """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was read.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     ListChunks: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListChunksRequest, _job_service_pb2.ListChunksResponse]
-    """ListChunks returns a page of a job's chunks, by index.
+    """ListChunks returns a page of a job's chunks, ordered by index.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListAttempts: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListAttemptsRequest, _job_service_pb2.ListAttemptsResponse]
-    """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
-    each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
-    chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
+    """ListAttempts returns a page of the attempts at a job's chunks, ordered by chunk and then oldest first. The latest
+    attempt at each chunk is kept as long as the job. The last 19 earlier attempts at each chunk are kept too. In
+    jobs of more than 526 chunks fewer are kept: 10,000 divided by the number of chunks, at least 1. A claim whose
+    caller left before the response does not count as an attempt.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]
-    """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
-    why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-    entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
-    of several jobs that had one job_id are not mixed: `uid` names an earlier one.
+    """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, why, and how the
+    state changed. The trail is kept as long as the job and for a time after its deletion, by default 90 days.
+    Entries that hold only progress are kept only as long as the history, by default 7 days. When several jobs have
+    had the same job_id, each has its own trail; `uid` selects an earlier one.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListEventsRequest, _job_service_pb2.ListEventsResponse]
-    """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
-    what to which job. They are there as long as ListJobEvents shows them.
+    """ListEvents returns a page of the audit trails of all jobs of an owner: who did what to which job. A key with the
+    role ADMIN may ask for all owners. Events are kept as long as in ListJobEvents.
 
     Role: CALLER, or ADMIN for another owner's events. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]
-    """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-    after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark. A job that is
-    created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
-    begins at or past the deletion shows it.
+    """WatchJob streams one job: first its current state, or the changes since the cursor, and then every new change.
+    The stream ends with OK after the message with the terminal state, or after DELETED. With a cursor at or past
+    that message, it ends after a bookmark. A job that is created under the same job_id after the deletion is a
+    different job with a different uid, and is not on this stream. A watch that begins at or past the deletion shows
+    it.
 
     Role: CALLER. Class: WATCH.
     Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
@@ -122,8 +125,10 @@ class JobServiceStub:
     received.
     """
     WatchJobs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]
-    """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
-    changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
+    """WatchJobs streams every job that matches a filter. Without a cursor it first sends the jobs that match now,
+    newest first, together with the changes made meanwhile, and then a bookmark. With a cursor it first sends the
+    changes since the cursor. Then it sends every new change. The stream ends only with an error or when the caller
+    cancels it.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
     Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
@@ -131,17 +136,17 @@ class JobServiceStub:
     watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]
-    """CancelJob stops a job: its pending chunks at once, those in work when their workers release them, the grace period ends, or
-    at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
-    Cancelling an ended job changes nothing and says so.
+    """CancelJob stops a job. Pending chunks stop at once. Running chunks stop when their workers release them or when
+    the grace period ends; with `force` they stop at once too. A chunk that is completed meanwhile counts as
+    completed, and the job still becomes CANCELLED. Cancelling an ended job changes nothing, and the outcome says so.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,
     a retry of a write that took effect is ABORTED.
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]
-    """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
-    FAILED chunks that `chunk_indexes` names, within the present run.
+    """RetryJob starts a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it
+    retries the FAILED chunks that `chunk_indexes` names, within the current run.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
@@ -149,7 +154,7 @@ class JobServiceStub:
     (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]
-    """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
+    """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
@@ -165,15 +170,16 @@ class JobServiceStub:
     artifacts has the label "jobledger.deleted-job" with its job_id.
     """
     GetJobStats: _grpc.UnaryUnaryMultiCallable[_stats_pb2.GetJobStatsRequest, _stats_pb2.GetJobStatsResponse]
-    """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
-    jobs there are.
+    """GetJobStats counts and measures jobs, now and over a span of time. It reads hourly sums, so its cost does not
+    depend on the number of jobs.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
     Errors: none of its own. Retry: safe.
     """
     ExportJobs: _grpc.UnaryStreamMultiCallable[_export_pb2.ExportJobsRequest, _export_pb2.ExportJobsResponse]
-    """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
-    of the ledger, however long the export takes. A broken export continues with the last resume_token.
+    """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first. It shows all jobs as they
+    were at one position of the ledger, however long the export takes. A broken export continues from the last
+    resume_token.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
@@ -187,8 +193,8 @@ class JobServiceStub:
     (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     RetryJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]
-    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
-    as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
+    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. A job that the owner's quota refuses
+    (QUOTA_EXCEEDED) counts as refused, and the run continues. The run is a job of its own, of kind "jobledger.bulk".
 
     Role: CALLER. Class: WRITE.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
@@ -213,10 +219,10 @@ class JobServiceStub:
 class JobServiceAsyncStub(JobServiceStub):
     """JobService creates, controls and observes jobs.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
-    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
-    every change then has that key as its actor.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A caller sees the jobs of its key's
+    owner; another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too. After READ_TOO_LONG ask for less. A key with the role ADMIN may name another
+    `owner`; that key is then the actor of every change.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -229,10 +235,10 @@ class JobServiceAsyncStub(JobServiceStub):
     retry may create a second job.
     """
     BatchCreateJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchCreateJobsRequest, _job_service_pb2.BatchCreateJobsResponse]  # type: ignore[assignment]
-    """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
-    outcomes in the order of the request. One commit creates all of them as long as they are at most 2,000 rows, 1 for each job
-    and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
-    with DEADLINE_EXCEEDED, may have created some of the jobs.
+    """BatchCreateJobs creates up to 500 jobs. Each is created or refused on its own, as CreateJob would do it, and the
+    response has the outcomes in the order of the request. One commit holds at most 2,000 rows, those of other
+    callers included; a job is 1 row, and each of its chunks is 1 row. Jobs beyond that are left to the next commit.
+    A call that fails, for example with DEADLINE_EXCEEDED, may have created some of the jobs.
 
     Role: CALLER. Class: WRITE.
     Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
@@ -240,58 +246,61 @@ class JobServiceAsyncStub(JobServiceStub):
     a job_id.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
-    """GetJob returns one job, as it is after every acknowledged write.
+    """GetJob returns one job. The response reflects every write that was acknowledged before the call.
 
     Role: CALLER. Class: READ.
     Errors: NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
     """
     BatchGetJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]  # type: ignore[assignment]
-    """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
+    """BatchGetJobs returns up to 500 jobs at once. It names the jobs that do not exist, cannot be shown, or do not fit
+    into the response.
 
     Role: CALLER. Class: READ.
     Errors: none of its own. Retry: safe.
     """
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
+    """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was read.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     ListChunks: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListChunksRequest, _job_service_pb2.ListChunksResponse]  # type: ignore[assignment]
-    """ListChunks returns a page of a job's chunks, by index.
+    """ListChunks returns a page of a job's chunks, ordered by index.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListAttempts: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListAttemptsRequest, _job_service_pb2.ListAttemptsResponse]  # type: ignore[assignment]
-    """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
-    each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
-    chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
+    """ListAttempts returns a page of the attempts at a job's chunks, ordered by chunk and then oldest first. The latest
+    attempt at each chunk is kept as long as the job. The last 19 earlier attempts at each chunk are kept too. In
+    jobs of more than 526 chunks fewer are kept: 10,000 divided by the number of chunks, at least 1. A claim whose
+    caller left before the response does not count as an attempt.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
-    """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
-    why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-    entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
-    of several jobs that had one job_id are not mixed: `uid` names an earlier one.
+    """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, why, and how the
+    state changed. The trail is kept as long as the job and for a time after its deletion, by default 90 days.
+    Entries that hold only progress are kept only as long as the history, by default 7 days. When several jobs have
+    had the same job_id, each has its own trail; `uid` selects an earlier one.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListEventsRequest, _job_service_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
-    what to which job. They are there as long as ListJobEvents shows them.
+    """ListEvents returns a page of the audit trails of all jobs of an owner: who did what to which job. A key with the
+    role ADMIN may ask for all owners. Events are kept as long as in ListJobEvents.
 
     Role: CALLER, or ADMIN for another owner's events. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
-    """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-    after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark. A job that is
-    created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
-    begins at or past the deletion shows it.
+    """WatchJob streams one job: first its current state, or the changes since the cursor, and then every new change.
+    The stream ends with OK after the message with the terminal state, or after DELETED. With a cursor at or past
+    that message, it ends after a bookmark. A job that is created under the same job_id after the deletion is a
+    different job with a different uid, and is not on this stream. A watch that begins at or past the deletion shows
+    it.
 
     Role: CALLER. Class: WATCH.
     Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
@@ -300,8 +309,10 @@ class JobServiceAsyncStub(JobServiceStub):
     received.
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
-    """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
-    changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
+    """WatchJobs streams every job that matches a filter. Without a cursor it first sends the jobs that match now,
+    newest first, together with the changes made meanwhile, and then a bookmark. With a cursor it first sends the
+    changes since the cursor. Then it sends every new change. The stream ends only with an error or when the caller
+    cancels it.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
     Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
@@ -309,17 +320,17 @@ class JobServiceAsyncStub(JobServiceStub):
     watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """CancelJob stops a job: its pending chunks at once, those in work when their workers release them, the grace period ends, or
-    at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
-    Cancelling an ended job changes nothing and says so.
+    """CancelJob stops a job. Pending chunks stop at once. Running chunks stop when their workers release them or when
+    the grace period ends; with `force` they stop at once too. A chunk that is completed meanwhile counts as
+    completed, and the job still becomes CANCELLED. Cancelling an ended job changes nothing, and the outcome says so.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,
     a retry of a write that took effect is ABORTED.
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]  # type: ignore[assignment]
-    """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
-    FAILED chunks that `chunk_indexes` names, within the present run.
+    """RetryJob starts a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it
+    retries the FAILED chunks that `chunk_indexes` names, within the current run.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
@@ -327,7 +338,7 @@ class JobServiceAsyncStub(JobServiceStub):
     (QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin another run.
     """
     UpdateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_service_pb2.UpdateJobResponse]  # type: ignore[assignment]
-    """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
+    """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
@@ -343,15 +354,16 @@ class JobServiceAsyncStub(JobServiceStub):
     artifacts has the label "jobledger.deleted-job" with its job_id.
     """
     GetJobStats: _aio.UnaryUnaryMultiCallable[_stats_pb2.GetJobStatsRequest, _stats_pb2.GetJobStatsResponse]  # type: ignore[assignment]
-    """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
-    jobs there are.
+    """GetJobStats counts and measures jobs, now and over a span of time. It reads hourly sums, so its cost does not
+    depend on the number of jobs.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
     Errors: none of its own. Retry: safe.
     """
     ExportJobs: _aio.UnaryStreamMultiCallable[_export_pb2.ExportJobsRequest, _export_pb2.ExportJobsResponse]  # type: ignore[assignment]
-    """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
-    of the ledger, however long the export takes. A broken export continues with the last resume_token.
+    """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first. It shows all jobs as they
+    were at one position of the ledger, however long the export takes. A broken export continues from the last
+    resume_token.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
@@ -365,8 +377,8 @@ class JobServiceAsyncStub(JobServiceStub):
     (JOB_UNREADABLE). Retry: safe with a request_id; without, a retry may begin a second run.
     """
     RetryJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]  # type: ignore[assignment]
-    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
-    as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
+    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. A job that the owner's quota refuses
+    (QUOTA_EXCEEDED) counts as refused, and the run continues. The run is a job of its own, of kind "jobledger.bulk".
 
     Role: CALLER. Class: WRITE.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS
@@ -390,10 +402,10 @@ class JobServiceAsyncStub(JobServiceStub):
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """JobService creates, controls and observes jobs.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner:
-    another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
-    TOO_MANY_READS has RetryInfo too; READ_TOO_LONG asks for less. A key with the role ADMIN may name another `owner`:
-    every change then has that key as its actor.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A caller sees the jobs of its key's
+    owner; another owner's job is not found. After QUEUE_FULL nothing was written: retry after the time in RetryInfo.
+    TOO_MANY_READS has RetryInfo too. After READ_TOO_LONG ask for less. A key with the role ADMIN may name another
+    `owner`; that key is then the actor of every change.
     """
 
     @_abc_1.abstractmethod
@@ -416,10 +428,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.BatchCreateJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.BatchCreateJobsResponse, _abc.Awaitable[_job_service_pb2.BatchCreateJobsResponse]]:
-        """BatchCreateJobs creates up to 500 jobs. Each is created or refused by itself, as CreateJob would, and the answer has the
-        outcomes in the order of the request. One commit creates all of them as long as they are at most 2,000 rows, 1 for each job
-        and 1 for each chunk, counted with what others write in it; the rest is left to the next commit. A call that fails, also
-        with DEADLINE_EXCEEDED, may have created some of the jobs.
+        """BatchCreateJobs creates up to 500 jobs. Each is created or refused on its own, as CreateJob would do it, and the
+        response has the outcomes in the order of the request. One commit holds at most 2,000 rows, those of other
+        callers included; a job is 1 row, and each of its chunks is 1 row. Jobs beyond that are left to the next commit.
+        A call that fails, for example with DEADLINE_EXCEEDED, may have created some of the jobs.
 
         Role: CALLER. Class: WRITE.
         Errors: none of its own. INVALID_FIELD is about the number of jobs or of their chunks
@@ -433,7 +445,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.GetJobResponse, _abc.Awaitable[_job_service_pb2.GetJobResponse]]:
-        """GetJob returns one job, as it is after every acknowledged write.
+        """GetJob returns one job. The response reflects every write that was acknowledged before the call.
 
         Role: CALLER. Class: READ.
         Errors: NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
@@ -445,7 +457,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.BatchGetJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.BatchGetJobsResponse, _abc.Awaitable[_job_service_pb2.BatchGetJobsResponse]]:
-        """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
+        """BatchGetJobs returns up to 500 jobs at once. It names the jobs that do not exist, cannot be shown, or do not fit
+        into the response.
 
         Role: CALLER. Class: READ.
         Errors: none of its own. Retry: safe.
@@ -457,7 +470,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListJobsResponse, _abc.Awaitable[_job_service_pb2.ListJobsResponse]]:
-        """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
+        """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was read.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -469,7 +482,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListChunksResponse, _abc.Awaitable[_job_service_pb2.ListChunksResponse]]:
-        """ListChunks returns a page of a job's chunks, by index.
+        """ListChunks returns a page of a job's chunks, ordered by index.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
@@ -481,9 +494,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListAttemptsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListAttemptsResponse, _abc.Awaitable[_job_service_pb2.ListAttemptsResponse]]:
-        """ListAttempts returns a page of the attempts at a job's chunks, by chunk and, of each chunk, oldest first. The latest attempt at
-        each chunk is there as long as the job. Of earlier ones the last 19 of each chunk are, and fewer in jobs of more than 526
-        chunks: 10,000 divided by the number of chunks, at least 1. A claim whose caller left before its answer is no attempt.
+        """ListAttempts returns a page of the attempts at a job's chunks, ordered by chunk and then oldest first. The latest
+        attempt at each chunk is kept as long as the job. The last 19 earlier attempts at each chunk are kept too. In
+        jobs of more than 526 chunks fewer are kept: 10,000 divided by the number of chunks, at least 1. A claim whose
+        caller left before the response does not count as an attempt.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
@@ -495,10 +509,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListJobEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListJobEventsResponse, _abc.Awaitable[_job_service_pb2.ListJobEventsResponse]]:
-        """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, from which state to which, and
-        why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-        entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise. The trails
-        of several jobs that had one job_id are not mixed: `uid` names an earlier one.
+        """ListJobEvents returns a page of a job's audit trail, in either direction: who did what, when, why, and how the
+        state changed. The trail is kept as long as the job and for a time after its deletion, by default 90 days.
+        Entries that hold only progress are kept only as long as the history, by default 7 days. When several jobs have
+        had the same job_id, each has its own trail; `uid` selects an earlier one.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
@@ -510,8 +524,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListEventsResponse, _abc.Awaitable[_job_service_pb2.ListEventsResponse]]:
-        """ListEvents returns a page of the audit trails of all jobs of an owner, or, with a key of the role ADMIN, of all owners: who did
-        what to which job. They are there as long as ListJobEvents shows them.
+        """ListEvents returns a page of the audit trails of all jobs of an owner: who did what to which job. A key with the
+        role ADMIN may ask for all owners. Events are kept as long as in ListJobEvents.
 
         Role: CALLER, or ADMIN for another owner's events. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -523,10 +537,11 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.WatchJobResponse], _abc.AsyncIterator[_job_service_pb2.WatchJobResponse]]:
-        """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-        after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark. A job that is
-        created under the same job_id after the deletion is another one, with another uid, and is not on this stream; a watch that
-        begins at or past the deletion shows it.
+        """WatchJob streams one job: first its current state, or the changes since the cursor, and then every new change.
+        The stream ends with OK after the message with the terminal state, or after DELETED. With a cursor at or past
+        that message, it ends after a bookmark. A job that is created under the same job_id after the deletion is a
+        different job with a different uid, and is not on this stream. A watch that begins at or past the deletion shows
+        it.
 
         Role: CALLER. Class: WATCH.
         Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
@@ -541,8 +556,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.WatchJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.WatchJobsResponse], _abc.AsyncIterator[_job_service_pb2.WatchJobsResponse]]:
-        """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, with the
-        changes meanwhile, then a bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
+        """WatchJobs streams every job that matches a filter. Without a cursor it first sends the jobs that match now,
+        newest first, together with the changes made meanwhile, and then a bookmark. With a cursor it first sends the
+        changes since the cursor. Then it sends every new change. The stream ends only with an error or when the caller
+        cancels it.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
         Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
@@ -556,9 +573,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.CancelJobResponse, _abc.Awaitable[_job_service_pb2.CancelJobResponse]]:
-        """CancelJob stops a job: its pending chunks at once, those in work when their workers release them, the grace period ends, or
-        at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
-        Cancelling an ended job changes nothing and says so.
+        """CancelJob stops a job. Pending chunks stop at once. Running chunks stop when their workers release them or when
+        the grace period ends; with `force` they stop at once too. A chunk that is completed meanwhile counts as
+        completed, and the job still becomes CANCELLED. Cancelling an ended job changes nothing, and the outcome says so.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,
@@ -571,8 +588,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.RetryJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.RetryJobResponse, _abc.Awaitable[_job_service_pb2.RetryJobResponse]]:
-        """RetryJob begins a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it retries the
-        FAILED chunks that `chunk_indexes` names, within the present run.
+        """RetryJob starts a new run of a FAILED or CANCELLED job. Completed chunks are kept. In a QUEUED or RUNNING job it
+        retries the FAILED chunks that `chunk_indexes` names, within the current run.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED, UNIQUE_KEY_TAKEN); ABORTED
@@ -586,7 +603,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.UpdateJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.UpdateJobResponse, _abc.Awaitable[_job_service_pb2.UpdateJobResponse]]:
-        """UpdateJob changes what the mask names. A new priority reaches the pending chunks at once.
+        """UpdateJob changes the fields that the mask names. A new priority applies to the pending chunks at once.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION (JOB_ENDED, JOB_STARTED); DATA_LOSS
@@ -614,8 +631,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _stats_pb2.GetJobStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_stats_pb2.GetJobStatsResponse, _abc.Awaitable[_stats_pb2.GetJobStatsResponse]]:
-        """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
-        jobs there are.
+        """GetJobStats counts and measures jobs, now and over a span of time. It reads hourly sums, so its cost does not
+        depend on the number of jobs.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: READ.
         Errors: none of its own. Retry: safe.
@@ -627,8 +644,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _export_pb2.ExportJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_export_pb2.ExportJobsResponse], _abc.AsyncIterator[_export_pb2.ExportJobsResponse]]:
-        """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
-        of the ledger, however long the export takes. A broken export continues with the last resume_token.
+        """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first. It shows all jobs as they
+        were at one position of the ledger, however long the export takes. A broken export continues from the last
+        resume_token.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
@@ -654,8 +672,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _bulk_pb2.RetryJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bulk_pb2.RetryJobsResponse, _abc.Awaitable[_bulk_pb2.RetryJobsResponse]]:
-        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does; one that the owner's quota refuses (QUOTA_EXCEEDED) counts
-        as refused, and the run goes on. The run is a job of its own, of kind "jobledger.bulk".
+        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. A job that the owner's quota refuses
+        (QUOTA_EXCEEDED) counts as refused, and the run continues. The run is a job of its own, of kind "jobledger.bulk".
 
         Role: CALLER. Class: WRITE.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG); DATA_LOSS

@@ -77,8 +77,8 @@ class SetLimitRequest(_message.Message):
     1,000,000. 0 pauses the scope: no job gets a slot until a higher number is set. Required.
     """
     owner: _builtins.str
-    """owner is whose limit it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose limit it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     reason: _builtins.str
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
@@ -142,8 +142,8 @@ class ListLimitsRequest(_message.Message):
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     owner: _builtins.str
-    """owner is whose limits to list. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose limits to list. An owner other than the key's own requires a key with the role ADMIN; otherwise
+    the call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     def __init__(
         self,
@@ -198,8 +198,8 @@ class DeleteLimitRequest(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
-    """owner is whose limit it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose limit it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     reason: _builtins.str
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
@@ -295,8 +295,8 @@ class PauseKindRequest(_message.Message):
     reason: _builtins.str
     """reason is why, for people, at most 1,024 characters. Empty: none."""
     owner: _builtins.str
-    """owner is whose kind it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose kind it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     def __init__(
         self,
@@ -349,8 +349,8 @@ class ResumeKindRequest(_message.Message):
     kind: _builtins.str
     """kind is the kind, not one of the service's own. Required."""
     owner: _builtins.str
-    """owner is whose kind it is. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose kind it is. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     reason: _builtins.str
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
@@ -405,8 +405,8 @@ class ListPausedKindsRequest(_message.Message):
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     owner: _builtins.str
-    """owner is whose kinds to list. Another than the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED
-    (ROLE_MISSING). Empty: the key's own.
+    """owner is whose kinds to list. An owner other than the key's own requires a key with the role ADMIN; otherwise the
+    call fails with PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
     def __init__(
         self,

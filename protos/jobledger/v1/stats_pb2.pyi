@@ -49,7 +49,7 @@ Global___StatsStep: _TypeAlias = StatsStep  # noqa: Y015
 
 @_typing.final
 class GetJobStatsRequest(_message.Message):
-    """GetJobStatsRequest says what to count."""
+    """GetJobStatsRequest selects what to count."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -64,8 +64,9 @@ class GetJobStatsRequest(_message.Message):
     UNSPECIFIED: none.
     """
     owner: _builtins.str
-    """owner is whose jobs to count, 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first. Another than the key's own
-    takes a key with the role ADMIN, else the call is PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
+    """owner is whose jobs to count, 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first. An owner other
+    than the key's own requires a key with the role ADMIN; otherwise the call fails with PERMISSION_DENIED
+    (ROLE_MISSING). Empty: the key's own.
     """
     include_service_jobs: _builtins.bool
     """include_service_jobs also counts the service's own jobs, whose kinds begin with "jobledger.". False: they are left out,
@@ -105,7 +106,7 @@ Global___GetJobStatsRequest: _TypeAlias = GetJobStatsRequest  # noqa: Y015
 
 @_typing.final
 class GetJobStatsResponse(_message.Message):
-    """GetJobStatsResponse is what was counted."""
+    """GetJobStatsResponse is the result of the count."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -132,7 +133,7 @@ class GetJobStatsResponse(_message.Message):
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindStats]:
-        """kinds are the kinds that have jobs now or had any in the span, by name; the first 1,000 of them."""
+        """kinds are the kinds that have jobs now or had any in the span, ordered by name; the first 1,000 of them."""
 
     @_builtins.property
     def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatsPoint]:
@@ -271,9 +272,10 @@ class JobStats(_message.Message):
 
     @_builtins.property
     def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailureGroup]:
-        """failures groups the runs that ended FAILED in the span by why they did, the largest groups first, at most 100. Only in
-        `total`: name one kind to see its own. The counts add up to activity.failed as long as no group is omitted, and there
-        are at most 50,000 to sum up: for each kind named, those of each day in the span, and of each hour before and after.
+        """failures groups the runs that ended FAILED in the span by reason, the largest groups first, at most 100. Only in
+        `total`: name one kind to see its own. The counts add up to activity.failed as long as no group is omitted, and
+        there are at most 50,000 to sum up: for each kind named, those of each day in the span, and of each hour before
+        and after.
         """
 
     def __init__(
@@ -314,7 +316,9 @@ class FailureGroup(_message.Message):
     count: _builtins.int
     """count counts the runs, above 0."""
     example_job_id: _builtins.str
-    """example_job_id is the job that failed so last. It may have been retried since. Empty: it was deleted."""
+    """example_job_id is the last job that failed for this reason. It may have been retried since. Empty: it was
+    deleted.
+    """
     def __init__(
         self,
         *,
@@ -363,10 +367,10 @@ class JobCounts(_message.Message):
     chunks_pending: _builtins.int
     """chunks_pending counts the chunks that wait for a worker."""
     chunks_processing: _builtins.int
-    """chunks_processing counts the chunks that are in work."""
+    """chunks_processing counts the chunks under a lease."""
     @_builtins.property
     def oldest_queued_time(self) -> _timestamp_pb2.Timestamp:
-        """oldest_queued_time is when the job was created that has waited longest of those that are QUEUED. Absent: none waits."""
+        """oldest_queued_time is when the QUEUED job that has waited longest was created. Absent: none waits."""
 
     @_builtins.property
     def oldest_queued_age(self) -> _duration_pb2.Duration:
@@ -427,7 +431,7 @@ Global___HeldChunks: _TypeAlias = HeldChunks  # noqa: Y015
 
 @_typing.final
 class JobActivity(_message.Message):
-    """JobActivity is what happened in a span of time, also to jobs that are deleted by now."""
+    """JobActivity is what happened in a span of time, also to jobs that have been deleted since."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -470,9 +474,9 @@ class JobActivity(_message.Message):
     artifact_bytes: _builtins.int
     """artifact_bytes is the size of these artifacts, as far as the workers reported it."""
     job_retries: _builtins.int
-    """job_retries counts the runs that RetryJob began."""
+    """job_retries counts the runs that RetryJob started."""
     failed_attempts: _builtins.int
-    """failed_attempts counts the attempts at chunks that failed, whose lease ran out, or that took too long."""
+    """failed_attempts counts the attempts at chunks that failed, whose lease expired, or that took too long."""
     @_builtins.property
     def processing(self) -> Global___DurationStats:
         """processing measures the runs that ended, from their start to their end."""
@@ -483,7 +487,7 @@ class JobActivity(_message.Message):
 
     @_builtins.property
     def chunks(self) -> Global___ChunkActivity:
-        """chunks is what became of the attempts at chunks."""
+        """chunks counts the attempts at chunks by outcome."""
 
     def __init__(
         self,
@@ -573,7 +577,7 @@ class DurationStats(_message.Message):
     P95_SECONDS_FIELD_NUMBER: _builtins.int
     P99_SECONDS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """count is how many durations were measured. When it is 0, all else is absent."""
+    """count is how many durations were measured. When it is 0, all other fields are absent."""
     total_seconds: _builtins.float
     """total_seconds is their sum, exact."""
     mean_seconds: _builtins.float

@@ -320,7 +320,7 @@ class WebhookAttempt(_message.Message):
     STATUS_CODE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     status_code: _builtins.int
-    """status_code is the HTTP status of the answer, 100 to 599. Absent: there was no answer."""
+    """status_code is the HTTP status of the response, 100 to 599. Absent: there was no response."""
     error: _builtins.str
     """error is why it failed, in a sentence. Empty when it succeeded."""
     @_builtins.property

@@ -57,8 +57,8 @@ class CreateWebhookRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """request_id makes a retry safe: 1 to 128 characters, remembered while the webhook exists. The same request_id with the
-    same content answers with the same webhook. Empty: no protection.
+    """request_id makes a retry safe: 1 to 128 characters, remembered while the webhook exists. The same request_id with
+    the same content returns the same webhook. Empty: no protection.
     """
     url: _builtins.str
     """url is where to post: https, at most 2,048 characters, with a host in ASCII, port 80, 443 or 1024 to 65535, without user
@@ -544,7 +544,9 @@ class RedeliverWebhookRequest(_message.Message):
     delivery_id: _builtins.str
     """delivery_id is the one delivery. Empty: those that since_position picks."""
     since_position: _builtins.int
-    """since_position picks the deliveries of events at this position and after it, 0 or more. Absent: the one of delivery_id."""
+    """since_position selects the deliveries of events at this position and after it, 0 or more. Absent: the one of
+    delivery_id.
+    """
     reason: _builtins.str
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property

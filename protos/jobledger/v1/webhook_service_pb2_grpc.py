@@ -93,7 +93,7 @@ class WebhookServiceServicer:
     """
 
     def CreateWebhook(self, request, context):
-        """CreateWebhook creates a webhook, and answers with the secret that its deliveries are signed with.
+        """CreateWebhook creates a webhook, and returns the secret that its deliveries are signed with.
 
         Role: CALLER. Class: WRITE.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS). Retry: safe with a request_id;
@@ -178,7 +178,7 @@ class WebhookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PingWebhook(self, request, context):
-        """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and answers with what happened.
+        """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and returns the result.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG). Retry: safe; a retry

@@ -38,7 +38,7 @@ class WebhookServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WebhookServiceAsyncStub: ...
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]
-    """CreateWebhook creates a webhook, and answers with the secret that its deliveries are signed with.
+    """CreateWebhook creates a webhook, and returns the secret that its deliveries are signed with.
 
     Role: CALLER. Class: WRITE.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS). Retry: safe with a request_id;
@@ -91,7 +91,7 @@ class WebhookServiceStub:
     Retry: safe; a retry may deliver again.
     """
     PingWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.PingWebhookRequest, _webhook_service_pb2.PingWebhookResponse]
-    """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and answers with what happened.
+    """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and returns the result.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG). Retry: safe; a retry
@@ -108,7 +108,7 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
-    """CreateWebhook creates a webhook, and answers with the secret that its deliveries are signed with.
+    """CreateWebhook creates a webhook, and returns the secret that its deliveries are signed with.
 
     Role: CALLER. Class: WRITE.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS). Retry: safe with a request_id;
@@ -161,7 +161,7 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     Retry: safe; a retry may deliver again.
     """
     PingWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.PingWebhookRequest, _webhook_service_pb2.PingWebhookResponse]  # type: ignore[assignment]
-    """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and answers with what happened.
+    """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and returns the result.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG). Retry: safe; a retry
@@ -181,7 +181,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.CreateWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.CreateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.CreateWebhookResponse]]:
-        """CreateWebhook creates a webhook, and answers with the secret that its deliveries are signed with.
+        """CreateWebhook creates a webhook, and returns the secret that its deliveries are signed with.
 
         Role: CALLER. Class: WRITE.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (TOO_MANY_WEBHOOKS). Retry: safe with a request_id;
@@ -282,7 +282,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.PingWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.PingWebhookResponse, _abc.Awaitable[_webhook_service_pb2.PingWebhookResponse]]:
-        """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and answers with what happened.
+        """PingWebhook posts a signed event of type "webhook.ping" once, in any state, and returns the result.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG). Retry: safe; a retry

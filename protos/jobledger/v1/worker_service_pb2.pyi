@@ -35,10 +35,10 @@ class _LeaseStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseStat
     LEASE_STATUS_OK: _LeaseStatus.ValueType  # 1
     """LEASE_STATUS_OK took effect, or had taken effect before."""
     LEASE_STATUS_CANCEL_REQUESTED: _LeaseStatus.ValueType  # 2
-    """LEASE_STATUS_CANCEL_REQUESTED took effect, and the job is to stop: release the chunk with ReleaseChunks."""
+    """LEASE_STATUS_CANCEL_REQUESTED took effect, and the job must stop: release the chunk with ReleaseChunks."""
     LEASE_STATUS_LEASE_LOST: _LeaseStatus.ValueType  # 3
-    """LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, was taken away, or was never given, as with a token from
-    before the database was restored. Stop the work.
+    """LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, was revoked, or does not exist, for example because
+    the database was restored. Stop the work.
     """
 
 class LeaseStatus(_LeaseStatus, metaclass=_LeaseStatusEnumTypeWrapper):
@@ -49,10 +49,10 @@ LEASE_STATUS_UNSPECIFIED: LeaseStatus.ValueType  # 0
 LEASE_STATUS_OK: LeaseStatus.ValueType  # 1
 """LEASE_STATUS_OK took effect, or had taken effect before."""
 LEASE_STATUS_CANCEL_REQUESTED: LeaseStatus.ValueType  # 2
-"""LEASE_STATUS_CANCEL_REQUESTED took effect, and the job is to stop: release the chunk with ReleaseChunks."""
+"""LEASE_STATUS_CANCEL_REQUESTED took effect, and the job must stop: release the chunk with ReleaseChunks."""
 LEASE_STATUS_LEASE_LOST: LeaseStatus.ValueType  # 3
-"""LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, was taken away, or was never given, as with a token from
-before the database was restored. Stop the work.
+"""LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, was revoked, or does not exist, for example because
+the database was restored. Stop the work.
 """
 Global___LeaseStatus: _TypeAlias = LeaseStatus  # noqa: Y015
 
@@ -70,7 +70,9 @@ class Lease(_message.Message):
     """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time is when the lease ends unless a heartbeat extends it: at the latest with its attempt, by the job's attempt_timeout."""
+        """expire_time is when the lease ends unless a heartbeat extends it. The job's attempt_timeout ends it at the
+        latest.
+        """
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ Global___Lease: _TypeAlias = Lease  # noqa: Y015
 
 @_typing.final
 class ClaimedChunk(_message.Message):
-    """ClaimedChunk is a chunk with all that its worker needs."""
+    """ClaimedChunk is a chunk with everything that its worker needs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -127,14 +129,14 @@ class ClaimedChunk(_message.Message):
     kind: _builtins.str
     """kind is the job's kind."""
     traceparent: _builtins.str
-    """traceparent is the trace that the job was created in, as W3C Trace Context writes it, for the worker's spans to continue
-    from. It is what CreateJob had in its metadata `traceparent`, or the server's own span of that call. Empty for none.
+    """traceparent is the trace that the job was created in, as W3C Trace Context writes it, for the worker's spans to
+    continue from. It is the metadata `traceparent` of CreateJob, or the server's own span of that call. Empty: none.
     """
     owner: _builtins.str
     """owner is the tenant whose chunk it is."""
     @_builtins.property
     def lease(self) -> Global___Lease:
-        """lease is the right to it."""
+        """lease is the worker's lease of the chunk."""
 
     @_builtins.property
     def chunk(self) -> _chunk_pb2.Chunk:
@@ -195,18 +197,19 @@ class ClaimChunksRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     max_chunks: _builtins.int
-    """max_chunks is how many chunks to lease at the most, 0 to 1,000. 0: 1."""
+    """max_chunks is how many chunks to lease at most, 0 to 1,000. 0: 1."""
     worker: _builtins.str
     """worker names the worker, for people and the audit trail: 1 to 256 characters. Required."""
     request_id: _builtins.str
-    """request_id makes a retry safe: 1 to 128 characters, unique among the claims of the key's owner, remembered for 5 minutes. While
-    any chunk that the request leased is still held, the same request_id answers with those that are, as far as the key serves
-    their owners, whatever else the request says, and extends their leases. Empty: no protection.
+    """request_id makes a retry safe: 1 to 128 characters, unique among the claims of the key's owner, remembered for 5
+    minutes. While any chunk that the request leased is still held, the same request_id returns the chunks that are
+    still held and extends their leases, whatever the other fields say. It returns only chunks of owners that the key
+    serves. Empty: no protection.
     """
     version: _builtins.str
-    """version is the version of the worker's code, for people, at most 64 characters. Empty: not said."""
+    """version is the version of the worker's code, for people, at most 64 characters. Empty: unknown."""
     host: _builtins.str
-    """host is where the worker runs, for people, at most 255 characters. Empty: not said."""
+    """host is where the worker runs, for people, at most 255 characters. Empty: unknown."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """kinds are the kinds that the worker can do, 1 to 100, none of the service's own ("jobledger.…"). Required without
@@ -223,9 +226,9 @@ class ClaimChunksRequest(_message.Message):
 
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are the jobs whose chunks to lease, at most 100, in place of kinds. A job that has no chunk for a worker, has
-        ended or does not exist has none to lease. They are jobs of one owner: name it in owners when the key serves several.
-        Empty: the jobs of kinds.
+        """job_ids are the jobs whose chunks to lease, at most 100, instead of kinds. A job without claimable chunks, an
+        ended job and a job that does not exist add no chunk. All jobs belong to one owner: name it in owners when the
+        key serves several. Empty: the jobs of kinds.
         """
 
     @_builtins.property
@@ -263,8 +266,8 @@ class ClaimChunksResponse(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedChunk]:
-        """chunks are the chunks that were leased. Empty when there were none. There may be fewer than wait: an answer has at most
-        3 MiB.
+        """chunks are the chunks that were leased. Empty when none was claimable. There may be fewer than are claimable: a
+        response has at most 3 MiB.
         """
 
     def __init__(
@@ -346,8 +349,8 @@ Global___ClaimChunkResponse: _TypeAlias = ClaimChunkResponse  # noqa: Y015
 
 @_typing.final
 class ProgressReport(_message.Message):
-    """ProgressReport is what a worker has to report on a chunk, while it works and with the end of its lease. What is absent
-    is unchanged.
+    """ProgressReport is what a worker reports on a chunk, while it works and when it ends its lease. Absent fields are
+    unchanged.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -425,14 +428,14 @@ class ProgressReport(_message.Message):
 
     @_builtins.property
     def passed_stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PassedStage]:
-        """passed_stages are the stages that the attempt has entered and left since its last report, in order, at most 100, so
-        that each of them is timed. Empty: none.
+        """passed_stages are the stages that the attempt has entered and left since its last report, in order, at most 100.
+        The service times each of them. Empty: none.
         """
 
     @_builtins.property
     def stage_duration(self) -> _duration_pb2.Duration:
-        """stage_duration is how long the attempt has been in `stage`, by the worker's clock, 0 s to 7 days; the service
-        counts it from the begin of the stage before at the earliest. Absent: the attempt enters `stage` with this report.
+        """stage_duration is how long the attempt has been in `stage`, by the worker's clock, 0 s to 7 days; the stage
+        begins no earlier than the previous one did. Absent: the attempt enters `stage` with this report.
         """
 
     def __init__(
@@ -572,7 +575,7 @@ class HeartbeatResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeartbeatResult]:
-        """results are one for each report, in order."""
+        """results are the outcomes, one for each report, in order."""
 
     def __init__(
         self,
@@ -633,12 +636,12 @@ class ChunkCompletion(_message.Message):
     lease_token: _builtins.str
     """lease_token names the lease. Required."""
     result_uri: _builtins.str
-    """result_uri declares where the job's result is; it shows once the job is COMPLETED, and the last one declared holds.
-    The rules of Artifact.uri. Empty: none.
+    """result_uri declares where the job's result is. It is shown once the job is COMPLETED; the last one declared
+    applies. The rules are those of Artifact.uri. Empty: none.
     """
     @_builtins.property
     def progress(self) -> Global___ProgressReport:
-        """progress is the last report of the attempt, in force with its end. Absent: nothing is new."""
+        """progress is the last report of the attempt, applied as the attempt ends. Absent: nothing new."""
 
     @_builtins.property
     def output(self) -> _struct_pb2.Struct:
@@ -646,8 +649,8 @@ class ChunkCompletion(_message.Message):
 
     @_builtins.property
     def job_output(self) -> _struct_pb2.Struct:
-        """job_output declares the job's result itself, with the same rules; it shows once the job is COMPLETED, and the last one
-        declared holds, also over RetryJob. Absent: none is declared here, and an earlier one stays.
+        """job_output declares the job's result itself, with the same rules. It is shown once the job is COMPLETED; the last
+        one declared applies, also across RetryJob. Absent: an earlier one is unchanged.
         """
 
     def __init__(
@@ -681,8 +684,8 @@ class CompleteChunksRequest(_message.Message):
 
     @_builtins.property
     def claim(self) -> Global___ClaimChunksRequest:
-        """claim asks for the next chunks in the same commit, as ClaimChunks does; its wait must be 0 s or absent. A call that
-        changes too much for one commit claims with its last one. Absent: none.
+        """claim asks for the next chunks in the same commit, as ClaimChunks does; its wait must be 0 s or absent. A call
+        that needs several commits claims in the last one. Absent: none.
         """
 
     def __init__(
@@ -709,11 +712,13 @@ class CompleteChunksResponse(_message.Message):
     CLAIMED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseResult]:
-        """results are one for each completion, in order."""
+        """results are the outcomes, one for each completion, in order."""
 
     @_builtins.property
     def claimed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedChunk]:
-        """claimed are the chunks that were leased by claim. Empty when there were none, or when the answer has no room for them."""
+        """claimed are the chunks that were leased by claim. Empty when none was claimable, or when they do not fit into the
+        response.
+        """
 
     def __init__(
         self,
@@ -731,7 +736,7 @@ Global___CompleteChunksResponse: _TypeAlias = CompleteChunksResponse  # noqa: Y0
 
 @_typing.final
 class LeaseResult(_message.Message):
-    """LeaseResult is the outcome for one lease that was to end."""
+    """LeaseResult is the outcome for one lease that the call ends."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -744,7 +749,7 @@ class LeaseResult(_message.Message):
     status: Global___LeaseStatus.ValueType
     """status is OK or LEASE_LOST."""
     chunk_state: _chunk_pb2.ChunkState.ValueType
-    """chunk_state is the chunk's state now. UNSPECIFIED when the lease is lost."""
+    """chunk_state is the chunk's current state. UNSPECIFIED when the lease is lost."""
     @_builtins.property
     def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
         """next_attempt_time is the earliest time of the next attempt. Absent unless the chunk waits after a failed attempt, or after a release with
@@ -781,19 +786,19 @@ class ChunkFailure(_message.Message):
     lease_token: _builtins.str
     """lease_token names the lease. Required."""
     not_retryable: _builtins.bool
-    """not_retryable says that another attempt would fail too: the chunk is FAILED whatever attempts are left."""
+    """not_retryable means that another attempt would fail too: the chunk becomes FAILED even when attempts are left."""
     @_builtins.property
     def error(self) -> _chunk_pb2.WorkError:
-        """error says why. Required."""
+        """error is why the attempt failed. Required."""
 
     @_builtins.property
     def progress(self) -> Global___ProgressReport:
-        """progress is the last report of the attempt, in force with its end. Absent: nothing is new."""
+        """progress is the last report of the attempt, applied as the attempt ends. Absent: nothing new."""
 
     @_builtins.property
     def retry_delay(self) -> _duration_pb2.Duration:
-        """retry_delay is how long the next attempt waits, 0 s to 7 days, in place of what the job's retry policy says. Absent:
-        as the policy says.
+        """retry_delay is how long the next attempt waits, 0 s to 7 days, instead of the delay of the job's retry policy.
+        Absent: the delay of the policy.
         """
 
     def __init__(
@@ -853,7 +858,7 @@ class FailChunksResponse(_message.Message):
     CLAIMED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseResult]:
-        """results are one for each failure, in order."""
+        """results are the outcomes, one for each failure, in order."""
 
     @_builtins.property
     def claimed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedChunk]:
@@ -875,7 +880,7 @@ Global___FailChunksResponse: _TypeAlias = FailChunksResponse  # noqa: Y015
 
 @_typing.final
 class ChunkRelease(_message.Message):
-    """ChunkRelease releases one chunk, with the attempt not counted."""
+    """ChunkRelease releases one chunk. The attempt does not count."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -889,7 +894,7 @@ class ChunkRelease(_message.Message):
     """reason is why, for the audit trail, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def progress(self) -> Global___ProgressReport:
-        """progress is the last report of the attempt, in force with its end. Absent: nothing is new."""
+        """progress is the last report of the attempt, applied as the attempt ends. Absent: nothing new."""
 
     @_builtins.property
     def delay(self) -> _duration_pb2.Duration:
@@ -944,7 +949,7 @@ class ReleaseChunksResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseResult]:
-        """results are one for each release, in order."""
+        """results are the outcomes, one for each release, in order."""
 
     def __init__(
         self,
@@ -961,7 +966,7 @@ Global___ReleaseChunksResponse: _TypeAlias = ReleaseChunksResponse  # noqa: Y015
 
 @_typing.final
 class WatchLeasesRequest(_message.Message):
-    """WatchLeasesRequest asks which leases are to stop."""
+    """WatchLeasesRequest asks which leases must stop."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -991,8 +996,8 @@ Global___WatchLeasesRequest: _TypeAlias = WatchLeasesRequest  # noqa: Y015
 
 @_typing.final
 class WatchLeasesResponse(_message.Message):
-    """WatchLeasesResponse names jobs whose leases the worker is to check, with a Heartbeat of those that it holds. One that
-    names nothing shows that the stream is alive; one is sent at least every 15 s.
+    """WatchLeasesResponse names jobs whose leases the worker must check, with a Heartbeat of those that it holds. A
+    response that names nothing shows that the stream is alive; a response is sent at least every 15 s.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1000,13 +1005,14 @@ class WatchLeasesResponse(_message.Message):
     JOB_IDS_FIELD_NUMBER: _builtins.int
     CHECK_ALL_FIELD_NUMBER: _builtins.int
     check_all: _builtins.bool
-    """check_all is true when any lease may have to stop: in the first message of a stream, which is live from then on, and when
-    more has happened than job_ids can hold.
+    """check_all is true when any lease may have to stop: in the first message of a stream, which is live from then on,
+    and when job_ids cannot hold all jobs.
     """
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """job_ids are jobs that were running and are to stop, or are gone, at most 1,000; workers of the same owner and kinds
-        may hold their chunks. With a key that serves several owners, check the leases of this id of every owner. Empty: none.
+        """job_ids are jobs that were running and must stop, or were deleted, at most 1,000; workers of the same owner and
+        kinds may hold their chunks. With a key that serves several owners, check the leases of this job_id of every
+        owner. Empty: none.
         """
 
     def __init__(
@@ -1025,7 +1031,7 @@ Global___WatchLeasesResponse: _TypeAlias = WatchLeasesResponse  # noqa: Y015
 
 @_typing.final
 class Worker(_message.Message):
-    """Worker is a process, by its name, that claims chunks."""
+    """Worker is a process that claims chunks, identified by its name."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1038,30 +1044,30 @@ class Worker(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
-    """worker is the name that it says."""
+    """worker is the name that it reports."""
     chunk_count: _builtins.int
-    """chunk_count is how many chunks it holds now: of the owners in `owners`."""
+    """chunk_count is how many chunks of `owners` it holds now."""
     version: _builtins.str
-    """version is the version that it says. Empty: none."""
+    """version is the version that it reports. Empty: unknown."""
     host: _builtins.str
-    """host is where it runs, as it says. Empty: unknown."""
+    """host is where it runs, as it reports. Empty: unknown."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """kinds are the kinds of its last claim, sorted, the first 20. Empty when it claims chunks of jobs by job_ids."""
 
     @_builtins.property
     def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """owners are those whose chunks it claims, sorted. Of a worker of another owner's key it names the caller alone. Empty: every
-        owner.
+        """owners are those whose chunks it claims, sorted. A worker with another owner's key shows the caller alone. Empty:
+        every owner.
         """
 
     @_builtins.property
     def first_seen_time(self) -> _timestamp_pb2.Timestamp:
-        """first_seen_time is when it was first heard since it was last silent for 10 minutes."""
+        """first_seen_time is when it was first seen after it was last silent for 10 minutes."""
 
     @_builtins.property
     def last_seen_time(self) -> _timestamp_pb2.Timestamp:
-        """last_seen_time is about when it last claimed or reported, or began to wait for work."""
+        """last_seen_time is the approximate time when it last claimed, reported, or began to wait for work."""
 
     def __init__(
         self,
@@ -1094,7 +1100,9 @@ class ListWorkersRequest(_message.Message):
     page_size: _builtins.int
     """page_size is how many workers to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
-    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
+    """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first
+    page.
+    """
     def __init__(
         self,
         *,
@@ -1121,7 +1129,7 @@ class ListWorkersResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Worker]:
-        """workers are those of the owner's keys, by name, then those of other keys that serve the owner."""
+        """workers are those of the owner's keys, ordered by name, then those of other keys that serve the owner."""
 
     def __init__(
         self,

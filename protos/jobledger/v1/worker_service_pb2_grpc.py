@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class WorkerServiceStub:
-    """WorkerService is called by workers, and by the external engines that run them.
+    """WorkerService serves workers and external engines.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
-    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
-    key's owner, whosever chunks they are about.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
+    owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
+    key count against the key's owner, also when the chunks are another owner's.
     """
 
     def __init__(self, channel):
@@ -82,17 +82,18 @@ class WorkerServiceStub:
 
 
 class WorkerServiceServicer:
-    """WorkerService is called by workers, and by the external engines that run them.
+    """WorkerService serves workers and external engines.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
-    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
-    key's owner, whosever chunks they are about.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
+    owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
+    key count against the key's owner, also when the chunks are another owner's.
     """
 
     def ClaimChunks(self, request, context):
-        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
-        that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
-        INPUT_UNREADABLE, and is not returned.
+        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When
+        the key serves several owners, they take turns within a priority. When no chunk is claimable, the call waits up
+        to `wait` and then returns none. A chunk whose input is damaged fails for good with the code INPUT_UNREADABLE and
+        is not returned.
 
         Role: WORKER. Class: WRITE.
         Errors: RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS). A claim that waits also ends when its key does. Retry: safe with a
@@ -106,8 +107,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClaimChunk(self, request, context):
-        """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
-        answers with the lease that is in force.
+        """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that
+        holds the chunk, it returns the current lease.
 
         Role: WORKER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
@@ -128,8 +129,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteChunks(self, request, context):
-        """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-        same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
+        """CompleteChunks ends leases with success. Completing a chunk again under the same lease returns OK. With `claim`
+        the same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
         Role: WORKER. Class: WRITE.
         Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
@@ -139,8 +140,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FailChunks(self, request, context):
-        """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
-        claimed again. With `claim` the same commit leases the next chunks.
+        """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease returns OK, until the
+        chunk is claimed again. With `claim` the same commit leases the next chunks.
 
         Role: WORKER. Class: WRITE.
         Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
@@ -150,8 +151,9 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseChunks(self, request, context):
-        """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
-        that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+        """ReleaseChunks releases chunks, to be claimed again at once or after a delay. The attempt does not count. A chunk
+        of a CANCELLING job becomes CANCELLED. Releasing a chunk again under the same lease returns OK, until the chunk
+        is claimed again.
 
         Role: WORKER. Class: WRITE.
         Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
@@ -161,10 +163,10 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchLeases(self, request, context):
-        """WatchLeases notifies a worker which of its leases are to stop: their job was cancelled, failed at once by
-        its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
-        One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
-        reported: its worker knows when. The stream has no history: it begins with check_all.
+        """WatchLeases notifies a worker that leases must stop because their job was cancelled, was failed at once by its
+        policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+        One stream serves all leases of a process. Heartbeats return the same, but later. A lease that merely expires is
+        not reported, because its worker knows the time. The stream has no history: it begins with check_all.
 
         Role: WORKER. Class: WATCH.
         Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
@@ -175,9 +177,9 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListWorkers(self, request, context):
-        """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
-        replicas. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
-        service remembers at most 10,000 of an owner's keys, those that were heard last.
+        """ListWorkers returns a page of the workers, on all replicas, that claim chunks of the key's owner or use keys of
+        this owner. The service records workers every 10 s by default, and forgets a worker after 10 minutes of silence.
+        It keeps at most 10,000 workers of an owner's keys, those seen last.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -238,11 +240,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkerService:
-    """WorkerService is called by workers, and by the external engines that run them.
+    """WorkerService serves workers and external engines.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
-    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
-    key's owner, whosever chunks they are about.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
+    owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
+    key count against the key's owner, also when the chunks are another owner's.
     """
 
     @staticmethod

@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkerServiceStub:
-    """WorkerService is called by workers, and by the external engines that run them.
+    """WorkerService serves workers and external engines.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
-    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
-    key's owner, whosever chunks they are about.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
+    owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
+    key count against the key's owner, also when the chunks are another owner's.
     """
 
     @_typing.overload
@@ -39,9 +39,10 @@ class WorkerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     ClaimChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunksRequest, _worker_service_pb2.ClaimChunksResponse]
-    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
-    that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
-    INPUT_UNREADABLE, and is not returned.
+    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When
+    the key serves several owners, they take turns within a priority. When no chunk is claimable, the call waits up
+    to `wait` and then returns none. A chunk whose input is damaged fails for good with the code INPUT_UNREADABLE and
+    is not returned.
 
     Role: WORKER. Class: WRITE.
     Errors: RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS). A claim that waits also ends when its key does. Retry: safe with a
@@ -51,8 +52,8 @@ class WorkerServiceStub:
     failed attempt.
     """
     ClaimChunk: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]
-    """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
-    answers with the lease that is in force.
+    """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that
+    holds the chunk, it returns the current lease.
 
     Role: WORKER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
@@ -65,40 +66,41 @@ class WorkerServiceStub:
     Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     CompleteChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]
-    """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-    same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
+    """CompleteChunks ends leases with success. Completing a chunk again under the same lease returns OK. With `claim`
+    the same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
     Role: WORKER. Class: WRITE.
     Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     FailChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]
-    """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
-    claimed again. With `claim` the same commit leases the next chunks.
+    """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease returns OK, until the
+    chunk is claimed again. With `claim` the same commit leases the next chunks.
 
     Role: WORKER. Class: WRITE.
     Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     ReleaseChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]
-    """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
-    that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+    """ReleaseChunks releases chunks, to be claimed again at once or after a delay. The attempt does not count. A chunk
+    of a CANCELLING job becomes CANCELLED. Releasing a chunk again under the same lease returns OK, until the chunk
+    is claimed again.
 
     Role: WORKER. Class: WRITE.
     Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     WatchLeases: _grpc.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]
-    """WatchLeases notifies a worker which of its leases are to stop: their job was cancelled, failed at once by
-    its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
-    One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
-    reported: its worker knows when. The stream has no history: it begins with check_all.
+    """WatchLeases notifies a worker that leases must stop because their job was cancelled, was failed at once by its
+    policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+    One stream serves all leases of a process. Heartbeats return the same, but later. A lease that merely expires is
+    not reported, because its worker knows the time. The stream has no history: it begins with check_all.
 
     Role: WORKER. Class: WATCH.
     Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
     Retry: safe; open it again after any end.
     """
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ListWorkersRequest, _worker_service_pb2.ListWorkersResponse]
-    """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
-    replicas. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
-    service remembers at most 10,000 of an owner's keys, those that were heard last.
+    """ListWorkers returns a page of the workers, on all replicas, that claim chunks of the key's owner or use keys of
+    this owner. The service records workers every 10 s by default, and forgets a worker after 10 minutes of silence.
+    It keeps at most 10,000 workers of an owner's keys, those seen last.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -106,18 +108,19 @@ class WorkerServiceStub:
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
-    """WorkerService is called by workers, and by the external engines that run them.
+    """WorkerService serves workers and external engines.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
-    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
-    key's owner, whosever chunks they are about.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
+    owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
+    key count against the key's owner, also when the chunks are another owner's.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ClaimChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunksRequest, _worker_service_pb2.ClaimChunksResponse]  # type: ignore[assignment]
-    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
-    that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
-    INPUT_UNREADABLE, and is not returned.
+    """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When
+    the key serves several owners, they take turns within a priority. When no chunk is claimable, the call waits up
+    to `wait` and then returns none. A chunk whose input is damaged fails for good with the code INPUT_UNREADABLE and
+    is not returned.
 
     Role: WORKER. Class: WRITE.
     Errors: RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS). A claim that waits also ends when its key does. Retry: safe with a
@@ -127,8 +130,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     failed attempt.
     """
     ClaimChunk: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]  # type: ignore[assignment]
-    """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
-    answers with the lease that is in force.
+    """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that
+    holds the chunk, it returns the current lease.
 
     Role: WORKER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
@@ -141,51 +144,52 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     CompleteChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]  # type: ignore[assignment]
-    """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-    same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
+    """CompleteChunks ends leases with success. Completing a chunk again under the same lease returns OK. With `claim`
+    the same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
     Role: WORKER. Class: WRITE.
     Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     FailChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]  # type: ignore[assignment]
-    """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
-    claimed again. With `claim` the same commit leases the next chunks.
+    """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease returns OK, until the
+    chunk is claimed again. With `claim` the same commit leases the next chunks.
 
     Role: WORKER. Class: WRITE.
     Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     ReleaseChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]  # type: ignore[assignment]
-    """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
-    that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+    """ReleaseChunks releases chunks, to be claimed again at once or after a delay. The attempt does not count. A chunk
+    of a CANCELLING job becomes CANCELLED. Releasing a chunk again under the same lease returns OK, until the chunk
+    is claimed again.
 
     Role: WORKER. Class: WRITE.
     Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
     """
     WatchLeases: _aio.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]  # type: ignore[assignment]
-    """WatchLeases notifies a worker which of its leases are to stop: their job was cancelled, failed at once by
-    its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
-    One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
-    reported: its worker knows when. The stream has no history: it begins with check_all.
+    """WatchLeases notifies a worker that leases must stop because their job was cancelled, was failed at once by its
+    policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+    One stream serves all leases of a process. Heartbeats return the same, but later. A lease that merely expires is
+    not reported, because its worker knows the time. The stream has no history: it begins with check_all.
 
     Role: WORKER. Class: WATCH.
     Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
     Retry: safe; open it again after any end.
     """
     ListWorkers: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ListWorkersRequest, _worker_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
-    """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
-    replicas. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
-    service remembers at most 10,000 of an owner's keys, those that were heard last.
+    """ListWorkers returns a page of the workers, on all replicas, that claim chunks of the key's owner or use keys of
+    this owner. The service records workers every 10 s by default, and forgets a worker after 10 minutes of silence.
+    It keeps at most 10,000 workers of an owner's keys, those seen last.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """WorkerService is called by workers, and by the external engines that run them.
+    """WorkerService serves workers and external engines.
 
-    Every call may also end for the reasons of its class, which ErrorReason lists. The jobs are those of the key's owner,
-    or of the owners that the key serves: leases of another owner's chunks are lost. All calls of a key count for the
-    key's owner, whosever chunks they are about.
+    Every call may also fail for the reasons of its class, which ErrorReason lists. A worker sees the jobs of its key's
+    owner, or of the owners that the key serves; a lease of another owner's chunk is reported as lost. All calls of a
+    key count against the key's owner, also when the chunks are another owner's.
     """
 
     @_abc_1.abstractmethod
@@ -194,9 +198,10 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ClaimChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ClaimChunksResponse, _abc.Awaitable[_worker_service_pb2.ClaimChunksResponse]]:
-        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. With a key
-        that serves several owners, these take turns within a priority. When there are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
-        INPUT_UNREADABLE, and is not returned.
+        """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When
+        the key serves several owners, they take turns within a priority. When no chunk is claimable, the call waits up
+        to `wait` and then returns none. A chunk whose input is damaged fails for good with the code INPUT_UNREADABLE and
+        is not returned.
 
         Role: WORKER. Class: WRITE.
         Errors: RESOURCE_EXHAUSTED (TOO_MANY_CLAIMS). A claim that waits also ends when its key does. Retry: safe with a
@@ -212,8 +217,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ClaimChunkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ClaimChunkResponse, _abc.Awaitable[_worker_service_pb2.ClaimChunkResponse]]:
-        """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that holds the chunk, it
-        answers with the lease that is in force.
+        """ClaimChunk leases one named chunk of the key's owner, for an engine that knows its index. With the task_id that
+        holds the chunk, it returns the current lease.
 
         Role: WORKER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION (CHUNK_NOT_CLAIMABLE); DATA_LOSS
@@ -238,8 +243,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.CompleteChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.CompleteChunksResponse, _abc.Awaitable[_worker_service_pb2.CompleteChunksResponse]]:
-        """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK. With `claim` the
-        same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
+        """CompleteChunks ends leases with success. Completing a chunk again under the same lease returns OK. With `claim`
+        the same commit leases the next chunks; a repeated call leases others, unless the claim has a request_id.
 
         Role: WORKER. Class: WRITE.
         Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
@@ -251,8 +256,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.FailChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.FailChunksResponse, _abc.Awaitable[_worker_service_pb2.FailChunksResponse]]:
-        """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
-        claimed again. With `claim` the same commit leases the next chunks.
+        """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease returns OK, until the
+        chunk is claimed again. With `claim` the same commit leases the next chunks.
 
         Role: WORKER. Class: WRITE.
         Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
@@ -264,8 +269,9 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ReleaseChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ReleaseChunksResponse, _abc.Awaitable[_worker_service_pb2.ReleaseChunksResponse]]:
-        """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
-        that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+        """ReleaseChunks releases chunks, to be claimed again at once or after a delay. The attempt does not count. A chunk
+        of a CANCELLING job becomes CANCELLED. Releasing a chunk again under the same lease returns OK, until the chunk
+        is claimed again.
 
         Role: WORKER. Class: WRITE.
         Errors: none of its own. After INVALID_FIELD nothing of the call was applied. Retry: safe.
@@ -277,10 +283,10 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.WatchLeasesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.WatchLeasesResponse], _abc.AsyncIterator[_worker_service_pb2.WatchLeasesResponse]]:
-        """WatchLeases notifies a worker which of its leases are to stop: their job was cancelled, failed at once by
-        its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
-        One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
-        reported: its worker knows when. The stream has no history: it begins with check_all.
+        """WatchLeases notifies a worker that leases must stop because their job was cancelled, was failed at once by its
+        policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+        One stream serves all leases of a process. Heartbeats return the same, but later. A lease that merely expires is
+        not reported, because its worker knows the time. The stream has no history: it begins with check_all.
 
         Role: WORKER. Class: WATCH.
         Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). The stream also ends when its key does, and when its server drains.
@@ -293,9 +299,9 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ListWorkersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ListWorkersResponse, _abc.Awaitable[_worker_service_pb2.ListWorkersResponse]]:
-        """ListWorkers returns a page of the workers that claim chunks of the key's owner, or with keys of this owner, over all
-        replicas. Workers are noted every 10 s by default, and forgotten after 10 minutes of silence; the
-        service remembers at most 10,000 of an owner's keys, those that were heard last.
+        """ListWorkers returns a page of the workers, on all replicas, that claim chunks of the key's owner or use keys of
+        this owner. The service records workers every 10 s by default, and forgets a worker after 10 minutes of silence.
+        It keeps at most 10,000 workers of an owner's keys, those seen last.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
