@@ -99,32 +99,32 @@ class ApiKey(_message.Message):
     SERVED_OWNERS_FIELD_NUMBER: _builtins.int
     ALL_OWNERS_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
-    """key_id names the key: 12 hexadecimal digits, which its token carries too."""
+    """key_id identifies the key: 12 hexadecimal digits, which its token contains."""
     owner: _builtins.str
-    """owner is the tenant whose jobs the key reaches."""
+    """owner is the tenant whose jobs the key can access."""
     name: _builtins.str
-    """name is for people and the audit trail, where the key's actor is name/key_id."""
+    """name is for people and the audit trail, which shows the key as name/key_id."""
     all_owners: _builtins.bool
-    """all_owners says that the key's workers may claim the chunks of every tenant."""
+    """all_owners is true if the key's workers may claim the chunks of every tenant."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
         """roles are what the key is for, at least one."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """create_time is when the key was made."""
+        """create_time is when the key was created."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time is when the key ends by itself. Absent: never."""
+        """expire_time is when the key expires. Absent: never."""
 
     @_builtins.property
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
-        """revoke_time is when the key was revoked. Absent: it was not."""
+        """revoke_time is when the key was revoked. Absent: it is not revoked."""
 
     @_builtins.property
     def last_used_time(self) -> _timestamp_pb2.Timestamp:
-        """last_used_time is about when the key was last used; it is written every few seconds. Absent: never."""
+        """last_used_time is approximately when the key was last used; it is updated every few seconds. Absent: never."""
 
     @_builtins.property
     def served_owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -171,17 +171,17 @@ class CreateApiKeyRequest(_message.Message):
     name: _builtins.str
     """name is for people and the audit trail, 1 to 128 printable characters without "/". Required."""
     owner: _builtins.str
-    """owner is the tenant whose jobs the key reaches: 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first.
-    Empty: the owner of the key that calls.
+    """owner is the tenant whose jobs the key can access: 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit
+    first. Empty: the owner of the calling key.
     """
     request_id: _builtins.str
-    """request_id makes a retry safe: 1 to 128 characters, remembered for the owner of the key that calls, as long as the new key is
-    listed with show_ended. The same request_id with the same name, owner, roles and served owners answers with the same key. Empty: no
-    protection.
+    """request_id makes a retry safe: 1 to 128 characters, remembered for the owner of the calling key, as long as the new
+    key is listed with show_ended. The same request_id with the same name, owner, roles and served owners returns the
+    same key. Empty: no protection.
     """
     all_owners: _builtins.bool
-    """all_owners lets the key's workers claim the chunks of every tenant, also of those to come; only with the role WORKER
-    alone, and without served_owners.
+    """all_owners lets the key's workers claim the chunks of every tenant, including future ones; only with the role
+    WORKER alone, and without served_owners.
     """
     reason: _builtins.str
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
@@ -191,13 +191,13 @@ class CreateApiKeyRequest(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time is when the key ends by itself, in the future. Absent: never."""
+        """expire_time is when the key expires, in the future. Absent: never."""
 
     @_builtins.property
     def served_owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """served_owners are the tenants whose chunks the key's workers may claim, at most 100, in place of the owner's; only with
-        the role WORKER alone. Nothing else of these tenants is open to the key. To change them, create another key. Empty: the
-        owner alone.
+        """served_owners are the tenants whose chunks the key's workers may claim, at most 100, instead of the owner's; only
+        with the role WORKER alone. The key can access nothing else of these tenants. To change them, create another key.
+        Empty: the owner alone.
         """
 
     def __init__(
@@ -263,7 +263,7 @@ class ListApiKeysRequest(_message.Message):
     owner: _builtins.str
     """owner is the tenant whose keys to list. Empty: all."""
     show_ended: _builtins.bool
-    """show_ended lists keys too that were revoked or have expired."""
+    """show_ended also lists keys that were revoked or have expired."""
     page_size: _builtins.int
     """page_size is how many keys to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
@@ -296,8 +296,8 @@ class ListApiKeysResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def api_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiKey]:
-        """api_keys are the keys, oldest first. A page may have fewer than page_size, or none, and more may follow it: a page looks
-        at no more than 20,000 keys.
+        """api_keys are the keys, oldest first. A page may have fewer than page_size, or none, and more may follow it: a page
+        examines at most 20,000 keys.
         """
 
     def __init__(
@@ -366,7 +366,7 @@ Global___RevokeApiKeyResponse: _TypeAlias = RevokeApiKeyResponse  # noqa: Y015
 
 @_typing.final
 class RotateApiKeyRequest(_message.Message):
-    """RotateApiKeyRequest names a key that is to be replaced."""
+    """RotateApiKeyRequest names the key to replace."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -384,8 +384,8 @@ class RotateApiKeyRequest(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time is when the new key ends by itself, in the future. Absent: as long after now as the old key's was after
-        its creation, or never when the old key had none.
+        """expire_time is when the new key expires, in the future. Absent: as long after now as the old key's expire_time is
+        after its create_time, or never if the old key has none.
         """
 
     def __init__(
@@ -451,20 +451,22 @@ class GetUsageRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
-    """owner is the tenant whose usage is wanted. Empty: all."""
+    """owner is the tenant whose usage to return. Empty: all."""
     key_id: _builtins.str
-    """key_id is the key whose usage is wanted. Empty: all."""
+    """key_id is the key whose usage to return. Empty: all."""
     page_size: _builtins.int
     """page_size is how many sums to return, 0 to 5,000; more is taken as 5,000. 0: 500."""
     page_token: _builtins.str
     """page_token is `next_page_token` of the page before, with everything but page_size unchanged. Empty: the first page."""
     @_builtins.property
     def time_range(self) -> _filter_pb2.TimeRange:
-        """time_range is the span to count, widened to whole days of UTC. Absent: any time."""
+        """time_range is the period to count, widened to whole days of UTC. Absent: any time."""
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___UsageDimension.ValueType]:
-        """group_by says what to sum by; at most 100 entries; what is not named is absent in the answer. Empty: all four."""
+        """group_by says what to sum by; at most 100 entries; a dimension that is not named is absent in the response. Empty:
+        all four.
+        """
 
     def __init__(
         self,
@@ -497,12 +499,12 @@ class GetUsageResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def usage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Usage]:
-        """usage are the sums, by day, owner, key_id and method, rising."""
+        """usage are the sums, in ascending order of day, owner, key_id and method."""
 
     @_builtins.property
     def quota(self) -> Global___Quota:
-        """quota is the bounds of the owner that the request names, and how much of each it uses now. Absent: it names none, or is
-        for a later page.
+        """quota is the bounds of the owner that the request names, and how much of each it uses now. Absent: the request
+        names no owner, or asks for a later page.
         """
 
     def __init__(
@@ -540,22 +542,22 @@ class Usage(_message.Message):
     key_id: _builtins.str
     """key_id is the key. Empty when it was summed over, and on a server without keys."""
     method: _builtins.str
-    """method is the full name of the RPC, as jobledger.v1.JobService.GetJob. Empty when it was summed over."""
+    """method is the full name of the RPC, such as jobledger.v1.JobService.GetJob. Empty when it was summed over."""
     calls: _builtins.int
-    """calls counts the calls that ended; a watch counts when it ends, its bytes_sent as it goes."""
+    """calls counts the calls that ended. A watch is counted when it ends, its bytes_sent while it is open."""
     errors: _builtins.int
-    """errors counts the calls that were refused or failed; a caller that goes away is not an error."""
+    """errors counts the calls that were refused or failed; a caller that disconnects is not an error."""
     bytes_received: _builtins.int
-    """bytes_received is the sum of the encoded requests."""
+    """bytes_received is the total size of the encoded requests."""
     bytes_sent: _builtins.int
-    """bytes_sent is the sum of the encoded answers and messages."""
+    """bytes_sent is the total size of the encoded responses and messages."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """start_time is when the day of UTC begins. Absent when it was summed over."""
+        """start_time is the start of the day in UTC. Absent when it was summed over."""
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """duration is the sum of the time that the calls took in the server; of watches, how long they were open."""
+        """duration is the total time that the calls took in the server; for watches, how long they were open."""
 
     def __init__(
         self,
@@ -604,15 +606,15 @@ class Quota(_message.Message):
     max_stored_jobs: _builtins.int
     """max_stored_jobs bounds the jobs in all states. Absent: unbounded."""
     max_watches: _builtins.int
-    """max_watches bounds the open watches, exports, imports, WatchLeases and WaitOperation calls, by each server process for
-    itself. Absent: unbounded.
+    """max_watches bounds the open watches, exports, imports, WatchLeases and WaitOperation calls, counted by each server
+    process separately. Absent: unbounded.
     """
     unfinished_job_count: _builtins.int
     """unfinished_job_count is how many jobs have not ended."""
     stored_job_count: _builtins.int
     """stored_job_count is how many jobs there are."""
     watch_count: _builtins.int
-    """watch_count is how many watches are open at the process that answers."""
+    """watch_count is how many watches are open at the server process that answers."""
     reason: _builtins.str
     """reason is that of SetQuota. Empty: none was given."""
     set_by: _builtins.str
@@ -671,7 +673,7 @@ class SetQuotaRequest(_message.Message):
     MAX_WATCHES_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
-    """owner is the tenant. Empty: the owner of the key that calls."""
+    """owner is the tenant. Empty: the owner of the calling key."""
     max_unfinished_jobs: _builtins.int
     """max_unfinished_jobs is how many of its jobs may be unfinished, 0 to 10^12; 0 lets it create none. Absent: the server's
     default.
@@ -742,7 +744,7 @@ class GetQuotaRequest(_message.Message):
 
     OWNER_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
-    """owner is the tenant. Empty: the owner of the key that calls."""
+    """owner is the tenant. Empty: the owner of the calling key."""
     def __init__(
         self,
         *,
@@ -843,7 +845,7 @@ class DeleteQuotaRequest(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
-    """owner is the tenant. Empty: the owner of the key that calls."""
+    """owner is the tenant. Empty: the owner of the calling key."""
     reason: _builtins.str
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     def __init__(
@@ -868,7 +870,7 @@ class DeleteQuotaResponse(_message.Message):
 
     DELETED_FIELD_NUMBER: _builtins.int
     deleted: _builtins.bool
-    """deleted says whether the owner had a quota."""
+    """deleted is true if the owner had a quota."""
     def __init__(
         self,
         *,

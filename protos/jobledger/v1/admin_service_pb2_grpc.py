@@ -99,7 +99,7 @@ class AdminServiceServicer:
     """
 
     def CreateApiKey(self, request, context):
-        """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
+        """CreateApiKey creates a key and returns its token, only this once: the service keeps only a hash of it.
 
         Role: ADMIN. Class: WRITE.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
@@ -154,9 +154,9 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetQuota(self, request, context):
-        """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the server's
-        default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
-        the next write on, and that of watches within a second.
+        """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the
+        server's default. What the owner already has beyond a new bound stays; only more is refused. Every replica applies
+        the bounds of jobs from the next write on, and the bound of watches within a second.
 
         Role: ADMIN. Class: WRITE.
         Errors: none of its own. Retry: safe.
@@ -177,7 +177,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListQuotas(self, request, context):
-        """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
+        """ListQuotas returns a page of the quotas that were set, by owner, with their current use.
 
         Role: ADMIN. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -187,7 +187,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteQuota(self, request, context):
-        """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
+        """DeleteQuota removes the quota of an owner, who then has the server's defaults. If the owner has no quota, nothing
+        changes.
 
         Role: ADMIN. Class: WRITE.
         Errors: none of its own. Retry: safe.
@@ -198,9 +199,9 @@ class AdminServiceServicer:
 
     def GetSystemHealth(self, request, context):
         """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
-        the response, not as an error of the call, while grpc.health.v1.Health reports that
-        AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
-        tells people and alerts why, and what is about to go wrong.
+        the response, not as an error of the call, while grpc.health.v1.Health reports that AdminService does not serve.
+        Health shows load balancers and supervisors whether a server accepts calls; GetSystemHealth shows people and alerts
+        why, and what is about to fail.
 
         Role: ADMIN. Class: READ.
         Errors: none of its own. STORE_UNAVAILABLE comes only with a key that the server does not know yet. Retry: safe.

@@ -39,7 +39,7 @@ class AdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]
-    """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
+    """CreateApiKey creates a key and returns its token, only this once: the service keeps only a hash of it.
 
     Role: ADMIN. Class: WRITE.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
@@ -74,9 +74,9 @@ class AdminServiceStub:
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     SetQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetQuotaRequest, _admin_service_pb2.SetQuotaResponse]
-    """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the server's
-    default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
-    the next write on, and that of watches within a second.
+    """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the
+    server's default. What the owner already has beyond a new bound stays; only more is refused. Every replica applies
+    the bounds of jobs from the next write on, and the bound of watches within a second.
 
     Role: ADMIN. Class: WRITE.
     Errors: none of its own. Retry: safe.
@@ -89,22 +89,23 @@ class AdminServiceStub:
     Errors: none of its own. Retry: safe.
     """
     ListQuotas: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]
-    """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
+    """ListQuotas returns a page of the quotas that were set, by owner, with their current use.
 
     Role: ADMIN. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]
-    """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
+    """DeleteQuota removes the quota of an owner, who then has the server's defaults. If the owner has no quota, nothing
+    changes.
 
     Role: ADMIN. Class: WRITE.
     Errors: none of its own. Retry: safe.
     """
     GetSystemHealth: _grpc.UnaryUnaryMultiCallable[_system_health_pb2.GetSystemHealthRequest, _system_health_pb2.GetSystemHealthResponse]
     """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
-    the response, not as an error of the call, while grpc.health.v1.Health reports that
-    AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
-    tells people and alerts why, and what is about to go wrong.
+    the response, not as an error of the call, while grpc.health.v1.Health reports that AdminService does not serve.
+    Health shows load balancers and supervisors whether a server accepts calls; GetSystemHealth shows people and alerts
+    why, and what is about to fail.
 
     Role: ADMIN. Class: READ.
     Errors: none of its own. STORE_UNAVAILABLE comes only with a key that the server does not know yet. Retry: safe.
@@ -120,7 +121,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
-    """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
+    """CreateApiKey creates a key and returns its token, only this once: the service keeps only a hash of it.
 
     Role: ADMIN. Class: WRITE.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
@@ -155,9 +156,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     SetQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetQuotaRequest, _admin_service_pb2.SetQuotaResponse]  # type: ignore[assignment]
-    """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the server's
-    default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
-    the next write on, and that of watches within a second.
+    """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the
+    server's default. What the owner already has beyond a new bound stays; only more is refused. Every replica applies
+    the bounds of jobs from the next write on, and the bound of watches within a second.
 
     Role: ADMIN. Class: WRITE.
     Errors: none of its own. Retry: safe.
@@ -170,22 +171,23 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Errors: none of its own. Retry: safe.
     """
     ListQuotas: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]  # type: ignore[assignment]
-    """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
+    """ListQuotas returns a page of the quotas that were set, by owner, with their current use.
 
     Role: ADMIN. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]  # type: ignore[assignment]
-    """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
+    """DeleteQuota removes the quota of an owner, who then has the server's defaults. If the owner has no quota, nothing
+    changes.
 
     Role: ADMIN. Class: WRITE.
     Errors: none of its own. Retry: safe.
     """
     GetSystemHealth: _aio.UnaryUnaryMultiCallable[_system_health_pb2.GetSystemHealthRequest, _system_health_pb2.GetSystemHealthResponse]  # type: ignore[assignment]
     """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
-    the response, not as an error of the call, while grpc.health.v1.Health reports that
-    AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
-    tells people and alerts why, and what is about to go wrong.
+    the response, not as an error of the call, while grpc.health.v1.Health reports that AdminService does not serve.
+    Health shows load balancers and supervisors whether a server accepts calls; GetSystemHealth shows people and alerts
+    why, and what is about to fail.
 
     Role: ADMIN. Class: READ.
     Errors: none of its own. STORE_UNAVAILABLE comes only with a key that the server does not know yet. Retry: safe.
@@ -204,7 +206,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.CreateApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_admin_service_pb2.CreateApiKeyResponse]]:
-        """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
+        """CreateApiKey creates a key and returns its token, only this once: the service keeps only a hash of it.
 
         Role: ADMIN. Class: WRITE.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED); FAILED_PRECONDITION (AUTH_DISABLED). Retry: safe with a request_id: a
@@ -269,9 +271,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.SetQuotaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetQuotaResponse, _abc.Awaitable[_admin_service_pb2.SetQuotaResponse]]:
-        """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the server's
-        default. What the owner has beyond a new bound stays; only more is refused. Every replica keeps the bounds of jobs from
-        the next write on, and that of watches within a second.
+        """SetQuota sets how much an owner may have at once. It replaces the owner's quota: a bound that is absent is the
+        server's default. What the owner already has beyond a new bound stays; only more is refused. Every replica applies
+        the bounds of jobs from the next write on, and the bound of watches within a second.
 
         Role: ADMIN. Class: WRITE.
         Errors: none of its own. Retry: safe.
@@ -296,7 +298,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListQuotasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListQuotasResponse, _abc.Awaitable[_admin_service_pb2.ListQuotasResponse]]:
-        """ListQuotas returns a page of the quotas that were set, by owner, with their present use.
+        """ListQuotas returns a page of the quotas that were set, by owner, with their current use.
 
         Role: ADMIN. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -308,7 +310,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.DeleteQuotaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.DeleteQuotaResponse, _abc.Awaitable[_admin_service_pb2.DeleteQuotaResponse]]:
-        """DeleteQuota removes the quota of an owner, who then has the server's defaults. Without a quota it changes nothing.
+        """DeleteQuota removes the quota of an owner, who then has the server's defaults. If the owner has no quota, nothing
+        changes.
 
         Role: ADMIN. Class: WRITE.
         Errors: none of its own. Retry: safe.
@@ -321,9 +324,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_system_health_pb2.GetSystemHealthResponse, _abc.Awaitable[_system_health_pb2.GetSystemHealthResponse]]:
         """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
-        the response, not as an error of the call, while grpc.health.v1.Health reports that
-        AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
-        tells people and alerts why, and what is about to go wrong.
+        the response, not as an error of the call, while grpc.health.v1.Health reports that AdminService does not serve.
+        Health shows load balancers and supervisors whether a server accepts calls; GetSystemHealth shows people and alerts
+        why, and what is about to fail.
 
         Role: ADMIN. Class: READ.
         Errors: none of its own. STORE_UNAVAILABLE comes only with a key that the server does not know yet. Retry: safe.

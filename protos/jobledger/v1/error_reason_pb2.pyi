@@ -58,8 +58,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: a new priority for a COMPLETED job; RetryJob of a COMPLETED job. Metadata: job_id, state.
     """
     ERROR_REASON_NOTHING_TO_RETRY: _ErrorReason.ValueType  # 9
-    """ERROR_REASON_NOTHING_TO_RETRY (FAILED_PRECONDITION) is a retry that names a chunk that cannot go again, or
-    of a job without failed and cancelled chunks.
+    """ERROR_REASON_NOTHING_TO_RETRY (FAILED_PRECONDITION) is a retry that names a chunk that cannot be retried, or of a
+    job without failed and cancelled chunks.
     Example: RetryJob with chunk_indexes [0] when chunk 0 is COMPLETED. Metadata: job_id; of a named chunk chunk_index, state.
     """
     ERROR_REASON_CHUNK_NOT_CLAIMABLE: _ErrorReason.ValueType  # 10
@@ -76,7 +76,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 13
     """ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: an older copy of the database was
-    put back by hand. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
+    restored by hand. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 14
     """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged, of another request, or from
@@ -84,17 +84,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 15
-    """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who has too much waiting already; nothing was done.
-    RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
-    Example: a burst that the disk cannot follow.
+    """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who already has too much waiting; nothing
+    was done. RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
+    Example: a burst that the disk cannot keep up with.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 16
     """ERROR_REASON_DRAINING (UNAVAILABLE) is a server that is shutting down: retry on another replica, or later.
     Example: a watch on a replica that is being replaced.
     """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 17
-    """ERROR_REASON_STORE_UNAVAILABLE (UNAVAILABLE) is a database that cannot be reached or does not answer; RetryInfo says
-    when to come back. While it is away, calls are refused with this reason and not with QUEUE_FULL or TOO_MANY_READS.
+    """ERROR_REASON_STORE_UNAVAILABLE (UNAVAILABLE) is a database that cannot be reached or does not answer; RetryInfo
+    says when to retry. While the database is unavailable, calls are refused with this reason and not with QUEUE_FULL
+    or TOO_MANY_READS.
     Example: a full disk, or a database that is failing over.
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 18
@@ -107,10 +108,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_API_KEY_UNKNOWN: _ErrorReason.ValueType  # 20
     """ERROR_REASON_API_KEY_UNKNOWN (UNAUTHENTICATED) is an unknown API key.
-    Example: a key of staging sent to production, or one that was cut when it was copied.
+    Example: a key of staging sent to production, or one that was truncated when it was copied.
     """
     ERROR_REASON_API_KEY_EXPIRED: _ErrorReason.ValueType  # 21
-    """ERROR_REASON_API_KEY_EXPIRED (UNAUTHENTICATED) is a key whose expire_time has come; it ends open watches too.
+    """ERROR_REASON_API_KEY_EXPIRED (UNAUTHENTICATED) is a key whose expire_time has passed; it ends open watches too.
     Example: the old key, a day after it was rotated. Metadata: key_id.
     """
     ERROR_REASON_API_KEY_REVOKED: _ErrorReason.ValueType  # 22
@@ -132,11 +133,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_AUTH_DISABLED: _ErrorReason.ValueType  # 26
     """ERROR_REASON_AUTH_DISABLED (FAILED_PRECONDITION) is a call about keys to a server that runs without them: it cannot
-    know who may make them. Example: CreateApiKey on a server without `--auth keys`.
+    know who may create them. Example: CreateApiKey on a server without `--auth keys`.
     """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 27
-    """ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo says
-    when to retry, QuotaFailure whose limit it is. Nothing was done.
+    """ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo
+    says when to retry, QuotaFailure says whose limit it is. Nothing was done.
     Example: the 101st write at once, with a rate of 100/second. Metadata: kind (read, write or watch), limit.
     """
     ERROR_REASON_TOO_MANY_WATCHES: _ErrorReason.ValueType  # 28
@@ -144,14 +145,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     QuotaFailure. Example: a dashboard that opens a watch for each row. Metadata: limit.
     """
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 30
-    """ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB unless
-    told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
+    """ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB by
+    default; gRPC itself refuses one of more than twice as many. With QuotaFailure.
     Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
     """
     ERROR_REASON_TOO_MANY_CLAIMS: _ErrorReason.ValueType  # 31
-    """ERROR_REASON_TOO_MANY_CLAIMS (RESOURCE_EXHAUSTED) is a ClaimChunks of a key that has as many open as the operator allows;
-    with RetryInfo and QuotaFailure. Example: a worker for each core of a large fleet, all with one key at one server, where
-    one for each host would claim several chunks at once. Metadata: limit.
+    """ERROR_REASON_TOO_MANY_CLAIMS (RESOURCE_EXHAUSTED) is a ClaimChunks call of a key that has as many open as the
+    operator allows; with RetryInfo and QuotaFailure. Example: a worker for each core of a large fleet, all with one
+    key at one server, where one for each host would claim several chunks at once. Metadata: limit.
     """
     ERROR_REASON_TOO_MANY_READS: _ErrorReason.ValueType  # 32
     """ERROR_REASON_TOO_MANY_READS (RESOURCE_EXHAUSTED) is a read of an owner who has as many waiting as the operator allows;
@@ -183,9 +184,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: Check of grpc.health.v1 for a misspelt service. Metadata: service.
     """
     ERROR_REASON_JOB_UNREADABLE: _ErrorReason.ValueType  # 39
-    """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job whose stored data cannot be read: a damaged row, or one
-    that another program has written. Only this job is affected; see the server's log.
-    Example: GetJob in view FULL of a job whose input is no Struct. Metadata: job_id.
+    """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job whose stored data cannot be read: a damaged row, or one that
+    another program wrote. Only this job is affected; see the server's log.
+    Example: GetJob in view FULL of a job whose input is not a Struct. Metadata: job_id.
     """
     ERROR_REASON_UNIQUE_KEY_TAKEN: _ErrorReason.ValueType  # 40
     """ERROR_REASON_UNIQUE_KEY_TAKEN (ALREADY_EXISTS) is a unique_key that another job of the same kind has, which has not ended.
@@ -208,12 +209,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
-    the domain "jobledger". Match on it, never on the text of a message. What gRPC itself refuses (an unknown method, a
-    message far too large) carries none.
+    """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix,
+    in the domain "jobledger". Match on it, never on the text of a message. Errors of gRPC itself (an unknown method, a
+    message far too large) carry none.
 
-    The comment of each RPC names the role that its caller's key needs (ADMIN has every role), the class that limits of
-    operators count it by, and the reasons of its own. These are not repeated there:
+    The comment of each RPC names the role that its caller's key needs (ADMIN has every role), the class by which
+    operators' limits count it, and its own reasons. These are not repeated there:
     - any call: INVALID_ARGUMENT (INVALID_FIELD); UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED,
       API_KEY_REVOKED); PERMISSION_DENIED (ROLE_MISSING); RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE, QUEUE_FULL);
       UNAVAILABLE (DRAINING, STORE_UNAVAILABLE); INTERNAL (INTERNAL), which is a defect
@@ -258,8 +259,8 @@ ERROR_REASON_JOB_ENDED: ErrorReason.ValueType  # 8
 Example: a new priority for a COMPLETED job; RetryJob of a COMPLETED job. Metadata: job_id, state.
 """
 ERROR_REASON_NOTHING_TO_RETRY: ErrorReason.ValueType  # 9
-"""ERROR_REASON_NOTHING_TO_RETRY (FAILED_PRECONDITION) is a retry that names a chunk that cannot go again, or
-of a job without failed and cancelled chunks.
+"""ERROR_REASON_NOTHING_TO_RETRY (FAILED_PRECONDITION) is a retry that names a chunk that cannot be retried, or of a
+job without failed and cancelled chunks.
 Example: RetryJob with chunk_indexes [0] when chunk 0 is COMPLETED. Metadata: job_id; of a named chunk chunk_index, state.
 """
 ERROR_REASON_CHUNK_NOT_CLAIMABLE: ErrorReason.ValueType  # 10
@@ -276,7 +277,7 @@ Example: a staging cursor sent to production.
 """
 ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 13
 """ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: an older copy of the database was
-put back by hand. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
+restored by hand. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 14
 """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged, of another request, or from
@@ -284,17 +285,18 @@ before the database was restored.
 Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 15
-"""ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who has too much waiting already; nothing was done.
-RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
-Example: a burst that the disk cannot follow.
+"""ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who already has too much waiting; nothing
+was done. RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
+Example: a burst that the disk cannot keep up with.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 16
 """ERROR_REASON_DRAINING (UNAVAILABLE) is a server that is shutting down: retry on another replica, or later.
 Example: a watch on a replica that is being replaced.
 """
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 17
-"""ERROR_REASON_STORE_UNAVAILABLE (UNAVAILABLE) is a database that cannot be reached or does not answer; RetryInfo says
-when to come back. While it is away, calls are refused with this reason and not with QUEUE_FULL or TOO_MANY_READS.
+"""ERROR_REASON_STORE_UNAVAILABLE (UNAVAILABLE) is a database that cannot be reached or does not answer; RetryInfo
+says when to retry. While the database is unavailable, calls are refused with this reason and not with QUEUE_FULL
+or TOO_MANY_READS.
 Example: a full disk, or a database that is failing over.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18
@@ -307,10 +309,10 @@ Example: GetJob without the metadata `authorization`.
 """
 ERROR_REASON_API_KEY_UNKNOWN: ErrorReason.ValueType  # 20
 """ERROR_REASON_API_KEY_UNKNOWN (UNAUTHENTICATED) is an unknown API key.
-Example: a key of staging sent to production, or one that was cut when it was copied.
+Example: a key of staging sent to production, or one that was truncated when it was copied.
 """
 ERROR_REASON_API_KEY_EXPIRED: ErrorReason.ValueType  # 21
-"""ERROR_REASON_API_KEY_EXPIRED (UNAUTHENTICATED) is a key whose expire_time has come; it ends open watches too.
+"""ERROR_REASON_API_KEY_EXPIRED (UNAUTHENTICATED) is a key whose expire_time has passed; it ends open watches too.
 Example: the old key, a day after it was rotated. Metadata: key_id.
 """
 ERROR_REASON_API_KEY_REVOKED: ErrorReason.ValueType  # 22
@@ -332,11 +334,11 @@ Example: RotateApiKey of a revoked key. Metadata: key_id.
 """
 ERROR_REASON_AUTH_DISABLED: ErrorReason.ValueType  # 26
 """ERROR_REASON_AUTH_DISABLED (FAILED_PRECONDITION) is a call about keys to a server that runs without them: it cannot
-know who may make them. Example: CreateApiKey on a server without `--auth keys`.
+know who may create them. Example: CreateApiKey on a server without `--auth keys`.
 """
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 27
-"""ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo says
-when to retry, QuotaFailure whose limit it is. Nothing was done.
+"""ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo
+says when to retry, QuotaFailure says whose limit it is. Nothing was done.
 Example: the 101st write at once, with a rate of 100/second. Metadata: kind (read, write or watch), limit.
 """
 ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 28
@@ -344,14 +346,14 @@ ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 28
 QuotaFailure. Example: a dashboard that opens a watch for each row. Metadata: limit.
 """
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 30
-"""ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB unless
-told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
+"""ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB by
+default; gRPC itself refuses one of more than twice as many. With QuotaFailure.
 Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
 """
 ERROR_REASON_TOO_MANY_CLAIMS: ErrorReason.ValueType  # 31
-"""ERROR_REASON_TOO_MANY_CLAIMS (RESOURCE_EXHAUSTED) is a ClaimChunks of a key that has as many open as the operator allows;
-with RetryInfo and QuotaFailure. Example: a worker for each core of a large fleet, all with one key at one server, where
-one for each host would claim several chunks at once. Metadata: limit.
+"""ERROR_REASON_TOO_MANY_CLAIMS (RESOURCE_EXHAUSTED) is a ClaimChunks call of a key that has as many open as the
+operator allows; with RetryInfo and QuotaFailure. Example: a worker for each core of a large fleet, all with one
+key at one server, where one for each host would claim several chunks at once. Metadata: limit.
 """
 ERROR_REASON_TOO_MANY_READS: ErrorReason.ValueType  # 32
 """ERROR_REASON_TOO_MANY_READS (RESOURCE_EXHAUSTED) is a read of an owner who has as many waiting as the operator allows;
@@ -383,9 +385,9 @@ ERROR_REASON_SERVICE_NOT_FOUND: ErrorReason.ValueType  # 38
 Example: Check of grpc.health.v1 for a misspelt service. Metadata: service.
 """
 ERROR_REASON_JOB_UNREADABLE: ErrorReason.ValueType  # 39
-"""ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job whose stored data cannot be read: a damaged row, or one
-that another program has written. Only this job is affected; see the server's log.
-Example: GetJob in view FULL of a job whose input is no Struct. Metadata: job_id.
+"""ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job whose stored data cannot be read: a damaged row, or one that
+another program wrote. Only this job is affected; see the server's log.
+Example: GetJob in view FULL of a job whose input is not a Struct. Metadata: job_id.
 """
 ERROR_REASON_UNIQUE_KEY_TAKEN: ErrorReason.ValueType  # 40
 """ERROR_REASON_UNIQUE_KEY_TAKEN (ALREADY_EXISTS) is a unique_key that another job of the same kind has, which has not ended.

@@ -29,11 +29,11 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
     """EXPORT_FORMAT_UNSPECIFIED is refused."""
     EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 1
-    """EXPORT_FORMAT_CSV is RFC 4180 with a header line, in UTF-8. Text that a spreadsheet would take for a formula is
-    preceded by an apostrophe; a cell without anything is empty.
+    """EXPORT_FORMAT_CSV is RFC 4180 with a header line, in UTF-8. Text that a spreadsheet would treat as a formula is
+    preceded by an apostrophe; a cell without a value is empty.
     """
     EXPORT_FORMAT_JSON_LINES: _ExportFormat.ValueType  # 2
-    """EXPORT_FORMAT_JSON_LINES is one JSON object a line, in UTF-8."""
+    """EXPORT_FORMAT_JSON_LINES is one JSON object per line, in UTF-8."""
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
     """ExportFormat is how exported jobs are written."""
@@ -41,11 +41,11 @@ class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
 EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
 """EXPORT_FORMAT_UNSPECIFIED is refused."""
 EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 1
-"""EXPORT_FORMAT_CSV is RFC 4180 with a header line, in UTF-8. Text that a spreadsheet would take for a formula is
-preceded by an apostrophe; a cell without anything is empty.
+"""EXPORT_FORMAT_CSV is RFC 4180 with a header line, in UTF-8. Text that a spreadsheet would treat as a formula is
+preceded by an apostrophe; a cell without a value is empty.
 """
 EXPORT_FORMAT_JSON_LINES: ExportFormat.ValueType  # 2
-"""EXPORT_FORMAT_JSON_LINES is one JSON object a line, in UTF-8."""
+"""EXPORT_FORMAT_JSON_LINES is one JSON object per line, in UTF-8."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final
@@ -60,10 +60,10 @@ class ExportJobsRequest(_message.Message):
     LABEL_COLUMNS_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     format: Global___ExportFormat.ValueType
-    """format is how they are written. Required."""
+    """format is how the jobs are written. Required."""
     resume_token: _builtins.str
-    """resume_token is the last one received, with everything else unchanged: the export continues after what came with it, at the
-    same position of the ledger, without a second header. Empty: begin.
+    """resume_token is the last one received, with everything else unchanged: the export continues after the piece that
+    carried it, at the same position of the ledger, without a second header. Empty: start a new export.
     """
     @_builtins.property
     def filter(self) -> _filter_pb2.JobFilter:
@@ -71,12 +71,12 @@ class ExportJobsRequest(_message.Message):
 
     @_builtins.property
     def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """columns are the columns to write, in this order, each at most once; the page on exports lists their names. Empty: all."""
+        """columns are the columns to write, in this order, each at most once; docs/export.md lists their names. Empty: all."""
 
     @_builtins.property
     def label_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """label_columns are names of labels, at most 64, each to be written in a column of its own, "label.NAME", after the others.
-        Empty: labels are in the column "labels" alone, as JSON.
+        """label_columns are names of labels, at most 64. Each is written in a column of its own, "label.NAME", after the
+        others. Empty: labels are in the column "labels" alone, as JSON.
         """
 
     def __init__(
@@ -109,20 +109,20 @@ class ExportJobsResponse(_message.Message):
     PERCENT_FIELD_NUMBER: _builtins.int
     UNREADABLE_ROW_COUNT_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """data is whole lines, at most 64 KiB; a longer line is sent whole. The export is all pieces concatenated. Empty when none of the
-    last 1,000 jobs matched, or none at all.
+    """data is whole lines, at most 64 KiB; a longer line is sent whole. The export is all pieces concatenated. Empty when
+    none of the last 1,000 jobs matched, or no job at all.
     """
     resume_token: _builtins.str
     """resume_token is where to continue after this piece. Empty: this was the last."""
     cursor: _builtins.bytes
-    """cursor is the position of the ledger at which every exported job is shown. The same in every piece."""
+    """cursor is the position of the ledger at which every exported job is shown. It is the same in every piece."""
     row_count: _builtins.int
     """row_count is how many jobs were written so far, from the beginning of the export."""
     percent: _builtins.float
-    """percent is about how much of the jobs has been read, 0 to 100."""
+    """percent is approximately how many of the jobs have been read, 0 to 100."""
     unreadable_row_count: _builtins.int
-    """unreadable_row_count is how many of these could not be shown so far: what is stored of the job is damaged. Such a line has
-    what is known of the job, and the reason in the column export_error.
+    """unreadable_row_count is how many of these could not be read so far, because the job's stored data is damaged. Such
+    a line has what is known of the job, and the reason in the column export_error.
     """
     def __init__(
         self,

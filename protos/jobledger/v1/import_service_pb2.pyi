@@ -26,7 +26,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ImportJobsRequest(_message.Message):
-    """ImportJobsRequest is some of the jobs."""
+    """ImportJobsRequest carries some of the jobs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -50,8 +50,8 @@ Global___ImportJobsRequest: _TypeAlias = ImportJobsRequest  # noqa: Y015
 
 @_typing.final
 class ImportedJob(_message.Message):
-    """ImportedJob is a job of another system: not started yet, or ended. A job in work stays there until
-    it ends. It must be a state that a job can reach in this service.
+    """ImportedJob is a job of another system: not started yet, or ended. A job in work stays in the other system until it
+    ends. The state must be one that a job can reach in this service.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -90,7 +90,7 @@ class ImportedJob(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     state: _job_pb2.JobState.ValueType
-    """state is QUEUED, for a job that is to be done here, or COMPLETED, FAILED or CANCELLED. Required."""
+    """state is QUEUED, for a job that is to run here, or COMPLETED, FAILED or CANCELLED. Required."""
     result_uri: _builtins.str
     """result_uri is where the result is. Empty: none. Only for a COMPLETED job."""
     retry_count: _builtins.int
@@ -127,11 +127,11 @@ class ImportedJob(_message.Message):
 
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedChunk]:
-        """chunks say how single chunks ended. A chunk that is not named ended as the job did; of a QUEUED job it is PENDING, and
-        at least one is. Of a FAILED job at least one is FAILED; others are CANCELLED only with FAIL_FAST or after a retry. With a
-        run_timeout and the error code TIMED_OUT they may all be CANCELLED or COMPLETED, at least one CANCELLED. With FAIL_FAST at
-        most one chunk is FAILED for each run. Of a CANCELLED job at least one is not FAILED. A finalizer that is not named never began
-        unless all others are COMPLETED.
+        """chunks say how individual chunks ended. A chunk that is not named ended as the job did; of a QUEUED job it is
+        PENDING, and at least one is. Of a FAILED job at least one is FAILED; others are CANCELLED only with FAIL_FAST or
+        after a retry. With a run_timeout and the error code TIMED_OUT they may all be CANCELLED or COMPLETED, at least one
+        CANCELLED. With FAIL_FAST at most one chunk is FAILED for each run. Of a CANCELLED job at least one is not FAILED.
+        A finalizer that is not named never began unless all others are COMPLETED.
         """
 
     @_builtins.property
@@ -184,7 +184,7 @@ class ImportedChunk(_message.Message):
     task_id: _builtins.str
     """task_id is the id that an external engine gave it, at most 256 characters. Empty: none."""
     worker: _builtins.str
-    """worker is who had it, at most 256 characters. Empty: not known."""
+    """worker is the worker that had it, at most 256 characters. Empty: unknown."""
     attempt: _builtins.int
     """attempt is how often it was tried, 0 to 1,000: at most the retry policy's max_attempts for each run, of which there are
     retry_count and, if start_time is given, one more. Absent: 1 for a job that ran.
@@ -275,13 +275,13 @@ class ImportRefusal(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    """number is its place in the stream, from 0."""
+    """number is its position in the stream, from 0."""
     job_id: _builtins.str
     """job_id is the job. Empty when the request did not name it."""
     reason: _error_reason_pb2.ErrorReason.ValueType
     """reason is why, never UNSPECIFIED."""
     message: _builtins.str
-    """message says what is wrong, with the fields."""
+    """message says what is wrong, and names the fields."""
     def __init__(
         self,
         *,

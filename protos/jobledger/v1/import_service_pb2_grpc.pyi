@@ -34,9 +34,10 @@ class ImportServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ImportServiceAsyncStub: ...
     ImportJobs: _grpc.StreamUnaryMultiCallable[_import_service_pb2.ImportJobsRequest, _import_service_pb2.ImportJobsResponse]
-    """ImportJobs takes a stream of jobs with their times and states, in as many messages as wanted, and answers when it has
-    ended. A job that was imported before with the same content changes nothing. A job that breaks a rule, or is one too many of
-    its owner (QUOTA_EXCEEDED), is refused by itself, and listed; the others are imported. GetJobStats counts imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
+    """ImportJobs receives a stream of jobs with their times and states, in any number of messages, and responds when the
+    stream has ended. Sending a job again with the same content changes nothing. A job that breaks a rule, or exceeds
+    its owner's quota (QUOTA_EXCEEDED), is refused by itself and listed; the others are imported. GetJobStats counts
+    imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
     Role: ADMIN. Class: WRITE.
     Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). INVALID_FIELD is about more than 500 jobs in a message. Retry: safe,
@@ -49,9 +50,10 @@ class ImportServiceAsyncStub(ImportServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ImportJobs: _aio.StreamUnaryMultiCallable[_import_service_pb2.ImportJobsRequest, _import_service_pb2.ImportJobsResponse]  # type: ignore[assignment]
-    """ImportJobs takes a stream of jobs with their times and states, in as many messages as wanted, and answers when it has
-    ended. A job that was imported before with the same content changes nothing. A job that breaks a rule, or is one too many of
-    its owner (QUOTA_EXCEEDED), is refused by itself, and listed; the others are imported. GetJobStats counts imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
+    """ImportJobs receives a stream of jobs with their times and states, in any number of messages, and responds when the
+    stream has ended. Sending a job again with the same content changes nothing. A job that breaks a rule, or exceeds
+    its owner's quota (QUOTA_EXCEEDED), is refused by itself and listed; the others are imported. GetJobStats counts
+    imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
     Role: ADMIN. Class: WRITE.
     Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). INVALID_FIELD is about more than 500 jobs in a message. Retry: safe,
@@ -67,9 +69,10 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_import_service_pb2.ImportJobsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_import_service_pb2.ImportJobsResponse, _abc.Awaitable[_import_service_pb2.ImportJobsResponse]]:
-        """ImportJobs takes a stream of jobs with their times and states, in as many messages as wanted, and answers when it has
-        ended. A job that was imported before with the same content changes nothing. A job that breaks a rule, or is one too many of
-        its owner (QUOTA_EXCEEDED), is refused by itself, and listed; the others are imported. GetJobStats counts imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
+        """ImportJobs receives a stream of jobs with their times and states, in any number of messages, and responds when the
+        stream has ended. Sending a job again with the same content changes nothing. A job that breaks a rule, or exceeds
+        its owner's quota (QUOTA_EXCEEDED), is refused by itself and listed; the others are imported. GetJobStats counts
+        imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
         Role: ADMIN. Class: WRITE.
         Errors: RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED). INVALID_FIELD is about more than 500 jobs in a message. Retry: safe,

@@ -18,7 +18,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class LimitScope(_message.Message):
-    """LimitScope is what a concurrency limit is over: jobs of one owner."""
+    """LimitScope selects the jobs that a concurrency limit applies to, all of one owner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -33,7 +33,7 @@ class LimitScope(_message.Message):
         name: _builtins.str
         """name is the label's name, 1 to 63 characters of A-Z a-z 0-9 . _ / -. Required."""
         value: _builtins.str
-        """value is its value, at most 255 characters. Empty: the jobs that carry the label without a value."""
+        """value is its value, at most 255 characters. Empty: the jobs that have the label without a value."""
         def __init__(
             self,
             *,
@@ -50,12 +50,14 @@ class LimitScope(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     EACH_VALUE_OF_LABEL_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """kind is all jobs of this kind."""
+    """kind selects all jobs of this kind."""
     each_value_of_label: _builtins.str
-    """each_value_of_label is the jobs of each value of this label by themselves, as far as the value has no limit of its own."""
+    """each_value_of_label selects the jobs of each value of this label separately, unless the value has a limit of its
+    own.
+    """
     @_builtins.property
     def label(self) -> Global___LimitScope.Label:
-        """label is all jobs that name this label in limited_labels and carry this value of it."""
+        """label selects all jobs that name this label in limited_labels and have this value of it."""
 
     def __init__(
         self,

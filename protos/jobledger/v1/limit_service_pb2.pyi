@@ -43,7 +43,7 @@ class Limit(_message.Message):
     """inherited is true for a value of a label that has no limit of its own: max_running is that of the limit for each value."""
     @_builtins.property
     def scope(self) -> _limit_scope_pb2.LimitScope:
-        """scope is what the limit is over. Always present."""
+        """scope is what the limit applies to. Always present."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class SetLimitRequest(_message.Message):
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def scope(self) -> _limit_scope_pb2.LimitScope:
-        """scope is what the limit is over. Required."""
+        """scope is what the limit applies to. Required."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class DeleteLimitRequest(_message.Message):
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def scope(self) -> _limit_scope_pb2.LimitScope:
-        """scope is what the limit is over. Required."""
+        """scope is what the limit applies to. Required."""
 
     def __init__(
         self,
@@ -253,12 +253,12 @@ class PausedKind(_message.Message):
     kind: _builtins.str
     """kind is the kind. Always present."""
     reason: _builtins.str
-    """reason is why, as the last PauseKind said. Empty when it gave none."""
+    """reason is that of the last PauseKind. Empty: none was given."""
     paused_by: _builtins.str
     """paused_by is NAME/KEY_ID of the key that called PauseKind last; "caller" on a server without keys. Always present."""
     @_builtins.property
     def pause_time(self) -> _timestamp_pb2.Timestamp:
-        """pause_time is since when the kind is paused. Always present."""
+        """pause_time is when the pause began. Always present."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
@@ -322,7 +322,7 @@ class PauseKindResponse(_message.Message):
     PAUSED_KIND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def paused_kind(self) -> Global___PausedKind:
-        """paused_kind is the kind as it is paused now."""
+        """paused_kind is the paused kind as it is now."""
 
     def __init__(
         self,
@@ -377,7 +377,7 @@ class ResumeKindResponse(_message.Message):
 
     RESUMED_FIELD_NUMBER: _builtins.int
     resumed: _builtins.bool
-    """resumed is whether the kind was paused until now."""
+    """resumed is true if the kind was paused until now."""
     def __init__(
         self,
         *,

@@ -28,13 +28,13 @@ if _version_not_supported:
 class LimitServiceStub:
     """LimitService manages concurrency limits, and pauses kinds.
 
-    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
-    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
-    limited_labels. A value's own limit comes before that for each value.
+    A limit applies to a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one
+    number, those with each value of a label. A limit of a kind applies to every job of the kind, a limit of a label to
+    the jobs that name the label in limited_labels. A value's own limit takes precedence over the limit for each value.
 
-    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
-    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
-    while it was there: those from before neither count nor wait.
+    A job that is created or retried takes a slot of every limit that applies to it, or waits, QUEUED, until there is
+    one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
+    the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.
@@ -81,13 +81,13 @@ class LimitServiceStub:
 class LimitServiceServicer:
     """LimitService manages concurrency limits, and pauses kinds.
 
-    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
-    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
-    limited_labels. A value's own limit comes before that for each value.
+    A limit applies to a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one
+    number, those with each value of a label. A limit of a kind applies to every job of the kind, a limit of a label to
+    the jobs that name the label in limited_labels. A value's own limit takes precedence over the limit for each value.
 
-    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
-    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
-    while it was there: those from before neither count nor wait.
+    A job that is created or retried takes a slot of every limit that applies to it, or waits, QUEUED, until there is
+    one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
+    the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.
@@ -104,9 +104,9 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLimits(self, request, context):
-        """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
-        those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
-        wait for one.
+        """ListLimits returns a page of the limits of one owner, with how many jobs run and wait: first those for each value,
+        then those of kinds, then those of labels, by name. Values that inherit a limit for each value are listed while
+        they hold a slot or wait for one.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -116,8 +116,8 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteLimit(self, request, context):
-        """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
-        there is one, from then on. Deleting a limit that does not exist changes nothing.
+        """DeleteLimit removes a limit; jobs waiting for it become claimable. From then on, a value of a label inherits the
+        limit for each value, if there is one. Deleting a limit that does not exist changes nothing.
 
         Role: ADMIN. Class: WRITE.
         Errors: none of its own. Retry: safe.
@@ -127,9 +127,9 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PauseKind(self, request, context):
-        """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner, whenever the
-        job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
-        changed, and so there is no event. To pause a paused kind changes the reason.
+        """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner,
+        whenever the job was created, until ResumeKind. Chunks in work continue, and so do deadlines, timeouts and
+        schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason.
 
         Role: ADMIN. Class: WRITE.
         Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
@@ -139,8 +139,8 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeKind(self, request, context):
-        """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
-        nothing.
+        """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. Resuming a kind that is not paused
+        changes nothing.
 
         Role: ADMIN. Class: WRITE.
         Errors: none of its own. Retry: safe; the second answer has `resumed` false.
@@ -203,13 +203,13 @@ def add_LimitServiceServicer_to_server(servicer, server):
 class LimitService:
     """LimitService manages concurrency limits, and pauses kinds.
 
-    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
-    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
-    limited_labels. A value's own limit comes before that for each value.
+    A limit applies to a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one
+    number, those with each value of a label. A limit of a kind applies to every job of the kind, a limit of a label to
+    the jobs that name the label in limited_labels. A value's own limit takes precedence over the limit for each value.
 
-    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
-    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
-    while it was there: those from before neither count nor wait.
+    A job that is created or retried takes a slot of every limit that applies to it, or waits, QUEUED, until there is
+    one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
+    the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.

@@ -29,13 +29,13 @@ GRPC_VERSION: str
 class LimitServiceStub:
     """LimitService manages concurrency limits, and pauses kinds.
 
-    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
-    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
-    limited_labels. A value's own limit comes before that for each value.
+    A limit applies to a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one
+    number, those with each value of a label. A limit of a kind applies to every job of the kind, a limit of a label to
+    the jobs that name the label in limited_labels. A value's own limit takes precedence over the limit for each value.
 
-    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
-    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
-    while it was there: those from before neither count nor wait.
+    A job that is created or retried takes a slot of every limit that applies to it, or waits, QUEUED, until there is
+    one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
+    the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.
@@ -52,31 +52,31 @@ class LimitServiceStub:
     Errors: none of its own. Retry: safe.
     """
     ListLimits: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]
-    """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
-    those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
-    wait for one.
+    """ListLimits returns a page of the limits of one owner, with how many jobs run and wait: first those for each value,
+    then those of kinds, then those of labels, by name. Values that inherit a limit for each value are listed while
+    they hold a slot or wait for one.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteLimit: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]
-    """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
-    there is one, from then on. Deleting a limit that does not exist changes nothing.
+    """DeleteLimit removes a limit; jobs waiting for it become claimable. From then on, a value of a label inherits the
+    limit for each value, if there is one. Deleting a limit that does not exist changes nothing.
 
     Role: ADMIN. Class: WRITE.
     Errors: none of its own. Retry: safe.
     """
     PauseKind: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.PauseKindRequest, _limit_service_pb2.PauseKindResponse]
-    """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner, whenever the
-    job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
-    changed, and so there is no event. To pause a paused kind changes the reason.
+    """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner,
+    whenever the job was created, until ResumeKind. Chunks in work continue, and so do deadlines, timeouts and
+    schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason.
 
     Role: ADMIN. Class: WRITE.
     Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
     """
     ResumeKind: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ResumeKindRequest, _limit_service_pb2.ResumeKindResponse]
-    """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
-    nothing.
+    """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. Resuming a kind that is not paused
+    changes nothing.
 
     Role: ADMIN. Class: WRITE.
     Errors: none of its own. Retry: safe; the second answer has `resumed` false.
@@ -92,13 +92,13 @@ class LimitServiceStub:
 class LimitServiceAsyncStub(LimitServiceStub):
     """LimitService manages concurrency limits, and pauses kinds.
 
-    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
-    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
-    limited_labels. A value's own limit comes before that for each value.
+    A limit applies to a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one
+    number, those with each value of a label. A limit of a kind applies to every job of the kind, a limit of a label to
+    the jobs that name the label in limited_labels. A value's own limit takes precedence over the limit for each value.
 
-    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
-    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
-    while it was there: those from before neither count nor wait.
+    A job that is created or retried takes a slot of every limit that applies to it, or waits, QUEUED, until there is
+    one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
+    the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.
@@ -112,31 +112,31 @@ class LimitServiceAsyncStub(LimitServiceStub):
     Errors: none of its own. Retry: safe.
     """
     ListLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
-    """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
-    those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
-    wait for one.
+    """ListLimits returns a page of the limits of one owner, with how many jobs run and wait: first those for each value,
+    then those of kinds, then those of labels, by name. Values that inherit a limit for each value are listed while
+    they hold a slot or wait for one.
 
     Role: CALLER. Class: READ.
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteLimit: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]  # type: ignore[assignment]
-    """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
-    there is one, from then on. Deleting a limit that does not exist changes nothing.
+    """DeleteLimit removes a limit; jobs waiting for it become claimable. From then on, a value of a label inherits the
+    limit for each value, if there is one. Deleting a limit that does not exist changes nothing.
 
     Role: ADMIN. Class: WRITE.
     Errors: none of its own. Retry: safe.
     """
     PauseKind: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.PauseKindRequest, _limit_service_pb2.PauseKindResponse]  # type: ignore[assignment]
-    """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner, whenever the
-    job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
-    changed, and so there is no event. To pause a paused kind changes the reason.
+    """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner,
+    whenever the job was created, until ResumeKind. Chunks in work continue, and so do deadlines, timeouts and
+    schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason.
 
     Role: ADMIN. Class: WRITE.
     Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
     """
     ResumeKind: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ResumeKindRequest, _limit_service_pb2.ResumeKindResponse]  # type: ignore[assignment]
-    """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
-    nothing.
+    """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. Resuming a kind that is not paused
+    changes nothing.
 
     Role: ADMIN. Class: WRITE.
     Errors: none of its own. Retry: safe; the second answer has `resumed` false.
@@ -151,13 +151,13 @@ class LimitServiceAsyncStub(LimitServiceStub):
 class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     """LimitService manages concurrency limits, and pauses kinds.
 
-    A limit is over a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one number, those with
-    each value of a label. A limit over a kind holds for every job of the kind, one over a label for the jobs that name the label in
-    limited_labels. A value's own limit comes before that for each value.
+    A limit applies to a scope of one owner: all jobs of one kind, the jobs with one value of a label, or, with one
+    number, those with each value of a label. A limit of a kind applies to every job of the kind, a limit of a label to
+    the jobs that name the label in limited_labels. A value's own limit takes precedence over the limit for each value.
 
-    A job that is created or retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first,
-    the oldest first within a priority. It releases its slots when it ends. A limit counts the jobs that were created or retried
-    while it was there: those from before neither count nor wait.
+    A job that is created or retried takes a slot of every limit that applies to it, or waits, QUEUED, until there is
+    one: the most urgent first, the oldest first within a priority. It releases its slots when it ends. A limit counts
+    the jobs that were created or retried while it existed; earlier jobs neither count nor wait.
 
     Every call may also end for the reasons of its class, which ErrorReason lists. The limits and pauses are those of the
     key's owner; a key with the role ADMIN may name another `owner`.
@@ -181,9 +181,9 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.ListLimitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.ListLimitsResponse, _abc.Awaitable[_limit_service_pb2.ListLimitsResponse]]:
-        """ListLimits returns a page of the limits of one owner, with what they hold and what waits: those for each value,
-        those of kinds, those of labels, by name. The values that follow a limit for each value are listed while they hold a slot or
-        wait for one.
+        """ListLimits returns a page of the limits of one owner, with how many jobs run and wait: first those for each value,
+        then those of kinds, then those of labels, by name. Values that inherit a limit for each value are listed while
+        they hold a slot or wait for one.
 
         Role: CALLER. Class: READ.
         Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
@@ -195,8 +195,8 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.DeleteLimitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.DeleteLimitResponse, _abc.Awaitable[_limit_service_pb2.DeleteLimitResponse]]:
-        """DeleteLimit removes a limit; jobs waiting for it become claimable. A value of a label follows the limit for each value, if
-        there is one, from then on. Deleting a limit that does not exist changes nothing.
+        """DeleteLimit removes a limit; jobs waiting for it become claimable. From then on, a value of a label inherits the
+        limit for each value, if there is one. Deleting a limit that does not exist changes nothing.
 
         Role: ADMIN. Class: WRITE.
         Errors: none of its own. Retry: safe.
@@ -208,9 +208,9 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.PauseKindRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.PauseKindResponse, _abc.Awaitable[_limit_service_pb2.PauseKindResponse]]:
-        """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner, whenever the
-        job was created, until ResumeKind. Chunks in work continue, and times go on: deadlines, timeouts and schedules. No job is
-        changed, and so there is no event. To pause a paused kind changes the reason.
+        """PauseKind pauses a kind: no claim that begins after the answer gets a chunk of a job of this kind and owner,
+        whenever the job was created, until ResumeKind. Chunks in work continue, and so do deadlines, timeouts and
+        schedules. No job is changed, so there is no event. Pausing a paused kind changes the reason.
 
         Role: ADMIN. Class: WRITE.
         Errors: FAILED_PRECONDITION (TOO_MANY_PAUSED_KINDS). Retry: safe.
@@ -222,8 +222,8 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.ResumeKindRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.ResumeKindResponse, _abc.Awaitable[_limit_service_pb2.ResumeKindResponse]]:
-        """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. To resume a kind that is not paused changes
-        nothing.
+        """ResumeKind ends the pause of a kind; waiting claims get its chunks at once. Resuming a kind that is not paused
+        changes nothing.
 
         Role: ADMIN. Class: WRITE.
         Errors: none of its own. Retry: safe; the second answer has `resumed` false.

@@ -111,10 +111,10 @@ class SystemHealth(_message.Message):
     status: Global___SystemStatus.ValueType
     """status is the worst of what was found."""
     version: _builtins.str
-    """version is that of the server."""
+    """version is the server's version."""
     active_workers: _builtins.int
-    """active_workers counts workers that claimed or sent a heartbeat at this server within the last minute; a worker of
-    several replicas counts at each that it calls.
+    """active_workers counts workers that claimed or sent a heartbeat at this server within the last minute; a worker that
+    calls several replicas counts at each.
     """
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -142,18 +142,18 @@ class SystemHealth(_message.Message):
 
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Replica]:
-        """replicas are the servers that are connected to the database now, this one among them, by name. Empty on SQLite, which
-        has one server, and while the database does not answer.
+        """replicas are the servers that are connected to the database now, including this one, by name. Empty on SQLite,
+        which has one server, and while the database does not answer.
         """
 
     @_builtins.property
     def webhooks(self) -> Global___WebhookHealth:
-        """webhooks are the deliveries that wait, of all owners. Absent while the database cannot be reached."""
+        """webhooks is the backlog of webhook deliveries, of all owners. Absent while the database cannot be reached."""
 
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComponentHealth]:
-        """components are what else the server depends on: the object stores and directories below which it may delete artifacts. One
-        that does not work makes the status DEGRADED, never worse. Empty: there is nothing else.
+        """components are the server's other dependencies: the object stores and directories below which it may delete
+        artifacts. One that does not work makes the status DEGRADED, never worse. Empty: there are none.
         """
 
     def __init__(
@@ -182,7 +182,7 @@ Global___SystemHealth: _TypeAlias = SystemHealth  # noqa: Y015
 
 @_typing.final
 class ComponentHealth(_message.Message):
-    """ComponentHealth is something else that a server depends on, as it was when the server last checked it."""
+    """ComponentHealth is the health of another dependency of a server, when the server last checked it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -190,7 +190,7 @@ class ComponentHealth(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     CHECK_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """name says what it is, as "artifact store s3://bucket"."""
+    """name says what it is, such as "artifact store s3://bucket"."""
     problem: _builtins.str
     """problem is a sentence about why it does not work. Empty: it works."""
     @_builtins.property
@@ -228,20 +228,20 @@ class DatabaseHealth(_message.Message):
     kind: _builtins.str
     """kind is "sqlite" or "postgresql"."""
     reachable: _builtins.bool
-    """reachable says whether it answered within a few seconds. When it did not, the fields below are absent."""
+    """reachable is true if it answered within a few seconds. When it did not, the fields below are absent."""
     schema_version: _builtins.str
     """schema_version names the last migration that was applied."""
     size_bytes: _builtins.int
-    """size_bytes is how much room the database takes, with the log of SQLite and the indexes of PostgreSQL."""
+    """size_bytes is the size of the database, including the log of SQLite and the indexes of PostgreSQL."""
     disk_free_bytes: _builtins.int
-    """disk_free_bytes is how much room is left where the SQLite file is. Absent for PostgreSQL, whose disk is elsewhere."""
+    """disk_free_bytes is the free space on the disk of the SQLite file. Absent for PostgreSQL, whose disk is elsewhere."""
     @_builtins.property
     def latency(self) -> _duration_pb2.Duration:
         """latency is how long a small read took."""
 
     @_builtins.property
     def label_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelIndex]:
-        """label_indexes are the labels whose values lists walk as an index (the setting indexed_labels), by name."""
+        """label_indexes are the labels by which lists read an index (the setting indexed_labels), by name."""
 
     def __init__(
         self,
@@ -275,7 +275,7 @@ class LabelIndex(_message.Message):
     name: _builtins.str
     """name is the label's name."""
     ready: _builtins.bool
-    """ready says whether the index has all jobs. Until then jobs are being added in the background, and lists do without it."""
+    """ready is true if the index has all jobs. Until then jobs are added in the background, and lists do not use it."""
     def __init__(
         self,
         *,
@@ -379,7 +379,7 @@ class Replica(_message.Message):
     name: _builtins.str
     """name identifies the server for as long as its process lives."""
     version: _builtins.str
-    """version is that of the server."""
+    """version is the server's version."""
     def __init__(
         self,
         *,
@@ -396,7 +396,7 @@ Global___Replica: _TypeAlias = Replica  # noqa: Y015
 
 @_typing.final
 class WebhookHealth(_message.Message):
-    """WebhookHealth is how far webhook deliveries are behind."""
+    """WebhookHealth is the backlog of webhook deliveries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -32,7 +32,7 @@ class _WebhookEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Webh
     WEBHOOK_EVENT_TYPE_JOB_CREATED: _WebhookEventType.ValueType  # 1
     """WEBHOOK_EVENT_TYPE_JOB_CREATED ("job.created") is the job's first event."""
     WEBHOOK_EVENT_TYPE_JOB_STARTED: _WebhookEventType.ValueType  # 2
-    """WEBHOOK_EVENT_TYPE_JOB_STARTED ("job.started") is the first chunk of a run that was claimed."""
+    """WEBHOOK_EVENT_TYPE_JOB_STARTED ("job.started") is the first claim of a chunk in a run."""
     WEBHOOK_EVENT_TYPE_JOB_PROGRESS: _WebhookEventType.ValueType  # 3
     """WEBHOOK_EVENT_TYPE_JOB_PROGRESS ("job.progress") is a percent of `progress_percents` that was reached."""
     WEBHOOK_EVENT_TYPE_JOB_COMPLETED: _WebhookEventType.ValueType  # 4
@@ -54,7 +54,7 @@ WEBHOOK_EVENT_TYPE_UNSPECIFIED: WebhookEventType.ValueType  # 0
 WEBHOOK_EVENT_TYPE_JOB_CREATED: WebhookEventType.ValueType  # 1
 """WEBHOOK_EVENT_TYPE_JOB_CREATED ("job.created") is the job's first event."""
 WEBHOOK_EVENT_TYPE_JOB_STARTED: WebhookEventType.ValueType  # 2
-"""WEBHOOK_EVENT_TYPE_JOB_STARTED ("job.started") is the first chunk of a run that was claimed."""
+"""WEBHOOK_EVENT_TYPE_JOB_STARTED ("job.started") is the first claim of a chunk in a run."""
 WEBHOOK_EVENT_TYPE_JOB_PROGRESS: WebhookEventType.ValueType  # 3
 """WEBHOOK_EVENT_TYPE_JOB_PROGRESS ("job.progress") is a percent of `progress_percents` that was reached."""
 WEBHOOK_EVENT_TYPE_JOB_COMPLETED: WebhookEventType.ValueType  # 4
@@ -80,21 +80,25 @@ class _WebhookStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WebhookS
     WEBHOOK_STATE_ACTIVE: _WebhookState.ValueType  # 1
     """WEBHOOK_STATE_ACTIVE records events and delivers them."""
     WEBHOOK_STATE_DISABLED: _WebhookState.ValueType  # 2
-    """WEBHOOK_STATE_DISABLED records no events and delivers nothing, because its owner said so, or its receiver answered 410."""
+    """WEBHOOK_STATE_DISABLED records no events and delivers nothing, because its owner disabled it, or its receiver
+    answered 410.
+    """
     WEBHOOK_STATE_PAUSED: _WebhookState.ValueType  # 3
-    """WEBHOOK_STATE_PAUSED records events and delivers none of them: nothing but failures for too long."""
+    """WEBHOOK_STATE_PAUSED records events but delivers none of them, because every delivery failed for too long."""
 
 class WebhookState(_WebhookState, metaclass=_WebhookStateEnumTypeWrapper):
-    """WebhookState is whether a webhook gets deliveries."""
+    """WebhookState is whether a webhook receives deliveries."""
 
 WEBHOOK_STATE_UNSPECIFIED: WebhookState.ValueType  # 0
 """WEBHOOK_STATE_UNSPECIFIED is never returned."""
 WEBHOOK_STATE_ACTIVE: WebhookState.ValueType  # 1
 """WEBHOOK_STATE_ACTIVE records events and delivers them."""
 WEBHOOK_STATE_DISABLED: WebhookState.ValueType  # 2
-"""WEBHOOK_STATE_DISABLED records no events and delivers nothing, because its owner said so, or its receiver answered 410."""
+"""WEBHOOK_STATE_DISABLED records no events and delivers nothing, because its owner disabled it, or its receiver
+answered 410.
+"""
 WEBHOOK_STATE_PAUSED: WebhookState.ValueType  # 3
-"""WEBHOOK_STATE_PAUSED records events and delivers none of them: nothing but failures for too long."""
+"""WEBHOOK_STATE_PAUSED records events but delivers none of them, because every delivery failed for too long."""
 Global___WebhookState: _TypeAlias = WebhookState  # noqa: Y015
 
 class _WebhookDeliveryState:
@@ -127,7 +131,7 @@ Global___WebhookDeliveryState: _TypeAlias = WebhookDeliveryState  # noqa: Y015
 
 @_typing.final
 class WebhookSecret(_message.Message):
-    """WebhookSecret is what deliveries are signed with, without the secret itself."""
+    """WebhookSecret describes a secret that signs deliveries, without the secret itself."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -135,11 +139,13 @@ class WebhookSecret(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """create_time is when it was made."""
+        """create_time is when it was created."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time is when it signs no more, after a rotation. Absent: it is the newest, and signs until the next rotation."""
+        """expire_time is when it stops signing, after a rotation. Absent: it is the newest, and signs until the next
+        rotation.
+        """
 
     def __init__(
         self,
@@ -157,7 +163,7 @@ Global___WebhookSecret: _TypeAlias = WebhookSecret  # noqa: Y015
 
 @_typing.final
 class MissedEvents(_message.Message):
-    """MissedEvents are positions whose history was trimmed before a webhook had read them: what happened there is not delivered."""
+    """MissedEvents are positions whose history was trimmed before a webhook had read them: their events are not delivered."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -230,7 +236,7 @@ class Webhook(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
-    """webhook_id names the webhook: a UUIDv7 that the service made."""
+    """webhook_id identifies the webhook: a UUIDv7 that the service generated."""
     owner: _builtins.str
     """owner is the tenant, derived from the caller's credentials."""
     url: _builtins.str
@@ -243,11 +249,13 @@ class Webhook(_message.Message):
     """state_reason is why the service itself changed the state. Empty when ACTIVE, or when the owner disabled it."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[Global___WebhookEventType.ValueType]:
-        """event_types are those that are delivered, each once, never empty."""
+        """event_types are the types that are delivered, each once, never empty."""
 
     @_builtins.property
     def progress_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """progress_percents are the percents at which JOB_PROGRESS is delivered, rising. Empty unless it is among event_types."""
+        """progress_percents are the percents at which JOB_PROGRESS is delivered, ascending. Empty unless it is among
+        event_types.
+        """
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -263,11 +271,11 @@ class Webhook(_message.Message):
 
     @_builtins.property
     def failing_since_time(self) -> _timestamp_pb2.Timestamp:
-        """failing_since_time is when the first of the failures was since which no delivery succeeded. Absent: the last succeeded."""
+        """failing_since_time is when the first failure after the last success was. Absent: the last delivery succeeded."""
 
     @_builtins.property
     def missed_events(self) -> Global___MissedEvents:
-        """missed_events are the latest positions that were lost to this webhook. Absent: none ever were."""
+        """missed_events are the latest positions that this webhook missed. Absent: it never missed any."""
 
     @_builtins.property
     def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookSecret]:
@@ -311,7 +319,7 @@ Global___Webhook: _TypeAlias = Webhook  # noqa: Y015
 
 @_typing.final
 class WebhookAttempt(_message.Message):
-    """WebhookAttempt is one try to post a delivery."""
+    """WebhookAttempt is one attempt to post a delivery."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -367,7 +375,7 @@ class WebhookDelivery(_message.Message):
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
-    """delivery_id names it, and is its `webhook-id` header: the same in every attempt."""
+    """delivery_id identifies it, and is its `webhook-id` header: the same in every attempt."""
     webhook_id: _builtins.str
     """webhook_id is the webhook that it is for."""
     event_type: Global___WebhookEventType.ValueType
@@ -375,7 +383,7 @@ class WebhookDelivery(_message.Message):
     job_id: _builtins.str
     """job_id is the job of its event."""
     position: _builtins.int
-    """position is the place of the event in the ledger."""
+    """position is the position of the event in the ledger."""
     state: Global___WebhookDeliveryState.ValueType
     """state is its state."""
     attempt_count: _builtins.int

@@ -61,8 +61,9 @@ class CreateWebhookRequest(_message.Message):
     the same content returns the same webhook. Empty: no protection.
     """
     url: _builtins.str
-    """url is where to post: https, at most 2,048 characters, with a host in ASCII, port 80, 443 or 1024 to 65535, without user
-    name, password or fragment; http if the operator allows it. The host's address is checked when it is posted to. Required.
+    """url is where to post: https, at most 2,048 characters, with a host in ASCII, port 80, 443 or 1024 to 65535, without
+    user name, password or fragment; http if the operator allows it. The host's address is checked at each post.
+    Required.
     """
     description: _builtins.str
     """description is for people, at most 1,024 characters. Empty: none."""
@@ -72,7 +73,7 @@ class CreateWebhookRequest(_message.Message):
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_webhook_pb2.WebhookEventType.ValueType]:
-        """event_types are those to deliver, at most 100 entries. Empty: all but JOB_PROGRESS."""
+        """event_types are the types to deliver, at most 100 entries. Empty: all but JOB_PROGRESS."""
 
     @_builtins.property
     def progress_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -282,7 +283,7 @@ class UpdateWebhookRequest(_message.Message):
     webhook_id: _builtins.str
     """webhook_id is the webhook. Required."""
     url: _builtins.str
-    """url is the new URL, as in CreateWebhook. Required when the mask names it."""
+    """url is the new URL, as in CreateWebhook. Required if the mask names it."""
     description: _builtins.str
     """description is the new one. Empty removes it."""
     state: _webhook_pb2.WebhookState.ValueType
@@ -309,7 +310,7 @@ class UpdateWebhookRequest(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """labels replace all that there are. Empty: no condition."""
+        """labels replace all that the webhook has. Empty: no condition."""
 
     def __init__(
         self,
@@ -415,8 +416,8 @@ class RotateWebhookSecretRequest(_message.Message):
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
-        """grace_period is how long the present secrets continue to sign, 0 s to 30 days; a shorter time that one has already stays.
-        Absent: 24 h.
+        """grace_period is how long the current secrets continue to sign, 0 s to 30 days; one that expires sooner already
+        keeps its expire_time. Absent: 24 h.
         """
 
     def __init__(
@@ -510,7 +511,7 @@ class ListWebhookDeliveriesResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[_webhook_pb2.WebhookDelivery]:
-        """deliveries are the page, newest first. It may be short, even empty, while there are more: a call looks at no more than
+        """deliveries are the page, newest first. It may be short, even empty, while there are more: a call examines at most
         20,000 deliveries, and an answer has at most 3 MiB.
         """
 
@@ -542,7 +543,7 @@ class RedeliverWebhookRequest(_message.Message):
     webhook_id: _builtins.str
     """webhook_id is the webhook. Required."""
     delivery_id: _builtins.str
-    """delivery_id is the one delivery. Empty: those that since_position picks."""
+    """delivery_id is the one delivery. Empty: those that since_position selects."""
     since_position: _builtins.int
     """since_position selects the deliveries of events at this position and after it, 0 or more. Absent: the one of
     delivery_id.
@@ -551,7 +552,7 @@ class RedeliverWebhookRequest(_message.Message):
     """reason is why, for people and the log, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_webhook_pb2.WebhookDeliveryState.ValueType]:
-        """states are the states of deliveries that since_position picks. Empty: DELIVERED and DEAD. Not with delivery_id."""
+        """states are the states of deliveries that since_position selects. Empty: DELIVERED and DEAD. Not with delivery_id."""
 
     def __init__(
         self,
@@ -625,10 +626,10 @@ class PingWebhookResponse(_message.Message):
     DELIVERED_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     delivered: _builtins.bool
-    """delivered is whether the receiver answered with 2xx."""
+    """delivered is true if the receiver answered with 2xx."""
     @_builtins.property
     def attempt(self) -> _webhook_pb2.WebhookAttempt:
-        """attempt is what happened."""
+        """attempt is the attempt that was made."""
 
     def __init__(
         self,

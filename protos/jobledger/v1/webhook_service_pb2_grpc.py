@@ -28,8 +28,9 @@ if _version_not_supported:
 class WebhookServiceStub:
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
-    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks specifies, and made at least once, in order for each job and webhook.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's
+    owner.
     """
 
     def __init__(self, channel):
@@ -88,8 +89,9 @@ class WebhookServiceStub:
 class WebhookServiceServicer:
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
-    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks specifies, and made at least once, in order for each job and webhook.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's
+    owner.
     """
 
     def CreateWebhook(self, request, context):
@@ -124,8 +126,8 @@ class WebhookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateWebhook(self, request, context):
-        """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-        wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+        """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL also applies to waiting
+        deliveries. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
@@ -135,7 +137,7 @@ class WebhookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteWebhook(self, request, context):
-        """DeleteWebhook removes a webhook and its deliveries. An attempt that runs is not called back.
+        """DeleteWebhook removes a webhook and its deliveries. An attempt in progress is not interrupted.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took effect is NOT_FOUND.
@@ -145,8 +147,8 @@ class WebhookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateWebhookSecret(self, request, context):
-        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
-        more than five the one whose time ends first is dropped.
+        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign beside it for the grace
+        period; of more than five, the one that expires first is dropped.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
@@ -166,8 +168,8 @@ class WebhookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RedeliverWebhook(self, request, context):
-        """RedeliverWebhook makes deliveries PENDING again, with their bodies and ids as they were: one, or all since a position.
-        They go in order, before later ones of their jobs. One that is PENDING is tried at once.
+        """RedeliverWebhook makes deliveries PENDING again, with the same bodies and ids: one, or all since a position. They
+        are delivered in order, before later ones of their jobs. One that is already PENDING is tried at once.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG).
@@ -247,8 +249,9 @@ def add_WebhookServiceServicer_to_server(servicer, server):
 class WebhookService:
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
-    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks specifies, and made at least once, in order for each job and webhook.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's
+    owner.
     """
 
     @staticmethod

@@ -29,8 +29,9 @@ GRPC_VERSION: str
 class WebhookServiceStub:
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
-    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks specifies, and made at least once, in order for each job and webhook.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's
+    owner.
     """
 
     @_typing.overload
@@ -57,21 +58,21 @@ class WebhookServiceStub:
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     UpdateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]
-    """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-    wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+    """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL also applies to waiting
+    deliveries. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
     DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]
-    """DeleteWebhook removes a webhook and its deliveries. An attempt that runs is not called back.
+    """DeleteWebhook removes a webhook and its deliveries. An attempt in progress is not interrupted.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took effect is NOT_FOUND.
     """
     RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]
-    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
-    more than five the one whose time ends first is dropped.
+    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign beside it for the grace
+    period; of more than five, the one that expires first is dropped.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
@@ -83,8 +84,8 @@ class WebhookServiceStub:
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
     RedeliverWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookRequest, _webhook_service_pb2.RedeliverWebhookResponse]
-    """RedeliverWebhook makes deliveries PENDING again, with their bodies and ids as they were: one, or all since a position.
-    They go in order, before later ones of their jobs. One that is PENDING is tried at once.
+    """RedeliverWebhook makes deliveries PENDING again, with the same bodies and ids: one, or all since a position. They
+    are delivered in order, before later ones of their jobs. One that is already PENDING is tried at once.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG).
@@ -102,8 +103,9 @@ class WebhookServiceStub:
 class WebhookServiceAsyncStub(WebhookServiceStub):
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
-    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks specifies, and made at least once, in order for each job and webhook.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's
+    owner.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -127,21 +129,21 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID). Retry: safe.
     """
     UpdateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]  # type: ignore[assignment]
-    """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-    wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+    """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL also applies to waiting
+    deliveries. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
-    """DeleteWebhook removes a webhook and its deliveries. An attempt that runs is not called back.
+    """DeleteWebhook removes a webhook and its deliveries. An attempt in progress is not interrupted.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took effect is NOT_FOUND.
     """
     RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
-    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
-    more than five the one whose time ends first is dropped.
+    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign beside it for the grace
+    period; of more than five, the one that expires first is dropped.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
@@ -153,8 +155,8 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
     RedeliverWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookRequest, _webhook_service_pb2.RedeliverWebhookResponse]  # type: ignore[assignment]
-    """RedeliverWebhook makes deliveries PENDING again, with their bodies and ids as they were: one, or all since a position.
-    They go in order, before later ones of their jobs. One that is PENDING is tried at once.
+    """RedeliverWebhook makes deliveries PENDING again, with the same bodies and ids: one, or all since a position. They
+    are delivered in order, before later ones of their jobs. One that is already PENDING is tried at once.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG).
@@ -171,8 +173,9 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
-    Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every
-    call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's owner.
+    Deliveries are signed as Standard Webhooks specifies, and made at least once, in order for each job and webhook.
+    Every call may also end for the reasons of its class, which ErrorReason lists. The webhooks are those of the key's
+    owner.
     """
 
     @_abc_1.abstractmethod
@@ -218,8 +221,8 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.UpdateWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.UpdateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.UpdateWebhookResponse]]:
-        """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-        wait, too. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
+        """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL also applies to waiting
+        deliveries. The state ACTIVE resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
@@ -231,7 +234,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.DeleteWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.DeleteWebhookResponse, _abc.Awaitable[_webhook_service_pb2.DeleteWebhookResponse]]:
-        """DeleteWebhook removes a webhook and its deliveries. An attempt that runs is not called back.
+        """DeleteWebhook removes a webhook and its deliveries. An attempt in progress is not interrupted.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry of a call that took effect is NOT_FOUND.
@@ -243,8 +246,8 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.RotateWebhookSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_webhook_service_pb2.RotateWebhookSecretResponse]]:
-        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the grace period; of
-        more than five the one whose time ends first is dropped.
+        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign beside it for the grace
+        period; of more than five, the one that expires first is dropped.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
@@ -268,8 +271,8 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.RedeliverWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.RedeliverWebhookResponse, _abc.Awaitable[_webhook_service_pb2.RedeliverWebhookResponse]]:
-        """RedeliverWebhook makes deliveries PENDING again, with their bodies and ids as they were: one, or all since a position.
-        They go in order, before later ones of their jobs. One that is PENDING is tried at once.
+        """RedeliverWebhook makes deliveries PENDING again, with the same bodies and ids: one, or all since a position. They
+        are delivered in order, before later ones of their jobs. One that is already PENDING is tried at once.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (WEBHOOK_NOT_FOUND, DELIVERY_NOT_FOUND); RESOURCE_EXHAUSTED (TOO_MANY_READS, READ_TOO_LONG).
