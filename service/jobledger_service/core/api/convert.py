@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2, limit_scope_pb2
@@ -23,6 +24,9 @@ from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.store.entry import JobSegments
 
 from .message_functions import message_filler, message_maker
+
+Value = TypeVar("Value")
+Made = TypeVar("Made", bound=Message)
 
 MICROS: Final = 1_000_000
 _FIRST_TIME: Final = -62_135_596_800 * MICROS
@@ -98,9 +102,19 @@ def _hold(value: Hold) -> job_pb2.Hold:
 
 
 _SIMPLE: Final = {"fill_time": fill_time, "Timestamp": timestamp, "Duration": duration, "Struct": struct}
-artifact = message_maker(Artifact, chunk_pb2.Artifact, _SIMPLE)
-stage = message_maker(Stage, job_pb2.Stage, _SIMPLE)
-_make_retry_policy: Final = message_maker(RetryPolicy, chunk_pb2.RetryPolicy, _SIMPLE)
+
+
+def maker(type_: type[Value], message: type[Made], **others: Callable[[Any], Any]) -> Callable[[Value], Made]:
+    """Return the function from a value to a message with its fields; `others` make messages within it, by their name.
+
+    Times are in microseconds since 1970, durations in microseconds, Structs encoded.
+    """
+    return message_maker(type_, message, {**_SIMPLE, **others})
+
+
+artifact = maker(Artifact, chunk_pb2.Artifact)
+stage = maker(Stage, job_pb2.Stage)
+_make_retry_policy: Final = maker(RetryPolicy, chunk_pb2.RetryPolicy)
 _MESSAGES: Final = {
     **_SIMPLE,
     "Artifact": artifact,
@@ -108,8 +122,8 @@ _MESSAGES: Final = {
     "HoldReason": HOLD_REASONS.__getitem__,
     "RetryPolicy": _retry_policy,
     "Stage": stage,
-    "StageTiming": message_maker(StageTiming, job_pb2.StageTiming, _SIMPLE),
-    "WorkError": message_maker(WorkError, chunk_pb2.WorkError, _SIMPLE),
+    "StageTiming": maker(StageTiming, job_pb2.StageTiming),
+    "WorkError": maker(WorkError, chunk_pb2.WorkError),
 }
 
 _FIXED: Final = [field for field in JOB_FIELDS if field.path.startswith("spec.")]

@@ -144,10 +144,10 @@ class WebhookFanout:
             for webhook in webhooks
             if webhook.after < row.position and webhook.concerns(job.owner, job.kind, job.labels)
         ]
-        before = self._percent_before(row, job) if any(webhook.percents for webhook in concerned) else 0
+        before = self._percent_before(row, job) if any(webhook.progress_percents for webhook in concerned) else 0
         made: dict[tuple[WebhookEventType, tuple[int, ...]], bytes] = {}
         for webhook in concerned:
-            percents = tuple(reached(webhook.percents, before, job.progress.percent))
+            percents = tuple(reached(webhook.progress_percents, before, job.progress.percent))
             for ordinal, event_type in enumerate(event_types(changes, progressed=bool(percents))):
                 if event_type in webhook.event_types:
                     what = (event_type, percents if event_type is WebhookEventType.JOB_PROGRESS else ())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
@@ -36,8 +36,8 @@ class Secret:
 class Missed(MsgStruct, frozen=True):
     """Positions, both inclusive, that were trimmed before a webhook had read them."""
 
-    first: int
-    last: int
+    first_position: int
+    last_position: int
     detect_time: int
 
 
@@ -52,15 +52,15 @@ class Webhook(MsgStruct, frozen=True):
     update_time: int
     after: int = 0
     event_types: tuple[WebhookEventType, ...] = DEFAULT_EVENT_TYPES
-    percents: tuple[int, ...] = ()
+    progress_percents: tuple[int, ...] = ()
     kinds: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     description: str = ""
     state: WebhookState = WebhookState.ACTIVE
     state_reason: str = ""
     state_time: int = 0
-    failing_since: int | None = None
-    missed: Missed | None = None
+    failing_since_time: int | None = None
+    missed_events: Missed | None = None
     request_id: str = ""
     fingerprint: bytes = b""
 
@@ -98,34 +98,19 @@ def owner_of(key: str) -> str:
     return key.partition("/")[0]
 
 
-class WebhookUpdate(MsgStruct, frozen=True):
-    """New values of the named fields."""
-
-    fields: frozenset[str]
-    url: str = ""
-    event_types: tuple[WebhookEventType, ...] = ()
-    percents: tuple[int, ...] = ()
-    kinds: tuple[str, ...] = ()
-    labels: dict[str, str] = {}
-    description: str = ""
-    state: WebhookState = WebhookState.ACTIVE
-
-
-def update(webhook: Webhook, new: WebhookUpdate, now: int) -> Webhook:
-    """Return the webhook with the named fields changed; one that is enabled starts again without failures.
+def update(webhook: Webhook, new: Mapping[str, Any], now: int) -> Webhook:
+    """Return the webhook with new values of some fields; one that is enabled starts again without failures.
 
     Raises InvalidField for percents of progress that is not reported.
     """
-    plain = ("url", "event_types", "percents", "kinds", "labels", "description")
-    changed = replace(webhook, update_time=now, **{name: getattr(new, name) for name in plain if name in new.fields})
-    if new.percents and WebhookEventType.JOB_PROGRESS not in changed.event_types:
+    state: WebhookState | None = new.get("state")
+    changed = replace(webhook, update_time=now, **{name: value for name, value in new.items() if name != "state"})
+    if new.get("progress_percents") and WebhookEventType.JOB_PROGRESS not in changed.event_types:
         raise InvalidField(("progress_percents", "must be absent unless event_types has JOB_PROGRESS"))
-    changed = replace(changed, percents=percents_of(changed.event_types, changed.percents))
-    if "state" not in new.fields:
+    changed = replace(changed, progress_percents=percents_of(changed.event_types, changed.progress_percents))
+    if state is None:
         return changed
-    if new.state is changed.state:
-        return replace(changed, state_reason="")
-    return _enter(changed, new.state, "", now)
+    return replace(changed, state_reason="") if state is changed.state else _enter(changed, state, "", now)
 
 
 def percents_of(event_types: tuple[WebhookEventType, ...], given: tuple[int, ...]) -> tuple[int, ...]:
@@ -157,9 +142,9 @@ def answered(webhook: Webhook, failed_at: int | None, *, gone: bool, pause_after
     if gone:
         return _enter(webhook, WebhookState.DISABLED, "the receiver answered 410 Gone", now)
     if failed_at is None:
-        return webhook if webhook.failing_since is None else replace(webhook, failing_since=None)
-    since = failed_at if webhook.failing_since is None else webhook.failing_since
-    webhook = webhook if since == webhook.failing_since else replace(webhook, failing_since=since)
+        return webhook if webhook.failing_since_time is None else replace(webhook, failing_since_time=None)
+    since = failed_at if webhook.failing_since_time is None else webhook.failing_since_time
+    webhook = webhook if since == webhook.failing_since_time else replace(webhook, failing_since_time=since)
     if now - since < pause_after:
         return webhook
     reason = f"every attempt failed for {pause_after / SECOND:g} s"
@@ -167,5 +152,5 @@ def answered(webhook: Webhook, failed_at: int | None, *, gone: bool, pause_after
 
 
 def _enter(webhook: Webhook, state: WebhookState, reason: str, now: int) -> Webhook:
-    failing = None if state is WebhookState.ACTIVE else webhook.failing_since
-    return replace(webhook, state=state, state_reason=reason, state_time=now, failing_since=failing)
+    failing = None if state is WebhookState.ACTIVE else webhook.failing_since_time
+    return replace(webhook, state=state, state_reason=reason, state_time=now, failing_since_time=failing)
