@@ -15,9 +15,9 @@ from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.watch_requests import watch_options
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.store.reads import View
-from jobledger_service.features.access import requests as access_requests
-from jobledger_service.features.limits import requests as limit_requests
-from jobledger_service.features.usage import requests as usage_requests
+from jobledger_service.features.access import api as access_requests
+from jobledger_service.features.limits import api as limit_requests
+from jobledger_service.features.usage import api as usage_requests
 from jobledger_service.features.webhooks import requests as webhook_requests
 from jobledger_service.transport.identity import Caller, Role
 

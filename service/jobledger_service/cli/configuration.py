@@ -1,18 +1,45 @@
 """The effective settings, for people and programs; secrets are masked."""
 
+import difflib
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
+from jobledger_client.cli._error_output import TRACEBACK
 from msgspec import json
 from pydantic import SecretStr
 
 from jobledger_service.core.store.engines import without_password
 from jobledger_service.settings import Settings
 
-from .environment import variable
+PREFIX: Final = "JOBLEDGER_"
+CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
+"""The variables of the SDK's command line: a machine may have all of them."""
+
+
+def variable(setting: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + setting.upper()
+
+
+NAMES: Final = tuple(sorted(variable(name) for name in Settings.model_fields))
+
+
+def unknown_names(environment: Iterable[str]) -> list[str]:
+    """Return a sentence for each variable with the prefix of settings that is none, with the nearest setting."""
+    known = CLIENT_VARIABLES.union(NAMES)
+    strays = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return [_sentence(name) for name in strays]
+
+
+def _sentence(name: str) -> str:
+    # Without the prefix, which makes all of them alike.
+    nearest = difflib.get_close_matches(name[len(PREFIX) :].lower(), Settings.model_fields, n=1)
+    advice = f"did you mean {variable(nearest[0])}?" if nearest else "`jobledger-server config` lists all settings"
+    return f"{name} in the environment is not a setting: {advice}"
+
 
 MASK: Final = "***"
 _SECRET: Final = re.compile(r"(^|_)(secret|password|token|pepper)s?($|_)")

@@ -10,8 +10,7 @@ from pydantic.fields import FieldInfo
 
 from jobledger_service.settings import SPAN, Settings, text_of
 
-from .configuration import masked
-from .environment import variable
+from .configuration import masked, variable
 from .exits import CONFIGURATION, print_error, refuse_unknown_names
 
 Result = TypeVar("Result")

@@ -10,5 +10,4 @@ from .duty import BulkRuns
 
 def bulk(kernel: Kernel) -> Feature:
     """Return what verbs over many jobs add to a server."""
-    calls = BulkCalls(kernel.committer, kernel.queries, kernel.new_id, kernel.unreadable)
-    return Feature(calls=[Calls(METHODS, calls)], chunk_handlers={BULK: BulkRuns(kernel).work})
+    return Feature(calls=[Calls(METHODS, BulkCalls(kernel))], chunk_handlers={BULK: BulkRuns(kernel).work})

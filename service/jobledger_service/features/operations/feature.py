@@ -8,5 +8,4 @@ from .api import METHODS, OperationsService
 
 def operations(kernel: Kernel) -> Feature:
     """Return what operations add to a server."""
-    service = OperationsService(kernel.committer, kernel.queries, kernel.watch, kernel.unreadable)
-    return Feature(calls=[Calls(METHODS, service)])
+    return Feature(calls=[Calls(METHODS, OperationsService(kernel))])

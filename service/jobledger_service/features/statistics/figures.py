@@ -31,8 +31,7 @@ from jobledger_service.core.store.tables import chunk_counts, counts, jobs, paus
 from .activity import Activity
 from .failure_rows import FailureReader
 from .rules import MAX_KINDS, Figures, KindFigures, StatsQuery
-from .running_totals import RunningTotals
-from .stale_totals import BASE_HOUR
+from .running_totals import BASE_HOUR, RunningTotals
 
 MAX_COUNTS: Final = 10_000
 """The most counts that are looked at to find kinds: of a kind there is one for each state that its jobs were in."""

@@ -4,8 +4,7 @@ from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.transport.methods import Calls
 
-from .api import METHODS, UsageCalls
-from .requests import day_of
+from .api import METHODS, UsageCalls, day_of
 from .store import SqlUsageStore
 
 
