@@ -100,7 +100,7 @@ BROKEN: dict[str, tuple[Read, str]] = {
     "event_types[0]": (hooked("https://example.org/", event_types=[99]), "value 99 must be one of JOB_CREATED, "),
     "scope": (limited({}), "is required: set kind, label or each_value_of_label"),
     "group_by[0]": (
-        lambda: usage_requests.usage(admin_service_pb2.GetUsageRequest(group_by=[9])),
+        lambda: usage_requests.query_of(admin_service_pb2.GetUsageRequest(group_by=[9])),
         "value 9 must be DAY, OWNER, KEY or METHOD",
     ),
 }

@@ -30,7 +30,7 @@ from jobledger_client.cli._main import run
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
 from jobledger_service.core.model.rate import Rate
 from jobledger_service.features.webhooks import bodies
-from jobledger_service.features.webhooks.event_types import WebhookEventType
+from jobledger_service.features.webhooks.rules import WebhookEventType
 
 from tests.support.api import Api
 from tests.support.bounds import BOUND

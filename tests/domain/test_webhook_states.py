@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.states import WebhookState
-from jobledger_service.features.webhooks.event_types import DEFAULT_PERCENTS, WebhookEventType
 from jobledger_service.features.webhooks.rules import (
+    DEFAULT_PERCENTS,
     SECRET_SHOWN,
     Secret,
     Webhook,
+    WebhookEventType,
     answered,
     rotate,
     update,

@@ -22,17 +22,16 @@ from jobledger_service.core.opening import open_kernel
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.tables import metadata
 from jobledger_service.features.access.feature import access
-from jobledger_service.features.limits.family import limits_family
+from jobledger_service.features.limits.family import limits_family, paused_kinds_family
 from jobledger_service.features.limits.feature import limits
-from jobledger_service.features.limits.pauses import paused_kinds_family
 from jobledger_service.features.retention.feature import expire_times, retention
 from jobledger_service.features.retention.rules import Retention
+from jobledger_service.features.statistics.api import statistics
 from jobledger_service.features.statistics.family import statistics_family
-from jobledger_service.features.statistics.feature import statistics
-from jobledger_service.features.usage.feature import day_of
+from jobledger_service.features.usage.api import day_of
 from jobledger_service.features.usage.store import SqlUsageStore
 from jobledger_service.features.webhooks.feature import webhooks
-from jobledger_service.features.workers.feature import workers
+from jobledger_service.features.workers.api import workers
 from jobledger_service.settings import Settings
 from sqlalchemy import func, select
 

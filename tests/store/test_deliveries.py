@@ -7,8 +7,7 @@ from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.core.store.engines import Database
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryCapacity
 from jobledger_service.features.webhooks.delivery_store import EXPIRED_MESSAGE, SqlDeliveryStore
-from jobledger_service.features.webhooks.event_types import WebhookEventType
-from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook
+from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook, WebhookEventType
 from jobledger_service.features.webhooks.store import FanoutBatch, SqlWebhookStore
 from msgspec.structs import replace
 

@@ -4,8 +4,7 @@ from jobledger_service.core.ledger.core_families import core_families
 from jobledger_service.core.ledger.row_families import OpenFamily
 from jobledger_service.core.model.quotas import Bounds
 from jobledger_service.core.store.engines import Database
-from jobledger_service.features.limits.family import limits_family
-from jobledger_service.features.limits.pauses import paused_kinds_family
+from jobledger_service.features.limits.family import limits_family, paused_kinds_family
 from jobledger_service.features.quotas.family import quotas_family
 from jobledger_service.features.retention.feature import expire_times
 from jobledger_service.features.retention.rules import Retention

@@ -1,4 +1,4 @@
-"""The effective settings, for people and programs; secrets are masked."""
+"""The settings as people see them: their variables, misspelt ones, and what is in effect, with secrets masked."""
 
 import difflib
 import re

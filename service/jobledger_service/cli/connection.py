@@ -1,4 +1,4 @@
-"""A client of a running server, for commands that ask one."""
+"""A client of a running server, for commands that ask one; the own server is trusted by its own certificate."""
 
 import ssl
 from datetime import timedelta

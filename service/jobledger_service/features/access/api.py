@@ -76,9 +76,7 @@ def rotation(request: api.RotateApiKeyRequest, now: int) -> tuple[str, int, int 
     """Return the key_id of RotateApiKey, its grace period in microseconds, and the expiry of the new key."""
     with Checks() as checks:
         check_key_id(checks, request.key_id)
-        grace = DEFAULT_ROTATION_GRACE
-        if request.HasField("grace_period"):
-            grace = checks.micros("grace_period", request.grace_period, 0, MAX_GRACE)
+        grace = checks.span(request, "grace_period", 0, MAX_GRACE, absent=DEFAULT_ROTATION_GRACE)
         expire_time = _expire_time(checks, request, now)
         checks.reason(request.reason)
     return request.key_id, grace, expire_time

@@ -9,14 +9,16 @@ from jobledger.v1 import bulk_pb2
 from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.api.shown_jobs import reply_with, status
 from jobledger_service.core.api.unreadable import encode_each
-from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.commands import FindCreated
 from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.store.reads import JobRead, Listing, View
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
 from . import requests as read
+from .duty import BulkRuns
 
 SAMPLE_SIZE: Final = 10
 MAX_SAMPLE_PAGES: Final = 5
@@ -104,3 +106,8 @@ class BulkCalls:
 def _as_read(read: Read) -> Read:
     """Show the current statuses of some jobs."""
     return read
+
+
+def bulk(kernel: Kernel) -> Feature:
+    """Return what verbs over many jobs add to a server."""
+    return Feature(calls=[Calls(METHODS, BulkCalls(kernel))], chunk_handlers={BULK: BulkRuns(kernel).work})

@@ -1,4 +1,4 @@
-"""GetSystemHealth, a method of AdminService."""
+"""GetSystemHealth, a method of AdminService, and the findings of a check as its message."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -14,6 +14,7 @@ from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATE
 from jobledger_service.core.api.errors import reason_number
 from jobledger_service.core.api.job_requests import NewId, fingerprint, new_job
 from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of, output_of
+from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.chunk import WorkError
@@ -23,7 +24,7 @@ from jobledger_service.core.model.job import uid_of
 from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
 from .commands import ImportJobs, JobImport
 from .imported_job import ChunkEnd, ImportedJob, with_finalizer
@@ -239,3 +240,9 @@ def _steps(wanted: Sequence[JobImport]) -> Iterator[Sequence[JobImport]]:
         rows += one.weight
     if wanted:
         yield wanted[begin:]
+
+
+def imports(kernel: Kernel) -> Feature:
+    """Return what imports add to a server."""
+    service = ImportService(kernel.committer, kernel.request_context, kernel.new_id)
+    return Feature(calls=[Calls(METHODS, service)])

@@ -14,8 +14,7 @@ from jobledger_service.core.model.slots import LimitScope, limit_key
 from jobledger_service.core.model.states import WAITING
 from jobledger_service.core.store.paused_kinds import PausedKind
 
-from .family import Limits
-from .pauses import PausedKinds, pause_key
+from .family import Limits, PausedKinds, pause_key
 from .rules import Limit
 
 SPARE_WAKEUPS: Final = 32

@@ -17,7 +17,7 @@ from jobledger_service.core.api.checks import JOB_ID, Checks
 from jobledger_service.core.api.list_requests import page_size
 from jobledger_service.core.api.shown_jobs import shown_job
 from jobledger_service.core.api.unreadable import encode_each
-from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.commands import CancelJob, DeleteJob
 from jobledger_service.core.ledger.queries import JobPage
 from jobledger_service.core.ledger.watch import WatchOptions
@@ -29,7 +29,7 @@ from jobledger_service.core.model.limits import DAY, DEFAULT_GRACE, SECOND
 from jobledger_service.core.model.states import ENDED, JobState
 from jobledger_service.core.store.reads import JobRead, Listing, View
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
 COLLECTION: Final = "operations"
 MAX_FILTER: Final = 1_000
@@ -177,8 +177,10 @@ def _operation_field(read: JobRead) -> bytes:
 
 def _wait_seconds(request: lro.WaitOperationRequest) -> float:
     """Return the seconds to wait: those that were asked for, at most MAX_WAIT, which also is what absence means."""
-    if not request.HasField("timeout"):
-        return MAX_WAIT / SECOND
     with Checks() as checks:
-        micros = checks.micros("timeout", request.timeout, 0, DAY)
-    return min(micros, MAX_WAIT) / SECOND
+        return min(checks.span(request, "timeout", 0, DAY, absent=MAX_WAIT), MAX_WAIT) / SECOND
+
+
+def operations(kernel: Kernel) -> Feature:
+    """Return what operations add to a server."""
+    return Feature(calls=[Calls(METHODS, OperationsService(kernel))])

@@ -1,4 +1,4 @@
-"""The methods of AdminService about quotas, and their requests as values."""
+"""The methods of AdminService about quotas."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +11,12 @@ from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of, read_owner
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.readers import OPERATORS
 from jobledger_service.core.model.quotas import Bounds
 from jobledger_service.core.store.quotas import Quota
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
 from .store import SqlQuotaStore
 from .watch_bounds import WatchBounds
@@ -81,3 +81,10 @@ class QuotaCalls:
 
     async def _shown(self, owner: str) -> api.Quota:
         return await self.kernel.readers.for_owner(OPERATORS, self.kernel.quotas.of, owner)
+
+
+def quotas(kernel: Kernel) -> Feature:
+    """Return what quotas add to a server, beside their family."""
+    store, read = SqlQuotaStore(kernel.database), kernel.readers.for_server
+    watch_bounds = WatchBounds(lambda owners: read(store.find, owners), kernel.quotas.defaults.max_watches)
+    return Feature(calls=[Calls(METHODS, QuotaCalls(kernel, store, watch_bounds))], max_watches=watch_bounds)

@@ -1,4 +1,4 @@
-"""What is kept only for a time."""
+"""What is kept only for a time: ended jobs, their history, and requests."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial

@@ -1,6 +1,7 @@
-"""GetJobStats, a method of JobService."""
+"""GetJobStats, a method of JobService, and the duty that folds hours that are over and forgets old figures."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from jobledger.v1 import filter_pb2, stats_pb2
@@ -8,11 +9,12 @@ from jobledger.v1 import filter_pb2, stats_pb2
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of
 from jobledger_service.core.api.services import JOB_SERVICE
-from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.durations import time_text
-from jobledger_service.core.model.limits import HOUR
+from jobledger_service.core.model.limits import HOUR, SECOND
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
 from . import replies
 from .rules import StatsQuery, numbers
@@ -79,3 +81,28 @@ class StatisticsCalls:
 
     def _reply(self, query: StatsQuery, now: int) -> bytes:
         return replies.reply(query, self.store.figures(query), now).SerializeToString()
+
+
+FOLD_DELAY: Final = 60 * SECOND
+"""The time after an hour's end before it is folded, as transactions that began in it may still write to it."""
+TOTALS_PER_STEP: Final = 200
+
+
+def statistics(kernel: Kernel) -> Feature:
+    """Return what statistics add to a server."""
+    store = SqlStatisticsStore(kernel.database)
+    retention = round(kernel.settings.statistics_retention * SECOND)
+    committer = kernel.committer
+
+    async def once() -> bool:
+        """Fold what is due of one hour, and forget some of what is too old; return whether there may be more."""
+        due, folded = await kernel.readers.for_server(store.unfolded, (kernel.clock() - FOLD_DELAY) // HOUR), 0
+        if due is not None:
+            folded = await committer.run_on_writer(partial(store.fold, *due))
+        trim = partial(store.trim, kernel.clock() - retention, TOTALS_PER_STEP)
+        return await committer.run_on_writer(trim, TOTALS_PER_STEP) == TOTALS_PER_STEP or folded > 0
+
+    return Feature(
+        calls=[Calls(METHODS, StatisticsCalls(store, kernel))],
+        duties=[Duty("statistics", once, kernel.settings.retention_interval)],
+    )

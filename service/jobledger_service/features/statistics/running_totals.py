@@ -2,7 +2,8 @@
 
 The rollups of an hour are written one by one while it lasts. When it is over they are folded: added to the total before
 it, as that hour's running total, and deleted. A rollup is either in its table or in the totals, never in both; one that
-comes late, from a server whose clock is behind, waits in its table and is folded into the totals from its hour on.
+comes late, from a server whose clock is behind, waits in its table and is folded into the totals from its hour on. Old
+totals merge into one for each kind, and kinds without other rows are deleted.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,6 +34,8 @@ from jobledger_service.core.store.tables import counts, rollups, running_totals
 from .activity import Activity
 
 KINDS_PER_STEP: Final = 20
+BASE_HOUR: Final = 0
+"""The hour of a kind's total of all that is not kept by the hour any more: it comes before every real hour."""
 
 
 def text_of(activity: Activity) -> str:
@@ -174,9 +177,6 @@ def _ends(dialect: Dialect, owner: str, hours: range, step: int) -> Select[Any]:
     found = select(total.kind, total.hour, total.activity).select_from(last.join(running_totals, of_point))
     return found.order_by(last.c.kind, last.c.hour)
 
-
-BASE_HOUR: Final = 0
-"""The hour of a kind's total of all that is not kept by the hour any more: it comes before every real hour."""
 
 _total, _count = running_totals.c, counts.c
 _of_kind = and_(_total.owner == bindparam("of"), _total.kind == bindparam("named"))

@@ -1,4 +1,4 @@
-"""GetUsage, a method of AdminService."""
+"""GetUsage, a method of AdminService, and the duty that keeps what the transport counts, by day."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,10 +10,11 @@ from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, check_key_id
 from jobledger_service.core.api.list_requests import time_range
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.ledger.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 from jobledger_service.transport.usage import UsageRow
 
 from .store import DIMENSIONS, SqlUsageStore, UsageQuery
@@ -27,7 +28,7 @@ _DIMENSIONS: Final = {
 }
 
 
-def usage(request: api.GetUsageRequest) -> UsageQuery:
+def query_of(request: api.GetUsageRequest) -> UsageQuery:
     """Return the query of GetUsage."""
     with Checks() as checks:
         span = time_range(checks, "time_range", request.time_range)
@@ -84,7 +85,7 @@ class UsageCalls:
     kernel: Kernel
 
     async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> bytes:  # noqa: ARG002  of all owners
-        query = usage(request)
+        query = query_of(request)
 
         def page(after: tuple[str, ...] | None, limit: int) -> tuple[bytes, tuple[str, ...] | None]:
             rows = self.store.sums(query, after, limit + 1)
@@ -96,3 +97,30 @@ class UsageCalls:
             OPERATORS, request, ("usage", query), tuple[str, ...], page, default=500, max_size=5_000
         )
         return shown + api.GetUsageResponse(next_page_token=token).SerializeToString()
+
+
+def usage(kernel: Kernel) -> Feature:
+    """Return what usage adds to a server. A crash loses counts in memory."""
+    counted, store = kernel.calls.usage, SqlUsageStore(kernel.database)
+
+    async def record() -> bool:
+        """Write new counts, and delete those that are too old."""
+        today = kernel.clock()
+        if rows := counted.drain(day_of(today)):
+
+            def write() -> None:
+                store.add(rows)
+                store.forget(day_of(today, kernel.settings.usage_retention))
+
+            try:
+                await kernel.committer.run_on_writer(write)
+            except BaseException:
+                counted.restore(rows)
+                raise
+        return False
+
+    return Feature(
+        calls=[Calls(METHODS, UsageCalls(store, kernel))],
+        duties=[Duty("usage", record, kernel.settings.usage_interval)],
+        close=record,
+    )

@@ -20,9 +20,9 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
-from .bodies import ping
 from .deliveries import parse_delivery_id
 from .delivery_store import SqlDeliveryStore
+from .fanout import ping
 from .rules import MAX_WEBHOOKS, Secret, Webhook, rotate, update, webhook_key
 from .sealing import SecretCipher, UnreadableSecretError
 from .store import SqlWebhookStore

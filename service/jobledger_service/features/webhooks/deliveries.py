@@ -13,8 +13,7 @@ from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import DeliveryState
 
-from .event_types import WebhookEventType
-from .rules import owner_of
+from .rules import WebhookEventType, owner_of
 
 ATTEMPTS_KEPT: Final = 20
 OK: Final = range(200, 300)

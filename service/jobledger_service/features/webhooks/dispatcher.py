@@ -57,13 +57,11 @@ class WebhookDispatcher:
         """Record what is finished and start what is due; the rest waits for the wake event."""
         await asyncio.sleep(GATHER_SECONDS if self._running else 0)
         capacity = self._capacity()
-        if self._finished or (capacity.total > 0 and await self._is_due()):
+        is_due, clock = self.deliveries.is_due, self.kernel.clock
+        if self._finished or (capacity.total > 0 and await self.kernel.readers.for_server(is_due, clock())):
             self._settling = asyncio.create_task(self._settle(capacity), name="webhook settling")
             await asyncio.shield(self._settling)
         return False
-
-    async def _is_due(self) -> bool:
-        return await self.kernel.readers.for_server(self.deliveries.is_due, self.kernel.clock())
 
     async def _settle(self, capacity: DeliveryCapacity) -> None:
         """Record attempts, claim what is due as far as there is room, and start it."""

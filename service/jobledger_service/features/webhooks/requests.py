@@ -18,8 +18,7 @@ from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.transport.checks import shown
 
 from .deliveries import Attempt, Delivery
-from .event_types import DEFAULT_EVENT_TYPES, WebhookEventType
-from .rules import Missed, Secret, Webhook
+from .rules import DEFAULT_EVENT_TYPES, Missed, Secret, Webhook, WebhookEventType
 
 WEBHOOK_ID: Final = re.compile(r"[0-9a-f-]{1,64}")
 HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
@@ -36,7 +35,6 @@ STATES_BY_NUMBER: Final[dict[int, DeliveryState]] = {
     webhook_pb2.WebhookDeliveryState.Value(f"WEBHOOK_DELIVERY_STATE_{state}"): state for state in DeliveryState
 }
 _CHOSEN_STATES: Final[dict[int, WebhookState]] = {
-    webhook_pb2.WEBHOOK_STATE_UNSPECIFIED: WebhookState.ACTIVE,
     webhook_pb2.WEBHOOK_STATE_ACTIVE: WebhookState.ACTIVE,
     webhook_pb2.WEBHOOK_STATE_DISABLED: WebhookState.DISABLED,
 }
@@ -88,27 +86,17 @@ def _fields(checks: Checks, request: Any, named: frozenset[str]) -> dict[str, An
     checks.kinds("kinds", request.kinds)
     checks.at_most("description", request.description, 1_024)
     checks.reason(request.reason)
+    event_types = checks.numbers("event_types", request.event_types, EVENT_TYPES_BY_NUMBER)
     values = {
         "url": request.url,
-        "event_types": _event_types(checks, request.event_types),
+        "event_types": tuple(dict.fromkeys(event_types)) or DEFAULT_EVENT_TYPES,
         "progress_percents": _percents(checks, request.progress_percents),
         "kinds": tuple(dict.fromkeys(request.kinds)),
         "labels": labels(checks, "labels", request.labels),
         "description": request.description,
-        "state": _state(checks, request.state),
+        "state": checks.member("state", request.state, _CHOSEN_STATES, WebhookState.ACTIVE),
     }
     return {name: value for name, value in values.items() if name in named}
-
-
-def _state(checks: Checks, number: int) -> WebhookState:
-    if number not in _CHOSEN_STATES:
-        checks.one_of("state", number, ("ACTIVE", "DISABLED"))
-    return _CHOSEN_STATES.get(number, WebhookState.ACTIVE)
-
-
-def _event_types(checks: Checks, given: Sequence[int]) -> tuple[WebhookEventType, ...]:
-    found = checks.numbers("event_types", given, EVENT_TYPES_BY_NUMBER)
-    return tuple(dict.fromkeys(found)) or DEFAULT_EVENT_TYPES
 
 
 def _percents(checks: Checks, given: Sequence[int]) -> tuple[int, ...]:
@@ -163,10 +151,8 @@ def webhook_id(request: Any) -> str:  # noqa: ANN401  many messages have one
 
 def grace_period(request: api.RotateWebhookSecretRequest) -> int:
     """Return how long older secrets continue to sign, in microseconds."""
-    if not request.HasField("grace_period"):
-        return DAY
     with Checks() as checks:
-        return checks.micros("grace_period", request.grace_period, 0, 30 * DAY)
+        return checks.span(request, "grace_period", 0, 30 * DAY, absent=DAY)
 
 
 def listed_states(request: api.ListWebhookDeliveriesRequest) -> frozenset[DeliveryState]:
