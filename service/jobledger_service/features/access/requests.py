@@ -5,11 +5,10 @@ from typing import Any, Final
 from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api import convert
-from jobledger_service.core.api.checks import Checks, check_key_id
+from jobledger_service.core.api.checks import Checks, check_key_id, shown
 from jobledger_service.core.api.job_requests import request_id as check_request_id
 from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.limits import DAY, MAX_OWNERS
-from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
 
 from .rules import ApiKey, NewKey
