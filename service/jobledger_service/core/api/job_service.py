@@ -95,15 +95,14 @@ class JobService:
         return encoded_outcomes(one if isinstance(one, Refusal) else next(outcomes) for one in jobs)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
-        owner, job_id = read_owner(request, caller), read.job_id(request)
-        view = views.view(request.view, absent=View.FULL)
+        owner, view = read_owner(request, caller), views.view(request.view, absent=View.FULL)
         if self.replies is None:
-            reply, _ = await self._reply(owner, job_id, view)
-            return reply
-        key = (job_key(owner, job_id), view)
-        kept = self.replies.get(key)
-        if kept is not None:
-            return kept
+            return (await self._reply(owner, read.job_id(request), view))[0]
+        key = (job_key(owner, request.job_id), view)
+        cached = self.replies.get(key)
+        if cached is not None:
+            return cached
+        job_id = read.job_id(request)
         pending, lasts, reply = self.replies.begin(key[0]), False, b""
         try:
             reply, lasts = await self._reply(owner, job_id, view)

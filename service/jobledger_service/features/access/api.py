@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, TypeVar
 from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api import audit
-from jobledger_service.core.api.checks import Checks, check_key_id
+from jobledger_service.core.api.checks import Checks, check_key_id, shown
 from jobledger_service.core.api.convert import maker
 from jobledger_service.core.api.job_requests import request_id as check_request_id
 from jobledger_service.core.api.list_requests import checked_page_size
@@ -18,7 +18,6 @@ from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.errors import RequestIdReused
 from jobledger_service.core.model.limits import DAY, MAX_OWNERS
 from jobledger_service.core.store.clock import Clock
-from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 

@@ -9,13 +9,12 @@ from typing import Final
 
 from jobledger.v1 import export_pb2
 
-from jobledger_service.core.api.checks import LABEL, Checks
+from jobledger_service.core.api.checks import LABEL, Checks, shown
 from jobledger_service.core.api.list_requests import filter_of
 from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.limits import MAX_LABELS
-from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
