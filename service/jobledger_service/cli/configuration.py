@@ -4,10 +4,11 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 from msgspec import json
-from pydantic import SecretStr
+from msgspec.structs import asdict
 
 from jobledger_service.core.store.engines import without_password
 from jobledger_service.settings import Settings
@@ -28,16 +29,16 @@ class ConfigFormat(StrEnum):
 
 def shown(settings: Settings) -> dict[str, object]:
     """Return the settings, secrets masked."""
-    return {name: masked(name, value) for name, value in settings.model_dump(mode="json").items()}
+    return {name: masked(name, value) for name, value in asdict(settings).items()}
 
 
 def masked(name: str, value: object) -> object:
     """Return the printable value of a setting."""
     if value in (None, ""):
         return value
-    if isinstance(value, SecretStr) or _SECRET.search(name):
+    if _SECRET.search(name):
         return MASK
-    return without_password(value) if isinstance(value, str) else value
+    return without_password(str(value)) if isinstance(value, str | Path) else value
 
 
 def render(settings: Settings, sources: Mapping[str, str], form: ConfigFormat) -> str:

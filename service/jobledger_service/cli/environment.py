@@ -6,9 +6,8 @@ from typing import Final
 
 from jobledger_client.cli._error_output import TRACEBACK
 
-from jobledger_service.settings import Settings
+from jobledger_service.settings import PREFIX, SETTINGS
 
-PREFIX: Final = "JOBLEDGER_"
 CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
 """The variables of the SDK's command line: a machine may have all of them."""
 
@@ -18,7 +17,7 @@ def variable(setting: str) -> str:
     return PREFIX + setting.upper()
 
 
-NAMES: Final = tuple(sorted(variable(name) for name in Settings.model_fields))
+NAMES: Final = tuple(sorted(variable(name) for name in SETTINGS))
 
 
 def unknown_names(environment: Iterable[str]) -> list[str]:
@@ -30,6 +29,6 @@ def unknown_names(environment: Iterable[str]) -> list[str]:
 
 def _sentence(name: str) -> str:
     # Without the prefix, which makes all of them alike.
-    nearest = difflib.get_close_matches(name[len(PREFIX) :].lower(), Settings.model_fields, n=1)
+    nearest = difflib.get_close_matches(name[len(PREFIX) :].lower(), SETTINGS, n=1)
     advice = f"did you mean {variable(nearest[0])}?" if nearest else "`jobledger-server config` lists all settings"
     return f"{name} in the environment is not a setting: {advice}"

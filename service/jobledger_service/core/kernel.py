@@ -1,8 +1,9 @@
 """What every part of the server is made from, the `Kernel`, and what it adds to the server, a `Feature`."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
+from msgspec import Struct as MsgStruct
+from msgspec import field
 from prometheus_client.registry import Collector
 
 from jobledger_service.settings import Settings
@@ -32,8 +33,7 @@ from .store.reading import ReadStore
 from .store.unreadable_rows import UnreadableRows
 
 
-@dataclass(slots=True, eq=False)
-class Turn:
+class Turn(MsgStruct, eq=False):
     """The time that a chunk of the service's own jobs, of a queue, may run while others wait: at least one step."""
 
     queue: Queue
@@ -44,8 +44,7 @@ ChunkHandler = Callable[[ClaimedChunk, Turn], Awaitable[None]]
 """Works a chunk of one of the service's own jobs to its end, or to the end of its turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(MsgStruct, frozen=True):
     """The core of one server process, and what its calls share (`calls`). `sample_jitter` draws from 0 to 1."""
 
     settings: Settings
@@ -73,8 +72,7 @@ class Kernel:
     """What else the server depends on, by name, as features find it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(MsgStruct, frozen=True):
     """What a feature adds; all of it is optional.
 
     `on_commit` gets each commit of this process, before its callers get their answers. `chunk_handlers` work the

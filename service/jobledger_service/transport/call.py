@@ -5,12 +5,12 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
 import structlog
 from google.protobuf.message import Message
+from msgspec import Struct as MsgStruct
 
 from . import trace_context as traces
 from .identity import PUBLIC_CALLER, Caller
@@ -38,8 +38,7 @@ MAX_ID_LENGTH: Final = 128
 """Characters of a job_id in the log, for there is no job with a longer one, and of the id that a caller gave a call."""
 
 
-@dataclass(frozen=True, slots=True)
-class MethodHandler:
+class MethodHandler(MsgStruct, frozen=True):
     """A method as it is served: what it requires of callers and requests, who answers, and what counts its calls.
 
     `make` makes of a request what `answer` takes, so that the request goes; it may run on a thread. `max_bytes` is for

@@ -4,14 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct as MsgStruct
 
 from .identity import Caller
 from .refusals import CallRefused, TooManyClaims, TooManyWatches
 
 
-@dataclass(slots=True, eq=False)
-class _OpenCall:
+class _OpenCall(MsgStruct, eq=False):
     task: "asyncio.Task[None]"
     ended_by: CallRefused | None = None
 

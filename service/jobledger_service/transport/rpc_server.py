@@ -7,7 +7,6 @@ in call.py; where its request is received, and what of it is held, in in_flight.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, aclosing, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +15,8 @@ import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
+from msgspec import Struct as MsgStruct
+from msgspec import field
 
 from .call import AccessLog, Call, Context, MethodHandler
 from .encoded_fields import decode
@@ -83,8 +84,7 @@ class _RunningCalls:
             await asyncio.sleep(QUIET_SECONDS)
 
 
-@dataclass(frozen=True, slots=True)
-class CallControls:
+class CallControls(MsgStruct, frozen=True):
     """What calls share: how many are in flight, which are open, how often keys may call, what is counted; health."""
 
     in_flight: InFlight

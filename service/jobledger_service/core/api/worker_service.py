@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import worker_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.active_workers import ActiveWorkers, WorkerInfo
 from jobledger_service.core.ledger.claims import ClaimQueue
@@ -69,8 +69,7 @@ class Ends(NamedTuple):
     info: WorkerInfo | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerService:
+class WorkerService(MsgStruct, frozen=True):
     """The calls of WorkerService."""
 
     committer: Committer

@@ -1,9 +1,9 @@
 """GetSystemHealth, a method of AdminService."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from jobledger.v1 import system_health_pb2
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.transport.identity import Caller, Role
@@ -15,8 +15,7 @@ from .replies import system_health
 METHODS: Final = (Method(ADMIN_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ, reserved=True),)
 
 
-@dataclass(frozen=True, slots=True)
-class HealthCalls:
+class HealthCalls(MsgStruct, frozen=True):
     """The method of AdminService about the health of this server, which runs since `start_time`."""
 
     checker: HealthChecker

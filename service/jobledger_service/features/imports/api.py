@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
 from jobledger.v1 import import_service_pb2 as api
+from msgspec import Struct as MsgStruct
+from msgspec import field
 
 from jobledger_service.core.api.errors import reason_number
 from jobledger_service.core.api.job_requests import NewId
@@ -26,8 +27,7 @@ JOBS_PER_SLICE: Final = 20
 """Jobs for about a millisecond of reading."""
 
 
-@dataclass(slots=True)
-class _ImportCounts:
+class _ImportCounts(MsgStruct):
     """The results of the jobs so far."""
 
     response: api.ImportJobsResponse = field(default_factory=api.ImportJobsResponse)
@@ -53,8 +53,7 @@ METHODS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ImportService:
+class ImportService(MsgStruct, frozen=True):
     """The call of ImportService."""
 
     committer: Committer

@@ -1,9 +1,9 @@
 """LimitService: read the request, submit or query, map, return."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from jobledger.v1 import limit_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import audit
 from jobledger_service.core.api.convert import limit_scope, timestamp
@@ -31,8 +31,7 @@ METHODS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LimitService:
+class LimitService(MsgStruct, frozen=True):
     """The calls of LimitService."""
 
     kernel: Kernel

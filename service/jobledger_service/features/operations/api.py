@@ -2,12 +2,12 @@
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final
 
 from google.longrunning import operations_pb2 as lro
 from google.longrunning import operations_proto_pb2
 from google.protobuf.empty_pb2 import Empty
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.unreadable import encode_each
@@ -42,8 +42,7 @@ METHODS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class OperationsService:
+class OperationsService(MsgStruct, frozen=True):
     """Each job of the caller is an operation."""
 
     committer: Committer

@@ -1,8 +1,9 @@
 """What is kept only for a time: ended jobs, their history, and requests."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.duties.due_rows import DueRows
 from jobledger_service.core.duties.trimming import ROWS_PER_STEP
@@ -30,8 +31,7 @@ def expired_jobs(kernel: Kernel) -> DueRows[str]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionDuty:
+class RetentionDuty(MsgStruct, frozen=True):
     """Forgets in small steps, on the writer's thread, so that no caller waits long behind it."""
 
     kernel: Kernel

@@ -1,9 +1,9 @@
 """GetJobStats, a method of JobService."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from jobledger.v1 import stats_pb2
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.kernel import Kernel
@@ -17,8 +17,7 @@ from .store import SqlStatisticsStore
 METHODS: Final = (Method(JOB_SERVICE, "GetJobStats", Role.CALLER, Kind.READ),)
 
 
-@dataclass(frozen=True, slots=True)
-class StatisticsCalls:
+class StatisticsCalls(MsgStruct, frozen=True):
     """The method of JobService for figures."""
 
     store: SqlStatisticsStore

@@ -1,9 +1,9 @@
 """GetUsage, a method of AdminService."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from jobledger.v1 import admin_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
@@ -19,8 +19,7 @@ from .store import SqlUsageStore
 METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
 
-@dataclass(frozen=True, slots=True)
-class UsageCalls:
+class UsageCalls(MsgStruct, frozen=True):
     """The method of AdminService for usage."""
 
     store: SqlUsageStore

@@ -2,12 +2,12 @@
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import structlog
 from jobledger.v1 import webhook_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import audit
 from jobledger_service.core.api.job_requests import fingerprint
@@ -50,8 +50,7 @@ DELIVERIES_PER_STEP: Final = 1_000
 """The number of deliveries that one transaction deletes or redelivers."""
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookService:
+class WebhookService(MsgStruct, frozen=True):
     """The calls of WebhookService; `wake` is called when deliveries may be due."""
 
     kernel: Kernel

@@ -1,9 +1,9 @@
 """ListWorkers, a method of WorkerService."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from jobledger.v1 import worker_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.list_requests import checked_page_size
@@ -18,8 +18,7 @@ from .store import SqlWorkerStore, StoredWorker
 METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerCalls:
+class WorkerCalls(MsgStruct, frozen=True):
     """The method of WorkerService about workers."""
 
     kernel: Kernel

@@ -1,10 +1,9 @@
 """Counts of the feed, as plain numbers that any thread may read."""
 
-from dataclasses import dataclass
+from msgspec import Struct as MsgStruct
 
 
-@dataclass(slots=True)
-class FeedCounts:
+class FeedCounts(MsgStruct):
     """What the feed did since the process started, and what waits."""
 
     evaluations: int = 0

@@ -1,7 +1,8 @@
 """A page of the ledger: as much as a watcher takes at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.store.entry import Entry
 
@@ -18,8 +19,7 @@ class NoProgressError(Exception):
         super().__init__(f"{reader} is at position {position}, and a read took it to {through}")
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(MsgStruct, frozen=True):
     """Entries after the position `after`, read up to `through`; all up to `trimmed` is deleted.
 
     `complete` means that nothing followed at the time of the read.

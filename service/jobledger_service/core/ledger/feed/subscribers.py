@@ -1,8 +1,10 @@
 """The index of subscriptions: those of an entry are found by its job, or by its owner, and kind and labels."""
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct as MsgStruct
+from msgspec import field
 
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
@@ -19,8 +21,7 @@ Route = tuple[str | None, Label | None] | str
 ANY: Final = None
 
 
-@dataclass(slots=True)
-class _FilterGroup:
+class _FilterGroup(MsgStruct):
     """Subscriptions with equal filters."""
 
     filter: JobFilter
