@@ -6,11 +6,11 @@ that few jobs meet, these few are sorted instead.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 from msgspec.structs import replace as with_changes
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, literal_column, or_, select
 

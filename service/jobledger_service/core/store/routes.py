@@ -1,13 +1,12 @@
 """The walks that make up a list, and the conditions that they leave to be tested."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from typing import Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 from msgspec.structs import replace as with_changes
 from sqlalchemy import Connection
 

@@ -1,11 +1,11 @@
 """Time limits of the database: waits for connections, statements, locks and transactions are bounded."""
 
 import time
-from dataclasses import replace
 from math import inf
 from typing import Final, Self
 
 from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 
 CLIENT_GRACE_SECONDS: Final = 1.0
 """Seconds after which a client gives up on a statement that the database itself should have ended."""
