@@ -11,8 +11,7 @@ from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.store.entry import Entry
 
-from .counts import FeedCounts
-from .subscription import FeedSubscription
+from .subscription import Delivery, FeedCounts, FeedSubscription
 
 Label = tuple[str, str]
 Route = tuple[str | None, Label | None] | str
@@ -103,9 +102,9 @@ class Subscribers:
                     self._offer(entry, group.subscriptions)
 
     def _offer(self, entry: Entry, subscriptions: Iterable[FeedSubscription]) -> None:
-        made: dict[bool, bytes] = {}
+        delivery = Delivery(entry)
         for subscription in subscriptions:
-            subscription.offer(entry, made)
+            subscription.offer(delivery)
 
 
 _NO_GROUPS: Final[_Groups] = {}
