@@ -1,12 +1,12 @@
 """JobService: read the request, submit or query, map, return."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from google.protobuf.message import Message
 from jobledger.v1 import job_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import OnDeletion
@@ -65,8 +65,7 @@ METHODS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class JobService:
+class JobService(MsgStruct, frozen=True):
     """The calls of JobService. Methods return messages, or encoded messages."""
 
     committer: Committer

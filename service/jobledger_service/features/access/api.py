@@ -1,10 +1,11 @@
 """The methods of AdminService about keys. They need no server: a command also runs them on a database."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 from jobledger.v1 import admin_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import Checks, check_key_id, shown
@@ -132,8 +133,7 @@ class StoreRunner(Protocol):
         """Return the result of the work."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyCalls:
+class KeyCalls(MsgStruct, frozen=True):
     """The calls that list, create and end keys; `on_changed` is awaited after each write."""
 
     store: SqlKeyStore

@@ -1,10 +1,10 @@
 """The methods of JobService over many jobs: dry runs, and the jobs that run the verbs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from jobledger.v1 import bulk_pb2
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.api.shown_jobs import reply_with, status
@@ -44,8 +44,7 @@ METHODS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BulkCalls:
+class BulkCalls(MsgStruct, frozen=True):
     """CancelJobs, RetryJobs, DeleteJobs and UpdateJobs, which differ only in their requests."""
 
     kernel: Kernel

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
 from jobledger.v1 import export_pb2
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.checks import LABEL, Checks, shown
 from jobledger_service.core.api.list_requests import filter_of
@@ -74,8 +74,7 @@ METHODS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class ExportCalls:
+class ExportCalls(MsgStruct, frozen=True):
     """The method of JobService that exports."""
 
     exports: Exports

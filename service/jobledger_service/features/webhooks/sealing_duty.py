@@ -1,11 +1,11 @@
 """Secrets of webhooks that the first key has not sealed: sealed once, when the server starts."""
 
-from dataclasses import dataclass
 from dataclasses import replace as with_value
 from functools import partial
 from typing import Final
 
 import structlog
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.kernel import Kernel
@@ -19,8 +19,7 @@ log = structlog.get_logger(__name__)
 WEBHOOKS_PER_STEP: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookSealing:
+class WebhookSealing(MsgStruct, frozen=True):
     """Walks all webhooks, in pages; each change is a transaction of its own, so that other commands get a turn."""
 
     kernel: Kernel
