@@ -17,6 +17,7 @@ Result = TypeVar("Result")
 JOBS_PER_STEP: Final = 20
 EVENTS_PER_STEP: Final = 500
 OUTPUTS_PER_STEP: Final = 200
+VERSIONS_PER_STEP: Final = 1_000
 
 
 def expired_jobs(kernel: Kernel) -> DueRows[str]:
@@ -49,10 +50,11 @@ class RetentionDuty:
         requests = await self._trim(self.store.trim_requests, now, ROWS_PER_STEP)
         run_on_writer = kernel.committer.run_on_writer
         outputs = await run_on_writer(lambda: self.store.trim_outputs(OUTPUTS_PER_STEP), OUTPUTS_PER_STEP)
+        versions = await run_on_writer(lambda: self.store.trim_versions(VERSIONS_PER_STEP), VERSIONS_PER_STEP)
         audit_before = now - round(kernel.settings.audit_retention * SECOND)
         trails = await self._trim(self.store.trim_audit, audit_before, ROWS_PER_STEP)
         more = through is not None or requests == ROWS_PER_STEP or trails > 0
-        return more_jobs or outputs or more
+        return more_jobs or outputs or versions or more
 
     def _trim(self, trim: Callable[[int, int], Result], before: int, limit: int) -> Awaitable[Result]:
         return self.kernel.committer.run_on_writer(lambda: trim(before, limit), limit)
