@@ -287,7 +287,7 @@ def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of o
 
 
 def delete_job(request: api.DeleteJobRequest, caller: Caller, on_deletion: commands.OnDeletion) -> commands.DeleteJob:
-    """Return the command of DeleteJob; `on_deletion` decides about the artifacts when they are to go with the job."""
+    """Return the command of DeleteJob; `on_deletion` has the artifacts deleted, if they are to go with the job."""
     with Checks() as checks:
         owner = owner_of(checks, request, caller)
         checks.job_id("job_id", request.job_id)

@@ -228,8 +228,8 @@ class JobService(MsgStruct, frozen=True):
         return reply_with(api.UpdateJobResponse(), job)
 
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> bytes:
-        artifacts, kept = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
-        return reply_with(api.DeleteJobResponse(kept_artifact_count=kept), artifacts, "artifact_job")
+        removal = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
+        return reply_with(api.DeleteJobResponse(), removal, "artifact_job")
 
 
 def _content(request: Message) -> bytes:

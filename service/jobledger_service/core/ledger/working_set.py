@@ -1,6 +1,6 @@
 """The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, reduce
 from operator import attrgetter
 from typing import Final, TypeVar, cast
@@ -165,6 +165,12 @@ class WorkingSet:
     def chunks(self, job: Job) -> StoredChunks:
         """Return the answers to questions of decisions about all chunks of a job."""
         return StoredChunks(job.key, self._chunks.get(job.key, {}), lambda: self._store_of(job.key))
+
+    def with_artifacts(self, some: Sequence[Job]) -> list[Job]:
+        """Return those of some jobs, which this batch may have deleted, that have artifacts, also by their chunks."""
+        stored = self._transaction.with_versions(job.key for job in some)
+        loaded = {key for key, chunks in self._chunks.items() if any(chunk.artifacts for chunk in chunks.values())}
+        return [job for job in some if job.artifacts or job.key in stored or job.key in loaded]
 
     def _store_of(self, key: str) -> Transaction | None:
         """Return the transaction when the store has chunks of a job that are not loaded; raises PostponedError.

@@ -28,7 +28,7 @@ from jobledger_service.core.model.holds import HELD_BY_JOB
 from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.states import ChunkState
 
-from .artifact_versions import references_row, version_rows
+from .artifact_versions import references_row, version_rows, with_versions
 from .attempts import let_go
 from .cells import Row, json_text
 from .chunk_rows import CHUNK_COLUMNS, attempt_row, chunk_of, chunk_row, steady_chunk_row, with_artifacts
@@ -229,6 +229,11 @@ class Transaction(JobSweeps):
     def unreadable(self) -> Collection[str | ChunkKey]:
         """The jobs and chunks that were asked for, exist, and cannot be read."""
         return self._bad
+
+    def with_versions(self, keys: Iterable[str]) -> set[str]:
+        """Return the keys of those of some jobs that ever had artifacts, also by their chunks."""
+        wanted = jobs.c.job_key.in_(self._dialect.keys())
+        return with_versions(self.connection, wanted, {"keys": self._dialect.key_values(keys)})
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return the inputs of these chunks and of their jobs, by job."""
