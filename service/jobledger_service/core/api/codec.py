@@ -21,10 +21,9 @@ from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.holds import HELD_BY_JOB
 from jobledger_service.core.model.job import NO_OUTPUTS, Job
-from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
-from jobledger_service.core.model.states import ENDED, ChunkState
+from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
+from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
 from jobledger_service.core.store.event_terms import EventTerms
 from jobledger_service.core.store.new_chunks import is_untouched
@@ -33,6 +32,7 @@ from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import joined
 
 from . import convert
+from .chunk_ranges import ranges_of
 from .parse import changed_back, filter_fields
 from .shown_jobs import show_pause, shown_job, status, trim_to_status
 from .unreadable import check_chunks
@@ -76,7 +76,7 @@ class ProtoCodec:
 
     def encode(self, record: Record, segments: JobSegments) -> Entry:
         """Return the entry of a record and its encoded job, without its position and the time of its commit."""
-        job, (ranged, single) = record.job, _ranges(record)
+        job, (ranged, single) = record.job, ranges_of(record)
         body = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None).SerializeToString()
         shown = segments.fixed + segments.moving
         encoded = list(_without_artifacts(single, is_new=record.before is None))
@@ -347,41 +347,6 @@ def _without_artifacts(chunks: Iterable[Chunk], *, is_new: bool) -> Iterator[tup
 def _previous(job: Job) -> bytes:
     segments = convert.segments(job)
     return joined.field(_JOB, segments.fixed + segments.moving)
-
-
-def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
-    """Return the ranges of chunks that are listed by their state, and the chunks that are listed one by one."""
-    imported = any(change.type is ChangeType.IMPORTED for change in record.changes)
-    swept = [(run.first, run.last, run.state) for run in record.ranges]
-    if len(record.chunks) < CHUNK_RANGES_FROM and not imported:
-        return [_range(*run) for run in swept], list(record.chunks)
-    single: list[Chunk] = []
-    ranged: list[Chunk] = []
-    for chunk in record.chunks:
-        (ranged if imported or _plain(chunk) else single).append(chunk)
-    return [_range(*run) for run in chain(swept, _runs(ranged))], single
-
-
-def _runs(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int, ChunkState]]:
-    """Yield the first and the last index of adjacent chunks in one state, and that state."""
-    first, last, state = 0, -1, None
-    for chunk in chunks:
-        index = chunk.index
-        if state is not chunk.state or index != last + 1:
-            if state is not None:
-                yield first, last, state
-            first, state = index, chunk.state
-        last = index
-    if state is not None:
-        yield first, last, state
-
-
-def _range(first: int, last: int, state: ChunkState) -> chunk_pb2.ChunkRange:
-    return chunk_pb2.ChunkRange(first_index=first, last_index=last, state=convert.CHUNK_STATES[state])
-
-
-def _plain(chunk: Chunk) -> bool:
-    return chunk.state is ChunkState.CANCELLED or (chunk.state is ChunkState.PENDING and not chunk.held & ~HELD_BY_JOB)
 
 
 @lru_cache
