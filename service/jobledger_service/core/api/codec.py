@@ -21,7 +21,7 @@ from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.job import NO_OUTPUTS, Job
+from jobledger_service.core.model.job import NO_OUTPUTS, Job, JobSpec
 from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
@@ -38,8 +38,9 @@ from .shown_jobs import show_pause, shown_job, status, trim_to_status
 from .unreadable import check_chunks
 
 # looking a value up in its enum takes a call each time
-_CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+_CHANGE: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED).SerializeToString()
+_DELETION: Final = Message(type=_DELETED).SerializeToString()
 _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()
 _CHUNKS_OMITTED: Final = Message(chunks_omitted=True).SerializeToString()
 _PENDING: Final = chunk_pb2.CHUNK_STATE_PENDING
@@ -57,6 +58,12 @@ _JOB: Final = Message.DESCRIPTOR.fields_by_name["job"]
 _FOLLOWING: Final = WatchJobsResponse.DESCRIPTOR.fields_by_name["following"]
 _EVENT: Final = Message.DESCRIPTOR.fields_by_name["event"]
 _CHUNKS: Final = Message.DESCRIPTOR.fields_by_name["chunks"]
+_CURSOR: Final = Message.DESCRIPTOR.fields_by_name["cursor"]
+_CHANGES: Final = event_pb2.JobEvent.DESCRIPTOR.fields_by_name["changes"]
+_COMMIT_TIME: Final = event_pb2.JobEvent.DESCRIPTOR.fields_by_name["commit_time"]
+_POSITION: Final = joined.encode_varint(event_pb2.JobEvent.POSITION_FIELD_NUMBER << 3)
+_REVISION: Final = joined.encode_varint(event_pb2.JobEvent.REVISION_FIELD_NUMBER << 3)
+"""What comes before these numbers in an encoded event."""
 _NOT_IN_STATUS: Final = ("chunks", "chunk_ranges")
 _OF_JOB: Final = ("owner", "job_id", "uid")
 """Fields of an event that its job has too: in view STATUS the job alone has them."""
@@ -77,7 +84,9 @@ class ProtoCodec:
     def encode(self, record: Record, segments: JobSegments) -> Entry:
         """Return the entry of a record and its encoded job, without its position and the time of its commit."""
         job, (ranged, single) = record.job, ranges_of(record)
-        body = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None).SerializeToString()
+        body = _DELETION if record.deleted else _CHANGE
+        if ranged:
+            body += Message(chunk_ranges=ranged).SerializeToString()
         shown = segments.fixed + segments.moving
         encoded = list(_without_artifacts(single, is_new=record.before is None))
         changed = b"".join(joined.field(_CHUNKS, chunk) for _, chunk in encoded)
@@ -102,9 +111,8 @@ class ProtoCodec:
 
     def seal(self, entry: Entry, position: int, commit_time: int, cursor: bytes) -> Entry:
         """Return the entry that `encode` returned with its position and time, which its message ends with."""
-        event = event_pb2.JobEvent(position=position)
-        convert.fill_time(event.commit_time, commit_time)
-        end = joined.field(_EVENT, entry.event + event.SerializeToString()) + Message(cursor=cursor).SerializeToString()
+        at = _POSITION + joined.encode_varint(position) + joined.field(_COMMIT_TIME, convert.encoded_time(commit_time))
+        end = joined.field(_EVENT, entry.event + at) + joined.field(_CURSOR, cursor)
         parts = (*entry.parts, end) if entry.parts else ()
         return replace(entry, position=position, stored=entry.stored + end, event=b"", parts=parts)
 
@@ -231,11 +239,14 @@ class ProtoCodec:
 
 def _event(record: Record) -> bytes:
     """Return the event of a record, without its position and the time of its commit."""
-    spec = record.job.spec
-    event = event_pb2.JobEvent(job_id=spec.job_id, uid=spec.uid, owner=spec.owner, revision=record.job.revision)
-    for change in record.changes:
-        convert.fill_change(event.changes.add(), change)
-    return event.SerializeToString()
+    changes = [joined.field(_CHANGES, convert.encoded_change(change)) for change in record.changes]
+    return b"".join((_event_of(record.job.spec), _REVISION, joined.encode_varint(record.job.revision), *changes))
+
+
+@lru_cache(maxsize=2_048)
+def _event_of(spec: JobSpec) -> bytes:
+    """Return what all events of a job have in common."""
+    return event_pb2.JobEvent(job_id=spec.job_id, uid=spec.uid, owner=spec.owner).SerializeToString()
 
 
 def _in_status(stored: bytes) -> bytes:

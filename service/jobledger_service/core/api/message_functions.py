@@ -53,7 +53,7 @@ def message_filler(
     """Return the function that fills a message with those of a value's fields that it has.
 
     Its arguments are the message, and the value or one of its parts. `scope` has what `message_maker` takes, and
-    `fill_time`.
+    `encoded_time`.
     """
     lines, values = [], dict(scope)
     given = arguments.partition(", ")[2]
@@ -111,7 +111,7 @@ def _put(target: str, value: str, plain: Any, shown: FieldDescriptor, scope: dic
     if shown.message_type is None:
         return f"{target} = {value}"
     if shown.message_type.name == "Timestamp":
-        return f"fill_time({target}, {value})"
+        return f"{target}.MergeFromString(encoded_time({value}))"
     return f"{target}.CopyFrom({shown.message_type.name}({value}))"
 
 
