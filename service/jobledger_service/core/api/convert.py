@@ -195,14 +195,16 @@ def encoded_change(value: Change) -> bytes:
     message = event_pb2.Change(
         type=_CHANGE_TYPES[value.type],
         actor=value.actor,
-        from_state=None if value.from_state is None else JOB_STATES[value.from_state],
-        to_state=None if value.to_state is None else JOB_STATES[value.to_state],
         chunk_index=value.chunk_index,
         reason=value.reason,
         attempt=value.attempt,
         task_id=value.task_id,
         chunk_count=value.chunk_count,
     )
+    if value.from_state is not None:
+        message.from_state = JOB_STATES[value.from_state]
+    if value.to_state is not None:
+        message.to_state = JOB_STATES[value.to_state]
     for first, last in value.chunk_runs:
         message.chunk_ranges.add(first_index=first, last_index=last, state=chunk_pb2.CHUNK_STATE_PENDING)
     return message.SerializeToString()
