@@ -77,9 +77,7 @@ class ProtoCodec:
     def __init__(self, unreadable: UnreadableRows | None = None) -> None:
         self._unreadable = unreadable or UnreadableRows()
 
-    def segments(self, job: Job) -> JobSegments:
-        """Return a job in view BASIC as encoded messages."""
-        return convert.segments(job)
+    segments = staticmethod(convert.segments)
 
     def encode(self, record: Record, segments: JobSegments) -> Entry:
         """Return the entry of a record and its encoded job, without its position and the time of its commit."""

@@ -127,9 +127,10 @@ fill_moving: Final[Callable[[job_pb2.Job, Job], None]] = message_filler(
 )
 """Adds all else, which most changes change: state, progress, summary, times, revision."""
 
-_fill_chunk: Final[Callable[[chunk_pb2.Chunk, Chunk], None]] = message_filler(
+fill_bare_chunk: Final[Callable[[chunk_pb2.Chunk, Chunk], None]] = message_filler(
     Chunk, _OF_CHUNK, chunk_pb2.Chunk.DESCRIPTOR, "message, value", _MESSAGES
 )
+"""Fills an empty message with a chunk without its artifacts."""
 
 
 _ATTEMPT: Final = [Field(name, Kept.COMPUTED) for name in Attempt.__struct_fields__]
@@ -142,18 +143,13 @@ def fill_chunk(
     message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None, output: bytes | None = None
 ) -> None:
     """Fill an empty message with a chunk."""
-    fill_bare_chunk(message, value, input_)
+    fill_bare_chunk(message, value)
+    if input_ is not None:
+        message.input.ParseFromString(input_)
     if output is not None:
         message.output.MergeFromString(output)
         message.output.SetInParent()
     _fill_artifacts(message.artifacts, value.artifacts)
-
-
-def fill_bare_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
-    """Fill an empty message with a chunk without its artifacts."""
-    _fill_chunk(message, value)
-    if input_ is not None:
-        message.input.ParseFromString(input_)
 
 
 def stages(spec: JobSpec) -> list[job_pb2.Stage]:

@@ -96,7 +96,8 @@ def _filling(
         return [f"if {value}:", f"    for name, one in {value}.items():", f"        {target}[name]{put}"]
     if optional:
         return [f"if (one := {value}) is not None:", f"    {_put(target, 'one', plain, shown, scope)}"]
-    if shown.enum_type is None and not always and (shown.message_type is None or get_origin(plain) is tuple):
+    is_skipped_if_empty = get_origin(plain) is tuple or (shown.enum_type is None and shown.message_type is None)
+    if is_skipped_if_empty and not always:
         return [f"if one := {value}:", f"    {_put(target, 'one', plain, shown, scope)}"]
     return [_put(target, value, plain, shown, scope)]
 

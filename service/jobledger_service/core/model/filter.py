@@ -55,7 +55,7 @@ class FilterFields(MsgStruct, frozen=True):
     @classmethod
     def of(cls, job: Job) -> Self:
         """Return the filter fields of a job."""
-        spec, error = job.spec, job.error
+        spec, error = job.spec, None if job.first_failure is None else job.error
         return cls(
             owner=spec.owner,
             job_id=spec.job_id,

@@ -108,8 +108,8 @@ class SweepStatements:
             .order_by(chunks.c.chunk_index)
             .limit(1)
         )
-        version = (chunks.c.chunk_index, artifact_versions.c.content, chunks.c.artifacts_revision)
         has_some = chunks.c.artifacts_revision.is_not(None)
+        version = (chunks.c.chunk_index, artifact_versions.c.content)
         self.artifacts = select(*version).select_from(WHOLE_CHUNKS).where(_KEY, has_some)
 
 
@@ -162,7 +162,7 @@ class JobSweeps:
     def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
         """Return the artifacts of the chunks of a job that have some, by index."""
         found = self.connection.execute(self._sweeps.artifacts, {"key": job_key})
-        return {index: artifacts_of(*version) for index, *version in found}
+        return {index: artifacts_of(content) for index, content in found}
 
     def save_swept(self, swept: Sequence[tuple[Job, SweptRows]]) -> None:
         """Write sweeps."""

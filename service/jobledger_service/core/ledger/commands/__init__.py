@@ -1,9 +1,8 @@
 """The commands of the ledger: each names the rows that it needs and decides over them."""
 
-from .base import Command
+from .base import Command, PartialResult
 from .callers import CancelJob, CreateJob, CreateJobs, DeleteJob, FindCreated, RetryJob, UpdateJob, request_key
 from .deletion import OnDeletion
-from .partial_commands import PartialResult
 from .reports import (
     CompleteChunks,
     EndReports,
