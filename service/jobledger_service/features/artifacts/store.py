@@ -63,6 +63,6 @@ class DeletedArtifacts:
 
 def _uris(content: str) -> Sequence[str | None]:
     try:
-        return [one.uri for one in artifacts_of(content, 0).values()]
+        return [one.uri for one in artifacts_of(content).values()]
     except (ValueError, TypeError, AttributeError):
         return [None]

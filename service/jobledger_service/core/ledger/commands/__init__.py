@@ -1,6 +1,6 @@
 """The commands of the ledger: each names the rows that it needs and decides over them."""
 
-from .base import Command
+from .base import Command, PartialResult
 from .callers import (
     CancelJob,
     CreateJob,
@@ -12,7 +12,6 @@ from .callers import (
     UpdateJob,
     request_key,
 )
-from .partial_commands import PartialResult
 from .reports import (
     CompleteChunks,
     EndReports,

@@ -16,8 +16,7 @@ from jobledger_service.core.model.job import Inputs, Job, job_id_of, job_key
 from jobledger_service.core.model.states import RETRYABLE, WAITING
 from jobledger_service.core.store.batch_rows import Request
 
-from .base import Command, chunks_in, deleted_rows
-from .partial_commands import PartialCommand, PartialResult
+from .base import Command, PartialCommand, PartialResult, chunks_in, deleted_rows
 
 OnDeletion = Callable[[WorkingSet, Sequence[Job], str], str | None]
 """Creates the job that deletes the artifacts of jobs of one owner that this batch has deleted, for an actor.
@@ -57,11 +56,11 @@ class Creation(MsgStruct, frozen=True):
 
     def answer(self, work: WorkingSet) -> tuple[bytes, bool]:
         """Return the encoded job, and whether it is new."""
-        return self.encoded or work.segments(self.key).joined, self.is_new
+        return self.encoded or work.encode(self.key), self.is_new
 
     def kept(self, work: WorkingSet) -> "Creation":
         """Return the outcome with the job as it is now, for an answer after a later commit."""
-        return self if self.encoded else replace(self, encoded=work.encoded(self.key))
+        return self if self.encoded else replace(self, encoded=work.encode_now(self.key))
 
 
 class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
@@ -113,7 +112,7 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
         savepoint = work.undo.savepoint
         work.create(lifecycle.create(self.new, self.actor, work.now), self.inputs)
         if self.validate_only:
-            encoded = work.encoded(spec.key)
+            encoded = work.encode_now(spec.key)
             work.undo.rollback(savepoint)
             return Creation(spec.key, is_new=True, encoded=encoded)
         for key in keys:
@@ -153,12 +152,13 @@ class CreateJobs(
     def needs(self) -> Needs:
         return Needs.of_all([one.needs() for one in self.items])
 
-    def decide(self, work: WorkingSet) -> Sequence[Creation | Refusal] | PartialResult:
-        found = self.do_within_budget(work)
-        rest = self.items[len(found) :]
+    def conclude(
+        self, results: list[Creation | Refusal], work: WorkingSet
+    ) -> Sequence[Creation | Refusal] | PartialResult:
+        rest = self.items[len(results) :]
         if not rest:
-            return [*self.decided, *found]
-        done = [one.kept(work) if isinstance(one, Creation) else one for one in found]
+            return [*self.decided, *results]
+        done = [one.kept(work) if isinstance(one, Creation) else one for one in results]
         return PartialResult(CreateJobs(rest, [*self.decided, *done]))
 
     def do(self, work: WorkingSet, item: CreateJob) -> Creation | Refusal:
@@ -190,7 +190,7 @@ class FindCreated(Command[str | None, bytes | None], MsgStruct, frozen=True):
         return _repeated(work, request_key(self.owner, self.request_id), self.fingerprint)
 
     def answer(self, decided: str | None, work: WorkingSet) -> bytes | None:
-        return None if decided is None else work.segments(decided).joined
+        return None if decided is None else work.encode(decided)
 
 
 class CancelJob(
@@ -221,7 +221,7 @@ class CancelJob(
     def answer(
         self, decided: tuple[lifecycle.CancelOutcome, str], work: WorkingSet
     ) -> tuple[lifecycle.CancelOutcome, bytes]:
-        return decided[0], work.segments(decided[1]).joined
+        return decided[0], work.encode(decided[1])
 
 
 class _JobCommand(Command[str, bytes]):
@@ -230,7 +230,7 @@ class _JobCommand(Command[str, bytes]):
     __slots__ = ()
 
     def answer(self, decided: str, work: WorkingSet) -> bytes:
-        return work.segments(decided).joined
+        return work.encode(decided)
 
 
 class RetryJob(_JobCommand, MsgStruct, frozen=True):
@@ -319,4 +319,4 @@ class DeleteJob(Command[str | None, bytes | None], MsgStruct, frozen=True):
         return None if self.on_deletion is None else self.on_deletion(work, [job], self.actor)
 
     def answer(self, decided: str | None, work: WorkingSet) -> bytes | None:
-        return None if decided is None else work.segments(decided).joined
+        return None if decided is None else work.encode(decided)
