@@ -20,11 +20,11 @@ class RowSets:
         """Insert rows."""
         for count, part in self._dialect.parts(rows):
             statement = _insert(self._dialect, table, tuple(part[0]), count)
-            execute(connection, statement, self._dialect.values(part))
+            execute(connection, statement, self._dialect.values(table, part))
 
     def insert_alike(self, connection: Connection, table: Table, shared: Row, columns: Columns) -> None:
         """Insert rows that have the values of `shared` in common, and the others by column."""
-        for count, values in self._dialect.alike(shared, columns):
+        for count, values in self._dialect.alike(table, shared, columns):
             statement = _insert_alike(self._dialect, table, tuple(shared), tuple(columns), count)
             execute(connection, statement, values)
 
@@ -32,19 +32,19 @@ class RowSets:
         """Add rows to those that have their primary key, number by number, and replace texts; insert new ones."""
         for count, part in self._dialect.parts(rows):
             statement = _add(self._dialect, table, tuple(part[0]), count)
-            execute(connection, statement, self._dialect.values(part))
+            execute(connection, statement, self._dialect.values(table, part))
 
     def update(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Update rows, which are found by their primary key; words are found by their job."""
         for count, part in self._dialect.parts(rows):
             statement = _update(self._dialect, table, tuple(part[0]), count)
-            execute(connection, statement, self._dialect.values(part))
+            execute(connection, statement, self._dialect.values(table, part))
 
     def delete(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Delete rows, of which the columns that find them are given."""
         for count, part in self._dialect.parts(rows):
             statement = _delete(self._dialect, table, tuple(part[0]), count)
-            execute(connection, statement, self._dialect.values(part))
+            execute(connection, statement, self._dialect.values(table, part))
 
 
 _kept = lru_cache(maxsize=256)
