@@ -9,6 +9,7 @@ together without decoding them: appended fields replace single values and add to
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from typing import Final, cast
 
 from google.protobuf.message import DecodeError
@@ -26,7 +27,6 @@ from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
 from jobledger_service.core.store.event_terms import EventTerms
-from jobledger_service.core.store.new_chunks import is_untouched
 from jobledger_service.core.store.reads import EventRow, JobRead
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import joined
@@ -86,7 +86,7 @@ class ProtoCodec:
         if ranged:
             body += Message(chunk_ranges=ranged).SerializeToString()
         shown = segments.fixed + segments.moving
-        encoded = list(_without_artifacts(single, is_new=record.before is None))
+        encoded = list(_without_artifacts(single))
         changed = b"".join(joined.field(_CHUNKS, chunk) for _, chunk in encoded)
         artifacts = _artifacts_of(record, segments.artifacts, single)
         chunks, parts = _parts(encoded, shown, body, artifacts) if artifacts else ([changed], [])
@@ -339,17 +339,20 @@ def _parts(
     return of_chunks, [*of_chunks, joined.head(_JOB, len(of_job) + len(job)), of_job, job, body]
 
 
-def _without_artifacts(chunks: Iterable[Chunk], *, is_new: bool) -> Iterator[tuple[int, bytes]]:
-    """Yield the index of each chunk, and it encoded; waiting chunks of a new job differ only in their place."""
-    message, is_filled = chunk_pb2.Chunk(), False
+_but_place: Final = attrgetter(*(set(Chunk.__struct_fields__) - {"index", "first_item", "last_item"}))
+"""Returns what chunks have in common that were created, claimed or completed together."""
+
+
+def _without_artifacts(chunks: Iterable[Chunk]) -> Iterator[tuple[int, bytes]]:
+    """Yield the index of each chunk, and it encoded; one that differs only in its place is the one before, changed."""
+    message, known = chunk_pb2.Chunk(), None
     for chunk in chunks:
-        is_alike = is_new and is_untouched(chunk)
-        if is_alike and is_filled and chunk.first_item is not None and chunk.last_item is not None:
+        common = _but_place(chunk)
+        if common == known and chunk.first_item is not None and chunk.last_item is not None:
             message.index, message.first_item, message.last_item = chunk.index, chunk.first_item, chunk.last_item
         else:
-            message = chunk_pb2.Chunk()
+            message, known = chunk_pb2.Chunk(), common
             convert.fill_bare_chunk(message, chunk)
-        is_filled = is_alike
         yield chunk.index, message.SerializeToString()
 
 

@@ -149,6 +149,7 @@ CHUNK_FIELDS: Final = (
     Field("artifacts_revision", Kept.COLUMN),
     Field("end_time", Kept.STEADY),
     Field("lease_expire_time", Kept.COLUMN),
+    Field("lease_check_time", Kept.STEADY),
     Field("next_attempt_time", Kept.STEADY),
     Field("held", Kept.STEADY),
     Field("holds", Kept.COMPUTED),

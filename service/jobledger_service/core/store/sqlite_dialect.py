@@ -97,10 +97,10 @@ class Sqlite(Dialect):
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return sqlite.insert(table)
 
-    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+    def values(self, table: Table, part: Rows) -> Any:  # noqa: ANN401, ARG002  what the driver takes
         return tuple(chain.from_iterable(row.values() for row in part))
 
-    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+    def alike(self, table: Table, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:  # noqa: ARG002  a value says its type
         same = tuple(shared.values())
         for count, part in _parts(list(zip(*columns.values(), strict=True))):
             yield count, (*same, *chain.from_iterable(part))

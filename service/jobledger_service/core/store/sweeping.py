@@ -48,6 +48,7 @@ _STOP: Final = {
     chunks.c.state: ChunkState.CANCELLED.value,
     chunks.c.end_time: _TIME,
     chunks.c.lease_expire_time: None,
+    chunks.c.lease_check_time: None,
     chunks.c.next_attempt_time: None,
     chunks.c.held: 0,
     chunks.c.stage_time: None,
@@ -60,6 +61,7 @@ _REQUEUE: Final = {
     chunks.c.end_time: None,
     chunks.c.next_attempt_time: None,
     chunks.c.lease_expire_time: None,
+    chunks.c.lease_check_time: None,
     chunks.c.priority: bindparam("to_priority", type_=Integer),
     chunks.c.held: bindparam("to_held", type_=Integer).bitwise_or(_FINALIZER_HELD),
 }
