@@ -61,7 +61,7 @@ class OperationsService:
         named = ((one.job_id, one) for one in page.jobs)
         operations, bad = encode_each(named, _operation_field, self.unreadable, "ListOperations")
         rest = lro.ListOperationsResponse(next_page_token=page.next_page_token)
-        rest.operations.extend(unreadable_operation(job_id) for job_id in [*map(job_id_of, page.unreadable), *bad])
+        rest.operations.extend(unreadable_operation(job_id) for job_id in [*map(job_id_of, page.read.unreadable), *bad])
         return b"".join((*operations, rest.SerializeToString()))
 
     async def CancelOperation(self, request: lro.CancelOperationRequest, caller: Caller) -> Empty:
