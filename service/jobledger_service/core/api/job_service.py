@@ -100,15 +100,15 @@ class JobService:
         view = views.view(request.view, absent=View.FULL)
         if self.encoded is not None and (kept := self.encoded.job(job_key(owner, job_id), view)) is not None:
             return kept
-        reading = self._reading(view, checked=False)
+        reading = self._reading(owner, view, checked=False)
         show = partial(self._encoded_job, job_id, reading, status_field if view is View.STATUS else job_field)
         return await self.queries.show_job(job_key(owner, job_id), show, view, same="GetJob")
 
-    def _reading(self, view: View, *, with_outputs: bool = True, checked: bool = True) -> Reading:
+    def _reading(self, owner: str, view: View, *, with_outputs: bool = True, checked: bool = True) -> Reading:
         # of chunks nobody knows, without reading them, whether they have outputs
         if self.encoded is None or (view is View.FULL and not with_outputs):
             return NOTHING_KEPT
-        return self.encoded.reading(view, with_outputs=with_outputs, checked=checked)
+        return self.encoded.reading(owner, view, with_outputs=with_outputs, checked=checked)
 
     def _encoded_job(
         self,
@@ -132,9 +132,9 @@ class JobService:
         owner, job_ids = read_owner(request, caller), read.batch_ids(request)
         view = views.view(request.view, absent=View.FULL)
         keys = [job_key(owner, job_id) for job_id in job_ids]
-        if self.encoded is not None and (kept := self.encoded.jobs(keys, view)) is not None:
+        if self.encoded is not None and (kept := self.encoded.jobs(owner, keys, view)) is not None:
             return kept
-        reading = self._reading(view)
+        reading = self._reading(owner, view)
         show = partial(self._encoded_batch, keys, reading, _encoder(view))
         same = "BatchGetJobs", _content(request)
         return await self.queries.jobs(owner, job_ids, show, view, same=same, known=reading.known)
@@ -173,14 +173,14 @@ class JobService:
         content = _content(request)
         listing = lists.known_listing(request, content, caller)
         owner = listing.filter.owner
-        if self.encoded is not None and (kept := self.encoded.reply(owner, content)) is not None:
+        if self.encoded is not None and (kept := self.encoded.reply(owner, content, listing.view)) is not None:
             return kept
-        reading = self._reading(listing.view, with_outputs=False)
+        reading = self._reading(owner, listing.view, with_outputs=False)
         show = partial(self._encoded_page, reading, _encoder(listing.view))
         same = "ListJobs", content
         reply = await self.queries.list_jobs(listing, request.page_token, show, same=same, known=reading.known)
         if self.encoded is not None:
-            self.encoded.add_reply(owner, content, reply, reading.begun)
+            self.encoded.add_reply(owner, content, listing.view, reply, reading.begun)
         return reply
 
     def _encoded_page(self, reading: Reading, encode: Callable[[JobRead], bytes], page: JobPage) -> bytes:
