@@ -322,9 +322,10 @@ def job_uid(request: api.ListJobEventsRequest) -> bytes | None:
 
 def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
     """Return the jobs of BatchGetJobs, each once."""
+    job_ids = list(request.job_ids)
     with Checks() as checks:
-        checks.job_ids("job_ids", request.job_ids, 500, min_count=1)
-    return list(dict.fromkeys(request.job_ids))
+        checks.job_ids("job_ids", job_ids, 500, min_count=1)
+    return list(dict.fromkeys(job_ids))
 
 
 def _limited_labels(checks: Checks, request: api.CreateJobRequest) -> tuple[str, ...]:

@@ -38,7 +38,9 @@ class RowSets:
 
     def _execute(self, connection: Connection, statement: Statement, table: Table, rows: Rows) -> None:
         for count, part in self._dialect.parts(rows):
-            execute(connection, statement(self._dialect, table, tuple(part[0]), count), self._dialect.values(table, part))
+            execute(
+                connection, statement(self._dialect, table, tuple(part[0]), count), self._dialect.values(table, part)
+            )
 
     def insert_alike(self, connection: Connection, table: Table, shared: Row, columns: Columns) -> None:
         """Insert rows that have the values of `shared` in common, and the others by column."""
