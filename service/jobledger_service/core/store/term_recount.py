@@ -61,7 +61,7 @@ class TermRecount:
         absent = [{"term": one, "block": block, "bits": bits} for (one, block), bits in sorted(meant.items())]
         # Commits lock the counter before the rows of the newest block, and so does this.
         live = newest // BLOCK
-        waits = any(row[1] >= live for row in differ) or any(row["block"] >= live for row in absent)
+        waits = any(row[1] >= live for row in differ) or any(block >= live for _, block in meant)
         last: int = connection.execute(_NEWEST.with_for_update()).scalar_one() if waits else newest
         wrong = []
         for one, block, bits, should in differ:
