@@ -144,7 +144,10 @@ def test_bytes_that_are_no_event_are_set_aside_and_counted(raw: bytes, position:
     entry = careful.open(EventRow(position, "alice/j", b"\xff" + raw, None))
     assert (entry.position, entry.is_readable, entry.before, entry.after) == (position, False, None, None)
     assert careful.audited(position, b"\xff" + raw) is None
-    assert unreadable == ["feed", "retention"]
+    assert careful.terms(position, b"\xff" + raw) is None
+    unknown_type = WatchJobResponse(event={"changes": [{"type": 99}]}).SerializeToString()
+    assert careful.terms(position, unknown_type) is None, "a type of change that there is not"
+    assert unreadable == ["feed", *["retention"] * 3]
 
 
 def test_a_bookmark_is_a_cursor_alone():

@@ -224,10 +224,10 @@ class ProtoCodec:
         """Return what the terms of a stored event are made from; None when it cannot be read."""
         try:
             event = (whole := Message.FromString(message)).event
-        except DecodeError as error:
+            changes = [(convert.CHANGE_TYPES_BY_NUMBER[one.type], one.actor) for one in event.changes]
+        except (DecodeError, KeyError) as error:
             self._unreadable.add("retention", f"the event at position {position}", error)
             return None
-        changes = [(convert.CHANGE_TYPES_BY_NUMBER[one.type], one.actor) for one in event.changes]
         return EventTerms(position, event.owner, whole.job.kind, changes)
 
     def bookmark(self, cursor: bytes) -> bytes:

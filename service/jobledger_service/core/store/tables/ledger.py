@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from .schema import Json, Key, metadata, partial_index
+from .schema import Bits, Json, Key, metadata, partial_index
 
 events = Table(
     "events",
@@ -125,7 +125,7 @@ event_terms = Table(
     metadata,
     Column("term", Key, primary_key=True),
     Column("block", BigInteger, primary_key=True, autoincrement=False),
-    Column("bits", BigInteger, nullable=False),
+    Column("bits", Bits, nullable=False),
     sqlite_with_rowid=False,
 )
 """The positions of the events with a term, as bits of blocks of positions: see `event_terms` of the store."""
