@@ -5,7 +5,20 @@ from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
 from msgspec import json
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, exists, func, insert, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    values,
+)
 
 from jobledger_service.core.model.job import NO_UID
 from jobledger_service.core.model.sizes import bytes_of_artifacts
@@ -21,9 +34,10 @@ KEYS_AT_ONCE: Final = 200
 VERSIONS_AT_ONCE: Final = 2_000
 """References to versions after which a step of trimming ends: each is a deletion by key."""
 _KEY: Final = [artifact_versions.c[name] for name in ArtifactsKey._fields]
+_KEY_COLUMNS: Final = [column(one.name, one.type) for one in _KEY]
 _OF: Final = [f"of_{name}" for name in ArtifactsKey._fields]
 _FORGET_OLDER: Final = delete(artifact_versions).where(
-    *(column == bindparam(name) for column, name in zip(_KEY[:3], _OF, strict=False)),
+    *(part == bindparam(name) for part, name in zip(_KEY[:3], _OF, strict=False)),
     artifact_versions.c.revision < bindparam(_OF[3]),
 )
 
@@ -74,8 +88,11 @@ def read_versions(connection: Connection, keys: Iterable[ArtifactsKey]) -> dict[
     """Return the encoded artifacts of those of some versions that there are, each once."""
     some, found = list(dict.fromkeys(keys)), {}
     for begin in range(0, len(some), KEYS_AT_ONCE):
-        wanted = tuple_(*_KEY).in_(some[begin : begin + KEYS_AT_ONCE])
-        rows = connection.execute(select(*_KEY, artifact_versions.c.encoded).where(wanted))
+        # joined, not `IN`: SQLite reads all versions to find a tuple of four columns in a list
+        wanted = values(*_KEY_COLUMNS, name="wanted").data(some[begin : begin + KEYS_AT_ONCE]).cte()
+        is_wanted = and_(*(wanted.c[one.name] == one for one in _KEY))
+        versions = select(*_KEY, artifact_versions.c.encoded).join_from(wanted, artifact_versions, is_wanted)
+        rows = connection.execute(versions)
         found.update({ArtifactsKey._make(row[:-1]): row[-1] for row in rows})
     return found
 
