@@ -16,8 +16,7 @@ from jobledger_service.core.store.kind_figures import KindFigures, KindFiguresRe
 from jobledger_service.transport.metrics import CallMetrics
 from jobledger_service.transport.server import CannotListenError
 
-from .kinds import KindMetrics
-from .work import WorkMetrics
+from .work import KindMetrics, WorkMetrics
 
 log = structlog.get_logger(__name__)
 
