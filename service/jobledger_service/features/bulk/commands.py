@@ -99,7 +99,7 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
             if one is not None and one.uris:
                 deleted.append(one)
         if self.on_deletion is not None and deleted:
-            gone = self.on_deletion(work, deleted, self._actor())
+            gone = self.on_deletion(work, deleted, self.verb("").actor)
             run = run.plus(artifact_jobs=gone.job_key is not None, kept_artifact_count=gone.kept)
         return run
 
@@ -115,9 +115,6 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         deleted = with_artifacts(work, job) if self.on_deletion is not None else None
         self.verb(job_id).decide(work)
         return deleted
-
-    def _actor(self) -> str:
-        return self.verb("").actor
 
 
 def _refused(job_id: str, refusal: Refusal, job: Job | None = None) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """Requests for one verb over many jobs, as the job that carries it out; and that job's input, as what it is to do."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,6 +42,10 @@ _FORMS: Final[dict[str, type[Any]]] = {
     "UpdateJobs": bulk_pb2.UpdateJobsRequest,
 }
 _NAMES: Final = {form: name for name, form in _FORMS.items()}
+RESPONSES: Final[dict[type[Any], type[Any]]] = {
+    form: getattr(bulk_pb2, f"{name}Response") for name, form in _FORMS.items()
+}
+"""The response to each request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +132,14 @@ def _with_origin(reason: str, origin: str) -> str:
 def run(one: BulkRequest, caller: Caller, matched: int | None, new_id: Callable[[], str]) -> commands.CreateJob:
     """Return the command that starts a run; `matched` is its number of jobs, None when that is a lower bound."""
     name = _NAMES[type(one.request)]
-    parts = list(_parts(one.job_ids))
+    parts = [one.job_ids[begin : begin + IDS_PER_CHUNK] for begin in range(0, len(one.job_ids), IDS_PER_CHUNK)]
+    # with the name of the method: equal bytes have different meanings for different methods
+    content = name.encode() + fingerprint(one.request, excluded=["request_id"])
     spec = JobSpec(
         owner=caller.owner,
         job_id=new_id(),
         kind=BULK,
-        fingerprint=_fingerprint(name, one.request),
+        fingerprint=hashlib.sha256(content).digest(),
         retry_policy=ATTEMPTS,
         uid_bytes=uid_of(new_id()),
     )
@@ -148,15 +154,6 @@ def run(one: BulkRequest, caller: Caller, matched: int | None, new_id: Callable[
         {index: encoded_struct({"job_ids": part}) for index, part in enumerate(parts)},
     )
     return commands.CreateJob(new, caller.name, one.request.request_id, inputs)
-
-
-def _parts(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (job_ids[begin : begin + IDS_PER_CHUNK] for begin in range(0, len(job_ids), IDS_PER_CHUNK))
-
-
-def _fingerprint(name: str, request: Request) -> bytes:
-    """Return a fingerprint of method and content: equal bytes have different meanings for different methods."""
-    return hashlib.sha256(name.encode() + fingerprint(request, excluded=["request_id"])).digest()
 
 
 def _job_input(name: str, request: Request, caller: Caller, matched: int | None) -> bytes:

@@ -33,15 +33,17 @@ PING: Final = "webhook.ping"
 
 def body(event_type: WebhookEventType, event: Message, percents: Sequence[int], output: bytes | None = None) -> bytes:
     """Return the body of a delivery: JSON in UTF-8. `output` is that of a job that is COMPLETED, encoded."""
+    job: dict[str, Any] = MessageToDict(event.job, always_print_fields_with_no_presence=True)
+    del job["chunks"]  # it is in view BASIC
     content: dict[str, Any] = {
         "type": event_type.value,
         "timestamp": event.event.commit_time.ToJsonString(),
         "position": event.event.position,
         "cursor": base64.b64encode(event.cursor).decode(),
-        "data": _basic(event.job),
+        "data": job,
     }
     if output is not None:
-        content["data"]["output"] = convert.struct_content(output)
+        job["output"] = convert.struct_content(output)
     if event_type is WebhookEventType.JOB_PROGRESS:
         content["percents"] = list(percents)
     return json.encode(content)
@@ -57,13 +59,6 @@ def ping(webhook: Webhook, now: int) -> bytes:
     """Return the body of a ping."""
     data = {"webhookId": webhook.webhook_id, "owner": webhook.owner}
     return json.encode({"type": PING, "timestamp": convert.timestamp(now).ToJsonString(), "data": data})
-
-
-def _basic(job: Job) -> dict[str, Any]:
-    """Return a job in view BASIC in the JSON form of protobuf, with the fields that are at their default."""
-    shown: dict[str, Any] = MessageToDict(job, always_print_fields_with_no_presence=True)
-    del shown["chunks"]
-    return shown
 
 
 def changes_of(event: Message) -> list[Change]:
