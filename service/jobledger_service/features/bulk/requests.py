@@ -43,7 +43,7 @@ _FORMS: Final[dict[str, type[Any]]] = {
 }
 _NAMES: Final = {form: name for name, form in _FORMS.items()}
 RESPONSES: Final[dict[type[Any], type[Any]]] = {
-    form: getattr(bulk_pb2, f"{name}Response") for name, form in _FORMS.items()
+    form: getattr(bulk_pb2, f"{name}Response") for form, name in _NAMES.items()
 }
 """The response to each request."""
 
