@@ -5,16 +5,16 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 from jobledger_client.cli._error_output import TRACEBACK
 from msgspec import json
-from pydantic import SecretStr
+from msgspec.structs import asdict
 
 from jobledger_service.core.store.engines import without_password
-from jobledger_service.settings import Settings
+from jobledger_service.settings import PREFIX, SETTINGS, Settings
 
-PREFIX: Final = "JOBLEDGER_"
 CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
 """The variables of the SDK's command line: a machine may have all of them."""
 
@@ -24,7 +24,7 @@ def variable(setting: str) -> str:
     return PREFIX + setting.upper()
 
 
-NAMES: Final = tuple(sorted(variable(name) for name in Settings.model_fields))
+NAMES: Final = tuple(sorted(variable(name) for name in SETTINGS))
 
 
 def unknown_names(environment: Iterable[str]) -> list[str]:
@@ -36,7 +36,7 @@ def unknown_names(environment: Iterable[str]) -> list[str]:
 
 def _sentence(name: str) -> str:
     # Without the prefix, which makes all of them alike.
-    nearest = difflib.get_close_matches(name[len(PREFIX) :].lower(), Settings.model_fields, n=1)
+    nearest = difflib.get_close_matches(name[len(PREFIX) :].lower(), SETTINGS, n=1)
     advice = f"did you mean {variable(nearest[0])}?" if nearest else "`jobledger-server config` lists all settings"
     return f"{name} in the environment is not a setting: {advice}"
 
@@ -55,16 +55,16 @@ class ConfigFormat(StrEnum):
 
 def shown(settings: Settings) -> dict[str, object]:
     """Return the settings, secrets masked."""
-    return {name: masked(name, value) for name, value in settings.model_dump(mode="json").items()}
+    return {name: masked(name, value) for name, value in asdict(settings).items()}
 
 
 def masked(name: str, value: object) -> object:
     """Return the printable value of a setting."""
     if value in (None, ""):
         return value
-    if isinstance(value, SecretStr) or _SECRET.search(name):
+    if _SECRET.search(name):
         return MASK
-    return without_password(value) if isinstance(value, str) else value
+    return without_password(str(value)) if isinstance(value, str | Path) else value
 
 
 def render(settings: Settings, sources: Mapping[str, str], form: ConfigFormat) -> str:

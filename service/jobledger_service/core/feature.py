@@ -65,9 +65,9 @@ def _calls(kernel: Kernel, replies: ReplyCache | None) -> list[Calls]:
         replies,
     )
     workers = WorkerService(
+        kernel.request_context,
         kernel.committer,
         kernel.claims,
-        kernel.request_context,
         kernel.active_workers,
         kernel.unreadable,
         kernel.feed,

@@ -1,9 +1,10 @@
 """What every part of the server is made from, the `Kernel`, and what it adds to the server, a `Feature`."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from msgspec import Struct as MsgStruct
+from msgspec import field
 from prometheus_client.registry import Collector
 
 from jobledger_service.settings import Settings
@@ -36,8 +37,7 @@ from .store.unreadable_rows import UnreadableRows
 Rows = TypeVar("Rows")
 
 
-@dataclass(slots=True, eq=False)
-class Turn:
+class Turn(MsgStruct, eq=False):
     """The time that a chunk of the service's own jobs, of a queue, may run while others wait: at least one step."""
 
     queue: Queue
@@ -48,8 +48,7 @@ ChunkHandler = Callable[[ClaimedChunk, Turn], Awaitable[None]]
 """Works a chunk of one of the service's own jobs to its end, or to the end of its turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(MsgStruct, frozen=True):
     """The core of one server process, and what its calls share (`calls`). `sample_jitter` draws from 0 to 1."""
 
     settings: Settings
@@ -98,8 +97,7 @@ class Kernel:
         return rows, self.tokens.encode(mark, *last) if last else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(MsgStruct, frozen=True):
     """What a feature adds; all of it is optional.
 
     `on_commit` gets each commit of this process, before its callers get their answers. `chunk_handlers` work the

@@ -18,10 +18,9 @@ from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJ
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.slots import MAX_LIMITED_LABELS
-from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
-from .checks import JOB_ID, LABEL, LABEL_FORM, UID, Checks
+from .checks import JOB_ID, LABEL, LABEL_FORM, UID, Checks, shown
 from .chunk_requests import chunk_count, chunk_sizes, read_finalizer_work, read_inputs
 from .list_requests import labels
 from .owners import owner_of

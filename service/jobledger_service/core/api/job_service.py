@@ -1,12 +1,12 @@
 """JobService: read the request, submit or query, map, return."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from google.protobuf.message import Message
 from jobledger.v1 import job_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import OnDeletion
@@ -65,8 +65,7 @@ METHODS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class JobService:
+class JobService(MsgStruct, frozen=True):
     """The calls of JobService. Methods return messages, or encoded messages."""
 
     committer: Committer
@@ -95,15 +94,14 @@ class JobService:
         return encoded_outcomes(one if isinstance(one, Refusal) else next(outcomes) for one in jobs)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
-        owner, job_id = read_owner(request, caller), read.job_id(request)
-        view = views.view(request.view, absent=View.FULL)
+        owner, view = read_owner(request, caller), views.view(request.view, absent=View.FULL)
         if self.replies is None:
-            reply, _ = await self._reply(owner, job_id, view)
-            return reply
-        key = (job_key(owner, job_id), view)
-        kept = self.replies.get(key)
-        if kept is not None:
-            return kept
+            return (await self._reply(owner, read.job_id(request), view))[0]
+        key = (job_key(owner, request.job_id), view)
+        cached = self.replies.get(key)
+        if cached is not None:
+            return cached
+        job_id = read.job_id(request)
         pending, lasts, reply = self.replies.begin(key[0]), False, b""
         try:
             reply, lasts = await self._reply(owner, job_id, view)

@@ -33,7 +33,7 @@ class ReplyCache:
 
     def get(self, key: Key) -> bytes | None:
         """Return a current reply."""
-        return self._replies.get((key, self._pauses_before(key[0])))
+        return self._replies.get((key, self._pauses_before(key[0]) if self._pauses else 0))
 
     def begin(self, job_key: str) -> PendingReply:
         """Record that a reply is about to be read."""

@@ -1,13 +1,14 @@
 """The methods of AdminService about keys. They need no server: a command also runs them on a database."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 from jobledger.v1 import admin_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import audit
-from jobledger_service.core.api.checks import Checks, check_key_id
+from jobledger_service.core.api.checks import Checks, check_key_id, shown
 from jobledger_service.core.api.convert import maker
 from jobledger_service.core.api.job_requests import request_id as check_request_id
 from jobledger_service.core.api.list_requests import checked_page_size
@@ -18,7 +19,6 @@ from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.errors import RequestIdReused
 from jobledger_service.core.model.limits import DAY, MAX_OWNERS
 from jobledger_service.core.store.clock import Clock
-from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -133,8 +133,7 @@ class StoreRunner(Protocol):
         """Return the result of the work."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyCalls:
+class KeyCalls(MsgStruct, frozen=True):
     """The calls that list, create and end keys; `on_changed` is awaited after each write."""
 
     store: SqlKeyStore

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.api.job_requests import NewId
@@ -23,8 +24,7 @@ ATTEMPTS: Final = RetryPolicy(max_attempts=8, initial_backoff=2 * SECOND, multip
 """The retries over about half an hour: a bucket that is away for longer needs a person, and RetryJob."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactRemoval:
+class ArtifactRemoval(MsgStruct, frozen=True):
     """Creates the job that deletes what the artifacts of deleted jobs point at, under the roots of their owner."""
 
     roots: Roots

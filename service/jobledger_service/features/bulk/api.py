@@ -1,8 +1,9 @@
 """The methods of JobService over many jobs: dry runs, and the jobs that run the verbs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.api.shown_jobs import reply_with, status
@@ -34,8 +35,7 @@ METHODS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BulkCalls:
+class BulkCalls(MsgStruct, frozen=True):
     """CancelJobs, RetryJobs, DeleteJobs and UpdateJobs, which differ only in their requests."""
 
     kernel: Kernel

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -48,8 +47,7 @@ RESPONSES: Final[dict[type[Any], type[Any]]] = {
 """The response to each request."""
 
 
-@dataclass(frozen=True, slots=True)
-class BulkRequest:
+class BulkRequest(MsgStruct, frozen=True):
     """The checked content of a request: the jobs of a filter, or named jobs of an owner, each once."""
 
     request: Request

@@ -13,7 +13,7 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.api.checks import LABEL, Checks
+from jobledger_service.core.api.checks import LABEL, Checks, shown
 from jobledger_service.core.api.codec import whole
 from jobledger_service.core.api.list_requests import filter_of
 from jobledger_service.core.api.parse import filter_fields
@@ -27,7 +27,6 @@ from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.limits import MAX_LABELS
 from jobledger_service.core.model.search import match_prefixes
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
-from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 

@@ -1,10 +1,10 @@
 """GetSystemHealth, a method of AdminService, and the findings of a check as its message."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from jobledger.v1 import system_health_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service import VERSION
 from jobledger_service.core.api.convert import MICROS, duration, maker, timestamp
@@ -78,8 +78,7 @@ _committer: Final = maker(Vitals, api.CommitterHealth, Duration=_seconds)
 METHODS: Final = (Method(ADMIN_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ, reserved=True),)
 
 
-@dataclass(frozen=True, slots=True)
-class HealthCalls:
+class HealthCalls(MsgStruct, frozen=True):
     """The method of AdminService about the health of this server, which runs since `start_time`."""
 
     checker: HealthChecker

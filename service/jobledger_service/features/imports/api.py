@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
 
 from jobledger.v1 import chunk_pb2
 from jobledger.v1 import import_service_pb2 as api
+from msgspec import Struct as MsgStruct
+from msgspec import field
 
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
@@ -146,8 +147,7 @@ JOBS_PER_SLICE: Final = 20
 """Jobs for about a millisecond of reading."""
 
 
-@dataclass(slots=True)
-class _ImportCounts:
+class _ImportCounts(MsgStruct):
     """The results of the jobs so far."""
 
     response: api.ImportJobsResponse = field(default_factory=api.ImportJobsResponse)
@@ -173,8 +173,7 @@ METHODS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ImportService:
+class ImportService(MsgStruct, frozen=True):
     """The call of ImportService."""
 
     committer: Committer

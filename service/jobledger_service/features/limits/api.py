@@ -1,12 +1,12 @@
 """LimitService: read the request, submit or query, map, return."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from jobledger.v1 import limit_scope_pb2
 from jobledger.v1 import limit_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import LABEL, LABEL_FORM, Checks
@@ -87,8 +87,7 @@ METHODS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LimitService:
+class LimitService(MsgStruct, frozen=True):
     """The calls of LimitService."""
 
     kernel: Kernel

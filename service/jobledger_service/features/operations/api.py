@@ -3,7 +3,6 @@
 import asyncio
 import re
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final
 
 from google.longrunning import operations_pb2 as lro
@@ -12,6 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
 from google.rpc import code_pb2, status_pb2
 from jobledger.v1 import chunk_pb2, job_pb2
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.checks import JOB_ID, Checks
 from jobledger_service.core.api.list_requests import page_size
@@ -116,8 +116,7 @@ METHODS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class OperationsService:
+class OperationsService(MsgStruct, frozen=True):
     """Each job of the caller is an operation."""
 
     kernel: Kernel

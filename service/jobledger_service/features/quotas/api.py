@@ -1,10 +1,10 @@
 """The methods of AdminService about quotas."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from jobledger.v1 import admin_service_pb2 as api
+from msgspec import Struct as MsgStruct
 from msgspec.structs import asdict
 
 from jobledger_service.core.api import audit
@@ -46,8 +46,7 @@ METHODS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaCalls:
+class QuotaCalls(MsgStruct, frozen=True):
     """The calls that set, show and remove quotas."""
 
     kernel: Kernel

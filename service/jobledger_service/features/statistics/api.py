@@ -1,10 +1,10 @@
 """GetJobStats, a method of JobService, and the duty that folds hours that are over and forgets old figures."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from jobledger.v1 import filter_pb2, stats_pb2
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of
@@ -67,8 +67,7 @@ def _time(checks: Checks, field: str, span: filter_pb2.TimeRange) -> int:
 METHODS: Final = (Method(JOB_SERVICE, "GetJobStats", Role.CALLER, Kind.READ),)
 
 
-@dataclass(frozen=True, slots=True)
-class StatisticsCalls:
+class StatisticsCalls(MsgStruct, frozen=True):
     """The method of JobService for figures."""
 
     store: SqlStatisticsStore

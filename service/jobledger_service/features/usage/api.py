@@ -1,10 +1,10 @@
 """GetUsage, a method of AdminService, and the duty that keeps what the transport counts, by day."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from jobledger.v1 import admin_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, check_key_id
@@ -77,8 +77,7 @@ def used(row: UsageRow) -> api.Usage:
 METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
 
-@dataclass(frozen=True, slots=True)
-class UsageCalls:
+class UsageCalls(MsgStruct, frozen=True):
     """The method of AdminService for usage."""
 
     store: SqlUsageStore

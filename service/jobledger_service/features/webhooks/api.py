@@ -2,13 +2,13 @@
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from jobledger.v1 import webhook_pb2
 from jobledger.v1 import webhook_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import audit
 from jobledger_service.core.api.job_requests import fingerprint
@@ -51,8 +51,7 @@ DELIVERIES_PER_STEP: Final = 1_000
 """The number of deliveries that one transaction deletes or redelivers."""
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookService:
+class WebhookService(MsgStruct, frozen=True):
     """The calls of WebhookService; `wake` is called when deliveries may be due."""
 
     kernel: Kernel

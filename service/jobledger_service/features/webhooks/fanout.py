@@ -4,7 +4,6 @@ import asyncio
 import base64
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -13,7 +12,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
-from msgspec import json
+from msgspec import Struct as MsgStruct
+from msgspec import field, json
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.codec import whole
@@ -91,8 +91,7 @@ MAX_REMEMBERED_PERCENTS: Final = 10_000
 MAX_ERROR_LENGTH: Final = 300
 
 
-@dataclass(slots=True)
-class WebhookFanout:
+class WebhookFanout(MsgStruct):
     """Reads on from the place that is recorded, and records deliveries and the new place in one transaction.
 
     Several processes may try: the one that finds the place where it read from has done it. The others leave it to that

@@ -19,11 +19,11 @@ from .store import EVENTS_DUE, SqlWebhookStore
 
 if TYPE_CHECKING:
     from .http_post import HttpPost
-from dataclasses import dataclass
 from dataclasses import replace as with_value
 from typing import Final
 
 import structlog
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .rules import Webhook
@@ -34,8 +34,7 @@ log = structlog.get_logger(__name__)
 WEBHOOKS_PER_STEP: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookSealing:
+class WebhookSealing(MsgStruct, frozen=True):
     """Walks all webhooks, in pages; each change is a transaction of its own, so that other commands get a turn."""
 
     kernel: Kernel

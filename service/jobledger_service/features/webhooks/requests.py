@@ -9,13 +9,12 @@ from jobledger.v1 import webhook_pb2
 from jobledger.v1 import webhook_service_pb2 as api
 from msgspec.structs import replace
 
-from jobledger_service.core.api.checks import MAX_NUMBERS, Checks
+from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, shown
 from jobledger_service.core.api.convert import maker
 from jobledger_service.core.api.job_requests import MAX_PATHS, request_id
 from jobledger_service.core.api.list_requests import labels
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.states import DeliveryState, WebhookState
-from jobledger_service.transport.checks import shown
 
 from .deliveries import Attempt, Delivery
 from .rules import DEFAULT_EVENT_TYPES, Missed, Secret, Webhook, WebhookEventType

@@ -1,11 +1,11 @@
 """ListWorkers, a method of WorkerService, and the duty that writes which workers claim."""
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from jobledger.v1 import worker_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.services import WORKER_SERVICE
@@ -22,8 +22,7 @@ from .store import SqlWorkerStore, StoredWorker
 METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerCalls:
+class WorkerCalls(MsgStruct, frozen=True):
     """The method of WorkerService about workers."""
 
     kernel: Kernel
