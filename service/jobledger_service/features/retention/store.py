@@ -65,13 +65,7 @@ class SqlHistoryStore:
 
     def _keep(self, connection: Connection, old: Sequence[Any]) -> None:
         rows = [
-            {
-                "job_key": event.job_key,
-                "position": event.position,
-                "commit_time": event.commit_time,
-                "changes": event.changes,
-                "message": reduced,
-            }
+            {**{name: getattr(event, name) for name in _AUDITED}, "message": reduced}
             for event in old
             if (reduced := self._reduce(event.position, event.message)) is not None
         ]
@@ -142,7 +136,8 @@ class SqlHistoryStore:
         forget_terms(connection, self._row_sets, (event for event in read if event is not None))
 
 
-_KEPT = ("position", "commit_time", "changes", "job_key", "message", "artifacts")
+_AUDITED = ("job_key", "position", "commit_time", "changes")
+_KEPT = (*_AUDITED, "message", "artifacts")
 
 
 def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
