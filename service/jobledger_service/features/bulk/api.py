@@ -27,12 +27,7 @@ KEYS_PER_READ: Final = 500
 Read = TypeVar("Read")
 
 REASONS: Final = ("REQUEST_ID_REUSED", "JOB_UNREADABLE", "TOO_MANY_READS", "READ_TOO_LONG")
-METHODS: Final = (
-    Method(JOB_SERVICE, "CancelJobs", Role.CALLER, Kind.WRITE, REASONS),
-    Method(JOB_SERVICE, "RetryJobs", Role.CALLER, Kind.WRITE, REASONS),
-    Method(JOB_SERVICE, "DeleteJobs", Role.CALLER, Kind.WRITE, REASONS),
-    Method(JOB_SERVICE, "UpdateJobs", Role.CALLER, Kind.WRITE, REASONS),
-)
+METHODS: Final = tuple(Method(JOB_SERVICE, name, Role.CALLER, Kind.WRITE, REASONS) for name in read.FORMS)
 
 
 class BulkCalls(MsgStruct, frozen=True):

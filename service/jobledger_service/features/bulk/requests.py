@@ -34,13 +34,13 @@ MAX_JOB_IDS: Final = 10_000
 IDS_PER_CHUNK: Final = 500
 ATTEMPTS: Final = RetryPolicy(max_attempts=100, initial_backoff=SECOND // 5, max_backoff=30 * SECOND)
 """The attempts: each killed server costs one, and the next continues at the cursor."""
-_FORMS: Final[dict[str, type[Any]]] = {
+FORMS: Final[dict[str, type[Any]]] = {
     "CancelJobs": bulk_pb2.CancelJobsRequest,
     "RetryJobs": bulk_pb2.RetryJobsRequest,
     "DeleteJobs": bulk_pb2.DeleteJobsRequest,
     "UpdateJobs": bulk_pb2.UpdateJobsRequest,
 }
-_NAMES: Final = {form: name for name, form in _FORMS.items()}
+_NAMES: Final = {form: name for name, form in FORMS.items()}
 RESPONSES: Final[dict[type[Any], type[Any]]] = {
     form: getattr(bulk_pb2, f"{name}Response") for form, name in _NAMES.items()
 }
@@ -176,7 +176,7 @@ def order_of(claimed: ClaimedChunk) -> BulkOrder:
     content = struct_content(claimed.inputs.job)
     named = struct_content(claimed.inputs.chunks.get(claimed.chunk.index))
     try:
-        request = json_format.ParseDict(content["request"], _FORMS[content["method"]]())
+        request = json_format.ParseDict(content["request"], FORMS[content["method"]]())
         if "update_mask" in content:
             request.update_mask.paths.extend(content["update_mask"])
         # who asked was allowed to name the owner: nobody else makes jobs of this kind

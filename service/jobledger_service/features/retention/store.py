@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, takewhile
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, exists, func, select, update
+from sqlalchemy import Connection, delete, exists, func, select, update
 
 from jobledger_service.core.store.artifact_versions import forget_versions
 from jobledger_service.core.store.engines import Database
@@ -122,7 +122,9 @@ class SqlHistoryStore:
                 old = [one for one, preceding in zip(found, sizes, strict=False) if preceding < MAX_AUDIT_BYTES]
                 if old:
                     whole = trail[0], audit.c.position <= old[-1][0]
-                    self._forget_terms(connection, select(audit.c.position, audit.c.message).where(*whole))
+                    rows = connection.execute(select(audit.c.position, audit.c.message).where(*whole))
+                    read = [self._terms(position, message) for position, message in rows]
+                    forget_terms(connection, self._row_sets, (event for event in read if event is not None))
                     connection.execute(delete(audit).where(*whole))
                 gone, size = gone + len(old), size + sum(length for _, length in old)
                 if gone >= limit or size >= MAX_AUDIT_BYTES:
@@ -130,10 +132,6 @@ class SqlHistoryStore:
                 connection.execute(delete(tombstones).where(tombstones.c.position == tombstone.position))
                 gone += 1
             return gone
-
-    def _forget_terms(self, connection: Connection, old: Select[Any]) -> None:
-        read = [self._terms(row.position, row.message) for row in connection.execute(old)]
-        forget_terms(connection, self._row_sets, (event for event in read if event is not None))
 
 
 _AUDITED = ("job_key", "position", "commit_time", "changes")
