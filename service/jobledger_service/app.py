@@ -27,9 +27,9 @@ from .core.store.engines import open_database
 from .core.store.migrate import prepare
 from .features.access.feature import access
 from .features.access.listeners import listeners_of, rate_limiter_of
+from .features.artifacts.family import artifact_removals_family
 from .features.artifacts.feature import artifacts
 from .features.artifacts.removal import ArtifactRemoval
-from .features.artifacts.roots import roots_of
 from .features.bulk.api import bulk
 from .features.exports.api import exports
 from .features.health.api import health
@@ -107,8 +107,9 @@ class App:
             new_id=_new_id,
             sample_jitter=random.random,
             random_bytes=secrets.token_bytes,
-            on_deletion=ArtifactRemoval(roots_of(settings), _new_id),
+            on_deletion=ArtifactRemoval(_new_id),
             families=[
+                artifact_removals_family(dialect),
                 expire_times(retention_of(settings)),
                 limits_family(dialect),
                 paused_kinds_family(dialect),

@@ -11,7 +11,6 @@ from jobledger_service.core.duties.due_rows import holds, leases
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.commands import CancelJob, ClaimChunks, ClaimedChunk, CreateJob, FailChunks
-from jobledger_service.core.ledger.commands.deletion import ArtifactsResult
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec, owner_of
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob
@@ -104,7 +103,7 @@ async def opened(url: str) -> AsyncIterator[Ledger]:
             new_id=lambda: str(uuid4()),
             sample_jitter=lambda: 0.5,
             random_bytes=bytes,
-            on_deletion=lambda *_: ArtifactsResult(),
+            on_deletion=lambda *_: None,
             families=all_families(database)[:1],
             rate_limiter=None,
         )

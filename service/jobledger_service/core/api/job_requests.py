@@ -277,7 +277,7 @@ def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of o
 
 
 def delete_job(request: api.DeleteJobRequest, caller: Caller, on_deletion: commands.OnDeletion) -> commands.DeleteJob:
-    """Return the command of DeleteJob; `on_deletion` decides about the artifacts when they are to go with the job."""
+    """Return the command of DeleteJob; `on_deletion` has the artifacts deleted, if they are to go with the job."""
     with Checks() as checks:
         owner = owner_of(checks, request, caller)
         checks.job_id("job_id", request.job_id)
@@ -312,9 +312,10 @@ def job_uid(request: api.ListJobEventsRequest) -> bytes | None:
 
 def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
     """Return the jobs of BatchGetJobs, each once."""
+    job_ids = list(request.job_ids)
     with Checks() as checks:
-        checks.job_ids("job_ids", request.job_ids, 500, min_count=1)
-    return list(dict.fromkeys(request.job_ids))
+        checks.job_ids("job_ids", job_ids, 500, min_count=1)
+    return list(dict.fromkeys(job_ids))
 
 
 def _limited_labels(checks: Checks, request: api.CreateJobRequest) -> tuple[str, ...]:

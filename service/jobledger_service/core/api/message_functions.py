@@ -64,7 +64,7 @@ def message_filler(
     """Return the function that fills a message with those of a value's fields that it has.
 
     Its arguments are the message, and the value or one of its parts. `scope` has what `message_maker` takes, and
-    `fill_time`.
+    `encoded_time`.
     """
     lines, values = [], dict(scope)
     given = arguments.partition(", ")[2]
@@ -107,7 +107,8 @@ def _filling(
         return [f"if {value}:", f"    for name, one in {value}.items():", f"        {target}[name]{put}"]
     if optional:
         return [f"if (one := {value}) is not None:", f"    {_put(target, 'one', plain, shown, scope)}"]
-    if shown.enum_type is None and not always and (shown.message_type is None or get_origin(plain) is tuple):
+    is_skipped_if_empty = get_origin(plain) is tuple or (shown.enum_type is None and shown.message_type is None)
+    if is_skipped_if_empty and not always:
         return [f"if one := {value}:", f"    {_put(target, 'one', plain, shown, scope)}"]
     return [_put(target, value, plain, shown, scope)]
 
@@ -122,7 +123,7 @@ def _put(target: str, value: str, plain: Any, shown: FieldDescriptor, scope: dic
     if shown.message_type is None:
         return f"{target} = {value}"
     if shown.message_type.name == "Timestamp":
-        return f"fill_time({target}, {value})"
+        return f"{target}.MergeFromString(encoded_time({value}))"
     return f"{target}.CopyFrom({shown.message_type.name}({value}))"
 
 

@@ -132,7 +132,7 @@ class OperationsService(MsgStruct, frozen=True):
         operations, bad = encode_each(named, _operation_field, self.kernel.unreadable, "ListOperations")
         rest = lro.ListOperationsResponse(next_page_token=page.next_page_token)
         # of those that cannot be shown their names, and not done, as their state is unknown
-        for job_id in [*map(job_id_of, page.unreadable), *bad]:
+        for job_id in [*map(job_id_of, page.read.unreadable), *bad]:
             rest.operations.add(name=f"{COLLECTION}/{job_id}")
         return b"".join((*operations, rest.SerializeToString()))
 

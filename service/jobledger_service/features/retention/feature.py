@@ -23,6 +23,7 @@ Result = TypeVar("Result")
 JOBS_PER_STEP: Final = 20
 EVENTS_PER_STEP: Final = 500
 OUTPUTS_PER_STEP: Final = 200
+VERSIONS_PER_STEP: Final = 1_000
 
 
 def expired_jobs(kernel: Kernel) -> DueRows[str]:
@@ -46,9 +47,11 @@ def retention(kernel: Kernel) -> Feature:
         if through is not None:
             kernel.feed.forget(through)
         requests = await trim(store.trim_requests, now, ROWS_PER_STEP)
-        outputs = await kernel.committer.run_on_writer(partial(store.trim_outputs, OUTPUTS_PER_STEP), OUTPUTS_PER_STEP)
+        run_on_writer = kernel.committer.run_on_writer
+        outputs = await run_on_writer(partial(store.trim_outputs, OUTPUTS_PER_STEP), OUTPUTS_PER_STEP)
+        versions = await run_on_writer(partial(store.trim_versions, VERSIONS_PER_STEP), VERSIONS_PER_STEP)
         trails = await trim(store.trim_audit, now - round(settings.audit_retention * SECOND), ROWS_PER_STEP)
-        return more or outputs or through is not None or requests == ROWS_PER_STEP or trails > 0
+        return more or outputs or versions or through is not None or requests == ROWS_PER_STEP or trails > 0
 
     return Feature(duties=[Duty("retention", once, settings.retention_interval)])
 

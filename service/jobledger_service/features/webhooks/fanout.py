@@ -108,7 +108,7 @@ class WebhookFanout(MsgStruct):
     _written: int = 0
     _percents: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)
 
-    def on_commit(self) -> None:
+    def on_commit(self, _commit: object) -> None:
         """React to a commit; nothing happens without webhooks, or when another process records."""
         if self._has_webhooks:
             self.wake_event.set()

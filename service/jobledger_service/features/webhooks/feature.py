@@ -118,7 +118,7 @@ def webhooks(kernel: Kernel) -> Feature:
             Duty("webhook sealing", WebhookSealing(kernel, store, cipher).once),
             trimming("webhook retention", kernel, trim, round(kernel.settings.webhook_retention * SECOND)),
         ],
-        on_commit=lambda _: fanout.on_commit(),
+        on_commit=fanout.on_commit,
         collectors=[attempts],
         close=close,
     )
