@@ -13,7 +13,7 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.api.checks import LABEL, Checks, shown
+from jobledger_service.core.api.checks import LABEL, LABEL_FORM, Checks, shown
 from jobledger_service.core.api.codec import whole
 from jobledger_service.core.api.list_requests import filter_of
 from jobledger_service.core.api.parse import filter_fields
@@ -203,42 +203,31 @@ def export(request: export_pb2.ExportJobsRequest, caller: Caller) -> tuple[JobFi
     with Checks() as checks:
         wanted = filter_of(checks, request, caller)
         if request.format not in _FORMATS:
-            checks.fault(
-                "format",
-                "is required: CSV or JSON_LINES"
-                if not request.format
-                else f"value {request.format} must be CSV or JSON_LINES",
-            )
-        _check_columns(checks, request.columns)
-        _check_labels(checks, request.label_columns)
+            given = f"value {request.format} must be" if request.format else "is required:"
+            checks.fault("format", f"{given} CSV or JSON_LINES")
+        _check_columns(checks, request)
     return wanted, lines_of(request.format, request.columns, request.label_columns)
 
 
-def _check_columns(checks: Checks, names: Sequence[str]) -> None:
-    checks.count("columns", len(names), len(COLUMNS))
-    for index, name in enumerate(names):
-        if name not in COLUMNS:
-            checks.fault(f"columns[{index}]", f"value {shown(name)} must be the name of a column; {_nearest(name)}")
-    _once(checks, "columns", names)
+def _check_columns(checks: Checks, request: export_pb2.ExportJobsRequest) -> None:
+    for field, names, max_count in (
+        ("columns", request.columns, len(COLUMNS)),
+        ("label_columns", request.label_columns, MAX_LABELS),
+    ):
+        checks.count(field, len(names), max_count)
+        for index, name in enumerate(names):
+            if field == "label_columns":
+                checks.form(f"{field}[{index}]", name, LABEL, f"the name of {LABEL_FORM}")
+            elif name not in COLUMNS:
+                checks.fault(f"{field}[{index}]", f"value {shown(name)} must be the name of a column; {_nearest(name)}")
+        for name, times in Counter(names).items():
+            if times > 1:
+                checks.fault(field, f"must name {shown(name)} only once; got it {times} times")
 
 
 def _nearest(name: str) -> str:
     near = get_close_matches(name[:64].lower(), COLUMNS, n=1, cutoff=0.5)
     return f"the nearest is {near[0]!r}" if near else "columns include job_id, state, create_time"
-
-
-def _check_labels(checks: Checks, names: Sequence[str]) -> None:
-    checks.count("label_columns", len(names), MAX_LABELS)
-    for index, name in enumerate(names):
-        rule = "the name of a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -"
-        checks.form(f"label_columns[{index}]", name, LABEL, rule)
-    _once(checks, "label_columns", names)
-
-
-def _once(checks: Checks, field: str, names: Sequence[str]) -> None:
-    for name, times in Counter(names).items():
-        if times > 1:
-            checks.fault(field, f"must name {shown(name)} only once; got it {times} times")
 
 
 METHODS: Final = (
