@@ -96,7 +96,8 @@ class LimitService(MsgStruct, frozen=True):
     async def SetLimit(self, request: api.SetLimitRequest, caller: Caller) -> api.SetLimitResponse:
         command = set_limit(request, caller)
         limit = await self.kernel.committer.submit(command)
-        _record("limit set", request, caller, command, max_running=request.max_running)
+        scope, max_running = command.scope.text, request.max_running
+        audit.record("limit set", request, caller, command.owner, scope=scope, max_running=max_running)
         return api.SetLimitResponse(limit=_limit(limit) if limit else None)
 
     async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:
@@ -109,7 +110,7 @@ class LimitService(MsgStruct, frozen=True):
         with Checks() as checks:
             command = SetLimit(_owner(checks, request, caller), _scope(checks, request.scope), None)
         await self.kernel.committer.submit(command)
-        _record("limit deleted", request, caller, command)
+        audit.record("limit deleted", request, caller, command.owner, scope=command.scope.text)
         return api.DeleteLimitResponse()
 
     async def PauseKind(self, request: api.PauseKindRequest, caller: Caller) -> api.PauseKindResponse:
@@ -129,10 +130,6 @@ class LimitService(MsgStruct, frozen=True):
         page = partial(self.store.paused, owner)
         paused, token = await self.kernel.read_page(owner, request, ("paused kinds", owner), tuple[str], page)
         return api.ListPausedKindsResponse(paused_kinds=map(_paused_kind, paused), next_page_token=token)
-
-
-def _record(event: str, request: Any, caller: Caller, command: SetLimit, **what: object) -> None:  # noqa: ANN401  two have a scope
-    audit.record(event, request, caller, command.owner, scope=command.scope.text, **what)
 
 
 def _limit(value: Limit) -> api.Limit:
