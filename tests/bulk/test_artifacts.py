@@ -55,6 +55,16 @@ async def job_with(api: Api, kind: str, of_chunk: list[str], of_job: list[str]) 
     return job
 
 
+async def job_with_many(api: Api, kind: str, directory: Path) -> tuple[Job, int]:
+    """Create a job whose 20 chunks left 50 files each; return it and the number of files."""
+    job = await api.create(kind, item_count=20, chunk_size=1)
+    for n in range(20):
+        [claimed] = await api.claim(kind)
+        artifacts = {f"{k}": {"uri": file(directory, f"{n}-{k}")} for k in range(50)}
+        await api.complete(claimed, progress={"artifacts": artifacts})
+    return job, 20 * 50
+
+
 async def delete(api: Api, job: Job) -> Job:
     """Delete a job with its artifacts; return the job that deletes these."""
     return (await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))).artifact_job

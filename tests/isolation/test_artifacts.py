@@ -8,7 +8,7 @@ from jobledger.v1.bulk_pb2 import DeleteJobsRequest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
 
 from tests.bulk.runs import ended, report
-from tests.bulk.test_artifacts import delete, job_with, names, reported_of
+from tests.bulk.test_artifacts import delete, job_with, job_with_many, names, reported_of
 from tests.support.states import COMPLETED
 from tests.test_server import refused_to_start
 
@@ -74,6 +74,23 @@ async def test_a_run_over_many_jobs_deletes_nothing_of_another_owner(deleting: T
         last = await watch.until(lambda message: message.job.state == COMPLETED)
     assert report(last.job) == reported_of(deleted=1, kept=1)
     assert not names(media / "alice")
+    assert (media / "bob" / "film").read_text() == "bob"
+
+
+async def test_commands_of_others_are_carried_out_between_the_steps_of_a_removal(
+    deleting: Tenants, kind: str, media: Path
+):
+    alice, bob = await deleting.api("alice"), await deleting.api("bob")
+    job, count = await job_with_many(alice, kind, media / "alice")
+    removal = await delete(alice, job)
+    async with alice.watch_job(removal.job_id) as watch:
+        await watch.until(lambda message: message.job.progress.percent > 0)
+        created = await bob.create(kind)
+        assert (await bob.get(created.job_id)).job_id == created.job_id
+    done = await ended(alice, removal.job_id)
+    assert report(done) == reported_of(deleted=count)
+    assert done.start_time.ToNanoseconds() < created.create_time.ToNanoseconds() < done.end_time.ToNanoseconds()
+    assert names(media / "alice") == ["film"]
     assert (media / "bob" / "film").read_text() == "bob"
 
 

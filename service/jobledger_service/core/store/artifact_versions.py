@@ -18,6 +18,8 @@ from .tables import artifact_versions, deleted_versions, jobs, tombstones
 
 KEYS_AT_ONCE: Final = 200
 """Versions of one statement."""
+VERSIONS_AT_ONCE: Final = 2_000
+"""References to versions after which a step of trimming ends: each is a deletion by key."""
 _KEY: Final = [artifact_versions.c[name] for name in ArtifactsKey._fields]
 _OF: Final = [f"of_{name}" for name in ArtifactsKey._fields]
 _FORGET_OLDER: Final = delete(artifact_versions).where(
@@ -113,21 +115,28 @@ def _readable(text: str | None) -> References | None:
         return None
 
 
-def forget_versions(connection: Connection, old: Sequence[Any]) -> None:
-    """Delete the versions that nothing needs without these oldest events; list the jobs that they deleted.
+def forget_versions(connection: Connection, old: Sequence[Any]) -> Sequence[Any]:
+    """Delete the versions that nothing needs without some of these oldest events; return those, which may go now.
+
+    The jobs that they deleted are listed.
 
     Later events of a job refer to the same versions as these, or to later ones. The versions of a deleted job may be
     many, and its removal may need them: they go later, in steps.
     """
     needed: dict[tuple[str, bytes, int], int] = {}
-    for event in old:
-        if (refers := _readable(event.artifacts)) is not None:
-            needed.update({key[:3]: key.revision for key in refers.keys(event.job_key, before=False)})
+    for place, event in enumerate(old):
+        refers = _readable(event.artifacts)
+        keys = [] if refers is None else refers.keys(event.job_key, before=False)
+        if needed and len(needed) + len(keys) > VERSIONS_AT_ONCE:
+            old = old[:place]
+            break
+        needed.update({key[:3]: key.revision for key in keys})
     if needed:
         connection.execute(_FORGET_OLDER, [dict(zip(_OF, (*key, needed[key]), strict=True)) for key in sorted(needed)])
     here = tombstones.c.position.between(old[0].position, old[-1].position)
     deleted = select(tombstones.c.uid, tombstones.c.job_key).where(here, _has_versions(tombstones))
     connection.execute(insert(deleted_versions).from_select(["uid", "job_key"], deleted))
+    return old
 
 
 def with_versions(connection: Connection, keys: ColumnElement[bool], values: Mapping[str, object]) -> set[str]:

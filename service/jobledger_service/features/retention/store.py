@@ -67,7 +67,7 @@ class SqlHistoryStore:
             old = list(takewhile(lambda event: event.commit_time < before, _oldest(connection, before, limit)))
             if not old:
                 return None
-            forget_versions(connection, old)
+            old = [*forget_versions(connection, old)]
             self._keep(connection, old)
             newest: int = old[-1].position
             connection.execute(delete(events).where(events.c.position <= newest))
