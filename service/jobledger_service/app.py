@@ -32,10 +32,10 @@ from .features.artifacts.feature import artifacts
 from .features.artifacts.removal import ArtifactRemoval
 from .features.bulk.api import bulk
 from .features.exports.api import exports
-from .features.health.feature import health
+from .features.health.api import health
 from .features.imports.api import imports
+from .features.limits.api import limits
 from .features.limits.family import limits_family, paused_kinds_family
-from .features.limits.feature import limits
 from .features.metrics.feature import Metrics
 from .features.operations.api import operations
 from .features.quotas.api import quotas

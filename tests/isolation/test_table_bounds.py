@@ -22,8 +22,8 @@ from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.tables import metadata
 from jobledger_service.features.access.feature import access
 from jobledger_service.features.artifacts.family import artifact_removals_family
+from jobledger_service.features.limits.api import limits
 from jobledger_service.features.limits.family import limits_family, paused_kinds_family
-from jobledger_service.features.limits.feature import limits
 from jobledger_service.features.retention.feature import expire_times, retention
 from jobledger_service.features.retention.rules import Retention
 from jobledger_service.features.statistics.api import statistics

@@ -22,10 +22,9 @@ from jobledger_service.core.store.reads import EventRow
 from jobledger_service.core.store.tables import artifact_versions, events
 from jobledger_service.features.artifacts.removal import ArtifactRemoval, DeletedJob
 from jobledger_service.features.artifacts.store import DeletedArtifacts
-from jobledger_service.features.exports.export import job_of
+from jobledger_service.features.exports.api import job_of
 from jobledger_service.features.exports.lines import JsonLines
-from jobledger_service.features.exports.page import BEGIN
-from jobledger_service.features.exports.store import SqlExportStore
+from jobledger_service.features.exports.store import BEGIN, SqlExportStore
 from jobledger_service.features.imports.commands import ImportJobs, JobImport
 from jobledger_service.features.imports.imported_job import ImportedJob
 from jobledger_service.features.retention.store import SqlHistoryStore

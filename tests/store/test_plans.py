@@ -25,8 +25,7 @@ from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import attempts, chunks, event_terms, events, job_labels, job_words, jobs
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.core.store.writing import WriteStore
-from jobledger_service.features.exports.page import ExportKey
-from jobledger_service.features.exports.store import SqlExportStore
+from jobledger_service.features.exports.store import ExportKey, SqlExportStore
 from jobledger_service.features.limits.store import SLOTS_DUE, LimitStore
 from jobledger_service.features.statistics.failures import run_mark
 from jobledger_service.features.statistics.family import add_statistics

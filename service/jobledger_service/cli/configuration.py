@@ -79,14 +79,11 @@ def _json(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
 
 def _env(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
     """Return lines for a shell or an env file; unset and masked settings are commented out."""
+    commented = {name: "# " if value is None or MASK in str(value) else "" for name, value in values.items()}
     return "\n".join(
-        f"{_comment(value)}{variable(name)}={shlex.quote(_text(value))}  # {sources[name]}"
+        f"{commented[name]}{variable(name)}={shlex.quote(_text(value))}  # {sources[name]}"
         for name, value in values.items()
     )
-
-
-def _comment(value: object) -> str:
-    return "# " if value is None or MASK in str(value) else ""
 
 
 def _table(values: Mapping[str, object], sources: Mapping[str, str]) -> str:

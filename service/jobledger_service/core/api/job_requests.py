@@ -96,11 +96,13 @@ def new_job(
     sizes = chunk_sizes(checks, request)
     inputs, finalizer_work = read_inputs(checks, request, sizes), read_finalizer_work(checks, request, sizes)
     stages = _stages(checks, request.stages) if request.stages else ()
+    # what makes a job the same: not what a retry may compute anew, such as its labels
+    content = (request.job_id, request.kind, sizes, stages, inputs.job, inputs.chunks, finalizer_work)
     spec = JobSpec(
         owner=owner,
         job_id=job_id,
         kind=request.kind,
-        fingerprint=mark or _content_mark(request, sizes, stages, inputs, finalizer_work),
+        fingerprint=mark or hashlib.sha256(msgpack.encode(content)).digest(),
         retry_policy=_retry_policy(checks, request.retry_policy) if request.HasField("retry_policy") else _DEFAULT,
         failure_policy=checks.member(
             "failure_policy", request.failure_policy, _FAILURE_POLICIES, FailurePolicy.RUN_ALL
@@ -137,18 +139,6 @@ def _times(checks: Checks, request: Any) -> tuple[int | None, int | None]:  # no
         rule = f"value {time_text(expire)} must not be before schedule_time, {time_text(schedule)}"
         checks.fault("expire_time", rule)
     return schedule, expire
-
-
-def _content_mark(
-    request: api.CreateJobRequest,
-    sizes: Sequence[int],
-    stages: tuple[Stage, ...],
-    inputs: Inputs,
-    finalizer_work: int | None,
-) -> bytes:
-    """Return the fingerprint of what makes a job the same: not of what a retry may compute anew, such as its labels."""
-    content = (request.job_id, request.kind, sizes, stages, inputs.job, inputs.chunks, finalizer_work)
-    return hashlib.sha256(msgpack.encode(content)).digest()
 
 
 def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:

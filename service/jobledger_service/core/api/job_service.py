@@ -24,17 +24,16 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.joined import field
 from jobledger_service.transport.methods import Kind, Method
 
-from . import convert, views
+from . import convert
 from . import job_requests as read
 from . import list_requests as lists
 from .created_jobs import encoded_outcomes
 from .encoded_jobs import NOTHING_KEPT, EncodedJobs, Reading
-from .event_requests import events_wanted
+from .event_requests import events_wanted, watch_options
 from .owners import read_owner
 from .services import JOB_SERVICE
 from .shown_jobs import job_field, reply_with, show_pause, shown_job_field, status_field
 from .unreadable import check_chunks, encode_each
-from .watch_requests import watch_options
 
 METHODS: Final = (
     Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE,
@@ -95,7 +94,7 @@ class JobService(MsgStruct, frozen=True):
         return encoded_outcomes(one if isinstance(one, Refusal) else next(outcomes) for one in jobs)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
-        owner, view = read_owner(request, caller), views.view(request.view, absent=View.FULL)
+        owner, view = read_owner(request, caller), lists.view(request.view, absent=View.FULL)
         key = job_key(owner, request.job_id)
         if self.encoded is not None and (kept := self.encoded.job(key, view)) is not None:
             return kept
@@ -130,7 +129,7 @@ class JobService(MsgStruct, frozen=True):
 
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> bytes:
         owner, job_ids = read_owner(request, caller), read.batch_ids(request)
-        view = views.view(request.view, absent=View.FULL)
+        view = lists.view(request.view, absent=View.FULL)
         keys = [job_key(owner, job_id) for job_id in job_ids]
         if self.encoded is not None and (kept := self.encoded.jobs(owner, keys, view)) is not None:
             return kept

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final, Self
 
 from jobledger_service.transport.identity import Caller, Role
@@ -12,6 +13,9 @@ from jobledger_service.transport.refusals import ApiKeyExpired, ApiKeyRevoked
 TOKEN: Final = re.compile(r"jl_([0-9a-f]{12})_([0-9a-f]{64})")
 ID_BYTES: Final = 6
 SECRET_BYTES: Final = 32
+
+
+_purpose: Final = attrgetter("owner", "name", "roles", "served_owners", "all_owners")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,7 @@ class ApiKey:
 
     def is_like(self, other: Self) -> bool:
         """Whether equal requests created both: what a retry may compute anew, such as the end, may differ."""
-        return self._purpose == other._purpose
-
-    @property
-    def _purpose(self) -> tuple[object, ...]:
-        return self.owner, self.name, self.roles, self.served_owners, self.all_owners
+        return bool(_purpose(self) == _purpose(other))
 
     def is_of(self, digest: bytes) -> bool:
         """Whether a token with this digest is the key's, compared in constant time."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from jobledger.v1 import bulk_pb2
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.services import JOB_SERVICE
@@ -26,22 +25,9 @@ MAX_SAMPLE_PAGES: Final = 5
 KEYS_PER_READ: Final = 500
 
 Read = TypeVar("Read")
-Response = TypeVar(
-    "Response",
-    bulk_pb2.CancelJobsResponse,
-    bulk_pb2.RetryJobsResponse,
-    bulk_pb2.DeleteJobsResponse,
-    bulk_pb2.UpdateJobsResponse,
-)
-
 
 REASONS: Final = ("REQUEST_ID_REUSED", "JOB_UNREADABLE", "TOO_MANY_READS", "READ_TOO_LONG")
-METHODS: Final = (
-    Method(JOB_SERVICE, "CancelJobs", Role.CALLER, Kind.WRITE, REASONS),
-    Method(JOB_SERVICE, "RetryJobs", Role.CALLER, Kind.WRITE, REASONS),
-    Method(JOB_SERVICE, "DeleteJobs", Role.CALLER, Kind.WRITE, REASONS),
-    Method(JOB_SERVICE, "UpdateJobs", Role.CALLER, Kind.WRITE, REASONS),
-)
+METHODS: Final = tuple(Method(JOB_SERVICE, name, Role.CALLER, Kind.WRITE, REASONS) for name in read.FORMS)
 
 
 class BulkCalls(MsgStruct, frozen=True):
@@ -49,9 +35,9 @@ class BulkCalls(MsgStruct, frozen=True):
 
     kernel: Kernel
 
-    async def run(self, request: read.Request, caller: Caller, response: Response) -> bytes:
+    async def run(self, request: read.Request, caller: Caller) -> bytes:
         """Preview the matching jobs and start the run, unless there is nothing to do."""
-        one = read.parse_request(request, caller)
+        one, response = read.parse_request(request, caller), read.RESPONSES[type(request)]()
         preview = self._named(one) if one.filter is None else self._matching(one.filter)
         response.matched_count, response.matched_is_lower_bound, sample = await preview
         named = ((job.job_id, job) for job in sample[:SAMPLE_SIZE])
@@ -60,17 +46,7 @@ class BulkCalls(MsgStruct, frozen=True):
         exact = None if response.matched_is_lower_bound else response.matched_count
         return reply_with(response, None if request.dry_run else await self._begin(one, caller, exact))
 
-    async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bytes:
-        return await self.run(request, caller, bulk_pb2.CancelJobsResponse())
-
-    async def RetryJobs(self, request: bulk_pb2.RetryJobsRequest, caller: Caller) -> bytes:
-        return await self.run(request, caller, bulk_pb2.RetryJobsResponse())
-
-    async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bytes:
-        return await self.run(request, caller, bulk_pb2.DeleteJobsResponse())
-
-    async def UpdateJobs(self, request: bulk_pb2.UpdateJobsRequest, caller: Caller) -> bytes:
-        return await self.run(request, caller, bulk_pb2.UpdateJobsResponse())
+    CancelJobs = RetryJobs = DeleteJobs = UpdateJobs = run
 
     async def _begin(self, one: read.BulkRequest, caller: Caller, exact: int | None) -> bytes | None:
         """Return the run, None when no job matches: then that of an earlier attempt of the request, if any."""

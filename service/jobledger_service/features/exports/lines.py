@@ -22,7 +22,7 @@ from jobledger_service.core.model.fields import JOB_FIELDS, plain_type
 from jobledger_service.core.model.job import Job, StageTiming, job_id_of, owner_of
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
 
-from .page import ExportKey
+from .store import ExportKey
 
 Value = Any
 """What JSON has: a string, a number, true or false, null, a list, or a mapping."""

@@ -9,10 +9,13 @@ from msgspec import Struct as MsgStruct
 from jobledger_service import VERSION
 from jobledger_service.core.api.convert import MICROS, duration, maker, timestamp
 from jobledger_service.core.api.services import ADMIN_SERVICE
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
 from .checker import Health, HealthChecker
+from .metrics import VitalsCollector
 from .rules import Status, Vitals
 
 _STATUSES: Final = {status: api.SystemStatus.Value(f"SYSTEM_STATUS_{status.name}") for status in Status}
@@ -89,3 +92,13 @@ class HealthCalls(MsgStruct, frozen=True):
     ) -> api.GetSystemHealthResponse:
         health = system_health(await self.checker.check(), self.database_kind, self.start_time)
         return api.GetSystemHealthResponse(health=health)
+
+
+def health(kernel: Kernel) -> Feature:
+    """Return what health adds to a server."""
+    settings, checker = kernel.settings, HealthChecker(kernel)
+    return Feature(
+        calls=[Calls(METHODS, HealthCalls(checker, kernel.database.dialect.kind, kernel.clock()))],
+        duties=[Duty("health", checker.once, settings.health_interval)],
+        collectors=[VitalsCollector(checker)],
+    )

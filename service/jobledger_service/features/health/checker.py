@@ -1,18 +1,22 @@
-"""Checks the health of this server and its database."""
+"""Checks the health of this server and its database, and takes it out of service while its database is lost."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.vitals import StoreVitals
+from jobledger_service.core.model.writer_level import may_write
 
 from .rules import Finding, Status, Thresholds, Vitals, findings, verdict
+
+log = structlog.get_logger(__name__)
 
 PROBE_TIMEOUT_SECONDS: Final = 3.0
 """Seconds after which a database that has not answered counts as silent."""
@@ -32,7 +36,7 @@ class Health(MsgStruct, frozen=True):
 
 
 class HealthChecker:
-    """Checks on demand; concurrent checks share one probe of the database."""
+    """Checks on demand, and as a duty; concurrent checks share one probe of the database."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -40,6 +44,29 @@ class HealthChecker:
         self._thresholds = Thresholds(*(getattr(kernel.settings, f"health_{name}") for name in names))
         self._probe_task: asyncio.Task[tuple[StoreVitals, float] | None] | None = None
         self.latest: Health | None = None
+        self._lost_since: float | None = None
+        self._out_of_service = False
+
+    async def once(self) -> bool:
+        """Check, and take the server out of service while its database is lost; return False."""
+        store, now, kernel = (await self.check()).vitals.store, asyncio.get_running_loop().time(), self._kernel
+        if store is not None and not may_write(store.writer_level):
+            kernel.database.on_outdated(store.writer_level)
+        if store is not None:
+            self._lost_since = None
+        elif self._lost_since is None:
+            self._lost_since = now
+        lost_after = kernel.settings.health_database_lost
+        out = self._lost_since is not None and now - self._lost_since >= lost_after
+        if out != self._out_of_service:
+            self._out_of_service = out
+            if out:
+                what = "the database is unreachable: health reports NOT_SERVING until it is back"
+                log.error(what, seconds=lost_after)
+            else:
+                log.info("the database is back: health reports SERVING")
+            kernel.calls.health.show(not out)
+        return False
 
     async def check(self) -> Health:
         """Check now; takes PROBE_TIMEOUT_SECONDS at most, and half a second for a rate limit store that is silent."""

@@ -36,12 +36,6 @@ MAX_RETRIES: Final = 1_000_000
 MAX_ATTEMPTS: Final = 1_000
 
 
-def check_request(request: api.ImportJobsRequest) -> None:
-    """Raise InvalidField for too many jobs in one message."""
-    with Checks() as checks:
-        checks.count("jobs", len(request.jobs), MAX_JOBS)
-
-
 def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: bytes) -> JobImport:
     """Return an imported job of an owner; raises InvalidField with the fields that are wrong."""
     now = context.clock()
@@ -192,7 +186,8 @@ class ImportService(MsgStruct, frozen=True):
         counts, before = _ImportCounts(), None
         try:
             async for request in requests:
-                check_request(request)
+                with Checks() as checks:
+                    checks.count("jobs", len(request.jobs), MAX_JOBS)
                 read = await self._read_all(request, caller.owner)  # while those before are written
                 if before is not None:
                     await before

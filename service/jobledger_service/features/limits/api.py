@@ -1,6 +1,6 @@
 """LimitService: read the request, submit or query, map, return."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -12,15 +12,20 @@ from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import LABEL, LABEL_FORM, Checks
 from jobledger_service.core.api.convert import limit_scope, maker
 from jobledger_service.core.api.owners import owner_of, read_owner
-from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.duties.trimming import trimming
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.batch import Commit
+from jobledger_service.core.ledger.bisection import submit_bisecting
+from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.slots import MAX_RUNNING, LimitScope
 from jobledger_service.core.store.paused_kinds import PausedKind
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
-from .commands import PauseKind, ResumeKind, SetLimit
+from .commands import GrantSlots, PauseKind, ResumeKind, SetLimit
+from .family import Limits
 from .rules import Limit
-from .store import LimitStore
+from .store import SLOTS_DUE, VALUES_DUE, LimitStore
 
 
 def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
@@ -91,7 +96,8 @@ class LimitService(MsgStruct, frozen=True):
     async def SetLimit(self, request: api.SetLimitRequest, caller: Caller) -> api.SetLimitResponse:
         command = set_limit(request, caller)
         limit = await self.kernel.committer.submit(command)
-        _record("limit set", request, caller, command, max_running=request.max_running)
+        scope, max_running = command.scope.text, request.max_running
+        audit.record("limit set", request, caller, command.owner, scope=scope, max_running=max_running)
         return api.SetLimitResponse(limit=_limit(limit) if limit else None)
 
     async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:
@@ -104,7 +110,7 @@ class LimitService(MsgStruct, frozen=True):
         with Checks() as checks:
             command = SetLimit(_owner(checks, request, caller), _scope(checks, request.scope), None)
         await self.kernel.committer.submit(command)
-        _record("limit deleted", request, caller, command)
+        audit.record("limit deleted", request, caller, command.owner, scope=command.scope.text)
         return api.DeleteLimitResponse()
 
     async def PauseKind(self, request: api.PauseKindRequest, caller: Caller) -> api.PauseKindResponse:
@@ -126,10 +132,6 @@ class LimitService(MsgStruct, frozen=True):
         return api.ListPausedKindsResponse(paused_kinds=map(_paused_kind, paused), next_page_token=token)
 
 
-def _record(event: str, request: Any, caller: Caller, command: SetLimit, **what: object) -> None:  # noqa: ANN401  two have a scope
-    audit.record(event, request, caller, command.owner, scope=command.scope.text, **what)
-
-
 def _limit(value: Limit) -> api.Limit:
     return api.Limit(
         scope=limit_scope(value.over),
@@ -137,4 +139,48 @@ def _limit(value: Limit) -> api.Limit:
         running=value.running,
         waiting=value.waiting,
         inherited=not value.is_set,
+    )
+
+
+JOBS_PER_STEP: Final = 500
+VALUES_PER_STEP: Final = 500
+
+
+def limits(kernel: Kernel) -> Feature:
+    """Return what limits add to a server."""
+    store = LimitStore(kernel.database)
+
+    async def grant_free_slots() -> bool:
+        """Grant slots that a cheap read finds free, if they still are; return whether there may be more."""
+        granted = 0
+
+        async def grant(some: Sequence[str]) -> int:
+            nonlocal granted
+            count, done = await kernel.committer.submit(GrantSlots(some))
+            granted += count
+            return done
+
+        jobs: Sequence[str] = await kernel.readers.for_server(store.free_slots, JOBS_PER_STEP)
+        while jobs:
+            jobs = await submit_bisecting(jobs, grant, "slots", kernel.unreadable)
+        return granted > 0
+
+    async def spread_numbers() -> bool:
+        """Give values of labels the number of a limit for each value that was set; return whether there are more."""
+        step = partial(store.spread, VALUES_PER_STEP)
+        found = await kernel.committer.run_on_writer(step, VALUES_PER_STEP)
+        slots.wake_event.set()
+        return found == VALUES_PER_STEP
+
+    slots = Duty("slots", grant_free_slots, due=SLOTS_DUE)
+    values = Duty("limit values", spread_numbers, due=VALUES_DUE)
+
+    def on_commit(commit: Commit) -> None:
+        if Limits in commit.due:
+            slots.wake_event.set()
+
+    return Feature(
+        calls=[Calls(METHODS, LimitService(kernel, store))],
+        duties=[slots, values, trimming("limit retention", kernel, lambda _, limit: store.trim(limit), kept=0)],
+        on_commit=on_commit,
     )

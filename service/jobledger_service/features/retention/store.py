@@ -77,13 +77,7 @@ class SqlHistoryStore:
 
     def _keep(self, connection: Connection, old: Sequence[Any]) -> None:
         rows = [
-            {
-                "job_key": event.job_key,
-                "position": event.position,
-                "commit_time": event.commit_time,
-                "changes": event.changes,
-                "message": reduced,
-            }
+            {**{name: getattr(event, name) for name in _AUDITED}, "message": reduced}
             for event in old
             if (reduced := self._reduce(event.position, event.message)) is not None
         ]
@@ -150,7 +144,9 @@ class SqlHistoryStore:
                 old = [one for one, preceding in zip(found, sizes, strict=False) if preceding < MAX_AUDIT_BYTES]
                 if old:
                     whole = trail[0], audit.c.position <= old[-1][0]
-                    self._forget_terms(connection, select(audit.c.position, audit.c.message).where(*whole))
+                    rows = connection.execute(select(audit.c.position, audit.c.message).where(*whole))
+                    read = [self._terms(position, message) for position, message in rows]
+                    forget_terms(connection, self._row_sets, (event for event in read if event is not None))
                     connection.execute(delete(audit).where(*whole))
                 gone, size = gone + len(old), size + sum(length for _, length in old)
                 if gone >= limit or size >= MAX_AUDIT_BYTES:
@@ -159,12 +155,9 @@ class SqlHistoryStore:
                 gone += 1
             return gone
 
-    def _forget_terms(self, connection: Connection, old: Select[Any]) -> None:
-        read = [self._terms(row.position, row.message) for row in connection.execute(old)]
-        forget_terms(connection, self._row_sets, (event for event in read if event is not None))
 
-
-_KEPT = ("position", "commit_time", "changes", "job_key", "message", "artifacts")
+_AUDITED = ("job_key", "position", "commit_time", "changes")
+_KEPT = (*_AUDITED, "message", "artifacts")
 
 
 def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:

@@ -28,8 +28,8 @@ from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.tables import chunk_counts, counts, jobs, paused_kinds, rollups, running_totals
 
-from .activity import Activity
 from .failure_rows import FailureReader
+from .rollup import Activity
 from .rules import MAX_KINDS, Figures, KindFigures, StatsQuery
 from .running_totals import BASE_HOUR, RunningTotals
 

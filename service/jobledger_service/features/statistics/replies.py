@@ -11,9 +11,8 @@ from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import JobState
 
-from .activity import ATTEMPTS_FAILED, RUNS_ENDED, Activity, Durations
 from .failures import FailureGroup
-from .rollup import Measure, clamped
+from .rollup import ATTEMPTS_FAILED, RUNS_ENDED, Activity, Durations, Measure, clamped
 from .rules import Figures, KindFigures, Points, StatsQuery
 
 _REASONS: Final = (*(HOLD_REASONS[reason] for reason in HoldReason), HOLD_REASON_PAUSED)

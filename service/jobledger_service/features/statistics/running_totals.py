@@ -31,7 +31,7 @@ from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import counts, rollups, running_totals
 
-from .activity import Activity
+from .rollup import Activity
 
 KINDS_PER_STEP: Final = 20
 BASE_HOUR: Final = 0

@@ -33,15 +33,17 @@ PING: Final = "webhook.ping"
 
 def body(event_type: WebhookEventType, event: Message, percents: Sequence[int], output: bytes | None = None) -> bytes:
     """Return the body of a delivery: JSON in UTF-8. `output` is that of a job that is COMPLETED, encoded."""
+    job: dict[str, Any] = MessageToDict(event.job, always_print_fields_with_no_presence=True)
+    del job["chunks"]  # it is in view BASIC
     content: dict[str, Any] = {
         "type": event_type.value,
         "timestamp": event.event.commit_time.ToJsonString(),
         "position": event.event.position,
         "cursor": base64.b64encode(event.cursor).decode(),
-        "data": _basic(event.job),
+        "data": job,
     }
     if output is not None:
-        content["data"]["output"] = convert.struct_content(output)
+        job["output"] = convert.struct_content(output)
     if event_type is WebhookEventType.JOB_PROGRESS:
         content["percents"] = list(percents)
     return json.encode(content)
@@ -57,13 +59,6 @@ def ping(webhook: Webhook, now: int) -> bytes:
     """Return the body of a ping."""
     data = {"webhookId": webhook.webhook_id, "owner": webhook.owner}
     return json.encode({"type": PING, "timestamp": convert.timestamp(now).ToJsonString(), "data": data})
-
-
-def _basic(job: Job) -> dict[str, Any]:
-    """Return a job in view BASIC in the JSON form of protobuf, with the fields that are at their default."""
-    shown: dict[str, Any] = MessageToDict(job, always_print_fields_with_no_presence=True)
-    del shown["chunks"]
-    return shown
 
 
 def changes_of(event: Message) -> list[Change]:
@@ -178,7 +173,7 @@ class WebhookFanout(MsgStruct):
                 output = None  # of a later job with the same id
         except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
             mine = [webhook for webhook in webhooks if webhook.after < row.position]
-            return [self._dead(row, webhook, 0, webhook.event_types[0], error) for webhook in mine]
+            return [self._delivery(row, webhook, 0, webhook.event_types[0], error) for webhook in mine]
         return list(self._each(row, event, changes, webhooks, output))
 
     def _each(
@@ -197,35 +192,32 @@ class WebhookFanout(MsgStruct):
             if webhook.after < row.position and webhook.concerns(job.owner, job.kind, job.labels)
         ]
         before = self._percent_before(row, job) if any(webhook.progress_percents for webhook in concerned) else 0
-        made: dict[tuple[WebhookEventType, tuple[int, ...]], bytes] = {}
+        made: dict[tuple[WebhookEventType, tuple[int, ...]], bytes | Exception] = {}
         for webhook in concerned:
             percents = tuple(reached(webhook.progress_percents, before, job.progress.percent))
             for ordinal, event_type in enumerate(event_types(changes, progressed=bool(percents))):
                 if event_type in webhook.event_types:
                     what = (event_type, percents if event_type is WebhookEventType.JOB_PROGRESS else ())
-                    try:
-                        if what not in made:
-                            shown = output if event_type is WebhookEventType.JOB_COMPLETED else None
+                    if what not in made:
+                        shown = output if event_type is WebhookEventType.JOB_COMPLETED else None
+                        try:
                             made[what] = body(event_type, event, percents, shown)
-                    except Exception as error:  # noqa: BLE001  as above
-                        yield self._dead(row, webhook, ordinal, event_type, error)
-                        continue
+                        except Exception as error:  # noqa: BLE001  as above
+                            made[what] = error
                     yield self._delivery(row, webhook, ordinal, event_type, made[what])
 
     def _delivery(
-        self, row: EventRow, webhook: Webhook, ordinal: int, event_type: WebhookEventType, body: bytes
+        self, row: EventRow, webhook: Webhook, ordinal: int, event_type: WebhookEventType, content: bytes | Exception
     ) -> Delivery:
-        now = self.kernel.clock()
-        return Delivery(webhook.key, row.position, ordinal, row.job_key, event_type, now, body=body)
-
-    def _dead(
-        self, row: EventRow, webhook: Webhook, ordinal: int, event_type: WebhookEventType, error: Exception
-    ) -> Delivery:
-        """Return a delivery that is DEAD from the start, as its stored event cannot be shown."""
+        """Return a delivery with a body; DEAD from the start for an error, as its stored event cannot be shown."""
+        now, error = self.kernel.clock(), content if isinstance(content, Exception) else None
+        shown = content if isinstance(content, bytes) else unreadable(event_type, row)
+        delivery = Delivery(webhook.key, row.position, ordinal, row.job_key, event_type, now, body=shown)
+        if error is None:
+            return delivery
         self.kernel.unreadable.add("webhooks", f"the event at position {row.position}", error)
-        attempt = Attempt(self.kernel.clock(), 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR_LENGTH])
-        body = unreadable(event_type, row)
-        return self._delivery(row, webhook, ordinal, event_type, body).attempted(attempt, None)
+        attempt = Attempt(now, 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR_LENGTH])
+        return delivery.attempted(attempt, None)
 
     def _percent_before(self, row: EventRow, job: Job) -> float:
         """Return a job's percent before an event: from memory, else from its last event; 0 when it is not known."""

@@ -156,17 +156,15 @@ def update(webhook: Webhook, new: Mapping[str, Any], now: int) -> Webhook:
     """
     state: WebhookState | None = new.get("state")
     changed = replace(webhook, update_time=now, **{name: value for name, value in new.items() if name != "state"})
-    if new.get("progress_percents") and WebhookEventType.JOB_PROGRESS not in changed.event_types:
+    percents: tuple[int, ...] = ()
+    if WebhookEventType.JOB_PROGRESS in changed.event_types:
+        percents = changed.progress_percents or DEFAULT_PERCENTS
+    elif new.get("progress_percents"):
         raise InvalidField(("progress_percents", "must be absent unless event_types has JOB_PROGRESS"))
-    changed = replace(changed, progress_percents=percents_of(changed.event_types, changed.progress_percents))
+    changed = replace(changed, progress_percents=percents)
     if state is None:
         return changed
     return replace(changed, state_reason="") if state is changed.state else _enter(changed, state, "", now)
-
-
-def percents_of(event_types: tuple[WebhookEventType, ...], given: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the percents to report: the defaults when none are given, none when progress is not reported."""
-    return (given or DEFAULT_PERCENTS) if WebhookEventType.JOB_PROGRESS in event_types else ()
 
 
 def rotate(webhook: Webhook, value: str, grace_period: int, now: int) -> Webhook:
