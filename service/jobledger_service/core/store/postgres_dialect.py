@@ -33,10 +33,12 @@ from jobledger_service.core.model.vitals import Replica
 from .cells import Row
 from .dialects import Columns, Dialect, Rows, listed
 from .driver_statements import execute
-from .tables import job_words, search_vector
+from .tables import add_postgres_options, job_words, search_vector
 from .writes import ConflictError, RejectedStatementError
 
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
+
+add_postgres_options()
 
 CHANNEL = "jobledger"
 """The channel of notifications about commits."""

@@ -4,7 +4,6 @@ import base64
 from collections.abc import Sequence
 from typing import Any, Final
 
-from google.protobuf.json_format import MessageToDict
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from msgspec import json
@@ -50,6 +49,8 @@ def ping(webhook: Webhook, now: int) -> bytes:
 
 def _basic(job: Job) -> dict[str, Any]:
     """Return a job in view BASIC in the JSON form of protobuf, with the fields that are at their default."""
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415  as in convert.py
+
     shown: dict[str, Any] = MessageToDict(job, always_print_fields_with_no_presence=True)
     del shown["chunks"]
     return shown
