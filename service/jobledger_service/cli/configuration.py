@@ -1,22 +1,22 @@
-"""The effective settings, for people and programs; secrets are masked."""
+"""The command `jobledger-server config`: the effective settings, for people and programs; secrets are masked."""
 
-import re
 import shlex
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final
 
+import typer
 from msgspec import json
 from msgspec.structs import asdict
 
-from jobledger_service.core.store.engines import without_password
-from jobledger_service.settings import Settings
+from jobledger_service.settings import SETTINGS, Settings
 
 from .environment import variable
+from .exits import exit_on_error
+from .options import MASK, masked, settings_of, source_of, takes_settings
+from .startup_checks import check_settings
 
-MASK: Final = "***"
-_SECRET: Final = re.compile(r"(^|_)(secret|password|token|pepper)s?($|_)")
+cli = typer.Typer(rich_markup_mode=None)
 
 
 class ConfigFormat(StrEnum):
@@ -30,15 +30,6 @@ class ConfigFormat(StrEnum):
 def shown(settings: Settings) -> dict[str, object]:
     """Return the settings, secrets masked."""
     return {name: masked(name, value) for name, value in asdict(settings).items()}
-
-
-def masked(name: str, value: object) -> object:
-    """Return the printable value of a setting."""
-    if value in (None, ""):
-        return value
-    if _SECRET.search(name):
-        return MASK
-    return without_password(str(value)) if isinstance(value, str | Path) else value
 
 
 def render(settings: Settings, sources: Mapping[str, str], form: ConfigFormat) -> str:
@@ -81,3 +72,21 @@ _FORMS: Final[Mapping[ConfigFormat, Callable[[Mapping[str, object], Mapping[str,
     ConfigFormat.JSON: _json,
     ConfigFormat.ENV: _env,
 }
+
+
+@cli.command("config")
+@takes_settings
+def config_command(
+    context: typer.Context,
+    given: dict[str, Any],
+    output: Annotated[ConfigFormat, typer.Option("--output", "-o", help="How to print them.")] = ConfigFormat.TABLE,
+) -> None:
+    """Print the settings that `serve` would use with the same flags and environment, and the source of each.
+
+    Passwords are masked. Example: jobledger-server config --output env
+    """
+    settings = settings_of(**given)
+    with exit_on_error():
+        check_settings(settings)
+    sources = {name: source_of(context, name) for name in SETTINGS}
+    typer.echo(render(settings, sources, output))
