@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 
 import typer
 from msgspec import json
-from msgspec.structs import asdict
 
 from jobledger_service.settings import SETTINGS, Settings
 
@@ -29,7 +28,7 @@ class ConfigFormat(StrEnum):
 
 def shown(settings: Settings) -> dict[str, object]:
     """Return the settings, secrets masked."""
-    return {name: masked(name, value) for name, value in asdict(settings).items()}
+    return {name: masked(name, value) for name, value in vars(settings).items()}
 
 
 def render(settings: Settings, sources: Mapping[str, str], form: ConfigFormat) -> str:
