@@ -7,7 +7,7 @@ import pytest
 from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.job_pb2 import JobState
 from jobledger_service.core.api.checks import SCHEMES
-from jobledger_service.features.exports.columns import COLUMNS
+from jobledger_service.features.exports.lines import COLUMNS
 from jobledger_service.settings import SETTINGS
 
 from tests.docs.documents import DOCUMENTS, ROOT, name_of

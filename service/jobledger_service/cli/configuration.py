@@ -1,21 +1,47 @@
-"""The command `jobledger-server config`: the effective settings, for people and programs; secrets are masked."""
+"""The settings as people see them: their variables, misspelt ones, and what is in effect, with secrets masked."""
 
+import difflib
+import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from pathlib import Path
+from typing import Final
 
-import typer
+from jobledger_client.cli._error_output import TRACEBACK
 from msgspec import json
 
-from jobledger_service.settings import SETTINGS, Settings
+from jobledger_service.core.store.engines import without_password
+from jobledger_service.settings import PREFIX, SETTINGS, Settings
 
-from .environment import variable
-from .exits import exit_on_error
-from .options import MASK, masked, settings_of, source_of, takes_settings
-from .startup_checks import check_settings
+CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
+"""The variables of the SDK's command line: a machine may have all of them."""
 
-cli = typer.Typer(rich_markup_mode=None)
+
+def variable(setting: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + setting.upper()
+
+
+NAMES: Final = tuple(sorted(variable(name) for name in SETTINGS))
+
+
+def unknown_names(environment: Iterable[str]) -> list[str]:
+    """Return a sentence for each variable with the prefix of settings that is none, with the nearest setting."""
+    known = CLIENT_VARIABLES.union(NAMES)
+    strays = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return [_sentence(name) for name in strays]
+
+
+def _sentence(name: str) -> str:
+    # Without the prefix, which makes all of them alike.
+    nearest = difflib.get_close_matches(name[len(PREFIX) :].lower(), SETTINGS, n=1)
+    advice = f"did you mean {variable(nearest[0])}?" if nearest else "`jobledger-server config` lists all settings"
+    return f"{name} in the environment is not a setting: {advice}"
+
+
+MASK: Final = "***"
+_SECRET: Final = re.compile(r"(^|_)(secret|password|token|pepper)s?($|_)")
 
 
 class ConfigFormat(StrEnum):
@@ -29,6 +55,15 @@ class ConfigFormat(StrEnum):
 def shown(settings: Settings) -> dict[str, object]:
     """Return the settings, secrets masked."""
     return {name: masked(name, value) for name, value in vars(settings).items()}
+
+
+def masked(name: str, value: object) -> object:
+    """Return the printable value of a setting."""
+    if value in (None, ""):
+        return value
+    if _SECRET.search(name):
+        return MASK
+    return without_password(str(value)) if isinstance(value, str | Path) else value
 
 
 def render(settings: Settings, sources: Mapping[str, str], form: ConfigFormat) -> str:
@@ -71,21 +106,3 @@ _FORMS: Final[Mapping[ConfigFormat, Callable[[Mapping[str, object], Mapping[str,
     ConfigFormat.JSON: _json,
     ConfigFormat.ENV: _env,
 }
-
-
-@cli.command("config")
-@takes_settings
-def config_command(
-    context: typer.Context,
-    given: dict[str, Any],
-    output: Annotated[ConfigFormat, typer.Option("--output", "-o", help="How to print them.")] = ConfigFormat.TABLE,
-) -> None:
-    """Print the settings that `serve` would use with the same flags and environment, and the source of each.
-
-    Passwords are masked. Example: jobledger-server config --output env
-    """
-    settings = settings_of(**given)
-    with exit_on_error():
-        check_settings(settings)
-    sources = {name: source_of(context, name) for name in SETTINGS}
-    typer.echo(render(settings, sources, output))

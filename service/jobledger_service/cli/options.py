@@ -1,23 +1,18 @@
 """The settings as flags of a command: each field of Settings is one flag, one variable, and one default."""
 
 import inspect
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from jobledger_service.core.store.engines import without_password
 from jobledger_service.settings import SETTINGS, InvalidSettingsError, Setting, Settings, read_settings, text_of
 
-from .environment import variable
+from .configuration import masked, variable
 from .exits import CONFIGURATION, print_error, refuse_unknown_names
 
 Result = TypeVar("Result")
 
-MASK: Final = "***"
-_SECRET: Final = re.compile(r"(^|_)(secret|password|token|pepper)s?($|_)")
 DEFAULT: Final = "default"
 _SOURCES: Final = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment"}
 
@@ -40,15 +35,6 @@ def _shown(setting: Setting) -> str:
     if setting.default is None:
         return "none"
     return text_of(float(setting.default)) if setting.is_span else str(setting.default)
-
-
-def masked(name: str, value: object) -> object:
-    """Return the printable value of a setting."""
-    if value in (None, ""):
-        return value
-    if _SECRET.search(name):
-        return MASK
-    return without_password(str(value)) if isinstance(value, str | Path) else value
 
 
 def flag(setting: str) -> str:

@@ -1,6 +1,7 @@
 """What every part of the server is made from, the `Kernel`, and what it adds to the server, a `Feature`."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from msgspec import Struct as MsgStruct
 from msgspec import field
@@ -11,6 +12,7 @@ from jobledger_service.transport.methods import Calls
 from jobledger_service.transport.rpc_server import Authenticate, CallControls, MaxWatches
 
 from .api.job_requests import NewId
+from .api.list_requests import checked_page_size
 from .api.quotas import ShownQuotas
 from .api.worker_requests import RequestContext
 from .ledger.active_workers import ActiveWorkers
@@ -21,7 +23,7 @@ from .ledger.committer import Committer
 from .ledger.cursor import Cursors
 from .ledger.duty import Duty
 from .ledger.feed.live_feed import LiveFeed
-from .ledger.paging import PageTokens
+from .ledger.paging import PageTokens, Place, request_mark
 from .ledger.queries import Queries
 from .ledger.readers import Readers
 from .ledger.watch import Watch
@@ -31,6 +33,8 @@ from .store.clock import Clock
 from .store.engines import Database
 from .store.reading import ReadStore
 from .store.unreadable_rows import UnreadableRows
+
+Rows = TypeVar("Rows")
 
 
 class Turn(MsgStruct, eq=False):
@@ -70,6 +74,27 @@ class Kernel(MsgStruct, frozen=True):
     quotas: ShownQuotas
     components: dict[str, Component]
     """What else the server depends on, by name, as features find it."""
+
+    async def read_page(
+        self,
+        owner: str,
+        request: Any,  # noqa: ANN401  any with page_size and page_token
+        listed: Sequence[object],
+        place: type[Place],
+        read: Callable[[Place | None, int], tuple[Rows, Place | None]],
+        *,
+        default: int = 100,
+        max_size: int = 500,
+    ) -> tuple[Rows, str]:
+        """Read the page that a request asks for, in an owner's turn; return it, and the token of the next one.
+
+        `listed` is what the request lists, `place` the type of a place in it. `read` returns the rows after a place, at
+        most so many, and the place of the last one if there may be more.
+        """
+        limit, mark = checked_page_size(request.page_size, default=default, max_size=max_size), request_mark(*listed)
+        after = self.tokens.parse(request.page_token, mark, place)
+        rows, last = await self.readers.for_owner(owner, read, after, limit)
+        return rows, self.tokens.encode(mark, *last) if last else ""
 
 
 class Feature(MsgStruct, frozen=True):

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from .attempts import has_had_task
 from .dialects import Dialect
 from .reads import Order
-from .tables import NEVER, has_ended, job_labels, job_words, jobs
+from .tables import NEVER, ended, has_ended, job_labels, job_words, jobs
 
 
 class By(Enum):
@@ -87,10 +87,10 @@ def _arm(shape: Shape, dialect: Dialect, number: int) -> Select[Any]:
     arm = _keys(_place(table, shape.order)).where(table.c.owner == bindparam("owner"))
     arm = arm.where(*(table.c[name] == bindparam(f"{name}_{number}") for name in shape.by.value))
     arm = arm.where(*(_bound(shape, bound) for bound in (shape.start, shape.stop) if bound))
+    if shape.order is Order.END_TIME:
+        arm = arm.where(ended if table is jobs else has_ended)
     if table is jobs:
         return arm.where(*(condition(name, dialect) for name in shape.tests))
-    if shape.order is Order.END_TIME:
-        arm = arm.where(has_ended)
     arm = arm.where(*(condition(name, dialect, table) for name in shape.tests if name in _TESTS_OF_LABELS))
     others = [condition(name, dialect) for name in shape.tests if name not in _TESTS_OF_LABELS]
     if not others:

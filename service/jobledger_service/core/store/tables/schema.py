@@ -66,6 +66,10 @@ class Json(TypeDecorator[Any]):
         return dialect.type_descriptor(JSONB(none_as_null=True))
 
 
+class Bits(BigInteger):
+    """A number whose bits are a set; adding to a row unites them."""
+
+
 NEVER = 9_223_372_036_854_775_807
 """Stands for the end of a job that has not ended, in the order by end."""
 
