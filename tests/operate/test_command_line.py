@@ -27,7 +27,10 @@ def test_the_version_is_that_of_the_distribution():
     assert (ended.returncode, ended.stdout) == (0, f"jobledger-server {metadata.version('jobledger-service')}\n")
 
 
-UNNEEDED = {"alembic", "fsspec", "httpcore", "psycopg", "jobledger_client._sync._client", "jobledger_service.cli.keys"}
+UNNEEDED = {
+    "alembic", "fsspec", "httpcore", "psycopg", "pydantic", "sqlalchemy.dialects.postgresql",
+    "jobledger_client._sync._client", "jobledger_service.cli.keys",
+}  # fmt: skip
 
 
 @pytest.mark.process

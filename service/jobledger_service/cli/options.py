@@ -23,7 +23,7 @@ def option(name: str) -> Any:  # noqa: ANN401  what typer takes
     choices = setting.choices
     return typer.Option(
         flag(name),
-        help=f"{setting.about.description} [default: {_shown(setting)}]",
+        help=f"{setting.description} [default: {_shown(setting)}]",
         envvar=variable(name),
         show_default=False,
         metavar="|".join(choices) or ("SPAN" if setting.is_span else None),

@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -72,6 +71,8 @@ def struct(raw: bytes | None) -> Struct | None:
 
 def struct_content(raw: bytes | None) -> dict[str, Any]:
     """Return the names and JSON values of an encoded Struct."""
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415  a start does without
+
     return MessageToDict(Struct.FromString(raw or b""))
 
 

@@ -178,13 +178,17 @@ def field_of(type_: Any, name: str) -> FieldInfo:  # noqa: ANN401  a type
     return next(one for one in fields(type_) if one.name == name)
 
 
-@cache
 def type_of(root: Any, path: str) -> Any:  # noqa: ANN401  types
     """Return the type of an attribute: `type_of(Job, "progress.percent")` is float."""
     for name in path.split("."):
         member = getattr(root, name)
-        root = get_type_hints(member.fget)["return"] if isinstance(member, property) else get_type_hints(root)[name]
+        root = _types_of(member.fget)["return"] if isinstance(member, property) else _types_of(root)[name]
     return root
+
+
+@cache
+def _types_of(annotated: Any) -> dict[str, Any]:  # noqa: ANN401  a type, or the function of a property
+    return get_type_hints(annotated)
 
 
 def plain_type(root: Any, path: str) -> tuple[Any, bool]:  # noqa: ANN401  types

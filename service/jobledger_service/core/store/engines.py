@@ -26,7 +26,6 @@ from .availability import Availability
 from .cells import read_json
 from .dialects import Dialect
 from .driver_statements import rows
-from .postgres_dialect import CHANNEL, Postgres
 from .sqlite_dialect import Sqlite
 from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
 from .writer_level import WRITER_TERMS, WRITTEN_LABELS
@@ -218,6 +217,8 @@ def _unknown(url: str) -> UnknownDatabaseError:
 
 
 def _postgres(url: URL, limits: TimeLimits) -> Database:
+    from .postgres_dialect import CHANNEL, Postgres  # noqa: PLC0415  SQLite does without SQLAlchemy's dialect
+
     name = uuid4().hex
     url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
     # one connection writes, as there is one writer thread

@@ -35,10 +35,12 @@ from .cells import Row
 from .dialects import Columns, Dialect, Rows, listed
 from .driver_statements import execute
 from .postgres_arrays import ARRAYS, Array, Integers, Texts
-from .tables import job_words, search_vector
+from .tables import add_postgres_options, job_words, search_vector
 from .writes import ConflictError, RejectedStatementError
 
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
+
+add_postgres_options()
 
 CHANNEL = "jobledger"
 """The channel of notifications about commits."""

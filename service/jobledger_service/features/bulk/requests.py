@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from google.protobuf import json_format
 from jobledger.v1 import bulk_pb2, filter_pb2
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
@@ -155,6 +154,8 @@ def run(one: BulkRequest, caller: Caller, matched: int | None, new_id: Callable[
 
 
 def _job_input(name: str, request: Request, caller: Caller, matched: int | None) -> bytes:
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415  as in core/api/convert.py
+
     shown = type(request)()
     shown.CopyFrom(request)  # type: ignore[arg-type] # of its own kind
     mask = list(request.update_mask.paths) if isinstance(request, bulk_pb2.UpdateJobsRequest) else []
@@ -164,7 +165,7 @@ def _job_input(name: str, request: Request, caller: Caller, matched: int | None)
     if shown.HasField("filter"):
         shown.filter.ClearField("states")
         shown.filter.states.extend(states)
-    content: dict[str, object] = {"method": name, "called_by": caller.name, "request": json_format.MessageToDict(shown)}
+    content: dict[str, object] = {"method": name, "called_by": caller.name, "request": MessageToDict(shown)}
     if mask:  # whose form in JSON has no upper case
         content["update_mask"] = mask
     return encoded_struct(content if matched is None else {**content, "matched": matched})
@@ -172,16 +173,18 @@ def _job_input(name: str, request: Request, caller: Caller, matched: int | None)
 
 def order_of(claimed: ClaimedChunk) -> BulkOrder:
     """Return the order of a run's chunk; raises ValueError for an invalid input."""
+    from google.protobuf.json_format import ParseDict, ParseError  # noqa: PLC0415  as above
+
     spec = claimed.job.spec
     content = struct_content(claimed.inputs.job)
     named = struct_content(claimed.inputs.chunks.get(claimed.chunk.index))
     try:
-        request = json_format.ParseDict(content["request"], FORMS[content["method"]]())
+        request = ParseDict(content["request"], FORMS[content["method"]]())
         if "update_mask" in content:
             request.update_mask.paths.extend(content["update_mask"])
         # who asked was allowed to name the owner: nobody else makes jobs of this kind
         caller = Caller(spec.owner, content["called_by"], roles=frozenset({Role.ADMIN}))
-    except (KeyError, json_format.ParseError) as error:
+    except (KeyError, ParseError) as error:
         raise ValueError(f"the input of job {spec.job_id!r} is not that of a run: {error}") from error
     with Checks() as checks:
         owner, job_ids = owner_of(checks, request, caller), named.get("job_ids", ())

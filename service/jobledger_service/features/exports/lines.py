@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, get_origin
 
-from google.protobuf.json_format import MessageToDict
 from jobledger.v1 import export_pb2, job_pb2
 from msgspec import json, to_builtins
 from msgspec.structs import fields
@@ -44,12 +43,12 @@ def _timing(timing: StageTiming) -> Value:
 
 
 def _artifact(artifact: Artifact) -> Value:
-    metadata = convert.struct(artifact.metadata)
+    metadata = None if artifact.metadata is None else convert.struct_content(artifact.metadata)
     return {
         "uri": artifact.uri,
         "content_type": artifact.content_type,
         "size_bytes": artifact.size_bytes,
-        "metadata": None if metadata is None else to_builtins(MessageToDict(metadata), order="deterministic"),
+        "metadata": None if metadata is None else to_builtins(metadata, order="deterministic"),
         "create_time": _when(artifact.create_time),
     }
 

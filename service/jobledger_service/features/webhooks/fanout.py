@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
@@ -33,6 +32,8 @@ PING: Final = "webhook.ping"
 
 def body(event_type: WebhookEventType, event: Message, percents: Sequence[int], output: bytes | None = None) -> bytes:
     """Return the body of a delivery: JSON in UTF-8. `output` is that of a job that is COMPLETED, encoded."""
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415  as in core/api/convert.py
+
     job: dict[str, Any] = MessageToDict(event.job, always_print_fields_with_no_presence=True)
     del job["chunks"]  # it is in view BASIC
     content: dict[str, Any] = {

@@ -58,11 +58,12 @@ from .ledger import (
     requests,
     tombstones,
 )
-from .schema import NEVER, metadata, schema_version
+from .schema import NEVER, add_postgres_options, metadata, schema_version
 from .webhooks import dead, deliveries, over, pending, scheduled, webhook_checkpoint, webhooks
 
 __all__ = [
     "NEVER",
+    "add_postgres_options",
     "api_keys",
     "artifact_removals",
     "artifact_versions",

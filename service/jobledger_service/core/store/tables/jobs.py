@@ -25,7 +25,7 @@ from jobledger_service.core.model.label_indexes import LabelIndexState
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
-from .schema import Key, columns_of, metadata, one_of, partial_index
+from .schema import POSTGRES, Key, columns_of, metadata, one_of, partial_index
 
 _ended = ", ".join(f"'{state}'" for state in sorted(ENDED))
 
@@ -234,7 +234,6 @@ search_vector = func.array_to_tsvector(func.string_to_array(job_words.c.words, l
 Index(
     "job_words_search",
     search_vector,
-    postgresql_using="gin",
     # A search reads through what new rows left pending in the index: less than by default.
-    postgresql_with={"gin_pending_list_limit": 256},
+    info={POSTGRES: {"using": "gin", "with": {"gin_pending_list_limit": 256}}},
 ).ddl_if(dialect="postgresql")

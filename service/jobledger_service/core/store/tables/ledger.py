@@ -27,7 +27,7 @@ events = Table(
     Column("commit_time", BigInteger, nullable=False),
     Column("changes", BigInteger, nullable=False),
     Column("message", LargeBinary, nullable=False),
-    Column("before", Json),
+    Column("before", Json(none_as_null=True)),
     Column("previous", LargeBinary),
     Column("artifacts", Text),
     Column("artifacts_bytes", Integer, nullable=False),
