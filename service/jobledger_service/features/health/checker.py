@@ -12,6 +12,7 @@ from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.vitals import StoreVitals
+from jobledger_service.core.store.vitals import read_vitals
 from jobledger_service.settings import Settings
 
 from .rules import Finding, Status, Thresholds, Vitals, findings, verdict
@@ -78,7 +79,7 @@ class HealthChecker:
         began = time.perf_counter()
         self._kernel.store.position()
         latency = time.perf_counter() - began
-        return self._kernel.store.vitals(), latency
+        return read_vitals(self._kernel.database), latency
 
     def _vitals(self, store: StoreVitals | None, latency: float | None) -> Vitals:
         committer, feed = self._kernel.committer, self._kernel.feed
