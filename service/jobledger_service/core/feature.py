@@ -8,9 +8,8 @@ from .api import job_service, worker_service
 from .api.encoded_jobs import EncodedJobs
 from .api.job_service import JobService
 from .api.worker_service import WorkerService
-from .duties.holds import holds
+from .duties.due_rows import holds, leases
 from .duties.label_indexes import label_indexes
-from .duties.leases import leases
 from .duties.service_jobs import ServiceJobs
 from .kernel import Feature, Kernel
 from .ledger.batch import Commit
@@ -64,9 +63,9 @@ def _calls(kernel: Kernel, encoded: EncodedJobs | None) -> list[Calls]:
         encoded,
     )
     workers = WorkerService(
+        kernel.request_context,
         kernel.committer,
         kernel.claims,
-        kernel.request_context,
         kernel.active_workers,
         kernel.unreadable,
         kernel.feed,

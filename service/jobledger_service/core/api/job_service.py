@@ -1,12 +1,12 @@
 """JobService: read the request, submit or query, map, return."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from google.protobuf.message import Message
 from jobledger.v1 import job_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import OnDeletion
@@ -65,8 +65,7 @@ METHODS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class JobService:
+class JobService(MsgStruct, frozen=True):
     """The calls of JobService. Methods return messages, or encoded messages."""
 
     committer: Committer
@@ -96,13 +95,14 @@ class JobService:
         return encoded_outcomes(one if isinstance(one, Refusal) else next(outcomes) for one in jobs)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
-        owner, job_id = read_owner(request, caller), read.job_id(request)
-        view = views.view(request.view, absent=View.FULL)
-        if self.encoded is not None and (kept := self.encoded.job(job_key(owner, job_id), view)) is not None:
+        owner, view = read_owner(request, caller), views.view(request.view, absent=View.FULL)
+        key = job_key(owner, request.job_id)
+        if self.encoded is not None and (kept := self.encoded.job(key, view)) is not None:
             return kept
+        job_id = read.job_id(request)
         reading = self._reading(owner, view, checked=False)
         show = partial(self._encoded_job, job_id, reading, status_field if view is View.STATUS else job_field)
-        return await self.queries.show_job(job_key(owner, job_id), show, view, same="GetJob")
+        return await self.queries.show_job(key, show, view, same="GetJob")
 
     def _reading(self, owner: str, view: View, *, with_outputs: bool = True, checked: bool = True) -> Reading:
         # of chunks nobody knows, without reading them, whether they have outputs
@@ -268,8 +268,8 @@ class JobService:
         return reply_with(api.UpdateJobResponse(), job)
 
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> bytes:
-        artifacts, kept = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
-        return reply_with(api.DeleteJobResponse(kept_artifact_count=kept), artifacts, "artifact_job")
+        removal = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
+        return reply_with(api.DeleteJobResponse(), removal, "artifact_job")
 
 
 def _content(request: Message) -> bytes:

@@ -34,7 +34,7 @@ from .batch_rows import RUN
 from .cells import read_json
 from .dialects import Dialect
 from .driver_statements import DriverStatement, rows
-from .due import overdue
+from .due import lapsed, overdue
 from .engines import Database
 from .epochs import read_epoch
 from .event_pages import EventPageRead, EventPages, EventsWanted
@@ -64,7 +64,6 @@ from .tables import (
     events,
     expiring,
     jobs,
-    leased,
     ledger,
     of_service,
     parked,
@@ -292,19 +291,20 @@ class ReadStore:
         return found
 
     def expired_leases(self, now: int, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
-        """Return chunks whose lease has expired, the earliest first, but for those of some owners."""
-        return self._chunk_keys(leased, chunks.c.lease_expire_time, now, limit, but)
+        """Return chunks whose lease has expired, roughly the earliest first, but for those of some owners."""
+        return self._chunk_keys(lapsed(now), chunks.c.lease_check_time, limit, but)
 
     def due_backoffs(self, now: int, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
         """Return chunks whose wait after an attempt is over, the earliest first, but for those of some owners."""
-        return self._chunk_keys(delayed, chunks.c.next_attempt_time, now, limit, but)
+        is_due = delayed & (chunks.c.next_attempt_time <= now)
+        return self._chunk_keys(is_due, chunks.c.next_attempt_time, limit, but)
 
     def due_schedules(self, now: int, limit: int, but: Sequence[str] = ()) -> list[str]:
         """Return jobs whose schedule_time has come, the earliest first, but for those of some owners."""
         return self._job_keys(scheduled_jobs & (jobs.c.held_until <= now), jobs.c.held_until, limit, but)
 
-    def _chunk_keys(self, condition: Any, time: Any, now: int, limit: int, but: Sequence[str]) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions
-        wanted = select(chunks.c.job_key, chunks.c.chunk_index).where(condition, time <= now, *_of_others(chunks, but))
+    def _chunk_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions
+        wanted = select(chunks.c.job_key, chunks.c.chunk_index).where(condition, *_of_others(chunks, but))
         wanted = wanted.order_by(time).limit(limit)
         with self._database.read() as connection:
             return [(key, index) for key, index in connection.execute(wanted)]
