@@ -34,7 +34,7 @@ pytestmark = pytest.mark.long  # random lists of a crowd of jobs
 
 DAY = 86_400_000_000
 LETTERS = "aAÀàßſİıǅﬃŉ०1²٣日ー゛한ก็e\u0301\u200d_-§*\"'\\&|!:() 😀xyz"  # noqa: RUF001  on purpose
-BUDGETS = (Budget(), Budget(0, 30, 0), Budget(0, 1, 1_000))
+BUDGETS = (Budget(), Budget(0, 30, 0, 30, 30), Budget(0, 1, 1_000, 0, 1))
 """As served; looking at few rows, and sorting none; sorting whatever an index can find."""
 
 Jobs = dict[str, FilterFields]

@@ -1,12 +1,11 @@
 """Jobs and chunks up to a number of bytes: what does not fit into a reply is not read."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
 
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.job import Inputs
@@ -53,6 +52,8 @@ class JobsWithin(MsgStruct):
     jobs: dict[str, JobRead] = {}
     unread: Sequence[str] = ()
     bad: set[str] = set()
+    position: int | None = None
+    """The position of the ledger, where a row has it."""
 
     def before(self, key: str, keys: Sequence[str]) -> "JobsWithin":
         """Return what was read of `keys` before one of them; that one and all later ones are unread."""
@@ -76,32 +77,34 @@ class Chunks(MsgStruct):
     bad: set[tuple[str, int]] = set()
 
 
-def bounded(dialect: Dialect, wanted: Select[Any]) -> Select[Any]:
+def bounded(dialect: Dialect, wanted: Select[Any]) -> DriverStatement:
     """Return a read of chunks in order as one that ends, on PostgreSQL, with the chunk that fills `byte_budget` bytes.
 
     SQLite needs no end: its rows are read as they are asked for, and `read_chunks` asks for no more.
     """
     if not dialect.has_row_locks:
-        return wanted
+        return DriverStatement(wanted)
     one = wanted.subquery()
     order = (one.c.job_key, one.c.chunk_index)
     size = sum(func.coalesce(func.octet_length(column), 0) for column in (one.c.input, one.c.output, one.c.content))
     read = select(one, (func.sum(size).over(order_by=order) - size).label("bytes_before")).subquery()
     shown = [column for column in read.c if column.name != "bytes_before"]
-    return select(*shown).where(read.c.bytes_before <= bindparam("room")).order_by(read.c.job_key, read.c.chunk_index)
+    within = select(*shown).where(read.c.bytes_before <= bindparam("room", type_=BigInteger))
+    return DriverStatement(within.order_by(read.c.job_key, read.c.chunk_index))
 
 
 def read_chunks(
     connection: Connection,
-    wanted: Select[Any],
+    wanted: DriverStatement,
     values: dict[str, object],
     budget: ByteBudget,
     unreadable: UnreadableRows,
 ) -> Chunks:
     """Return chunks, of `select_chunks`, until the reply is full."""
     read = Chunks()
-    with closing(connection.execute(wanted, values | {"room": budget.left})) as rows:
-        for *row, raw, output in rows:
+
+    def fetch(cursor: Any) -> Chunks:  # noqa: ANN401  the driver's
+        for *row, raw, output in cursor:
             measured = unreadable.read("chunk", _measured_chunk, row, (row[0], row[1]), read.bad)
             if measured is None:
                 continue
@@ -116,7 +119,9 @@ def read_chunks(
                 read.inputs.setdefault(chunk.job_key, {})[chunk.index] = raw
             if output is not None:
                 read.outputs.setdefault(chunk.job_key, {})[chunk.index] = output
-    return read
+        return read
+
+    return wanted.fetch(connection, values | {"room": budget.left}, fetch)
 
 
 class JobReads:
@@ -128,8 +133,9 @@ class JobReads:
         self._dialect = dialect
         of_jobs = jobs.c.job_key.in_(keys)
         self._jobs = DriverStatement(select(*SHOWN_COLUMNS).select_from(WHOLE_JOBS).where(of_jobs))
-        self._artifacts = select(jobs.c.job_key, artifact_versions.c.encoded).select_from(WHOLE_JOBS).where(of_jobs)
-        self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
+        artifacts = select(jobs.c.job_key, artifact_versions.c.encoded).select_from(WHOLE_JOBS).where(of_jobs)
+        self._artifacts = DriverStatement(artifacts)
+        self._inputs = DriverStatement(select(jobs.c.job_key, jobs.c.input).where(of_jobs, jobs.c.input.is_not(None)))
         self._outputs = JobOutputs(dialect)
         first_chunks = chunks.c.job_key.in_(keys), chunks.c.chunk_index < CHUNKS_IN_VIEW
         order = chunks.c.job_key, chunks.c.chunk_index
@@ -183,8 +189,7 @@ class JobReads:
         wanted = [job.key for job in ordered if job.size > len(job.message)]
         if not wanted:
             return ordered
-        rows = connection.execute(self._artifacts, {"keys": self._dialect.key_values(wanted)})
-        found: dict[str, bytes] = {key: encoded for key, encoded in rows}  # noqa: C416  rows are no pairs to mypy
+        found = dict(self._artifacts.rows(connection, {"keys": self._dialect.key_values(wanted)}))
         return [replace(job, message=job.message + (found.get(job.key) or b"")) for job in ordered]
 
     def _job(self, row: Sequence[Any], bad: set[str]) -> JobRead | None:
@@ -196,7 +201,7 @@ class JobReads:
         ordered: Sequence[JobRead],
         byte_budget: ByteBudget,
         within: JobsWithin,
-        wanted: Select[Any],
+        wanted: DriverStatement,
     ) -> Iterator[JobRead]:
         """Yield jobs with their chunks until the reply is full; a job with an unreadable chunk is bad.
 
@@ -242,11 +247,10 @@ class JobReads:
                 yield job if raw is None else replace(job, inputs=Inputs(raw))
 
     def _inputs_of(self, connection: Connection, keys: Sequence[str]) -> dict[str, bytes]:
-        rows = connection.execute(self._inputs, {"keys": self._dialect.key_values(keys)})
-        return {key: raw for key, raw in rows}  # noqa: C416  rows are no pairs to mypy
+        return dict(self._inputs.rows(connection, {"keys": self._dialect.key_values(keys)}))
 
     def _chunks_of(
-        self, connection: Connection, wanted: Select[Any], keys: Sequence[str], byte_budget: ByteBudget
+        self, connection: Connection, wanted: DriverStatement, keys: Sequence[str], byte_budget: ByteBudget
     ) -> Chunks:
         return read_chunks(connection, wanted, {"keys": self._dialect.key_values(keys)}, byte_budget, self._unreadable)
 

@@ -12,6 +12,7 @@ from jobledger_service.core.model.states import JobState
 from .cells import Row
 from .chunk_rows import CHUNK_COLUMNS, UID_OF_CHUNK, WHOLE_CHUNKS
 from .dialects import Dialect
+from .driver_statements import DriverStatement
 from .entry import JOB_ITSELF
 from .reads import JobRead
 from .row_sets import RowSets
@@ -46,11 +47,12 @@ class JobOutputs:
         self._dialect = dialect
         source = jobs.join(outputs, _OF_JOB)
         named = jobs.c.job_key.in_(dialect.keys())
-        self._outputs = select(jobs.c.job_key, jobs.c.uid, outputs.c.encoded).select_from(source).where(named)
+        wanted = select(jobs.c.job_key, jobs.c.uid, outputs.c.encoded).select_from(source).where(named)
+        self._outputs = DriverStatement(wanted)
 
     def read(self, connection: Connection, keys: Iterable[str]) -> dict[str, tuple[bytes, bytes]]:
         """Return the uid and the encoded output of each of these jobs that has one, by key."""
-        found = connection.execute(self._outputs, {"keys": self._dialect.key_values(keys)})
+        found = self._outputs.rows(connection, {"keys": self._dialect.key_values(keys)})
         return {key: (uid, encoded) for key, uid, encoded in found}
 
     def added(self, connection: Connection, some: Iterable[JobRead]) -> list[JobRead]:

@@ -1,12 +1,12 @@
 """The reading half: every method is one snapshot."""
 
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Table,
@@ -25,10 +25,8 @@ from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.job import Inputs, Outputs
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.run import RunState
-from jobledger_service.core.model.service_kinds import ALL_OWNERS
 from jobledger_service.core.model.slots import MAX_COUNTED_PLACE
 from jobledger_service.core.model.states import ENDED, ChunkState
-from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
 from .artifact_versions import with_artifacts
 from .attempts import AttemptReads, attempts_size
@@ -41,7 +39,6 @@ from .engines import Database
 from .epochs import read_epoch
 from .event_pages import EventPageRead, EventPages, EventsWanted
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
-from .label_indexes import read_states
 from .listing import BUDGET, Budget, list_keys
 from .outputs import select_chunks
 from .paused_kinds import is_paused
@@ -62,11 +59,7 @@ from .reads import (
 from .small_jobs import SmallJobReads
 from .tables import (
     chunks,
-    counts,
-    counts_of_all,
-    dead,
     delayed,
-    deliveries,
     event_owner,
     events,
     expiring,
@@ -74,14 +67,11 @@ from .tables import (
     ledger,
     of_service,
     parked,
-    pending,
     runs,
     scheduled_jobs,
-    schema_version,
 )
 from .trails import Trail, read_trail
 from .unreadable_rows import UnreadableRows
-from .writer_level import read_writer_level
 
 _POSITION = "SELECT position FROM ledger"
 _LAST_OWNER = select(func.max(jobs.c.owner)).where(jobs.c.owner < bindparam("below"))
@@ -137,6 +127,12 @@ class ReadStore:
         self._jobs = JobReads(database.dialect, self._unreadable)
         self._attempts = AttemptReads(database.dialect, self._unreadable)
         self._small_jobs = SmallJobReads(database.dialect, self._unreadable, self._attempts)
+        page = select_chunks(with_outputs=True).where(
+            chunks.c.job_key == bindparam("key"), chunks.c.chunk_index > bindparam("after", type_=BigInteger)
+        )
+        page = page.order_by(chunks.c.chunk_index).limit(bindparam("most", type_=BigInteger))
+        in_states = page.where(database.dialect.is_one_of(chunks.c.state, "states"))
+        self._chunks = {some: bounded(database.dialect, in_states if some else page) for some in (False, True)}
         self._events = _events(database.dialect)
         self._events_of_owner = _events(database.dialect, event_owner == bindparam("owner"))
         self._events_of_job = _events(database.dialect, events.c.job_key == bindparam("key"))
@@ -176,7 +172,8 @@ class ReadStore:
         """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
         with self._database.read() as connection:
             read = self._small_jobs.read(connection, keys, view)
-            return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
+            position = _position(connection) if read.position is None else read.position
+            return JobsRead(position, read.jobs, read.bad, read.unread)
 
     def _jobs_of(
         self,
@@ -222,15 +219,19 @@ class ReadStore:
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`, as many as fit into a reply."""
-        wanted = select_chunks(with_outputs=True).where(chunks.c.job_key == job_key, chunks.c.chunk_index > after)
-        if states:
-            wanted = wanted.where(chunks.c.state.in_(sorted(states)))
+        values = {
+            "key": job_key,
+            "after": after,
+            "most": limit + 1,
+            "states": self._database.dialect.key_values(sorted(states)),
+        }
         with self._database.read() as connection:
             paused = connection.scalar(select(is_paused(jobs.c.owner, jobs.c.kind)).where(jobs.c.job_key == job_key))
             if paused is None:
                 return None
-            page = bounded(self._database.dialect, wanted.order_by(chunks.c.chunk_index).limit(limit + 1))
-            read = read_chunks(connection, page, {}, ByteBudget(_REPLY_BYTES), self._unreadable)
+            read = read_chunks(
+                connection, self._chunks[bool(states)], values, ByteBudget(_REPLY_BYTES), self._unreadable
+            )
         found, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
         looked = sorted(bad.union(chunk.index for chunk in found))
         last = looked[:limit][-1] if looked else after
@@ -317,23 +318,6 @@ class ReadStore:
         is_due = expiring & (jobs.c.expire_time <= now) & jobs.c.state.in_(sorted(ENDED))
         return self._job_keys(is_due, jobs.c.expire_time, limit, but)
 
-    def vitals(self) -> StoreVitals:
-        """Return the health of the database."""
-        dialect, file = self._database.dialect, self._database.file
-        with self._database.read() as connection:
-            position, lowest = _position(connection), read_writer_level(connection)
-            version: str = connection.execute(select(schema_version.c.version_num)).scalar_one()
-            size, replicas = dialect.size(connection), dialect.replicas(connection)
-            by_state = {state: int(number) for state, number in connection.execute(_JOBS_BY_STATE)}
-            waiting, oldest, lost = connection.execute(_DELIVERIES).one()
-            labels = read_states(connection)
-        free = None
-        if file is not None:
-            log = file.with_name(f"{file.name}-wal")
-            size += log.stat().st_size if log.exists() else 0
-            free = shutil.disk_usage(file.parent).free
-        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, labels, lowest, lost)
-
     def _job_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[str]:  # noqa: ANN401  SQL expressions
         wanted = select(jobs.c.job_key).where(condition, *_of_others(jobs, but)).order_by(time).limit(limit)
         with self._database.read() as connection:
@@ -363,18 +347,6 @@ def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]
     return [table.c.owner.not_in(owners)] if owners else []
 
 
-_JOBS_BY_STATE = select(counts.c.state, counts.c.jobs).where(counts.c.owner == ALL_OWNERS, counts_of_all)
-_WAITING = (
-    select(deliveries.c.create_time)
-    .where(pending)
-    .order_by(deliveries.c.create_time)
-    .limit(MAX_COUNTED_DELIVERIES)
-    .subquery()
-)
-_DEAD = select(literal(1)).where(dead).limit(MAX_COUNTED_DELIVERIES).subquery()
-_DELIVERIES = select(
-    func.count(), func.min(_WAITING.c.create_time), select(func.count()).select_from(_DEAD).scalar_subquery()
-).select_from(_WAITING)
 MAX_PLACES: Final = 20_000
 """Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
 _REPLY_BYTES = MAX_REPLY_BYTES - 128 * 1024

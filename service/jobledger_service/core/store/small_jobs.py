@@ -10,11 +10,12 @@ from jobledger_service.core.model.job import Inputs
 
 from .attempts import AttemptReads
 from .dialects import Dialect
+from .driver_statements import DriverStatement
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
 from .job_rows import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, WHOLE_JOBS, whole_job_read
 from .outputs import SHOWN_OUTPUT_BYTES, JobOutputs, select_chunks
 from .reads import JobRead, View
-from .tables import chunks, jobs, parked
+from .tables import chunks, jobs, ledger, parked
 from .unreadable_rows import UnreadableRows
 
 MAX_JOB_BYTES: Final = 16 * 1024
@@ -40,13 +41,15 @@ class SmallJobReads:
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
         size = SHOWN_BYTES + SHOWN_OUTPUT_BYTES
-        basic = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(named)
+        position = select(ledger.c.position).scalar_subquery()
+        basic = select(*WHOLE_COLUMNS, position).select_from(WHOLE_JOBS).where(named)
         detail = basic.add_columns(jobs.c.chunks_completed, jobs.c.input).where(
             size + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES
         )
         # the place of one that waits for a slot is counted
         full = detail.where(CHUNK_COUNT <= MAX_JOB_CHUNKS, ~parked)
-        self._jobs = dict.fromkeys(View, basic.where(size <= MAX_JOB_BYTES)) | {View.DETAIL: detail, View.FULL: full}
+        by_view = dict.fromkeys(View, basic.where(size <= MAX_JOB_BYTES)) | {View.DETAIL: detail, View.FULL: full}
+        self._jobs = {view: DriverStatement(wanted) for view, wanted in by_view.items()}
         order = chunks.c.job_key, chunks.c.chunk_index
         self._chunks = {
             some: bounded(dialect, select_chunks(with_outputs=some).where(chunks.c.job_key.in_(keys)).order_by(*order))
@@ -57,8 +60,9 @@ class SmallJobReads:
         """Return the small jobs, in view FULL as many as have MAX_CHUNKS together: the first are read in any case."""
         bad: set[str] = set()
         found: dict[str, JobRead] = {}
-        with_outputs = False  # only COMPLETED chunks have one
-        for row in connection.execute(self._jobs[view], self._keys(keys)):
+        with_outputs, position = False, None  # only COMPLETED chunks have an output
+        for row in self._jobs[view].rows(connection, self._keys(keys)):
+            position = row[len(WHOLE_COLUMNS)]
             job = self._unreadable.read("job", whole_job_read, row[: len(WHOLE_COLUMNS)], row[0], bad)
             if job is not None:
                 if view in (View.DETAIL, View.FULL):
@@ -67,7 +71,7 @@ class SmallJobReads:
                 found[job.key] = job
         found = {job.key: job for job in self._outputs.added(connection, found.values())}
         if view is not View.FULL:
-            return JobsWithin(found, (), bad)
+            return JobsWithin(found, (), bad, position)
         taken, unread = _within([found[key] for key in keys if key in found])
         read = Chunks()
         if taken:
@@ -81,7 +85,7 @@ class SmallJobReads:
         bad.update(key for key, _ in read.bad)
         whole = (_whole(found[key], read) for key in taken if key not in bad)
         shown = self._attempts.added(connection, _with_few_histories(one for one in whole if one is not None))
-        return JobsWithin({one.key: one for one in shown}, unread, bad)
+        return JobsWithin({one.key: one for one in shown}, unread, bad, position)
 
     def _keys(self, keys: Sequence[str]) -> dict[str, object]:
         return {"keys": self._dialect.key_values(keys)}

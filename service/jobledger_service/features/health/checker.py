@@ -13,6 +13,7 @@ from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.vitals import StoreVitals
 from jobledger_service.core.model.writer_level import may_write
+from jobledger_service.core.store.vitals import read_vitals
 
 from .rules import Finding, Status, Thresholds, Vitals, findings, verdict
 
@@ -97,7 +98,7 @@ class HealthChecker:
         began = time.perf_counter()
         self._kernel.store.position()
         latency = time.perf_counter() - began
-        return self._kernel.store.vitals(), latency
+        return read_vitals(self._kernel.database), latency
 
     def _vitals(self, store: StoreVitals | None, latency: float | None, *, rate_store_is_down: bool) -> Vitals:
         committer, feed = self._kernel.committer, self._kernel.feed
