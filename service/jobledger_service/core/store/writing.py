@@ -286,14 +286,13 @@ class Transaction(JobSweeps):
         self._insert(artifact_versions, [row for record, entry in pairs for row in version_rows(record, entry)])
 
     def insert_events(self, records: Sequence[Record], entries: Sequence[Entry], commit_time: int) -> None:
-        """Insert the entries of records at positions that were taken."""
+        """Insert the entries of records at positions that were taken; other replicas learn of them at the commit."""
         pairs = list(zip(records, entries, strict=True))
         self._insert(event_table, [_event_row(record, entry, commit_time) for record, entry in pairs])
         terms = term_rows(_terms_of(record, entry) for record, entry in pairs)
         self._row_sets.add(self.connection, event_terms, terms)
         gone = [_tombstone_row(record.job, entry, commit_time) for record, entry in pairs if record.deleted]
         self._insert(tombstones, gone)
-        self._dialect.announce(self.connection)
 
 
 def _new_row(job: Job, inputs: Inputs, segments: JobSegments) -> Row:
