@@ -43,7 +43,6 @@ from .parked_jobs import BY_URGENCY
 from .paused_kinds import paused_among
 from .ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
 from .row_sets import RowSets
-from .set_aside import SetAside
 from .sweeping import JobSweeps, SweepStatements, waiting_values
 from .tables import (
     artifact_versions,
@@ -58,7 +57,7 @@ from .tables import (
     tombstones,
 )
 from .tables import events as event_table
-from .unreadable_rows import UnreadableRows
+from .unreadable_rows import SetAside, UnreadableRows
 from .waiting_chunks import WaitingChunks
 from .writes import WaitingChunk, Writes
 
