@@ -8,7 +8,7 @@ from jobledger_service.core.api.message_functions import target_of
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Field, Kept
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.rate import Rate
+from jobledger_service.core.model.job_progress import Rate
 from jobledger_service.core.store.cells import artifacts_text
 from jobledger_service.core.store.chunk_rows import (
     CHUNK_COLUMNS,

@@ -14,10 +14,9 @@ from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.search import MAX_SEARCH, MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, Listing, Order, View
-from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
-from .checks import LABEL, LABEL_FORM, Checks
+from .checks import LABEL, LABEL_FORM, Checks, shown
 from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from .owners import owner_of
 from .views import view

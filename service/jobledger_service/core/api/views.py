@@ -6,7 +6,8 @@ from jobledger.v1 import job_pb2
 
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.store.reads import View
-from jobledger_service.transport.checks import must_be_one_of
+
+from .checks import must_be_one_of
 
 _VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in View}
 

@@ -6,9 +6,8 @@ from jobledger.v1 import job_service_pb2 as api
 from jobledger_service.core.ledger.feed.selection import ChangeFilter
 from jobledger_service.core.ledger.watch import Mode, WatchOptions
 from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.transport.checks import must_be_one_of
 
-from .checks import Checks
+from .checks import Checks, must_be_one_of
 from .convert import CHANGE_TYPES_BY_NUMBER
 
 WatchRequest = api.WatchJobRequest | api.WatchJobsRequest

@@ -143,12 +143,7 @@ class Chunk(MsgStruct, frozen=True):
     @property
     def holds(self) -> tuple[HoldReason, ...]:
         """Why it may not be claimed yet."""
-        return reasons_of(self.held)
-
-    @property
-    def delayed(self) -> bool:
-        """Whether it waits for its next attempt."""
-        return self.next_attempt_time is not None
+        return reasons_of(self.held) if self.held else ()
 
     @property
     def items(self) -> int:

@@ -20,6 +20,7 @@ from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row
 from .tables import job_words
+from .tables.schema import Bits
 
 Rows = Sequence[Mapping[str, Any]]
 Columns = dict[str, list[Any]]
@@ -143,13 +144,18 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _added(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
-    """Return the conflict clause of an insert: numbers grow, and stop before they leave 64 bits; texts are replaced."""
+    """Return the conflict clause of an insert: numbers grow, and stop before they leave 64 bits.
+
+    Texts are replaced, and bits united.
+    """
     changes = []
     for name in names:
         if name in keys:
             continue
         if isinstance(table.c[name].type, Text):
             changes.append(f'"{name}" = excluded."{name}"')
+        elif isinstance(table.c[name].type, Bits):
+            changes.append(f'"{name}" = {table.name}."{name}" | excluded."{name}"')
         else:
             sum_ = f'{table.name}."{name}" + excluded."{name}"'
             bounded = (

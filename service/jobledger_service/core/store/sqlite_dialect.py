@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, TypeVar
 
+from msgspec import json
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -29,7 +30,7 @@ from sqlalchemy.exc import DBAPIError
 from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.errors import StoreUnavailable
 
-from .cells import Row, json_text
+from .cells import Row
 from .dialects import Columns, Dialect, Rows, keys_of, listed
 from .tables import job_words
 from .writes import RejectedStatementError
@@ -54,7 +55,7 @@ class Sqlite(Dialect):
         return select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value)
 
     def key_values(self, keys: Iterable[str | int]) -> object:
-        return json_text(list(keys))
+        return json.encode(list(keys)).decode()
 
     def chunk_keys(self) -> FromClause:
         each = func.json_each(bindparam("keys", type_=Text)).table_valued("value")
@@ -64,7 +65,7 @@ class Sqlite(Dialect):
         ).subquery("wanted")
 
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
-        return {"keys": json_text(keys)}
+        return {"keys": json.encode(keys).decode()}
 
     def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
         """Yield parts of a few sizes, large ones first.

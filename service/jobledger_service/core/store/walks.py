@@ -1,10 +1,10 @@
 """The statements of lists: walks over the indexes of jobs, and the few jobs of a set of keys in order."""
 
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
 
+from msgspec import Struct as MsgStruct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -44,8 +44,7 @@ class By(Enum):
         return job_labels if "digest" in self.value else jobs
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(MsgStruct, frozen=True):
     """All that makes a statement of a walk another one; the rest are parameters.
 
     `arms` walks are merged. `start` and `stop` say how each begins and ends: at a place (`after`, `until`), at a bound

@@ -46,9 +46,11 @@ from .jobs import (
     waiting_since,
 )
 from .ledger import (
+    artifact_removals,
     artifact_versions,
     audit,
     audit_owner,
+    deleted_versions,
     event_owner,
     event_terms,
     events,
@@ -62,6 +64,7 @@ from .webhooks import dead, deliveries, over, pending, scheduled, webhook_checkp
 __all__ = [
     "NEVER",
     "api_keys",
+    "artifact_removals",
     "artifact_versions",
     "attempts",
     "audit",
@@ -74,6 +77,7 @@ __all__ = [
     "dead",
     "delayed",
     "deleted_outputs",
+    "deleted_versions",
     "deliveries",
     "ended",
     "ending",
