@@ -15,7 +15,7 @@ from .kernel import Feature, Kernel
 from .ledger.batch import Commit
 from .ledger.duty import Duty
 from .model.limits import SECOND
-from .store.database_clock import DatabaseClock
+from .store.clock import DatabaseClock
 from .store.due import SqlDueStore
 
 CLOCK_RENEW_SECONDS = 5.0

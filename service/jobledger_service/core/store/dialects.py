@@ -19,6 +19,7 @@ from jobledger_service.core.model.limits import MAX_SUM
 from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row
+from .tables import job_words
 from .tables.schema import Bits
 
 Rows = Sequence[Mapping[str, Any]]
@@ -58,20 +59,26 @@ class Dialect(Protocol):
         """Yield rows in parts, each of which one statement takes, and for how many rows it is to be built."""
 
     def insert(self, table: Table, names: Sequence[str], count: int) -> str:
-        """Return the driver's statement that inserts `count` rows with these columns; JSON is given as text."""
+        """Return the driver's statement that inserts `count` rows with these columns; JSON is given as text.
+
+        That of events also notifies other replicas, when the transaction commits, of something to read.
+        """
 
     def insert_alike(self, table: Table, shared: Sequence[str], names: Sequence[str], count: int) -> str:
         """Return the same for rows that have the columns of `shared` in common."""
 
-    def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
-        """Return the driver's statement that updates `count` rows, found by the columns in `keys`."""
+    def update(self, table: Table, names: Sequence[str], count: int) -> str:
+        """Return the driver's statement that updates `count` rows, found by `keys_of` their table."""
 
-    def delete(self, table: Table, keys: Sequence[str], count: int) -> str:
-        """Return the driver's statement that deletes `count` rows, found by the columns in `keys`."""
+    def delete(self, table: Table, names: Sequence[str], count: int) -> str:
+        """Return the driver's statement that deletes `count` rows, found by these columns."""
 
-    def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
-        """Return the driver's statement that adds `count` rows to those found by `keys`, or inserts them."""
-        return f"{self.insert(table, names, count)} {_added(table, names, keys)}"
+    def add(self, table: Table, names: Sequence[str], count: int) -> str:
+        """Return the driver's statement that adds `count` rows to those found by their primary key, or inserts them.
+
+        Numbers are added, texts replaced.
+        """
+        return f"{self.insert(table, names, count)} {_added(table, names, keys_of(table))}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
         """Return an INSERT that can have an ON CONFLICT clause."""
@@ -109,9 +116,6 @@ class Dialect(Protocol):
     def lock(self, connection: Connection, *names: str) -> None:
         """Wait until this transaction is the only one doing any of `names`."""
 
-    def announce(self, connection: Connection) -> None:
-        """Notify other replicas, when the transaction commits, of something to read."""
-
     def announce_ready(self, connection: Connection, ready: Mapping[Queue, int]) -> None:
         """Notify other replicas, when the transaction commits, how many chunks wait again, by queue."""
 
@@ -127,6 +131,11 @@ class Dialect(Protocol):
 
     def ledger_error(self, error: DBAPIError) -> Exception:
         """Return the ledger's error for an error of the database."""
+
+
+def keys_of(table: Table) -> list[str]:
+    """Return the columns by which rows of a table are found: their primary key; words are found by their job."""
+    return ["job_key"] if table is job_words else [column.name for column in table.primary_key]
 
 
 def listed(names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from math import inf
 from pathlib import Path
 from types import NoneType
 from typing import IO, Any, Final, NamedTuple
@@ -22,7 +23,6 @@ from jobledger_service.core.model.errors import Draining, StoreUnavailable
 from jobledger_service.core.model.limit_errors import ReadTooLong
 from jobledger_service.core.model.writer_level import may_write
 
-from .availability import Availability
 from .cells import read_json
 from .dialects import Dialect
 from .driver_statements import rows
@@ -59,6 +59,33 @@ class DatabaseInUseError(Exception):
 
 class UnknownDatabaseError(ValueError):
     """The URL does not name a database that Jobledger can use."""
+
+
+class Availability:
+    """Whether the database answers: when a transaction last succeeded, and when one failed. Any thread may use it."""
+
+    __slots__ = ("_failed_at", "_succeeded_at")
+
+    def __init__(self) -> None:
+        self._failed_at = -inf
+        self._succeeded_at = -inf
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database failed a transaction, and none has succeeded since."""
+        return self._failed_at > self._succeeded_at
+
+    def failed(self) -> None:
+        """Record that the database failed a transaction: it cannot be reached, or did not answer."""
+        self._failed_at = time.monotonic()
+
+    def succeeded(self) -> None:
+        """Record that a transaction succeeded."""
+        self._succeeded_at = time.monotonic()
+
+    def has_failed_since(self, moment: float) -> bool:
+        """Whether the database failed a transaction at or after a time of the monotonic clock."""
+        return self._failed_at >= moment
 
 
 class Engines(NamedTuple):

@@ -28,17 +28,6 @@ def _fixed(size: int, code: str) -> Callable[[Any], bytes]:
     return partial(struct.Struct(f"!i{code}").pack, size)
 
 
-_ENCODERS: Final[dict[int, Callable[[Any], bytes]]] = {
-    16: _fixed(1, "?"),
-    17: _bytes,
-    20: _fixed(8, "q"),
-    21: _fixed(2, "h"),
-    23: _fixed(4, "i"),
-    25: _text,
-    701: _fixed(8, "d"),
-}
-
-
 class Array(list[Any]):
     """Values of one type, of which some may be None. The oids are those of pg_type.dat."""
 
@@ -57,45 +46,20 @@ class Array(list[Any]):
         return head + b"".join([_NULL if value is None else encode(value) for value in self])
 
 
-class Texts(Array):
-    """TEXT[]."""
-
-    oid, oid_of_values = 1009, 25
-
-
-class Integers(Array):
-    """INTEGER[]."""
-
-    oid, oid_of_values = 1007, 23
-
-
-class _SmallIntegers(Array):
-    oid, oid_of_values = 1005, 21
-
-
-class _BigIntegers(Array):
-    oid, oid_of_values = 1016, 20
-
-
-class _Doubles(Array):
-    oid, oid_of_values = 1022, 701
-
-
-class _Booleans(Array):
-    oid, oid_of_values = 1000, 16
-
-
-class _Bytes(Array):
-    oid, oid_of_values = 1001, 17
-
+_TYPES: Final[dict[str, tuple[int, int, Callable[[Any], bytes]]]] = {
+    "TEXT": (1009, 25, _text),
+    "INTEGER": (1007, 23, _fixed(4, "i")),
+    "SMALLINT": (1005, 21, _fixed(2, "h")),
+    "BIGINT": (1016, 20, _fixed(8, "q")),
+    "DOUBLE PRECISION": (1022, 701, _fixed(8, "d")),
+    "BOOLEAN": (1000, 16, _fixed(1, "?")),
+    "BYTEA": (1001, 17, _bytes),
+}
+_ENCODERS: Final = {of_values: encode for _, of_values, encode in _TYPES.values()}
 
 ARRAYS: Final[dict[str, type[Array]]] = {
-    "TEXT": Texts,
-    "INTEGER": Integers,
-    "SMALLINT": _SmallIntegers,
-    "BIGINT": _BigIntegers,
-    "DOUBLE PRECISION": _Doubles,
-    "BOOLEAN": _Booleans,
-    "BYTEA": _Bytes,
+    name: type(name, (Array,), {"oid": oid, "oid_of_values": of_values}) for name, (oid, of_values, _) in _TYPES.items()
 }
 """The array of each type of a column."""
+Texts: Final = ARRAYS["TEXT"]
+Integers: Final = ARRAYS["INTEGER"]

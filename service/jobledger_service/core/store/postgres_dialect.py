@@ -32,10 +32,9 @@ from jobledger_service.core.model.errors import StoreUnavailable
 from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row
-from .dialects import Columns, Dialect, Rows, listed
-from .driver_statements import execute
+from .dialects import Columns, Dialect, Rows, keys_of, listed
 from .postgres_arrays import ARRAYS, Array, Integers, Texts
-from .tables import add_postgres_options, job_words, search_vector
+from .tables import add_postgres_options, events, job_words, search_vector
 from .writes import ConflictError, RejectedStatementError
 
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
@@ -77,21 +76,23 @@ class Postgres(Dialect):
 
     def insert(self, table: Table, names: Sequence[str], count: int) -> str:  # noqa: ARG002  an array has any number
         values = ", ".join(_cast(table, name) for name in names)
-        return f"INSERT INTO {table.name} ({listed(names)}) SELECT {values} FROM {_unnest(table, names)}"
+        insert = f"INSERT INTO {table.name} ({listed(names)}) SELECT {values} FROM {_unnest(table, names)}"
+        if table is events:  # other replicas learn of them at the commit
+            return f"WITH inserted AS ({insert}) SELECT pg_notify('{CHANNEL}', '{self.name}')"
+        return insert
 
     def insert_alike(self, table: Table, shared: Sequence[str], names: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
         alike = [f"CAST(%(all_{name})s AS {_type(table, name)})" for name in shared]
         values = ", ".join([*alike, *(_cast(table, name) for name in names)])
         return f"INSERT INTO {table.name} ({listed([*shared, *names])}) SELECT {values} FROM {_unnest(table, names)}"
 
-    def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
+    def update(self, table: Table, names: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
+        keys = keys_of(table)
         changes = ", ".join(f'"{name}" = {_cast(table, name)}' for name in names if name not in keys)
-        found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
-        return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {found}"
+        return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {_found(table, keys)}"
 
-    def delete(self, table: Table, keys: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
-        found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
-        return f"DELETE FROM {table.name} USING {_unnest(table, keys)} WHERE {found}"
+    def delete(self, table: Table, names: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
+        return f"DELETE FROM {table.name} USING {_unnest(table, names)} WHERE {_found(table, names)}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return postgresql.insert(table)
@@ -133,9 +134,6 @@ class Postgres(Dialect):
 
     def lock(self, connection: Connection, *names: str) -> None:
         connection.execute(_LOCK, {"names": names})
-
-    def announce(self, connection: Connection) -> None:
-        execute(connection, f"NOTIFY {CHANNEL}, '{self.name}'", ())
 
     def announce_ready(self, connection: Connection, ready: Mapping[Queue, int]) -> None:
         payloads = [{"payload": "\n".join((self.name, *queue, str(count)))} for queue, count in ready.items()]
@@ -204,6 +202,10 @@ def _array(table: Table, name: str) -> type[Array]:
 
 def _cast(table: Table, name: str) -> str:
     return f'CAST(given."{name}" AS JSONB)' if _type(table, name) == "JSONB" else f'given."{name}"'
+
+
+def _found(table: Table, names: Sequence[str]) -> str:
+    return " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in names)
 
 
 def _unnest(table: Table, names: Sequence[str]) -> str:

@@ -8,10 +8,8 @@ from sqlalchemy import Connection, Table
 from .cells import Row
 from .dialects import Columns, Dialect, Rows
 from .driver_statements import execute
-from .tables import job_words
 
-Statement = Callable[[Dialect, Table, tuple[str, ...], int], str]
-"""Returns the driver's statement for so many rows with these columns."""
+_kept = lru_cache(maxsize=256)
 
 
 class RowSets:
@@ -22,25 +20,7 @@ class RowSets:
 
     def insert(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Insert rows."""
-        self._execute(connection, _insert, table, rows)
-
-    def add(self, connection: Connection, table: Table, rows: Rows) -> None:
-        """Add rows to those that have their primary key, number by number, and replace texts; insert new ones."""
-        self._execute(connection, _add, table, rows)
-
-    def update(self, connection: Connection, table: Table, rows: Rows) -> None:
-        """Update rows, which are found by their primary key; words are found by their job."""
-        self._execute(connection, _update, table, rows)
-
-    def delete(self, connection: Connection, table: Table, rows: Rows) -> None:
-        """Delete rows, of which the columns that find them are given."""
-        self._execute(connection, _delete, table, rows)
-
-    def _execute(self, connection: Connection, statement: Statement, table: Table, rows: Rows) -> None:
-        for count, part in self._dialect.parts(rows):
-            execute(
-                connection, statement(self._dialect, table, tuple(part[0]), count), self._dialect.values(table, part)
-            )
+        self._run(connection, self._dialect.insert, table, rows)
 
     def insert_alike(self, connection: Connection, table: Table, shared: Row, columns: Columns) -> None:
         """Insert rows that have the values of `shared` in common, and the others by column."""
@@ -48,34 +28,32 @@ class RowSets:
             statement = _insert_alike(self._dialect, table, tuple(shared), tuple(columns), count)
             execute(connection, statement, values)
 
+    def add(self, connection: Connection, table: Table, rows: Rows) -> None:
+        """Add rows to those that have their primary key, number by number, and replace texts; insert new ones."""
+        self._run(connection, self._dialect.add, table, rows)
 
-_kept = lru_cache(maxsize=256)
+    def update(self, connection: Connection, table: Table, rows: Rows) -> None:
+        """Update rows, which are found by their primary key; words are found by their job."""
+        self._run(connection, self._dialect.update, table, rows)
+
+    def delete(self, connection: Connection, table: Table, rows: Rows) -> None:
+        """Delete rows, of which the columns that find them are given."""
+        self._run(connection, self._dialect.delete, table, rows)
+
+    def _run(
+        self, connection: Connection, made: Callable[[Table, tuple[str, ...], int], str], table: Table, rows: Rows
+    ) -> None:
+        for count, part in self._dialect.parts(rows):
+            execute(connection, _statement(made, table, tuple(part[0]), count), self._dialect.values(table, part))
 
 
 @_kept
-def _insert(dialect: Dialect, table: Table, names: tuple[str, ...], count: int) -> str:
-    return dialect.insert(table, names, count)
+def _statement(
+    made: Callable[[Table, tuple[str, ...], int], str], table: Table, names: tuple[str, ...], count: int
+) -> str:
+    return made(table, names, count)
 
 
 @_kept
 def _insert_alike(dialect: Dialect, table: Table, shared: tuple[str, ...], names: tuple[str, ...], count: int) -> str:
     return dialect.insert_alike(table, shared, names, count)
-
-
-@_kept
-def _add(dialect: Dialect, table: Table, names: tuple[str, ...], count: int) -> str:
-    return dialect.add(table, names, _keys(table), count)
-
-
-@_kept
-def _update(dialect: Dialect, table: Table, names: tuple[str, ...], count: int) -> str:
-    return dialect.update(table, names, _keys(table), count)
-
-
-@_kept
-def _delete(dialect: Dialect, table: Table, keys: tuple[str, ...], count: int) -> str:
-    return dialect.delete(table, keys, count)
-
-
-def _keys(table: Table) -> list[str]:
-    return ["job_key"] if table is job_words else [column.name for column in table.primary_key]

@@ -31,7 +31,7 @@ from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.errors import StoreUnavailable
 
 from .cells import Row
-from .dialects import Columns, Dialect, Rows, listed
+from .dialects import Columns, Dialect, Rows, keys_of, listed
 from .tables import job_words
 from .writes import RejectedStatementError
 
@@ -83,15 +83,15 @@ class Sqlite(Dialect):
         given = f"(VALUES {_marks(names, count)}) AS given"
         return f"INSERT INTO {table.name} ({listed([*shared, *names])}) SELECT {values} FROM {given}"
 
-    def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
-        given = {name: f"given.column{place}" for place, name in enumerate(names, 1)}
+    def update(self, table: Table, names: Sequence[str], count: int) -> str:
+        given, keys = {name: f"given.column{place}" for place, name in enumerate(names, 1)}, keys_of(table)
         changes = ", ".join(f'"{name}" = {value}' for name, value in given.items() if name not in keys)
         found = " AND ".join(f'{table.name}."{name}" = {given[name]}' for name in keys)
         return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS given WHERE {found}"
 
-    def delete(self, table: Table, keys: Sequence[str], count: int) -> str:
+    def delete(self, table: Table, names: Sequence[str], count: int) -> str:
         """Return it with a condition for each row: several columns IN a list of rows would read through the table."""
-        row = f"({listed(keys)}) = {_marks(keys, 1)}"
+        row = f"({listed(names)}) = {_marks(names, 1)}"
         return f"DELETE FROM {table.name} WHERE {' OR '.join([row] * count)}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared

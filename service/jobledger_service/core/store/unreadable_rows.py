@@ -6,6 +6,8 @@ from typing import Final, TypeVar
 
 import structlog
 
+from jobledger_service.core.model.chunk import ChunkKey
+
 log = structlog.get_logger(__name__)
 
 Stored = TypeVar("Stored")
@@ -54,3 +56,33 @@ class UnreadableRows:
         """Whether a row was set aside within the last minute."""
         met = self._met.get((place, row))
         return met is not None and self._monotonic() < met + AGAIN_AFTER_SECONDS
+
+
+MAX_SET_ASIDE: Final = 1_000
+"""The number of rows at which all are forgotten."""
+
+
+class SetAside:
+    """Remembers rows for a minute; then they are tried again, as they may have been repaired."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._until: dict[str, float] = {}
+
+    def add(self, key: str | ChunkKey) -> None:
+        """Set a job aside with all of its chunks, or one chunk."""
+        if len(self._until) >= MAX_SET_ASIDE:
+            self._until.clear()
+        self._until[key if isinstance(key, str) else place_of(*key)] = self._monotonic() + AGAIN_AFTER_SECONDS
+
+    def names(self) -> list[str]:
+        """Return the keys of the jobs, and the places of the chunks, that are set aside now."""
+        if self._until:
+            now = self._monotonic()
+            self._until = {name: until for name, until in self._until.items() if now < until}
+        return list(self._until)
+
+
+def place_of(job_key: str, index: int) -> str:
+    """Return the name of a chunk; no job's key has a `#`."""
+    return f"{job_key}#{index}"

@@ -43,7 +43,6 @@ from .parked_jobs import BY_URGENCY
 from .paused_kinds import paused_among
 from .ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
 from .row_sets import RowSets
-from .set_aside import SetAside
 from .sweeping import JobSweeps, SweepStatements, waiting_values
 from .tables import (
     artifact_versions,
@@ -58,7 +57,7 @@ from .tables import (
     tombstones,
 )
 from .tables import events as event_table
-from .unreadable_rows import UnreadableRows
+from .unreadable_rows import SetAside, UnreadableRows
 from .waiting_chunks import WaitingChunks
 from .writes import WaitingChunk, Writes
 
@@ -295,7 +294,7 @@ class Transaction(JobSweeps):
         return Positions(last - len(entries) + 1, commit_time)
 
     def insert_events(self, records: Sequence[Record], entries: Sequence[Entry], commit_time: int) -> None:
-        """Insert the entries of records at positions that were taken."""
+        """Insert the entries of records at positions that were taken; other replicas learn of them at the commit."""
         pairs = list(zip(records, entries, strict=True))
         self._insert(event_table, [_event_row(record, entry, commit_time) for record, entry in pairs])
         indexed = [_terms_of(record, entry) for record, entry in pairs if not INDEXED.isdisjoint(entry.changes)]
@@ -303,7 +302,6 @@ class Transaction(JobSweeps):
             self._row_sets.add(self.connection, event_terms, term_rows(indexed))
         gone = [_tombstone_row(record.job, entry, commit_time) for record, entry in pairs if record.deleted]
         self._insert(tombstones, gone)
-        self._dialect.announce(self.connection)
 
 
 def _new_row(job: Job, inputs: Inputs, segments: JobSegments) -> Row:
