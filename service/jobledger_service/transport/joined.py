@@ -12,7 +12,7 @@ def field(descriptor: FieldDescriptor, raw: bytes) -> bytes:
 
     Give a field of one message once: some parsers take the last of several and do not merge them.
     """
-    return head(descriptor, len(raw)) + raw
+    return _tag(descriptor) + encode_varint(len(raw)) + raw
 
 
 def head(descriptor: FieldDescriptor, size: int) -> bytes:

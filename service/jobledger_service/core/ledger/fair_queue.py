@@ -1,7 +1,7 @@
 """The queue of the writer: one lane for each owner, served in turn by cost; who would wait too long is refused."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +11,7 @@ from jobledger_service.core.model.limit_errors import QueueFull
 from jobledger_service.core.model.limits import SECOND
 
 from .commands import Command
-from .shares import Shares
+from .shares import is_share
 
 if TYPE_CHECKING:
     import asyncio
@@ -72,24 +72,16 @@ class BatchBounds(MsgStruct, frozen=True):
 class Lane:
     """The waiting items of one owner: first those with a reserve, then the rest, each in the order of arrival."""
 
-    __slots__ = ("cost", "credit", "ordinary", "reserved")
+    __slots__ = ("cost", "credit", "ordinary", "reserved", "rows")
 
     def __init__(self) -> None:
         self.reserved: OrderedDict[QueuedWork, None] = OrderedDict()
         self.ordinary: OrderedDict[QueuedWork, None] = OrderedDict()
         self.credit = TURN_CREDIT
-        self.cost = 0
+        self.cost = self.rows = 0
 
     def __len__(self) -> int:
         return len(self.reserved) + len(self.ordinary)
-
-    def first(self) -> QueuedWork:
-        """Return the next item."""
-        return next(iter(self.reserved or self.ordinary))
-
-    def of(self, one: QueuedWork) -> "OrderedDict[QueuedWork, None]":
-        """Return the queue of this item."""
-        return self.reserved if one.reserved else self.ordinary
 
     @property
     def oldest(self) -> float | None:
@@ -101,23 +93,18 @@ class FairQueue:
     """The lanes of all owners, in the order of their turns; every step is O(1) a command.
 
     Owners take turns as in deficit round robin (Shreedhar and Varghese, 1995). An owner is served while it has credit,
-    may go below zero, and gets TURN_CREDIT more each time the turn passes it. `size` is the bytes of the requests of
-    all waiting items, which are bounded where the calls are.
+    may go below zero, and gets TURN_CREDIT more each time the turn passes it. `rows` is approximately how many rows all
+    waiting items will change, `size` the bytes of their requests, which are bounded where the calls are.
     """
 
     def __init__(self, max_commands: int, max_rows: int) -> None:
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
-        self._commands = Shares(max_commands, max_commands // RESERVE_DIVISOR)
-        self._rows = Shares(max_rows)
-        self.size = 0
+        self._max_commands = max_commands
+        self._max_rows = max_rows
+        self._commands = self.rows = self.size = 0
 
     def __len__(self) -> int:
-        return self._commands.total
-
-    @property
-    def rows(self) -> int:
-        """The approximate number of rows that all waiting items will change."""
-        return self._rows.total
+        return self._commands
 
     @property
     def owners(self) -> int:
@@ -134,10 +121,11 @@ class FairQueue:
         An owner without waiting items is not bound in rows, as one command may have more of them than a share; nor are
         items with a reserve.
         """
-        owner, reserved = one.owner, one.reserved
-        if not self._commands.admits(owner, 1, reserved=reserved):
+        lane, reserved = self._lanes.get(one.owner), one.reserved
+        left = self._max_commands - self._commands + (self._max_commands // RESERVE_DIVISOR if reserved else 0) - 1
+        if not is_share(len(lane) if lane else 0, 1, left):
             return "commands"
-        if not reserved and owner in self._lanes and not self._rows.admits(owner, one.rows, reserved=False):
+        if lane and not reserved and not is_share(lane.rows, one.rows, self._max_rows - self.rows - one.rows):
             return "rows"
         return None
 
@@ -146,14 +134,13 @@ class FairQueue:
         lane = self._lanes.get(one.owner)
         if lane is None:
             lane = self._lanes[one.owner] = Lane()
-        lane.of(one)[one] = None
-        self._count(lane, one)
+        self._add(lane, one)
 
     def remove(self, one: QueuedWork) -> None:
         """Remove this item; does nothing when it does not wait."""
         lane = self._lanes.get(one.owner)
-        if lane is not None and one in lane.of(one):
-            self._forget(lane, one)
+        if lane is not None and (one in lane.reserved or one in lane.ordinary):
+            self._drop(lane, one)
 
     def put_back(self, batch: Sequence[QueuedWork]) -> None:
         """Put these items, which were taken and not carried out, back before all others of their owners, in order."""
@@ -164,9 +151,7 @@ class FairQueue:
                 self._lanes.move_to_end(one.owner, last=False)
             else:
                 lane.credit = min(lane.credit + one.cost, TURN_CREDIT)  # alone the owner was not charged for all of it
-            lane.of(one)[one] = None
-            lane.of(one).move_to_end(one, last=False)
-            self._count(lane, one)
+            self._add(lane, one).move_to_end(one, last=False)
 
     def charge(self, owner: str, cost: int) -> None:
         """Subtract from an owner's credit what it used beyond the expected cost."""
@@ -176,38 +161,42 @@ class FairQueue:
 
     def take(self, bounds: BatchBounds) -> list[QueuedWork]:
         """Take the next items, owners in turn: at least one when any waits, then as long as all bounds are kept."""
-        return list(self._next(bounds))
-
-    def _next(self, bounds: BatchBounds) -> Iterator[QueuedWork]:
-        commands = rows = size = 0
+        taken: list[QueuedWork] = []
+        rows = size = 0
         while self._lanes:
             owner, lane = next(iter(self._lanes.items()))
             if lane.credit <= 0 and len(self._lanes) > 1:
                 lane.credit += TURN_CREDIT
                 self._lanes.move_to_end(owner)
                 continue
-            one = lane.first()
-            commands, rows, size = commands + 1, rows + one.rows, size + one.size
-            if commands > 1 and (commands > bounds.commands or rows > bounds.rows or size > bounds.size):
-                return
+            one = next(iter(lane.reserved or lane.ordinary))
+            rows, size = rows + one.rows, size + one.size
+            if taken and (len(taken) >= bounds.commands or rows > bounds.rows or size > bounds.size):
+                break
             lane.credit = max(lane.credit, 0) - one.cost if len(self._lanes) == 1 else lane.credit - one.cost
-            self._forget(lane, one)
-            yield one
+            self._drop(lane, one)
+            taken.append(one)
+        return taken
 
-    def _count(self, lane: Lane, one: QueuedWork) -> None:
-        lane.cost += one.cost
-        self._commands.add(one.owner, 1)
-        self._rows.add(one.owner, one.rows)
-        self.size += one.size
+    def _add(self, lane: Lane, one: QueuedWork) -> "OrderedDict[QueuedWork, None]":
+        items = lane.reserved if one.reserved else lane.ordinary
+        items[one] = None
+        self._count(lane, one, 1)
+        return items
 
-    def _forget(self, lane: Lane, one: QueuedWork) -> None:
-        del lane.of(one)[one]
-        lane.cost -= one.cost
-        self._commands.remove(one.owner, 1)
-        self._rows.remove(one.owner, one.rows)
-        self.size -= one.size
+    def _drop(self, lane: Lane, one: QueuedWork) -> None:
+        del (lane.reserved if one.reserved else lane.ordinary)[one]
+        self._count(lane, one, -1)
         if not lane:
             del self._lanes[one.owner]
+
+    def _count(self, lane: Lane, one: QueuedWork, sign: int) -> None:
+        rows = sign * one.rows
+        lane.cost += sign * one.cost
+        lane.rows += rows
+        self._commands += sign
+        self.rows += rows
+        self.size += sign * one.size
 
 
 class Throughput:

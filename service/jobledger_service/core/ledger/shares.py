@@ -27,7 +27,7 @@ class Shares:
         """Whether an owner may hold this much more."""
         left = self.limit - self.total + (self.reserve if reserved else 0) - amount
         held = self._held.get(owner, 0)
-        return left >= 0 and (not held or held + amount <= SPREAD * left)
+        return is_share(held, amount, left)
 
     def try_add(self, owner: str, amount: int, *, reserved: bool) -> bool:
         """Add to an owner's amount, if it may hold this much more; return whether it may."""
@@ -50,3 +50,8 @@ class Shares:
         left = self._held.pop(owner, 0) - amount
         if left:
             self._held[owner] = left
+
+
+def is_share(held: int, amount: int, left: int) -> bool:
+    """Whether an owner that holds so much may hold an amount more, after which so much is left."""
+    return left >= 0 and (not held or held + amount <= SPREAD * left)

@@ -293,9 +293,13 @@ class Job(MsgStruct, frozen=True):
             progress=progress,
         )
 
-    def with_chunk(self, old: Chunk, new: Chunk, now: int) -> Self:
-        """Return the job after one of its chunks changed from `old` to `new`: O(1), whatever the number of chunks."""
-        progress = self.progress.plus(new.work_done - old.work_done, new.items_done - old.items_done, now)
+    def with_chunk(self, old: Chunk, new: Chunk, now: int, *, reported: bool = False) -> Self:
+        """Return the job after one of its chunks changed from `old` to `new`: O(1), whatever the number of chunks.
+
+        With `reported` it has the stage and the message of this chunk, which reported last.
+        """
+        progress = self.progress.reported(new.progress) if reported else self.progress
+        progress = progress.plus(new.work_done - old.work_done, new.items_done - old.items_done, now)
         job = replace(self, counts=self.counts.moved(old, new), progress=progress)
         return job.with_stage(old, new, now)
 

@@ -6,6 +6,7 @@ from typing import Final, Self
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from .chunk import ChunkProgress
 from .limits import MAX_TIME, SECOND
 
 TIME_CONSTANT: Final = 30 * SECOND
@@ -70,6 +71,12 @@ class JobProgress(MsgStruct, frozen=True):
     message: str = ""
     rate: Rate | None = None
     """The recent rate while the job is RUNNING, else None."""
+
+    def reported(self, last: ChunkProgress) -> Self:
+        """Return the progress with the stage and the message of the chunk that reported last."""
+        stage, message = last.stage or self.stage, last.message or self.message
+        stage_percent = last.stage_percent if last.stage else self.stage_percent
+        return replace(self, stage=stage, stage_percent=stage_percent, message=message)
 
     def plus(self, work: int, items: int, now: int) -> Self:
         """Return the sums with these differences of work and completed items."""

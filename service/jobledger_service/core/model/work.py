@@ -135,8 +135,7 @@ def _reported(job: Job, chunk: Chunk, report: WorkReport, now: int) -> tuple[Job
     new, after = _with_artifacts(new, after, report)
     if new == chunk and after is job:
         return job, chunk
-    after = after.with_chunk(left, new, now)
-    return (_with_report(after, new) if report.progress is not None else after), new
+    return after.with_chunk(left, new, now, reported=report.progress is not None), new
 
 
 def _visits(chunk: Chunk, report: ProgressReport, now: int) -> tuple[list[tuple[str, int]], int | None]:
@@ -154,15 +153,6 @@ def _visits(chunk: Chunk, report: ProgressReport, now: int) -> tuple[list[tuple[
         began = max(began - duration, earliest)
         visits.append((passed, began))
     return visits[::-1], since
-
-
-def _with_report(job: Job, chunk: Chunk) -> Job:
-    """Return the job with the stage and the message of the chunk that reported last."""
-    reported, progress = chunk.progress, job.progress
-    stage = reported.stage or progress.stage
-    percent = reported.stage_percent if reported.stage else progress.stage_percent
-    message = reported.message or progress.message
-    return replace(job, progress=replace(progress, stage=stage, stage_percent=percent, message=message))
 
 
 def _with_artifacts(chunk: Chunk, job: Job, report: WorkReport) -> tuple[Chunk, Job]:

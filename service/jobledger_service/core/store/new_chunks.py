@@ -60,4 +60,4 @@ def _own(alike: Sequence[Chunk], inputs: Mapping[int, bytes]) -> Columns:
 
 def is_untouched(chunk: Chunk) -> bool:
     """Whether a chunk of a new job is in its initial state, waiting and never leased, and not the finalizer."""
-    return chunk.state is ChunkState.PENDING and not chunk.fence and not chunk.finalizer
+    return chunk.state is ChunkState.PENDING and not chunk.fence and chunk.finalizer_work is None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.commands.base import Command
-from jobledger_service.core.ledger.outputs import OutputRows
+from jobledger_service.core.ledger.core_families import OutputRows
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.errors import JobAlreadyExists, Refusal

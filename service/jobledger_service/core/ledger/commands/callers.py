@@ -6,9 +6,8 @@ from typing import cast
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.core_families import RequestIds
+from jobledger_service.core.ledger.core_families import RequestIds, UniqueKeys, full_key
 from jobledger_service.core.ledger.row_families import Needs
-from jobledger_service.core.ledger.unique_keys import UniqueKeys, full_key
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, Refusal, RequestIdReused, UniqueKeyTaken

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, cast
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.outputs import OutputRows
+from jobledger_service.core.ledger.core_families import OutputRows
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
