@@ -1,12 +1,17 @@
 """The settings: flags of the command line, else `JOBLEDGER_*` in the environment, else the defaults."""
 
+import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from types import NoneType
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from msgspec import Struct as MsgStruct
+
+PREFIX: Final = "JOBLEDGER_"
+"""The prefix of the environment variables that are settings."""
 
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -34,163 +39,250 @@ def text_of(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def _read(value: Any) -> Any:  # noqa: ANN401  a number, or a word to be read
-    return seconds_of(value) if isinstance(value, str) else value
-
-
-SPAN: Final = BeforeValidator(_read)
-
-Seconds = Annotated[float, SPAN]
-"""A setting that is a span of time, in seconds."""
-
-OptionalSeconds = Annotated[float | None, SPAN]
-"""The same, None for ever."""
-
-
 class InvalidSettingError(ValueError):
     """A setting that does not go with the others, or would be unsafe."""
 
 
-class Settings(BaseSettings):
-    """All settings of a server; durations in seconds, or with a unit (7d), None for ever."""
+class About(MsgStruct, frozen=True):
+    """What a setting is for, and the bounds of its value: above `gt`, not below `ge`, not above `le`."""
 
-    model_config = SettingsConfigDict(env_prefix="JOBLEDGER_", frozen=True)
+    description: str
+    gt: float | None = None
+    ge: float | None = None
+    le: float | None = None
 
-    database: str = Field(
-        "sqlite:///jobledger.db", description="The database: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME."
+
+class Span(About, frozen=True):
+    """The same of a span of time, in seconds."""
+
+
+class Settings(MsgStruct, frozen=True, kw_only=True):
+    """All settings of a server; durations in seconds, None for ever. `read_settings` reads them with units (7d)."""
+
+    database: Annotated[str, About("The database: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.")] = (
+        "sqlite:///jobledger.db"
     )
-    database_connect_timeout: Seconds = Field(5, ge=2, description="How long connecting to PostgreSQL may take.")
-    database_statement_timeout: Seconds = Field(15, ge=1, description="How long PostgreSQL may take for a statement.")
-    database_lock_timeout: Seconds = Field(10, gt=0, description="How long a statement may wait for a lock.")
-    database_idle_timeout: Seconds = Field(5, ge=1, description="When PostgreSQL ends a transaction that does nothing.")
-    database_read_timeout: Seconds = Field(10, gt=0, description="How long a read of the database may take in all.")
-    database_export_timeout: Seconds = Field(60, gt=0, description="How long reading one page of an export may take.")
-    reads_per_owner: int = Field(1_000, ge=1, description="How many reads of an owner may wait for their turn.")
-    listen: str = Field("127.0.0.1:7070", description="The address to serve on, HOST:PORT; port 0 picks a free one.")
-    admin_listen: str | None = Field(None, description="A second address, for operators, HOST:PORT; off when none.")
-    processes: int = Field(1, ge=1, le=64, description="How many processes serve on the address; PostgreSQL only.")
-    shared_port: bool = Field(default=False, description="Let other processes of this machine listen on the same port.")
-    auth: Literal["none", "keys"] = Field(
-        "none", description="keys: every call needs an API key; none: no authentication."
+    database_connect_timeout: Annotated[float, Span("How long connecting to PostgreSQL may take.", ge=2)] = 5
+    database_statement_timeout: Annotated[float, Span("How long PostgreSQL may take for a statement.", ge=1)] = 15
+    database_lock_timeout: Annotated[float, Span("How long a statement may wait for a lock.", gt=0)] = 10
+    database_idle_timeout: Annotated[float, Span("When PostgreSQL ends a transaction that does nothing.", ge=1)] = 5
+    database_read_timeout: Annotated[float, Span("How long a read of the database may take in all.", gt=0)] = 10
+    database_export_timeout: Annotated[float, Span("How long reading one page of an export may take.", gt=0)] = 60
+    reads_per_owner: Annotated[int, About("How many reads of an owner may wait for their turn.", ge=1)] = 1_000
+    listen: Annotated[str, About("The address to serve on, HOST:PORT; port 0 picks a free one.")] = "127.0.0.1:7070"
+    admin_listen: Annotated[str | None, About("A second address, for operators, HOST:PORT; off when none.")] = None
+    processes: Annotated[int, About("How many processes serve on the address; PostgreSQL only.", ge=1, le=64)] = 1
+    shared_port: Annotated[bool, About("Let other processes of this machine listen on the same port.")] = False
+    auth: Annotated[Literal["none", "keys"], About("keys: every call needs an API key; none: no authentication.")] = (
+        "none"
     )
-    insecure: bool = Field(default=False, description="Listen on addresses of other hosts without keys or TLS.")
-    tls_cert: Path | None = Field(None, description="PEM file of the server's certificate, which makes it speak TLS.")
-    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
-    tls_client_ca: Path | None = Field(
-        None, description="PEM file of the CA of client certificates, which are then required."
+    insecure: Annotated[bool, About("Listen on addresses of other hosts without keys or TLS.")] = False
+    tls_cert: Annotated[Path | None, About("PEM file of the server's certificate, which makes it speak TLS.")] = None
+    tls_key: Annotated[Path | None, About("PEM file of the certificate's private key.")] = None
+    tls_client_ca: Annotated[
+        Path | None, About("PEM file of the CA of client certificates, which are then required.")
+    ] = None
+    reflection: Annotated[
+        Literal["off", "admin", "main"], About("Where gRPC reflection is served; admin: on admin_listen only.")
+    ] = "main"
+    channelz: Annotated[
+        Literal["off", "admin", "main"], About("Where channelz is served; admin: on admin_listen, if it is set.")
+    ] = "admin"
+    bookmark_interval: Annotated[float, Span("How long a watch may be quiet before a bookmark.", gt=0, le=15)] = 10
+    duty_interval: Annotated[float, Span("How often leases, retries and deadlines are checked.", gt=0)] = 0.5
+    expiry_delay: Annotated[
+        float, Span("How long after its end a lease or a run ends, so that earlier reports are still taken.", ge=0)
+    ] = 2
+    retention_interval: Annotated[float, Span("How often expired jobs and old history are removed.", gt=0)] = 5
+    event_retention: Annotated[float, Span("How long history is kept; watches resume within it.", ge=0)] = 7 * 86_400
+    audit_retention: Annotated[float, Span("How long audit trails of deleted jobs and ended keys are kept.", ge=0)] = (
+        90 * 86_400
     )
-    reflection: Literal["off", "admin", "main"] = Field(
-        "main", description="Where gRPC reflection is served; admin: on admin_listen only."
+    statistics_retention: Annotated[float, Span("How long hourly statistics are kept.", ge=86_400)] = 400 * 86_400
+    completed_retention: Annotated[float | None, Span("How long COMPLETED jobs are kept.", ge=0)] = None
+    failed_retention: Annotated[float | None, Span("How long FAILED jobs are kept.", ge=0)] = None
+    cancelled_retention: Annotated[float | None, Span("How long CANCELLED jobs are kept.", ge=0)] = None
+    drain_timeout: Annotated[float, Span("How long calls may take to finish when the server stops.", ge=0)] = 20
+    queue_limit: Annotated[int, About("How many writes may wait before more are refused.", ge=1)] = 10_000
+    queue_wait: Annotated[float, Span("How long an owner's writes may wait before more are refused.", gt=0)] = 0.5
+    calls_limit: Annotated[int, About("How many reads, and how many writes, may be in flight.", ge=1)] = 10_000
+    memory_limit: Annotated[
+        int,
+        About(
+            "How many bytes all that waits may take: requests that are received, in flight or written.", ge=16_777_216
+        ),
+    ] = 268_435_456
+    usage_interval: Annotated[float, Span("How often usage, the last use of keys and workers are written.", gt=0)] = 10
+    usage_retention: Annotated[float, Span("How long usage is kept.", ge=86_400)] = 400 * 86_400
+    message_limit: Annotated[int, About("How many bytes a request may have.", ge=1_024)] = 4_194_304
+    watches_per_key: Annotated[int, About("How many watches of a key may be open at a process.", ge=1)] = 1_000
+    watches_per_owner: Annotated[
+        int | None, About("How many watches of an owner without a quota may be open at a process.", ge=1)
+    ] = None
+    watches_without_keys: Annotated[int, About("How many watches may be open at a process without keys.", ge=1)] = (
+        20_000
     )
-    channelz: Literal["off", "admin", "main"] = Field(
-        "admin", description="Where channelz is served; admin: on admin_listen, if it is set."
+    claims_per_key: Annotated[int, About("How many claims of a key may wait at a process.", ge=1)] = 4_000
+    claims_without_keys: Annotated[int, About("How many claims may wait at a process without keys.", ge=1)] = 20_000
+    unfinished_jobs_per_owner: Annotated[
+        int | None, About("How many unfinished jobs an owner without a quota may have.", ge=1)
+    ] = None
+    stored_jobs_per_owner: Annotated[
+        int | None, About("How many jobs in all an owner without a quota may have.", ge=1)
+    ] = None
+    rate_limit_read: Annotated[
+        str | None, About("How often a key may read, and how many at once: 100/second; 3000/minute.")
+    ] = None
+    rate_limit_write: Annotated[str | None, About("How often a key may write.")] = None
+    rate_limit_watch: Annotated[str | None, About("How often a key may open a watch.")] = None
+    rate_limit_store: Annotated[str, About("Where rate limits are counted: memory, or redis://HOST:PORT/DB.")] = (
+        "memory"
     )
-    bookmark_interval: Seconds = Field(10, gt=0, le=15, description="How long a watch may be quiet before a bookmark.")
-    duty_interval: Seconds = Field(0.5, gt=0, description="How often leases, retries and deadlines are checked.")
-    expiry_delay: Seconds = Field(
-        2, ge=0, description="How long after its end a lease or a run ends, so that earlier reports are still taken."
-    )
-    retention_interval: Seconds = Field(5, gt=0, description="How often expired jobs and old history are removed.")
-    event_retention: Seconds = Field(
-        7 * 86_400, ge=0, description="How long history is kept; watches resume within it."
-    )
-    audit_retention: Seconds = Field(
-        90 * 86_400, ge=0, description="How long audit trails of deleted jobs and ended keys are kept."
-    )
-    statistics_retention: Seconds = Field(400 * 86_400, ge=86_400, description="How long hourly statistics are kept.")
-    completed_retention: OptionalSeconds = Field(None, ge=0, description="How long COMPLETED jobs are kept.")
-    failed_retention: OptionalSeconds = Field(None, ge=0, description="How long FAILED jobs are kept.")
-    cancelled_retention: OptionalSeconds = Field(None, ge=0, description="How long CANCELLED jobs are kept.")
-    drain_timeout: Seconds = Field(20, ge=0, description="How long calls may take to finish when the server stops.")
-    queue_limit: int = Field(10_000, ge=1, description="How many writes may wait before more are refused.")
-    queue_wait: Seconds = Field(0.5, gt=0, description="How long an owner's writes may wait before more are refused.")
-    calls_limit: int = Field(10_000, ge=1, description="How many reads, and how many writes, may be in flight.")
-    memory_limit: int = Field(
-        268_435_456,
-        ge=16_777_216,
-        description="How many bytes all that waits may take: requests that are received, in flight or written.",
-    )
-    usage_interval: Seconds = Field(
-        10, gt=0, description="How often usage, the last use of keys and workers are written."
-    )
-    usage_retention: Seconds = Field(400 * 86_400, ge=86_400, description="How long usage is kept.")
-    message_limit: int = Field(4_194_304, ge=1_024, description="How many bytes a request may have.")
-    watches_per_key: int = Field(1_000, ge=1, description="How many watches of a key may be open at a process.")
-    watches_per_owner: int | None = Field(
-        None, ge=1, description="How many watches of an owner without a quota may be open at a process."
-    )
-    watches_without_keys: int = Field(
-        20_000, ge=1, description="How many watches may be open at a process without keys."
-    )
-    claims_per_key: int = Field(4_000, ge=1, description="How many claims of a key may wait at a process.")
-    claims_without_keys: int = Field(20_000, ge=1, description="How many claims may wait at a process without keys.")
-    unfinished_jobs_per_owner: int | None = Field(
-        None, ge=1, description="How many unfinished jobs an owner without a quota may have."
-    )
-    stored_jobs_per_owner: int | None = Field(
-        None, ge=1, description="How many jobs in all an owner without a quota may have."
-    )
-    rate_limit_read: str | None = Field(
-        None, description="How often a key may read, and how many at once: 100/second; 3000/minute."
-    )
-    rate_limit_write: str | None = Field(None, description="How often a key may write.")
-    rate_limit_watch: str | None = Field(None, description="How often a key may open a watch.")
-    rate_limit_store: str = Field(
-        "memory", description="Where rate limits are counted: memory, or redis://HOST:PORT/DB."
-    )
-    allow_file_artifacts: bool = Field(default=False, description="Allow file:// in the URIs of artifacts.")
-    indexed_labels: str = Field(
-        "",
-        description="Names of labels, at most 4, separated by spaces, whose values lists walk as an index.",
-    )
-    bulk_rate: int = Field(500, ge=1, le=100_000, description="How many jobs a second a bulk run changes.")
-    artifact_roots: str = Field(
-        "",
-        description="URL prefixes, separated by spaces, under which artifacts may be deleted, like s3://bucket/out/ or "
-        "https://media.example/=s3://bucket/ when they are named by download addresses; the segment {owner} is wanted "
-        "with keys, like s3://bucket/{owner}/.",
-    )
-    artifact_roots_shared_by_all_owners: bool = Field(
-        default=False, description="Let owners with keys delete each other's files below artifact_roots."
-    )
-    webhook_timeout: Seconds = Field(15, gt=0, le=300, description="How long a receiver of a delivery may take.")
-    webhook_concurrency: int = Field(64, ge=1, le=10_000, description="How many deliveries are attempted at once.")
-    webhook_endpoint_concurrency: int = Field(
-        8, ge=1, description="How many deliveries of one webhook are attempted at once."
-    )
-    webhook_initial_backoff: Seconds = Field(5, ge=0, description="The wait after a delivery's first failed attempt.")
-    webhook_retry_window: Seconds = Field(86_400, ge=0, description="How long a failed delivery is tried again.")
-    webhook_pause_after: Seconds = Field(72_000, ge=0, description="How long a webhook fails before it is paused.")
-    webhook_retention: Seconds = Field(7 * 86_400, ge=0, description="How long deliveries are kept.")
-    secrets_keys: str = Field(
-        "",
-        description="Keys of 32 bytes in base64, separated by spaces, that seal webhook secrets in the database; "
-        "the first seals, all open.",
-    )
-    webhook_allow_http: bool = Field(default=False, description="Allow http:// in the URLs of webhooks.")
-    webhook_allow_private_networks: bool = Field(
-        default=False, description="Allow deliveries to addresses that are not public."
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug logs every call.")
-    log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto is pretty on a terminal.")
-    access_log: float = Field(0, ge=0, le=1, description="The share of calls that are logged, 0 to 1.")
-    tracing: bool = Field(default=False, description="Make OpenTelemetry spans of calls; needs the extra otel.")
-    metrics_listen: str | None = Field(None, description="Where Prometheus reads /metrics, HOST:PORT; off when none.")
-    metrics_kinds: int = Field(50, ge=0, le=1_000, description="How many kinds have metrics of their own.")
-    metrics_insecure: bool = Field(default=False, description="Let other hosts read the metrics.")
-    health_interval: Seconds = Field(5, gt=0, description="How often the server checks its own health.")
-    health_database_latency: Seconds = Field(0.5, gt=0, description="Degraded when a small read takes longer.")
-    health_database_lost: Seconds = Field(
-        30, ge=0, description="How long the database may be lost before health is NOT_SERVING."
-    )
-    health_commit_stall: Seconds = Field(5, gt=0, description="Unhealthy when one commit takes longer.")
-    health_queue_share: float = Field(0.5, gt=0, le=1, description="Degraded when more of queue_limit waits, 0 to 1.")
-    health_feed_lag: int = Field(5_000, ge=0, description="Degraded when watchers are more entries behind.")
-    health_webhook_age: Seconds = Field(
-        21_600, gt=0, description="Degraded when a webhook delivery has waited for longer."
-    )
-    health_webhook_dead: int = Field(1_000, ge=0, le=9_999, description="Degraded when more deliveries are dead.")
-    health_probe_interval: Seconds = Field(
-        30, gt=0, description="How often the server checks the stores of artifacts that it may delete."
-    )
-    health_disk_free: int = Field(1_073_741_824, ge=0, description="Degraded when fewer bytes are free on the disk.")
+    allow_file_artifacts: Annotated[bool, About("Allow file:// in the URIs of artifacts.")] = False
+    indexed_labels: Annotated[
+        str, About("Names of labels, at most 4, separated by spaces, whose values lists walk as an index.")
+    ] = ""
+    bulk_rate: Annotated[int, About("How many jobs a second a bulk run changes.", ge=1, le=100_000)] = 500
+    artifact_roots: Annotated[
+        str,
+        About(
+            "URL prefixes, separated by spaces, under which artifacts may be deleted, like s3://bucket/out/ or "
+            "https://media.example/=s3://bucket/ when they are named by download addresses; the segment {owner} is "
+            "wanted with keys, like s3://bucket/{owner}/."
+        ),
+    ] = ""
+    artifact_roots_shared_by_all_owners: Annotated[
+        bool, About("Let owners with keys delete each other's files below artifact_roots.")
+    ] = False
+    webhook_timeout: Annotated[float, Span("How long a receiver of a delivery may take.", gt=0, le=300)] = 15
+    webhook_concurrency: Annotated[int, About("How many deliveries are attempted at once.", ge=1, le=10_000)] = 64
+    webhook_endpoint_concurrency: Annotated[
+        int, About("How many deliveries of one webhook are attempted at once.", ge=1)
+    ] = 8
+    webhook_initial_backoff: Annotated[float, Span("The wait after a delivery's first failed attempt.", ge=0)] = 5
+    webhook_retry_window: Annotated[float, Span("How long a failed delivery is tried again.", ge=0)] = 86_400
+    webhook_pause_after: Annotated[float, Span("How long a webhook fails before it is paused.", ge=0)] = 72_000
+    webhook_retention: Annotated[float, Span("How long deliveries are kept.", ge=0)] = 7 * 86_400
+    secrets_keys: Annotated[
+        str,
+        About(
+            "Keys of 32 bytes in base64, separated by spaces, that seal webhook secrets in the database; "
+            "the first seals, all open."
+        ),
+    ] = ""
+    webhook_allow_http: Annotated[bool, About("Allow http:// in the URLs of webhooks.")] = False
+    webhook_allow_private_networks: Annotated[bool, About("Allow deliveries to addresses that are not public.")] = False
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], About("debug logs every call.")] = "info"
+    log_format: Annotated[Literal["auto", "json", "pretty"], About("auto is pretty on a terminal.")] = "auto"
+    access_log: Annotated[float, About("The share of calls that are logged, 0 to 1.", ge=0, le=1)] = 0
+    tracing: Annotated[bool, About("Make OpenTelemetry spans of calls; needs the extra otel.")] = False
+    metrics_listen: Annotated[str | None, About("Where Prometheus reads /metrics, HOST:PORT; off when none.")] = None
+    metrics_kinds: Annotated[int, About("How many kinds have metrics of their own.", ge=0, le=1_000)] = 50
+    metrics_insecure: Annotated[bool, About("Let other hosts read the metrics.")] = False
+    health_interval: Annotated[float, Span("How often the server checks its own health.", gt=0)] = 5
+    health_database_latency: Annotated[float, Span("Degraded when a small read takes longer.", gt=0)] = 0.5
+    health_database_lost: Annotated[
+        float, Span("How long the database may be lost before health is NOT_SERVING.", ge=0)
+    ] = 30
+    health_commit_stall: Annotated[float, Span("Unhealthy when one commit takes longer.", gt=0)] = 5
+    health_queue_share: Annotated[float, About("Degraded when more of queue_limit waits, 0 to 1.", gt=0, le=1)] = 0.5
+    health_feed_lag: Annotated[int, About("Degraded when watchers are more entries behind.", ge=0)] = 5_000
+    health_webhook_age: Annotated[float, Span("Degraded when a webhook delivery has waited for longer.", gt=0)] = 21_600
+    health_webhook_dead: Annotated[int, About("Degraded when more deliveries are dead.", ge=0, le=9_999)] = 1_000
+    health_probe_interval: Annotated[
+        float, Span("How often the server checks the stores of artifacts that it may delete.", gt=0)
+    ] = 30
+    health_disk_free: Annotated[int, About("Degraded when fewer bytes are free on the disk.", ge=0)] = 1_073_741_824
+
+
+class Setting(MsgStruct, frozen=True):
+    """One field of Settings."""
+
+    about: About
+    type: Any
+    """The type of its value, or a Literal."""
+    default: Any
+
+    @property
+    def is_span(self) -> bool:
+        """Whether it is a span of time."""
+        return isinstance(self.about, Span)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values that it may have; none when it is no choice."""
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+    def read(self, value: Any) -> Any:  # noqa: ANN401  of the setting's type, or its text
+        """Return a value of the setting's type within its bounds; raises ValueError with the rule."""
+        value = self._parse(value) if isinstance(value, str) else value
+        about = self.about
+        if about.gt is not None and not value > about.gt:
+            raise ValueError(f"must be more than {self._shown(about.gt)}")
+        if about.ge is not None and not value >= about.ge:
+            raise ValueError(f"must be at least {self._shown(about.ge)}")
+        if about.le is not None and not value <= about.le:
+            raise ValueError(f"must be at most {self._shown(about.le)}")
+        return value
+
+    def _shown(self, bound: float) -> str:
+        return text_of(bound) if self.is_span else f"{bound:,}"
+
+    def _parse(self, text: str) -> Any:  # noqa: ANN401
+        if self.is_span:
+            return seconds_of(text)
+        if self.choices:
+            if text not in self.choices:
+                raise ValueError(f"must be one of {', '.join(self.choices)}")
+            return text
+        if self.type is bool:
+            if text.lower() not in _TRUE + _FALSE:
+                raise ValueError("must be true or false")
+            return text.lower() in _TRUE
+        try:
+            return self.type(text)
+        except ValueError:
+            raise ValueError("must be a whole number" if self.type is int else "must be a number") from None
+
+
+_TRUE: Final = ("true", "1", "yes", "on", "t", "y")
+_FALSE: Final = ("false", "0", "no", "off", "f", "n")
+
+
+def _setting(annotation: Any, default: Any) -> Setting:  # noqa: ANN401  a field of Settings
+    declared, about = get_args(annotation)
+    kinds = [kind for kind in get_args(declared) if kind is not NoneType]
+    return Setting(about, kinds[0] if NoneType in get_args(declared) else declared, default)
+
+
+SETTINGS: Final[Mapping[str, Setting]] = {
+    name: _setting(annotation, default)
+    for (name, annotation), default in zip(Settings.__annotations__.items(), Settings.__struct_defaults__, strict=True)
+}
+"""The fields of Settings by name."""
+
+
+class InvalidSettingsError(InvalidSettingError):
+    """Values that settings cannot have: the name of each, the value, and the rule."""
+
+    def __init__(self, problems: list[tuple[str, object, str]]) -> None:
+        super().__init__("; ".join(f"{name}: {value!r}: {rule}" for name, value, rule in problems))
+        self.problems = problems
+
+
+def read_settings(given: Mapping[str, Any]) -> Settings:
+    """Return the settings: what is given, else what the environment says; raises InvalidSettingsError."""
+    environment = {name.upper(): value for name, value in os.environ.items()}
+    values, problems = {}, []
+    for name, setting in SETTINGS.items():
+        value = given.get(name)
+        if value is None:
+            value = environment.get(PREFIX + name.upper())
+        if value is not None:
+            try:
+                values[name] = setting.read(value)
+            except ValueError as error:
+                problems.append((name, value, str(error)))
+    if problems:
+        raise InvalidSettingsError(problems)
+    return Settings(**values)

@@ -15,9 +15,9 @@ from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.watch_requests import watch_options
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.store.reads import View
-from jobledger_service.features.access import requests as access_requests
-from jobledger_service.features.limits import requests as limit_requests
-from jobledger_service.features.usage import requests as usage_requests
+from jobledger_service.features.access import api as access_requests
+from jobledger_service.features.limits import api as limit_requests
+from jobledger_service.features.usage import api as usage_requests
 from jobledger_service.features.webhooks import requests as webhook_requests
 from jobledger_service.transport.identity import Caller, Role
 
@@ -100,7 +100,7 @@ BROKEN: dict[str, tuple[Read, str]] = {
     "event_types[0]": (hooked("https://example.org/", event_types=[99]), "value 99 must be one of JOB_CREATED, "),
     "scope": (limited({}), "is required: set kind, label or each_value_of_label"),
     "group_by[0]": (
-        lambda: usage_requests.usage(admin_service_pb2.GetUsageRequest(group_by=[9])),
+        lambda: usage_requests.query_of(admin_service_pb2.GetUsageRequest(group_by=[9])),
         "value 9 must be DAY, OWNER, KEY or METHOD",
     ),
 }

@@ -175,7 +175,7 @@ async def test_lists_are_the_same_before_while_and_after_a_label_is_indexed(
     assert server.defects() == []
     with closing(open_database(server.database)) as database:
         rows = written(database)
-        assert Recount(database, lambda _: None).run().label_indexes == 1
+        assert Recount(database, lambda _: None, lambda *_: None).run().label_indexes == 1
         assert written(database) == rows, "what servers wrote is what the jobs have"
 
 

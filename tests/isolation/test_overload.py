@@ -153,10 +153,11 @@ def test_refusals_for_overload_share_a_status_and_each_reports_its_own_bound_and
 
 
 def told(status: grpc.Status) -> tuple[str, float]:
-    """Return the bound and the delay that a status tells."""
-    [(_, raw)] = status.trailing_metadata
+    """Return the bound and the delay that a status tells, the delay to gRPC's own retries too."""
+    (_, raw), pushback = status.trailing_metadata
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     sent = status_pb2.Status.FromString(raw)
     assert sent.details[0].Unpack(info)
     assert sent.details[1].Unpack(retry)
+    assert pushback == ("grpc-retry-pushback-ms", str(retry.retry_delay.ToMilliseconds()))
     return info.metadata["bound"], retry.retry_delay.ToTimedelta().total_seconds()

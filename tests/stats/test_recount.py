@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
+from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.recount import Recount, Recounted
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from sqlalchemy import Connection, text
 
 from tests.conftest import StartServer
@@ -26,8 +28,9 @@ DERIVED = (
     """SELECT owner, kind, state, jobs, chunks_pending, chunks_processing FROM counts
     WHERE jobs <> 0 OR chunks_pending <> 0 OR chunks_processing <> 0""",
     "SELECT limit_key, max_running, running, waiting FROM limits",
+    "SELECT term, block, bits FROM event_terms",
 )
-RECOUNTED, KEPT = {"counts", "limits", "job_words"}, {"rollups", "running_totals", "failures"}
+RECOUNTED, KEPT = {"counts", "limits", "job_words", "event_terms"}, {"rollups", "running_totals", "failures"}
 
 
 def derived(database: Database) -> list[list[Any]]:
@@ -37,7 +40,7 @@ def derived(database: Database) -> list[list[Any]]:
 
 
 def recount(database: Database) -> Recounted:
-    return Recount(database, lambda _: None).run()
+    return Recount(database, lambda _: None, ProtoCodec(UnreadableRows()).terms).run()
 
 
 def spoil(connection: Connection, rng: random.Random) -> None:
@@ -60,6 +63,11 @@ def spoil(connection: Connection, rng: random.Random) -> None:
             ["DELETE FROM job_words", "UPDATE job_words SET words = 'old words'", "UPDATE job_words SET words = words"]
         )
         connection.execute(text(f"{change} WHERE job_key = :key"), {"key": key})
+    for term, block in connection.execute(text("SELECT term, block FROM event_terms")).all():
+        change = rng.choice(["DELETE FROM event_terms", "UPDATE event_terms SET bits = 0 - bits"])
+        if rng.random() < 0.5:
+            connection.execute(text(f"{change} WHERE term = :term AND block = :block"), {"term": term, "block": block})
+    connection.execute(text("INSERT INTO event_terms VALUES ('nobody', 0, 6)"))
 
 
 async def lives(api: Api, rng: random.Random) -> None:
@@ -147,7 +155,7 @@ async def test_recount_is_exact_while_servers_write(start_server: StartServer, s
         became = dict(line.split(": ", 1) for line in result.splitlines())
         assert {name for name, what in became.items() if what.endswith("rows corrected")} == RECOUNTED
         assert {name for name, what in became.items() if what.startswith("not recounted; ")} == KEPT
-        assert {line.split(":")[0] for line in progress.splitlines()} == {"counts", "limits", "words"}
+        assert {line.split(":")[0] for line in progress.splitlines()} == {"counts", "limits", "words", "event_terms"}
         assert recount(database) == Recounted()
         for api in apis:
             await lives(api, rng)

@@ -7,15 +7,16 @@ from random import Random
 
 import pytest
 from jobledger_service.core.model.change import ChangeType
-from jobledger_service.core.store import indexed_events
+from jobledger_service.core.store import indexed_events, term_recount
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.event_pages import EventsWanted
-from jobledger_service.core.store.event_terms import INDEXED, EventTerms, forget_terms, name_of, term_rows
+from jobledger_service.core.store.event_terms import INDEXED, EventTerms, forget_terms, name_of, term, term_rows
 from jobledger_service.core.store.indexed_events import TermWalk
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import event_terms
-from sqlalchemy import func, select
+from jobledger_service.core.store.tables import audit, event_terms, ledger
+from jobledger_service.core.store.term_recount import TermRecount
+from sqlalchemy import delete, func, select, update
 
 from tests.support.databases import new_database
 
@@ -87,22 +88,65 @@ def test_pages_of_a_walk_are_all_events_that_match_in_order(
         assert found == (expected[::-1] if wanted.newest_first else expected)
 
 
+def rows(database: Database) -> list[tuple[str, int, int]]:
+    with database.read() as connection:
+        return sorted(tuple(row) for row in connection.execute(select(event_terms)))
+
+
 def test_what_is_forgotten_leaves_no_row_and_nothing_else_goes(database: Database):
     row_sets, events = RowSets(database.dialect), some_events(Random(3))
     kept, forgotten = events[::2], events[1::2]
-
-    def rows() -> list[tuple[str, int, int]]:
-        with database.read() as connection:
-            return sorted(tuple(row) for row in connection.execute(select(event_terms)))
-
     with database.write() as connection:
         row_sets.add(connection, event_terms, term_rows(kept))
-    before = rows()
+    before = rows(database)
     with database.write() as connection:
         row_sets.add(connection, event_terms, term_rows(forgotten))
     with database.write() as connection:
         forget_terms(connection, row_sets, forgotten)
-    assert rows() == before
+    with database.write() as connection:
+        forget_terms(connection, row_sets, [*forgotten, EventTerms(900, "nobody", "k", [(TYPES[0], "worker")])])
+    assert rows(database) == before, "bits that are not set change nothing"
     with database.write() as connection:
         forget_terms(connection, row_sets, kept)
         assert connection.execute(select(func.count()).select_from(event_terms)).scalar() == 0
+
+
+def test_bits_that_point_at_nothing_end_no_walk_and_a_recount_makes_all_right(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(term_recount, "ROWS_PER_PART", 1_000)
+    row_sets, random = RowSets(database.dialect), Random(5)
+    of_position = {one.position: one for one in some_events(random)}
+    newest = max(of_position)
+    with database.write() as connection:
+        row_sets.add(connection, event_terms, term_rows(of_position.values()))
+        same = {"job_key": "me/j", "commit_time": 0, "changes": 1, "message": b""}
+        row_sets.insert(connection, audit, [{"position": position, **same} for position in of_position])
+        connection.execute(update(ledger).values(position=newest))
+    meant = rows(database)
+
+    def recount() -> int:
+        recount = TermRecount(database.dialect, lambda position, _: of_position[position])
+        with database.write() as connection:
+            parts = recount.parts(connection)
+            assert len(parts) > 1
+            return sum(recount.correct(connection, part) for part in parts)
+
+    assert recount() == 0
+    every = term("me", TYPES[0], None, None)
+    with database.write() as connection:
+        for one, block, bits in random.sample([row for row in meant if row[0] != every], 300):
+            of_row = event_terms.c.term == one, event_terms.c.block == block
+            spoilt = random.choice([None, -bits, -(2**63), 2**63 - 1, bits ^ 5])
+            spoil = delete(event_terms) if spoilt is None else update(event_terms).values(bits=spoilt)
+            connection.execute(spoil.where(*of_row))
+        row_sets.insert(connection, event_terms, [{"term": "nobody", "block": block, "bits": 1} for block in range(9)])
+        connection.execute(update(event_terms).where(event_terms.c.term == every).values(bits=-1))
+    with database.read() as connection:
+        page, last = TermWalk(database.dialect).positions(connection, [every], 0, newest, 2_000, newest_first=True)
+    created = EventsWanted(owner="me", changes=frozenset(TYPES[:1]))
+    assert last is None
+    assert {position for position, event in of_position.items() if matches(event, created)} <= {*page}
+    assert recount() > 300
+    assert rows(database) == meant
+    assert recount() == 0

@@ -87,7 +87,7 @@ def test_a_recount_makes_indexes_anew(database: Database):
         connection.execute(update(job_labels).where(job_labels.c.priority == 5).values(state="QUEUED", digest=7))
         connection.execute(delete(job_labels).where(job_labels.c.priority != 5))
     assert written(database) != meant
-    assert Recount(database, lambda _: None).run().label_indexes == 1
+    assert Recount(database, lambda _: None, lambda *_: None).run().label_indexes == 1
     assert written(database) == meant
     assert state(database) == {"team": True}
     with database.read() as connection:

@@ -33,8 +33,7 @@ from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryCapacity
 from jobledger_service.features.webhooks.delivery_store import DELIVERIES_DUE, SqlDeliveryStore
-from jobledger_service.features.webhooks.event_types import WebhookEventType
-from jobledger_service.features.webhooks.rules import Secret, Webhook
+from jobledger_service.features.webhooks.rules import Secret, Webhook, WebhookEventType
 from jobledger_service.features.webhooks.store import EVENTS_DUE, FanoutBatch, SqlWebhookStore
 from sqlalchemy import event, insert
 

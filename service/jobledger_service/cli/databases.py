@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.store.backup import back_up, restore
 from jobledger_service.core.store.engines import check_exists, open_database
 from jobledger_service.core.store.epochs import begin_epoch
 from jobledger_service.core.store.migrate import SchemaError, check, prepare, upgrade
 from jobledger_service.core.store.recount import Recount
 from jobledger_service.core.store.time_limits import UNLIMITED
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
 
 from .exits import exit_on_error, print_error
 from .options import option, settings_of
@@ -58,7 +60,7 @@ def backup_command(
 
 @cli.command("recount")
 def recount_command(database: Annotated[str | None, option("database")] = None) -> None:
-    """Rebuild the counts of jobs, the words of searches and the counts of limits from the jobs.
+    """Rebuild what is derived from jobs and events: counts, words of searches, and the indexes of events and labels.
 
     It prints a line for each derived table, also for those that cannot be derived again.
 
@@ -69,7 +71,7 @@ def recount_command(database: Annotated[str | None, option("database")] = None) 
         check_exists(settings.database)
         with closing(open_database(settings.database, UNLIMITED)) as opened:
             prepare(opened)
-            done = Recount(opened, partial(typer.echo, err=True)).run()
+            done = Recount(opened, partial(typer.echo, err=True), ProtoCodec(UnreadableRows()).terms).run()
     for line in done.lines():
         typer.echo(line)
     if done.unreadable:

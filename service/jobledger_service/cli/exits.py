@@ -20,7 +20,7 @@ from jobledger_service.settings import InvalidSettingError
 from jobledger_service.transport.server import CannotListenError
 from jobledger_service.transport.tls import CertificateError
 
-from .environment import unknown_names
+from .configuration import unknown_names
 from .exit_status import PROGRAM
 
 log = structlog.get_logger(__name__)

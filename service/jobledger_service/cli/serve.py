@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from jobledger_service.settings import InvalidSettingError
+from jobledger_service.settings import SETTINGS, InvalidSettingError
 
 from . import logs
 from .configuration import ConfigFormat, render
@@ -54,7 +54,7 @@ def config_command(
     settings = settings_of(**given)
     with exit_on_error():
         check_settings(settings)
-    sources = {name: source_of(context, name) for name in type(settings).model_fields}
+    sources = {name: source_of(context, name) for name in SETTINGS}
     typer.echo(render(settings, sources, output))
 
 

@@ -5,12 +5,12 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
 from google.protobuf.message import Message
+from msgspec import Struct as MsgStruct
 
 from .identity import PUBLIC_CALLER, Caller
 from .methods import Method
@@ -36,8 +36,7 @@ MAX_ID_LENGTH: Final = 128
 """Characters of a job_id in the log, for there is no job with a longer one, and of the id that a caller gave a call."""
 
 
-@dataclass(frozen=True, slots=True)
-class MethodHandler:
+class MethodHandler(MsgStruct, frozen=True):
     """A method as it is served: what it requires of callers and requests, who answers, and what counts its calls.
 
     `calls` are the shares of owners in its calls in flight, None when these stay open; `bound` is what a refusal calls

@@ -22,6 +22,9 @@ MAX_VIOLATIONS: Final = 8
 MAX_MESSAGE: Final = 1_000
 """The maximum characters of a status's message."""
 
+PUSHBACK: Final = "grpc-retry-pushback-ms"
+"""After how long gRPC's own retries repeat a call, whatever backoff their policy has (gRFC A6)."""
+
 _TABLE: Final[dict[type[refusals.CallRefused], tuple[Any, Any]]] = {
     refusals.ApiKeyMissing: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_MISSING),
     refusals.ApiKeyUnknown: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_UNKNOWN),
@@ -128,11 +131,14 @@ def cut(text: str, limit: int) -> str:
 
 
 def make_status(code: Any, message: str, reason: Any, metadata: dict[str, str], details: list[Message]) -> grpc.Status:  # noqa: ANN401  enum values
-    """Return a status with ErrorInfo and further details."""
+    """Return a status with ErrorInfo and further details; RetryInfo is there for the retry policies of gRPC, too."""
     name = reason_name(reason)
     status = status_pb2.Status(code=code, message=cut(message, MAX_MESSAGE))
     for detail in (error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata), *details):
         packed = AnyMessage()
         packed.Pack(detail)
         status.details.append(packed)
-    return rpc_status.to_status(status)
+    made: Any = rpc_status.to_status(status)  # a named tuple
+    delays = [one.retry_delay.ToMilliseconds() for one in details if isinstance(one, error_details_pb2.RetryInfo)]
+    pushback = tuple((PUSHBACK, str(delay)) for delay in delays)
+    return made._replace(trailing_metadata=made.trailing_metadata + pushback)  # type: ignore[no-any-return]

@@ -4,8 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from msgspec import Struct as MsgStruct
 
 from .identity import Caller
 from .refusals import CallRefused, TooManyClaims, TooManyWatches
@@ -18,8 +19,7 @@ MAX_STREAMS: Final = 20_000
 """Such streams of all connections: as many as there are connections with a watch of their own."""
 
 
-@dataclass(slots=True, eq=False)
-class _OpenCall:
+class _OpenCall(MsgStruct, eq=False):
     task: "asyncio.Task[None]"
     ended_by: CallRefused | None = None
 

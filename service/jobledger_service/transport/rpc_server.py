@@ -7,7 +7,6 @@ logged, is in call.py; the bounds of what is in flight are in in_flight.py.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, aclosing
-from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,8 @@ import structlog
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
+from msgspec import Struct as MsgStruct
+from msgspec import field
 
 from . import trace_context as traces
 from .call import MAX_ID_LENGTH, AccessLog, Call, Context, MethodHandler
@@ -58,8 +59,7 @@ QUIET_SECONDS: Final = 0.1
 MAX_QUIET_CHECKS: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class CallControls:
+class CallControls(MsgStruct, frozen=True):
     """What calls share: how many are in flight, which are open, how often keys may call, what is counted; health."""
 
     in_flight: InFlight

@@ -26,6 +26,7 @@ LABEL_FORM: Final = "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -"
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 Member = TypeVar("Member", bound=Enum)
+Absent = TypeVar("Absent", int, None)
 
 MAX_NUMBERS: Final = 100
 """Entries of a list of values that may repeat, such as states."""
@@ -162,6 +163,17 @@ class Checks:
                 self.one_of(f"{field}[{index}]", number, [one.name for one in known.values()])
         return [known[number] for number in given if number in known]
 
+    def member(self, field: str, given: int, known: Mapping[Any, Member], absent: Member) -> Member:
+        """Return the value of an enumeration that a field has; `absent` is the meaning of UNSPECIFIED."""
+        if given and given not in known:
+            self.one_of(field, given, [one.name for one in known.values()])
+        return known.get(given, absent)
+
+    def span(self, request: Any, field: str, low: int, high: int, absent: Absent) -> int | Absent:  # noqa: ANN401  any with the field
+        """Return a duration of a request, which must be within bounds, all in microseconds, or what absence means."""
+        name = field.rpartition(".")[2]
+        return self.micros(field, getattr(request, name), low, high) if request.HasField(name) else absent
+
     def owner(self, field: str, value: str) -> None:
         """Check the form of an owner."""
         self.form(field, value, OWNER, "1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first")
@@ -183,6 +195,8 @@ class Checks:
     def job_ids(self, field: str, values: Sequence[str], max_count: int, min_count: int = 0) -> None:
         """Check how many job_ids a list has, and the form of each."""
         self.count(field, len(values), max_count, min_count)
+        if all(map(JOB_ID.fullmatch, values)):
+            return
         for index, value in enumerate(values):
             self.job_id(f"{field}[{index}]", value)
 

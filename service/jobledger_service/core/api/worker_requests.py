@@ -1,12 +1,12 @@
 """Requests of WorkerService as commands."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import Message
 from jobledger.v1 import chunk_pb2
 from jobledger.v1 import worker_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.active_workers import WorkerInfo
@@ -35,8 +35,7 @@ MAX_NAMED_QUEUES: Final = 2_000
 """Owners times kinds of a worker that serves owners by name: each of these queues is looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContext:
+class RequestContext(MsgStruct, frozen=True):
     """The context of requests: the clock, randomness (0 to 1), the URI schemes that the operator allows, the epoch."""
 
     clock: Clock
@@ -267,8 +266,7 @@ class Reports(NamedTuple):
     info: WorkerInfo | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReportReader:
+class ReportReader(MsgStruct, frozen=True):
     """Reads the requests about held leases."""
 
     context: RequestContext

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from google.protobuf.message import Message
 from jobledger.v1 import worker_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.active_workers import ActiveWorkers
 from jobledger_service.core.ledger.claims import ClaimQueue
@@ -52,8 +52,7 @@ METHODS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerService(read.ReportReader):
+class WorkerService(read.ReportReader, MsgStruct, frozen=True):
     """The calls of WorkerService."""
 
     committer: Committer

@@ -18,10 +18,9 @@ from jobledger_service.core.store.reads import JobRead, View
 
 from .codec import Codec
 from .cursor import Cursors
-from .feed.live import BookmarkTimer, Live, Writer
 from .feed.live_feed import LiveFeed
 from .feed.selection import ALL_CHANGES, ChangeFilter, Selection
-from .feed.subscription import FeedSubscription
+from .feed.subscription import BookmarkTimer, FeedSubscription, Live, Writer
 from .queries import Queries
 from .readers import Readers
 from .snapshots import FIRST, Place, Snapshots

@@ -19,6 +19,7 @@ from jobledger_service.core.model.limits import MAX_SUM
 from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row
+from .tables.schema import Bits
 
 Rows = Sequence[Mapping[str, Any]]
 Columns = dict[str, list[Any]]
@@ -75,10 +76,10 @@ class Dialect(Protocol):
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
         """Return an INSERT that can have an ON CONFLICT clause."""
 
-    def values(self, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
+    def values(self, table: Table, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
         """Return the parameters of `insert`, `update`, `delete` or `add`."""
 
-    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+    def alike(self, table: Table, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
         """Yield the row counts for `insert_alike`, and its parameters, until all rows are included."""
 
     def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
@@ -134,13 +135,18 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _added(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
-    """Return the conflict clause of an insert: numbers grow, and stop before they leave 64 bits; texts are replaced."""
+    """Return the conflict clause of an insert: numbers grow, and stop before they leave 64 bits.
+
+    Texts are replaced, and bits united.
+    """
     changes = []
     for name in names:
         if name in keys:
             continue
         if isinstance(table.c[name].type, Text):
             changes.append(f'"{name}" = excluded."{name}"')
+        elif isinstance(table.c[name].type, Bits):
+            changes.append(f'"{name}" = {table.name}."{name}" | excluded."{name}"')
         else:
             sum_ = f'{table.name}."{name}" + excluded."{name}"'
             bounded = (

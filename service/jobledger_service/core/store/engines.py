@@ -25,10 +25,11 @@ from jobledger_service.core.model.writer_level import may_write
 from .availability import Availability
 from .cells import read_json
 from .dialects import Dialect
+from .driver_statements import rows
 from .postgres_dialect import CHANNEL, Postgres
 from .sqlite_dialect import Sqlite
 from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
-from .writer_level import read_writer_terms
+from .writer_level import WRITER_TERMS, WRITTEN_LABELS
 from .writes import RejectedStatementError
 
 log = structlog.get_logger(__name__)
@@ -138,7 +139,7 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """Open a writing transaction; raises Draining when only servers of a higher writer level may write."""
         with self.translated(), self.writer.begin() as connection:
-            lowest = read_writer_terms(connection)
+            [(lowest, connection.info[WRITTEN_LABELS])] = rows(connection, WRITER_TERMS, ())
             if not may_write(lowest):
                 self.on_outdated(lowest)
                 raise Draining

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import BigInteger, Connection, bindparam, update
 
 from jobledger_service.core.model.change import ChangeType
 
@@ -21,6 +21,7 @@ from .tables import event_terms
 
 BLOCK: Final = 32
 """The number of positions of a row."""
+BLOCK_BITS: Final = (1 << BLOCK) - 1
 INDEXED: Final = frozenset(ChangeType) - {
     ChangeType.CLAIMED,
     ChangeType.PROGRESSED,
@@ -29,6 +30,11 @@ INDEXED: Final = frozenset(ChangeType) - {
 }
 """All but the work on chunks that goes well: that is nearly all changes, and attempts show it too."""
 _DIGEST: Final = 12
+_CLEAR: Final = (
+    update(event_terms)
+    .where(event_terms.c.term == bindparam("of"), event_terms.c.block == bindparam("at"))
+    .values(bits=event_terms.c.bits.bitwise_and(bindparam("kept", type_=BigInteger)))
+)
 
 
 class EventTerms(NamedTuple):
@@ -60,10 +66,7 @@ def _terms(owner: str, change: ChangeType, actor: str, kind: str) -> Sequence[st
 
 
 def term_rows(events: Iterable[EventTerms]) -> list[Row]:
-    """Return what these events add to the rows of terms, in the order of their keys.
-
-    Each bit is added once, and subtracted once, so that numbers can be added where sets are meant.
-    """
+    """Return the bits that these events set in the rows of terms, in the order of their keys."""
     alike: defaultdict[tuple[str, ChangeType, str, str, int], int] = defaultdict(int)
     for event in events:
         block, bit = divmod(event.position, BLOCK)
@@ -78,7 +81,14 @@ def term_rows(events: Iterable[EventTerms]) -> list[Row]:
 
 
 def forget_terms(connection: Connection, row_sets: RowSets, forgotten: Iterable[EventTerms]) -> None:
-    """Take events that are no more out of the rows of their terms, and delete the rows that are empty then."""
+    """Clear the bits of events that are no more, and delete the rows that are empty then."""
     rows = term_rows(forgotten)
-    row_sets.add(connection, event_terms, [row | {"bits": -row["bits"]} for row in rows])
-    row_sets.delete(connection, event_terms, [row | {"bits": 0} for row in rows])
+    if rows:
+        connection.execute(_CLEAR, [{"of": row["term"], "at": row["block"], "kept": ~row["bits"]} for row in rows])
+        remove_empty(connection, row_sets, rows)
+
+
+def remove_empty(connection: Connection, row_sets: RowSets, rows: Iterable[Row]) -> None:
+    """Delete those of these rows that have no bits."""
+    empty = [{"term": row["term"], "block": row["block"], "bits": 0} for row in rows]
+    row_sets.delete(connection, event_terms, empty)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Connection, Integer, Select, bindparam, func, select
 
 from .dialects import Dialect
-from .event_terms import BLOCK
+from .event_terms import BLOCK, BLOCK_BITS
 from .reads import EventRow
 from .tables import audit, event_terms, events
 
@@ -68,6 +68,7 @@ class TermWalk:
 
 
 def _positions_of(block: int, bits: int) -> Iterator[int]:
+    bits &= BLOCK_BITS  # whatever a damaged row has, this ends
     while bits:
         lowest = bits & -bits
         yield block * BLOCK + lowest.bit_length() - 1

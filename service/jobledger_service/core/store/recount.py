@@ -1,9 +1,9 @@
-"""Makes derived rows right again: counts, the words that searches look through, what limits count, label indexes.
+"""Makes derived rows right again: counts, words, what limits count, the terms of events, label indexes.
 
 A commit changes a job and what is counted of it together, so that it does not change by how much a count is wrong. One
 statement, which sees one snapshot, finds the difference between the jobs and the count; the difference is then added.
 So the outcome is exact whatever other servers write meanwhile, and no count is locked while jobs are being read. Words
-are compared in pages of jobs that are locked, in the order of their keys.
+are compared in pages of jobs that are locked, in the order of their keys; terms: see term_recount.py.
 """
 
 from collections import defaultdict
@@ -40,6 +40,7 @@ from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 
 from .engines import Database
+from .event_terms import EventTerms
 from .job_rows import JOB_COLUMNS, job_of, read_current
 from .label_indexes import LOCK, LabelIndexStore
 from .row_sets import RowSets
@@ -56,6 +57,7 @@ from .tables import (
     running_totals,
     scheduled_jobs,
 )
+from .term_recount import TermRecount
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +91,7 @@ class Recounted(MsgStruct):
     counts: int = 0
     limits: int = 0
     words: int = 0
+    terms: int = 0
     unreadable: int = 0
     label_indexes: int = 0
     """How many indexes of labels were built anew, as those of each recount are."""
@@ -98,17 +101,24 @@ class Recounted(MsgStruct):
         yield f"counts: {self.counts:,} rows corrected"
         yield f"limits: {self.limits:,} rows corrected"
         yield f"job_words: {self.words:,} rows corrected"
+        yield f"event_terms: {self.terms:,} rows corrected"
         yield f"job_labels: {self.label_indexes:,} indexes built anew"
         for table in (rollups, running_totals, failures):
             yield f"{table.name}: not recounted; {NOT_DERIVED}"
 
 
 class Recount:
-    """One run over a database. `progress` is called with what was done so far, after each step."""
+    """One run over a database. `progress` is called with what was done so far, after each step.
 
-    def __init__(self, database: Database, progress: Callable[[str], None]) -> None:
+    `terms` returns what the terms of an event are made from, None when its message cannot be read.
+    """
+
+    def __init__(
+        self, database: Database, progress: Callable[[str], None], terms: Callable[[int, bytes], EventTerms | None]
+    ) -> None:
         self._database = database
         self._progress = progress
+        self._terms = TermRecount(database.dialect, terms)
         self._row_sets = RowSets(database.dialect)
         self._done = Recounted()
 
@@ -128,6 +138,11 @@ class Recount:
         while after := self._step(self._compare_words, after):
             self._progress(f"words: through {after}")
         self._step(self._rebuild_search, None)
+        with self._database.read() as connection:
+            parts = self._terms.parts(connection)
+        for done, part in enumerate(parts, 1):
+            self._done.terms += self._step(self._terms.correct, part)
+            self._progress(f"event_terms: {done} of {len(parts)} parts")
         labels = LabelIndexStore(self._database)
         self._done.label_indexes = labels.renew()
         while self._step(self._build_labels, labels):

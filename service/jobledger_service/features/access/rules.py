@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from msgspec import Struct as MsgStruct
-
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.refusals import ApiKeyExpired, ApiKeyRevoked
 
@@ -64,18 +62,6 @@ class ApiKey:
     def is_of(self, digest: bytes) -> bool:
         """Whether a token with this digest is the key's, compared in constant time."""
         return hmac.compare_digest(self.digest, digest)
-
-
-class NewKey(MsgStruct, frozen=True):
-    """The fields of a new key."""
-
-    owner: str
-    name: str
-    roles: frozenset[Role]
-    expire_time: int | None = None
-    request_key: str | None = None
-    served_owners: tuple[str, ...] = ()
-    all_owners: bool = False
 
 
 def token_of(key_id: str, secret: bytes) -> str:

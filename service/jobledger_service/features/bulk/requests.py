@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -44,8 +43,7 @@ _FORMS: Final[dict[str, type[Any]]] = {
 _NAMES: Final = {form: name for name, form in _FORMS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class BulkRequest:
+class BulkRequest(MsgStruct, frozen=True):
     """The checked content of a request: the jobs of a filter, or named jobs of an owner, each once."""
 
     request: Request

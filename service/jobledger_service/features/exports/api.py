@@ -3,23 +3,24 @@
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
 from jobledger.v1 import export_pb2
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.checks import LABEL, Checks, shown
 from jobledger_service.core.api.list_requests import filter_of
 from jobledger_service.core.api.services import JOB_SERVICE
+from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.limits import MAX_LABELS
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
-from .columns import COLUMNS
 from .export import Exports
-from .lines import Lines, lines_of
+from .lines import COLUMNS, Lines, lines_of
+from .store import SqlExportStore
 
 _FORMATS: Final = (export_pb2.EXPORT_FORMAT_CSV, export_pb2.EXPORT_FORMAT_JSON_LINES)
 
@@ -73,8 +74,7 @@ METHODS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class ExportCalls:
+class ExportCalls(MsgStruct, frozen=True):
     """The method of JobService that exports."""
 
     exports: Exports
@@ -84,3 +84,9 @@ class ExportCalls:
         async with aclosing(self.exports.open(wanted, lines, request.resume_token)) as opened:
             async for piece in opened:
                 yield piece.SerializeToString()
+
+
+def exports(kernel: Kernel) -> Feature:
+    """Return what exports add to a server."""
+    opened = Exports(SqlExportStore(kernel.database), kernel.tokens, kernel.cursors, kernel.unreadable)
+    return Feature(calls=[Calls(METHODS, ExportCalls(opened))], drain=opened.drain, close=opened.close)

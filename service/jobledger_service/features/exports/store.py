@@ -1,9 +1,9 @@
 """Jobs as of an earlier position: unchanged ones from their rows, the others from the ledger."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct as MsgStruct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -51,8 +51,7 @@ _SEGMENTS: Final = (jobs.c.job_key, jobs.c.fixed, jobs.c.moving, artifact_versio
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(MsgStruct, frozen=True):
     """A job that has, or had, a place: `changed` when the ledger must be read for it."""
 
     place: ExportKey
@@ -62,8 +61,7 @@ class _Candidate:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class _EventSource:
+class _EventSource(MsgStruct, frozen=True):
     """The event that shows a job as it was: in its message, or as the job before; `size` in bytes."""
 
     position: int

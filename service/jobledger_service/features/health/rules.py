@@ -32,9 +32,9 @@ class Vitals(MsgStruct, frozen=True):
     queued: int
     queue_limit: int
     current_commit_duration: float | None
-    last_batch: int
-    last_seconds: float | None
-    last_age: float | None
+    last_batch_size: int
+    last_commit_duration: float | None
+    last_commit_age: float | None
     feed_position: int
     watchers: int
     workers: int

@@ -28,6 +28,8 @@ from .failures import (
 MAX_ROWS: Final = 50_000
 """The most rows that are summed up: 400 days of one kind have 12,400, if all days have all groups that they may."""
 
+_COLUMNS: Final = ("kind_key", "hours", "hour", "error_code", "stage", "count", "newest")
+
 
 def add_failures(connection: Connection, dialect: Dialect, counts: FailureCounts) -> None:
     """Add to failures, in the order of keys; a batch in which no run failed does nothing.
@@ -38,17 +40,9 @@ def add_failures(connection: Connection, dialect: Dialect, counts: FailureCounts
         return
     kept = bounded(counts, _known(connection, dialect, counts.keys()))
     rows = [
-        {
-            "kind_key": period[0],
-            "hours": period[1],
-            "hour": period[2],
-            "error_code": group[0],
-            "stage": group[1],
-            "count": count,
-            "newest": mark,
-        }
+        dict(zip(_COLUMNS, (*period, *group, *counted), strict=True))
         for period, groups in sorted(kept.items())
-        for group, (count, mark) in sorted(groups.items())
+        for group, counted in sorted(groups.items())
     ]
     RowSets(dialect).add(connection, failures, rows)
 
@@ -56,9 +50,7 @@ def add_failures(connection: Connection, dialect: Dialect, counts: FailureCounts
 def _known(connection: Connection, dialect: Dialect, periods: Collection[Period]) -> dict[Period, set[Group]]:
     """Return the groups of these periods."""
     wanted = dialect.chunk_keys()
-    statement = select(
-        failures.c.kind_key, failures.c.hours, failures.c.hour, failures.c.error_code, failures.c.stage
-    ).where(
+    statement = select(*(failures.c[name] for name in _COLUMNS[:5])).where(
         failures.c.kind_key == wanted.c.job_key,
         failures.c.hour == wanted.c.chunk_index,
         failures.c.hours.in_(PERIODS),

@@ -12,9 +12,20 @@ from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import dead, deliveries, over, pending, scheduled, webhooks
 
-from . import scheduling as waiting
 from .deliveries import Attempt, Delivery, DeliveryCapacity
-from .rows import DELIVERY_COLUMNS, IS_ROW, LISTED_COLUMNS, delivery_of, outcome_row, row_place, webhook_of
+from .rows import (
+    DELIVERY_COLUMNS,
+    IS_ROW,
+    LISTED_COLUMNS,
+    delivery_of,
+    lock,
+    outcome_row,
+    row_place,
+    schedule,
+    unlocked,
+    unschedule,
+    webhook_of,
+)
 from .rules import Webhook
 from .store import save
 
@@ -33,7 +44,7 @@ OF_DELIVERY: Final = 2_000
 EXPIRED_MESSAGE = "it was not delivered within the time for which deliveries are kept"
 
 
-_DUE = and_(deliveries.c.next_attempt_time <= bindparam("now"), waiting.unlocked)
+_DUE = and_(deliveries.c.next_attempt_time <= bindparam("now"), unlocked)
 _WITH_DUE = select(webhooks.c.webhook).where(
     webhooks.c.state == WebhookState.ACTIVE.value,
     exists(select(deliveries.c.position).where(deliveries.c.webhook_key == webhooks.c.webhook_key, _DUE)),
@@ -107,7 +118,7 @@ class SqlDeliveryStore:
             return self._claim(connection, capacity, now, lease)
 
     def _settle(self, connection: Connection, finished: Sequence[Delivery], decide: Decide, now: int) -> None:
-        locked = waiting.lock(connection, {one.webhook_key for one in finished})
+        locked = lock(connection, {one.webhook_key for one in finished})
         ordered = sorted(finished, key=lambda one: one.place)
         connection.execute(_SETTLE, [outcome_row(one) | {"fence": one.attempt_count} for one in ordered])
         for key, webhook in locked.items():
@@ -115,9 +126,9 @@ class SqlDeliveryStore:
             after = decide(webhook, mine)
             save(connection, webhook, after, now)
             if after.state is not WebhookState.ACTIVE:
-                waiting.unschedule(connection, after, now)
+                unschedule(connection, after, now)
             if ended := {one.job_key for one in mine if one.state is not DeliveryState.PENDING}:
-                waiting.schedule(connection, after, now, deliveries.c.job_key.in_(sorted(ended)))
+                schedule(connection, after, now, deliveries.c.job_key.in_(sorted(ended)))
 
     def _claim(
         self, connection: Connection, capacity: DeliveryCapacity, now: int, lease: int
@@ -181,12 +192,12 @@ class SqlDeliveryStore:
         self, connection: Connection, webhook_key: str, condition: ColumnElement[bool], limit: int, now: int
     ) -> list[tuple[int, int]]:
         """Make deliveries PENDING whose attempt does not run, in order; return their places."""
-        webhook = waiting.lock(connection, [webhook_key]).get(webhook_key)
+        webhook = lock(connection, [webhook_key]).get(webhook_key)
         if webhook is None:
             return []
         wanted = (
             select(deliveries.c.position, deliveries.c.ordinal)
-            .where(deliveries.c.webhook_key == webhook_key, condition, waiting.unlocked)
+            .where(deliveries.c.webhook_key == webhook_key, condition, unlocked)
             .order_by(deliveries.c.position, deliveries.c.ordinal)
             .limit(limit)
             .with_for_update()
@@ -194,8 +205,8 @@ class SqlDeliveryStore:
         places = [(position, ordinal) for position, ordinal in connection.execute(wanted, {"now": now})]
         if places:
             connection.execute(_FREE, [{**row_place((webhook_key, *place)), **_ANEW} for place in places])
-            waiting.unschedule(connection, webhook, now)
-            waiting.schedule(connection, webhook, now, deliveries.c.position.between(places[0][0], places[-1][0]))
+            unschedule(connection, webhook, now)
+            schedule(connection, webhook, now, deliveries.c.position.between(places[0][0], places[-1][0]))
         return places
 
     def trim_deliveries(self, before: int, limit: int, now: int) -> int:
@@ -208,15 +219,15 @@ class SqlDeliveryStore:
 
     def _expire(self, connection: Connection, before: int, limit: int, now: int) -> int:
         old = select(*LISTED_COLUMNS).where(pending, deliveries.c.create_time < before).limit(limit)
-        locked = waiting.lock(connection, {row.webhook_key for row in connection.execute(old)})
-        stale = old.where(waiting.unlocked, deliveries.c.webhook_key.in_(sorted(locked)))
+        locked = lock(connection, {row.webhook_key for row in connection.execute(old)})
+        stale = old.where(unlocked, deliveries.c.webhook_key.in_(sorted(locked)))
         rows = [delivery_of(row) for row in connection.execute(stale, {"now": now})] if locked else []
         if rows:
             rows.sort(key=lambda one: one.place)
             end = Attempt(now, 0, None, EXPIRED_MESSAGE)
             connection.execute(_FREE, [outcome_row(one.attempted(end, None)) for one in rows])
         for webhook in locked.values():
-            waiting.schedule(connection, webhook, now)
+            schedule(connection, webhook, now)
         return len(rows)
 
     def _forget(self, connection: Connection, before: int, limit: int) -> int:

@@ -1,15 +1,16 @@
 """Secrets of webhooks that the first key has not sealed: sealed once, when the server starts."""
 
-from dataclasses import dataclass
+from dataclasses import replace as with_value
 from functools import partial
 from typing import Final
 
 import structlog
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.kernel import Kernel
 
-from .rules import Secret, Webhook
+from .rules import Webhook
 from .sealing import SecretCipher, UnreadableSecretError
 from .store import SqlWebhookStore
 
@@ -18,8 +19,7 @@ log = structlog.get_logger(__name__)
 WEBHOOKS_PER_STEP: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookSealing:
+class WebhookSealing(MsgStruct, frozen=True):
     """Walks all webhooks, in pages; each change is a transaction of its own, so that other commands get a turn."""
 
     kernel: Kernel
@@ -43,7 +43,7 @@ class WebhookSealing:
     async def _seal(self, webhook: Webhook) -> bool:
         """Seal the secrets of a webhook; return whether all of them can be read."""
         try:
-            change = partial(self.store.change, webhook.key, self._with_sealed_secrets, self.kernel.clock())
+            change = partial(self.store.change, webhook.key, self._sealed, self.kernel.clock())
             await self.kernel.committer.run_on_writer(change)
         except UnreadableSecretError as error:
             named = {"webhook_id": webhook.webhook_id, "owner": webhook.owner}
@@ -51,11 +51,6 @@ class WebhookSealing:
             return False
         return True
 
-    def _with_sealed_secrets(self, webhook: Webhook) -> Webhook:
-        return replace(webhook, secrets=tuple(map(self._current, webhook.secrets)))
-
-    def _current(self, secret: Secret) -> Secret:
-        if self.cipher.is_current(secret.value):
-            return secret
-        value = self.cipher.seal(self.cipher.open(secret.value))
-        return Secret(value, secret.create_time, secret.expire_time)
+    def _sealed(self, webhook: Webhook) -> Webhook:
+        secrets = (with_value(one, value=self.cipher.seal_again(one.value)) for one in webhook.secrets)
+        return replace(webhook, secrets=tuple(secrets))

@@ -1,9 +1,17 @@
 """The commands of the ledger: each names the rows that it needs and decides over them."""
 
-from .base import Command
-from .callers import CancelJob, CreateJob, CreateJobs, DeleteJob, FindCreated, RetryJob, UpdateJob, request_key
-from .deletion import OnDeletion
-from .partial_commands import PartialResult
+from .base import Command, PartialResult
+from .callers import (
+    CancelJob,
+    CreateJob,
+    CreateJobs,
+    DeleteJob,
+    FindCreated,
+    OnDeletion,
+    RetryJob,
+    UpdateJob,
+    request_key,
+)
 from .reports import (
     CompleteChunks,
     EndReports,

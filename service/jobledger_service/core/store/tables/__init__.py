@@ -21,6 +21,7 @@ from .jobs import (
     claimable,
     delayed,
     deleted_outputs,
+    ended,
     ending,
     expiring,
     had_task,
@@ -45,9 +46,11 @@ from .jobs import (
     waiting_since,
 )
 from .ledger import (
+    artifact_removals,
     artifact_versions,
     audit,
     audit_owner,
+    deleted_versions,
     event_owner,
     event_terms,
     events,
@@ -61,6 +64,7 @@ from .webhooks import dead, deliveries, over, pending, scheduled, webhook_checkp
 __all__ = [
     "NEVER",
     "api_keys",
+    "artifact_removals",
     "artifact_versions",
     "attempts",
     "audit",
@@ -73,7 +77,9 @@ __all__ = [
     "dead",
     "delayed",
     "deleted_outputs",
+    "deleted_versions",
     "deliveries",
+    "ended",
     "ending",
     "event_owner",
     "event_terms",

@@ -59,8 +59,12 @@ Index("jobs_by_create_time", jobs.c.owner, jobs.c.create_time, jobs.c.job_key)
 Index("jobs_by_state", jobs.c.owner, jobs.c.state, jobs.c.create_time, jobs.c.job_key)
 Index("jobs_by_kind", jobs.c.owner, jobs.c.kind, jobs.c.state, jobs.c.create_time, jobs.c.job_key)
 Index("jobs_by_update_time", jobs.c.owner, jobs.c.state, jobs.c.update_time, jobs.c.create_time, jobs.c.job_key)
-Index("jobs_by_end_time", jobs.c.owner, jobs.c.state, jobs.c.end_time, jobs.c.create_time, jobs.c.job_key)
 Index("jobs_by_priority", jobs.c.owner, jobs.c.state, jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
+ended = jobs.c.end_time.is_not(None)
+"""Jobs that have ended: others have no place in the order by end."""
+partial_index(
+    "jobs_by_end_time", jobs.c.owner, jobs.c.state, jobs.c.end_time, jobs.c.create_time, jobs.c.job_key, where=ended
+)
 
 ending = jobs.c.deadline.is_not(None)
 expiring = jobs.c.expire_time.is_not(None)
@@ -122,7 +126,7 @@ partial_index(
     chunks.c.chunk_index,
     where=waiting,
 )
-partial_index("chunks_leased", chunks.c.lease_expire_time, where=leased)
+partial_index("chunks_leased", chunks.c.lease_check_time, where=leased)
 partial_index("chunks_of_workers", chunks.c.worker, chunks.c.owner, where=leased)
 partial_index("chunks_delayed", chunks.c.next_attempt_time, where=delayed)
 of_workers = waiting & chunks.c.kind.not_in(_service_kinds)

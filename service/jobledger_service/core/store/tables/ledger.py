@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from .schema import Json, Key, metadata, partial_index
+from .schema import Bits, Json, Key, metadata, partial_index
 
 events = Table(
     "events",
@@ -45,6 +45,25 @@ artifact_versions = Table(
     Column("encoded", LargeBinary, nullable=False),
 )
 """The artifacts of a job, or of one of its chunks, from a revision of the job on: as JSON and as events show them."""
+
+deleted_versions = Table(
+    "deleted_versions",
+    metadata,
+    Column("uid", LargeBinary, primary_key=True),
+    Column("job_key", Key, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Deleted jobs whose events were trimmed, and whose artifact versions are still stored."""
+
+artifact_removals = Table(
+    "artifact_removals",
+    metadata,
+    Column("uid", LargeBinary, primary_key=True),
+    Column("removal_key", Key, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Deleted jobs whose artifact versions a job of the service's own still needs, to delete what they point at."""
+Index("artifact_removals_by_removal", artifact_removals.c.removal_key)
 
 
 class OwnerOf(FunctionElement[str]):
@@ -106,7 +125,7 @@ event_terms = Table(
     metadata,
     Column("term", Key, primary_key=True),
     Column("block", BigInteger, primary_key=True, autoincrement=False),
-    Column("bits", BigInteger, nullable=False),
+    Column("bits", Bits, nullable=False),
     sqlite_with_rowid=False,
 )
 """The positions of the events with a term, as bits of blocks of positions: see `event_terms` of the store."""

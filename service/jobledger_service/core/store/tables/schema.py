@@ -41,6 +41,11 @@ schema_version = table("alembic_version", column("version_num"))
 Key = Text().with_variant(Text(collation="C"), "postgresql")
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
+
+class Bits(BigInteger):
+    """A number whose bits are a set; adding to a row unites them."""
+
+
 NEVER = 9_223_372_036_854_775_807
 """Stands for the end of a job that has not ended, in the order by end."""
 
