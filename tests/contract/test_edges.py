@@ -29,7 +29,7 @@ from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 from jobledger_client.cli._main import run
 from jobledger_service.core.model.job_progress import Rate
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
-from jobledger_service.features.webhooks import bodies
+from jobledger_service.features.webhooks import fanout
 from jobledger_service.features.webhooks.rules import WebhookEventType
 
 from tests.support.api import Api
@@ -225,7 +225,7 @@ class Caller:
 
     def show_events(self, events: list[rpc.WatchJobResponse]) -> None:
         for one in events:
-            strict(bodies.body(WebhookEventType.JOB_CREATED, one, ()).decode())
+            strict(fanout.body(WebhookEventType.JOB_CREATED, one, ()).decode())
 
     def show_exports(self, wanted: filter_pb2.JobFilter) -> None:
         for format_ in (CSV, JSON_LINES):

@@ -3,13 +3,15 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final, TypeVar
 
 from msgspec import Struct as MsgStruct
 
 from .identity import Caller
 from .refusals import CallRefused, TooManyClaims, TooManyWatches
+
+Name = TypeVar("Name")
 
 MAX_PER_CONNECTION: Final = 16
 """Streams without a key of one connection: a client's channel watches the health of one service, or of a few."""
@@ -20,31 +22,6 @@ MAX_STREAMS: Final = 20_000
 class _OpenCall(MsgStruct, eq=False):
     task: "asyncio.Task[None]"
     ended_by: CallRefused | None = None
-
-
-class _Bound:
-    """How many calls of each subject are open; `refuse` makes the refusal of one too many."""
-
-    def __init__(self, refuse: Callable[[str, int], Exception]) -> None:
-        self._refuse = refuse
-        self.open: Counter[str] = Counter()
-
-    @contextmanager
-    def hold(self, subject: str, limit: int | None) -> Iterator[None]:
-        """Count a call during the block; raises the refusal of one too many."""
-        if limit is not None and self.open[subject] >= limit:
-            raise self._refuse(subject, limit)
-        self.open[subject] += 1
-        try:
-            yield
-        finally:
-            self.open[subject] -= 1
-            if not self.open[subject]:
-                del self.open[subject]
-
-
-def _subject(caller: Caller) -> str:
-    return f"key:{caller.key_id}" if caller.key_id else f"owner:{caller.owner}"
 
 
 class OpenCalls:
@@ -60,40 +37,40 @@ class OpenCalls:
         self._of_key: dict[str, set[_OpenCall]] = {}
         self._streams_per_key = streams_per_key
         self._claims_per_key = claims_per_key
-        self._streams_of_key = _Bound(TooManyWatches)
-        self._streams_of_owner = _Bound(refuse_owner)
-        self._claims_of_key = _Bound(TooManyClaims)
+        self._refuse_owner = refuse_owner
+        self._open: Counter[tuple[str, str]] = Counter()
 
     def streams_of(self, owner: str) -> int:
         """Return how many streams of an owner are open."""
-        return self._streams_of_owner.open[owner]
+        return self._open["streams of", owner]
 
-    @contextmanager
-    def stream(self, caller: Caller, max_of_owner: int | None) -> Iterator[None]:
+    def stream(self, caller: Caller, max_of_owner: int | None) -> AbstractContextManager[None]:
         """Hold a stream or a wait for an operation, of which the owner may have so many, None for any number.
 
         Raises TooManyWatches, and the refusals of `refuse_owner` and `cancel_refused`.
         """
-        with (
-            self._streams_of_key.hold(_subject(caller), self._streams_per_key),
-            self._streams_of_owner.hold(caller.owner, max_of_owner),
-            self._hold(caller),
-        ):
-            yield
+        subject = _subject(caller)
+        if self._open["streams", subject] >= self._streams_per_key:
+            raise TooManyWatches(subject, self._streams_per_key)
+        if max_of_owner is not None and self.streams_of(caller.owner) >= max_of_owner:
+            raise self._refuse_owner(caller.owner, max_of_owner)
+        return self._hold(caller, ("streams", subject), ("streams of", caller.owner))
 
-    @contextmanager
-    def claim(self, caller: Caller) -> Iterator[None]:
+    def claim(self, caller: Caller) -> AbstractContextManager[None]:
         """Hold a claim, which may wait for work; raises TooManyClaims, and the refusal of `cancel_refused`."""
-        with self._claims_of_key.hold(_subject(caller), self._claims_per_key), self._hold(caller):
-            yield
+        subject = _subject(caller)
+        if self._open["claims", subject] >= self._claims_per_key:
+            raise TooManyClaims(subject, self._claims_per_key)
+        return self._hold(caller, ("claims", subject))
 
     @contextmanager
-    def _hold(self, caller: Caller) -> Iterator[None]:
+    def _hold(self, caller: Caller, *counted: tuple[str, str]) -> Iterator[None]:
         """Register the task's call as open during the block; raises the refusal of `cancel_refused`."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a handler is always within one
         call = _OpenCall(task)
         self._of_key.setdefault(caller.key_id, set()).add(call)
+        self._open.update(counted)
         try:
             yield
         except asyncio.CancelledError:
@@ -101,13 +78,12 @@ class OpenCalls:
                 raise
             raise call.ended_by from None
         finally:
-            self._forget(caller.key_id, call)
-
-    def _forget(self, key_id: str, call: _OpenCall) -> None:
-        calls = self._of_key[key_id]
-        calls.discard(call)
-        if not calls:
-            del self._of_key[key_id]
+            for name in counted:
+                _remove(self._open, name)
+            calls = self._of_key[caller.key_id]
+            calls.discard(call)
+            if not calls:
+                del self._of_key[caller.key_id]
 
     def cancel_refused(self, check: Callable[[str], None]) -> None:
         """End the calls of each key that `check` refuses."""
@@ -119,6 +95,10 @@ class OpenCalls:
                     if call.ended_by is None:
                         call.ended_by = refusal
                         call.task.cancel()
+
+
+def _subject(caller: Caller) -> str:
+    return f"key:{caller.key_id}" if caller.key_id else f"owner:{caller.owner}"
 
 
 class PublicStreams:
@@ -156,7 +136,7 @@ class PublicStreams:
         return self._max_streams // len(self._of_host.keys() | {host})
 
 
-def _remove(counts: Counter[str], name: str) -> None:
+def _remove(counts: Counter[Name], name: Name) -> None:
     counts[name] -= 1
     if not counts[name]:
         del counts[name]

@@ -156,17 +156,18 @@ class RpcServer:
         return grpc.stream_unary_rpc_method_handler(self._unary(handler))
 
     def _unary(self, handler: MethodHandler) -> Callable[[Any, Context], Awaitable[bytes]]:
-        method, answer = handler.method, handler.answer
+        waits, sends_many, answer = handler.method.waits, handler.method.sends_many, handler.answer
 
         async def behaviour(_: Any, context: Context) -> bytes:  # noqa: ANN401  a stream of bytes
             call = Call(handler, context, self._nobody)
             try:
                 await self._admit(call)
-                if method.waits:
+                if waits:
                     with await self._opened(call):
-                        call.reply = await answer(await self._requested(call), call.caller)
+                        request = self._receive_each(call) if sends_many else await self._receive(call)
+                        call.reply = await answer(request, call.caller)
                 else:
-                    call.reply = await answer(await self._requested(call), call.caller)
+                    call.reply = await answer(await self._receive(call), call.caller)
                 reply: bytes = call.reply if isinstance(call.reply, bytes) else call.reply.SerializeToString()
                 call.usage.sent += len(reply)
                 call.code = "OK"
@@ -181,12 +182,15 @@ class RpcServer:
         return behaviour
 
     def _stream(self, handler: MethodHandler) -> Callable[[Any, Context], Awaitable[None]]:
+        sends_many = handler.method.sends_many
+
         async def behaviour(_: Any, context: Context) -> None:  # noqa: ANN401  a stream of bytes
             call = Call(handler, context, self._nobody)
             try:
                 await self._admit(call)
                 with await self._opened(call):
-                    request, writer = await self._requested(call), StreamWriter(call)
+                    request = self._receive_each(call) if sends_many else await self._receive(call)
+                    writer = StreamWriter(call)
                     self._release(call)  # nothing of a stream of replies is in flight when its request is read
                     async with aclosing(handler.answer(request, call.caller)) as messages:
                         async for message in messages:
@@ -248,15 +252,6 @@ class RpcServer:
             return open_calls.claim(call.caller)
         return open_calls.stream(call.caller, await self._max_watches(call.owner))
 
-    async def _requested(self, call: Call) -> Any:  # noqa: ANN401  any message, or what its method makes of it
-        """Return what a call asks for: its request, or an iterator of its requests, received as they are asked for."""
-        if call.handler.method.sends_many:
-            return self._receive_each(call)
-        request = await self._receive(call)
-        if request is None:
-            raise MalformedRequest("is missing")
-        return request
-
     async def _receive_each(self, call: Call) -> AsyncIterator[Any]:
         """Yield the requests of a stream; two are counted: one is written, one is read. Raises as `_receive` does."""
         older, before = 0, call.size
@@ -267,8 +262,8 @@ class RpcServer:
             self._in_flight.bytes.remove(call.owner, older)
             older, before = newer, call.size
 
-    async def _receive(self, call: Call) -> Any:  # noqa: ANN401  as above
-        """Receive and read the next request in one of the few places for it; None when there is none.
+    async def _receive(self, call: Call) -> Any:  # noqa: ANN401  any message, or what its method makes of it
+        """Receive and read the next request in one of the few places for it; None at the end of a stream of them.
 
         It may be in memory several times until it is read. Raises MalformedRequest; InFlightFull when its bytes are too
         many, or the owner's requests wait too long; MessageTooLarge; RequestTimedOut; and what `begin_call` raises.
@@ -279,7 +274,9 @@ class RpcServer:
         try:
             raw = await receiver.receive(call.context)
             if raw is grpc.aio.EOF:
-                return None
+                if method.sends_many:
+                    return None
+                raise MalformedRequest("is missing")
             size = len(raw)
             call.usage.received += size
             if size > handler.max_bytes:

@@ -131,10 +131,9 @@ def new_job(
 
 def _times(checks: Checks, request: Any) -> tuple[int | None, int | None]:  # noqa: ANN401  of a new job, or of a change
     """Return a job's schedule_time and expire_time, None for absent ones; it must not expire before it may begin."""
-    schedule, expire = (
-        checks.time_of_job(name, getattr(request, name)) if request.HasField(name) else None
-        for name in ("schedule_time", "expire_time")
-    )
+    has = request.HasField
+    schedule = checks.time_of_job("schedule_time", request.schedule_time) if has("schedule_time") else None
+    expire = checks.time_of_job("expire_time", request.expire_time) if has("expire_time") else None
     if schedule is not None and expire is not None and expire < schedule:
         rule = f"value {time_text(expire)} must not be before schedule_time, {time_text(schedule)}"
         checks.fault("expire_time", rule)
@@ -152,9 +151,11 @@ def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
 
 
 def _refuses_conflict(checks: Checks, request: api.CreateJobRequest) -> bool:
+    if not request.on_conflict:
+        return False
     if request.on_conflict not in api.OnConflict.values():
         checks.one_of("on_conflict", request.on_conflict, ("RETURN", "REFUSE"))
-    elif request.on_conflict and not request.unique_key:
+    elif not request.unique_key:
         checks.fault("on_conflict", "must be absent without unique_key")
     return request.on_conflict == api.ON_CONFLICT_REFUSE
 

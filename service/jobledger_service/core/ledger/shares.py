@@ -19,10 +19,6 @@ class Shares:
         self.total = 0
         self._held: dict[str, int] = {}
 
-    def held(self, owner: str) -> int:
-        """Return how much an owner holds."""
-        return self._held.get(owner, 0)
-
     def admits(self, owner: str, amount: int, *, reserved: bool) -> bool:
         """Whether an owner may hold this much more."""
         left = self.limit - self.total + (self.reserve if reserved else 0) - amount
