@@ -27,7 +27,7 @@ from jobledger_service.core.ledger.active_workers import (
     SeenWorker,
     WorkerInfo,
 )
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import MAX_REPLY_BYTES, SECOND
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
@@ -39,7 +39,7 @@ from tests.support.api import Api, fresh_kind
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.errors import invalid, refused
-from tests.support.keys import CALLER, WORKER, KeyedApi
+from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.server import Server
 
 Connect = Callable[[Server], Api]
@@ -217,6 +217,28 @@ def database(store: str, tmp_path: Path) -> Iterator[Database]:
 
 def names(store: SqlWorkerStore, owner: str = "o") -> list[str]:
     return [one.worker for one, _ in store.page(owner, None, 100)[0]]
+
+
+@pytest.mark.one_store("the pages are those of the API")
+async def test_a_page_of_the_largest_workers_fits_into_a_reply(
+    start_server: StartServer, as_holder: As, store: str, tmp_path: Path
+):
+    url = new_database(store, tmp_path)
+    token = first_key(url)
+    served = Owners(frozenset(f"{number:064}" for number in range(100)))
+    info = WorkerInfo(tuple(f"{number:0128}" for number in range(20)), served, "v" * 64, "h" * 255)
+    later = int(datetime.now(UTC).timestamp() + 3_600) * SECOND
+    with closing(open_database(url)) as opened:
+        SqlWorkerStore(opened).write([SeenWorker("default", f"{n:0200}", later, info) for n in range(500)])
+    api = as_holder(start_server(url, auth="keys"), token)
+    request, found, pages = ListWorkersRequest(page_size=500), list[str](), 0
+    while not pages or request.page_token:
+        page = await api.work.ListWorkers(request)
+        assert page.ByteSize() <= MAX_REPLY_BYTES + 100
+        found += [one.worker for one in page.workers]
+        request.page_token, pages = page.next_page_token, pages + 1
+    assert found == [f"{n:0200}" for n in range(500)]
+    assert pages == 2
 
 
 def test_silent_workers_and_too_many_of_an_owner_are_forgotten(database: Database):
