@@ -39,8 +39,7 @@ from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.writing import WriteStore
-from jobledger_service.features.limits.family import limits_family
-from jobledger_service.features.limits.pauses import paused_kinds_family
+from jobledger_service.features.limits.family import limits_family, paused_kinds_family
 from jobledger_service.features.quotas.family import quotas_family
 from jobledger_service.features.retention.feature import expire_times
 from jobledger_service.features.retention.rules import Retention

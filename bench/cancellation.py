@@ -1,8 +1,6 @@
 """Cancellation: `python -m bench.cancellation` shows how soon a handler knows that its job is cancelled."""
 
-import argparse
 import asyncio
-import json
 import sys
 import tempfile
 from collections import defaultdict
@@ -13,9 +11,9 @@ from typing import Final
 
 from jobledger_client import AsyncJobClient, ChunkContext, Worker
 
-from .databases import STORES, fresh
+from .databases import fresh
 from .processes import ROOT, jobledger
-from .report import circumstances, rows, run_benchmark
+from .report import circumstances, parser_of, rows, run_benchmark, write_json
 from .targets import percentiles
 
 LATEST: Final = ROOT / "bench" / "results" / "cancellation.json"
@@ -84,8 +82,7 @@ def measure(store: str, rounds: int, path: Path) -> str:
             for idle in IDLE:
                 found[idle] = asyncio.run(_measured(served.address, idle, rounds))
                 print(f"bench.cancellation: measured with {idle} idle chunks", file=sys.stderr)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about | {"seconds_by_idle_chunks": found}, indent=2) + "\n")
+    write_json(path, about | {"seconds_by_idle_chunks": found})
     heads = ("idle chunks", "rounds", "p50", "p99", "max")
     shown = rows(heads, [_row(idle, took) for idle, took in found.items()])
     return f"From the answer to CancelJob until ctx.cancelled in the handler, in ms\n{shown}"
@@ -97,10 +94,8 @@ async def _measured(target: str, idle: int, rounds: int) -> list[float]:
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.cancellation", description=__doc__)
-    parser.add_argument("--store", choices=STORES, default="sqlite", help="what Jobledger runs on (default: sqlite)")
+    parser = parser_of("bench.cancellation", __doc__, LATEST, with_store=True)
     parser.add_argument("--rounds", type=int, default=100, help="jobs cancelled for each measure (default: 100)")
-    parser.add_argument("--json", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
     given = parser.parse_args()
     return run_benchmark("bench.cancellation", lambda: measure(given.store, given.rounds, given.json))
 

@@ -1,12 +1,11 @@
 """What a run beside the peers found, as tables and as JSON; ratios are of the same round."""
 
-import json
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .report import rows
+from .report import rows, write_json
 
 FASTEST: Final = "pgqueuer"
 """The queue that Jobledger is compared with."""
@@ -95,5 +94,4 @@ def _call(one: Measured) -> tuple[str, ...]:
 
 def write(path: Path, about: dict[str, Any], measured: list[Measured]) -> None:
     """Write the JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about | {"measures": [asdict(one) for one in measured]}, indent=2) + "\n")
+    write_json(path, about | {"measures": [asdict(one) for one in measured]})

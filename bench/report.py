@@ -1,5 +1,6 @@
 """What a run found, as a table for people and as JSON for programs."""
 
+import argparse
 import json
 import os
 import platform
@@ -8,12 +9,13 @@ import sqlite3
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from .databases import STORES
 from .processes import ROOT, StartError
 from .suite import CHUNKS, Result
 
@@ -81,6 +83,23 @@ def rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     )
 
 
+def parser_of(name: str, about: str | None, results: Path, *, with_store: bool) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark's command line, with the options that several have."""
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=about)
+    if with_store:
+        parser.add_argument(
+            "--store", choices=STORES, default="sqlite", help="what Jobledger runs on (default: sqlite)"
+        )
+    parser.add_argument("--json", type=Path, default=results, metavar="FILE", help="where the JSON goes")
+    return parser
+
+
+def write_json(path: Path, found: Mapping[str, Any]) -> None:
+    """Write what was found."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=2) + "\n")
+
+
 def run_benchmark(name: str, measure: Callable[[], str]) -> int:
     """Print what a measure found, and return the exit status; what went wrong is a sentence on standard error."""
     try:
@@ -144,6 +163,5 @@ def write(
     path: Path, about: dict[str, Any], calls: list[Result], watches: list[Result], idle: dict[str, float] | None
 ) -> None:
     """Write the JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     found = {"calls": [asdict(one) for one in calls], "watches": [asdict(one) for one in watches], "idle_kib": idle}
-    path.write_text(json.dumps(about | found, indent=2) + "\n")
+    write_json(path, about | found)

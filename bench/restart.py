@@ -5,9 +5,7 @@ is ready, all watchers open their streams again at once, each with its cursor, f
 each, and none of them waits before. A watcher is back when it has the event that it missed.
 """
 
-import argparse
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -22,9 +20,9 @@ from jobledger.v1 import job_service_pb2 as api
 from jobledger.v1.filter_pb2 import JobFilter
 
 from . import jobs
-from .databases import STORES, fresh
+from .databases import fresh
 from .processes import ROOT, Generator, Served, jobledger, rss_kib, tasked
-from .report import circumstances, rows, run_benchmark
+from .report import circumstances, parser_of, rows, run_benchmark, write_json
 from .targets import Target, percentiles
 
 LATEST: Final = ROOT / "bench" / "results" / "restart.json"
@@ -96,8 +94,7 @@ def measure(store: str, count: int, path: Path) -> str:
     about = circumstances({"store": store, "streams": count})
     with tempfile.TemporaryDirectory(prefix="jobledger-bench-") as name:
         found = _measured(store, count, Path(name))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about | found, indent=2) + "\n")
+    write_json(path, about | found)
     heads = ("streams", "ready in s", "back p50", "p99", "all", "refused", "server's CPU s", "MiB")
     seen = percentiles(found["seconds"])
     middle, late = (f"{seen[name] / 1_000:.1f}" for name in ("p50", "p99"))
@@ -108,10 +105,8 @@ def measure(store: str, count: int, path: Path) -> str:
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.restart", description=__doc__)
-    parser.add_argument("--store", choices=STORES, default="sqlite", help="what Jobledger runs on (default: sqlite)")
+    parser = parser_of("bench.restart", __doc__, LATEST, with_store=True)
     parser.add_argument("--streams", type=int, default=10_000, help="watchers (default: 10,000)")
-    parser.add_argument("--json", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
     given = parser.parse_args()
     return run_benchmark("bench.restart", lambda: measure(given.store, given.streams, given.json))
 

@@ -4,9 +4,7 @@ Both make the same calls to the floor, which answers with the bytes that Jobledg
 generated code, in grpc.aio, without an interceptor, and reads each message as the SDK does.
 """
 
-import argparse
 import asyncio
-import json
 import statistics
 import sys
 import tempfile
@@ -23,7 +21,7 @@ from jobledger_client import AsyncJobClient, WatchMode
 from . import jobs
 from .fanout import a_change
 from .processes import ROOT, floor, jobledger
-from .report import circumstances, rows, run_benchmark
+from .report import circumstances, parser_of, rows, run_benchmark, write_json
 from .targets import Target
 
 LATEST: Final = ROOT / "bench" / "results" / "sdk.json"
@@ -109,8 +107,7 @@ def measure(rounds: int, path: Path) -> str:
         folder = Path(name)
         with jobledger(folder, f"sqlite:///{folder}/bench.db") as ours, floor(folder) as bare:
             found = asyncio.run(_run((ours.address, ours.pid), (bare.address, bare.pid), rounds))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about | {"microseconds": found}, indent=2) + "\n")
+    write_json(path, about | {"microseconds": found})
     heads = ("CPU of the client in µs", "stub", "SDK", "ratio", "min to max")
     return rows(heads, [_row(what, seen["stub"], seen["SDK"]) for what, seen in found.items()])
 
@@ -123,9 +120,8 @@ def _row(what: str, stub: list[float], sdk: list[float]) -> tuple[str, ...]:
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.sdk", description=__doc__)
+    parser = parser_of("bench.sdk", __doc__, LATEST, with_store=False)
     parser.add_argument("--rounds", type=int, default=9, help="pairs of each measure (default: 9)")
-    parser.add_argument("--json", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
     given = parser.parse_args()
     return run_benchmark("bench.sdk", lambda: measure(given.rounds, given.json))
 

@@ -4,8 +4,6 @@ Processes are started in turn, round by round. CPU is that of the whole process,
 the line with which it says that it serves, on a database that is there.
 """
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .processes import ROOT, jobledger, rss_kib
-from .report import circumstances, rows, run_benchmark
+from .report import circumstances, parser_of, rows, run_benchmark, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,8 +75,7 @@ def measure(rounds: int, path: Path) -> str:
         for _ in range(rounds):
             for what, start in starts.items():
                 found[what].append(start())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about | {"starts": found}, indent=2) + "\n")
+    write_json(path, about | {"starts": found})
     beside = IMPORTS | {SERVE: AND_SQL}
     heads = ("what", "seconds", "CPU ms", "of", "ratio", "min to max", "MiB")
     return rows(heads, [_row(what, found[what], beside[what], found[beside[what]]) for what in found])
@@ -94,9 +91,8 @@ def _row(what: str, starts: list[Start], beside: str, floor: list[Start]) -> tup
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.start", description=__doc__)
+    parser = parser_of("bench.start", __doc__, LATEST, with_store=False)
     parser.add_argument("--rounds", type=int, default=5, help="starts of each (default: 5)")
-    parser.add_argument("--json", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
     given = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled, so what is measured is, too
     return run_benchmark("bench.start", lambda: measure(given.rounds, given.json))

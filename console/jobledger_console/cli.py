@@ -1,6 +1,5 @@
 """The command, `jobledger-console`: its options, and the handling of errors."""
 
-import logging
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 import typer
 from jobledger_client.cli import _error_output as error_output
 from jobledger_client.cli._connection_options import CaFile, CertFile, KeyFile, Tls, credentials_of
-from jobledger_client.cli._exit_codes import DONE, INTERRUPTED
+from jobledger_client.cli._exit_codes import DONE
 from jobledger_client.cli._parse import timeout as duration_above_zero
 
 from jobledger_console import __version__
@@ -36,24 +35,10 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code. An error is one sentence on standard error."""
-    logging.getLogger("grpc").addHandler(logging.NullHandler())  # gRPC logs the traceback of each error that it raises
-    try:
-        return typer.main.get_command(cli).main(list(arguments), prog_name=PROGRAM, standalone_mode=False) or DONE
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - only developers read tracebacks
-        return error_output.print_error(error, program=PROGRAM)
+    return error_output.run_command(typer.main.get_command(cli), arguments, PROGRAM)
 
 
-def _show_version(is_requested: bool | None) -> None:  # noqa: FBT001 - typer passes it by position
-    if is_requested:
-        typer.echo(f"{PROGRAM} {__version__}")
-        raise typer.Exit
-
-
-Version = Annotated[
-    bool | None, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-]
+Version = Annotated[bool | None, error_output.version_option(PROGRAM, __version__)]
 Duration = Annotated[
     timedelta, typer.Option(parser=duration_above_zero, metavar="DURATION", help="The timeout of a call, such as 30s.")
 ]

@@ -27,26 +27,25 @@ from .core.store.engines import open_database
 from .core.store.migrate import prepare
 from .features.access.feature import access
 from .features.access.listeners import listeners_of, rate_limiter_of
+from .features.artifacts.family import artifact_removals_family
 from .features.artifacts.feature import artifacts
 from .features.artifacts.removal import ArtifactRemoval
-from .features.artifacts.roots import roots_of
-from .features.bulk.feature import bulk
-from .features.exports.feature import exports
-from .features.health.feature import health
-from .features.imports.feature import imports
-from .features.limits.family import limits_family
-from .features.limits.feature import limits
-from .features.limits.pauses import paused_kinds_family
+from .features.bulk.api import bulk
+from .features.exports.api import exports
+from .features.health.api import health
+from .features.imports.api import imports
+from .features.limits.api import limits
+from .features.limits.family import limits_family, paused_kinds_family
 from .features.metrics.feature import Metrics
-from .features.operations.feature import operations
+from .features.operations.api import operations
+from .features.quotas.api import quotas
 from .features.quotas.family import quotas_family
-from .features.quotas.feature import quotas
 from .features.retention.feature import expire_times, retention, retention_of
+from .features.statistics.api import statistics
 from .features.statistics.family import statistics_family
-from .features.statistics.feature import statistics
-from .features.usage.feature import usage
+from .features.usage.api import usage
 from .features.webhooks.feature import webhooks
-from .features.workers.feature import workers
+from .features.workers.api import workers
 from .settings import Settings
 from .transport import server
 from .transport.call import AccessLog
@@ -108,8 +107,9 @@ class App:
             new_id=_new_id,
             sample_jitter=random.random,
             random_bytes=secrets.token_bytes,
-            on_deletion=ArtifactRemoval(roots_of(settings), _new_id),
+            on_deletion=ArtifactRemoval(_new_id),
             families=[
+                artifact_removals_family(dialect),
                 expire_times(retention_of(settings)),
                 limits_family(dialect),
                 paused_kinds_family(dialect),

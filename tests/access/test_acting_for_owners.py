@@ -59,7 +59,7 @@ class Unasked:
 UNASKED = Unasked()
 ANSWERS: tuple[tuple[Callable[..., object], tuple[Method, ...], int], ...] = (
     (JobService, JOB_METHODS, 6),
-    (BulkCalls, BULK_METHODS, 4),
+    (BulkCalls, BULK_METHODS, 1),
     (LimitService, LIMIT_METHODS, 2),
 )
 

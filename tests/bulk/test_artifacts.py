@@ -55,6 +55,26 @@ async def job_with(api: Api, kind: str, of_chunk: list[str], of_job: list[str]) 
     return job
 
 
+async def job_with_many(api: Api, kind: str, directory: Path) -> tuple[Job, int]:
+    """Create a job whose 20 chunks left 50 files each; return it and the number of files."""
+    job = await api.create(kind, item_count=20, chunk_size=1)
+    for n in range(20):
+        [claimed] = await api.claim(kind)
+        artifacts = {f"{k}": {"uri": file(directory, f"{n}-{k}")} for k in range(50)}
+        await api.complete(claimed, progress={"artifacts": artifacts})
+    return job, 20 * 50
+
+
+async def delete(api: Api, job: Job) -> Job:
+    """Delete a job with its artifacts; return the job that deletes these."""
+    return (await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))).artifact_job
+
+
+def reported_of(**counts: int) -> dict[str, object]:
+    """Return the report of a job that deletes artifacts, without failures."""
+    return {"deleted": 0, "missing": 0, "kept": 0, "failed": 0, "failures": [], **counts}
+
+
 def file(directory: Path, name: str) -> str:
     """Make a file and return its address."""
     (directory / name).write_text("x")
@@ -71,13 +91,11 @@ async def test_files_below_a_root_go_and_others_stay(keeper: Api, kind: str, med
     other = file(tmp_path, "other")
     gone = f"file://{media}/gone"
     job = await job_with(keeper, kind, [*mine, gone], [mine[0], other, "s3://bucket/x"])
-    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
-    assert answer.kept_artifact_count == 2
-    reported = answer.artifact_job
+    reported = await delete(keeper, job)
     assert (reported.kind, reported.labels["jobledger.deleted-job"]) == ("jobledger.artifacts", job.job_id)
-    assert (reported.display_name, reported.progress.items_total) == (f"artifacts of {job.job_id}", 46)
+    assert (reported.display_name, reported.chunks_summary.total) == (f"artifacts of {job.job_id}", 1)
     done = await ended(keeper, reported.job_id)
-    assert (done.state, report(done)) == (COMPLETED, {"deleted": 45, "missing": 1, "failed": 0, "failures": []})
+    assert (done.state, report(done)) == (COMPLETED, reported_of(deleted=45, missing=2, kept=2))
     assert not names(media)
     assert (tmp_path / "other").exists()
     inputs = await keeper.get(reported.job_id)
@@ -89,43 +107,40 @@ async def test_what_is_named_by_its_download_address_goes_too(keeper: Api, kind:
     file(media, "kept")
     addresses = [f"https://media.example/{kind}/mine", f"https://media.example/{kind}/../kept"]
     job = await job_with(keeper, kind, addresses, ["https://elsewhere.example/mine"])
-    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
-    assert answer.kept_artifact_count == 2
-    await ended(keeper, answer.artifact_job.job_id)
+    done = await ended(keeper, (await delete(keeper, job)).job_id)
+    assert report(done) == reported_of(deleted=1, kept=2)
     assert names(media) == ["kept"]
 
 
-async def test_without_anything_to_delete_there_is_no_job(keeper: Api, kind: str):
-    job = await job_with(keeper, kind, ["s3://bucket/x"], [])
-    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
-    assert (answer.HasField("artifact_job"), answer.kept_artifact_count) == (False, 1)
+async def test_without_artifacts_there_is_no_job_and_with_some_it_reports_what_it_keeps(keeper: Api, kind: str):
+    bare = await job_with(keeper, kind, [], [])
+    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=bare.job_id, delete_artifacts=True))
+    assert not answer.HasField("artifact_job")
+    removal = await delete(keeper, await job_with(keeper, kind, ["s3://bucket/x"], []))
+    done = await ended(keeper, removal.job_id)
+    assert (done.state, report(done)) == (COMPLETED, reported_of(kept=1))
 
 
 async def test_artifacts_stay_unless_they_are_to_go(keeper: Api, kind: str, media: Path):
     job = await job_with(keeper, kind, [file(media, "a")], [])
     answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
-    assert (answer.HasField("artifact_job"), answer.kept_artifact_count) == (False, 0)
+    assert not answer.HasField("artifact_job")
     assert (media / "a").exists()
 
 
 async def test_what_cannot_be_deleted_fails_the_job_and_a_retry_tries_that_alone(keeper: Api, kind: str, media: Path):
     (media / "directory").mkdir()
     job = await job_with(keeper, kind, [file(media, "a"), f"file://{media}/directory", file(media, "b")], [])
-    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
-    failed = await ended(keeper, answer.artifact_job.job_id)
+    failed = await ended(keeper, (await delete(keeper, job)).job_id)
     assert (failed.state, failed.error.code) == (FAILED, "ARTIFACTS_NOT_DELETED")
-    assert report(failed) == {
-        "deleted": 2,
-        "missing": 0,
-        "failed": 1,
-        "failures": [{"uri": f"file://{media}/directory", "message": "it is a directory"}],
-    }
+    directory = {"uri": f"file://{media}/directory", "message": "it is a directory"}
+    assert report(failed) == reported_of(deleted=2, failed=1) | {"failures": [directory]}
     (media / "directory").rmdir()
     (media / "directory").write_text("x")
     file(media, "a")
     await keeper.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id))
     done = await ended(keeper, failed.job_id)
-    assert (done.state, report(done)) == (COMPLETED, {"deleted": 3, "missing": 0, "failed": 0, "failures": []})
+    assert (done.state, report(done)) == (COMPLETED, reported_of(deleted=3))
     assert names(media) == ["a"]
 
 
@@ -134,10 +149,11 @@ async def test_many_jobs_leave_one_job_for_their_artifacts(keeper: Api, kind: st
         await job_with(keeper, kind, [file(media, f"{n}"), "s3://bucket/x"], [])
     answer = await keeper.jobs.DeleteJobs(DeleteJobsRequest(filter={"kinds": [kind]}, delete_artifacts=True))
     reported = report(await ended(keeper, answer.job.job_id))
-    assert (reported["applied"], reported["artifact_jobs"], reported["kept_artifact_count"]) == (5, 1, 1)
+    assert (reported["applied"], reported["artifact_jobs"]) == (5, 1)
     async with keeper.watch_jobs("jobledger.artifacts") as watch:
         mine = "artifacts of 5 jobs"
-        await watch.until(lambda message: (message.job.display_name, message.job.state) == (mine, COMPLETED))
+        last = await watch.until(lambda message: (message.job.display_name, message.job.state) == (mine, COMPLETED))
+    assert report(last.job) == reported_of(deleted=5, kept=5)
     assert not names(media)
 
 

@@ -9,8 +9,10 @@ import pytest
 from jobledger.v1.bulk_pb2 import RetryJobsRequest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_service_pb2 import RetryJobRequest
+from jobledger_service.features.artifacts.duty import URIS_PER_STEP
 
 from tests.bulk.runs import changes, create_many, ended, report
+from tests.bulk.test_artifacts import delete, job_with_many, names
 from tests.conftest import QUICK, StartServer
 from tests.replicas.conftest import Connect, serving
 from tests.support.api import Api
@@ -67,6 +69,29 @@ async def test_a_run_that_is_cancelled_when_its_server_is_killed_reports_what_it
     assert (stopped.state, states.count(QUEUED), states.count(CANCELLED)) == (CANCELLED, done, JOBS - done)
     await api.jobs.RetryJob(RetryJobRequest(job_id=run))
     await hold_exactly_once(api, job_ids, run)
+
+
+async def test_a_removal_of_artifacts_continues_after_a_kill_and_deletes_each_once(
+    start_server: StartServer, connect: Connect, kind: str, tmp_path: Path
+):
+    media = tmp_path / "media"
+    media.mkdir()
+    server = start_server(artifact_roots=f"file://{media}", allow_file_artifacts="true")
+    api = connect(server)
+    job, count = await job_with_many(api, kind, media)
+    removal = await delete(api, job)
+    async with api.watch_job(removal.job_id) as watch:
+        await watch.until(lambda message: message.job.progress.percent > 0)
+    server.kill()
+    assert 0 < len(names(media)) < count
+    api = connect(server.start())
+    new = await api.create(kind, job_id=job.job_id)
+    done = await ended(api, removal.job_id)
+    counted = report(done)
+    assert (done.state, counted["deleted"] + counted["missing"]) == (COMPLETED, count)
+    assert counted["missing"] <= URIS_PER_STEP, "what the last step deleted and did not record"
+    assert not names(media)
+    assert (await api.get(job.job_id)).uid == new.uid
 
 
 async def test_a_run_continues_at_another_replica(tmp_path: Path, connect: Connect, kind: str):

@@ -10,14 +10,14 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import admin_service_pb2, limit_service_pb2, webhook_service_pb2, worker_service_pb2
 from jobledger.v1 import job_service_pb2 as api
-from jobledger_service.core.api import job_requests, list_requests, views, worker_requests
+from jobledger_service.core.api import job_requests, list_requests, worker_requests
 from jobledger_service.core.api.checks import Checks
-from jobledger_service.core.api.watch_requests import watch_options
+from jobledger_service.core.api.event_requests import watch_options
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.store.reads import View
-from jobledger_service.features.access import requests as access_requests
-from jobledger_service.features.limits import requests as limit_requests
-from jobledger_service.features.usage import requests as usage_requests
+from jobledger_service.features.access import api as access_requests
+from jobledger_service.features.limits import api as limit_requests
+from jobledger_service.features.usage import api as usage_requests
 from jobledger_service.features.webhooks import requests as webhook_requests
 from jobledger_service.transport.identity import Caller, Role
 
@@ -88,7 +88,7 @@ BROKEN: dict[str, tuple[Read, str]] = {
     "filter.states[0]": (listed(filter={"states": [77]}), "value 77 must be one of QUEUED, RUNNING"),
     "filter.max_priority": (listed(filter={"min_priority": 5, "max_priority": 4}), "value 4 must be at least min_"),
     "filter.search": (listed(filter={"search": "…"}), "value '…' must contain a letter or a digit"),
-    "view": (lambda: views.view(9, absent=View.BASIC), "value 9 must be one of STATUS, BASIC, DETAIL, FULL"),
+    "view": (lambda: list_requests.view(9, absent=View.BASIC), "value 9 must be one of STATUS, BASIC, DETAIL, FULL"),
     "mode": (lambda: watch_options(api.WatchJobRequest(mode=9)), "value 9 must be one of LATEST, EVERY"),
     "kinds[0]": (claimed(kinds=["jobledger.bulk"]), "value 'jobledger.bulk' must not begin with 'jobledger.'"),
     "worker": (claimed(worker=""), "is required"),
@@ -100,7 +100,7 @@ BROKEN: dict[str, tuple[Read, str]] = {
     "event_types[0]": (hooked("https://example.org/", event_types=[99]), "value 99 must be one of JOB_CREATED, "),
     "scope": (limited({}), "is required: set kind, label or each_value_of_label"),
     "group_by[0]": (
-        lambda: usage_requests.usage(admin_service_pb2.GetUsageRequest(group_by=[9])),
+        lambda: usage_requests.query_of(admin_service_pb2.GetUsageRequest(group_by=[9])),
         "value 9 must be DAY, OWNER, KEY or METHOD",
     ),
 }

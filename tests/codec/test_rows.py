@@ -8,7 +8,7 @@ from jobledger_service.core.api.message_functions import target_of
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Field, Kept
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.rate import Rate
+from jobledger_service.core.model.job_progress import Rate
 from jobledger_service.core.store.cells import artifacts_text
 from jobledger_service.core.store.chunk_rows import (
     CHUNK_COLUMNS,
@@ -104,7 +104,10 @@ def test_each_field_of_the_contract_is_one_of_the_tables():
 
 @given(jobs(), chunks, chunks)
 def test_what_a_steady_row_leaves_out_is_the_same_as_before(job: Job, before: Chunk, after: Chunk):
-    after = replace(after, **{name: getattr(before, name) for name in _steady(CHUNK_FIELDS)})
+    own = {n: getattr(before, n) for n in _steady(CHUNK_FIELDS) if not isinstance(getattr(Chunk, n), property)}
+    # what `lease_check_time` follows from
+    own |= {"lease_expire_time": before.lease_expire_time, "lease_duration": before.lease_duration}
+    after = replace(after, **own)
     assert is_steady_chunk(before, after)
     old, new, written = chunk_row(job, before), chunk_row(job, after), steady_chunk_row(after)
     assert written.items() <= new.items()
@@ -132,7 +135,7 @@ def _steady(fields: tuple[Field, ...]) -> list[str]:
 
 
 @given(jobs(), chunks)
-def test_progress_is_written_to_one_index_of_its_job_and_one_of_its_chunk(job: Job, chunk: Chunk):
+def test_progress_is_written_to_one_index_of_its_job_and_none_of_its_chunk(job: Job, chunk: Chunk):
     """SQLite writes to each index that has a column of the statement, whether its value changes or not."""
 
     def written(table: Table, row: dict[str, object]) -> set[str]:
@@ -141,4 +144,4 @@ def test_progress_is_written_to_one_index_of_its_job_and_one_of_its_chunk(job: J
         return {name for name, of_index in columns.items() if of_index & names}
 
     assert written(jobs_table, steady_job_row(job)) == {"jobs_by_update_time"}
-    assert written(chunks_table, steady_chunk_row(chunk)) == {"chunks_leased"}
+    assert written(chunks_table, steady_chunk_row(chunk)) == set()

@@ -8,7 +8,7 @@ from jobledger.v1 import job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec
-from jobledger_service.core.api.convert import fill_change, fill_chunk
+from jobledger_service.core.api.convert import encoded_change, fill_chunk
 from jobledger_service.core.api.parse import filter_fields
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.filter import FilterFields, changed_fields
@@ -173,5 +173,5 @@ def test_what_is_encoded_is_never_larger_than_it_was_taken_for(job: object, chun
     fill_chunk(of_chunk.chunks.add(), chunk)
     assert of_chunk.ByteSize() <= bytes_of_chunk(chunk)
     of_change = WatchJobResponse()
-    fill_change(of_change.event.changes.add(), change)
+    of_change.event.changes.add().MergeFromString(encoded_change(change))
     assert of_change.ByteSize() <= bytes_of_change(change)

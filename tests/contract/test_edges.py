@@ -27,10 +27,10 @@ from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 from jobledger_client.cli._main import run
+from jobledger_service.core.model.job_progress import Rate
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
-from jobledger_service.core.model.rate import Rate
 from jobledger_service.features.webhooks import bodies
-from jobledger_service.features.webhooks.event_types import WebhookEventType
+from jobledger_service.features.webhooks.rules import WebhookEventType
 
 from tests.support.api import Api
 from tests.support.bounds import BOUND

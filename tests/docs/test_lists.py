@@ -7,8 +7,8 @@ import pytest
 from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.job_pb2 import JobState
 from jobledger_service.core.api.checks import SCHEMES
-from jobledger_service.features.exports.columns import COLUMNS
-from jobledger_service.settings import Settings
+from jobledger_service.features.exports.lines import COLUMNS
+from jobledger_service.settings import SETTINGS
 
 from tests.docs.documents import DOCUMENTS, ROOT, name_of
 
@@ -52,11 +52,11 @@ def test_every_reason_is_reported():
 
 def test_every_setting_is_reported_with_its_default():
     rows = read("docs/settings.md").splitlines()
-    for name, field in Settings.model_fields.items():
+    for name, setting in SETTINGS.items():
         [row] = [row for row in rows if row.startswith(f"| `{name}` |")]
-        default = str(field.default).lower()
-        if type(field.default) in (int, float):
-            default = f"{field.default:,}"
+        default = str(setting.default).lower()
+        if type(setting.default) in (int, float):
+            default = f"{setting.default:,}"
         reported = re.sub(r" \(\d+ days\)$", "", row.split("|")[2].replace("`", "").strip())
         assert reported == default.removesuffix(".0"), name
 

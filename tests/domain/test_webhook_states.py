@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.states import WebhookState
-from jobledger_service.features.webhooks.event_types import DEFAULT_PERCENTS, WebhookEventType
 from jobledger_service.features.webhooks.rules import (
+    DEFAULT_PERCENTS,
     SECRET_SHOWN,
     Secret,
     Webhook,
-    WebhookUpdate,
+    WebhookEventType,
     answered,
     rotate,
     update,
@@ -31,7 +31,7 @@ def test_a_webhook_is_paused_when_nothing_was_taken_for_so_long_and_disabled_by_
     for outcome, passed in history:
         now += passed
         if outcome == "resumed":
-            webhook = update(webhook, WebhookUpdate(frozenset({"state"})), now)
+            webhook = update(webhook, {"state": ACTIVE}, now)
             since = since if state is ACTIVE else None
             state = ACTIVE
         else:
@@ -45,13 +45,13 @@ def test_a_webhook_is_paused_when_nothing_was_taken_for_so_long_and_disabled_by_
                     state = PAUSED
         assert webhook.state is state
         assert bool(webhook.state_reason) == (state is not ACTIVE)
-        assert state is not ACTIVE or webhook.failing_since == since
+        assert state is not ACTIVE or webhook.failing_since_time == since
 
 
 @pytest.mark.parametrize("state", [DISABLED, PAUSED])
 @pytest.mark.parametrize("failed_at", [None, 5])
 def test_a_late_answer_changes_nothing_of_a_webhook_that_gets_no_deliveries(state: WebhookState, failed_at: int | None):
-    webhook = replace(NEW, state=state, state_reason="because", failing_since=2)
+    webhook = replace(NEW, state=state, state_reason="because", failing_since_time=2)
     assert answered(webhook, failed_at, gone=False, pause_after=0, now=9) is webhook
 
 
@@ -66,20 +66,20 @@ fields = {
 
 @given(st.fixed_dictionaries({}, optional=fields), st.sampled_from(((CREATED,), (CREATED, PROGRESS))))
 def test_an_update_changes_what_it_names_and_progress_is_reported_at_percents(new: dict, types: tuple):
-    before = replace(NEW, event_types=types, percents=DEFAULT_PERCENTS if PROGRESS in types else ())
-    after = update(before, WebhookUpdate(frozenset(new), **new), 9)
+    before = replace(NEW, event_types=types, progress_percents=DEFAULT_PERCENTS if PROGRESS in types else ())
+    after = update(before, new, 9)
     assert {name: value for name, value in asdict(after).items() if name in new} == new
     assert after.update_time == 9
-    assert bool(after.percents) == (PROGRESS in after.event_types)
-    unnamed = set(asdict(before)) - set(new) - {"update_time", "percents"}
+    assert bool(after.progress_percents) == (PROGRESS in after.event_types)
+    unnamed = set(asdict(before)) - set(new) - {"update_time", "progress_percents"}
     assert all(getattr(after, name) == getattr(before, name) for name in unnamed)
 
 
 def test_percents_of_progress_that_is_not_reported_are_refused():
-    new = WebhookUpdate(frozenset({"percents"}), percents=(50,))
+    new = {"progress_percents": (50,)}
     with pytest.raises(InvalidField, match="JOB_PROGRESS"):
         update(replace(NEW, event_types=(CREATED,)), new, 9)
-    assert update(replace(NEW, event_types=(PROGRESS,), percents=(10,)), new, 9).percents == (50,)
+    assert update(replace(NEW, event_types=(PROGRESS,), progress_percents=(10,)), new, 9).progress_percents == (50,)
 
 
 @given(st.integers(0, 2 * SECRET_SHOWN), st.booleans())

@@ -8,8 +8,15 @@ from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.states import JobState
 from jobledger_service.features.webhooks.deliveries import Attempt, delivery_id, parse_delivery_id, schedule
-from jobledger_service.features.webhooks.event_types import WebhookEventType, event_types, reached
-from jobledger_service.features.webhooks.rules import MAX_SECRETS, Secret, Webhook, rotate
+from jobledger_service.features.webhooks.rules import (
+    MAX_SECRETS,
+    Secret,
+    Webhook,
+    WebhookEventType,
+    event_types,
+    reached,
+    rotate,
+)
 from msgspec.structs import replace
 
 from tests.docs.documents import ROOT

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.feed.live import BookmarkTimer, Live
-from jobledger_service.core.ledger.feed.subscription import MAX_JOB_QUEUE, FeedSubscription
+from jobledger_service.core.ledger.feed.subscription import MAX_JOB_QUEUE, BookmarkTimer, FeedSubscription, Live
 from jobledger_service.core.store.entry import Entry
 
 from tests.feed.test_ring import entry

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.ledger.feed.stops import MAX_JOBS, Stops, StopSubscribers, StopSubscription
-from jobledger_service.core.ledger.feed.subscribers import FeedCounts
+from jobledger_service.core.ledger.feed.subscription import FeedCounts
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.filter import FilterFields

@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.feed.counts import FeedCounts
-from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, Page, count_of_page
-from jobledger_service.core.ledger.feed.pages import MAX_KEPT_BYTES, Pages
+from jobledger_service.core.ledger.feed.pages import MAX_KEPT_BYTES, MAX_PAGE_BYTES, Page, Pages, count_of_page
 from jobledger_service.core.ledger.feed.ring import Ring
 from jobledger_service.core.ledger.feed.subscribers import Subscribers
-from jobledger_service.core.ledger.feed.subscription import MAX_JOB_QUEUE, FeedSubscription
-from jobledger_service.core.ledger.feed.wakeup import Wakeup
+from jobledger_service.core.ledger.feed.subscription import MAX_JOB_QUEUE, FeedCounts, FeedSubscription, Wakeup
 from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.store.entry import Entry

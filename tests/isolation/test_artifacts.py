@@ -8,7 +8,7 @@ from jobledger.v1.bulk_pb2 import DeleteJobsRequest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
 
 from tests.bulk.runs import ended, report
-from tests.bulk.test_artifacts import job_with, names
+from tests.bulk.test_artifacts import delete, job_with, job_with_many, names, reported_of
 from tests.support.states import COMPLETED
 from tests.test_server import refused_to_start
 
@@ -53,16 +53,13 @@ async def test_an_owner_deletes_nothing_of_another_by_an_artifact(deleting: Tena
     ]
     within = [f"{at}/alice/film", f"{at}/alice/link", "https://media.example/alice/none", "https://any.example/none"]
     job = await job_with(alice, kind, [*hostile, *within], [])
-    answer = await alice.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
-    assert answer.kept_artifact_count == len(hostile)
-    done = await ended(alice, answer.artifact_job.job_id)
+    done = await ended(alice, (await delete(alice, job)).job_id)
     assert (done.owner, done.state) == ("alice", COMPLETED)
-    assert report(done) == {"deleted": 2, "missing": 2, "failed": 0, "failures": []}
+    assert report(done) == reported_of(deleted=2, missing=2, kept=len(hostile))
     assert not names(media / "alice")
     assert (media / "bob" / "film").read_text() == "bob"
     his = await job_with(bob, kind, [f"{at}/bob/film"], [])
-    answer = await bob.jobs.DeleteJob(DeleteJobRequest(job_id=his.job_id, delete_artifacts=True))
-    assert report(await ended(bob, answer.artifact_job.job_id))["deleted"] == 1
+    assert report(await ended(bob, (await delete(bob, his)).job_id))["deleted"] == 1
     assert not names(media / "bob")
 
 
@@ -72,10 +69,28 @@ async def test_a_run_over_many_jobs_deletes_nothing_of_another_owner(deleting: T
     await job_with(alice, kind, [f"file://{media}/alice/film"], [])
     answer = await alice.jobs.DeleteJobs(DeleteJobsRequest(filter={"kinds": [kind]}, delete_artifacts=True))
     reported = report(await ended(alice, answer.job.job_id))
-    assert (reported["applied"], reported["kept_artifact_count"]) == (2, 1)
+    assert reported["applied"] == 2
     async with alice.watch_jobs("jobledger.artifacts") as watch:
-        await watch.until(lambda message: message.job.state == COMPLETED)
+        last = await watch.until(lambda message: message.job.state == COMPLETED)
+    assert report(last.job) == reported_of(deleted=1, kept=1)
     assert not names(media / "alice")
+    assert (media / "bob" / "film").read_text() == "bob"
+
+
+async def test_commands_of_others_are_carried_out_between_the_steps_of_a_removal(
+    deleting: Tenants, kind: str, media: Path
+):
+    alice, bob = await deleting.api("alice"), await deleting.api("bob")
+    job, count = await job_with_many(alice, kind, media / "alice")
+    removal = await delete(alice, job)
+    async with alice.watch_job(removal.job_id) as watch:
+        await watch.until(lambda message: message.job.progress.percent > 0)
+        created = await bob.create(kind)
+        assert (await bob.get(created.job_id)).job_id == created.job_id
+    done = await ended(alice, removal.job_id)
+    assert report(done) == reported_of(deleted=count)
+    assert done.start_time.ToNanoseconds() < created.create_time.ToNanoseconds() < done.end_time.ToNanoseconds()
+    assert names(media / "alice") == ["film"]
     assert (media / "bob" / "film").read_text() == "bob"
 
 
@@ -89,12 +104,17 @@ async def test_an_admin_deletes_for_an_owner_below_that_owners_directory_alone(
     one, other = [await job_with(alice, kind, everybodys, []) for _ in range(2)]
     asked = DeleteJobRequest(job_id=one.job_id, owner="alice", delete_artifacts=True)
     answer = await operator.jobs.DeleteJob(asked)
-    assert (answer.artifact_job.owner, answer.kept_artifact_count) == ("alice", 2)
+    assert answer.artifact_job.owner == "alice"
     done = await ended(alice, answer.artifact_job.job_id)
-    assert report(done)["deleted"] == 1
+    assert report(done) == reported_of(deleted=1, kept=2)
     many = DeleteJobsRequest(job_ids=[other.job_id], filter={"owner": "alice"}, delete_artifacts=True)
     run = await ended(operator, (await operator.jobs.DeleteJobs(many)).job.job_id)
-    assert (run.owner, report(run)["applied"], report(run)["kept_artifact_count"]) == ("default", 1, 2)
+    assert (run.owner, report(run)["applied"], report(run)["artifact_jobs"]) == ("default", 1, 1)
+    async with alice.watch_jobs("jobledger.artifacts") as watch:
+        removed = await watch.until(
+            lambda message: message.job.job_id != done.job_id and message.job.state == COMPLETED
+        )
+    assert report(removed.job) == reported_of(missing=1, kept=2)
     assert [(media / owner / "film").exists() for owner in ("alice", "bob", "default")] == [False, True, True]
 
 
@@ -121,7 +141,6 @@ async def test_an_operator_may_report_that_owners_share_a_root(store: str, tmp_p
     tenants = Tenants(store, tmp_path, allow_file_artifacts="true", **shared)
     alice = await tenants.api("alice")
     job = await job_with(alice, kind, [f"file://{media}/bob/film"], [])
-    answer = await alice.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
-    assert report(await ended(alice, answer.artifact_job.job_id))["deleted"] == 1
+    assert report(await ended(alice, (await delete(alice, job)).job_id))["deleted"] == 1
     await tenants.close()
     assert not names(media / "bob")

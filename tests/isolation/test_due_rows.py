@@ -7,12 +7,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from jobledger_service.core.duties.holds import holds
-from jobledger_service.core.duties.leases import leases
+from jobledger_service.core.duties.due_rows import holds, leases
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.commands import CancelJob, ClaimChunks, ClaimedChunk, CreateJob, FailChunks
-from jobledger_service.core.ledger.commands.deletion import ArtifactsResult
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec, owner_of
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob
@@ -22,7 +20,7 @@ from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure
 from jobledger_service.core.opening import open_kernel
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.features.retention.duty import expired_jobs
+from jobledger_service.features.retention.feature import expired_jobs
 from jobledger_service.settings import Settings
 
 from tests.support.databases import new_database
@@ -105,7 +103,7 @@ async def opened(url: str) -> AsyncIterator[Ledger]:
             new_id=lambda: str(uuid4()),
             sample_jitter=lambda: 0.5,
             random_bytes=bytes,
-            on_deletion=lambda *_: ArtifactsResult(),
+            on_deletion=lambda *_: None,
             families=all_families(database)[:1],
             rate_limiter=None,
         )

@@ -8,7 +8,7 @@ import pytest
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.ledger.batch import Postponed
 from jobledger_service.core.ledger.commands import CompleteChunks, FailChunks, Heartbeat, RetryJob
-from jobledger_service.core.ledger.touched import MAX_EVENT_BYTES
+from jobledger_service.core.ledger.working_set import MAX_EVENT_BYTES
 from jobledger_service.core.model.chunk import Artifact, WorkError
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.progress import ProgressReport

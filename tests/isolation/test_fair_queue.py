@@ -7,10 +7,17 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.admission import Admission, Throughput
 from jobledger_service.core.ledger.commands.workers import ClaimChunks
 from jobledger_service.core.ledger.committer import BATCH_BOUNDS
-from jobledger_service.core.ledger.fair_queue import COMMAND_COST, TURN_CREDIT, BatchBounds, FairQueue, QueuedWork
+from jobledger_service.core.ledger.fair_queue import (
+    COMMAND_COST,
+    TURN_CREDIT,
+    Admission,
+    BatchBounds,
+    FairQueue,
+    QueuedWork,
+    Throughput,
+)
 from jobledger_service.core.ledger.shares import Shares
 from jobledger_service.core.model.limit_errors import QueueFull
 from jobledger_service.core.model.limits import SECOND

@@ -8,8 +8,7 @@ import pytest
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.ledger.batch import Postponed
 from jobledger_service.core.ledger.commands import CancelJob, CreateJob, DeleteJob, FailChunks, RetryJob, UpdateJob
-from jobledger_service.core.ledger.touched import MAX_EVENT_BYTES
-from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
+from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS, MAX_EVENT_BYTES
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob

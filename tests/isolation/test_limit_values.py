@@ -59,7 +59,7 @@ def test_a_value_has_a_row_while_a_job_uses_it(ledger: LargeLedger):
     assert [store.trim(150) for _ in range(3)] == [150, 50, 0]
     assert rows(ledger) == 2 + 10 + 1
     ledger.do(of_user("again", "v1"))
-    assert [(one.scope, one.running) for one in store.page(BOB, "", 9)[0]] == [("each:user", 0), ("label:user=u1", 1)]
+    assert [(one.scope, one.running) for one in store.page(BOB, None, 9)[0]] == [("each:user", 0), ("label:user=u1", 1)]
     assert rows(ledger) == 2 + 10 + 1 + 1
 
 
@@ -107,7 +107,7 @@ def test_a_lower_number_holds_at_once_for_values_that_do_not_have_it_yet(ledger:
     assert numbers(ledger, ALICE) == {"each:user": 1, "label:user=ann": 2}
     assert ledger.job("second").holds[0].scope == LimitScope(label="user", value="ann")
     assert ledger.do(GrantSlots(LimitStore(ledger.database).free_slots(9))) == (0, 1)
-    assert [one.max_running for one in LimitStore(ledger.database).page(ALICE, "", 9)[0]] == [1, 1]
+    assert [one.max_running for one in LimitStore(ledger.database).page(ALICE, None, 9)[0]] == [1, 1]
 
 
 def test_a_claim_parks_as_many_jobs_under_a_pause_as_a_batch_has_room_for(ledger: LargeLedger):

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, suppress
 
 import grpc
 import pytest
@@ -12,9 +11,10 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from jobledger.v1.job_service_pb2 import ListJobsRequest
+from jobledger_service.core.ledger.current_call import begin_call
 from jobledger_service.core.ledger.shares import Shares
-from jobledger_service.transport.public_calls import MAX_BYTES, MAX_RECEIVING, PublicRequests
-from jobledger_service.transport.refusals import InFlightFull
+from jobledger_service.transport.in_flight import MAX_PUBLIC_BYTES, MAX_PUBLIC_CALLS, MAX_PUBLIC_RECEIVING, InFlight
+from jobledger_service.transport.server import HEALTH_METHODS
 
 from tests.operate.conftest import lines
 from tests.support.errors import read, refused
@@ -25,6 +25,7 @@ RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 MALFORMED = [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe", b"\x0b" * 200]
 STRANGERS = 200
+MIB = 2**20
 HEALTH, REFLECTION = "/grpc.health.v1.Health", "/grpc.reflection.v1.ServerReflection"
 REFLECTION_V1ALPHA = "/grpc.reflection.v1alpha.ServerReflection"
 CHANNELZ = "/grpc.channelz.v1.Channelz"
@@ -75,20 +76,20 @@ async def test_bytes_that_are_no_message_are_invalid_and_reveal_nothing(
         await send(channel, raw)
 
 
-@pytest.mark.parametrize("size", [MAX_BYTES + 1, 1_000_000])
+@pytest.mark.parametrize("size", [MAX_PUBLIC_BYTES + 1, 1_000_000])
 @pytest.mark.parametrize("send", [check, watch, reflect, reflect_v1alpha])
 async def test_a_request_without_a_key_is_small(channel: grpc.aio.Channel, send: Send, size: int):
     for raw in (b"\xff" * size, HealthCheckRequest(service="x" * size).SerializeToString()):
         with refused(RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE") as result:
             await send(channel, raw)
-        assert result.metadata == {"size": str(len(raw)), "limit": str(MAX_BYTES)}
+        assert result.metadata == {"size": str(len(raw)), "limit": str(MAX_PUBLIC_BYTES)}
 
 
 @pytest.mark.parametrize("method", [f"{HEALTH}/Check", f"{HEALTH}/Watch"])
 async def test_a_request_without_a_key_that_never_comes_keeps_no_other_from_its_answer(
     shared: Shared, channel: grpc.aio.Channel, method: str
 ):
-    silent = [channel.stream_stream(method)() for _ in range(MAX_RECEIVING)]
+    silent = [channel.stream_stream(method)() for _ in range(MAX_PUBLIC_RECEIVING)]
     await channel.channel_ready()
     async with grpc.aio.insecure_channel(shared.server.target, options=[("grpc.use_local_subchannel_pool", 1)]) as own:
         assert (await HealthStub(own).Check(HealthCheckRequest())).status == HealthCheckResponse.SERVING
@@ -98,22 +99,21 @@ async def test_a_request_without_a_key_that_never_comes_keeps_no_other_from_its_
 
 
 def test_who_sends_most_without_a_key_is_refused_first():
-    requests = PublicRequests(Shares(4))
+    in_flight = InFlight(100, 16 * MIB, MIB, Shares, lambda _: None, begin_call, 1.0)
+    calls = in_flight.shares_of(HEALTH_METHODS[0])
+    assert calls is not None
 
     def flood(peer: str) -> int:
         held = 0
-        with suppress(InFlightFull):
-            while True:
-                calls.enter_context(requests.hold(peer))
-                held += 1
+        while calls.try_add(peer, 1, reserved=False):
+            held += 1
         return held
 
-    with ExitStack() as calls:
-        assert flood("ipv4:10.0.0.1:1") == 3
-        assert flood("ipv4:10.0.0.1:2") == 1
-        assert flood("ipv4:10.0.0.1:1") == 0
-    with requests.hold("ipv4:10.0.0.1:1"):
-        pass
+    assert flood("ipv4:10.0.0.1:1") == MAX_PUBLIC_CALLS * 3 // 4
+    assert 0 < flood("ipv4:10.0.0.1:2") < MAX_PUBLIC_CALLS // 4
+    assert flood("ipv4:10.0.0.1:1") == 0
+    assert flood("ipv4:10.0.0.1:3") > 0
+    assert in_flight.calls == 0, "a public call takes the place of an owner's"
 
 
 @pytest.mark.parametrize("raw", [b"", *MALFORMED], ids=range(len(MALFORMED) + 1))

@@ -34,11 +34,11 @@ class Requests:
         return call
 
     async def _receive(self, owner: str, name: str, *, reserved: bool) -> str:
-        place = await self._receiver.take_place(owner, reserved=reserved)
+        place = await self._receiver.take(owner, reserved=reserved)
         try:
             return await self._receiver.receive(Sent(lambda: self._read(name)))
         finally:
-            self._receiver.turns.release(owner, place)
+            self._receiver.release(owner, place)
 
     async def _read(self, name: str) -> str:
         self.begun.append(name)
@@ -122,11 +122,10 @@ async def test_a_report_on_a_lease_needs_no_place_of_other_requests_and_leaves_o
 def test_whatever_two_owners_hold_a_third_and_a_fourth_find_a_place(count: int):
     places = Places(count)
     for owner in ("alice", "bob"):
-        while places.admits(owner):
-            places.occupy(owner)
+        while places.take(owner):
+            pass
     for owner in ("carol", "dave")[: count - 2]:
-        assert places.admits(owner)
-        places.occupy(owner)
+        assert places.take(owner)
 
 
 async def test_owners_leave_places_to_those_who_come_later():
@@ -146,7 +145,7 @@ async def test_reports_and_a_third_owners_calls_are_answered_while_requests_that
     default = Settings()
     places = InFlight(
         default.calls_limit, default.memory_limit, default.message_limit, Shares, lambda _: None, begin_call, 1.0
-    ).receiver.turns.places
+    ).receiver.places
     alice, bob, carol = [await tenants.api(owner) for owner in ("alice", "bob", "carol")]
     leases = []
     for api in (alice, bob):

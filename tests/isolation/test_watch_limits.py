@@ -13,7 +13,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
 from jobledger_client import AsyncJobClient
 from jobledger_service.settings import Settings
-from jobledger_service.transport.public_calls import MAX_PER_CONNECTION, PublicStreams
+from jobledger_service.transport.open_calls import MAX_PER_CONNECTION, PublicStreams
 from jobledger_service.transport.refusals import TooManyWatches
 
 from tests.conftest import StartServer

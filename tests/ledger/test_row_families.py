@@ -65,7 +65,7 @@ def claimed(ledger: Ledger, kind: str, limit: int = 1) -> list[Lease]:
 
 
 def limits(ledger: Ledger) -> list[Limit]:
-    return LimitStore(ledger.database).page("me", "", 100)[0]
+    return LimitStore(ledger.database).page("me", None, 100)[0]
 
 
 def test_a_batch_locks_jobs_then_families_by_rank_and_the_counter_last(ledger: Ledger):

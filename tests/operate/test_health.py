@@ -50,8 +50,8 @@ STORE = StoreVitals(100, "0001", 1_000, 10_000)
 def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
     """Return the vitals of a healthy server, but for what is given."""
     well: dict[str, object] = {
-        "latency": 0.001, "queued": 0, "queue_limit": 100, "current_commit_duration": None, "last_batch": 1,
-        "last_seconds": 0.01, "last_age": 1.0, "feed_position": 100, "watchers": 0, "workers": 0,
+        "latency": 0.001, "queued": 0, "queue_limit": 100, "current_commit_duration": None, "last_batch_size": 1,
+        "last_commit_duration": 0.01, "last_commit_age": 1.0, "feed_position": 100, "watchers": 0, "workers": 0,
     }  # fmt: skip
     return Vitals(store=store, **(well | changed))
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from jobledger_service.cli import main as cli
-from jobledger_service.cli.environment import CLIENT_VARIABLES, unknown_names
+from jobledger_service.cli.configuration import CLIENT_VARIABLES, unknown_names
 from jobledger_service.core.store.engines import without_password
-from jobledger_service.settings import Settings
+from jobledger_service.settings import SETTINGS
 from typer.testing import CliRunner
 
 from tests.docs.documents import ROOT
@@ -32,7 +32,7 @@ def _only(environment: dict[str, str]) -> dict[str, str | None]:
 
 def test_each_setting_reports_where_it_comes_from():
     reported = json.loads(config("--queue-limit", "7", "-o", "json", DRAIN_TIMEOUT="3", QUEUE_LIMIT="9"))
-    assert set(reported) == set(Settings.model_fields)
+    assert set(reported) == set(SETTINGS)
     assert reported["queue_limit"] == {"value": 7, "source": "flag"}
     assert reported["drain_timeout"] == {"value": 3.0, "source": "environment"}
     assert reported["listen"] == {"value": "127.0.0.1:7070", "source": "default"}
@@ -49,7 +49,7 @@ def test_choices_files_and_passwords_are_shown_as_text():
 
 def test_the_table_has_a_row_for_each_setting():
     rows = [line.split() for line in config().splitlines()[1:]]
-    assert [row[0] for row in rows] == list(Settings.model_fields)
+    assert [row[0] for row in rows] == list(SETTINGS)
     assert {row[-1] for row in rows} == {"default"}
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.counts import Counts
-from jobledger_service.core.model.job import Job, JobProgress, JobSpec
+from jobledger_service.core.model.job import Job, JobSpec
+from jobledger_service.core.model.job_progress import JobProgress
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.store.engines import Database

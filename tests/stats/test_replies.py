@@ -3,12 +3,11 @@
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES, MAX_SUM
 from jobledger_service.core.model.states import JobState
-from jobledger_service.features.statistics.activity import Activity
+from jobledger_service.features.statistics.api import MAX_POINTS
 from jobledger_service.features.statistics.failures import MAX_SHOWN, FailureGroup, FailureGroups
 from jobledger_service.features.statistics.figures import MAX_SERIES_POINTS
 from jobledger_service.features.statistics.replies import reply
-from jobledger_service.features.statistics.requests import MAX_POINTS
-from jobledger_service.features.statistics.rollup import Measure
+from jobledger_service.features.statistics.rollup import Activity, Measure
 from jobledger_service.features.statistics.rules import MAX_KINDS, Figures, KindFigures, StatsQuery
 
 

@@ -8,9 +8,8 @@ from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import counts, running_totals
 from jobledger_service.core.store.writing import WriteStore
-from jobledger_service.features.statistics.activity import Activity
 from jobledger_service.features.statistics.family import add_statistics
-from jobledger_service.features.statistics.rollup import Measure, StatisticsDelta
+from jobledger_service.features.statistics.rollup import Activity, Measure, StatisticsDelta
 from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
 from sqlalchemy import select

@@ -3,29 +3,32 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec, whole
 from jobledger_service.core.ledger.commands import ClaimedChunk, CompleteChunks, DeleteJob, Heartbeat
 from jobledger_service.core.model.chunk import Artifact
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.job import JobSpec, job_id_of, job_key
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NO_RESULTS, WorkReport
-from jobledger_service.core.store import artifact_versions as versions
+from jobledger_service.core.store.entry import JOB_ITSELF
 from jobledger_service.core.store.reads import EventRow
 from jobledger_service.core.store.tables import artifact_versions, events
-from jobledger_service.features.exports.export import job_of
+from jobledger_service.features.artifacts.removal import ArtifactRemoval, DeletedJob
+from jobledger_service.features.artifacts.store import DeletedArtifacts
+from jobledger_service.features.exports.api import job_of
 from jobledger_service.features.exports.lines import JsonLines
-from jobledger_service.features.exports.page import BEGIN
-from jobledger_service.features.exports.store import SqlExportStore
+from jobledger_service.features.exports.store import BEGIN, SqlExportStore
 from jobledger_service.features.imports.commands import ImportJobs, JobImport
 from jobledger_service.features.imports.imported_job import ImportedJob
 from jobledger_service.features.retention.store import SqlHistoryStore
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select, update
 
 from tests.isolation.large_jobs import ALICE, LEASE, LargeLedger, large_ledger
 from tests.support.databases import new_database
@@ -78,9 +81,13 @@ def newest_bytes(ledger: LargeLedger) -> int:
         return connection.execute(length).scalar_one()
 
 
+def history(ledger: LargeLedger) -> SqlHistoryStore:
+    return SqlHistoryStore(ledger.database, codec.audited, codec.terms)
+
+
 def trim(ledger: LargeLedger, count: int) -> int | None:
     """Trim so many of the oldest events."""
-    return SqlHistoryStore(ledger.database, codec.audited, codec.terms).trim_events(ledger.now + 1, count)
+    return history(ledger).trim_events(ledger.now + 1, count)
 
 
 def exported(ledger: LargeLedger, position: int) -> list[list[str]]:
@@ -140,6 +147,7 @@ def test_a_report_and_the_deletion_of_its_job_are_one_event_with_the_artifacts(l
     message = WatchJobResponse.FromString(whole(stored(ledger)[-1]))
     assert (list(message.job.artifacts), list(message.chunks[0].artifacts)) == (["job-0"], ["chunk-0"])
     trim(ledger, 10)
+    assert not history(ledger).trim_versions(10)
     assert held(ledger) == []
 
 
@@ -190,6 +198,8 @@ def test_versions_go_with_the_last_event_that_needs_them(ledger: LargeLedger):
     ledger.do(DeleteJob(ALICE, "big", "caller"))
     assert shown(whole(stored(ledger)[-1])) == ["a-0", "b-0"]
     assert trim(ledger, 10) == 8
+    assert held(ledger) == [5]
+    assert not history(ledger).trim_versions(10)
     assert held(ledger) == []
 
 
@@ -219,25 +229,100 @@ def test_a_job_that_is_imported_again_has_versions_of_its_own(ledger: LargeLedge
     assert trim(ledger, 2) == 2
     assert [shown(whole(row)) for row in stored(ledger)] == [["b-0"], ["b-0"], ["c-0"]]
     trim(ledger, 10)
+    assert not history(ledger).trim_versions(10)
     assert sorted(ledger.job("big").artifacts) == ["c-0"]
     assert held(ledger) == [1]
 
 
-def test_a_deletion_waits_until_its_versions_are_gone_step_by_step(
-    ledger: LargeLedger, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(versions, "VERSIONS_AT_ONCE", 2)
+def remove(ledger: LargeLedger, job_id: str) -> str:
+    """Delete a job with its artifacts; return the key of the job that deletes these."""
+    removal = ArtifactRemoval(lambda: str(uuid4()))
+    job = Job.FromString(ledger.do(DeleteJob(ALICE, job_id, "caller", force=True, on_deletion=removal)))
+    return job_key(ALICE, job.job_id)
+
+
+def uris(ledger: LargeLedger, job: DeletedJob, limit: int) -> list[list[str | None]]:
+    """Return the addresses that each read lists, until there are none left."""
+    found, place = [], (JOB_ITSELF, 0)
+    while place[0] < job.chunk_count:
+        listed, place = DeletedArtifacts(ledger.database).listed(job, place, limit)
+        found.append([uri for _, uri in listed])
+    return found
+
+
+def test_the_versions_of_a_deleted_job_go_in_bounded_steps_and_no_event_waits_for_them(ledger: LargeLedger):
     ledger.create("big", [1])
     [claimed] = ledger.claim("big", [0])
     for prefix in ("a", "b", "c"):
         report(ledger, claimed, job_artifacts=artifacts(1, prefix), artifacts=artifacts(1, prefix))
     ledger.do(DeleteJob(ALICE, "big", "caller", force=True))
     last = ledger.reads.position()
-    assert trim(ledger, 100) == last - 1
-    assert len(stored(ledger)) == 1
-    reached = last - 1
-    while reached < last:
-        step = trim(ledger, 100)
-        assert step is not None
-        reached = step
-    assert held(ledger) == []
+    assert trim(ledger, 100) == last
+    left = [len(held(ledger))]
+    while history(ledger).trim_versions(1):
+        left.append(len(held(ledger)))
+    assert left == [2, 1, 0, 0], "one a step, until a step finds none"
+
+
+def test_a_removal_reads_the_last_artifacts_of_a_deleted_job_while_history_and_another_job_of_its_id_go_on(
+    ledger: LargeLedger,
+):
+    ledger.create("big", [1, 1, 1])
+    for index in (0, 2):
+        [claimed] = ledger.claim("big", [index])
+        for prefix in ("a", "b"):
+            report(ledger, claimed, artifacts={prefix: Artifact(f"s3://b/{index}/{prefix}"), "x": Artifact(prefix)})
+    report(ledger, claimed, job_artifacts={"of": Artifact("s3://b/job")})
+    old = ledger.job("big")
+    removal = remove(ledger, "big")
+    ledger.create("big", [1])
+    [claimed] = ledger.claim("big", [0])
+    report(ledger, claimed, artifacts={"a": Artifact("s3://b/new")})
+    assert trim(ledger, 100) == ledger.reads.position()
+    assert not history(ledger).trim_versions(100), "the removal needs them"
+    deleted = DeletedJob(KEY, old.spec.uid_bytes, 3)
+    each = ["s3://b/0/a", "b", "s3://b/0/b", "s3://b/2/a", "b", "s3://b/2/b"]
+    assert uris(ledger, deleted, 2) == [["s3://b/job", each[0]], each[1:3], each[3:5], each[5:]]
+    ledger.do(DeleteJob(ALICE, job_id_of(removal), "caller", force=True))
+    assert not history(ledger).trim_versions(100)
+    assert uris(ledger, deleted, 2) == [[]]
+    assert uris(ledger, DeletedJob(KEY, ledger.job("big").spec.uid_bytes, 1), 2) == [["s3://b/new"]]
+
+
+def test_artifacts_that_are_reported_in_the_batch_of_the_deletion_are_removed_too(ledger: LargeLedger):
+    ledger.create("big", [1])
+    [claimed] = ledger.claim("big", [0])
+    uid = ledger.job("big").spec.uid_bytes
+    last = WorkReport("r", artifacts={"x": Artifact("s3://b/x")})
+    removal = ArtifactRemoval(lambda: str(uuid4()))
+    _, made = ledger.batch(
+        Heartbeat(ALICE, [(claimed.lease, last)], lease_duration=LEASE),
+        DeleteJob(ALICE, "big", "caller", force=True, on_deletion=removal),
+    )
+    assert Job.FromString(made).kind == "jobledger.artifacts"
+    assert uris(ledger, DeletedJob(KEY, uid, 1), 20) == [["s3://b/x"]]
+
+
+def test_artifacts_that_cannot_be_read_are_told_and_the_others_are_listed(ledger: LargeLedger):
+    ledger.create("big", [1] * 3)
+    for one in ledger.claim("big", range(3)):
+        report(ledger, one, artifacts={"x": Artifact(f"s3://b/{one.lease.index}")})
+    with ledger.database.write() as connection:
+        bad = update(artifact_versions).where(artifact_versions.c.chunk_index == 1).values(content="{")
+        connection.execute(bad)
+    uid = ledger.job("big").spec.uid_bytes
+    assert uris(ledger, DeletedJob(KEY, uid, 3), 20) == [["s3://b/0", None, "s3://b/2"]]
+
+
+def test_a_deletion_with_artifacts_reads_none_of_them_however_many_there_are(ledger: LargeLedger):
+    counts = []
+    for job_id, chunks in (("small", 1), ("big", 300)):
+        ledger.create(job_id, [1] * chunks)
+        reports = [(one.lease, WorkReport("r", artifacts=artifacts(3))) for one in ledger.claim(job_id, range(chunks))]
+        ledger.do(Heartbeat(ALICE, reports, lease_duration=LEASE))
+        sent: list[str] = []
+        event.listen(ledger.database.writer, "before_cursor_execute", lambda _c, _r, sql, *_, to=sent: to.append(sql))
+        remove(ledger, job_id)
+        assert not [sql for sql in sent if "artifact_versions.content" in sql]
+        counts.append(ledger.statements)
+    assert counts[0] == counts[1]

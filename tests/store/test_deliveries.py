@@ -7,8 +7,7 @@ from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.core.store.engines import Database
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryCapacity
 from jobledger_service.features.webhooks.delivery_store import EXPIRED_MESSAGE, SqlDeliveryStore
-from jobledger_service.features.webhooks.event_types import WebhookEventType
-from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook
+from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook, WebhookEventType
 from jobledger_service.features.webhooks.store import FanoutBatch, SqlWebhookStore
 from msgspec.structs import replace
 
@@ -121,7 +120,7 @@ def test_what_was_missed_is_reported_to_those_that_recorded(database: Database):
     assert store.record_batch(FanoutBatch(0, 7, 7, []), 9)
     assert store.record_batch(FanoutBatch(7, 9, 9, []), 10)
     found = [store.find(webhook.key) for webhook in (active, disabled)]
-    assert [one.missed for one in found if one] == [Missed(8, 9, 10), None]
+    assert [one.missed_events for one in found if one] == [Missed(8, 9, 10), None]
 
 
 def test_a_page_of_some_states_examines_so_many_deliveries_and_reports_where_it_ended(database: Database):

@@ -22,11 +22,9 @@ from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.core.store.writing import WriteStore
-from jobledger_service.features.exports.columns import COLUMNS
-from jobledger_service.features.exports.export import Exports, job_of
-from jobledger_service.features.exports.lines import JsonLines
-from jobledger_service.features.exports.page import BEGIN, ExportPage
-from jobledger_service.features.exports.store import MAX_PAGE_BYTES, SqlExportStore
+from jobledger_service.features.exports.api import Exports, job_of
+from jobledger_service.features.exports.lines import COLUMNS, JsonLines
+from jobledger_service.features.exports.store import BEGIN, MAX_PAGE_BYTES, ExportPage, SqlExportStore
 from jobledger_service.features.retention.store import SqlHistoryStore
 from msgspec.structs import replace
 

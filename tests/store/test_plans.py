@@ -11,9 +11,11 @@ from jobledger_service.core.model.chunk import NO_KIND
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.artifact_versions import read_versions
 from jobledger_service.core.store.attempts import AttemptReads, jobs_of_task
 from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.entry import ArtifactsKey
 from jobledger_service.core.store.event_pages import EventPages, EventsWanted
 from jobledger_service.core.store.event_terms import EventTerms, term_rows
 from jobledger_service.core.store.migrate import upgrade
@@ -23,8 +25,7 @@ from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import attempts, chunks, event_terms, events, job_labels, job_words, jobs
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.core.store.writing import WriteStore
-from jobledger_service.features.exports.page import ExportKey
-from jobledger_service.features.exports.store import SqlExportStore
+from jobledger_service.features.exports.store import ExportKey, SqlExportStore
 from jobledger_service.features.limits.store import SLOTS_DUE, LimitStore
 from jobledger_service.features.statistics.failures import run_mark
 from jobledger_service.features.statistics.family import add_statistics
@@ -33,8 +34,7 @@ from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryCapacity
 from jobledger_service.features.webhooks.delivery_store import DELIVERIES_DUE, SqlDeliveryStore
-from jobledger_service.features.webhooks.event_types import WebhookEventType
-from jobledger_service.features.webhooks.rules import Secret, Webhook
+from jobledger_service.features.webhooks.rules import Secret, Webhook, WebhookEventType
 from jobledger_service.features.webhooks.store import EVENTS_DUE, FanoutBatch, SqlWebhookStore
 from sqlalchemy import event, insert
 
@@ -65,7 +65,7 @@ class Plans:
             event.listen(engine, "before_cursor_execute", self._explain)
 
     def _explain(self, _connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+        if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
             parameters = parameters[0] if isinstance(parameters, list) else parameters
             explained = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             self.steps += [step for *_, step in explained]
@@ -73,7 +73,9 @@ class Plans:
     def hold(self, index: str) -> None:
         assert any(index in step for step in self.steps), self.steps
         assert not [step for step in self.steps if "TEMP B-TREE" in step], self.steps
-        assert not [step for step in self.steps if step in ("SCAN jobs", "SCAN chunks", "SCAN events")], self.steps
+        assert not [
+            step for step in self.steps if step in ("SCAN jobs", "SCAN chunks", "SCAN events", "SCAN artifact_versions")
+        ], self.steps
 
 
 def test_a_claim_of_one_kind_walks_the_index_of_what_waits(database: Database):
@@ -202,6 +204,16 @@ def test_the_last_attempts_of_jobs_walk_the_index_of_their_ends(database: Databa
         plans = Plans(database)
         assert list(AttemptReads(database.dialect, UnreadableRows()).added(transaction.connection, [read]))
     plans.hold("attempts USING COVERING INDEX attempts_by_time (job_key=?)")
+
+
+def test_the_artifacts_of_events_are_found_by_their_keys(database: Database):
+    plans = Plans(database)
+    keys = [ArtifactsKey("me/a", b"1" * 16, index, 1) for index in range(20)]
+    with database.read() as connection:
+        assert read_versions(connection, keys) == {}
+    plans.hold(
+        "artifact_versions USING INDEX sqlite_autoindex_artifact_versions_1 (job_key=? AND uid=? AND chunk_index=?"
+    )
 
 
 def test_jobs_are_found_by_the_index_of_tasks(database: Database):

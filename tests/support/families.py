@@ -4,8 +4,8 @@ from jobledger_service.core.ledger.core_families import core_families
 from jobledger_service.core.ledger.row_families import OpenFamily
 from jobledger_service.core.model.quotas import Bounds
 from jobledger_service.core.store.engines import Database
-from jobledger_service.features.limits.family import limits_family
-from jobledger_service.features.limits.pauses import paused_kinds_family
+from jobledger_service.features.artifacts.family import artifact_removals_family
+from jobledger_service.features.limits.family import limits_family, paused_kinds_family
 from jobledger_service.features.quotas.family import quotas_family
 from jobledger_service.features.retention.feature import expire_times
 from jobledger_service.features.retention.rules import Retention
@@ -16,6 +16,7 @@ def all_families(database: Database) -> list[OpenFamily]:
     """Return all families, with ended jobs kept for ever."""
     dialect = database.dialect
     return [
+        artifact_removals_family(dialect),
         expire_times(Retention()),
         limits_family(dialect),
         paused_kinds_family(dialect),

@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.cursor import Cursors
-from jobledger_service.core.ledger.feed.counts import FeedCounts
-from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, NoProgressError, Page
-from jobledger_service.core.ledger.feed.pages import Pages
+from jobledger_service.core.ledger.feed.pages import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, NoProgressError, Page, Pages
 from jobledger_service.core.ledger.feed.ring import Ring
-from jobledger_service.core.ledger.feed.subscription import FeedSubscription
+from jobledger_service.core.ledger.feed.subscription import FeedCounts, FeedSubscription
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.watch import Mode, Watch, WatchOptions
 from jobledger_service.core.model.errors import HistoryTrimmed

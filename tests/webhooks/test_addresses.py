@@ -4,9 +4,8 @@ import socket
 from typing import Any
 
 import pytest
-from jobledger_service.features.webhooks.addresses import is_public
+from jobledger_service.features.webhooks.addresses import NameLookups, is_public
 from jobledger_service.features.webhooks.http_post import HttpPost
-from jobledger_service.features.webhooks.name_lookups import NameLookups
 from jobledger_service.settings import Settings
 
 from tests.support.api import Api

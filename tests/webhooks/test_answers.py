@@ -13,8 +13,8 @@ from typing import Any
 import httpcore
 import pytest
 import uvloop
+from jobledger_service.features.webhooks.addresses import NameLookups
 from jobledger_service.features.webhooks.http_post import CheckedBackend, HttpPost
-from jobledger_service.features.webhooks.name_lookups import NameLookups
 from jobledger_service.settings import Settings
 
 from tests.conftest import QUICK, StartServer

@@ -16,9 +16,8 @@ from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.store.tables import deliveries
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
-from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.fanout import MAX_BODY_BYTES, MAX_DELIVERIES, WebhookFanout
-from jobledger_service.features.webhooks.rules import MAX_WEBHOOKS, Secret, Webhook
+from jobledger_service.features.webhooks.rules import MAX_WEBHOOKS, Secret, Webhook, WebhookEventType
 from jobledger_service.features.webhooks.store import SqlWebhookStore
 from sqlalchemy import func, select
 

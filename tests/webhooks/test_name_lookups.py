@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from jobledger_service.features.webhooks.name_lookups import NameLookups
+from jobledger_service.features.webhooks.addresses import NameLookups
 
 from tests.support.bounds import BOUND
 
@@ -60,7 +60,7 @@ async def test_a_name_that_is_looked_up_already_takes_no_further_thread():
 def test_the_end_of_a_process_waits_for_no_name():
     program = f"""
 import asyncio, threading, uvloop
-from jobledger_service.features.webhooks.name_lookups import NameLookups
+from jobledger_service.features.webhooks.addresses import NameLookups
 
 async def main():
     lookups = NameLookups(9, lambda *_, **__: threading.Event().wait({10 * BOUND}))

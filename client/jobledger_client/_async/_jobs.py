@@ -312,8 +312,8 @@ class AsyncJobCalls(AsyncJobLists, AsyncJobWatches):
         """Delete a job that has ended, or any job with `force`; the audit trail records `reason`.
 
         `delete_artifacts` also deletes the objects that its artifacts name, under the roots that the operator allows:
-        the response names the job that does this, `artifact_job`, and counts those outside. The response is empty when
-        an attempt whose response was lost deleted the job.
+        the response names the job that does this, `artifact_job`, whose report counts those that are kept. The response
+        is empty when an attempt whose response was lost deleted the job.
 
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError, JobNotEndedError.
         """

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import DeleteJobResponse
 
 from jobledger_client._enums import CancelOutcome, JobState
 from jobledger_client._job_changes import JobChanges
@@ -253,15 +252,10 @@ def delete(
     if session.as_json:
         _json.print_message(response)
     else:
-        _print_outcome(session, Job(job_id=job_id), f"deleted{_artifact_outcome(response)}")
+        removal = response.artifact_job.job_id
+        deleting = f"; job {removal} deletes its artifacts, and reports how many it keeps" if removal else ""
+        _print_outcome(session, Job(job_id=job_id), f"deleted{deleting}")
     return 0
-
-
-def _artifact_outcome(response: DeleteJobResponse) -> str:
-    """Return what happens to the artifacts of a deleted job, with --artifacts."""
-    run = f"; job {response.artifact_job.job_id} deletes its artifacts" if response.HasField("artifact_job") else ""
-    kept = response.kept_artifact_count
-    return f"{run}; {kept:,} of its artifacts stay, outside the allowed roots" if kept else run
 
 
 def _print_job(session: Session, job: Job, outcome: str) -> int:

@@ -1,17 +1,19 @@
 """The output of an error: one sentence on standard error, or one JSON object; never a traceback."""
 
+import logging
 import os
 import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import typer
 
 from jobledger_client._errors import FieldViolation, JobledgerError, UnavailableError
 from jobledger_client.cli import _json
-from jobledger_client.cli._exit_codes import DEFECT, INPUT_OUTPUT, USAGE, exit_code
+from jobledger_client.cli._exit_codes import DEFECT, DONE, INPUT_OUTPUT, INTERRUPTED, USAGE, exit_code
 
 PROGRAM = "jobledger"
 TRACEBACK = "JOBLEDGER_TRACEBACK"
@@ -29,6 +31,34 @@ class ErrorOutput:
     sentence: str
     exit_code: int
     details: Mapping[str, object]
+
+
+def run_command(
+    command: Any,  # noqa: ANN401  typer bundles click
+    arguments: Sequence[str],
+    program: str = PROGRAM,
+    *,
+    as_json: bool = False,
+) -> int:
+    """Run a command and return its exit code. An error is one sentence on standard error, or one JSON object."""
+    logging.getLogger("grpc").addHandler(logging.NullHandler())  # gRPC logs the traceback of each error that it raises
+    try:
+        return command.main(list(arguments), prog_name=program, standalone_mode=False) or DONE
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - only developers read tracebacks
+        return print_error(error, as_json=as_json, program=program)
+
+
+def version_option(program: str, version: str) -> Any:  # noqa: ANN401  what typer takes
+    """Return the option `--version` of a program."""
+
+    def show(is_requested: bool | None) -> None:  # noqa: FBT001 - typer passes it by position
+        if is_requested:
+            typer.echo(f"{program} {version}")
+            raise typer.Exit
+
+    return typer.Option("--version", callback=show, is_eager=True, help="Show the version.")
 
 
 def print_error(error: Exception, *, as_json: bool = False, program: str = PROGRAM) -> int:

@@ -1,6 +1,5 @@
 """The command: its subcommands, its options, and the handling of errors."""
 
-import logging
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -24,7 +23,7 @@ from jobledger_client.cli import (
     _workers,
 )
 from jobledger_client.cli import _error_output as error_output
-from jobledger_client.cli._exit_codes import DONE, INTERRUPTED, TABLE, USAGE
+from jobledger_client.cli._exit_codes import TABLE, USAGE
 from jobledger_client.cli._session import Options, add_options, new_app, with_examples
 
 EXAMPLES = (
@@ -40,26 +39,12 @@ document, and `watch` one a line, in the JSON form of the messages in the protos
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command and return its exit code. An error is one sentence on standard error, or one JSON object."""
-    logging.getLogger("grpc").addHandler(logging.NullHandler())  # gRPC logs the traceback of each error that it raises
+    """Run a command and return its exit code."""
     command = typer.main.get_command(application())
-    try:
-        return command.main(list(arguments), prog_name="jobledger", standalone_mode=False) or DONE
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - only developers read tracebacks
-        return error_output.print_error(error, as_json=error_output.is_json_requested(arguments))
+    return error_output.run_command(command, arguments, as_json=error_output.is_json_requested(arguments))
 
 
-def _show_version(is_requested: bool | None) -> None:  # noqa: FBT001 - typer passes it by position
-    if is_requested:
-        typer.echo(f"jobledger {__version__}")
-        raise typer.Exit
-
-
-Version = Annotated[
-    bool | None, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-]
+Version = Annotated[bool | None, error_output.version_option(error_output.PROGRAM, __version__)]
 
 
 def application() -> typer.Typer:

@@ -8,12 +8,10 @@ from jobledger_client import JobFilterFields, JobState
 from nicegui import ui
 
 from jobledger_console.bulk_dialog import ask
-from jobledger_console.components.fields import show_input, show_select
-from jobledger_console.components.messages import show_empty, show_heading
+from jobledger_console.components.messages import show_empty
 from jobledger_console.components.table import Column, DataTable, Row, link_cell
 from jobledger_console.page import Page, PageKind
-from jobledger_console.pages.reading import Reading, show_owner
-from jobledger_console.pages.statistics import READ_SECONDS, SPANS
+from jobledger_console.pages.statistics import SpanView
 from jobledger_console.verbs import VERBS, Target
 from jobledger_console.wording import plural
 
@@ -27,57 +25,18 @@ _COLUMNS: Final = (
 )
 
 
-class FailuresView:
+class FailuresView(SpanView):
     """The page, as one visitor sees it."""
 
+    title = "Failures"
+
     def __init__(self, page: Page) -> None:
-        self._page = page
-        self._span = page.query.get("span", "24h") if page.query.get("span") in SPANS else "24h"
-        self._kind = page.query.get("kind", "")
+        super().__init__(page)
         self._codes: dict[str, str] = {}
         self._since: datetime | None = None
         self._table: DataTable | None = None
         self._empty: ui.element
         self._more: ui.label
-        self._summary: ui.label
-        self._reading: Reading[GetJobStatsResponse]
-
-    def open(self) -> None:
-        """Draw the groups, and read them again while the page is open."""
-        with ui.element("div").classes("row-of page-head"):
-            show_heading("Failures", 1)
-            self._summary = ui.label("").classes("quiet grow")
-            self._summary.props["role"] = "status"
-        with ui.element("div").classes("filters"):
-            show_select("Span", {name: span.label for name, span in SPANS.items()}, self._span, self._set_span)
-            show_input("Kind", self._kind, self._set_kind, placeholder="all", size=20)
-            show_owner(self._page, lambda owner: self._change(owner=owner))
-        self._reading = Reading(self._page, self._draw, seconds=READ_SECONDS)
-        self._ask()
-
-    def _ask(self) -> None:
-        span, kinds, client = SPANS[self._span], self._kinds(), self._page.client
-        self._reading.ask(
-            ("failures", self._span, self._kind),
-            lambda owner: client.statistics.get_job_stats(kinds=kinds, time_range=span.range, owner=owner),
-        )
-
-    def _kinds(self) -> list[str]:
-        return [self._kind] if self._kind else []
-
-    def _set_span(self, span: str) -> None:
-        self._span = span
-        self._change()
-
-    def _set_kind(self, kind: str) -> None:
-        self._kind = kind.strip()
-        self._change()
-
-    def _change(self, **changes: str) -> None:
-        """Ask for what the fields say; `changes` are of the address alone."""
-        self._page.show_address(**{"owner": self._page.owner, **changes}, span=self._span, kind=self._kind)
-        self._summary.set_text("")
-        self._ask()
 
     def _draw(self, found: GetJobStatsResponse) -> None:
         may_retry = self._page.access.may_write

@@ -1,9 +1,10 @@
 """The page of statistics: throughput, success, percentiles and the age of the queue, in total and by kind."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from jobledger.v1.stats_pb2 import DurationStats, GetJobStatsResponse, JobStats, StatsPoint
 from jobledger_client import StatsStep
@@ -60,20 +61,24 @@ COLUMNS: Final = (
 )
 
 
-class StatisticsView:
-    """The page, as one visitor sees it."""
+class SpanView(ABC):
+    """A page of statistics over a span and a kind that the visitor chooses, read again while the page is open."""
+
+    title: ClassVar[str]
+    has_series: ClassVar[bool] = False
 
     def __init__(self, page: Page) -> None:
         self._page = page
         self._span = page.query.get("span", "24h") if page.query.get("span") in SPANS else "24h"
         self._kind = page.query.get("kind", "")
         self._reading: Reading[GetJobStatsResponse]
-        self._drawn: _Drawn | None = None
 
     def open(self) -> None:
-        """Draw the figures, and read them again while the page is open."""
+        """Draw the choices, and what is read."""
         with ui.element("div").classes("row-of page-head"):
-            show_heading("Statistics", 1)
+            show_heading(self.title, 1)
+            self._summary = ui.label("").classes("quiet grow")
+            self._summary.props["role"] = "status"
         with ui.element("div").classes("filters"):
             show_select("Span", {name: span.label for name, span in SPANS.items()}, self._span, self._set_span)
             show_input("Kind", self._kind, self._set_kind, placeholder="all", size=20)
@@ -82,13 +87,15 @@ class StatisticsView:
         self._ask()
 
     def _ask(self) -> None:
-        span, kinds, client = SPANS[self._span], [self._kind] if self._kind else [], self._page.client
+        span, kinds, client = SPANS[self._span], self._kinds(), self._page.client
+        step = span.step if self.has_series else None
         self._reading.ask(
-            ("statistics", self._span, self._kind),
-            lambda owner: client.statistics.get_job_stats(
-                kinds=kinds, time_range=span.range, step=span.step, owner=owner
-            ),
+            (self.title, self._span, self._kind),
+            lambda owner: client.statistics.get_job_stats(kinds=kinds, time_range=span.range, step=step, owner=owner),
         )
+
+    def _kinds(self) -> list[str]:
+        return [self._kind] if self._kind else []
 
     def _set_span(self, span: str) -> None:
         self._span = span
@@ -101,7 +108,23 @@ class StatisticsView:
     def _change(self, **changes: str) -> None:
         """Ask for what the fields say; `changes` are of the address alone."""
         self._page.show_address(**{"owner": self._page.owner, **changes}, span=self._span, kind=self._kind)
+        self._summary.set_text("")
         self._ask()
+
+    @abstractmethod
+    def _draw(self, found: GetJobStatsResponse) -> None:
+        """Show what was read."""
+
+
+class StatisticsView(SpanView):
+    """The page of statistics, as one visitor sees it."""
+
+    title = "Statistics"
+    has_series = True
+
+    def __init__(self, page: Page) -> None:
+        super().__init__(page)
+        self._drawn: _Drawn | None = None
 
     def _draw(self, found: GetJobStatsResponse) -> None:
         if self._drawn is None:

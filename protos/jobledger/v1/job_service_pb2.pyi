@@ -1831,25 +1831,22 @@ class DeleteJobResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ARTIFACT_JOB_FIELD_NUMBER: _builtins.int
-    KEPT_ARTIFACT_COUNT_FIELD_NUMBER: _builtins.int
-    kept_artifact_count: _builtins.int
-    """kept_artifact_count is how many artifacts stay because they are under no allowed root. 0 without delete_artifacts."""
     @_builtins.property
     def artifact_job(self) -> _job_pb2.Job:
         """artifact_job is the job, of kind "jobledger.artifacts", that deletes what the artifacts pointed at; its progress
-        and its artifact "report" (metadata: deleted, missing, failed, failures) show how far it has come. Absent without
-        delete_artifacts, and when there is nothing to delete.
+        and its artifact "report" (metadata: deleted, missing, kept, failed, failures) show how far it has come, and how
+        many artifacts are kept because they are under no allowed root. Absent without delete_artifacts, and when neither
+        the job nor its chunks have artifacts.
         """
 
     def __init__(
         self,
         *,
         artifact_job: _job_pb2.Job | None = ...,
-        kept_artifact_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_job", b"artifact_job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_job", b"artifact_job", "kept_artifact_count", b"kept_artifact_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_job", b"artifact_job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

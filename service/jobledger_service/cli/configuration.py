@@ -1,18 +1,44 @@
-"""The effective settings, for people and programs; secrets are masked."""
+"""The settings as people see them: their variables, misspelt ones, and what is in effect, with secrets masked."""
 
+import difflib
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
+from jobledger_client.cli._error_output import TRACEBACK
 from msgspec import json
-from pydantic import SecretStr
 
 from jobledger_service.core.store.engines import without_password
-from jobledger_service.settings import Settings
+from jobledger_service.settings import PREFIX, SETTINGS, Settings
 
-from .environment import variable
+CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
+"""The variables of the SDK's command line: a machine may have all of them."""
+
+
+def variable(setting: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + setting.upper()
+
+
+NAMES: Final = tuple(sorted(variable(name) for name in SETTINGS))
+
+
+def unknown_names(environment: Iterable[str]) -> list[str]:
+    """Return a sentence for each variable with the prefix of settings that is none, with the nearest setting."""
+    known = CLIENT_VARIABLES.union(NAMES)
+    strays = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return [_sentence(name) for name in strays]
+
+
+def _sentence(name: str) -> str:
+    # Without the prefix, which makes all of them alike.
+    nearest = difflib.get_close_matches(name[len(PREFIX) :].lower(), SETTINGS, n=1)
+    advice = f"did you mean {variable(nearest[0])}?" if nearest else "`jobledger-server config` lists all settings"
+    return f"{name} in the environment is not a setting: {advice}"
+
 
 MASK: Final = "***"
 _SECRET: Final = re.compile(r"(^|_)(secret|password|token|pepper)s?($|_)")
@@ -28,16 +54,16 @@ class ConfigFormat(StrEnum):
 
 def shown(settings: Settings) -> dict[str, object]:
     """Return the settings, secrets masked."""
-    return {name: masked(name, value) for name, value in settings.model_dump(mode="json").items()}
+    return {name: masked(name, value) for name, value in vars(settings).items()}
 
 
 def masked(name: str, value: object) -> object:
     """Return the printable value of a setting."""
     if value in (None, ""):
         return value
-    if isinstance(value, SecretStr) or _SECRET.search(name):
+    if _SECRET.search(name):
         return MASK
-    return without_password(value) if isinstance(value, str) else value
+    return without_password(str(value)) if isinstance(value, str | Path) else value
 
 
 def render(settings: Settings, sources: Mapping[str, str], form: ConfigFormat) -> str:
@@ -52,14 +78,11 @@ def _json(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
 
 def _env(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
     """Return lines for a shell or an env file; unset and masked settings are commented out."""
+    commented = {name: "# " if value is None or MASK in str(value) else "" for name, value in values.items()}
     return "\n".join(
-        f"{_comment(value)}{variable(name)}={shlex.quote(_text(value))}  # {sources[name]}"
+        f"{commented[name]}{variable(name)}={shlex.quote(_text(value))}  # {sources[name]}"
         for name, value in values.items()
     )
-
-
-def _comment(value: object) -> str:
-    return "# " if value is None or MASK in str(value) else ""
 
 
 def _table(values: Mapping[str, object], sources: Mapping[str, str]) -> str:

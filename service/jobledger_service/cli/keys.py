@@ -23,7 +23,7 @@ from jobledger_client.cli._connection_options import (
     credentials_of,
 )
 
-from jobledger_service.settings import Settings
+from jobledger_service.settings import SETTINGS
 from jobledger_service.transport.identity import DEFAULT_OWNER
 
 from .connection import open_client
@@ -63,7 +63,7 @@ Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for the l
 @keys.callback()
 def _connect(
     context: typer.Context,
-    database: Database = str(Settings.model_fields["database"].default),
+    database: Database = str(SETTINGS["database"].default),
     server: Server = "",
     api_key: ApiKey = None,
     *,

@@ -13,7 +13,7 @@ from jobledger_service import VERSION
 
 _MODULES: Final = {
     "serve": "serve",
-    "config": "serve",
+    "config": "config",
     "migrate": "databases",
     "backup": "databases",
     "recount": "databases",

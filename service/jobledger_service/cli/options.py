@@ -2,16 +2,13 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
-from jobledger_service.settings import SPAN, Settings, text_of
+from jobledger_service.settings import SETTINGS, InvalidSettingsError, Setting, Settings, read_settings, text_of
 
-from .configuration import masked
-from .environment import variable
+from .configuration import masked, variable
 from .exits import CONFIGURATION, print_error, refuse_unknown_names
 
 Result = TypeVar("Result")
@@ -20,24 +17,24 @@ DEFAULT: Final = "default"
 _SOURCES: Final = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment"}
 
 
-def option(setting: str) -> Any:  # noqa: ANN401  what typer takes
+def option(name: str) -> Any:  # noqa: ANN401  what typer takes
     """Return the flag of a setting."""
-    field = Settings.model_fields[setting]
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    setting = SETTINGS[name]
+    choices = setting.choices
     return typer.Option(
-        flag(setting),
-        help=f"{field.description} [default: {_shown(field)}]",
-        envvar=variable(setting),
+        flag(name),
+        help=f"{setting.description} [default: {_shown(setting)}]",
+        envvar=variable(name),
         show_default=False,
-        metavar="|".join(choices) or ("SPAN" if SPAN in field.metadata else None),
+        metavar="|".join(choices) or ("SPAN" if setting.is_span else None),
         autocompletion=(lambda: list(choices)) if choices else None,
     )
 
 
-def _shown(field: FieldInfo) -> str:
-    if field.default is None:
+def _shown(setting: Setting) -> str:
+    if setting.default is None:
         return "none"
-    return text_of(float(field.default)) if SPAN in field.metadata else str(field.default)
+    return text_of(float(setting.default)) if setting.is_span else str(setting.default)
 
 
 def flag(setting: str) -> str:
@@ -50,31 +47,25 @@ def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:
     own = [one for one in inspect.signature(command).parameters.values() if one.name != "given"]
 
     def called(**arguments: Any) -> Result:  # noqa: ANN401  typer's
-        return command(given={name: arguments.pop(name) for name in Settings.model_fields}, **arguments)
+        return command(given={name: arguments.pop(name) for name in SETTINGS}, **arguments)
 
     flags = [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[_flag_type(field), option(name)],
+            annotation=Annotated[_flag_type(setting), option(name)],
         )
-        for name, field in Settings.model_fields.items()
+        for name, setting in SETTINGS.items()
     ]
     called.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined] # typer reads it
     called.__doc__ = command.__doc__
     return called
 
 
-def _flag_type(field: FieldInfo) -> Any:  # noqa: ANN401  a type
+def _flag_type(setting: Setting) -> Any:  # noqa: ANN401  a type
     """Return the type that typer reads: settings check the value themselves, and read spans of time."""
-    if SPAN in field.metadata:
-        return str | None
-    named = {field.annotation, *get_args(field.annotation)}
-    for kind in (bool, float, int):
-        if kind in named:
-            return kind | None
-    return str | None
+    return setting.type | None if setting.type in (bool, float, int) and not setting.is_span else str | None
 
 
 def source_of(context: typer.Context, setting: str) -> str:
@@ -87,10 +78,9 @@ def settings_of(**given: Any) -> Settings:  # noqa: ANN401  the settings check t
     """Return the settings: what was given, else what the environment says; exit where either cannot be."""
     refuse_unknown_names()
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        for problem in error.errors():
-            name = str(problem["loc"][0])
-            value, rule = repr(masked(name, problem["input"])), problem["msg"].removeprefix("Value error, ")
+        return read_settings(given)
+    except InvalidSettingsError as error:
+        for name, given_value, rule in error.problems:
+            value = repr(masked(name, given_value))
             print_error(f"{flag(name)}: {rule}" if value in rule else f"{flag(name)}: {value}: {rule}")
         raise typer.Exit(CONFIGURATION) from None

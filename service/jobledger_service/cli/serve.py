@@ -1,6 +1,6 @@
-"""The commands that take all settings: `jobledger-server serve` and `config`."""
+"""The command `jobledger-server serve`."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 import uvloop
@@ -8,9 +8,8 @@ import uvloop
 from jobledger_service.settings import InvalidSettingError
 
 from . import logs
-from .configuration import ConfigFormat, render
 from .exits import exit_on_error, log_and_exit
-from .options import settings_of, source_of, takes_settings
+from .options import settings_of, takes_settings
 from .startup_checks import check_ports_are_free, check_settings
 from .supervisor import supervise
 
@@ -38,24 +37,6 @@ def serve_command(given: dict[str, Any]) -> None:
         with log_and_exit():
             status = uvloop.run(serving)
         raise typer.Exit(status)
-
-
-@cli.command("config")
-@takes_settings
-def config_command(
-    context: typer.Context,
-    given: dict[str, Any],
-    output: Annotated[ConfigFormat, typer.Option("--output", "-o", help="How to print them.")] = ConfigFormat.TABLE,
-) -> None:
-    """Print the settings that `serve` would use with the same flags and environment, and the source of each.
-
-    Passwords are masked. Example: jobledger-server config --output env
-    """
-    settings = settings_of(**given)
-    with exit_on_error():
-        check_settings(settings)
-    sources = {name: source_of(context, name) for name in type(settings).model_fields}
-    typer.echo(render(settings, sources, output))
 
 
 def _export_traces() -> None:

@@ -15,8 +15,16 @@ LAST_PORT: Final = 65_535
 def check_settings(settings: Settings) -> None:
     """Raise InvalidSettingError for contradictory settings, and for an address open to strangers."""
     host, _ = _host_and_port("--listen", settings.listen)
-    _check_metrics(settings)
-    _check_admin(settings)
+    metrics, admin = settings.metrics_listen, settings.admin_listen
+    if metrics is not None and _is_open_beside(settings, "--metrics-listen", metrics) and not settings.metrics_insecure:
+        raise InvalidSettingError(
+            f"--metrics-listen: {metrics} lets other hosts read the metrics:"
+            " listen on 127.0.0.1, or use --metrics-insecure on a trusted network"
+        )
+    if admin is None and settings.reflection == "admin":
+        raise InvalidSettingError("--reflection: admin requires --admin-listen: set it, or use off")
+    if admin is not None and _is_open_beside(settings, "--admin-listen", admin):
+        _check_open_to_others(settings, admin)
     if settings.processes > 1 and settings.database.startswith("sqlite"):
         raise InvalidSettingError(
             f"--processes: {settings.processes} processes need PostgreSQL; an SQLite database has one server"
@@ -51,34 +59,14 @@ def _host_and_port(flag: str, address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _check_metrics(settings: Settings) -> None:
-    if settings.metrics_listen is None:
-        return
-    host, port = _host_and_port("--metrics-listen", settings.metrics_listen)
-    _check_ports_of_all("--metrics-listen", port, settings.processes)
-    if not (settings.insecure or settings.metrics_insecure or _is_loopback(host)):
+def _is_open_beside(settings: Settings, flag: str, address: str) -> bool:
+    """Whether others reach an address beside the main one, of which each process has its own; checks its ports."""
+    host, port = _host_and_port(flag, address)
+    if port + settings.processes - 1 > LAST_PORT:
         raise InvalidSettingError(
-            f"--metrics-listen: {settings.metrics_listen} lets other hosts read the metrics:"
-            " listen on 127.0.0.1, or use --metrics-insecure on a trusted network"
+            f"{flag}: {settings.processes} processes take as many ports: {port} is too close to {LAST_PORT}"
         )
-
-
-def _check_admin(settings: Settings) -> None:
-    if settings.admin_listen is None:
-        if settings.reflection == "admin":
-            raise InvalidSettingError("--reflection: admin requires --admin-listen: set it, or use off")
-        return
-    host, port = _host_and_port("--admin-listen", settings.admin_listen)
-    _check_ports_of_all("--admin-listen", port, settings.processes)
-    if not settings.insecure and not _is_loopback(host):
-        _check_open_to_others(settings, settings.admin_listen)
-
-
-def _check_ports_of_all(flag: str, port: int, processes: int) -> None:
-    if port + processes - 1 > LAST_PORT:
-        raise InvalidSettingError(
-            f"{flag}: {processes} processes take as many ports: {port} is too close to {LAST_PORT}"
-        )
+    return not settings.insecure and not _is_loopback(host)
 
 
 def check_ports_are_free(settings: Settings) -> None:

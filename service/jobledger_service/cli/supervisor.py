@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import structlog
 
 from jobledger_service.core.model.writer_level import OUTDATED
-from jobledger_service.settings import Settings
+from jobledger_service.settings import PREFIX, Settings
 from jobledger_service.transport.server import CannotListenError
 
 log = structlog.get_logger(__name__)
@@ -110,8 +110,10 @@ async def supervise(settings: Settings, ready: Callable[[str], None]) -> int:
     host, _, port = settings.listen.rpartition(":")
     with reserved(host, int(port)) as shared:
         address = f"{host}:{shared}"
-        given = settings.model_dump(exclude_none=True) | {"listen": address, "processes": 1, "shared_port": True}
-        environment = os.environ | {f"JOBLEDGER_{name.upper()}": str(value) for name, value in given.items()}
+        given = vars(settings) | {"listen": address, "processes": 1, "shared_port": True}
+        environment = os.environ | {
+            f"{PREFIX}{name.upper()}": str(value) for name, value in given.items() if value is not None
+        }
         supervisor = Supervisor([environment | _own(settings, number) for number in range(settings.processes)])
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):

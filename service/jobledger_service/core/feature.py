@@ -5,12 +5,11 @@ from collections.abc import Iterable, Sequence
 from jobledger_service.transport.methods import Calls
 
 from .api import job_service, worker_service
+from .api.encoded_jobs import EncodedJobs
 from .api.job_service import JobService
-from .api.reply_cache import ReplyCache
 from .api.worker_service import WorkerService
-from .duties.holds import holds
+from .duties.due_rows import holds, leases
 from .duties.label_indexes import label_indexes
-from .duties.leases import leases
 from .duties.service_jobs import ServiceJobs
 from .kernel import Feature, Kernel
 from .ledger.batch import Commit
@@ -25,15 +24,13 @@ CLOCK_RENEW_SECONDS = 5.0
 
 def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
     """Return what the core adds; it works the service's own jobs with `features`, and wakes their duties."""
-    replies = ReplyCache() if kernel.database.single_writer else None
+    encoded = EncodedJobs(kernel.store.position()) if kernel.database.single_writer else None
     handlers = {kind: work for one in features for kind, work in one.chunk_handlers.items()}
     service_jobs, delay = ServiceJobs(kernel, handlers), round(kernel.settings.expiry_delay * SECOND)
 
     def on_commit(commit: Commit) -> None:
-        if replies is not None:
-            replies.forget(commit.touched)
-            for owner, _ in commit.pauses:
-                replies.forget_owner(owner)
+        if encoded is not None:
+            encoded.on_commit(commit)
         kernel.feed.publish(commit.entries)
         kernel.claims.wake(commit.ready)
         kernel.claims.wake(commit.pauses)
@@ -47,7 +44,7 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
     if isinstance(kernel.clock, DatabaseClock):
         duties.append(_clock(kernel, kernel.clock))
     return Feature(
-        calls=_calls(kernel, replies),
+        calls=_calls(kernel, encoded),
         duties=[*duties, _due_scanner(kernel, delay, (*duties, *(duty for one in features for duty in one.duties)))],
         on_commit=on_commit,
         drain=drain,
@@ -55,7 +52,7 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
     )
 
 
-def _calls(kernel: Kernel, replies: ReplyCache | None) -> list[Calls]:
+def _calls(kernel: Kernel, encoded: EncodedJobs | None) -> list[Calls]:
     jobs = JobService(
         kernel.committer,
         kernel.queries,
@@ -63,12 +60,12 @@ def _calls(kernel: Kernel, replies: ReplyCache | None) -> list[Calls]:
         kernel.new_id,
         kernel.on_deletion,
         kernel.unreadable,
-        replies,
+        encoded,
     )
     workers = WorkerService(
+        kernel.request_context,
         kernel.committer,
         kernel.claims,
-        kernel.request_context,
         kernel.active_workers,
         kernel.unreadable,
         kernel.feed,

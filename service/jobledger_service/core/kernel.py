@@ -1,8 +1,10 @@
 """What every part of the server is made from, the `Kernel`, and what it adds to the server, a `Feature`."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+from msgspec import Struct as MsgStruct
+from msgspec import field
 from prometheus_client.registry import Collector
 
 from jobledger_service.settings import Settings
@@ -10,6 +12,7 @@ from jobledger_service.transport.methods import Calls
 from jobledger_service.transport.rpc_server import Authenticate, CallControls, MaxWatches
 
 from .api.job_requests import NewId
+from .api.list_requests import checked_page_size
 from .api.quotas import ShownQuotas
 from .api.worker_requests import RequestContext
 from .ledger.active_workers import ActiveWorkers
@@ -20,7 +23,7 @@ from .ledger.committer import Committer
 from .ledger.cursor import Cursors
 from .ledger.duty import Duty
 from .ledger.feed.live_feed import LiveFeed
-from .ledger.paging import PageTokens
+from .ledger.paging import PageTokens, Place, request_mark
 from .ledger.queries import Queries
 from .ledger.readers import Readers
 from .ledger.watch import Watch
@@ -31,9 +34,10 @@ from .store.engines import Database
 from .store.reading import ReadStore
 from .store.unreadable_rows import UnreadableRows
 
+Rows = TypeVar("Rows")
 
-@dataclass(slots=True, eq=False)
-class Turn:
+
+class Turn(MsgStruct, eq=False):
     """The time that a chunk of the service's own jobs, of a queue, may run while others wait: at least one step."""
 
     queue: Queue
@@ -44,8 +48,7 @@ ChunkHandler = Callable[[ClaimedChunk, Turn], Awaitable[None]]
 """Works a chunk of one of the service's own jobs to its end, or to the end of its turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(MsgStruct, frozen=True):
     """The core of one server process, and what its calls share (`calls`). `sample_jitter` draws from 0 to 1."""
 
     settings: Settings
@@ -72,9 +75,29 @@ class Kernel:
     components: dict[str, Component]
     """What else the server depends on, by name, as features find it."""
 
+    async def read_page(
+        self,
+        owner: str,
+        request: Any,  # noqa: ANN401  any with page_size and page_token
+        listed: Sequence[object],
+        place: type[Place],
+        read: Callable[[Place | None, int], tuple[Rows, Place | None]],
+        *,
+        default: int = 100,
+        max_size: int = 500,
+    ) -> tuple[Rows, str]:
+        """Read the page that a request asks for, in an owner's turn; return it, and the token of the next one.
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+        `listed` is what the request lists, `place` the type of a place in it. `read` returns the rows after a place, at
+        most so many, and the place of the last one if there may be more.
+        """
+        limit, mark = checked_page_size(request.page_size, default=default, max_size=max_size), request_mark(*listed)
+        after = self.tokens.parse(request.page_token, mark, place)
+        rows, last = await self.readers.for_owner(owner, read, after, limit)
+        return rows, self.tokens.encode(mark, *last) if last else ""
+
+
+class Feature(MsgStruct, frozen=True):
     """What a feature adds; all of it is optional.
 
     `on_commit` gets each commit of this process, before its callers get their answers. `chunk_handlers` work the

@@ -4,26 +4,24 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
 from google.protobuf.message import Message
+from msgspec import Struct as MsgStruct
 
-from . import trace_context as traces
 from .identity import PUBLIC_CALLER, Caller
 from .methods import Method
 from .metrics import MethodMetrics
-from .refusals import MessageTooLarge
 from .units import MICROS_PER_SECOND
 from .usage import UsageCounts
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from .tracing import CallTracer, OpenSpan
+    from .in_flight import OwnerShares
+    from .receiving import RequestReceiver
+    from .tracing import OpenSpan
 
     Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
 else:
@@ -38,12 +36,13 @@ MAX_ID_LENGTH: Final = 128
 """Characters of a job_id in the log, for there is no job with a longer one, and of the id that a caller gave a call."""
 
 
-@dataclass(frozen=True, slots=True)
-class MethodHandler:
+class MethodHandler(MsgStruct, frozen=True):
     """A method as it is served: what it requires of callers and requests, who answers, and what counts its calls.
 
-    `make` makes of a request what `answer` takes, so that the request goes; it may run on a thread. `max_bytes` is for
-    one request.
+    `calls` are the shares of owners in its calls in flight, None when these stay open; `bound` is what a refusal calls
+    them. With `checks_writer` an owner is refused whose writes would be refused anyway. `make` makes of a request what
+    `answer` takes, so that the request goes; it may run on a thread. `max_bytes` is for one request. `owner_of` returns
+    the owner that a request names, `names_job` is whether it names a job.
     """
 
     method: Method
@@ -52,7 +51,13 @@ class MethodHandler:
     reply: type[Message]
     make: Callable[[Any, Caller], Any] | None
     answer: Callable[[Any, Caller], Any]
+    receiver: "RequestReceiver"
     max_bytes: int
+    calls: "OwnerShares | None"
+    bound: str
+    checks_writer: bool
+    names_job: bool
+    owner_of: Callable[[Any], str] | None
     keeps_trace: bool
 
 
@@ -62,6 +67,7 @@ class AccessLog:
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._is_debug = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
+        self.is_on = self._is_debug or rate > 0
 
     def level(self) -> int | None:
         """Return the log level of this call, None for no line."""
@@ -73,65 +79,40 @@ class AccessLog:
 class Call:
     """One call, while it runs. Until better is known, the code is that of a caller who left, and the tally nobody's.
 
-    Its request is not kept here: what waits for the writer is the command that was made of it.
+    `owner` shares what is in flight: the caller's own, or the connection of a call without a key. `size` is how many
+    bytes are counted for the call. Its requests are not kept here: what waits for the writer is the command that was
+    made of them.
     """
 
     __slots__ = (
-        "_access",
-        "_began",
-        "_open",
-        "_span",
-        "_tracer",
-        "caller",
-        "code",
-        "context",
-        "handler",
-        "job_id",
-        "owner",
-        "reply",
-        "usage",
-    )
+        "began", "caller", "code", "context", "handler", "is_counted", "is_running", "job_id", "named_owner", "owner",
+        "reply", "size", "span", "usage",
+    )  # fmt: skip
 
-    def __init__(
-        self, handler: MethodHandler, context: Context, access: AccessLog, tracer: "CallTracer | None"
-    ) -> None:
+    def __init__(self, handler: MethodHandler, context: Context, usage: UsageCounts) -> None:
+        self.began = time.perf_counter()
         self.handler = handler
         self.context = context
-        self.job_id = self.owner = ""
-        self.reply: Any = None
+        self.usage = usage
         self.caller = PUBLIC_CALLER
         self.code = CALLER_LEFT
-        self.usage = UsageCounts()
-        self._access = access
-        self._tracer = tracer
-        self._open: AbstractContextManager[OpenSpan] | None = None
-        self._span: OpenSpan | None = None
-        self._began = 0.0
+        self.owner = self.job_id = self.named_owner = ""
+        self.is_running = self.is_counted = False
+        self.size = 0
+        self.reply: Any = None
+        self.span: OpenSpan | None = None
+        handler.metrics.began()
 
-    def __enter__(self) -> Self:
-        self.handler.metrics.began()
-        self._began = time.perf_counter()
-        if self._tracer is not None:
-            self._open = self._tracer.span(self.handler.method.service, self.handler.method.name, self._metadata())
-            self._span = self._open.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        seconds = time.perf_counter() - self._began
+    def end(self, access: AccessLog) -> None:
+        """Count the call, end its span and log it."""
+        seconds = time.perf_counter() - self.began
         self.usage.calls += 1
         self.usage.micros += round(seconds * MICROS_PER_SECOND)
-        if self._open is not None and self._span is not None:
-            self._span.end(self.code)
-            self._open.__exit__(None, None, None)
+        if self.span is not None:
+            self.span.end(self.code)
         self.handler.metrics.ended(self.code, seconds)
-        if self.code in ("OK", CALLER_LEFT) and (level := self._access.level()) is not None:
+        if access.is_on and self.code in ("OK", CALLER_LEFT) and (level := access.level()) is not None:
             log.log(level, "served", code=self.code, seconds=round(seconds, 6), **self.log_fields())
-
-    def received(self, size: int) -> None:
-        """Count the bytes of a request; raises MessageTooLarge."""
-        self.usage.received += size
-        if size > self.handler.max_bytes:
-            raise MessageTooLarge(self.caller.key_id, size, self.handler.max_bytes)
 
     def drop_references(self, error: Exception) -> None:
         """Drop the reply, and the frames that the error holds.
@@ -148,17 +129,10 @@ class Call:
         return {
             "method": self.handler.method.name,
             "job_id": self._named() or None,
-            "owner": self.owner or None,
+            "owner": self.named_owner or None,
             "request_id": self.request_id(),
             "key_id": self.caller.key_id or None,
         }
-
-    def asks_for(self, request: object) -> None:
-        """Record job_id and owner that a request names, and the trace if its method keeps it; nothing else is kept."""
-        self.job_id = getattr(request, "job_id", "")[:MAX_ID_LENGTH]
-        self.owner = getattr(getattr(request, "filter", request), "owner", "")[:MAX_ID_LENGTH]
-        if self.handler.keeps_trace:
-            traces.current.set(self._span.traceparent if self._span else traces.traceparent_of(self._metadata()))
 
     def _named(self) -> str:
         """Return the job_id of the request, or of the created job."""
@@ -167,10 +141,7 @@ class Call:
         reply = self.handler.reply.FromString(self.reply) if isinstance(self.reply, bytes) else self.reply
         return getattr(getattr(reply, "job", None), "job_id", "")
 
-    def _metadata(self) -> Iterable[tuple[str, Any]]:
-        return self.context.invocation_metadata() or ()
-
     def request_id(self) -> str:
         """Return the caller's request id, or a new one."""
-        given = {key: value for key, value in self._metadata() if key == REQUEST_ID}
+        given = {key: value for key, value in self.context.invocation_metadata() or () if key == REQUEST_ID}
         return str(given.get(REQUEST_ID, ""))[:MAX_ID_LENGTH] or uuid.uuid4().hex

@@ -1,13 +1,13 @@
 """Channelz: what gRPC knows of the servers and connections of this process, as grpc.channelz.v1 tells it."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 from grpc_channelz.v1.channelz import ChannelzServicer
+from msgspec import Struct as MsgStruct
 
 from .identity import Caller
 from .refusals import ConnectionNotFound
@@ -21,8 +21,7 @@ class ChannelzService:
         return partial(_answer, getattr(ChannelzServicer, name))
 
 
-@dataclass(slots=True)
-class _Said:
+class _Said(MsgStruct):
     """Stands in for the call's context, on which gRPC's servicer sets how it failed."""
 
     code: grpc.StatusCode = grpc.StatusCode.OK

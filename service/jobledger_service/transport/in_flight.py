@@ -1,22 +1,21 @@
 """The calls in flight: bounded in number and bytes, owners sharing what there is, so that nothing waits unseen."""
 
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Protocol, Self, TypeVar
+from collections.abc import Callable
+from typing import Final, Protocol
 
-import grpc
-
-from .call import Call
 from .methods import Kind, Method
-from .receiving import LargeRequests, Places, RequestReceiver
-from .refusals import InFlightFull, MalformedRequest
-
-T = TypeVar("T")
+from .receiving import LargeRequests, RequestReceiver
 
 RESERVE_DIVISOR: Final = 4
 """What is kept for reports on held leases: a quarter of the bytes and of the places, and a quarter more calls."""
 MAX_PUBLIC_CALLS: Final = 1_000
 """Unary calls without a key in flight, of all connections."""
+MAX_PUBLIC_BYTES: Final = 4_096
+"""Bytes of a request without a key: the name of a service, of a file or of a symbol."""
+MAX_PUBLIC_RECEIVING: Final = 16
+"""Such requests of one method that are received at once: each may have as many bytes as gRPC reads of any request."""
+PUBLIC_RECEIVE_SECONDS: Final = 1.0
+"""A request this small comes with the start of its call. One that has not come by then gives way to others."""
 HARD: Final = 2
 """Times the message limit, from which on gRPC reads no further; up to there a refusal names the limit."""
 RECEIVED: Final = 4
@@ -42,11 +41,8 @@ class OwnerShares(Protocol):
 
     total: int
 
-    def admits(self, owner: str, amount: int, *, reserved: bool) -> bool:
-        """Whether an owner may hold this much more."""
-
-    def add(self, owner: str, amount: int) -> None:
-        """Add to an owner's amount."""
+    def try_add(self, owner: str, amount: int, *, reserved: bool) -> bool:
+        """Add to an owner's amount, if it may hold this much more; return whether it may."""
 
     def remove(self, owner: str, amount: int) -> None:
         """Subtract from an owner's amount."""
@@ -74,7 +70,7 @@ class InFlight:
     ) -> None:
         self._reads = shares(max_calls, max_calls // RESERVE_DIVISOR)
         self._writes = shares(max_calls, max_calls // RESERVE_DIVISOR)
-        self.public_calls = shares(MAX_PUBLIC_CALLS, 0)
+        self._public_calls = shares(MAX_PUBLIC_CALLS, 0)
         self.message_limit = message_limit
         self.places = max(max_bytes // (RECEIVED * HARD * message_limit), MIN_PLACES)
         self.stream_places = max(self.places // RESERVE_DIVISOR, 1)
@@ -100,105 +96,15 @@ class InFlight:
         return self.bytes.total
 
     def shares_of(self, method: Method) -> OwnerShares | None:
-        """Return the shares that count a method's calls, None for one that waits."""
-        if method.waits:
+        """Return the shares that count a method's calls, None for one whose calls stay open."""
+        if method.waits or method.kind is Kind.WATCH:
             return None
+        if method.role is None:
+            return self._public_calls
         return self._reads if method.kind is Kind.READ else self._writes
 
-
-class CallInFlight:
-    """One call in flight; the end of the block gives its place free, and the bytes of its request.
-
-    To enter raises InFlightFull when there is no room for it, before anything of its request is read. `streams`: its
-    replies are a stream, whose request has places of its own, since thousands open at once.
-    """
-
-    __slots__ = ("_bytes", "_call", "_calls", "_in_flight", "_owner", "_place", "_receiver", "_reserved")
-
-    def __init__(self, in_flight: InFlight, call: Call, *, streams: bool = False) -> None:
-        self._in_flight = in_flight
-        self._call = call
-        self._owner = call.caller.owner
-        self._reserved = call.handler.method.reserved
-        self._calls = in_flight.shares_of(call.handler.method)
-        self._bytes = 0
-        self._receiver = in_flight.stream_receiver if streams else in_flight.receiver
-        self._place: Places | None = None
-
-    def __enter__(self) -> Self:
-        if self._call.handler.method.kind is Kind.WRITE and not self._reserved:
-            self._in_flight.check_writer(self._owner)
-        if self._calls is not None:
-            if not self._calls.admits(self._owner, 1, reserved=self._reserved):
-                raise InFlightFull("calls")
-            self._calls.add(self._owner, 1)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.leave_place()
-        if self._calls is not None:
-            self._calls.remove(self._owner, 1)
-        self._in_flight.bytes.remove(self._owner, self._bytes)
-
-    async def receive(self) -> bytes:
-        """Return the request, and note that what follows is done for it.
-
-        A place is held until `leave_place`, or the end of the block: till then a request may be in memory several
-        times. Raises MalformedRequest when there is no request; InFlightFull when its bytes are too many, or the
-        owner's requests wait too long; MessageTooLarge; RequestTimedOut; and what `begin_call` raises.
-        """
-        raw = await self._receive_next()
-        if raw is grpc.aio.EOF:
-            raise MalformedRequest("is missing")
-        self._accept(raw, len(raw))
-        return bytes(raw)
-
-    async def _receive_next(self) -> Any:  # noqa: ANN401  bytes, or gRPC's EOF
-        """Take a place and return what comes next. Of streams of replies the number that wait is bounded already."""
-        receiver = self._receiver
-        is_counted = receiver is self._in_flight.receiver
-        waits = is_counted and receiver.turns.find(self._owner, reserved=self._reserved) is None
-        unread = UNREAD_BYTES if waits else 0
-        self._hold(unread)
-        self._place = await receiver.take_place(self._owner, reserved=self._reserved)
-        raw = await receiver.receive(self._call.context)
-        self._release(unread)
-        return raw
-
-    async def read_on_thread(self, read: Callable[[bytes], T], raw: bytes) -> T:
-        """Return what `read` makes of a large request, in the owner's turn; raises its errors."""
-        return await self._in_flight.large_requests.read(self._owner, read, raw, reserved=self._reserved)
-
-    def leave_place(self) -> None:
-        """Give the place free where the request was received."""
-        if self._place is not None:
-            self._receiver.turns.release(self._owner, self._place)
-            self._place = None
-
-    async def receive_each(self) -> AsyncIterator[bytes]:
-        """Yield the requests of a stream, each received in a place; two are counted: one is written, one is read.
-
-        Raises the same as `receive`.
-        """
-        sizes = deque((0,))
-        while (raw := await self._receive_next()) is not grpc.aio.EOF:
-            sizes.append(COPIES * len(raw))
-            self._accept(raw, sizes[-1])
-            self.leave_place()
-            yield raw
-            self._release(sizes.popleft())
-
-    def _accept(self, raw: bytes, size: int) -> None:
-        self._call.received(len(raw))
-        self._in_flight.begin_call(self._owner, len(raw), self._call.context.time_remaining())
-        self._hold(size)
-
-    def _hold(self, amount: int) -> None:
-        if not self._in_flight.bytes.admits(self._owner, amount, reserved=self._reserved):
-            raise InFlightFull("bytes")
-        self._in_flight.bytes.add(self._owner, amount)
-        self._bytes += amount
-
-    def _release(self, amount: int) -> None:
-        self._bytes -= amount
-        self._in_flight.bytes.remove(self._owner, amount)
+    def receiver_of(self, method: Method, *, streams: bool) -> RequestReceiver:
+        """Return where a method's requests are received; a method without a key has places of its own."""
+        if method.role is None:
+            return RequestReceiver(MAX_PUBLIC_RECEIVING, timeout_seconds=PUBLIC_RECEIVE_SECONDS)
+        return self.stream_receiver if streams else self.receiver

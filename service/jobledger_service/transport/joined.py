@@ -17,7 +17,12 @@ def field(descriptor: FieldDescriptor, raw: bytes) -> bytes:
 
 def head(descriptor: FieldDescriptor, size: int) -> bytes:
     """Return what comes before so many bytes of such a field."""
-    return encode_varint(descriptor.number << 3 | _LENGTH_DELIMITED) + encode_varint(size)
+    return _tag(descriptor) + encode_varint(size)
+
+
+@lru_cache
+def _tag(descriptor: FieldDescriptor) -> bytes:
+    return encode_varint(descriptor.number << 3 | _LENGTH_DELIMITED)
 
 
 @lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from google.protobuf.descriptor import ServiceDescriptor
+from msgspec import Struct as MsgStruct
 
 from .identity import Role
 
@@ -62,8 +63,7 @@ class Method:
         object.__setattr__(self, "all_reasons", of_class.union(self.reasons))
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
+class Calls(MsgStruct, frozen=True):
     """RPCs, and the object whose methods of the same names answer them; those of one service may have several."""
 
     methods: Sequence[Method]

@@ -23,11 +23,6 @@ class Durations:
         self.counts = [0] * len(_BOUNDS)
         self.sum = 0.0
 
-    def add(self, seconds: float) -> None:
-        """Count one call."""
-        self.counts[bisect_left(SECONDS, seconds)] += 1
-        self.sum += seconds
-
 
 class MethodMetrics:
     """Counts the calls of one method, on the event loop alone.
@@ -54,7 +49,8 @@ class MethodMetrics:
         durations = self.durations.get(code)
         if durations is None:
             durations = self.durations[code] = Durations()
-        durations.add(seconds)
+        durations.counts[bisect_left(SECONDS, seconds)] += 1
+        durations.sum += seconds
 
 
 class CallMetrics(Collector):

@@ -1,17 +1,23 @@
-"""The calls that stay open: watches, and waiting claims. They end with their key."""
+"""The calls that stay open: watches, and waiting claims, which end with their key; and streams without a key."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Final
+
+from msgspec import Struct as MsgStruct
 
 from .identity import Caller
 from .refusals import CallRefused, TooManyClaims, TooManyWatches
 
+MAX_PER_CONNECTION: Final = 16
+"""Streams without a key of one connection: a client's channel watches the health of one service, or of a few."""
+MAX_STREAMS: Final = 20_000
+"""Such streams of all connections: as many as there are connections with a watch of their own."""
 
-@dataclass(slots=True, eq=False)
-class _OpenCall:
+
+class _OpenCall(MsgStruct, eq=False):
     task: "asyncio.Task[None]"
     ended_by: CallRefused | None = None
 
@@ -113,3 +119,44 @@ class OpenCalls:
                     if call.ended_by is None:
                         call.ended_by = refusal
                         call.task.cancel()
+
+
+class PublicStreams:
+    """The open streams that need no key, such as Watch of grpc.health.v1, by connection and by host.
+
+    When there are as many as may be, a host with less than its share of them may still open some.
+    """
+
+    def __init__(self, max_streams: int = MAX_STREAMS, max_per_connection: int = MAX_PER_CONNECTION) -> None:
+        self._max_streams = max_streams
+        self._max_per_connection = max_per_connection
+        self._of_connection: Counter[str] = Counter()
+        self._of_host: Counter[str] = Counter()
+        self._count = 0
+
+    @contextmanager
+    def hold(self, peer: str) -> Iterator[None]:
+        """Hold a stream of a connection, named as gRPC names it, `ipv4:HOST:PORT`; raises TooManyWatches."""
+        host = peer.rpartition(":")[0]
+        if self._of_connection[peer] >= self._max_per_connection:
+            raise TooManyWatches("connection", self._max_per_connection)
+        if self._count >= self._max_streams and self._of_host[host] >= self._share(host):
+            raise TooManyWatches("server", self._max_streams)
+        self._count += 1
+        self._of_connection[peer] += 1
+        self._of_host[host] += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            _remove(self._of_connection, peer)
+            _remove(self._of_host, host)
+
+    def _share(self, host: str) -> int:
+        return self._max_streams // len(self._of_host.keys() | {host})
+
+
+def _remove(counts: Counter[str], name: str) -> None:
+    counts[name] -= 1
+    if not counts[name]:
+        del counts[name]

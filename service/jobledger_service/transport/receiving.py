@@ -4,6 +4,7 @@ Reports on held leases have a reserve of places.
 """
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,17 +36,16 @@ class Places:
         self.count = self.free = count
         self._held: dict[str, int] = {}
 
-    def admits(self, owner: str) -> bool:
-        """Whether an owner would get a place at once."""
-        held = self._held.get(owner)
-        return self.free > 0 if held is None else held + 1 < self.free
-
-    def occupy(self, owner: str) -> None:
-        """Take a place that is free."""
+    def take(self, owner: str) -> bool:
+        """Take a place for an owner, if it may have one more; return whether it may."""
+        held = self._held.get(owner, 0)
+        if self.free <= (held + 1 if held else 0):
+            return False
         self.free -= 1
-        self._held[owner] = self._held.get(owner, 0) + 1
+        self._held[owner] = held + 1
+        return True
 
-    def vacate(self, owner: str) -> None:
+    def release(self, owner: str) -> None:
         """Give a place back."""
         self.free += 1
         left = self._held.pop(owner) - 1
@@ -71,27 +71,19 @@ class Turns:
         self._max_wait_seconds = max_wait_seconds
         self._lines: OrderedDict[tuple[str, bool], deque[_Waiting]] = OrderedDict()
 
-    def __bool__(self) -> bool:
-        """Whether a call waits."""
-        return bool(self._lines)
-
-    def find(self, owner: str, *, reserved: bool) -> Places | None:
-        """Return where an owner would get a place at once, None for nowhere."""
-        if self.places.admits(owner):
+    def take_free(self, owner: str, *, reserved: bool = False) -> Places | None:
+        """Take a place that the owner may have at once and return where it is, None when there is none."""
+        if self.places.take(owner):
             return self.places
-        return self.reserve if reserved and self.reserve.admits(owner) else None
+        return self.reserve if reserved and self.reserve.take(owner) else None
 
     async def take(self, owner: str, *, reserved: bool = False) -> Places:
         """Take a place, perhaps after others, and return where it is; raises InFlightFull."""
-        found = self.find(owner, reserved=reserved)
-        if found is None:
-            return await self._wait(owner, reserved=reserved)
-        found.occupy(owner)
-        return found
+        return self.take_free(owner, reserved=reserved) or await self._wait(owner, reserved=reserved)
 
     def release(self, owner: str, places: Places) -> None:
         """Give a place back, to the next one who waits."""
-        places.vacate(owner)
+        places.release(owner)
         if self._lines:
             self._grant_next()
 
@@ -114,9 +106,8 @@ class Turns:
         """Give the place that came free to the next line that waits and whose owner may have it."""
         for (owner, reserved), line in list(self._lines.items()):
             _drop_ended(line)
-            found = self.find(owner, reserved=reserved) if line else None
+            found = self.take_free(owner, reserved=reserved) if line else None
             if found is not None:
-                found.occupy(owner)
                 line.popleft().granted.set_result(found)
                 self._lines.move_to_end((owner, reserved))
             if not line:
@@ -140,7 +131,7 @@ class _Slot:
         self.timed_out = False
 
 
-class RequestReceiver:
+class RequestReceiver(Turns):
     """Places for requests that are being received; a call without a place waits for one, owners in turn.
 
     Its holder keeps a place until the request is read: till then it may be in memory several times.
@@ -153,22 +144,21 @@ class RequestReceiver:
         timeout_seconds: float = RECEIVE_TIMEOUT_SECONDS,
         max_wait_seconds: float = inf,
     ) -> None:
-        self.turns = Turns(places, reserve, max_wait_seconds)
+        super().__init__(places, reserve, max_wait_seconds)
         self._timeout_seconds = timeout_seconds
         self._slots: dict[_Slot, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def take_place(self, owner: str, *, reserved: bool = False) -> Places:
-        """Take a place, perhaps after others; raises InFlightFull."""
-        if self._timer is None and self.turns.find(owner, reserved=reserved) is None:
+    async def _wait(self, owner: str, *, reserved: bool) -> Places:
+        if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._cancel_slow)
-        return await self.turns.take(owner, reserved=reserved)
+        return await super()._wait(owner, reserved=reserved)
 
     async def receive(self, context: Context) -> Any:  # noqa: ANN401  bytes, or gRPC's EOF
         """Return the next request of a call that has a place, EOF when there is none; raises RequestTimedOut."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a handler is always within one
-        slot = _Slot(task, asyncio.get_running_loop().time())
+        slot = _Slot(task, time.monotonic())
         self._slots[slot] = None
         try:
             return await context.read()
@@ -181,10 +171,10 @@ class RequestReceiver:
 
     def _cancel_slow(self) -> None:
         """Give up requests that have not arrived in time, as long as others wait for their places."""
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(CHECK_SECONDS, self._cancel_slow) if self.turns else None
-        for slot in self._slots if self.turns else ():
-            if not slot.timed_out and loop.time() - slot.since > self._timeout_seconds:
+        waits, now = bool(self._lines), time.monotonic()
+        self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._cancel_slow) if waits else None
+        for slot in self._slots if waits else ():
+            if not slot.timed_out and now - slot.since > self._timeout_seconds:
                 slot.timed_out = True
                 slot.task.cancel()
 

@@ -6,7 +6,7 @@ The installed package has v1alpha alone. v1, which many clients ask first, is th
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Any
 
-from google.protobuf import descriptor_pool, text_format
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import Message
@@ -19,10 +19,20 @@ def describe_v1() -> ServiceDescriptor:
     """Return the descriptor of v1, made from that of v1alpha."""
     file = FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(file)
-    renamed = text_format.Parse(text_format.MessageToString(file).replace("v1alpha", "v1"), FileDescriptorProto())
-    added: Any = descriptor_pool.Default().AddSerializedFile(renamed.SerializeToString())
+    _rename(file)
+    added: Any = descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
     service: ServiceDescriptor = added.services_by_name["ServerReflection"]
     return service
+
+
+def _rename(part: Message) -> None:
+    """Replace v1alpha by v1 in all texts of a descriptor."""
+    for field, value in part.ListFields():
+        if isinstance(value, str):
+            setattr(part, field.name, value.replace("v1alpha", "v1"))
+        elif field.message_type is not None:
+            for one in value if field.is_repeated else (value,):
+                _rename(one)
 
 
 class ReflectionService:

@@ -1,37 +1,39 @@
 """The life of one call: authenticate, admit, receive, read, run, answer; each refusal becomes a status.
 
-`RpcServer._unary` and `RpcServer._stream` are read from top to bottom. What a call is counted by, logged and traced is
-in call.py; where its request is received, and what of it is held, in in_flight.py.
+`RpcServer._unary` and `RpcServer._stream` are read from top to bottom. What a call is, and how it is counted and
+logged, is in call.py; the bounds of what is in flight are in in_flight.py.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager, aclosing, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, aclosing
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
+from msgspec import Struct as MsgStruct
+from msgspec import field
 
-from .call import AccessLog, Call, Context, MethodHandler
+from . import trace_context as traces
+from .call import MAX_ID_LENGTH, AccessLog, Call, Context, MethodHandler
 from .encoded_fields import decode
 from .errors import Refused, internal_status, refused_by_transport
 from .health_service import HealthService
 from .identity import DEFAULT_CALLER, Caller
-from .in_flight import CallInFlight, InFlight
+from .in_flight import COPIES, MAX_PUBLIC_BYTES, UNREAD_BYTES, InFlight
 from .methods import Calls, Kind, Method
 from .metrics import CallMetrics
-from .open_calls import OpenCalls
-from .public_calls import MAX_BYTES, PublicRequests, PublicStreams
-from .receiving import LARGE
+from .open_calls import OpenCalls, PublicStreams
+from .receiving import LARGE, Places
 from .refusal_log import RefusalLog
-from .refusals import ApiKeyMissing, MalformedRequest, RoleMissing, ServerDraining
+from .refusals import ApiKeyMissing, InFlightFull, MalformedRequest, MessageTooLarge, RoleMissing, ServerDraining
 from .stream_writer import CallerLeftError, StreamWriter
-from .usage import Usage
+from .usage import Usage, UsageCounts
 
 log = structlog.get_logger(__name__)
 
@@ -57,34 +59,7 @@ QUIET_SECONDS: Final = 0.1
 MAX_QUIET_CHECKS: Final = 20
 
 
-class _RunningCalls:
-    """Counts the calls that run, and refuses them once closed."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self.count = 0
-        self._arrivals = 0
-
-    def __enter__(self) -> None:
-        self._arrivals += 1
-        if self.closed:
-            raise ServerDraining
-        self.count += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.count -= 1
-
-    async def wait_until_quiet(self) -> None:
-        """Wait until no call runs, and then until none has come for a moment, but not for one who never lets off."""
-        arrivals, quiet_checks = -1, 0
-        while self.count or (arrivals != self._arrivals and quiet_checks < MAX_QUIET_CHECKS):
-            quiet_checks += not self.count
-            arrivals = self._arrivals
-            await asyncio.sleep(QUIET_SECONDS)
-
-
-@dataclass(frozen=True, slots=True)
-class CallControls:
+class CallControls(MsgStruct, frozen=True):
     """What calls share: how many are in flight, which are open, how often keys may call, what is counted; health."""
 
     in_flight: InFlight
@@ -115,23 +90,34 @@ class RpcServer:
         self._authenticate = authenticate
         self._max_watches = max_watches
         self._controls = controls
+        self._in_flight = controls.in_flight
         self._refused_by_service = refused_by_service
         self._metrics = metrics
         self._access_log = access_log
         self._tracer = tracer
         self._refusals = RefusalLog(on_overload)
-        self._running = _RunningCalls()
         self._public_streams = PublicStreams()
+        self._nobody = UsageCounts()
+        self._is_draining = False
+        self._running = self._arrivals = 0
 
     async def drain(self, seconds: float) -> None:
         """Refuse further calls as DRAINING until none runs and none has come for a moment, or `seconds` have passed."""
-        self._running.closed = True
+        self._is_draining = True
         try:
             async with asyncio.timeout(seconds):
-                await self._running.wait_until_quiet()
+                await self._wait_until_quiet()
         except TimeoutError:
-            log.warning("calls still run when the drain timeout ends", calls=self._running.count)
+            log.warning("calls still run when the drain timeout ends", calls=self._running)
         self._refusals.close()
+
+    async def _wait_until_quiet(self) -> None:
+        """Wait until no call runs, and then until none has come for a moment, but not for one who never lets off."""
+        arrivals, quiet_checks = -1, 0
+        while self._running or (arrivals != self._arrivals and quiet_checks < MAX_QUIET_CHECKS):
+            quiet_checks += not self._running
+            arrivals = self._arrivals
+            await asyncio.sleep(QUIET_SECONDS)
 
     def handler(self, descriptor: ServiceDescriptor, calls: Iterable[Calls]) -> grpc.GenericRpcHandler:
         """Return the handler of a service; raises KeyError when `calls` lack one of its methods.
@@ -147,7 +133,8 @@ class RpcServer:
 
         To gRPC every call sends a stream, so that it is read when there is room for it, and not before.
         """
-        limit, streams = self._controls.in_flight.message_limit, descriptor.server_streaming
+        in_flight, streams = self._in_flight, descriptor.server_streaming
+        fields, limit = descriptor.input_type.fields_by_name, in_flight.message_limit
         handler = MethodHandler(
             method,
             self._metrics.method(f"{method.service}/{method.name}", streams=streams),
@@ -155,141 +142,193 @@ class RpcServer:
             GetMessageClass(descriptor.output_type),
             getattr(answers, f"read_{descriptor.name}", None),
             getattr(answers, descriptor.name),
-            limit if method.role is not None else min(MAX_BYTES, limit),
-            keeps_trace=method.name in KEEP_TRACE,
+            in_flight.receiver_of(method, streams=streams),
+            limit if method.role is not None else min(MAX_PUBLIC_BYTES, limit),
+            in_flight.shares_of(method),
+            "calls" if method.role is not None else "public_calls",
+            method.role is not None and method.kind is Kind.WRITE and not method.reserved,
+            "job_id" in fields,
+            _owner_in(descriptor.input_type),
+            method.name in KEEP_TRACE,
         )
-        if method.role is not None:
-            if streams:
-                return grpc.stream_stream_rpc_method_handler(self._stream(handler, self._receive_stream))
-            answer = self._answer_stream if descriptor.client_streaming else self._answer
-            return grpc.stream_unary_rpc_method_handler(self._unary(handler, answer))
-        requests = PublicRequests(self._controls.in_flight.public_calls)
-        if not streams:
-            return grpc.stream_unary_rpc_method_handler(self._unary(handler, partial(self._answer_public, requests)))
-        read = self._read_each_public if descriptor.client_streaming else self._read_public
-        return grpc.stream_stream_rpc_method_handler(self._stream(handler, partial(read, requests)))
+        if streams:
+            return grpc.stream_stream_rpc_method_handler(self._stream(handler))
+        return grpc.stream_unary_rpc_method_handler(self._unary(handler))
 
-    def _unary(
-        self, handler: MethodHandler, answer: Callable[[Call], Awaitable[Any]]
-    ) -> Callable[[Any, Context], Awaitable[bytes]]:
+    def _unary(self, handler: MethodHandler) -> Callable[[Any, Context], Awaitable[bytes]]:
+        method, answer = handler.method, handler.answer
+
         async def behaviour(_: Any, context: Context) -> bytes:  # noqa: ANN401  a stream of bytes
-            with self._begin(handler, context) as call:
-                try:
-                    with self._until_drained(handler.method):
-                        await self._admit(call)
-                        call.reply = await answer(call)
-                        reply = call.reply if isinstance(call.reply, bytes) else call.reply.SerializeToString()
-                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
-                    await self._abort(call, error)
-                    raise AssertionError("abort raises") from None
+            call = Call(handler, context, self._nobody)
+            try:
+                await self._admit(call)
+                if method.waits:
+                    with await self._opened(call):
+                        call.reply = await answer(await self._requested(call), call.caller)
+                else:
+                    call.reply = await answer(await self._requested(call), call.caller)
+                reply: bytes = call.reply if isinstance(call.reply, bytes) else call.reply.SerializeToString()
                 call.usage.sent += len(reply)
                 call.code = "OK"
+            except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
+                await self._abort(call, error)
+                raise AssertionError("abort raises") from None
+            else:
                 return reply
+            finally:
+                self._end(call)
 
         return behaviour
 
-    async def _answer(self, call: Call) -> Any:  # noqa: ANN401  a message, or bytes
-        """Answer a request, which is received and read when there is room for it."""
-        with CallInFlight(self._controls.in_flight, call) as in_flight, await self._held(call):
-            return await call.handler.answer(await self._receive(call, in_flight), call.caller)
-
-    async def _receive(self, call: Call, in_flight: CallInFlight) -> Any:  # noqa: ANN401  any message
-        request = await self._read_in_turn(call, in_flight, await in_flight.receive())
-        in_flight.leave_place()
-        return request
-
-    async def _read_in_turn(self, call: Call, in_flight: CallInFlight, raw: bytes) -> Any:  # noqa: ANN401  any message
-        return await in_flight.read_on_thread(partial(_read, call), raw) if len(raw) >= LARGE else _read(call, raw)
-
-    async def _answer_stream(self, call: Call) -> Any:  # noqa: ANN401  a message, or bytes
-        """Answer a stream of requests, which are received as they are asked for."""
-        with CallInFlight(self._controls.in_flight, call) as in_flight, await self._held(call):
-            requests = in_flight.receive_each()
-            read = self._read_in_turn
-            return await call.handler.answer((await read(call, in_flight, raw) async for raw in requests), call.caller)
-
-    async def _answer_public(self, requests: PublicRequests, call: Call) -> Any:  # noqa: ANN401  a message, or bytes
-        """Answer a small request that needs no key: health is reported whatever else waits."""
-        with requests.hold(call.context.peer()):
-            return await call.handler.answer(_read(call, await requests.receive(call)), call.caller)
-
-    def _stream(
-        self, handler: MethodHandler, read: Callable[[Call], Awaitable[Any]]
-    ) -> Callable[[Any, Context], Awaitable[None]]:
+    def _stream(self, handler: MethodHandler) -> Callable[[Any, Context], Awaitable[None]]:
         async def behaviour(_: Any, context: Context) -> None:  # noqa: ANN401  a stream of bytes
-            with self._begin(handler, context) as call:
-                try:
-                    with self._until_drained(handler.method):
-                        await self._admit(call)
-                        with await self._held(call):
-                            request, writer = await read(call), StreamWriter(call)
-                            async with aclosing(handler.answer(request, call.caller)) as messages:
-                                async for message in messages:
-                                    await (writer.send(message) if isinstance(message, bytes) else message(writer))
-                except CallerLeftError:
-                    return
-                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
-                    await self._abort(call, error)
+            call = Call(handler, context, self._nobody)
+            try:
+                await self._admit(call)
+                with await self._opened(call):
+                    request, writer = await self._requested(call), StreamWriter(call)
+                    self._release(call)  # nothing of a stream of replies is in flight when its request is read
+                    async with aclosing(handler.answer(request, call.caller)) as messages:
+                        async for message in messages:
+                            await (writer.send(message) if isinstance(message, bytes) else message(writer))
                 call.code = "OK"
+            except CallerLeftError:
+                return
+            except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
+                await self._abort(call, error)
+            finally:
+                self._end(call)
 
         return behaviour
-
-    async def _receive_stream(self, call: Call) -> Any:  # noqa: ANN401  any message
-        """Return the request of a stream of replies, of which nothing is in flight when it is read."""
-        with CallInFlight(self._controls.in_flight, call, streams=True) as in_flight:
-            return await self._receive(call, in_flight)
-
-    async def _read_public(self, requests: PublicRequests, call: Call) -> Any:  # noqa: ANN401  any message
-        return _read(call, await requests.receive(call))
-
-    async def _read_each_public(self, requests: PublicRequests, call: Call) -> AsyncIterator[Any]:
-        return (_read(call, raw) async for raw in requests.receive_each(call))
-
-    def _begin(self, handler: MethodHandler, context: Context) -> Call:
-        tracer = None if handler.method.role is None else self._tracer  # nobody wants a trace of each probe
-        return Call(handler, context, self._access_log, tracer)
-
-    def _until_drained(self, method: Method) -> AbstractContextManager[None]:
-        """Count a call that is to end before the server does, and refuse it when the server drains."""
-        return nullcontext() if method.role is None else self._running
 
     async def _admit(self, call: Call) -> None:
-        """Find out who calls, which is noted in the call, and check that they may: their key, role and rate.
+        """Find out who calls, and whether they may: their key, role and rate, and their share of the calls in flight.
 
-        Raises ApiKeyMissing, ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable, RoleMissing, RateLimited.
+        Nothing of the request is read before. A call without a key is of its connection. Raises ServerDraining,
+        ApiKeyMissing, ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable, RoleMissing, RateLimited,
+        InFlightFull, and QueueFull when the owner's writes would be refused anyway.
         """
-        method, limiter = call.handler.method, self._controls.rate_limiter
+        handler, method = call.handler, call.handler.method
         if method.role is None:
-            return
-        known = DEFAULT_CALLER
-        if self._authenticate is not None:
-            known = await self._authenticate(_token_of(call.context))
-        call.caller = known
-        call.usage = self._controls.usage.counts_for(known, method.full_name)
-        if not known.may(method.role):
-            raise RoleMissing(method.name, method.role)
-        if limiter is not None:
-            await limiter.acquire(known, method.kind)
+            call.owner = call.context.peer()
+        else:
+            if self._tracer is not None:
+                metadata = call.context.invocation_metadata() or ()
+                call.span = self._tracer.begin(method.service, method.name, metadata)
+            self._arrivals += 1
+            if self._is_draining:
+                raise ServerDraining
+            self._running += 1
+            call.is_running = True
+            caller = DEFAULT_CALLER
+            if self._authenticate is not None:
+                caller = await self._authenticate(_token_of(call.context))
+            call.caller, call.owner = caller, caller.owner
+            call.usage = self._controls.usage.counts_for(caller, method.full_name)
+            if not caller.may(method.role):
+                raise RoleMissing(method.name, method.role)
+            if self._controls.rate_limiter is not None:
+                await self._controls.rate_limiter.acquire(caller, method.kind)
+            if handler.checks_writer:
+                self._in_flight.check_writer(call.owner)
+        if handler.calls is not None:
+            if not handler.calls.try_add(call.owner, 1, reserved=method.reserved):
+                raise InFlightFull(handler.bound)
+            call.is_counted = True
 
-    async def _held(self, call: Call) -> AbstractContextManager[None]:
+    async def _opened(self, call: Call) -> AbstractContextManager[None]:
         """Hold a call that stays open: it ends with its caller's key; raises TooManyWatches, TooManyClaims.
 
         Also raises the refusal of one that is too many of its owner.
         """
-        method = call.handler.method
+        method, open_calls = call.handler.method, self._controls.open_calls
         if method.role is None:
-            return self._public_streams.hold(call.context.peer())
-        if not method.waits:
-            return nullcontext()
-        open_calls = self._controls.open_calls
+            return self._public_streams.hold(call.owner)
         if method.kind is Kind.WRITE and not method.sends_many:
             return open_calls.claim(call.caller)
-        return open_calls.stream(call.caller, await self._max_watches(call.caller.owner))
+        return open_calls.stream(call.caller, await self._max_watches(call.owner))
+
+    async def _requested(self, call: Call) -> Any:  # noqa: ANN401  any message, or what its method makes of it
+        """Return what a call asks for: its request, or an iterator of its requests, received as they are asked for."""
+        if call.handler.method.sends_many:
+            return self._receive_each(call)
+        request = await self._receive(call)
+        if request is None:
+            raise MalformedRequest("is missing")
+        return request
+
+    async def _receive_each(self, call: Call) -> AsyncIterator[Any]:
+        """Yield the requests of a stream; two are counted: one is written, one is read. Raises as `_receive` does."""
+        older, before = 0, call.size
+        while (request := await self._receive(call)) is not None:
+            newer = call.size - before
+            yield request
+            call.size -= older
+            self._in_flight.bytes.remove(call.owner, older)
+            older, before = newer, call.size
+
+    async def _receive(self, call: Call) -> Any:  # noqa: ANN401  as above
+        """Receive and read the next request in one of the few places for it; None when there is none.
+
+        It may be in memory several times until it is read. Raises MalformedRequest; InFlightFull when its bytes are too
+        many, or the owner's requests wait too long; MessageTooLarge; RequestTimedOut; and what `begin_call` raises.
+        """
+        handler, in_flight, owner = call.handler, self._in_flight, call.owner
+        method, receiver = handler.method, handler.receiver
+        place = receiver.take_free(owner, reserved=method.reserved) or await self._take_later(call)
+        try:
+            raw = await receiver.receive(call.context)
+            if raw is grpc.aio.EOF:
+                return None
+            size = len(raw)
+            call.usage.received += size
+            if size > handler.max_bytes:
+                raise MessageTooLarge(call.caller.key_id, size, handler.max_bytes)
+            if method.role is not None:
+                in_flight.begin_call(owner, size, call.context.time_remaining())
+                self._hold(call, COPIES * size if method.sends_many else size)
+            if size < LARGE:
+                return _read(call, raw)
+            return await in_flight.large_requests.read(owner, partial(_read, call), raw, reserved=method.reserved)
+        finally:
+            receiver.release(owner, place)
+
+    async def _take_later(self, call: Call) -> Places:
+        """Wait for a place. What its sender may have sent is counted; of streams the number is bounded already."""
+        receiver = call.handler.receiver
+        unread = UNREAD_BYTES if receiver is self._in_flight.receiver else 0
+        self._hold(call, unread)
+        try:
+            return await receiver.take(call.owner, reserved=call.handler.method.reserved)
+        finally:
+            call.size -= unread
+            self._in_flight.bytes.remove(call.owner, unread)
+
+    def _hold(self, call: Call, size: int) -> None:
+        """Count bytes of a call; raises InFlightFull."""
+        if not self._in_flight.bytes.try_add(call.owner, size, reserved=call.handler.method.reserved):
+            raise InFlightFull("bytes")
+        call.size += size
+
+    def _release(self, call: Call) -> None:
+        """Give back what a call holds of its owner's shares."""
+        if call.is_counted and call.handler.calls is not None:
+            call.handler.calls.remove(call.owner, 1)
+            call.is_counted = False
+        if call.size:
+            self._in_flight.bytes.remove(call.owner, call.size)
+            call.size = 0
+
+    def _end(self, call: Call) -> None:
+        self._release(call)
+        self._running -= call.is_running
+        call.end(self._access_log)
 
     async def _abort(self, call: Call, error: Exception) -> None:
         """End a call with the status of a refusal; any other error is a defect: INTERNAL, and the log has the rest."""
         if isinstance(error, grpc.aio.AbortError):
             raise error
+        self._release(call)
         call.usage.errors += 1
         refused = self._refused_by_service(error) or refused_by_transport(error)
         if refused is None:
@@ -313,12 +352,30 @@ def _token_of(context: Context) -> str:
     return token.strip()
 
 
+def _owner_in(request: Descriptor) -> Callable[[Any], str] | None:
+    """Return the function to the owner that a request, or its filter, names; None for requests that name none."""
+    within = request.fields_by_name.get("filter")
+    of = request if within is None else within.message_type
+    if of is None or "owner" not in of.fields_by_name:
+        return None
+    return attrgetter("owner" if within is None else "filter.owner")
+
+
 def _read(call: Call, raw: bytes) -> Any:  # noqa: ANN401  any message, or what its method makes of it
-    """Return what a request asks for; runs on a thread when the request is large. Raises MalformedRequest."""
+    """Return what a request asks for; runs on a thread when the request is large. Raises MalformedRequest.
+
+    The job_id and the owner that it names are recorded, and the trace if its method keeps it; nothing else is kept.
+    """
     handler = call.handler
     try:
-        request = decode(handler.request, raw)
+        request: Any = decode(handler.request, raw)
     except DecodeError:
         raise MalformedRequest(f"must be an encoded {handler.request.DESCRIPTOR.full_name}") from None
-    call.asks_for(request)
+    if handler.names_job:
+        call.job_id = request.job_id[:MAX_ID_LENGTH]
+    if handler.owner_of is not None:
+        call.named_owner = handler.owner_of(request)[:MAX_ID_LENGTH]
+    if handler.keeps_trace:
+        given = call.span.traceparent if call.span else traces.traceparent_of(call.context.invocation_metadata() or ())
+        traces.current.set(given)
     return request if handler.make is None else handler.make(request, call.caller)

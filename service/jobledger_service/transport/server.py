@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import grpc
@@ -10,6 +9,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from msgspec import Struct as MsgStruct
 
 from .channelz_service import ChannelzService
 from .health_service import HealthService
@@ -67,8 +67,7 @@ class CannotListenError(OSError):
     """The address cannot be listened on."""
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcServer:
+class GrpcServer(MsgStruct, frozen=True):
     """The listeners of one process, the main one first, and the ports that they got."""
 
     listeners: Sequence[grpc.aio.Server]
@@ -84,8 +83,7 @@ class GrpcServer:
         await asyncio.gather(*(listener.stop(grace) for listener in self.listeners))
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerConfig:
+class ListenerConfig(MsgStruct, frozen=True):
     """Where to serve, HOST:PORT, and what: without TLS when there are no certificates.
 
     `counted` is for channelz: without it gRPC keeps no account of connections. `message_limit` is in bytes.

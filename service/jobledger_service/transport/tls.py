@@ -1,12 +1,12 @@
 """TLS: the server's certificate and the trusted authorities, read again when the files change."""
 
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import grpc
 import structlog
+from msgspec import Struct as MsgStruct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +20,7 @@ class CertificateError(ValueError):
     """The files are no certificate and its key, or none that a client's could be checked with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(MsgStruct, frozen=True):
     """PEM files: the certificate with those that lead to its authority, its key, and the authority of clients."""
 
     cert: Path

@@ -1,7 +1,7 @@
 """Spans of calls with OpenTelemetry; imported only when tracing is on, as it is an extra."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from grpc import StatusCode as Code
@@ -30,10 +30,11 @@ def export() -> None:
 
 
 class OpenSpan:
-    """The span of a call that runs."""
+    """The span of a call that runs; it is current until it ends."""
 
-    def __init__(self, span: trace.Span) -> None:
-        self._span = span
+    def __init__(self, opened: AbstractContextManager[trace.Span]) -> None:
+        self._opened = opened
+        self._span = opened.__enter__()
 
     @property
     def traceparent(self) -> str:
@@ -43,10 +44,11 @@ class OpenSpan:
         return carrier.get(TRACEPARENT, "")
 
     def end(self, code: str) -> None:
-        """Record the name of the status code of the call."""
+        """End the span with the name of the status code of the call."""
         self._span.set_attribute("rpc.grpc.status_code", Code[code].value[0])
         if code in _FAILURES:
             self._span.set_status(Status(StatusCode.ERROR, code))
+        self._opened.__exit__(None, None, None)
 
 
 class CallTracer:
@@ -55,14 +57,13 @@ class CallTracer:
     def __init__(self) -> None:
         self._tracer = trace.get_tracer("jobledger", VERSION)
 
-    @contextmanager
-    def span(self, service: str, method: str, metadata: Iterable[tuple[str, Any]]) -> Iterator[OpenSpan]:
-        """Open a span, in the caller's trace if it names one; it is current until it is left."""
+    def begin(self, service: str, method: str, metadata: Iterable[tuple[str, Any]]) -> OpenSpan:
+        """Return a span, in the caller's trace if it names one."""
         parent = traceparent_of(metadata)
-        with self._tracer.start_as_current_span(
+        span = self._tracer.start_as_current_span(
             f"{service}/{method}",
             context=_PROPAGATOR.extract({TRACEPARENT: parent} if parent else {}),
             kind=SpanKind.SERVER,
             attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
-        ) as span:
-            yield OpenSpan(span)
+        )
+        return OpenSpan(span)

@@ -1,17 +1,22 @@
-"""Checks of what all requests about jobs share: owners, job ids, kinds, times and URIs."""
+"""Checks of requests: all violations of a request are reported together, each with its field and value."""
 
+import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
+from itertools import islice
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.limits import KEY_ID, OWNER
 from jobledger_service.core.model.service_kinds import RESERVED, is_reserved
-from jobledger_service.transport.checks import FieldChecks, shown
+from jobledger_service.transport.structs import broken_rules
+from jobledger_service.transport.units import MICROS_PER_SECOND, NANOS_PER_MICROSECOND, NANOS_PER_SECOND
 
 JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 UID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -21,20 +26,44 @@ LABEL_FORM: Final = "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -"
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 Member = TypeVar("Member", bound=Enum)
+Absent = TypeVar("Absent", int, None)
 
 MAX_NUMBERS: Final = 100
 """Entries of a list of values that may repeat, such as states."""
 MAX_UNIQUE_KEY_BYTES: Final = 255
 MAX_NAMED_KINDS: Final = 100
+_MAX_SHOWN: Final = 60
+_MAX_FAULTS_OF_STRUCTS: Final = 8
+"""The maximum of reported faults of all Structs of a request: naming one means walking through the Struct."""
+_FIRST_SECOND: Final = -62_135_596_800
+_LAST_SECOND: Final = 253_402_300_799
 SCHEMES: Final = frozenset({"https", "http", "s3", "gs", "az", "abfs", "abfss", "r2", "minio"})
 
 
-class Checks(FieldChecks):
-    """Gathers violations; `done`, or the end of a `with` block, refuses the request when there are any."""
+def shown(value: str) -> str:
+    """Return a value that fits into a message."""
+    return repr(value if len(value) <= _MAX_SHOWN else value[:_MAX_SHOWN] + "…")
+
+
+def must_be_one_of(value: object, allowed: Iterable[object]) -> str:
+    """Return the violation of a value that is not one of those allowed."""
+    return f"value {value} must be one of {', '.join(map(str, allowed))}"
+
+
+def _seconds(micros: int) -> str:
+    return f"{micros / MICROS_PER_SECOND:.15g} s"
+
+
+class Checks:
+    """Gathers the broken rules of fields as `violations`: each field's path with a sentence.
+
+    `done`, or the end of a `with` block, refuses the request when there are any.
+    """
 
     def __init__(self, schemes: Collection[str] = SCHEMES) -> None:
-        super().__init__()
+        self.violations: list[tuple[str, str]] = []
         self._schemes = schemes
+        self._faults_of_structs = 0
 
     def __enter__(self) -> Self:
         return self
@@ -48,11 +77,83 @@ class Checks(FieldChecks):
         if self.violations:
             raise InvalidField(*self.violations)
 
+    def fault(self, field: str, rule: str) -> None:
+        """Record a violation."""
+        self.violations.append((field, rule))
+
+    def one_of(self, field: str, value: object, allowed: Iterable[object]) -> None:
+        """Record a value that is not one of those allowed."""
+        self.fault(field, must_be_one_of(value, allowed))
+
+    def within(self, field: str, value: float, low: float, high: float) -> None:
+        """Check that a number is within bounds, inclusive."""
+        if not low <= value <= high or not math.isfinite(value):
+            self.fault(field, f"value {value} must be from {low} to {high}")
+
+    def at_least(self, field: str, value: int, low: int) -> None:
+        """Check that a number is not below a bound."""
+        if value < low:
+            self.fault(field, f"value {value} must be at least {low}")
+
+    def at_most(self, field: str, value: str, max_length: int, min_length: int = 0) -> None:
+        """Check that a text has at least `min_length` characters and at most `max_length`."""
+        if len(value) < min_length:
+            self.fault(field, "is required" if min_length == 1 else f"must have at least {min_length} characters")
+        elif len(value) > max_length:
+            self.fault(field, f"must have at most {max_length} characters; got {len(value)}")
+        elif "\x00" in value:
+            self.fault(field, "must not contain a NUL character")
+
     def count(self, field: str, count: int, max_count: int, min_count: int = 0) -> None:
-        """Check that a list has at least and at most so many entries; of one with more, no entry is checked."""
-        super().count(field, count, max_count, min_count)
-        if count > max_count:
+        """Check that a list or map has at least and at most so many entries; of one with more, no entry is checked."""
+        if count < min_count:
+            self.fault(
+                field, "is required" if min_count == 1 else f"must have at least {min_count} entries; got {count}"
+            )
+        elif count > max_count:
+            self.fault(field, f"must have at most {max_count} entries; got {count}")
             self.done()
+
+    def form(self, field: str, value: str, form: re.Pattern[str], rule: str) -> None:
+        """Check that a text matches a pattern."""
+        if not value:
+            self.fault(field, "is required")
+        elif not form.fullmatch(value):
+            self.fault(field, f"value {shown(value)} must be {rule}")
+
+    def struct(self, field: str, struct: Struct, max_bytes: int) -> bytes:
+        """Return an encoded Struct, which must be what JSON can say, in at most `max_bytes` bytes.
+
+        Fields that Struct does not have are dropped: they may be nested deeper than a reply can be.
+        """
+        struct.DiscardUnknownFields()
+        raw = struct.SerializeToString(deterministic=True)
+        if len(raw) > max_bytes:
+            self.fault(field, f"must have at most {max_bytes} bytes encoded; got {len(raw)}")
+            return raw
+        faults = list(islice(broken_rules(field, struct, raw), _MAX_FAULTS_OF_STRUCTS - self._faults_of_structs))
+        self._faults_of_structs += len(faults)
+        self.violations += faults
+        return raw
+
+    def micros(self, field: str, value: Duration, low: int, high: int) -> int:
+        """Return a duration in microseconds, which must be within bounds in microseconds."""
+        if abs(value.nanos) >= NANOS_PER_SECOND or value.seconds * value.nanos < 0:
+            self.fault(field, f"value of {value.seconds} s and {value.nanos} ns must be a valid Duration")
+            return low
+        micros = value.seconds * MICROS_PER_SECOND + value.nanos // NANOS_PER_MICROSECOND
+        if not low <= micros <= high:
+            self.fault(field, f"value {_seconds(micros)} must be from {_seconds(low)} to {_seconds(high)}")
+            return low
+        return micros
+
+    def time(self, field: str, value: Timestamp) -> int:
+        """Return a time in microseconds, which must be a valid Timestamp."""
+        if not (_FIRST_SECOND <= value.seconds <= _LAST_SECOND and 0 <= value.nanos < NANOS_PER_SECOND):
+            sent = f"{value.seconds} s and {value.nanos} ns after 1970"
+            self.fault(field, f"value of {sent} must be from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z")
+            return 0
+        return value.seconds * MICROS_PER_SECOND + value.nanos // NANOS_PER_MICROSECOND
 
     def numbers(self, field: str, given: Sequence[int], known: Mapping[Any, Member]) -> list[Member]:
         """Return the values of an enumeration that a list has, which may name some again."""
@@ -61,6 +162,17 @@ class Checks(FieldChecks):
             if number not in known:
                 self.one_of(f"{field}[{index}]", number, [one.name for one in known.values()])
         return [known[number] for number in given if number in known]
+
+    def member(self, field: str, given: int, known: Mapping[Any, Member], absent: Member) -> Member:
+        """Return the value of an enumeration that a field has; `absent` is the meaning of UNSPECIFIED."""
+        if given and given not in known:
+            self.one_of(field, given, [one.name for one in known.values()])
+        return known.get(given, absent)
+
+    def span(self, request: Any, field: str, low: int, high: int, absent: Absent) -> int | Absent:  # noqa: ANN401  any with the field
+        """Return a duration of a request, which must be within bounds, all in microseconds, or what absence means."""
+        name = field.rpartition(".")[2]
+        return self.micros(field, getattr(request, name), low, high) if request.HasField(name) else absent
 
     def owner(self, field: str, value: str) -> None:
         """Check the form of an owner."""
@@ -83,6 +195,8 @@ class Checks(FieldChecks):
     def job_ids(self, field: str, values: Sequence[str], max_count: int, min_count: int = 0) -> None:
         """Check how many job_ids a list has, and the form of each."""
         self.count(field, len(values), max_count, min_count)
+        if all(map(JOB_ID.fullmatch, values)):
+            return
         for index, value in enumerate(values):
             self.job_id(f"{field}[{index}]", value)
 

@@ -9,6 +9,7 @@ together without decoding them: appended fields replace single values and add to
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from typing import Final, cast
 
 from google.protobuf.message import DecodeError
@@ -21,25 +22,25 @@ from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.holds import HELD_BY_JOB
-from jobledger_service.core.model.job import NO_OUTPUTS, Job
-from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
-from jobledger_service.core.model.states import ENDED, ChunkState
+from jobledger_service.core.model.job import NO_OUTPUTS, Job, JobSpec
+from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
+from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
 from jobledger_service.core.store.event_terms import EventTerms
-from jobledger_service.core.store.new_chunks import is_untouched
 from jobledger_service.core.store.reads import EventRow, JobRead
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import joined
 
 from . import convert
+from .chunk_ranges import ranges_of
 from .parse import changed_back, filter_fields
 from .shown_jobs import show_pause, shown_job, status, trim_to_status
 from .unreadable import check_chunks
 
 # looking a value up in its enum takes a call each time
-_CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+_CHANGE: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED).SerializeToString()
+_DELETION: Final = Message(type=_DELETED).SerializeToString()
 _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()
 _CHUNKS_OMITTED: Final = Message(chunks_omitted=True).SerializeToString()
 _PENDING: Final = chunk_pb2.CHUNK_STATE_PENDING
@@ -57,6 +58,12 @@ _JOB: Final = Message.DESCRIPTOR.fields_by_name["job"]
 _FOLLOWING: Final = WatchJobsResponse.DESCRIPTOR.fields_by_name["following"]
 _EVENT: Final = Message.DESCRIPTOR.fields_by_name["event"]
 _CHUNKS: Final = Message.DESCRIPTOR.fields_by_name["chunks"]
+_CURSOR: Final = Message.DESCRIPTOR.fields_by_name["cursor"]
+_CHANGES: Final = event_pb2.JobEvent.DESCRIPTOR.fields_by_name["changes"]
+_COMMIT_TIME: Final = event_pb2.JobEvent.DESCRIPTOR.fields_by_name["commit_time"]
+_POSITION: Final = joined.encode_varint(event_pb2.JobEvent.POSITION_FIELD_NUMBER << 3)
+_REVISION: Final = joined.encode_varint(event_pb2.JobEvent.REVISION_FIELD_NUMBER << 3)
+"""What comes before these numbers in an encoded event."""
 _NOT_IN_STATUS: Final = ("chunks", "chunk_ranges")
 _OF_JOB: Final = ("owner", "job_id", "uid")
 """Fields of an event that its job has too: in view STATUS the job alone has them."""
@@ -70,16 +77,16 @@ class ProtoCodec:
     def __init__(self, unreadable: UnreadableRows | None = None) -> None:
         self._unreadable = unreadable or UnreadableRows()
 
-    def segments(self, job: Job) -> JobSegments:
-        """Return a job in view BASIC as encoded messages."""
-        return convert.segments(job)
+    segments = staticmethod(convert.segments)
 
     def encode(self, record: Record, segments: JobSegments) -> Entry:
         """Return the entry of a record and its encoded job, without its position and the time of its commit."""
-        job, (ranged, single) = record.job, _ranges(record)
-        body = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None).SerializeToString()
+        job, (ranged, single) = record.job, ranges_of(record)
+        body = _DELETION if record.deleted else _CHANGE
+        if ranged:
+            body += Message(chunk_ranges=ranged).SerializeToString()
         shown = segments.fixed + segments.moving
-        encoded = list(_without_artifacts(single, is_new=record.before is None))
+        encoded = list(_without_artifacts(single))
         changed = b"".join(joined.field(_CHUNKS, chunk) for _, chunk in encoded)
         artifacts = _artifacts_of(record, segments.artifacts, single)
         chunks, parts = _parts(encoded, shown, body, artifacts) if artifacts else ([changed], [])
@@ -102,9 +109,8 @@ class ProtoCodec:
 
     def seal(self, entry: Entry, position: int, commit_time: int, cursor: bytes) -> Entry:
         """Return the entry that `encode` returned with its position and time, which its message ends with."""
-        event = event_pb2.JobEvent(position=position)
-        convert.fill_time(event.commit_time, commit_time)
-        end = joined.field(_EVENT, entry.event + event.SerializeToString()) + Message(cursor=cursor).SerializeToString()
+        at = _POSITION + joined.encode_varint(position) + joined.field(_COMMIT_TIME, convert.encoded_time(commit_time))
+        end = joined.field(_EVENT, entry.event + at) + joined.field(_CURSOR, cursor)
         parts = (*entry.parts, end) if entry.parts else ()
         return replace(entry, position=position, stored=entry.stored + end, event=b"", parts=parts)
 
@@ -231,11 +237,14 @@ class ProtoCodec:
 
 def _event(record: Record) -> bytes:
     """Return the event of a record, without its position and the time of its commit."""
-    spec = record.job.spec
-    event = event_pb2.JobEvent(job_id=spec.job_id, uid=spec.uid, owner=spec.owner, revision=record.job.revision)
-    for change in record.changes:
-        convert.fill_change(event.changes.add(), change)
-    return event.SerializeToString()
+    changes = [joined.field(_CHANGES, convert.encoded_change(change)) for change in record.changes]
+    return b"".join((_event_of(record.job.spec), _REVISION, joined.encode_varint(record.job.revision), *changes))
+
+
+@lru_cache(maxsize=2_048)
+def _event_of(spec: JobSpec) -> bytes:
+    """Return what all events of a job have in common."""
+    return event_pb2.JobEvent(job_id=spec.job_id, uid=spec.uid, owner=spec.owner).SerializeToString()
 
 
 def _in_status(stored: bytes) -> bytes:
@@ -330,58 +339,26 @@ def _parts(
     return of_chunks, [*of_chunks, joined.head(_JOB, len(of_job) + len(job)), of_job, job, body]
 
 
-def _without_artifacts(chunks: Iterable[Chunk], *, is_new: bool) -> Iterator[tuple[int, bytes]]:
-    """Yield the index of each chunk, and it encoded; waiting chunks of a new job differ only in their place."""
-    message, is_filled = chunk_pb2.Chunk(), False
+_but_place: Final = attrgetter(*(set(Chunk.__struct_fields__) - {"index", "first_item", "last_item"}))
+"""Returns what chunks have in common that were created, claimed or completed together."""
+
+
+def _without_artifacts(chunks: Iterable[Chunk]) -> Iterator[tuple[int, bytes]]:
+    """Yield the index of each chunk, and it encoded; one that differs only in its place is the one before, changed."""
+    message, known = chunk_pb2.Chunk(), None
     for chunk in chunks:
-        is_alike = is_new and is_untouched(chunk)
-        if is_alike and is_filled and chunk.first_item is not None and chunk.last_item is not None:
+        common = _but_place(chunk)
+        if common == known and chunk.first_item is not None and chunk.last_item is not None:
             message.index, message.first_item, message.last_item = chunk.index, chunk.first_item, chunk.last_item
         else:
-            message = chunk_pb2.Chunk()
+            message, known = chunk_pb2.Chunk(), common
             convert.fill_bare_chunk(message, chunk)
-        is_filled = is_alike
         yield chunk.index, message.SerializeToString()
 
 
 def _previous(job: Job) -> bytes:
     segments = convert.segments(job)
     return joined.field(_JOB, segments.fixed + segments.moving)
-
-
-def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
-    """Return the ranges of chunks that are listed by their state, and the chunks that are listed one by one."""
-    imported = any(change.type is ChangeType.IMPORTED for change in record.changes)
-    swept = [(run.first, run.last, run.state) for run in record.ranges]
-    if len(record.chunks) < CHUNK_RANGES_FROM and not imported:
-        return [_range(*run) for run in swept], list(record.chunks)
-    single: list[Chunk] = []
-    ranged: list[Chunk] = []
-    for chunk in record.chunks:
-        (ranged if imported or _plain(chunk) else single).append(chunk)
-    return [_range(*run) for run in chain(swept, _runs(ranged))], single
-
-
-def _runs(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int, ChunkState]]:
-    """Yield the first and the last index of adjacent chunks in one state, and that state."""
-    first, last, state = 0, -1, None
-    for chunk in chunks:
-        index = chunk.index
-        if state is not chunk.state or index != last + 1:
-            if state is not None:
-                yield first, last, state
-            first, state = index, chunk.state
-        last = index
-    if state is not None:
-        yield first, last, state
-
-
-def _range(first: int, last: int, state: ChunkState) -> chunk_pb2.ChunkRange:
-    return chunk_pb2.ChunkRange(first_index=first, last_index=last, state=convert.CHUNK_STATES[state])
-
-
-def _plain(chunk: Chunk) -> bool:
-    return chunk.state is ChunkState.CANCELLED or (chunk.state is ChunkState.PENDING and not chunk.held & ~HELD_BY_JOB)
 
 
 @lru_cache

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2, limit_scope_pb2
@@ -24,6 +24,9 @@ from jobledger_service.core.store.entry import JobSegments
 
 from .message_functions import message_filler, message_maker
 
+Value = TypeVar("Value")
+Made = TypeVar("Made", bound=Message)
+
 MICROS: Final = 1_000_000
 _FIRST_TIME: Final = -62_135_596_800 * MICROS
 """The start of the year 1."""
@@ -39,18 +42,19 @@ CHUNK_STATES_BY_NUMBER: Final[dict[int, ChunkState]] = {number: state for state,
 
 def timestamp(micros: int) -> Timestamp:
     """Return a time in microseconds since 1970 as a Timestamp."""
-    message = Timestamp()
-    fill_time(message, micros)
-    return message
+    return Timestamp.FromString(encoded_time(micros))
 
 
 def fill_time(message: Timestamp, micros: int) -> None:
     """Fill an empty Timestamp with a time in microseconds since 1970, rounded to its range."""
-    if not _FIRST_TIME <= micros <= MAX_TIME:
-        micros = min(max(micros, _FIRST_TIME), MAX_TIME)
-    seconds, rest = divmod(micros, MICROS)
-    message.seconds = seconds
-    message.nanos = rest * 1_000
+    message.MergeFromString(encoded_time(micros))
+
+
+@lru_cache(maxsize=4_096)  # most times of a batch are equal: when it began, and one duration later
+def encoded_time(micros: int) -> bytes:
+    """Return a time in microseconds since 1970 as an encoded Timestamp, rounded to its range."""
+    seconds, rest = divmod(min(max(micros, _FIRST_TIME), MAX_TIME), MICROS)
+    return Timestamp(seconds=seconds, nanos=rest * 1_000).SerializeToString()
 
 
 def duration(micros: int) -> Duration:
@@ -67,6 +71,8 @@ def struct(raw: bytes | None) -> Struct | None:
 
 def struct_content(raw: bytes | None) -> dict[str, Any]:
     """Return the names and JSON values of an encoded Struct."""
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415  a start does without
+
     return MessageToDict(Struct.FromString(raw or b""))
 
 
@@ -97,10 +103,20 @@ def _hold(value: Hold) -> job_pb2.Hold:
     return job_pb2.Hold(reason=HOLD_REASONS[value.reason], scope=scope, end_time=end_time)
 
 
-_SIMPLE: Final = {"fill_time": fill_time, "Timestamp": timestamp, "Duration": duration, "Struct": struct}
-artifact = message_maker(Artifact, chunk_pb2.Artifact, _SIMPLE)
-stage = message_maker(Stage, job_pb2.Stage, _SIMPLE)
-_make_retry_policy: Final = message_maker(RetryPolicy, chunk_pb2.RetryPolicy, _SIMPLE)
+_SIMPLE: Final = {"encoded_time": encoded_time, "Timestamp": timestamp, "Duration": duration, "Struct": struct}
+
+
+def maker(type_: type[Value], message: type[Made], **others: Callable[[Any], Any]) -> Callable[[Value], Made]:
+    """Return the function from a value to a message with its fields; `others` make messages within it, by their name.
+
+    Times are in microseconds since 1970, durations in microseconds, Structs encoded.
+    """
+    return message_maker(type_, message, {**_SIMPLE, **others})
+
+
+artifact = maker(Artifact, chunk_pb2.Artifact)
+stage = maker(Stage, job_pb2.Stage)
+_make_retry_policy: Final = maker(RetryPolicy, chunk_pb2.RetryPolicy)
 _MESSAGES: Final = {
     **_SIMPLE,
     "Artifact": artifact,
@@ -108,8 +124,8 @@ _MESSAGES: Final = {
     "HoldReason": HOLD_REASONS.__getitem__,
     "RetryPolicy": _retry_policy,
     "Stage": stage,
-    "StageTiming": message_maker(StageTiming, job_pb2.StageTiming, _SIMPLE),
-    "WorkError": message_maker(WorkError, chunk_pb2.WorkError, _SIMPLE),
+    "StageTiming": maker(StageTiming, job_pb2.StageTiming),
+    "WorkError": maker(WorkError, chunk_pb2.WorkError),
 }
 
 _FIXED: Final = [field for field in JOB_FIELDS if field.path.startswith("spec.")]
@@ -126,9 +142,10 @@ fill_moving: Final[Callable[[job_pb2.Job, Job], None]] = message_filler(
 )
 """Adds all else, which most changes change: state, progress, summary, times, revision."""
 
-_fill_chunk: Final[Callable[[chunk_pb2.Chunk, Chunk], None]] = message_filler(
+fill_bare_chunk: Final[Callable[[chunk_pb2.Chunk, Chunk], None]] = message_filler(
     Chunk, _OF_CHUNK, chunk_pb2.Chunk.DESCRIPTOR, "message, value", _MESSAGES
 )
+"""Fills an empty message with a chunk without its artifacts."""
 
 
 _ATTEMPT: Final = [Field(name, Kept.COMPUTED) for name in Attempt.__struct_fields__]
@@ -141,18 +158,13 @@ def fill_chunk(
     message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None, output: bytes | None = None
 ) -> None:
     """Fill an empty message with a chunk."""
-    fill_bare_chunk(message, value, input_)
+    fill_bare_chunk(message, value)
+    if input_ is not None:
+        message.input.ParseFromString(input_)
     if output is not None:
         message.output.MergeFromString(output)
         message.output.SetInParent()
     _fill_artifacts(message.artifacts, value.artifacts)
-
-
-def fill_bare_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
-    """Fill an empty message with a chunk without its artifacts."""
-    _fill_chunk(message, value)
-    if input_ is not None:
-        message.input.ParseFromString(input_)
 
 
 def stages(spec: JobSpec) -> list[job_pb2.Stage]:
@@ -167,11 +179,17 @@ def _fill_artifacts(message: Any, values: Mapping[str, Artifact]) -> None:  # no
 
 def segments(value: Job) -> JobSegments:
     """Return a job in view BASIC as encoded messages that join into it."""
-    fixed, moving = job_pb2.Job(), job_pb2.Job()
-    fill_fixed(fixed, value.spec)
+    moving = job_pb2.Job()
     fill_moving(moving, value)
     artifacts = encoded_artifacts(job_pb2.Job(), value.artifacts)
-    return JobSegments(fixed.SerializeToString(), artifacts, moving.SerializeToString())
+    return JobSegments(_fixed(value.spec), artifacts, moving.SerializeToString())
+
+
+@lru_cache(maxsize=2_048)
+def _fixed(spec: JobSpec) -> bytes:
+    message = job_pb2.Job()
+    fill_fixed(message, spec)
+    return message.SerializeToString()
 
 
 def encoded_artifacts(message: job_pb2.Job | chunk_pb2.Chunk, values: Mapping[str, Artifact]) -> bytes:
@@ -182,20 +200,22 @@ def encoded_artifacts(message: job_pb2.Job | chunk_pb2.Chunk, values: Mapping[st
     return message.SerializeToString()
 
 
-def fill_change(message: event_pb2.Change, value: Change) -> None:
-    """Fill an empty message with one change of a job."""
-    message.type = _CHANGE_TYPES[value.type]
-    message.actor = value.actor
+@lru_cache(maxsize=2_048)  # all reports of progress in an attempt are alike
+def encoded_change(value: Change) -> bytes:
+    """Return one change of a job as an encoded message."""
+    message = event_pb2.Change(
+        type=_CHANGE_TYPES[value.type],
+        actor=value.actor,
+        chunk_index=value.chunk_index,
+        reason=value.reason,
+        attempt=value.attempt,
+        task_id=value.task_id,
+        chunk_count=value.chunk_count,
+    )
     if value.from_state is not None:
         message.from_state = JOB_STATES[value.from_state]
     if value.to_state is not None:
         message.to_state = JOB_STATES[value.to_state]
-    if value.chunk_index is not None:
-        message.chunk_index = value.chunk_index
-    message.reason = value.reason
-    if value.attempt is not None:
-        message.attempt = value.attempt
-    message.task_id = value.task_id
-    message.chunk_count = value.chunk_count
     for first, last in value.chunk_runs:
         message.chunk_ranges.add(first_index=first, last_index=last, state=chunk_pb2.CHUNK_STATE_PENDING)
+    return message.SerializeToString()

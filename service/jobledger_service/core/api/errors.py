@@ -12,17 +12,7 @@ from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger_service.core.ledger.current_call import DeadlinePassedError
 from jobledger_service.core.model import access_errors, errors, limit_errors
 from jobledger_service.core.model.limits import SECOND
-from jobledger_service.transport.errors import (
-    MAX_MESSAGE,
-    Refused,
-    bad_request,
-    cut,
-    deadline_exceeded,
-    make_status,
-    overloaded,
-    quota,
-    retry_info,
-)
+from jobledger_service.transport import errors as statuses
 from jobledger_service.transport.refusals import InFlightFull
 
 if TYPE_CHECKING:
@@ -69,7 +59,7 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
 
 def refused_by_core(
     error: Exception, cursor: Callable[[int], bytes], is_database_away: Callable[[], bool]
-) -> Refused | None:
+) -> statuses.Refused | None:
     """Return what the caller gets of whom the core refuses a request, None when the error is another one.
 
     `cursor` encodes a position. While the database is away, that is why too much waits, and callers get that reason.
@@ -77,18 +67,18 @@ def refused_by_core(
     if isinstance(error, limit_errors.QueueFull | limit_errors.TooManyReads | InFlightFull) and is_database_away():
         return _store_unavailable("" if isinstance(error, limit_errors.TooManyReads) else error.bound)
     if isinstance(error, limit_errors.QueueFull):
-        return overloaded(str(error), error.bound, -(-error.wait // DELAY_STEP) * DELAY_STEP)
+        return statuses.overloaded(str(error), error.bound, -(-error.wait // DELAY_STEP) * DELAY_STEP)
     if isinstance(error, errors.StoreUnavailable):
         return _store_unavailable()
     if isinstance(error, DeadlinePassedError):
-        return deadline_exceeded(error)
+        return statuses.deadline_exceeded(error)
     if not isinstance(error, errors.Refusal):
         return None
     code, reason = _TABLE[type(error)]
     metadata = dict(error.metadata)
     if isinstance(error, errors.HistoryTrimmed):
         metadata["oldest_cursor"] = base64.b64encode(cursor(error.oldest)).decode()
-    return Refused(make_status(code, str(error), reason, metadata, _details(error)), error.reason)
+    return statuses.Refused(statuses.make_status(code, str(error), reason, metadata, _details(error)), error.reason)
 
 
 def reason_number(refusal: errors.Refusal) -> Any:  # noqa: ANN401  an enum value
@@ -99,32 +89,32 @@ def reason_number(refusal: errors.Refusal) -> Any:  # noqa: ANN401  an enum valu
 def fill_error(message: api.CreateJobError, refusal: errors.Refusal) -> None:
     """Fill an empty message with what the status of a refusal would say."""
     message.code, message.reason = _TABLE[type(refusal)]
-    message.message = cut(str(refusal), MAX_MESSAGE)
+    message.message = statuses.cut(str(refusal), statuses.MAX_MESSAGE)
     message.metadata.update(refusal.metadata)
     if isinstance(refusal, errors.InvalidField):
-        for violation in bad_request(refusal.violations).field_violations:
+        for violation in statuses.bad_request(refusal.violations).field_violations:
             message.field_violations.add(field=violation.field, description=violation.description)
 
 
 def _details(refusal: errors.Refusal) -> "list[Message]":
     match refusal:
         case errors.InvalidField():
-            return [bad_request(refusal.violations)]
+            return [statuses.bad_request(refusal.violations)]
         case errors.PageTokenInvalid():
-            return [bad_request(((refusal.field, str(refusal)),))]
+            return [statuses.bad_request(((refusal.field, str(refusal)),))]
         case errors.ForeignCursor():
-            return [bad_request((("cursor", str(refusal)),))]
+            return [statuses.bad_request((("cursor", str(refusal)),))]
         case limit_errors.QuotaExceeded():
-            return quota(refusal.subject, str(refusal), refusal.wait, refusal.quota, refusal.limit)
+            return statuses.quota(refusal.subject, str(refusal), refusal.wait, refusal.quota, refusal.limit)
         case limit_errors.LimitReached():
-            return quota(refusal.subject, str(refusal), refusal.wait)
+            return statuses.quota(refusal.subject, str(refusal), refusal.wait)
         case _:
             return []
 
 
 @cache
-def _store_unavailable(bound: str = "") -> Refused:
+def _store_unavailable(bound: str = "") -> statuses.Refused:
     """Return what a caller gets without a database; all get it while that is away."""
     error, reason = errors.StoreUnavailable(), ErrorReason.ERROR_REASON_STORE_UNAVAILABLE
-    status = make_status(code_pb2.UNAVAILABLE, str(error), reason, {}, [retry_info(SECOND)])
-    return Refused(status, error.reason, bound)
+    status = statuses.make_status(code_pb2.UNAVAILABLE, str(error), reason, {}, [statuses.retry_info(SECOND)])
+    return statuses.Refused(status, error.reason, bound)

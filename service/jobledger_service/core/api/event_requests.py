@@ -1,19 +1,22 @@
-"""The request of ListEvents: which events are wanted, and which of these are kept."""
+"""Requests for events: which ones ListEvents returns, and how a watch delivers them."""
 
 import math
 from typing import Final
 
-from jobledger.v1 import event_pb2
+from jobledger.v1 import event_pb2, job_pb2
 from jobledger.v1 import job_service_pb2 as api
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.ledger.feed.selection import ChangeFilter
+from jobledger_service.core.ledger.watch import Mode, WatchOptions
 from jobledger_service.core.model.change import ChangeType
+from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.store.event_pages import EventsWanted
 from jobledger_service.core.store.event_terms import INDEXED, name_of
 from jobledger_service.core.store.reads import EventRow
 from jobledger_service.transport.identity import Caller
 
-from .checks import Checks
+from .checks import Checks, must_be_one_of
 from .convert import CHANGE_TYPES_BY_NUMBER
 from .list_requests import time_range
 from .owners import owner_of
@@ -71,3 +74,28 @@ def events_wanted(request: api.ListEventsRequest, caller: Caller) -> tuple[Event
         actors=keeper.actors,
         kinds=keeper.kinds,
     ), keeper if keeper.actors or keeper.kinds else None
+
+
+WatchRequest = api.WatchJobRequest | api.WatchJobsRequest
+_MODES: Final = {api.WatchMode.Value(f"WATCH_MODE_{one.name}"): one for one in Mode}
+
+
+def watch_options(request: WatchRequest) -> WatchOptions:
+    """Return how a watch delivers."""
+    with Checks() as checks:
+        types = checks.numbers("change_types", request.change_types, CHANGE_TYPES_BY_NUMBER)
+        mode = checks.member("mode", request.mode, _MODES, Mode.LATEST)
+    changes = ChangeFilter(frozenset(types), request.state_changes_only)
+    from_now = batches = False
+    if isinstance(request, api.WatchJobsRequest):
+        from_now, batches = request.from_now, request.batches
+    if from_now and request.cursor:
+        raise InvalidField(("from_now", "must be false with a cursor"))
+    return WatchOptions(mode, _in_status(request.view), changes, from_now, batches)
+
+
+def _in_status(given: int) -> bool:
+    """Return whether a watch is in view STATUS."""
+    if given not in (job_pb2.JOB_VIEW_UNSPECIFIED, job_pb2.JOB_VIEW_STATUS):
+        raise InvalidField(("view", must_be_one_of(given, ("UNSPECIFIED", "STATUS"))))
+    return given == job_pb2.JOB_VIEW_STATUS

@@ -18,16 +18,16 @@ from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJ
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.slots import MAX_LIMITED_LABELS
-from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
-from .checks import JOB_ID, LABEL, LABEL_FORM, UID, Checks
+from .checks import JOB_ID, LABEL, LABEL_FORM, UID, Checks, shown
 from .chunk_requests import chunk_count, chunk_sizes, read_finalizer_work, read_inputs
 from .list_requests import labels
 from .owners import owner_of
 
 MAX_BATCH_JOBS: Final = 500
 _DEFAULT: Final = RetryPolicy()
+_FAILURE_POLICIES: Final = {job_pb2.FailurePolicy.Value(f"FAILURE_POLICY_{one}"): one for one in FailurePolicy}
 
 
 NewId = Callable[[], str]
@@ -96,18 +96,22 @@ def new_job(
     sizes = chunk_sizes(checks, request)
     inputs, finalizer_work = read_inputs(checks, request, sizes), read_finalizer_work(checks, request, sizes)
     stages = _stages(checks, request.stages) if request.stages else ()
+    # what makes a job the same: not what a retry may compute anew, such as its labels
+    content = (request.job_id, request.kind, sizes, stages, inputs.job, inputs.chunks, finalizer_work)
     spec = JobSpec(
         owner=owner,
         job_id=job_id,
         kind=request.kind,
-        fingerprint=mark or _content_mark(request, sizes, stages, inputs, finalizer_work),
+        fingerprint=mark or hashlib.sha256(msgpack.encode(content)).digest(),
         retry_policy=_retry_policy(checks, request.retry_policy) if request.HasField("retry_policy") else _DEFAULT,
-        failure_policy=_failure_policy(checks, request.failure_policy),
+        failure_policy=checks.member(
+            "failure_policy", request.failure_policy, _FAILURE_POLICIES, FailurePolicy.RUN_ALL
+        ),
         stages=stages,
         traceparent=traceparent,
         unique_key=request.unique_key,
-        run_timeout=_timeout(checks, request, "run_timeout"),
-        attempt_timeout=_timeout(checks, request, "attempt_timeout"),
+        run_timeout=checks.span(request, "run_timeout", limits.SECOND, limits.MAX_TIMEOUT, None),
+        attempt_timeout=checks.span(request, "attempt_timeout", limits.SECOND, limits.MAX_TIMEOUT, None),
         uid_bytes=uid,
         limited_labels=_limited_labels(checks, request),
         finalizer_work=finalizer_work,
@@ -135,18 +139,6 @@ def _times(checks: Checks, request: Any) -> tuple[int | None, int | None]:  # no
         rule = f"value {time_text(expire)} must not be before schedule_time, {time_text(schedule)}"
         checks.fault("expire_time", rule)
     return schedule, expire
-
-
-def _content_mark(
-    request: api.CreateJobRequest,
-    sizes: Sequence[int],
-    stages: tuple[Stage, ...],
-    inputs: Inputs,
-    finalizer_work: int | None,
-) -> bytes:
-    """Return the fingerprint of what makes a job the same: not of what a retry may compute anew, such as its labels."""
-    content = (request.job_id, request.kind, sizes, stages, inputs.job, inputs.chunks, finalizer_work)
-    return hashlib.sha256(msgpack.encode(content)).digest()
 
 
 def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
@@ -188,28 +180,9 @@ def _retry_policy(checks: Checks, given: chunk_pb2.RetryPolicy) -> RetryPolicy:
     checks.within(f"{field}.multiplier", multiplier, 1, 10)
     jitter = given.jitter if given.HasField("jitter") else own.jitter
     checks.within(f"{field}.jitter", jitter, 0, 1)
-    initial, ceiling = own.initial_backoff, own.max_backoff
-    if given.HasField("initial_backoff"):
-        initial = checks.micros(f"{field}.initial_backoff", given.initial_backoff, 0, DAY)
-    if given.HasField("max_backoff"):
-        ceiling = checks.micros(f"{field}.max_backoff", given.max_backoff, initial, DAY)
+    initial = checks.span(given, f"{field}.initial_backoff", 0, DAY, own.initial_backoff)
+    ceiling = checks.span(given, f"{field}.max_backoff", initial, DAY, own.max_backoff)
     return RetryPolicy(attempts, initial, multiplier, max(ceiling, initial), jitter)
-
-
-def _timeout(checks: Checks, request: api.CreateJobRequest, name: str) -> int | None:
-    if not request.HasField(name):  # type: ignore[arg-type] # a name among several
-        return None
-    return checks.micros(name, getattr(request, name), limits.SECOND, limits.MAX_TIMEOUT)
-
-
-def _failure_policy(checks: Checks, given: int) -> FailurePolicy:
-    match given:
-        case job_pb2.FAILURE_POLICY_UNSPECIFIED | job_pb2.FAILURE_POLICY_RUN_ALL:
-            return FailurePolicy.RUN_ALL
-        case job_pb2.FAILURE_POLICY_FAIL_FAST:
-            return FailurePolicy.FAIL_FAST
-    checks.one_of("failure_policy", given, FailurePolicy)
-    return FailurePolicy.RUN_ALL
 
 
 def _stages(checks: Checks, given: Sequence[job_pb2.Stage]) -> tuple[Stage, ...]:
@@ -238,9 +211,7 @@ def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.Cancel
 def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401  of one job or of many
     """Return how a request stops jobs."""
     checks.reason(request.reason)
-    grace = limits.DEFAULT_GRACE
-    if request.HasField("grace_period"):
-        grace = checks.micros("grace_period", request.grace_period, 0, DAY)
+    grace = checks.span(request, "grace_period", 0, DAY, limits.DEFAULT_GRACE)
     return Cancellation(grace, request.reason, request.force)
 
 
@@ -306,7 +277,7 @@ def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of o
 
 
 def delete_job(request: api.DeleteJobRequest, caller: Caller, on_deletion: commands.OnDeletion) -> commands.DeleteJob:
-    """Return the command of DeleteJob; `on_deletion` decides about the artifacts when they are to go with the job."""
+    """Return the command of DeleteJob; `on_deletion` has the artifacts deleted, if they are to go with the job."""
     with Checks() as checks:
         owner = owner_of(checks, request, caller)
         checks.job_id("job_id", request.job_id)
@@ -341,9 +312,10 @@ def job_uid(request: api.ListJobEventsRequest) -> bytes | None:
 
 def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
     """Return the jobs of BatchGetJobs, each once."""
+    job_ids = list(request.job_ids)
     with Checks() as checks:
-        checks.job_ids("job_ids", request.job_ids, 500, min_count=1)
-    return list(dict.fromkeys(request.job_ids))
+        checks.job_ids("job_ids", job_ids, 500, min_count=1)
+    return list(dict.fromkeys(job_ids))
 
 
 def _limited_labels(checks: Checks, request: api.CreateJobRequest) -> tuple[str, ...]:

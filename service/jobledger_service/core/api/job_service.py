@@ -1,12 +1,12 @@
 """JobService: read the request, submit or query, map, return."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
 from google.protobuf.message import Message
 from jobledger.v1 import job_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import OnDeletion
@@ -14,7 +14,7 @@ from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import AttemptPage, ChunkPage, EventPage, JobPage, Queries
 from jobledger_service.core.ledger.watch import Messages, Watch
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.errors import InvalidField, JobUnreadable, Refusal
+from jobledger_service.core.model.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import CancelOutcome
 from jobledger_service.core.store.reads import EventRow, JobRead, JobsRead, View
@@ -24,17 +24,16 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.joined import field
 from jobledger_service.transport.methods import Kind, Method
 
-from . import convert, views
+from . import convert
 from . import job_requests as read
 from . import list_requests as lists
 from .created_jobs import encoded_outcomes
-from .event_requests import events_wanted
+from .encoded_jobs import NOTHING_KEPT, EncodedJobs, Reading
+from .event_requests import events_wanted, watch_options
 from .owners import read_owner
-from .reply_cache import ReplyCache
 from .services import JOB_SERVICE
 from .shown_jobs import job_field, reply_with, show_pause, shown_job_field, status_field
 from .unreadable import check_chunks, encode_each
-from .watch_requests import watch_options
 
 METHODS: Final = (
     Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE,
@@ -65,8 +64,7 @@ METHODS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class JobService:
+class JobService(MsgStruct, frozen=True):
     """The calls of JobService. Methods return messages, or encoded messages."""
 
     committer: Committer
@@ -75,7 +73,8 @@ class JobService:
     new_id: read.NewId
     on_deletion: OnDeletion
     unreadable: UnreadableRows
-    replies: ReplyCache | None = None
+    encoded: EncodedJobs | None = None
+    """None where other processes write too."""
 
     def read_CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> commands.CreateJob:
         return read.create_job(request, caller, self.new_id, traces.current.get())
@@ -95,69 +94,107 @@ class JobService:
         return encoded_outcomes(one if isinstance(one, Refusal) else next(outcomes) for one in jobs)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
-        owner, job_id = read_owner(request, caller), read.job_id(request)
-        view = views.view(request.view, absent=View.FULL)
-        if self.replies is None:
-            reply, _ = await self._reply(owner, job_id, view)
-            return reply
-        key = (job_key(owner, job_id), view)
-        kept = self.replies.get(key)
-        if kept is not None:
+        owner, view = read_owner(request, caller), lists.view(request.view, absent=View.FULL)
+        key = job_key(owner, request.job_id)
+        if self.encoded is not None and (kept := self.encoded.job(key, view)) is not None:
             return kept
-        pending, lasts, reply = self.replies.begin(key[0]), False, b""
-        try:
-            reply, lasts = await self._reply(owner, job_id, view)
-            return reply
-        finally:
-            self.replies.finish(key, pending, reply if lasts else None)
+        job_id = read.job_id(request)
+        reading = self._reading(owner, view, checked=False)
+        show = partial(self._encoded_job, job_id, reading, status_field if view is View.STATUS else job_field)
+        return await self.queries.show_job(key, show, view, same="GetJob")
 
-    async def _reply(self, owner: str, job_id: str, view: View) -> tuple[bytes, bool]:
-        """Return a reply, and whether it stays valid while its job does not change."""
-        show = partial(self._encoded_job, status_field if view is View.STATUS else job_field)
-        return await self.queries.job(owner, job_id, show, view, same="GetJob")
+    def _reading(self, owner: str, view: View, *, with_outputs: bool = True, checked: bool = True) -> Reading:
+        # of chunks nobody knows, without reading them, whether they have outputs
+        if self.encoded is None or (view is View.FULL and not with_outputs):
+            return NOTHING_KEPT
+        return self.encoded.reading(owner, view, with_outputs=with_outputs, checked=checked)
 
-    def _encoded_job(self, encode: Callable[[JobRead], bytes], read: JobRead) -> tuple[bytes, bool]:
+    def _encoded_job(
+        self,
+        job_id: str,
+        reading: Reading,
+        encode: Callable[[JobRead], bytes],
+        read: JobRead | None,
+        position: int,
+    ) -> bytes:
+        if read is None:
+            raise JobNotFound(job_id)
         try:
-            return encode(read), read.place is None
+            part = encode(read)
         except Exception as error:
             self.unreadable.add("GetJob", read.key, error)
             raise JobUnreadable(read.job_id) from error
+        reading.add([(read, part)], position)
+        return part
 
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> bytes:
         owner, job_ids = read_owner(request, caller), read.batch_ids(request)
-        view = views.view(request.view, absent=View.FULL)
-        show = partial(self._encoded_batch, job_ids, _encoder(view))
-        return await self.queries.jobs(owner, job_ids, show, view, same=("BatchGetJobs", _content(request)))
+        view = lists.view(request.view, absent=View.FULL)
+        keys = [job_key(owner, job_id) for job_id in job_ids]
+        if self.encoded is not None and (kept := self.encoded.jobs(owner, keys, view)) is not None:
+            return kept
+        reading = self._reading(owner, view)
+        show = partial(self._encoded_batch, keys, reading, _encoder(view))
+        same = "BatchGetJobs", _content(request)
+        return await self.queries.jobs(owner, job_ids, show, view, same=same, known=reading.known)
 
-    def _encoded_batch(self, job_ids: Sequence[str], encode: Callable[[JobRead], bytes], found: JobsRead) -> bytes:
-        by_id = {one.job_id: one for one in found.jobs.values()}
-        named = ((job_id, by_id[job_id]) for job_id in job_ids if job_id in by_id)
-        jobs, unshown = encode_each(named, encode, self.unreadable, "BatchGetJobs")
-        bad, unread = {*map(job_id_of, found.unreadable), *unshown}, set(map(job_id_of, found.unread))
+    def _encoded_batch(
+        self, keys: Sequence[str], reading: Reading, encode: Callable[[JobRead], bytes], found: JobsRead
+    ) -> bytes:
+        jobs = {**found.known, **self._parts(reading, encode, found.jobs.values(), found.position, "BatchGetJobs")}
+        bad = [key for key in keys if key in found.unreadable or (key in found.jobs and key not in jobs)]
+        unread, absent = {*found.unread}, {*keys} - found.jobs.keys() - jobs.keys()
         rest = api.BatchGetJobsResponse(
-            unreadable_job_ids=[job_id for job_id in job_ids if job_id in bad],
-            missing_job_ids=[one for one in job_ids if one not in bad and one not in unread and one not in by_id],
-            unread_job_ids=[job_id for job_id in job_ids if job_id in unread],
+            unreadable_job_ids=map(job_id_of, bad),
+            missing_job_ids=[job_id_of(key) for key in keys if key in absent.difference(bad, unread)],
+            unread_job_ids=[job_id_of(key) for key in keys if key in unread],
         )
-        return b"".join((*jobs, rest.SerializeToString()))
+        return b"".join((*(jobs[key] for key in keys if key in jobs), rest.SerializeToString()))
+
+    def _parts(
+        self,
+        reading: Reading,
+        encode: Callable[[JobRead], bytes],
+        jobs: Iterable[JobRead],
+        position: int,
+        method: str,
+    ) -> dict[str, bytes]:
+        """Return those of some jobs that can be shown, encoded, by key, and let the next reads know them."""
+
+        def encoded(read: JobRead) -> tuple[JobRead, bytes]:
+            return read, encode(read)
+
+        shown, _ = encode_each(((one.job_id, one) for one in jobs), encoded, self.unreadable, method)
+        reading.add(shown, position)
+        return {read.key: part for read, part in shown}
 
     async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> bytes:
         content = _content(request)
         listing = lists.known_listing(request, content, caller)
-        show = partial(self._encoded_page, _encoder(listing.view))
-        return await self.queries.list_jobs(listing, request.page_token, show, same=("ListJobs", content))
+        owner = listing.filter.owner
+        if self.encoded is not None and (kept := self.encoded.reply(owner, content, listing.view)) is not None:
+            return kept
+        reading = self._reading(owner, listing.view, with_outputs=False)
+        show = partial(self._encoded_page, reading, _encoder(listing.view))
+        same = "ListJobs", content
+        reply = await self.queries.list_jobs(listing, request.page_token, show, same=same, known=reading.known)
+        if self.encoded is not None:
+            self.encoded.add_reply(owner, content, listing.view, reply, reading.begun)
+        return reply
 
-    def _encoded_page(self, encode: Callable[[JobRead], bytes], page: JobPage) -> bytes:
-        named = ((job.job_id, job) for job in page.jobs)
-        jobs, bad = encode_each(named, encode, self.unreadable, "ListJobs")
+    def _encoded_page(self, reading: Reading, encode: Callable[[JobRead], bytes], page: JobPage) -> bytes:
+        read = page.read
+        jobs = self._parts(reading, encode, page.jobs, read.position, "ListJobs")
+        shown = [part for key in read.keys if (part := read.known.get(key) or jobs.get(key))]
+        unshown = [one.key for one in page.jobs if one.key not in jobs]
         rest = api.ListJobsResponse(
             next_page_token=page.next_page_token,
             total_size=page.total,
             total_is_lower_bound=page.total_is_lower_bound,
             cursor=page.cursor,
-            unreadable_job_ids=[*map(job_id_of, page.unreadable), *bad],
+            unreadable_job_ids=map(job_id_of, (*read.unreadable, *unshown)),
         )
-        return b"".join((*jobs, rest.SerializeToString()))
+        return b"".join((*shown, rest.SerializeToString()))
 
     async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> bytes:
         owner = read_owner(request, caller)
@@ -230,8 +267,8 @@ class JobService:
         return reply_with(api.UpdateJobResponse(), job)
 
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> bytes:
-        artifacts, kept = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
-        return reply_with(api.DeleteJobResponse(kept_artifact_count=kept), artifacts, "artifact_job")
+        removal = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
+        return reply_with(api.DeleteJobResponse(), removal, "artifact_job")
 
 
 def _content(request: Message) -> bytes:

@@ -2,25 +2,37 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from jobledger.v1 import filter_pb2
+from jobledger.v1 import filter_pb2, job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.durations import time_text
+from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.filter import ANY_TIME, JobFilter, LabelCondition, TimeRange
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.search import MAX_SEARCH, MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, Listing, Order, View
-from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
-from .checks import LABEL, LABEL_FORM, Checks
+from .checks import LABEL, LABEL_FORM, Checks, must_be_one_of, shown
 from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from .owners import owner_of
-from .views import view
+
+_VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in View}
+
+
+def view(given: int, *, absent: View) -> View:
+    """Return the view of a request; `absent` is the meaning of UNSPECIFIED."""
+    if given == job_pb2.JOB_VIEW_UNSPECIFIED:
+        return absent
+    found = _VIEWS.get(cast("job_pb2.JobView.ValueType", given))
+    if found is None:
+        raise InvalidField(("view", must_be_one_of(given, View)))
+    return found
+
 
 _ORDERS: Final = {
     api.JOB_ORDER_UNSPECIFIED: Order.CREATE_TIME,

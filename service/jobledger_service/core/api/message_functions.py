@@ -30,20 +30,31 @@ def _numbers_of(states: type[StrEnum], enum: EnumDescriptor) -> dict[Any, int]:
     return {member: enum.values_by_name[prefix + member].number for member in states}
 
 
-def message_maker(type_: type[V], message: type[M], scope: Mapping[str, Any]) -> Callable[[V], M]:
-    """Return the function from a value to a message whose fields have the same names.
+def message_maker(type_: type[V], message: type[M], scope: Mapping[str, Any] = NOTHING) -> Callable[[V], M]:
+    """Return the function from a value to a message, all of whose fields are attributes of the value.
 
-    `scope` has the functions to other messages, which are named after these.
+    `scope` has the functions to other messages, which are named after these. Members of enumerations have the names of
+    the contract, without the prefix.
     """
-    given = []
+    given, values = [], {**scope, "made": message}
     for name, field in message.DESCRIPTOR.fields_by_name.items():
-        value = f"value.{name}"
-        if field.message_type is not None:
-            made = f"{field.message_type.name}({value})"
-            value = f"None if {value} is None else {made}" if plain_type(type_, name)[1] else made
-        given.append(f"{name}={value}")
-    scope = {**scope, "made": message}
-    make: Callable[[V], M] = compiled("make", "value", [f"return made({', '.join(given)})"], scope)
+        value, one = f"value.{name}", "one" if field.is_repeated else f"value.{name}"
+        if field.enum_type is not None:
+            enum = field.enum_type
+            prefix = enum.values[0].name.removesuffix("UNSPECIFIED")
+            values[enum.name] = {member.name.removeprefix(prefix): member.number for member in enum.values}
+            made = f"{enum.name}[{one}.name]"
+        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            made = f"{field.message_type.name}({one})"
+        else:
+            given.append(f"{name}={value}")
+            continue
+        if field.is_repeated:
+            made = f"[{made} for one in {value}]"
+        elif plain_type(type_, name)[1]:
+            made = f"None if {value} is None else {made}"
+        given.append(f"{name}={made}")
+    make: Callable[[V], M] = compiled("make", "value", [f"return made({', '.join(given)})"], values)
     return make
 
 
@@ -53,7 +64,7 @@ def message_filler(
     """Return the function that fills a message with those of a value's fields that it has.
 
     Its arguments are the message, and the value or one of its parts. `scope` has what `message_maker` takes, and
-    `fill_time`.
+    `encoded_time`.
     """
     lines, values = [], dict(scope)
     given = arguments.partition(", ")[2]
@@ -96,7 +107,8 @@ def _filling(
         return [f"if {value}:", f"    for name, one in {value}.items():", f"        {target}[name]{put}"]
     if optional:
         return [f"if (one := {value}) is not None:", f"    {_put(target, 'one', plain, shown, scope)}"]
-    if shown.enum_type is None and not always and (shown.message_type is None or get_origin(plain) is tuple):
+    is_skipped_if_empty = get_origin(plain) is tuple or (shown.enum_type is None and shown.message_type is None)
+    if is_skipped_if_empty and not always:
         return [f"if one := {value}:", f"    {_put(target, 'one', plain, shown, scope)}"]
     return [_put(target, value, plain, shown, scope)]
 
@@ -111,7 +123,7 @@ def _put(target: str, value: str, plain: Any, shown: FieldDescriptor, scope: dic
     if shown.message_type is None:
         return f"{target} = {value}"
     if shown.message_type.name == "Timestamp":
-        return f"fill_time({target}, {value})"
+        return f"{target}.MergeFromString(encoded_time({value}))"
     return f"{target}.CopyFrom({shown.message_type.name}({value}))"
 
 

@@ -1,9 +1,10 @@
 """Quotas as messages, with the present use of what they bound."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from jobledger.v1 import admin_service_pb2 as api
 
+from jobledger_service.core.ledger.paging import last_place
 from jobledger_service.core.model.quotas import Bounds, JobsHeld
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.quotas import Quota, QuotaRows
@@ -26,12 +27,13 @@ class ShownQuotas:
             quota = self._rows.find(connection, [owner]).get(owner, Quota(owner))
             return self._shown(quota, self._rows.jobs_held(connection, [owner])[owner])
 
-    def page(self, after: str, limit: int) -> Sequence[api.Quota]:
-        """Return at most `limit` quotas that were set after an owner."""
+    def page(self, after: tuple[str, ...] | None, limit: int) -> tuple[list[api.Quota], tuple[str] | None]:
+        """Return at most `limit` quotas that were set after an owner, and the last of them if there are more."""
         with self._database.read() as connection:
-            page = self._rows.page(connection, after, limit)
+            found = self._rows.page(connection, after[0] if after else "", limit + 1)
+            page = found[:limit]
             held = self._rows.jobs_held(connection, [quota.owner for quota in page]) if page else {}
-        return [self._shown(quota, held[quota.owner]) for quota in page]
+        return [self._shown(quota, held[quota.owner]) for quota in page], last_place(found, limit, "owner")
 
     def _shown(self, quota: Quota, held: JobsHeld) -> api.Quota:
         names, in_force = Bounds.__struct_fields__, quota.bounds.or_(self.defaults)

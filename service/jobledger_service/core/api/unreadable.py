@@ -13,7 +13,7 @@ from jobledger_service.transport.structs import check_shown
 
 Name = TypeVar("Name", str, int)
 Value = TypeVar("Value")
-Part = TypeVar("Part", bytes, job_pb2.Job)
+Part = TypeVar("Part")
 
 
 def encode_each(

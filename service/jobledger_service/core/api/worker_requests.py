@@ -1,12 +1,12 @@
 """Requests of WorkerService as commands."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import Message
 from jobledger.v1 import chunk_pb2
 from jobledger.v1 import worker_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.active_workers import WorkerInfo
@@ -21,10 +21,9 @@ from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release, Results, WorkReport
 from jobledger_service.core.store.clock import Clock
-from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
-from .checks import Checks
+from .checks import Checks, shown
 from .owners import served_by
 
 MAX_LEASES: Final = 1_000
@@ -36,8 +35,7 @@ MAX_NAMED_QUEUES: Final = 2_000
 """Owners times kinds of a worker that serves owners by name: each of these queues is looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContext:
+class RequestContext(MsgStruct, frozen=True):
     """The context of requests: the clock, randomness (0 to 1), the URI schemes that the operator allows, the epoch."""
 
     clock: Clock
@@ -58,11 +56,11 @@ def worker_info(request: api.ClaimChunksRequest, command: commands.ClaimChunks) 
     return WorkerInfo(command.kinds[:MAX_SHOWN_KINDS], command.served, request.version, request.host)
 
 
-def next_chunks(request: api.CompleteChunksRequest | api.FailChunksRequest, caller: Caller) -> commands.ClaimChunks:
+def _next_chunks(claim: api.ClaimChunksRequest, caller: Caller) -> commands.ClaimChunks:
     """Return the claim that comes with reports."""
     with Checks() as checks:
-        command = _claim_chunks(checks, request.claim, caller, "claim.")
-        if request.claim.wait.ByteSize():
+        command = _claim_chunks(checks, claim, caller, "claim.")
+        if claim.wait.ByteSize():
             checks.fault("claim.wait", "must be 0 s or absent")
     return command
 
@@ -155,46 +153,19 @@ def _lease_duration(checks: Checks, request: Any, path: str = "") -> int | None:
     return checks.micros(f"{path}lease_duration", request.lease_duration, SECOND, DAY)
 
 
-def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestContext) -> commands.Heartbeat:
-    """Return the command of Heartbeat."""
-    with Checks(context.schemes) as checks:
-        leases = _leases(checks, context, "reports", [report.lease_token for report in request.reports])
-        reports = [
-            _report(checks, f"reports[{index}].progress", report.progress, context)
-            for index, report in enumerate(request.reports)
-        ]
-        duration = _lease_duration(checks, request)
-    return commands.Heartbeat(
-        caller.owner,
-        list(zip(leases, reports, strict=True)),
-        lease_duration=duration,
-        received=context.clock(),
-        served=served_by(caller),
-    )
+def _lease_of(checks: Checks, field: str, token: str, epoch: Epoch) -> Lease:
+    """Return the lease of a token. A token that this epoch did not create gets a lease that no worker holds."""
+    try:
+        return Lease.parse(token, epoch) or NO_LEASE
+    except ValueError as error:
+        checks.fault(f"{field}.lease_token", str(error) if token else "is required")
+        return NO_LEASE
 
 
-def _leases(checks: Checks, context: RequestContext, field: str, tokens: Sequence[str]) -> list[Lease]:
-    """Return the leases of tokens. A token that this epoch did not create gets a lease that no worker holds."""
-    checks.count(field, len(tokens), MAX_LEASES, min_count=1)
-    found: list[Lease] = []
-    seen: dict[str, int] = {}
-    for index, token in enumerate(tokens):
-        if token in seen:
-            checks.fault(f"{field}[{index}].lease_token", f"must be unique; it repeats {field}[{seen[token]}]")
-        seen[token] = index
-        try:
-            found.append(Lease.parse(token, context.epoch) or NO_LEASE)
-        except ValueError as error:
-            checks.fault(f"{field}[{index}].lease_token", str(error) if token else "is required")
-            found.append(NO_LEASE)
-    return found
-
-
-def _report(checks: Checks, field: str, sent: api.ProgressReport, context: RequestContext) -> WorkReport:
+def _report(checks: Checks, field: str, sent: api.ProgressReport, now: int) -> WorkReport:
     """Return a report; an absent one is empty, and an empty one has nothing new."""
     if not sent.ByteSize():
         return NOTHING_NEW
-    now = context.clock()
     progress = _progress(checks, field, sent)
     return WorkReport(
         path=field,
@@ -204,45 +175,47 @@ def _report(checks: Checks, field: str, sent: api.ProgressReport, context: Reque
     )
 
 
-def _progress(checks: Checks, field: str, given: api.ProgressReport) -> ProgressReport:
-    if given.HasField("percent"):
-        checks.within(f"{field}.percent", given.percent, 0, 100)
-    if given.HasField("stage"):
-        checks.at_most(f"{field}.stage", given.stage, 128, min_length=1)
-    if given.HasField("stage_percent"):
-        checks.within(f"{field}.stage_percent", given.stage_percent, 0, 100)
-    checks.at_most(f"{field}.message", given.message, 1_024)
-    if given.items_completed < 0:
-        checks.fault(f"{field}.items_completed", f"value {given.items_completed} must be at least 0")
+def _progress(checks: Checks, field: str, sent: api.ProgressReport) -> ProgressReport:
+    has = sent.HasField
+    percent = stage = stage_percent = message = items = None
+    if has("percent"):
+        percent = sent.percent
+        checks.within(f"{field}.percent", percent, 0, 100)
+    if has("stage"):
+        stage = sent.stage
+        checks.at_most(f"{field}.stage", stage, 128, min_length=1)
+    if has("stage_percent"):
+        stage_percent = sent.stage_percent
+        checks.within(f"{field}.stage_percent", stage_percent, 0, 100)
+    if has("message"):
+        message = sent.message
+        checks.at_most(f"{field}.message", message, 1_024)
+    if has("items_completed"):
+        items = sent.items_completed
+        if items < 0:
+            checks.fault(f"{field}.items_completed", f"value {items} must be at least 0")
+    passed = _passed(checks, field, sent) if sent.passed_stages else ()
     return ProgressReport(
-        percent=given.percent if given.HasField("percent") else None,
-        stage=given.stage if given.HasField("stage") else None,
-        stage_percent=given.stage_percent if given.HasField("stage_percent") else None,
-        message=given.message if given.HasField("message") else None,
-        items_completed=given.items_completed if given.HasField("items_completed") else None,
-        passed=_passed(checks, field, given),
-        stage_duration=_duration(checks, field, "stage_duration", given),
+        percent, stage, stage_percent, message, items, passed, _duration(checks, field, "stage_duration", sent)
     )
 
 
-def _passed(checks: Checks, field: str, given: api.ProgressReport) -> tuple[tuple[str, int], ...]:
-    if not given.passed_stages:
-        return ()
-    checks.count(f"{field}.passed_stages", len(given.passed_stages), limits.MAX_STAGES)
-    if not given.HasField("stage"):
+def _passed(checks: Checks, field: str, sent: api.ProgressReport) -> tuple[tuple[str, int], ...]:
+    checks.count(f"{field}.passed_stages", len(sent.passed_stages), limits.MAX_STAGES)
+    if not sent.HasField("stage"):
         checks.fault(f"{field}.stage", "is required with passed_stages")
     passed = []
-    for index, one in enumerate(given.passed_stages):
+    for index, one in enumerate(sent.passed_stages):
         path = f"{field}.passed_stages[{index}]"
         checks.at_most(f"{path}.stage", one.stage, 128, min_length=1)
         passed.append((one.stage, _duration(checks, path, "duration", one) or 0))
     return tuple(passed)
 
 
-def _duration(checks: Checks, path: str, name: str, message: Message, max_micros: int = MAX_DELAY) -> int | None:
+def _duration(checks: Checks, path: str, name: str, message: Message) -> int | None:
     if not message.HasField(name):
         return None
-    return checks.micros(f"{path}.{name}", getattr(message, name), 0, max_micros)
+    return checks.micros(f"{path}.{name}", getattr(message, name), 0, MAX_DELAY)
 
 
 def artifacts_of(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artifact], now: int) -> Artifacts:
@@ -268,20 +241,6 @@ def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, 
     )
 
 
-def complete_chunks(
-    request: api.CompleteChunksRequest, caller: Caller, context: RequestContext
-) -> commands.CompleteChunks:
-    """Return the command of CompleteChunks."""
-    with Checks(context.schemes) as checks:
-        leases = _leases(checks, context, "completions", [one.lease_token for one in request.completions])
-        completions = []
-        for index, (lease, one) in enumerate(zip(leases, request.completions, strict=True)):
-            field = f"completions[{index}]"
-            report = _report(checks, f"{field}.progress", one.progress, context)
-            completions.append((lease, report, _results(checks, field, one)))
-    return commands.CompleteChunks(caller.owner, completions, received=context.clock(), served=served_by(caller))
-
-
 def _results(checks: Checks, field: str, one: api.ChunkCompletion) -> Results:
     if one.result_uri:
         checks.uri(f"{field}.result_uri", one.result_uri)
@@ -295,33 +254,89 @@ def output_of(checks: Checks, path: str, message: Message, name: str = "output")
     return checks.struct(f"{path}.{name}" if path else name, getattr(message, name), limits.MAX_OUTPUT_BYTES)
 
 
-def fail_chunks(request: api.FailChunksRequest, caller: Caller, context: RequestContext) -> commands.FailChunks:
-    """Return the command of FailChunks."""
-    with Checks(context.schemes) as checks:
-        leases = _leases(checks, context, "failures", [one.lease_token for one in request.failures])
-        failures = []
-        for index, (lease, one) in enumerate(zip(leases, request.failures, strict=True)):
-            field = f"failures[{index}]"
+class Reports(NamedTuple):
+    """The reports of a call on some leases: their tokens, as they were sent, and the command.
+
+    `claim` and `info` are the claim that comes with them, and what its worker says about itself.
+    """
+
+    tokens: Sequence[str]
+    command: commands.LeaseReports[Any]
+    claim: commands.ClaimChunks | None = None
+    info: WorkerInfo | None = None
+
+
+class ReportReader(MsgStruct, frozen=True):
+    """Reads the requests about held leases."""
+
+    context: RequestContext
+
+    def read_Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> Reports:
+        checks, now = Checks(self.context.schemes), self.context.clock()
+        tokens, items = self._items(checks, "reports", request.reports, now)
+        duration, served = _lease_duration(checks, request), served_by(caller)
+        checks.done()
+        command = commands.Heartbeat(caller.owner, items, lease_duration=duration, received=now, served=served)
+        return Reports(tokens, command)
+
+    def read_CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> Reports:
+        def results(checks: Checks, field: str, one: api.ChunkCompletion) -> tuple[Results]:
+            return (_results(checks, field, one),)
+
+        return self._ends(commands.CompleteChunks, "completions", request, caller, results)
+
+    def read_FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> Reports:
+        def failure(checks: Checks, field: str, one: api.ChunkFailure) -> tuple[Failure, str]:
             checks.at_most(f"{field}.error.code", one.error.code, 128, min_length=1)
             checks.at_most(f"{field}.error.message", one.error.message, 4_096)
             checks.at_most(f"{field}.error.stage", one.error.stage, 128)
             error = WorkError(one.error.code, one.error.message, one.error.stage)
             delay = _duration(checks, field, "retry_delay", one)
-            failure = Failure(error, context.sample_jitter(), one.not_retryable, delay)
-            failures.append((lease, _report(checks, f"{field}.progress", one.progress, context), failure, field))
-    return commands.FailChunks(caller.owner, failures, received=context.clock(), served=served_by(caller))
+            return Failure(error, self.context.sample_jitter(), one.not_retryable, delay), field
 
+        return self._ends(commands.FailChunks, "failures", request, caller, failure)
 
-def release_chunks(
-    request: api.ReleaseChunksRequest, caller: Caller, context: RequestContext
-) -> commands.ReleaseChunks:
-    """Return the command of ReleaseChunks."""
-    with Checks(context.schemes) as checks:
-        leases = _leases(checks, context, "releases", [one.lease_token for one in request.releases])
-        releases = []
-        for index, (lease, one) in enumerate(zip(leases, request.releases, strict=True)):
-            field = f"releases[{index}]"
+    def read_ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> Reports:
+        def release(checks: Checks, field: str, one: api.ChunkRelease) -> tuple[Release]:
             checks.at_most(f"{field}.reason", one.reason, 1_024)
-            release = Release(one.reason, _duration(checks, field, "delay", one) or 0)
-            releases.append((lease, _report(checks, f"{field}.progress", one.progress, context), release))
-    return commands.ReleaseChunks(caller.owner, releases, received=context.clock(), served=served_by(caller))
+            return (Release(one.reason, _duration(checks, field, "delay", one) or 0),)
+
+        return self._ends(commands.ReleaseChunks, "releases", request, caller, release)
+
+    def _ends(
+        self,
+        command: Callable[..., commands.LeaseReports[Any]],
+        name: str,
+        request: Any,  # noqa: ANN401  any with reports of this name
+        caller: Caller,
+        read_rest: "ReadRest",
+    ) -> Reports:
+        with Checks(self.context.schemes) as checks:
+            now = self.context.clock()
+            tokens, items = self._items(checks, name, getattr(request, name), now, read_rest)
+        reports = command(caller.owner, items, received=now, served=served_by(caller))
+        if "claim" not in request.DESCRIPTOR.fields_by_name or not request.HasField("claim"):
+            return Reports(tokens, reports)
+        claim = _next_chunks(request.claim, caller)
+        return Reports(tokens, reports, claim, worker_info(request.claim, claim))
+
+    def _items(
+        self, checks: Checks, name: str, sent: Sequence[Any], now: int, read_rest: "ReadRest | None" = None
+    ) -> tuple[list[str], list[Any]]:
+        """Return the tokens of reports, and of each its lease, its progress, and the rest."""
+        checks.count(name, len(sent), MAX_LEASES, min_count=1)
+        tokens, items, seen = list[str](), list[Any](), dict[str, int]()
+        for index, one in enumerate(sent):
+            field, token = f"{name}[{index}]", one.lease_token
+            if token in seen:
+                checks.fault(f"{field}.lease_token", f"must be unique; it repeats {name}[{seen[token]}]")
+            seen[token] = index
+            tokens.append(token)
+            lease = _lease_of(checks, field, token, self.context.epoch)
+            report = _report(checks, f"{field}.progress", one.progress, now)
+            items.append((lease, report) if read_rest is None else (lease, report, *read_rest(checks, field, one)))
+        return tokens, items
+
+
+ReadRest = Callable[[Checks, str, Any], tuple[Any, ...]]
+"""Returns what a report at a path says beside its progress."""

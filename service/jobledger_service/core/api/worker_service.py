@@ -2,20 +2,16 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, cast
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import worker_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.active_workers import ActiveWorkers, WorkerInfo
+from jobledger_service.core.ledger.active_workers import ActiveWorkers
 from jobledger_service.core.ledger.claims import ClaimQueue
 from jobledger_service.core.ledger.commands import (
-    ClaimChunks,
     ClaimedChunk,
-    Command,
-    EndReports,
     FailChunks,
     LeaseAnswer,
     LeaseStatus,
@@ -36,6 +32,9 @@ from . import convert
 from . import worker_requests as read
 from .services import WORKER_SERVICE
 
+if TYPE_CHECKING:
+    from jobledger_service.core.ledger.commands import EndReports
+
 UNREADABLE: Final = "INPUT_UNREADABLE"
 """The error code of a chunk that no worker can be shown."""
 
@@ -53,29 +52,11 @@ METHODS: Final = (
 )  # fmt: skip
 
 
-class Reports(NamedTuple):
-    """The reports of a call on some leases: their tokens, as they were sent, and the command."""
-
-    tokens: Sequence[str]
-    command: Command[Any, Sequence[LeaseAnswer]]
-
-
-class Ends(NamedTuple):
-    """The reports of a call that ends leases, and the claim that comes with them."""
-
-    tokens: Sequence[str]
-    command: EndReports
-    claim: ClaimChunks | None = None
-    info: WorkerInfo | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerService:
+class WorkerService(read.ReportReader, MsgStruct, frozen=True):
     """The calls of WorkerService."""
 
     committer: Committer
     claims: ClaimQueue
-    request_context: read.RequestContext
     active_workers: ActiveWorkers
     unreadable: UnreadableRows
     feed: LiveFeed
@@ -118,7 +99,7 @@ class WorkerService:
         try:
             check_encodable("job_input", claimed.inputs.job)
             check_encodable("input", claimed.inputs.chunks.get(claimed.chunk.index))
-            return _claimed(claimed, self.request_context)
+            return _claimed(claimed, self.context)
         except Exception as error:  # noqa: BLE001  whatever is wrong with one chunk is wrong with it alone
             self.unreadable.add("ClaimChunks", f"{claimed.job.key}, chunk {claimed.chunk.index}", error)
         failure = Failure(WorkError(UNREADABLE, "the stored data of the chunk or its job cannot be read"), 0.5, True)  # noqa: FBT003
@@ -127,40 +108,27 @@ class WorkerService:
             await self.committer.submit(FailChunks(claimed.job.spec.owner, failures))
         return None
 
-    def read_Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> Reports:
-        return Reports(
-            [one.lease_token for one in request.reports], read.heartbeat(request, caller, self.request_context)
-        )
-
-    async def Heartbeat(self, reports: Reports, caller: Caller) -> api.HeartbeatResponse:
-        answers = await self.committer.submit(reports.command)
-        for worker in {answer.chunk.worker for answer in answers if answer.chunk is not None}:
+    async def Heartbeat(self, reports: read.Reports, caller: Caller) -> api.HeartbeatResponse:
+        answers: Sequence[LeaseAnswer] = await self.committer.submit(reports.command)
+        response, workers = api.HeartbeatResponse(), set[str]()
+        for token, answer in zip(reports.tokens, answers, strict=True):
+            result = response.results.add(lease_token=token, status=_STATUSES[answer.status])
+            if answer.chunk is not None:
+                workers.add(answer.chunk.worker)
+                if answer.chunk.lease_expire_time is not None:
+                    convert.fill_time(result.expire_time, answer.chunk.lease_expire_time)
+        for worker in workers:
             self.active_workers.record(caller.owner, worker)
-        return api.HeartbeatResponse(
-            results=[
-                api.HeartbeatResult(
-                    lease_token=token, status=_STATUSES[answer.status], expire_time=_expire_time(answer)
-                )
-                for token, answer in zip(reports.tokens, answers, strict=True)
-            ]
-        )
+        return response
 
-    def read_CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> Ends:
-        command = read.complete_chunks(request, caller, self.request_context)
-        return _ends([one.lease_token for one in request.completions], command, request, caller)
-
-    async def CompleteChunks(self, ends: Ends, caller: Caller) -> bytes:
+    async def CompleteChunks(self, ends: read.Reports, caller: Caller) -> bytes:
         return await self._end(ends, caller, api.CompleteChunksResponse)
 
-    def read_FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> Ends:
-        command = read.fail_chunks(request, caller, self.request_context)
-        return _ends([one.lease_token for one in request.failures], command, request, caller)
-
-    async def FailChunks(self, ends: Ends, caller: Caller) -> bytes:
+    async def FailChunks(self, ends: read.Reports, caller: Caller) -> bytes:
         return await self._end(ends, caller, api.FailChunksResponse)
 
     async def _end(
-        self, ends: Ends, caller: Caller, response: type[api.CompleteChunksResponse | api.FailChunksResponse]
+        self, ends: read.Reports, caller: Caller, response: type[api.CompleteChunksResponse | api.FailChunksResponse]
     ) -> bytes:
         answers: Sequence[LeaseAnswer]
         claimed: Sequence[ClaimedChunk] = ()
@@ -168,18 +136,14 @@ class WorkerService:
             answers = await self.committer.submit(ends.command)
         else:
             self.active_workers.record(caller.owner, ends.claim.by.worker, ends.info)
-            answers, claimed = await self.claims.report_and_claim(ReportAndClaim(ends.command, ends.claim))
+            command = ReportAndClaim(cast("EndReports", ends.command), ends.claim)
+            answers, claimed = await self.claims.report_and_claim(command)
         results = response(results=_results(ends.tokens, answers)).SerializeToString()
         return await self._joined([results], claimed, lambda chunk: response(claimed=[chunk]))
 
-    def read_ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> Reports:
-        return Reports(
-            [one.lease_token for one in request.releases], read.release_chunks(request, caller, self.request_context)
-        )
-
-    async def ReleaseChunks(self, reports: Reports, caller: Caller) -> api.ReleaseChunksResponse:  # noqa: ARG002  the form of a method
-        answers = await self.committer.submit(reports.command)
-        return api.ReleaseChunksResponse(results=_results(reports.tokens, answers))
+    async def ReleaseChunks(self, releases: read.Reports, _: Caller) -> api.ReleaseChunksResponse:
+        answers = await self.committer.submit(releases.command)
+        return api.ReleaseChunksResponse(results=_results(releases.tokens, answers))
 
     async def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[bytes]:
         """Yield at once that the worker must check all leases, then each stop; an empty message when it was quiet."""
@@ -192,23 +156,6 @@ class WorkerService:
 
 
 _STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
-
-
-def _ends(
-    tokens: Sequence[str],
-    command: EndReports,
-    request: api.CompleteChunksRequest | api.FailChunksRequest,
-    caller: Caller,
-) -> Ends:
-    if not request.HasField("claim"):
-        return Ends(tokens, command)
-    claim = read.next_chunks(request, caller)
-    return Ends(tokens, command, claim, read.worker_info(request.claim, claim))
-
-
-def _expire_time(answer: LeaseAnswer) -> Timestamp | None:
-    chunk = answer.chunk
-    return convert.timestamp(chunk.lease_expire_time) if chunk and chunk.lease_expire_time else None
 
 
 def _results(tokens: Sequence[str], answers: Sequence[LeaseAnswer]) -> list[api.LeaseResult]:

@@ -1,17 +1,24 @@
-"""The rows that are due, in steps: owners take turns, so that one with very many due rows holds up no other owner's."""
+"""Rows that are due: leases and runs that ended, holds whose time has come.
+
+They are worked in steps, and owners take turns, so that one with very many due rows holds up no other owner's.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final, Generic, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.bisection import submit_bisecting
-from jobledger_service.core.ledger.commands import Command
+from jobledger_service.core.ledger.commands import Command, EndOverdue, ExpireLeases, LiftBackoffs, LiftSchedules
+from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.job import owner_of
+from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE
 
 Row = TypeVar("Row", bound=str | ChunkKey)
 
+ROWS_PER_STEP: Final = 500
 MANY: Final = 8
 """The rows of a step from which on their owner lets the others go first."""
 MAX_PASSED_OVER: Final = 256
@@ -21,17 +28,17 @@ MAX_PASSED_OVER: Final = 256
 class DueRows(Generic[Row]):
     """Does what is due of one kind, with up to `limit` rows read and one command in each step.
 
-    `read` returns the first due rows but for those of some owners: the owners of many rows of the steps before, until
-    nothing of others is due.
+    `read` returns the first rows that are due at a time, in microseconds, but for those of some owners: the owners of
+    many rows of the steps before, until nothing of others is due. The command checks again what is due.
     """
 
     def __init__(
         self,
         kernel: Kernel,
         place: str,
-        read: Callable[[int, Sequence[str]], Sequence[Row]],
+        read: Callable[[int, int, Sequence[str]], Sequence[Row]],
         command: Callable[[Sequence[Row]], Command[int, int]],
-        limit: int,
+        limit: int = ROWS_PER_STEP,
     ) -> None:
         self._kernel = kernel
         self._place = place
@@ -43,7 +50,8 @@ class DueRows(Generic[Row]):
     async def do_step(self) -> bool:
         """Do some of what is due; return whether there may be more."""
         kernel = self._kernel
-        rows = await kernel.readers.for_server(self._read, self._limit, list(self._passed_over))
+        but = list(self._passed_over)
+        rows = await kernel.readers.for_server(self._read, kernel.clock(), self._limit, but)
         left = await submit_bisecting(
             rows, lambda some: kernel.committer.submit(self._command(some)), self._place, kernel.unreadable
         )
@@ -55,3 +63,35 @@ class DueRows(Generic[Row]):
         if len(self._passed_over) > MAX_PASSED_OVER:
             self._passed_over = {}
         return True
+
+
+def holds(kernel: Kernel) -> Duty:
+    """Return the duty that lifts holds."""
+    backoffs = DueRows(kernel, "holds", kernel.store.due_backoffs, LiftBackoffs)
+    schedules = DueRows(kernel, "holds", kernel.store.due_schedules, LiftSchedules)
+    return Duty("holds", partial(_do_steps, backoffs, schedules), due=HOLDS_DUE)
+
+
+def leases(kernel: Kernel, delay: int) -> Duty:
+    """Return the duty that expires leases and ends runs that are overdue.
+
+    A lease expires, and a run times out, `delay` microseconds after its end: earlier reports are applied by then.
+    """
+    store = kernel.store
+
+    def expire(keys: Sequence[ChunkKey]) -> ExpireLeases:
+        return ExpireLeases([(key, kernel.sample_jitter()) for key in keys], delay)
+
+    expired = DueRows(kernel, "leases", lambda now, *which: store.expired_leases(now - delay, *which), expire)
+    overdue = DueRows(
+        kernel,
+        "leases",
+        lambda now, *which: store.overdue_jobs(now, now - delay, *which),
+        lambda keys: EndOverdue(keys, delay),
+    )
+    return Duty("leases", partial(_do_steps, expired, overdue), due=LEASES_DUE)
+
+
+async def _do_steps(*due: DueRows[Any]) -> bool:
+    """Do a step of each; return whether there may be more."""
+    return any([await one.do_step() for one in due])

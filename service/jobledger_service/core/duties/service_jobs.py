@@ -5,19 +5,12 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from jobledger_service.core.kernel import ChunkHandler, Kernel, Turn
-from jobledger_service.core.ledger.commands import (
-    ClaimChunks,
-    ClaimedChunk,
-    FailChunks,
-    Heartbeat,
-    LeaseStatus,
-    ReleaseChunks,
-)
+from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.chunk import Queue, WorkError
 from jobledger_service.core.model.errors import Draining, Refusal, StoreUnavailable
@@ -87,7 +80,7 @@ class ServiceJobs:
         if capacity <= 0:
             return
         owner, kind = queue
-        claimed = await self._kernel.claims.claim_now(ClaimChunks(owner, (kind,), capacity, self._claim))
+        claimed = await self._kernel.claims.claim_now(commands.ClaimChunks(owner, (kind,), capacity, self._claim))
         for one in claimed or ():
             turn = Turn(queue)
             task = asyncio.create_task(self._work_chunk(one, turn), name=f"{kind} {one.job.spec.job_id}")
@@ -102,7 +95,7 @@ class ServiceJobs:
         del self._running[task]
         self.duty.wake_event.set()
 
-    async def _work_chunk(self, claimed: ClaimedChunk, turn: Turn) -> None:
+    async def _work_chunk(self, claimed: commands.ClaimedChunk, turn: Turn) -> None:
         """Run a chunk and extend its lease; release it when its turn is over, or this server stops or is too busy."""
         work = asyncio.ensure_future(self._handlers[claimed.job.spec.kind](claimed, turn))
         try:
@@ -124,34 +117,33 @@ class ServiceJobs:
         finally:
             work.cancel()
 
-    async def _heartbeat(self, claimed: ClaimedChunk) -> bool:
+    async def _heartbeat(self, claimed: commands.ClaimedChunk) -> bool:
         """Extend the lease; return whether it is still held, as far as is known."""
         report = (claimed.lease, NOTHING_NEW)
         try:
             owner, now = claimed.job.spec.owner, self._kernel.clock()
-            heartbeat = Heartbeat(owner, [report], by_service=True, received=now, lease_duration=LEASE)
+            heartbeat = commands.Heartbeat(owner, [report], by_service=True, received=now, lease_duration=LEASE)
             [answer] = await self._committer.submit(heartbeat)
         except Refusal as refusal:
             log.warning("a lease of a service job was not extended", why=str(refusal), **_named(claimed))
             return True
-        return answer.status is not LeaseStatus.LEASE_LOST
+        return answer.status is not commands.LeaseStatus.LEASE_LOST
 
-    async def _release(self, work: "asyncio.Future[None]", claimed: ClaimedChunk, reason: str) -> None:
+    async def _release(self, work: "asyncio.Future[None]", claimed: commands.ClaimedChunk, reason: str) -> None:
         """Release the chunk without counting the attempt; a lease that cannot be released expires."""
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         item = (claimed.lease, NOTHING_NEW, Release(reason))
-        release = ReleaseChunks(claimed.job.spec.owner, [item], by_service=True)
-        try:
-            await self._committer.submit(release)
-        except Refusal as refusal:
-            log.warning("a lease of a service job is left to expire", why=str(refusal), **_named(claimed))
+        await self._end_lease(claimed, commands.ReleaseChunks(claimed.job.spec.owner, [item], by_service=True))
 
-    async def _fail(self, claimed: ClaimedChunk, *, for_good: bool) -> None:
+    async def _fail(self, claimed: commands.ClaimedChunk, *, for_good: bool) -> None:
         error = WorkError("INTERNAL", "internal error; the service's log has the details under the job's id")
         failure = (claimed.lease, NOTHING_NEW, Failure(error, 0.5, for_good), "")
+        await self._end_lease(claimed, commands.FailChunks(claimed.job.spec.owner, [failure], by_service=True))
+
+    async def _end_lease(self, claimed: commands.ClaimedChunk, command: commands.Command[Any, Any]) -> None:
         try:
-            await self._committer.submit(FailChunks(claimed.job.spec.owner, [failure], by_service=True))
+            await self._committer.submit(command)
         except Refusal as refusal:
             log.warning("a lease of a service job is left to expire", why=str(refusal), **_named(claimed))
 
@@ -170,5 +162,5 @@ def turns_that_end(turns: Sequence[Turn], count: int) -> list[Turn]:
     return ending
 
 
-def _named(claimed: ClaimedChunk) -> dict[str, object]:
+def _named(claimed: commands.ClaimedChunk) -> dict[str, object]:
     return {"job_id": claimed.job.spec.job_id, "chunk_index": claimed.chunk.index}

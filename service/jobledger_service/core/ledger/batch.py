@@ -15,12 +15,14 @@ from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.writes import ConflictError
 from jobledger_service.core.store.writing import Transaction, WriteStore
 
+from .batch_changes import BatchChanges
 from .codec import Codec
 from .commands import Command, PartialResult
 from .cursor import Cursors
 from .fleet_turns import FleetTurns
+from .loaded_rows import LoadedRows
 from .row_families import OpenFamily, PostponedError, RowFamily
-from .working_set import MAX_BATCH_ROWS, BatchChanges, WorkingSet
+from .working_set import MAX_BATCH_ROWS, WorkingSet
 
 log = structlog.get_logger(__name__)
 
@@ -58,8 +60,8 @@ Outcome = Any
 class Executor:
     """Carries out batches against the store; called on the writer's thread only.
 
-    `families` are the rows that a batch has beside those of jobs and chunks.
-    `quiet` is that of a WorkingSet.
+    `families` are the rows that a batch has beside those of jobs and chunks. A job that has not changed for `quiet`
+    microseconds is kept with its next event as it was before it.
     """
 
     def __init__(
@@ -109,30 +111,35 @@ class Executor:
 
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
         with self._store.transaction() as transaction:
-            work = WorkingSet(transaction, self._families, self._quiet, self._codec, self._fleet_turns)
-            work.load([command.needs() for command in commands])
-            work.now = self._clock()  # after the locks: not before what others have done to these jobs
+            loaded = LoadedRows(transaction, self._families, self._fleet_turns)
+            loaded.load([command.needs() for command in commands])
+            # the time is read after the locks: not before what others have done to these jobs
+            work = WorkingSet(loaded, self._codec, self._clock())
             decided = _decide_all(commands, work)
             # the log refers to the working set, and would keep all rows in memory until the garbage collector runs
             work.undo.clear()
             work.fetch_inputs()
+            left = BatchChanges(self._codec, work.now - self._quiet, work.encoded)
+            for key, touched in work.touched.items():
+                left.add(key, touched, work.last(key))
             outcomes = [
                 one if isinstance(one, Exception | Postponed) else command.answer(one, work)
                 for command, one in zip(commands, decided, strict=True)
             ]
-            left = work.changes()  # before positions are taken: others wait then
-            due = work.save(left)
-            if unannounced := left.ready_without_event | left.pauses:
+            transaction.save(left.writes)
+            families = loaded.families.values() if left.deltas or loaded.has_families else ()
+            due = [type(family) for family in families if family.save(left.deltas, work.now)]
+            if unannounced := left.ready_without_event | work.pauses:
                 transaction.announce_ready(unannounced)
             entries = self._append(transaction, left, work.now)
-        changes = Counter((record.job.spec.kind, change.type) for record in left.records for change in record.changes)
-        return outcomes, Commit(entries, left.touched, left.ready, due, changes, left.pauses, work.rows)
+        changes = Counter([(record.job.spec.kind, change.type) for record in left.records for change in record.changes])
+        return outcomes, Commit(entries, list(work.touched), left.ready, due, changes, work.pauses, work.rows)
 
     def _append(self, transaction: Transaction, left: BatchChanges, now: int) -> Sequence[Entry]:
         if not left.entries:
             return []
-        transaction.insert_artifacts(left.records, left.entries)
-        first, commit_time = transaction.take_positions(len(left.entries), now)
+        # all is encoded before positions are taken: others wait then
+        first, commit_time = transaction.take_positions(left.records, left.entries, now)
         entries = [
             self._codec.seal(entry, position, commit_time, self._cursors.encode(position))
             for position, entry in enumerate(left.entries, first)

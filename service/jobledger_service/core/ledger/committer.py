@@ -9,11 +9,10 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.errors import Draining, StoreUnavailable
 
-from .admission import Admission, Throughput
 from .batch import Commit, Executor, Outcome, Postponed
 from .commands import Command
 from .current_call import SERVICE_OWNER, DeadlinePassedError, charged_owner, current_call
-from .fair_queue import BatchBounds, FairQueue, QueuedWork
+from .fair_queue import Admission, BatchBounds, FairQueue, QueuedWork, Throughput
 
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from msgspec import Struct as MsgStruct
+from msgspec import field
 
 from jobledger_service.core.model.errors import Draining, Refusal
 
@@ -16,8 +17,7 @@ OnRun = Callable[[str, bool], None]
 """Called with the name of a duty that ran, and whether it succeeded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Duty:
+class Duty(MsgStruct, frozen=True):
     """Calls `once`, and again: at once while it returns that there is more, else after `every` seconds or on the event.
 
     Without `every` it waits for the event alone. `due` is the condition of the store on which the due scanner sets the

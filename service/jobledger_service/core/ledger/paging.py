@@ -1,7 +1,7 @@
 """Page tokens: opaque, and bound to the request that they continue."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any, Final, TypeVar
 
@@ -39,6 +39,11 @@ def _plain(part: object) -> object:
 def fitting(sizes: Iterable[int]) -> int:
     """Return how many of the first rows, which have these bytes, fit into a reply: at least one."""
     return max(1, sum(size <= MAX_REPLY_BYTES for size in accumulate(sizes)))
+
+
+def last_place(found: Sequence[object], limit: int, name: str) -> tuple[str] | None:
+    """Return the place of the last row of a page, an attribute of it, if more than `limit` were found."""
+    return (getattr(found[limit - 1], name),) if len(found) > limit else None
 
 
 class PageTokens:

@@ -20,9 +20,12 @@ from jobledger_service.core.store.reads import (
     EventRow,
     JobRead,
     JobsRead,
+    Known,
+    Listed,
     Listing,
     PageKey,
     View,
+    nothing_known,
 )
 
 from .cursor import Cursors
@@ -47,13 +50,12 @@ COUNT_TO: Final = 1_000
 class JobPage(MsgStruct, frozen=True):
     """A page of jobs; `total` counts all that match, up to the maximum."""
 
+    read: Listed
     jobs: Sequence[JobRead]
     next_page_token: str
     total: int
     total_is_lower_bound: bool
     cursor: bytes
-    unreadable: Sequence[str] = ()
-    """The keys of jobs of the page that cannot be read."""
 
 
 class ChunkPage(MsgStruct, frozen=True):
@@ -170,7 +172,14 @@ class Queries:
         return [job_id_of(key) for key in await self._readers.for_owner(owner, self._store.existing, keys)]
 
     async def jobs(
-        self, owner: str, job_ids: Sequence[str], show: Callable[[JobsRead], R], view: View, *, same: Hashable = None
+        self,
+        owner: str,
+        job_ids: Sequence[str],
+        show: Callable[[JobsRead], R],
+        view: View,
+        *,
+        same: Hashable = None,
+        known: Known = nothing_known,
     ) -> R:
         """Return `show` of the jobs that exist, as many as fit into a reply, all from one snapshot.
 
@@ -179,7 +188,7 @@ class Queries:
         keys = [job_key(owner, job_id) for job_id in job_ids]
 
         def read_and_show() -> R:
-            read = self._store.read_jobs(keys, view, with_outputs=True)
+            read = self._store.read_jobs(keys, view, with_outputs=True, known=known)
             return show(replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()}))
 
         return await self._readers.for_equal_calls(owner, same, read_and_show)
@@ -192,30 +201,38 @@ class Queries:
         return replace(read, next_chunks=self._tokens.encode(_chunks_mark(read.key, frozenset()), last))
 
     async def list_jobs(
-        self, listing: Listing, page_token: str, show: Callable[[JobPage], R], *, same: Hashable = None
+        self,
+        listing: Listing,
+        page_token: str,
+        show: Callable[[JobPage], R],
+        *,
+        same: Hashable = None,
+        known: Known = nothing_known,
     ) -> R:
         """Return `show` of a page of jobs; raises PageTokenInvalid.
 
         Every page carries the first one's total and cursor. Calls with the same `same` that wait together are one.
         """
         owner = listing.filter.owner
-        return await self._readers.for_equal_calls(owner, same, lambda: show(self._job_page(listing, page_token)))
+        return await self._readers.for_equal_calls(
+            owner, same, lambda: show(self._job_page(listing, page_token, known))
+        )
 
-    def _job_page(self, listing: Listing, page_token: str) -> JobPage:
+    def _job_page(self, listing: Listing, page_token: str, known: Known) -> JobPage:
         mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
         place = self._tokens.parse(page_token, mark, _ListPlace)
         if place is None:
-            listed = self._store.list_jobs(replace(listing, count_to=COUNT_TO))
+            listed = self._store.list_jobs(replace(listing, count_to=COUNT_TO), known)
             count, more, position = listed.count, int(listed.more), listed.position
         else:
             value, create_time, key, count, more, position = place
-            listed = self._store.list_jobs(replace(listing, after=PageKey(value, create_time, key)))
+            listed = self._store.list_jobs(replace(listing, after=PageKey(value, create_time, key)), known)
         token = ""
         if listed.next:
             page = listed.next
             token = self._tokens.encode(mark, page.value, page.create_time, page.job_key, count, more, position)
         jobs, cursor = [self._with_next(one) for one in listed.jobs], self._cursors.encode(position)
-        return JobPage(jobs, token, count, bool(more), cursor, listed.unreadable)
+        return JobPage(listed, jobs, token, count, bool(more), cursor)
 
     async def list_chunks(
         self,

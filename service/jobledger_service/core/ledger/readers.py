@@ -106,6 +106,10 @@ class SharedReaders:
         """Run a read of an owner's watch in its turn; any number of them may wait."""
         return await self._submit(owner, partial(read, *args, **kwargs), counted=False)
 
+    async def run_for_watches(self, owner: str, same: Hashable, read: Callable[[], R]) -> R:
+        """Do the same, once for the watches with the same `same` that wait together: it begins after all of them."""
+        return await self._submit(owner, read, counted=False, same=same)
+
     def close(self) -> None:
         """Wait for the running reads."""
         self._threads.shutdown(wait=True)
@@ -220,6 +224,7 @@ class Readers:
         self.for_owner = self._owners.run
         self.for_equal_calls = self._owners.run_shared
         self.for_watch = self._owners.run_for_watch
+        self.for_equal_watches = self._owners.run_for_watches
         self.for_single_jobs = self._single_jobs.run
         self.for_server = self._server.run
         """Of a duty, of keys, of its health."""

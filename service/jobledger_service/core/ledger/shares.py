@@ -29,6 +29,16 @@ class Shares:
         held = self._held.get(owner, 0)
         return left >= 0 and (not held or held + amount <= SPREAD * left)
 
+    def try_add(self, owner: str, amount: int, *, reserved: bool) -> bool:
+        """Add to an owner's amount, if it may hold this much more; return whether it may."""
+        left = self.limit - self.total + (self.reserve if reserved else 0) - amount
+        held = self._held.get(owner, 0)
+        if left < 0 or (held and held + amount > SPREAD * left):
+            return False
+        self.total += amount
+        self._held[owner] = held + amount
+        return True
+
     def add(self, owner: str, amount: int) -> None:
         """Add to an owner's amount."""
         self.total += amount

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
+from jobledger_service.core.model.chunk import Chunk, WorkError
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Totals, totals_of
 from jobledger_service.core.store.writing import Transaction
@@ -42,13 +42,6 @@ class StoredChunks:
         if (store := self._ask()) is not None and (one := store.first_error(self._key, passed | {*self._loaded})):
             found.append(one)
         return min(found, key=lambda pair: pair[0])[1] if found else None
-
-    def artifacts(self) -> list[Artifacts]:
-        """Return the artifacts of all chunks that have some, by index."""
-        found = {index: chunk.artifacts for index, chunk in self._loaded.items()}
-        if (store := self._ask()) is not None:
-            found = {**store.chunk_artifacts(self._key), **found}
-        return [found[index] for index in sorted(found) if found[index]]
 
     def _others(self, excluded: int | None) -> list[int]:
         return [*self._loaded, *([] if excluded is None else [excluded])]

@@ -2,14 +2,15 @@
 
 from typing import Any, Final
 
+from msgspec import Struct as MsgStruct
+
 _MISSING: Final = object()
 
 
-class Undo:
+class Undo(MsgStruct):
     """Changes dicts, lists and attributes so that changes of the current command can be undone."""
 
-    def __init__(self) -> None:
-        self._log: list[tuple[Any, Any, Any]] = []
+    _log: list[tuple[Any, Any, Any]] = []
 
     def clear(self) -> None:
         """Begin a command: what was done before is not undone any more."""

@@ -18,10 +18,9 @@ from jobledger_service.core.store.reads import JobRead, View
 
 from .codec import Codec
 from .cursor import Cursors
-from .feed.live import BookmarkTimer, Live, Writer
 from .feed.live_feed import LiveFeed
 from .feed.selection import ALL_CHANGES, ChangeFilter, Selection
-from .feed.subscription import FeedSubscription
+from .feed.subscription import BookmarkTimer, FeedSubscription, Live, Writer
 from .queries import Queries
 from .readers import Readers
 from .snapshots import FIRST, Place, Snapshots
@@ -175,7 +174,7 @@ class Watch:
     async def jobs(self, jobs: JobFilter, cursor: bytes, options: WatchOptions) -> Messages:
         """Watch all jobs that match; raises HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
         # entries of others up to now precede the first bookmark, also at a replica that lags
-        owed_from = await self._readers.for_watch(jobs.owner, self._store.position)
+        owed_from = await self._end(jobs.owner)
         begin, place = owed_from, None if options.from_now else FIRST
         if cursor:
             begin, place = self._snapshots.parse(cursor, jobs)
@@ -264,10 +263,14 @@ class Watch:
         """Return the position of a cursor, which this ledger has reached."""
         position = self._cursors.parse(cursor)
         if position > self._feed.position:
-            end = await self._readers.for_watch(owner, self._store.position)
+            end = await self._end(owner)
             if position > end:
                 raise CursorAhead(position, end)
         return position
+
+    async def _end(self, owner: str) -> int:
+        """Return the newest position, read once for all watches of an owner that open together."""
+        return await self._readers.for_equal_watches(owner, "position", self._store.position)
 
     def _bookmark(self, subscription: FeedSubscription) -> bytes:
         return self._codec.bookmark(self._cursors.encode(subscription.position))

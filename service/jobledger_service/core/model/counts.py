@@ -28,7 +28,7 @@ class Counts(MsgStruct, frozen=True):
 
     def moved(self, old: Chunk, new: Chunk) -> Self:
         """Return the counts after one chunk changed from `old` to `new`."""
-        delayed = self.delayed + new.delayed - old.delayed
+        delayed = self.delayed + (new.next_attempt_time is not None) - (old.next_attempt_time is not None)
         if old.state is new.state:
             return self if delayed == self.delayed else replace(self, delayed=delayed)
         was, is_ = old.state.lower(), new.state.lower()

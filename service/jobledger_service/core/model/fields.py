@@ -89,8 +89,8 @@ JOB_FIELDS: Final = (
     Field("cancel_reason", Kept.CURRENT, export="cancel_reason"),
     Field("revision", Kept.COLUMN, export="revision"),
     Field("etag", Kept.COMPUTED),
-    Field("eta", Kept.COMPUTED, message="progress.eta"),
-    Field("items_per_second", Kept.COMPUTED, message="progress.items_per_second"),
+    Field("progress.eta", Kept.COMPUTED),
+    Field("progress.items_per_second", Kept.COMPUTED),
     Field("holds", Kept.COMPUTED),
     Field("spec.fingerprint", Kept.SETTLED),
     Field("spec.retry_policy", Kept.SETTLED),
@@ -149,6 +149,7 @@ CHUNK_FIELDS: Final = (
     Field("artifacts_revision", Kept.COLUMN),
     Field("end_time", Kept.STEADY),
     Field("lease_expire_time", Kept.COLUMN),
+    Field("lease_check_time", Kept.STEADY),
     Field("next_attempt_time", Kept.STEADY),
     Field("held", Kept.STEADY),
     Field("holds", Kept.COMPUTED),
@@ -177,13 +178,17 @@ def field_of(type_: Any, name: str) -> FieldInfo:  # noqa: ANN401  a type
     return next(one for one in fields(type_) if one.name == name)
 
 
-@cache
 def type_of(root: Any, path: str) -> Any:  # noqa: ANN401  types
     """Return the type of an attribute: `type_of(Job, "progress.percent")` is float."""
     for name in path.split("."):
         member = getattr(root, name)
-        root = get_type_hints(member.fget)["return"] if isinstance(member, property) else get_type_hints(root)[name]
+        root = _types_of(member.fget)["return"] if isinstance(member, property) else _types_of(root)[name]
     return root
+
+
+@cache
+def _types_of(annotated: Any) -> dict[str, Any]:  # noqa: ANN401  a type, or the function of a property
+    return get_type_hints(annotated)
 
 
 def plain_type(root: Any, path: str) -> tuple[Any, bool]:  # noqa: ANN401  types

@@ -1,6 +1,7 @@
 """Filters: which jobs a list or a watch includes."""
 
 from collections.abc import Hashable, Mapping
+from operator import attrgetter
 from typing import Final, Self
 
 from msgspec import Struct as MsgStruct
@@ -54,7 +55,7 @@ class FilterFields(MsgStruct, frozen=True):
     @classmethod
     def of(cls, job: Job) -> Self:
         """Return the filter fields of a job."""
-        spec, error = job.spec, job.error
+        spec, error = job.spec, None if job.first_failure is None else job.error
         return cls(
             owner=spec.owner,
             job_id=spec.job_id,
@@ -173,11 +174,13 @@ _CHANGING: Final = (
     "state", "priority", "display_name", "error", "error_code", "schedule_time", "start_time", "update_time",
     "end_time",
 )  # fmt: skip
+_changing: Final = attrgetter(*_CHANGING)
 
 
 def changed_fields(before: FilterFields, after: FilterFields) -> dict[str, object]:
     """Return the fields of `before` that differ in `after`, ready for JSON."""
-    differs: dict[str, object] = {n: getattr(before, n) for n in _CHANGING if getattr(before, n) != getattr(after, n)}
+    both = zip(_CHANGING, _changing(before), _changing(after), strict=True)
+    differs: dict[str, object] = {name: was for name, was, is_ in both if was != is_}
     if before.labels != after.labels:
         differs["labels"] = dict(before.labels)
     return differs

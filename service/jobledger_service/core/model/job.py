@@ -13,8 +13,8 @@ from .attempts import has_ended_attempt, max_kept_attempts
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
 from .counts import Counts
 from .holds import Hold, HoldReason
+from .job_progress import JobProgress, Rate
 from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
-from .rate import Rate
 from .retry import RetryPolicy
 from .slots import scope_of_key
 from .states import ENDED, ChunkState, JobState, check_job_transition
@@ -127,37 +127,6 @@ class JobSpec(MsgStruct, frozen=True, dict=True):
         return job_key(self.owner, self.job_id)
 
 
-class JobProgress(MsgStruct, frozen=True):
-    """A job's progress as sums over its chunks; work in millionths of an item, percent is the maximum of the run."""
-
-    work_total: int
-    work_done: int = 0
-    items_total: int = 0
-    items_completed: int = 0
-    percent: float = 0.0
-    stage: str = ""
-    stage_percent: float | None = None
-    message: str = ""
-    rate: Rate | None = None
-
-    def moved(self, old: Chunk, new: Chunk, now: int) -> Self:
-        """Return the sums after a chunk changed from `old` to `new` at `now`."""
-        return self.plus(new.work_done - old.work_done, new.items_done - old.items_done, now)
-
-    def plus(self, work: int, items: int, now: int) -> Self:
-        """Return the sums with these differences of work and completed items."""
-        if not work and not items:
-            return self
-        done = self.work_done + work
-        return replace(
-            self,
-            work_done=done,
-            items_completed=self.items_completed + items,
-            percent=max(self.percent, done * 100 / self.work_total),
-            rate=self.rate.step(now, items, work) if self.rate else None,
-        )
-
-
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -249,20 +218,6 @@ class Job(MsgStruct, frozen=True):
         return f"{random}-{self.revision:x}"
 
     @property
-    def eta(self) -> int | None:
-        """The expected end at the recent rate; None when unknown."""
-        rate = self.progress.rate
-        if self.state is not JobState.RUNNING or rate is None:
-            return None
-        return rate.end_of(self.progress.work_total - self.progress.work_done)
-
-    @property
-    def items_per_second(self) -> float | None:
-        """The recent rate; None when unknown."""
-        rate = self.progress.rate
-        return rate.items_per_second if rate and self.state is JobState.RUNNING else None
-
-    @property
     def in_queue(self) -> tuple[int, int]:
         """What its waiting chunks have from it: the priority, and the bits of its holds."""
         return self.priority, self.held
@@ -321,19 +276,27 @@ class Job(MsgStruct, frozen=True):
         """Return the job in another state, with the times and the percent of that state."""
         check_job_transition(self.state, state)
         ended = state in ENDED
-        deadline = None if ended else self.deadline
-        job = replace(self, state=state, end_time=now if ended else None, held_until=None, deadline=deadline)
+        deadline, start_time = None if ended else self.deadline, self.start_time
+        progress = replace(self.progress, rate=None)
         if state is JobState.RUNNING:
             deadline = None if self.spec.run_timeout is None else now + self.spec.run_timeout
-            rate = Rate(since=now, at=now)
-            return replace(job, start_time=now, deadline=deadline, progress=replace(job.progress, rate=rate))
+            start_time, progress = now, replace(progress, rate=Rate(since=now, at=now))
         if state is JobState.COMPLETED:
-            return replace(job, progress=replace(job.progress, percent=100.0))
-        return job
+            progress = replace(progress, percent=100.0)
+        return replace(
+            self,
+            state=state,
+            start_time=start_time,
+            end_time=now if ended else None,
+            held_until=None,
+            deadline=deadline,
+            progress=progress,
+        )
 
     def with_chunk(self, old: Chunk, new: Chunk, now: int) -> Self:
         """Return the job after one of its chunks changed from `old` to `new`: O(1), whatever the number of chunks."""
-        job = replace(self, counts=self.counts.moved(old, new), progress=self.progress.moved(old, new, now))
+        progress = self.progress.plus(new.work_done - old.work_done, new.items_done - old.items_done, now)
+        job = replace(self, counts=self.counts.moved(old, new), progress=progress)
         return job.with_stage(old, new, now)
 
     def with_attempt(self, chunk: Chunk) -> Self:

@@ -62,7 +62,7 @@ def holds(lease: Lease, job: Job, chunk: Chunk, now: int) -> bool:
         and chunk.state is ChunkState.PROCESSING
         and chunk.lease_expire_time is not None
         and now < chunk.lease_expire_time
-        and not job.has_timed_out(now)
+        and (job.deadline is None or not job.has_timed_out(now))
     )
 
 

@@ -14,7 +14,8 @@ from .chunk import TIMED_OUT, Chunk, WorkError
 from .counts import Counts
 from .durations import duration_text, time_text
 from .errors import ChunkNotFound, EtagMismatch, InvalidField, JobEnded, JobNotEnded, JobStarted, NothingToRetry
-from .job import NO_LABELS, Job, JobProgress, JobSpec
+from .job import NO_LABELS, Job, JobSpec
+from .job_progress import JobProgress
 from .limits import DEFAULT_PRIORITY, MAX_LABELS
 from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals

@@ -1,11 +1,24 @@
 """Versions of artifacts: an event refers to those that held then, and they go with the last event that needs them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
 from msgspec import json
-from sqlalchemy import Column, Connection, Select, delete, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    values,
+)
 
 from jobledger_service.core.model.job import NO_UID
 from jobledger_service.core.model.sizes import bytes_of_artifacts
@@ -14,13 +27,19 @@ from .cells import Row as Cells
 from .cells import artifacts_text, json_text
 from .entry import JOB_ITSELF, ArtifactsKey, Entry, Record
 from .reads import EventRow
-from .tables import artifact_versions
+from .tables import artifact_versions, deleted_versions, jobs, tombstones
 
 KEYS_AT_ONCE: Final = 200
 """Versions of one statement."""
 VERSIONS_AT_ONCE: Final = 2_000
-"""Versions of deleted jobs that one step of trimming deletes."""
+"""References to versions after which a step of trimming ends: each is a deletion by key."""
 _KEY: Final = [artifact_versions.c[name] for name in ArtifactsKey._fields]
+_KEY_COLUMNS: Final = [column(one.name, one.type) for one in _KEY]
+_OF: Final = [f"of_{name}" for name in ArtifactsKey._fields]
+_FORGET_OLDER: Final = delete(artifact_versions).where(
+    *(part == bindparam(name) for part, name in zip(_KEY[:3], _OF, strict=False)),
+    artifact_versions.c.revision < bindparam(_OF[3]),
+)
 
 
 class References(MsgStruct, frozen=True, array_like=True):
@@ -29,7 +48,6 @@ class References(MsgStruct, frozen=True, array_like=True):
     uid: bytes
     versions: Sequence[tuple[int, int]]
     previous: tuple[int, int] | None
-    deletes: bool = False
 
     @classmethod
     def parse(cls, text: str | None) -> "References | None":
@@ -45,15 +63,15 @@ class References(MsgStruct, frozen=True, array_like=True):
 
 
 def references_row(record: Record, entry: Entry) -> Cells:
-    """Return the columns of an event with what it refers to; a deletion names the job's uid in any case."""
+    """Return the columns of an event with what it refers to."""
     job, before = record.job, record.previous
-    if not entry.artifacts and not record.deleted:
+    if not entry.artifacts:
         return {"artifacts": None, "artifacts_bytes": 0}
     previous = None
     if before is not None and before.artifacts_revision is not None:
         previous = before.artifacts_revision, bytes_of_artifacts(before.artifacts)
     versions = [(key.chunk_index, key.revision) for key in entry.artifacts]
-    text = json_text(References(job.spec.uid_bytes, versions, previous, record.deleted))
+    text = json_text(References(job.spec.uid_bytes, versions, previous))
     return {"artifacts": text, "artifacts_bytes": sum(map(len, entry.artifacts.values()))}
 
 
@@ -68,17 +86,15 @@ def version_rows(record: Record, entry: Entry) -> Iterator[Cells]:
 
 def read_versions(connection: Connection, keys: Iterable[ArtifactsKey]) -> dict[ArtifactsKey, bytes]:
     """Return the encoded artifacts of those of some versions that there are, each once."""
-    rows = _matching(connection, select(*_KEY, artifact_versions.c.encoded), _KEY, keys)
-    return {ArtifactsKey._make(row[:-1]): row[-1] for row in rows}
-
-
-def _matching(
-    connection: Connection, wanted: Select[Any], columns: Sequence[Column[Any]], values: Iterable[tuple[Any, ...]]
-) -> Iterator[Any]:
-    """Yield what is wanted of the versions whose columns have some of these values."""
-    some = list(dict.fromkeys(values))
+    some, found = list(dict.fromkeys(keys)), {}
     for begin in range(0, len(some), KEYS_AT_ONCE):
-        yield from connection.execute(wanted.where(tuple_(*columns).in_(some[begin : begin + KEYS_AT_ONCE])))
+        # joined, not `IN`: SQLite reads all versions to find a tuple of four columns in a list
+        wanted = values(*_KEY_COLUMNS, name="wanted").data(some[begin : begin + KEYS_AT_ONCE]).cte()
+        is_wanted = and_(*(wanted.c[one.name] == one for one in _KEY))
+        versions = select(*_KEY, artifact_versions.c.encoded).join_from(wanted, artifact_versions, is_wanted)
+        rows = connection.execute(versions)
+        found.update({ArtifactsKey._make(row[:-1]): row[-1] for row in rows})
+    return found
 
 
 def with_artifacts(connection: Connection, rows: Sequence[Any], *, before: bool = False) -> list[EventRow]:
@@ -117,40 +133,50 @@ def _readable(text: str | None) -> References | None:
 
 
 def forget_versions(connection: Connection, old: Sequence[Any]) -> Sequence[Any]:
-    """Delete the versions that nothing needs without these oldest events; return those of them that may go now.
+    """Delete the versions that nothing needs without some of these oldest events; return those, which may go now.
 
-    A deletion whose job has too many versions for one step waits for the next one, and so do the events after it.
+    The jobs that they deleted are listed.
+
+    Later events of a job refer to the same versions as these, or to later ones. The versions of a deleted job may be
+    many, and its removal may need them: they go later, in steps.
     """
-    deletions = {
-        (event.job_key, refers.uid): place
-        for place, event in enumerate(old)
-        if (refers := _readable(event.artifacts)) is not None and refers.deletes
-    }
-    with_some = _matching(connection, select(*_KEY[:2]).distinct(), _KEY[:2], deletions)
-    left = VERSIONS_AT_ONCE
-    for place, job in sorted((deletions[key, uid], (key, uid)) for key, uid in with_some):
-        of_job = select(*_KEY).where(tuple_(*_KEY[:2]).in_([job]))
-        left -= _delete(connection, connection.execute(of_job.order_by(_KEY[2].desc()).limit(left)))
-        if not left:
+    needed: dict[tuple[str, bytes, int], int] = {}
+    for place, event in enumerate(old):
+        refers = _readable(event.artifacts)
+        keys = [] if refers is None else refers.keys(event.job_key, before=False)
+        if needed and len(needed) + len(keys) > VERSIONS_AT_ONCE:
             old = old[:place]
             break
-    _forget_older(connection, old)
+        needed.update({key[:3]: key.revision for key in keys})
+    if needed:
+        connection.execute(_FORGET_OLDER, [dict(zip(_OF, (*key, needed[key]), strict=True)) for key in sorted(needed)])
+    here = tombstones.c.position.between(old[0].position, old[-1].position)
+    deleted = select(tombstones.c.uid, tombstones.c.job_key).where(here, _has_versions(tombstones))
+    connection.execute(insert(deleted_versions).from_select(["uid", "job_key"], deleted))
     return old
 
 
-def _forget_older(connection: Connection, old: Iterable[Any]) -> None:
-    """Delete the versions older than those of some events: later events of a job refer to these, or to later ones."""
-    needed: dict[tuple[str, bytes, int], int] = {}
-    for event in old:
-        if (refers := _readable(event.artifacts)) is not None:
-            needed.update({key[:3]: key.revision for key in refers.keys(event.job_key, before=False)})
-    found = map(ArtifactsKey._make, _matching(connection, select(*_KEY), _KEY[:3], needed))
-    _delete(connection, [key for key in found if key.revision < needed[key[:3]]])
+def with_versions(connection: Connection, keys: ColumnElement[bool], values: Mapping[str, object]) -> set[str]:
+    """Return the keys of those of some jobs that ever had artifacts, also by their chunks."""
+    return set(connection.execute(select(jobs.c.job_key).where(keys, _has_versions(jobs)), values).scalars())
 
 
-def _delete(connection: Connection, keys: Iterable[Any]) -> int:
-    """Delete versions; return how many."""
-    gone = list(map(tuple, keys))
-    for begin in range(0, len(gone), KEYS_AT_ONCE):
-        connection.execute(delete(artifact_versions).where(tuple_(*_KEY).in_(gone[begin : begin + KEYS_AT_ONCE])))
-    return len(gone)
+def _has_versions(of: Table) -> ColumnElement[bool]:
+    """Whether versions of the job of a row are stored."""
+    return exists().where(artifact_versions.c.job_key == of.c.job_key, artifact_versions.c.uid == of.c.uid)
+
+
+def last_version(connection: Connection, job_key: str, uid: bytes, first: int) -> tuple[int, str] | None:
+    """Return the last artifacts of a job, from an index on: the index of their chunk, or JOB_ITSELF, and the cell."""
+    of_job = artifact_versions.c.job_key == job_key, artifact_versions.c.uid == uid
+    next_index = select(func.min(artifact_versions.c.chunk_index)).where(
+        *of_job, artifact_versions.c.chunk_index >= first
+    )
+    last = (
+        select(artifact_versions.c.chunk_index, artifact_versions.c.content)
+        .where(*of_job, artifact_versions.c.chunk_index == next_index.scalar_subquery())
+        .order_by(artifact_versions.c.revision.desc())
+        .limit(1)
+    )
+    found = connection.execute(last).first()
+    return None if found is None else (found.chunk_index, found.content)

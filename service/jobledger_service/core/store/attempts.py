@@ -1,6 +1,7 @@
 """Attempts at chunks: the latest is read from its chunk, and earlier ones from a table of their own."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
@@ -90,19 +91,26 @@ class AttemptReads:
 
     def __init__(self, dialect: Dialect, unreadable: UnreadableRows) -> None:
         self._unreadable = unreadable
+        self._dialect = dialect
+
+    @cached_property
+    def _pages(self) -> dict[tuple[bool, bool], Select[Any]]:
+        """The statements of pages by their conditions: of one chunk, and of one task."""
         of_chunks = or_(chunks.c.state == ChunkState.PROCESSING.value, chunks.c.outcome.is_not(None))
-        self._pages = {
+        return {
             (of_chunk, of_task): _page(
-                dialect,
+                self._dialect,
                 _arm(chunks, of_chunks, of_chunk=of_chunk, of_task=of_task),
                 _arm(attempts, of_chunk=of_chunk, of_task=of_task),
             )
             for of_chunk in (False, True)
             for of_task in (False, True)
         }
-        self._dialect = dialect
+
+    @cached_property
+    def _last(self) -> Select[Any]:
         last = select(attempts.c.job_key, *_columns(attempts)).order_by(attempts.c.attempt_end_time.desc())
-        self._last = dialect.first_of_each(last.limit(LAST_ATTEMPTS), attempts.c.job_key)
+        return self._dialect.first_of_each(last.limit(LAST_ATTEMPTS), attempts.c.job_key)
 
     def page(self, connection: Connection, wanted: AttemptsWanted, room: int) -> AttemptsRead:
         """Return the attempts after a place, as many as fit into `room` bytes: at least one, if there is one."""

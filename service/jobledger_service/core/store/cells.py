@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import json
 
-from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Artifacts
+from jobledger_service.core.model.chunk import Artifact, Artifacts
 
 Row = dict[str, Any]
 
@@ -27,10 +27,8 @@ def json_text(value: object) -> str:
     return json.encode(value).decode()
 
 
-def artifacts_of(text: str | None, revision: int | None) -> Artifacts:
-    """Return the artifacts of a version, by name, none for no revision; raises ValueError for one that is missing."""
-    if revision is None:
-        return NO_ARTIFACTS
+def artifacts_of(text: str | None) -> Artifacts:
+    """Return the artifacts of a version, by name; raises ValueError for one that is missing."""
     if text is None:
         raise ValueError("the artifacts are missing")
     return {

@@ -76,10 +76,10 @@ class Dialect(Protocol):
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
         """Return an INSERT that can have an ON CONFLICT clause."""
 
-    def values(self, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
+    def values(self, table: Table, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
         """Return the parameters of `insert`, `update`, `delete` or `add`."""
 
-    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+    def alike(self, table: Table, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
         """Yield the row counts for `insert_alike`, and its parameters, until all rows are included."""
 
     def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:

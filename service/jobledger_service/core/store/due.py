@@ -19,11 +19,16 @@ def overdue(now: Time, cutoff: Time) -> ColumnElement[bool]:
     return ending & (jobs.c.deadline <= now) & is_due
 
 
+def lapsed(cutoff: Time) -> ColumnElement[bool]:
+    """Return the condition of chunks whose lease ended by a cutoff; the first time is that of their index."""
+    return leased & (chunks.c.lease_check_time <= cutoff) & (chunks.c.lease_expire_time <= cutoff)
+
+
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _LEASE_CUTOFF: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
 """The time up to which ended leases expire, and runs time out."""
 LEASES_DUE: Final = or_(
-    exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _LEASE_CUTOFF),
+    exists().select_from(chunks).where(lapsed(_LEASE_CUTOFF)),
     exists().select_from(jobs).where(overdue(_NOW, _LEASE_CUTOFF)),
 )
 HOLDS_DUE: Final = or_(

@@ -25,10 +25,10 @@ from jobledger_service.core.model.writer_level import may_write
 from .availability import Availability
 from .cells import read_json
 from .dialects import Dialect
-from .postgres_dialect import CHANNEL, Postgres
+from .driver_statements import rows
 from .sqlite_dialect import Sqlite
 from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
-from .writer_level import read_writer_terms
+from .writer_level import WRITER_TERMS, WRITTEN_LABELS
 from .writes import RejectedStatementError
 
 log = structlog.get_logger(__name__)
@@ -138,7 +138,7 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """Open a writing transaction; raises Draining when only servers of a higher writer level may write."""
         with self.translated(), self.writer.begin() as connection:
-            lowest = read_writer_terms(connection)
+            [(lowest, connection.info[WRITTEN_LABELS])] = rows(connection, WRITER_TERMS, ())
             if not may_write(lowest):
                 self.on_outdated(lowest)
                 raise Draining
@@ -217,6 +217,8 @@ def _unknown(url: str) -> UnknownDatabaseError:
 
 
 def _postgres(url: URL, limits: TimeLimits) -> Database:
+    from .postgres_dialect import CHANNEL, Postgres  # noqa: PLC0415  SQLite does without SQLAlchemy's dialect
+
     name = uuid4().hex
     url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
     # one connection writes, as there is one writer thread

@@ -6,10 +6,11 @@ that few jobs meet, these few are sorted instead.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
+from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 from msgspec.structs import replace as with_changes
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, literal_column, or_, select
 
@@ -43,8 +44,7 @@ from .tables import counts, counts_of_all, job_labels
 from .walks import By, sorted_few
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(MsgStruct, frozen=True):
     """What one page may cost: rows of its first look, above ten for each job wanted; rows after it; jobs to sort."""
 
     first: int = 500
@@ -55,8 +55,7 @@ class Budget:
 BUDGET: Final = Budget()
 
 
-@dataclass(frozen=True, slots=True)
-class FoundKeys:
+class FoundKeys(MsgStruct, frozen=True):
     """A page of keys, in order; `next` is where the following page begins, None after the last.
 
     `count` is how many jobs match, as far as that was asked for; `more` is true when there may be more.

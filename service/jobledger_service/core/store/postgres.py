@@ -1,5 +1,6 @@
-"""Connections to PostgreSQL with bounded waits, at the server and at the client."""
+"""Connections to PostgreSQL: bounded waits, at the server and at the client, and how arrays are sent."""
 
+import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from math import inf
@@ -8,7 +9,10 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg import errors
 from psycopg.abc import PQGen
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
+from .postgres_arrays import ARRAYS, Array
 from .time_limits import CLIENT_GRACE_SECONDS, Deadline, TimeLimits
 
 Answer = TypeVar("Answer")
@@ -16,6 +20,20 @@ Answer = TypeVar("Answer")
 _DEADLINE_MESSAGE: Final = "the transaction was not over at its deadline"
 KEEPALIVES: Final = 3
 """The number of probes that may go unanswered."""
+
+
+class _ArrayDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: Array) -> bytes:
+        try:
+            return obj.encoded()
+        except struct.error as error:
+            raise errors.DataError(str(error)) from None
+
+
+for _array in ARRAYS.values():
+    psycopg.adapters.register_dumper(_array, type(_array.__name__, (_ArrayDumper,), {"oid": _array.oid}))
 
 
 class BoundedConnection(psycopg.Connection[Any]):

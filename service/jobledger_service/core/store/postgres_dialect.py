@@ -1,6 +1,7 @@
 """PostgreSQL: its statements, the meaning of its errors, and notifications between replicas."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -33,10 +34,13 @@ from jobledger_service.core.model.vitals import Replica
 from .cells import Row
 from .dialects import Columns, Dialect, Rows, listed
 from .driver_statements import execute
-from .tables import job_words, search_vector
+from .postgres_arrays import ARRAYS, Array, Integers, Texts
+from .tables import add_postgres_options, job_words, search_vector
 from .writes import ConflictError, RejectedStatementError
 
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
+
+add_postgres_options()
 
 CHANNEL = "jobledger"
 """The channel of notifications about commits."""
@@ -55,7 +59,8 @@ class Postgres(Dialect):
         return select(func.unnest(bindparam(name, type_=ARRAY(Text))))
 
     def key_values(self, keys: Iterable[str | int]) -> object:
-        return list(keys)
+        keys = list(keys)
+        return Texts(keys) if keys and isinstance(keys[0], str) else keys
 
     def chunk_keys(self) -> FromClause:
         arrays = (bindparam("job_keys", type_=ARRAY(Text)), bindparam("indexes", type_=ARRAY(Integer)))
@@ -63,7 +68,7 @@ class Postgres(Dialect):
         return func.unnest(*arrays).table_valued(*named, name="wanted").render_derived()
 
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
-        return {"job_keys": [key for key, _ in keys], "indexes": [index for _, index in keys]}
+        return {"job_keys": Texts([key for key, _ in keys]), "indexes": Integers([index for _, index in keys])}
 
     def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
         """Yield all rows, if there are any: one statement takes any number."""
@@ -91,12 +96,13 @@ class Postgres(Dialect):
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return postgresql.insert(table)
 
-    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
-        return {name: [row[name] for row in part] for name in part[0]}
+    def values(self, table: Table, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
+        return {name: _array(table, name)([row[name] for row in part]) for name in part[0]}
 
-    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+    def alike(self, table: Table, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
         """Yield all rows: one statement takes any number."""
-        yield 1, {f"all_{name}": value for name, value in shared.items()} | columns
+        arrays = {name: _array(table, name)(values) for name, values in columns.items()}
+        yield 1, {f"all_{name}": value for name, value in shared.items()} | arrays
 
     def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column == any_(bindparam(name, type_=ARRAY(Integer if isinstance(column.type, Integer) else Text)))
@@ -189,6 +195,11 @@ _LOCK: Final = select(func.pg_advisory_xact_lock(_numbers.c.number))
 
 def _type(table: Table, name: str) -> str:
     return str(table.c[name].type.compile(dialect=_POSTGRES)).split(" COLLATE")[0]
+
+
+@lru_cache(maxsize=256)
+def _array(table: Table, name: str) -> type[Array]:
+    return ARRAYS[_type(table, name).replace("JSONB", "TEXT")]
 
 
 def _cast(table: Table, name: str) -> str:

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -36,7 +36,7 @@ from .batch_rows import RUN
 from .cells import read_json
 from .dialects import Dialect
 from .driver_statements import DriverStatement, rows
-from .due import overdue
+from .due import lapsed, overdue
 from .engines import Database
 from .epochs import read_epoch
 from .event_pages import EventPageRead, EventPages, EventsWanted
@@ -53,9 +53,11 @@ from .reads import (
     EventsRead,
     JobRead,
     JobsRead,
+    Known,
     Listed,
     Listing,
     View,
+    nothing_known,
 )
 from .small_jobs import SmallJobReads
 from .tables import (
@@ -69,7 +71,6 @@ from .tables import (
     events,
     expiring,
     jobs,
-    leased,
     ledger,
     of_service,
     parked,
@@ -155,13 +156,21 @@ class ReadStore:
             return _position(connection)
 
     def read_jobs(
-        self, keys: Sequence[str], view: View, *, bounded: bool = True, with_outputs: bool = False
+        self,
+        keys: Sequence[str],
+        view: View,
+        *,
+        bounded: bool = True,
+        with_outputs: bool = False,
+        known: Known = nothing_known,
     ) -> JobsRead:
         """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
         with self._database.read() as connection:
-            byte_budget = ByteBudget(_REPLY_BYTES if bounded else sys.maxsize)
-            read = self._jobs_of(connection, keys, view, byte_budget, with_outputs=with_outputs)
-            return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
+            position, room = _position(connection), _REPLY_BYTES if bounded else sys.maxsize
+            found, left = _known_within(known(keys, position), room)
+            wanted = [key for key in keys if key not in found]
+            read = self._jobs_of(connection, wanted, view, ByteBudget(left), with_outputs=with_outputs)
+            return JobsRead(position, read.jobs, read.bad, read.unread, found)
 
     def read_small_jobs(self, keys: Sequence[str], view: View) -> JobsRead:
         """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
@@ -196,18 +205,20 @@ class ReadStore:
         with self._database.read() as connection:
             return list(connection.execute(self._existing, {"keys": self._database.dialect.key_values(keys)}).scalars())
 
-    def list_jobs(self, listing: Listing) -> Listed:
+    def list_jobs(self, listing: Listing, known: Known = nothing_known) -> Listed:
         """Return a page of jobs, as many as fit into a reply."""
         with self._database.read() as connection:
             position = _position(connection)
             found = list_keys(connection, self._database.dialect, listing, self._budget)
             keys = [key.job_key for key in found.keys]
-            within = self._jobs_of(connection, keys, listing.view, ByteBudget(_REPLY_BYTES // listing.copies))
-            looked = keys[: len(keys) - len(within.unread)]
-            shown = [within.jobs[key] for key in looked if key in within.jobs]
-            bad = [key for key in looked if key not in within.jobs]
-            follows = found.keys[len(looked) - 1] if within.unread else found.next
-            return Listed(position, shown, follows, found.count, found.more, bad)
+            there, left = _known_within(known(keys, position), _REPLY_BYTES // listing.copies)
+            wanted = [key for key in keys if key not in there]
+            within = self._jobs_of(connection, wanted, listing.view, ByteBudget(left)) if wanted else JobsWithin()
+        looked = keys[: keys.index(within.unread[0])] if within.unread else keys
+        shown = [within.jobs[key] for key in looked if key in within.jobs]
+        bad = [key for key in looked if key not in within.jobs and key not in there]
+        follows = found.keys[len(looked) - 1] if within.unread else found.next
+        return Listed(position, looked, shown, there, bad, follows, found.count, found.more)
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`, as many as fit into a reply."""
@@ -279,19 +290,20 @@ class ReadStore:
         return found
 
     def expired_leases(self, now: int, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
-        """Return chunks whose lease has expired, the earliest first, but for those of some owners."""
-        return self._chunk_keys(leased, chunks.c.lease_expire_time, now, limit, but)
+        """Return chunks whose lease has expired, roughly the earliest first, but for those of some owners."""
+        return self._chunk_keys(lapsed(now), chunks.c.lease_check_time, limit, but)
 
     def due_backoffs(self, now: int, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
         """Return chunks whose wait after an attempt is over, the earliest first, but for those of some owners."""
-        return self._chunk_keys(delayed, chunks.c.next_attempt_time, now, limit, but)
+        is_due = delayed & (chunks.c.next_attempt_time <= now)
+        return self._chunk_keys(is_due, chunks.c.next_attempt_time, limit, but)
 
     def due_schedules(self, now: int, limit: int, but: Sequence[str] = ()) -> list[str]:
         """Return jobs whose schedule_time has come, the earliest first, but for those of some owners."""
         return self._job_keys(scheduled_jobs & (jobs.c.held_until <= now), jobs.c.held_until, limit, but)
 
-    def _chunk_keys(self, condition: Any, time: Any, now: int, limit: int, but: Sequence[str]) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions
-        wanted = select(chunks.c.job_key, chunks.c.chunk_index).where(condition, time <= now, *_of_others(chunks, but))
+    def _chunk_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions
+        wanted = select(chunks.c.job_key, chunks.c.chunk_index).where(condition, *_of_others(chunks, but))
         wanted = wanted.order_by(time).limit(limit)
         with self._database.read() as connection:
             return [(key, index) for key, index in connection.execute(wanted)]
@@ -339,6 +351,12 @@ class ReadStore:
         with self._database.read() as connection:
             run = connection.execute(select(runs.c.run).where(runs.c.job_key == job_key)).scalar()
         return None if run is None else RUN.decode(run)
+
+
+def _known_within(known: Mapping[str, bytes], room: int) -> tuple[Mapping[str, bytes], int]:
+    """Return known jobs, and the bytes that they leave for others: none if they are more than half."""
+    left = room - sum(map(len, known.values()))
+    return (known, left) if left >= room // 2 else ({}, room)
 
 
 def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]:

@@ -1,6 +1,6 @@
 """What is read from the store: jobs, lists and events."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -55,14 +55,24 @@ class JobRead(MsgStruct, frozen=True):
 class JobsRead(MsgStruct, frozen=True):
     """Jobs by key, all as of one position.
 
-    `unreadable` are the keys of existing jobs that cannot be read, `unread` those without room in the reply, at most
-    all but one.
+    `known` are those that were not read, encoded. `unreadable` are the keys of existing jobs that cannot be read,
+    `unread` those without room in the reply, at most all but one.
     """
 
     position: int
     jobs: Mapping[str, JobRead]
     unreadable: Collection[str] = ()
     unread: Sequence[str] = ()
+    known: Mapping[str, bytes] = {}
+
+
+Known = Callable[[Sequence[str], int], Mapping[str, bytes]]
+"""Returns those of some jobs that are known as they are at the position of a read, encoded: they are not read."""
+
+
+def nothing_known(_keys: Sequence[str], _position: int) -> Mapping[str, bytes]:
+    """Return no jobs: all are to be read."""
+    return {}
 
 
 class View(StrEnum):
@@ -116,16 +126,18 @@ class Listing(MsgStruct, frozen=True):
 class Listed(MsgStruct, frozen=True):
     """A page, possibly short before the last; `next` is where the following page begins, None after the last.
 
-    `unreadable` are the keys of jobs of the page that cannot be read. `count` is the number of matching jobs, up to the
-    requested maximum; with `more` there may be more.
+    `keys` are those of all its jobs, `known` those that were not read, encoded, and `unreadable` those that cannot be
+    read. `count` is the number of matching jobs, up to the requested maximum; with `more` there may be more.
     """
 
     position: int
+    keys: Sequence[str]
     jobs: Sequence[JobRead]
+    known: Mapping[str, bytes]
+    unreadable: Sequence[str]
     next: PageKey | None
     count: int
     more: bool = False
-    unreadable: Sequence[str] = ()
 
 
 class ChunksRead(MsgStruct, frozen=True):

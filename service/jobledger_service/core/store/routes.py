@@ -1,12 +1,12 @@
 """The walks that make up a list, and the conditions that they leave to be tested."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import Final, NamedTuple
 
-from msgspec.structs import astuple
+from msgspec import Struct as MsgStruct
+from msgspec.structs import astuple, replace
 from msgspec.structs import replace as with_changes
 from sqlalchemy import Connection
 
@@ -48,8 +48,7 @@ _ANY: Final = ValueRange(None, None)
 Arm = Mapping[str, str | int]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(MsgStruct, frozen=True):
     """One walk: merged arms, within a span of what they are ordered by; rows that fail a test are passed over.
 
     `place`, when given, is where all its rows are in the list's order.
@@ -231,8 +230,7 @@ def word_parts(wanted: JobFilter) -> list[list[str]]:
     return [*([f" {prefix}"] for prefix in wanted.search), *([f" {mark} " for mark in some] for some in marks)]
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
+class Steps(MsgStruct, frozen=True):
     """Takes steps along routes, in one direction."""
 
     connection: Connection

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from msgspec import defstruct, msgpack
 from sqlalchemy import Table
 
+from jobledger_service.core.model.chunk import NO_ARTIFACTS
 from jobledger_service.core.model.compiled import compiled, construction
 from jobledger_service.core.model.fields import Field, Kept, field_of, plain_type, type_of
 
@@ -37,14 +38,14 @@ def row_reader(type_: type[V], fields: Sequence[Field], table: Table) -> tuple[l
 
     The last column is the content of the value's version of artifacts.
     """
-    scope: dict[str, Any] = {"artifacts_of": artifacts_of}
+    scope: dict[str, Any] = {"artifacts_of": artifacts_of, "NO_ARTIFACTS": NO_ARTIFACTS}
     places, lines = {}, []
     names = []
     for field in fields:
         if field.kept in BODIES:
             places[field.path] = f"{BODIES[field.kept]}.{field.name}"
         elif field.kept is Kept.VERSION:
-            places[field.path] = "artifacts_of(content, artifacts_revision)"
+            places[field.path] = "NO_ARTIFACTS if artifacts_revision is None else artifacts_of(content)"
         elif not _is_computed(type_, field.path):
             places[field.path] = _from_column(type_, field, scope)
             names.append(field.name)

@@ -1,5 +1,6 @@
 """Sets of rows: inserted, added and updated by the driver's own statements, which are built once."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from sqlalchemy import Connection, Table
@@ -8,6 +9,9 @@ from .cells import Row
 from .dialects import Columns, Dialect, Rows
 from .driver_statements import execute
 from .tables import job_words
+
+Statement = Callable[[Dialect, Table, tuple[str, ...], int], str]
+"""Returns the driver's statement for so many rows with these columns."""
 
 
 class RowSets:
@@ -18,33 +22,31 @@ class RowSets:
 
     def insert(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Insert rows."""
-        for count, part in self._dialect.parts(rows):
-            statement = _insert(self._dialect, table, tuple(part[0]), count)
-            execute(connection, statement, self._dialect.values(part))
-
-    def insert_alike(self, connection: Connection, table: Table, shared: Row, columns: Columns) -> None:
-        """Insert rows that have the values of `shared` in common, and the others by column."""
-        for count, values in self._dialect.alike(shared, columns):
-            statement = _insert_alike(self._dialect, table, tuple(shared), tuple(columns), count)
-            execute(connection, statement, values)
+        self._execute(connection, _insert, table, rows)
 
     def add(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Add rows to those that have their primary key, number by number, and replace texts; insert new ones."""
-        for count, part in self._dialect.parts(rows):
-            statement = _add(self._dialect, table, tuple(part[0]), count)
-            execute(connection, statement, self._dialect.values(part))
+        self._execute(connection, _add, table, rows)
 
     def update(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Update rows, which are found by their primary key; words are found by their job."""
-        for count, part in self._dialect.parts(rows):
-            statement = _update(self._dialect, table, tuple(part[0]), count)
-            execute(connection, statement, self._dialect.values(part))
+        self._execute(connection, _update, table, rows)
 
     def delete(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Delete rows, of which the columns that find them are given."""
+        self._execute(connection, _delete, table, rows)
+
+    def _execute(self, connection: Connection, statement: Statement, table: Table, rows: Rows) -> None:
         for count, part in self._dialect.parts(rows):
-            statement = _delete(self._dialect, table, tuple(part[0]), count)
-            execute(connection, statement, self._dialect.values(part))
+            execute(
+                connection, statement(self._dialect, table, tuple(part[0]), count), self._dialect.values(table, part)
+            )
+
+    def insert_alike(self, connection: Connection, table: Table, shared: Row, columns: Columns) -> None:
+        """Insert rows that have the values of `shared` in common, and the others by column."""
+        for count, values in self._dialect.alike(table, shared, columns):
+            statement = _insert_alike(self._dialect, table, tuple(shared), tuple(columns), count)
+            execute(connection, statement, values)
 
 
 _kept = lru_cache(maxsize=256)

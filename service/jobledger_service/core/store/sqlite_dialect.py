@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, TypeVar
 
+from msgspec import json
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -29,7 +30,7 @@ from sqlalchemy.exc import DBAPIError
 from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.errors import StoreUnavailable
 
-from .cells import Row, json_text
+from .cells import Row
 from .dialects import Columns, Dialect, Rows, listed
 from .tables import job_words
 from .writes import RejectedStatementError
@@ -54,7 +55,7 @@ class Sqlite(Dialect):
         return select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value)
 
     def key_values(self, keys: Iterable[str | int]) -> object:
-        return json_text(list(keys))
+        return json.encode(list(keys)).decode()
 
     def chunk_keys(self) -> FromClause:
         each = func.json_each(bindparam("keys", type_=Text)).table_valued("value")
@@ -64,7 +65,7 @@ class Sqlite(Dialect):
         ).subquery("wanted")
 
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
-        return {"keys": json_text(keys)}
+        return {"keys": json.encode(keys).decode()}
 
     def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
         """Yield parts of a few sizes, large ones first.
@@ -96,10 +97,10 @@ class Sqlite(Dialect):
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return sqlite.insert(table)
 
-    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+    def values(self, table: Table, part: Rows) -> Any:  # noqa: ANN401, ARG002  what the driver takes
         return tuple(chain.from_iterable(row.values() for row in part))
 
-    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+    def alike(self, table: Table, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:  # noqa: ARG002  a value says its type
         same = tuple(shared.values())
         for count, part in _parts(list(zip(*columns.values(), strict=True))):
             yield count, (*same, *chain.from_iterable(part))

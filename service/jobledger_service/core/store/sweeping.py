@@ -18,17 +18,16 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.model.chunk import WHOLE, Artifacts, AttemptOutcome, Chunk, WorkError
+from jobledger_service.core.model.chunk import WHOLE, AttemptOutcome, Chunk, WorkError
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
-from .cells import artifacts_of
 from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of, read_current
 from .dialects import Dialect
 from .entry import ChunkRange
-from .tables import artifact_versions, chunks
+from .tables import chunks
 from .unreadable_rows import UnreadableRows
 from .writes import SweptRows
 
@@ -49,6 +48,7 @@ _STOP: Final = {
     chunks.c.state: ChunkState.CANCELLED.value,
     chunks.c.end_time: _TIME,
     chunks.c.lease_expire_time: None,
+    chunks.c.lease_check_time: None,
     chunks.c.next_attempt_time: None,
     chunks.c.held: 0,
     chunks.c.stage_time: None,
@@ -61,6 +61,7 @@ _REQUEUE: Final = {
     chunks.c.end_time: None,
     chunks.c.next_attempt_time: None,
     chunks.c.lease_expire_time: None,
+    chunks.c.lease_check_time: None,
     chunks.c.priority: bindparam("to_priority", type_=Integer),
     chunks.c.held: bindparam("to_held", type_=Integer).bitwise_or(_FINALIZER_HELD),
 }
@@ -108,9 +109,6 @@ class SweepStatements:
             .order_by(chunks.c.chunk_index)
             .limit(1)
         )
-        version = (chunks.c.chunk_index, artifact_versions.c.content, chunks.c.artifacts_revision)
-        has_some = chunks.c.artifacts_revision.is_not(None)
-        self.artifacts = select(*version).select_from(WHOLE_CHUNKS).where(_KEY, has_some)
 
 
 class JobSweeps:
@@ -158,11 +156,6 @@ class JobSweeps:
         values = {"key": job_key, "but": self._dialect.key_values(excluded)}
         found = self.connection.execute(self._sweeps.first_error, values).first()
         return None if found is None else (found[0], read_current(found[1]).error)
-
-    def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
-        """Return the artifacts of the chunks of a job that have some, by index."""
-        found = self.connection.execute(self._sweeps.artifacts, {"key": job_key})
-        return {index: artifacts_of(*version) for index, *version in found}
 
     def save_swept(self, swept: Sequence[tuple[Job, SweptRows]]) -> None:
         """Write sweeps."""

@@ -1,16 +1,17 @@
 """Time limits of the database: waits for connections, statements, locks and transactions are bounded."""
 
 import time
-from dataclasses import dataclass, replace
 from math import inf
 from typing import Final, Self
+
+from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 
 CLIENT_GRACE_SECONDS: Final = 1.0
 """Seconds after which a client gives up on a statement that the database itself should have ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
+class TimeLimits(MsgStruct, frozen=True):
     """Bounds in seconds; None is no bound, for what is as long as it is.
 
     `statement` is for writes, `read` for a read as a whole, `export` for a page of an export, `lock` for each wait for

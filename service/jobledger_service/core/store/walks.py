@@ -1,10 +1,10 @@
 """The statements of lists: walks over the indexes of jobs, and the few jobs of a set of keys in order."""
 
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
 
+from msgspec import Struct as MsgStruct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -26,7 +26,7 @@ from sqlalchemy import (
 from .attempts import has_had_task
 from .dialects import Dialect
 from .reads import Order
-from .tables import NEVER, has_ended, job_labels, job_words, jobs
+from .tables import NEVER, ended, has_ended, job_labels, job_words, jobs
 
 
 class By(Enum):
@@ -44,8 +44,7 @@ class By(Enum):
         return job_labels if "digest" in self.value else jobs
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(MsgStruct, frozen=True):
     """All that makes a statement of a walk another one; the rest are parameters.
 
     `arms` walks are merged. `start` and `stop` say how each begins and ends: at a place (`after`, `until`), at a bound
@@ -88,10 +87,10 @@ def _arm(shape: Shape, dialect: Dialect, number: int) -> Select[Any]:
     arm = _keys(_place(table, shape.order)).where(table.c.owner == bindparam("owner"))
     arm = arm.where(*(table.c[name] == bindparam(f"{name}_{number}") for name in shape.by.value))
     arm = arm.where(*(_bound(shape, bound) for bound in (shape.start, shape.stop) if bound))
+    if shape.order is Order.END_TIME:
+        arm = arm.where(ended if table is jobs else has_ended)
     if table is jobs:
         return arm.where(*(condition(name, dialect) for name in shape.tests))
-    if shape.order is Order.END_TIME:
-        arm = arm.where(has_ended)
     arm = arm.where(*(condition(name, dialect, table) for name in shape.tests if name in _TESTS_OF_LABELS))
     others = [condition(name, dialect) for name in shape.tests if name not in _TESTS_OF_LABELS]
     if not others:

@@ -9,11 +9,11 @@ from typing import Final
 
 from sqlalchemy import Connection, update
 
-from .driver_statements import rows
 from .tables import ledger
 
 _READ: Final = "SELECT writer_level FROM ledger"
-_READ_TERMS: Final = "SELECT writer_level, label_indexes FROM ledger"
+WRITER_TERMS: Final = "SELECT writer_level, label_indexes FROM ledger"
+"""Reads the lowest level that may write, and which labels are indexed."""
 
 WRITTEN_LABELS: Final = "written_labels"
 """Where a connection has, during a writing transaction, what the ledger says of the indexes of labels."""
@@ -22,13 +22,6 @@ WRITTEN_LABELS: Final = "written_labels"
 def read_writer_level(connection: Connection) -> int:
     """Return the lowest level that may write to the database."""
     level: int = connection.exec_driver_sql(_READ).scalar_one()
-    return level
-
-
-def read_writer_terms(connection: Connection) -> int:
-    """Return the lowest level that may write, and keep with the connection which labels are indexed."""
-    level: int
-    [(level, connection.info[WRITTEN_LABELS])] = rows(connection, _READ_TERMS, ())
     return level
 
 

@@ -28,7 +28,7 @@ from jobledger_service.core.model.holds import HELD_BY_JOB
 from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.states import ChunkState
 
-from .artifact_versions import references_row, version_rows
+from .artifact_versions import references_row, version_rows, with_versions
 from .attempts import let_go
 from .cells import Row, json_text
 from .chunk_rows import CHUNK_COLUMNS, attempt_row, chunk_of, chunk_row, steady_chunk_row, with_artifacts
@@ -36,7 +36,7 @@ from .dialects import Dialect, Rows
 from .driver_statements import DriverStatement
 from .engines import Database
 from .entry import Entry, JobSegments, Positions, Record
-from .event_terms import EventTerms, term_rows
+from .event_terms import INDEXED, EventTerms, term_rows
 from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row, steady_job_row
 from .new_chunks import insert_chunks
 from .parked_jobs import BY_URGENCY
@@ -194,11 +194,13 @@ class Transaction(JobSweeps):
         """Return those that exist, locked in the order of their keys."""
         found = self._statements.jobs.rows(self.connection, {"keys": self._dialect.key_values(keys)})
         rows = {job_key(row[_OWNER], row[_JOB_ID]): row for row in found}
-        artifacts = self._artifacts([key for key, row in rows.items() if row[_ARTIFACTS_REVISION] is not None])
+        with_some = [key for key, row in rows.items() if row[_ARTIFACTS_REVISION] is not None]
+        artifacts = self._artifacts(with_some) if with_some else {}
         bad: set[str] = set()
         read = (self._unreadable.read("job", job_of, (*row, artifacts.get(key)), key, bad) for key, row in rows.items())
         jobs = {job.key: job for job in read if job is not None}
-        self._put_aside(bad)
+        if bad:
+            self._put_aside(bad)
         return jobs
 
     def _artifacts(self, keys: Sequence[str]) -> dict[str, str]:
@@ -206,8 +208,6 @@ class Transaction(JobSweeps):
 
         A join with the jobs would miss those of a job that changed while its lock was awaited.
         """
-        if not keys:
-            return {}
         found = self.connection.execute(self._statements.artifacts, {"keys": self._dialect.key_values(keys)})
         return {key: content for key, content in found}  # noqa: C416  rows are no pairs to mypy
 
@@ -217,7 +217,8 @@ class Transaction(JobSweeps):
         bad: set[ChunkKey] = set()
         read = (self._unreadable.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in found)
         chunks = {(chunk.job_key, chunk.index): chunk for chunk in read if chunk is not None}
-        self._put_aside(bad)
+        if bad:
+            self._put_aside(bad)
         return chunks
 
     def _put_aside(self, bad: Iterable[str | ChunkKey]) -> None:
@@ -229,6 +230,11 @@ class Transaction(JobSweeps):
     def unreadable(self) -> Collection[str | ChunkKey]:
         """The jobs and chunks that were asked for, exist, and cannot be read."""
         return self._bad
+
+    def with_versions(self, keys: Iterable[str]) -> set[str]:
+        """Return the keys of those of some jobs that ever had artifacts, also by their chunks."""
+        wanted = jobs.c.job_key.in_(self._dialect.keys())
+        return with_versions(self.connection, wanted, {"keys": self._dialect.key_values(keys)})
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return the inputs of these chunks and of their jobs, by job."""
@@ -254,43 +260,47 @@ class Transaction(JobSweeps):
         self._update(jobs, [job_row(job) | {"moving": segments.moving} for job, segments in writes.jobs])
         steady_jobs = [steady_job_row(job) | {"moving": segments.moving} for job, segments in writes.steady_jobs]
         self._update(jobs, steady_jobs)
-        insert_chunks(self.connection, self._row_sets, writes.new_chunks)
-        self.save_swept(writes.swept)
+        if writes.new_chunks:
+            insert_chunks(self.connection, self._row_sets, writes.new_chunks)
+        if writes.swept:
+            self.save_swept(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
         self._update(chunks, [steady_chunk_row(chunk) for chunk in writes.steady_chunks])
         self._insert(attempts, [attempt_row(chunk) for _, chunk in writes.attempts])
-        self._row_sets.delete(self.connection, attempts, [key for pair in writes.attempts for key in let_go(*pair)])
+        if too_old := [key for pair in writes.attempts for key in let_go(*pair)]:
+            self._row_sets.delete(self.connection, attempts, too_old)
         if writes.followed:
             run(statements.follow, [{"of": job.key, **waiting_values(job)} for job in writes.followed])
         self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
         self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
 
     def _insert(self, table: Table, rows: Rows) -> None:
-        self._row_sets.insert(self.connection, table, rows)
+        if rows:
+            self._row_sets.insert(self.connection, table, rows)
 
     def _update(self, table: Table, rows: Rows) -> None:
-        self._row_sets.update(self.connection, table, rows)
+        if rows:
+            self._row_sets.update(self.connection, table, rows)
 
     def announce_ready(self, ready: Mapping[Queue, int]) -> None:
         """Notify other processes, at the commit, how many chunks wait again without an event."""
         self._dialect.announce_ready(self.connection, ready)
 
-    def take_positions(self, count: int, now: int) -> Positions:
-        """Take so many positions, as the transaction's last lock."""
-        [(taken, commit_time)] = self._statements.take_positions.rows(self.connection, {"taken": count, "now": now})
-        return Positions(taken - count + 1, commit_time)
-
-    def insert_artifacts(self, records: Sequence[Record], entries: Sequence[Entry]) -> None:
-        """Insert the artifacts that these records changed, as the entries encode them."""
+    def take_positions(self, records: Sequence[Record], entries: Sequence[Entry], now: int) -> Positions:
+        """Insert the artifacts that these records changed; then take a position for each, as the last lock."""
         pairs = zip(records, entries, strict=True)
-        self._insert(artifact_versions, [row for record, entry in pairs for row in version_rows(record, entry)])
+        self._insert(artifact_versions, [row for pair in pairs if pair[1].artifacts for row in version_rows(*pair)])
+        taken = {"taken": len(entries), "now": now}
+        [(last, commit_time)] = self._statements.take_positions.rows(self.connection, taken)
+        return Positions(last - len(entries) + 1, commit_time)
 
     def insert_events(self, records: Sequence[Record], entries: Sequence[Entry], commit_time: int) -> None:
         """Insert the entries of records at positions that were taken."""
         pairs = list(zip(records, entries, strict=True))
         self._insert(event_table, [_event_row(record, entry, commit_time) for record, entry in pairs])
-        terms = term_rows(_terms_of(record, entry) for record, entry in pairs)
-        self._row_sets.add(self.connection, event_terms, terms)
+        indexed = [_terms_of(record, entry) for record, entry in pairs if not INDEXED.isdisjoint(entry.changes)]
+        if indexed:
+            self._row_sets.add(self.connection, event_terms, term_rows(indexed))
         gone = [_tombstone_row(record.job, entry, commit_time) for record, entry in pairs if record.deleted]
         self._insert(tombstones, gone)
         self._dialect.announce(self.connection)

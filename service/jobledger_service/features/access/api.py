@@ -1,24 +1,105 @@
 """The methods of AdminService about keys. They need no server: a command also runs them on a database."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 from jobledger.v1 import admin_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import audit
+from jobledger_service.core.api.checks import Checks, check_key_id, shown
+from jobledger_service.core.api.convert import maker
+from jobledger_service.core.api.job_requests import request_id as check_request_id
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.ledger.paging import PageTokens, fitting, request_mark
 from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound, AuthDisabled
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.errors import RequestIdReused
+from jobledger_service.core.model.limits import DAY, MAX_OWNERS
 from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
-from . import requests as read
-from .rules import ID_BYTES, SECRET_BYTES, ApiKey, NewKey, digest_of, token_of
+from .rules import ID_BYTES, SECRET_BYTES, ApiKey, digest_of, token_of
 from .store import ByRequest, Decide, KeyListing, SqlKeyStore
+
+DEFAULT_ROTATION_GRACE: Final = DAY
+MAX_GRACE: Final = 30 * DAY
+ROLES: Final = {api.Role.Value(f"ROLE_{role}"): role for role in Role}
+
+
+def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> ApiKey:
+    """Return the key of CreateApiKey, without an id and a token."""
+    with Checks() as checks:
+        checks.at_most("name", request.name, 128, min_length=1)
+        if not request.name.isprintable():
+            checks.fault("name", f"value {shown(request.name)} must have only characters that can be printed")
+        if "/" in request.name:
+            checks.fault(
+                "name", f"value {shown(request.name)} must not contain /, which the audit trail sets before the key_id"
+            )
+        if request.owner:
+            checks.owner("owner", request.owner)
+        checks.count("roles", len(request.roles), len(ROLES), min_count=1)
+        roles = frozenset(checks.numbers("roles", request.roles, ROLES))
+        expire_time = _expire_time(checks, request, now)
+        check_request_id(checks, request.request_id)
+        checks.reason(request.reason)
+        _check_served(checks, request)
+    return ApiKey(
+        "",
+        request.owner or caller.owner,
+        request.name,
+        roles,
+        b"",
+        now,
+        expire_time,
+        request_key=f"{caller.owner}/{request.request_id}" if request.request_id else None,
+        served_owners=tuple(sorted(set(request.served_owners))),
+        all_owners=request.all_owners,
+    )
+
+
+def _check_served(checks: Checks, request: api.CreateApiKeyRequest) -> None:
+    checks.count("served_owners", len(request.served_owners), MAX_OWNERS)
+    for index, owner in enumerate(request.served_owners):
+        checks.owner(f"served_owners[{index}]", owner)
+    if request.served_owners and request.all_owners:
+        checks.fault("all_owners", "must be false with served_owners")
+    if (request.served_owners or request.all_owners) and set(request.roles) != {api.ROLE_WORKER}:
+        checks.fault("roles", "must be WORKER alone for a key that serves other owners")
+
+
+def rotation(request: api.RotateApiKeyRequest, now: int) -> tuple[str, int, int | None]:
+    """Return the key_id of RotateApiKey, its grace period in microseconds, and the expiry of the new key."""
+    with Checks() as checks:
+        check_key_id(checks, request.key_id)
+        grace = checks.span(request, "grace_period", 0, MAX_GRACE, absent=DEFAULT_ROTATION_GRACE)
+        expire_time = _expire_time(checks, request, now)
+        checks.reason(request.reason)
+    return request.key_id, grace, expire_time
+
+
+def _expire_time(checks: Checks, request: Any, now: int) -> int | None:  # noqa: ANN401  create and rotate
+    if not request.HasField("expire_time"):
+        return None
+    time = checks.time("expire_time", request.expire_time)
+    if time <= now:
+        checks.fault("expire_time", f"value {time_text(time)} must be in the future")
+    return time
+
+
+_api_key = maker(ApiKey, api.ApiKey)
+
+
+def api_key(key: ApiKey) -> api.ApiKey:
+    """Return a key as a message, without its token or digest."""
+    message = _api_key(key)
+    message.roles.sort()
+    return message
+
 
 T = TypeVar("T")
 
@@ -52,8 +133,7 @@ class StoreRunner(Protocol):
         """Return the result of the work."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyCalls:
+class KeyCalls(MsgStruct, frozen=True):
     """The calls that list, create and end keys; `on_changed` is awaited after each write."""
 
     store: SqlKeyStore
@@ -66,7 +146,7 @@ class KeyCalls:
 
     async def CreateApiKey(self, request: api.CreateApiKeyRequest, caller: Caller) -> api.CreateApiKeyResponse:
         now = self.clock()
-        key, token = self._make(read.new_key(request, caller, now), now)
+        key, token = self._issue(new_key(request, caller, now), now)
 
         def decide(known: ApiKey | None) -> list[ApiKey]:
             if known is None:
@@ -77,38 +157,28 @@ class KeyCalls:
 
         [made] = await self._write(ByRequest(key.request_key), decide)
         if made is not key:
-            return api.CreateApiKeyResponse(api_key=read.api_key(made))
+            return api.CreateApiKeyResponse(api_key=api_key(made))
         audit.record("key created", request, caller, key.owner, key_id=key.key_id)
-        return api.CreateApiKeyResponse(api_key=read.api_key(key), token=token)
+        return api.CreateApiKeyResponse(api_key=api_key(key), token=token)
 
-    def _make(self, new: NewKey, now: int) -> tuple[ApiKey, str]:
-        """Return a new key and its token, which is returned only now."""
+    def _issue(self, like: ApiKey, now: int) -> tuple[ApiKey, str]:
+        """Return a key like another one with an id and a token of its own; the token is returned only now."""
         key_id = self.random_bytes(ID_BYTES).hex()
         token = token_of(key_id, self.random_bytes(SECRET_BYTES))
-        key = ApiKey(
-            key_id,
-            new.owner,
-            new.name,
-            new.roles,
-            digest_of(token),
-            now,
-            new.expire_time,
-            request_key=new.request_key,
-            served_owners=new.served_owners,
-            all_owners=new.all_owners,
-        )
-        return key, token
+        return replace(like, key_id=key_id, digest=digest_of(token), create_time=now), token
 
     async def ListApiKeys(self, request: api.ListApiKeysRequest, caller: Caller) -> bytes:  # noqa: ARG002  of all owners
         limit = checked_page_size(request.page_size, default=100, max_size=500)
-        owner = read.listed_owner(request.owner)
-        mark = request_mark("keys", owner, request.show_ended)
+        with Checks() as checks:
+            if request.owner:
+                checks.owner("owner", request.owner)
+        mark = request_mark("keys", request.owner, request.show_ended)
         after = self.tokens.parse(request.page_token, mark, tuple[int, str])
-        listing = KeyListing(owner, request.show_ended, self.clock(), after, limit)
+        listing = KeyListing(request.owner, request.show_ended, self.clock(), after, limit)
 
         def read_and_show() -> bytes:
             page, last = self.store.list_keys(listing)
-            shown = [read.api_key(key) for key in page]
+            shown = [api_key(key) for key in page]
             if (count := fitting(one.ByteSize() for one in shown)) < len(shown):
                 last = page[count - 1].create_time, page[count - 1].key_id
             token = "" if last is None else self.tokens.encode(mark, *last)
@@ -117,7 +187,10 @@ class KeyCalls:
         return await self.run_read(read_and_show)
 
     async def RevokeApiKey(self, request: api.RevokeApiKeyRequest, caller: Caller) -> api.RevokeApiKeyResponse:
-        key_id = read.key_id(request)
+        key_id = request.key_id
+        with Checks() as checks:
+            check_key_id(checks, key_id)
+            checks.reason(request.reason)
 
         def decide(key: ApiKey | None) -> list[ApiKey]:
             if key is None:
@@ -126,14 +199,14 @@ class KeyCalls:
 
         [key] = await self._write(key_id, decide)
         audit.record("key revoked", request, caller, key.owner, key_id=key.key_id)
-        return api.RevokeApiKeyResponse(api_key=read.api_key(key))
+        return api.RevokeApiKeyResponse(api_key=api_key(key))
 
     async def RotateApiKey(self, request: api.RotateApiKeyRequest, caller: Caller) -> api.RotateApiKeyResponse:
         """Create a key like another one, which ends after a grace period.
 
         Without an expire_time the new key lives as long as the old one was to live.
         """
-        key_id, grace, expire_time = read.rotation(request, self.clock())
+        key_id, grace, expire_time = rotation(request, self.clock())
         tokens: list[str] = []
 
         def decide(old: ApiKey | None) -> list[ApiKey]:
@@ -145,17 +218,14 @@ class KeyCalls:
             ends = expire_time
             if ends is None and old.expire_time is not None:
                 ends = now + old.expire_time - old.create_time
-            like = NewKey(
-                old.owner, old.name, old.roles, ends, served_owners=old.served_owners, all_owners=old.all_owners
-            )
-            new, token = self._make(like, now)
+            new, token = self._issue(replace(old, expire_time=ends, last_used_time=None, request_key=None), now)
             tokens.append(token)
             last = now + grace if old.expire_time is None else min(now + grace, old.expire_time)
             return [new, replace(old, expire_time=last)]
 
         new, replaced = await self._write(key_id, decide)
         audit.record("key rotated", request, caller, new.owner, key_id=key_id, to=new.key_id)
-        return api.RotateApiKeyResponse(api_key=read.api_key(new), token=tokens[-1], replaced=read.api_key(replaced))
+        return api.RotateApiKeyResponse(api_key=api_key(new), token=tokens[-1], replaced=api_key(replaced))
 
     async def _write(self, which: str | ByRequest, decide: Decide) -> Sequence[ApiKey]:
         written = await self.run_write(lambda: self.store.write(which, decide))

@@ -19,11 +19,8 @@ GATHER_SECONDS: Final = 0.05
 """Seconds for which unknown keys are gathered before a refresh: a flood of them makes 20 reads a second."""
 
 
-class KeyChanges(MsgStruct, frozen=True):
-    """Keys created or changed after a number, and the number of the last of these changes."""
-
-    keys: Sequence[ApiKey]
-    through: int
+KeyChanges = tuple[Sequence[ApiKey], int]
+"""Keys created or changed after a number, and the number of the last of these changes."""
 
 
 class _CachedKey(MsgStruct):
@@ -82,13 +79,14 @@ class KeyRing:
         return self._by_digest.get
 
     def _apply(self, changes: KeyChanges) -> None:
-        for key in changes.keys:
+        keys, through = changes
+        for key in keys:
             held = self._by_id.get(key.key_id)
             if held is None:
                 self._by_id[key.key_id] = self._by_digest[key.digest] = _CachedKey(key, key.caller)
             else:
                 held.key = key
-        self._through = max(self._through, changes.through)
+        self._through = max(self._through, through)
 
     def pop_used(self) -> dict[str, int]:
         """Return when keys were last used, by key_id, for those used since the last call."""

@@ -4,9 +4,8 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final, Self
-
-from msgspec import Struct as MsgStruct
 
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.refusals import ApiKeyExpired, ApiKeyRevoked
@@ -14,6 +13,9 @@ from jobledger_service.transport.refusals import ApiKeyExpired, ApiKeyRevoked
 TOKEN: Final = re.compile(r"jl_([0-9a-f]{12})_([0-9a-f]{64})")
 ID_BYTES: Final = 6
 SECRET_BYTES: Final = 32
+
+
+_purpose: Final = attrgetter("owner", "name", "roles", "served_owners", "all_owners")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +57,11 @@ class ApiKey:
 
     def is_like(self, other: Self) -> bool:
         """Whether equal requests created both: what a retry may compute anew, such as the end, may differ."""
-        return self._purpose == other._purpose
-
-    @property
-    def _purpose(self) -> tuple[object, ...]:
-        return self.owner, self.name, self.roles, self.served_owners, self.all_owners
+        return bool(_purpose(self) == _purpose(other))
 
     def is_of(self, digest: bytes) -> bool:
         """Whether a token with this digest is the key's, compared in constant time."""
         return hmac.compare_digest(self.digest, digest)
-
-
-class NewKey(MsgStruct, frozen=True):
-    """The fields of a new key."""
-
-    owner: str
-    name: str
-    roles: frozenset[Role]
-    expire_time: int | None = None
-    request_key: str | None = None
-    served_owners: tuple[str, ...] = ()
-    all_owners: bool = False
 
 
 def token_of(key_id: str, secret: bytes) -> str:

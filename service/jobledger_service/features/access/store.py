@@ -90,7 +90,7 @@ class SqlKeyStore:
         wanted = select(*COLUMNS, api_keys.c.change).where(api_keys.c.change > after).order_by(api_keys.c.change)
         with self._database.read() as connection:
             rows = connection.execute(wanted).all()
-        return KeyChanges([_key_of(row[:-1]) for row in rows], rows[-1].change if rows else after)
+        return [_key_of(row[:-1]) for row in rows], rows[-1].change if rows else after
 
     def record_last_used(self, used: dict[str, int]) -> None:
         """Record when keys were last used."""

@@ -1,8 +1,9 @@
-"""Steps of the deletion of artifacts: the deleted, the missing and the remaining URIs."""
+"""Steps of the deletion of artifacts: how many were deleted, were missing, are kept and failed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 
 from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
 from jobledger_service.core.ledger.core_families import Runs
@@ -11,38 +12,27 @@ from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.progress import ProgressReport
-from jobledger_service.core.model.run import MAX_REPORTED, RunCursor, RunState
+from jobledger_service.core.model.run import MAX_REPORTED, RunState
 from jobledger_service.core.model.states import JobState
 
-
-class FailedDeletion(MsgStruct, frozen=True):
-    """A URI that could not be deleted; with `may_pass` another attempt may succeed."""
-
-    index: int
-    uri: str
-    message: str
-    may_pass: bool
+from .walk import Walk
 
 
 class ArtifactsStep(RunStep, MsgStruct, frozen=True):
-    """Take down what became of some URIs of a chunk; answers with how the step fared.
+    """Take down what became of some artifacts of a deleted job; answers with how the step fared.
 
-    `left` are the indexes within the chunk of those not yet tried, `failed` the failures of this attempt so far. When
-    nothing is left, the chunk is completed or, with failures, fails; `jitter_sample` spreads the next attempt's wait.
+    `kept` are under no root. The `last` step of an attempt completes the chunk, or fails it with failures;
+    `jitter_sample` spreads the wait of the next attempt.
     """
 
     step_lease: StepLease
     deleted: int
     missing: int
-    left: Sequence[int]
-    failed: Sequence[FailedDeletion]
-    items: int
+    kept: int
+    walk: Walk
+    percent: float
+    last: bool
     jitter_sample: float
-
-    @property
-    def end(self) -> RunCursor:
-        """The remaining work after this step, for this attempt or the next."""
-        return tuple(sorted((*self.left, *(one.index for one in self.failed))))
 
     def needs(self) -> Needs:
         return self.step_lease.needs()
@@ -51,48 +41,52 @@ class ArtifactsStep(RunStep, MsgStruct, frozen=True):
         held = self.step_lease.held(work)
         if held is None:
             return StepOutcome.LOST
-        index, again = self.step_lease.lease.index, [one.index for one in self.failed]
-        run = work.family(Runs).find(held[0].key).plus(deleted=self.deleted, missing=self.missing)
-        run = _with_failures(run, index, self.failed).with_cursor(index, self.end)
-        work.family(Runs).checkpoint(held[0].key, run)
-        done = ProgressReport(items_completed=self.items - len(self.left) - len(again), message=_message(run))
-        job, chunk = self.step_lease.report(work, done, _report(run))
-        if job.state is JobState.CANCELLING:
+        job_key, index = self.step_lease.lease.job_key, self.step_lease.lease.index
+        stopping = held[0].state is JobState.CANCELLING
+        run = work.family(Runs).find(job_key).plus(deleted=self.deleted, missing=self.missing, kept=self.kept)
+        run = _with_failures(run, index, self.walk, reported=self.last or stopping).with_cursor(index, self.walk.cursor)
+        work.family(Runs).checkpoint(job_key, run)
+        report = _report(run, whole=self.last or stopping)
+        job, chunk = self.step_lease.report(work, ProgressReport(self.percent, message=_message(run)), report)
+        if stopping:
             give_back(work, job, chunk)
-        elif self.left:
+        elif not self.last:
             return StepOutcome.GOING
-        elif not again:
+        elif not self.walk.failed:
             complete(work, job, chunk)
         else:
-            failure = rules.Failure(
-                _error(self.failed), self.jitter_sample, not any(one.may_pass for one in self.failed)
-            )
+            may_pass = any(one.may_pass for one in self.walk.failures)
+            failure = rules.Failure(_error(self.walk), self.jitter_sample, not_retryable=not may_pass)
             work.apply(rules.fail(job, chunk, rules.NOTHING_NEW, failure, work.chunks(job), work.now))
         return StepOutcome.ENDED
 
 
-def _with_failures(run: RunState, index: int, failed: Sequence[FailedDeletion]) -> RunState:
-    """Return the run with a chunk's failures in place of those of its previous attempt."""
+def _with_failures(run: RunState, index: int, walk: Walk, *, reported: bool) -> RunState:
+    """Return the run with the number of a chunk's failures, and, when they are to be reported, with these."""
+    counts: dict[str, int] = {**run.counts, f"failed.{index}": walk.failed}
+    if not reported:
+        return replace(run, counts=counts)
     others = [one for one in run.reported if one["chunk"] != str(index)]
-    reported = [{"chunk": str(index), "uri": one.uri, "message": one.message} for one in failed]
-    kept: dict[str, int] = {**run.counts, f"failed.{index}": len(failed)}
-    return RunState(run.cursors, kept, tuple([*others, *reported][:MAX_REPORTED]))
+    own = [{"chunk": str(index), "uri": one.uri, "message": one.message} for one in walk.failures]
+    return replace(run, counts=counts, reported=tuple([*others, *own][:MAX_REPORTED]))
 
 
 def _counts(run: RunState) -> Mapping[str, int]:
     failed = sum(count for name, count in run.counts.items() if name.startswith("failed."))
-    return {"deleted": run.counts.get("deleted", 0), "missing": run.counts.get("missing", 0), "failed": failed}
+    return {name: run.counts.get(name, 0) for name in ("deleted", "missing", "kept")} | {"failed": failed}
 
 
-def _report(run: RunState) -> Mapping[str, object]:
-    return {**_counts(run), "failures": [{"uri": one["uri"], "message": one["message"]} for one in run.reported]}
+def _report(run: RunState, *, whole: bool) -> Mapping[str, object]:
+    """Return the report: there may be many steps, so failures are reported once an attempt."""
+    failures = [{"uri": one["uri"], "message": one["message"]} for one in run.reported]
+    return {**_counts(run), "failures": failures} if whole else _counts(run)
 
 
 def _message(run: RunState) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in _counts(run).items())
 
 
-def _error(failed: Iterable[FailedDeletion]) -> WorkError:
-    first, *more = failed
-    others = f", and {len(more)} more" if more else ""
-    return WorkError("ARTIFACTS_NOT_DELETED", f"{first.uri}: {first.message}{others}")
+def _error(walk: Walk) -> WorkError:
+    others = walk.failed - 1
+    first = f"{walk.failures[0].uri}: {walk.failures[0].message}" if walk.failures else "an artifact was not deleted"
+    return WorkError("ARTIFACTS_NOT_DELETED", f"{first}, and {others} more" if others else first)

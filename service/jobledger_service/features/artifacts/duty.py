@@ -1,22 +1,26 @@
 """Deletes the files and objects of deleted jobs' artifacts, a few at a time, and records each outcome."""
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, cast
+from typing import Final
 
-from jobledger_service.core.api.convert import encoded_struct, struct_content
+from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.duties.service_jobs import LEASE
 from jobledger_service.core.kernel import Kernel, Turn
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
+from jobledger_service.core.store.entry import JOB_ITSELF
 
-from .commands import ArtifactsStep, FailedDeletion
+from .commands import ArtifactsStep
 from .objects import remove
+from .removal import deleted_job_of
 from .roots import roots_of
 from .rules import NotDeletedError
+from .store import DeletedArtifacts
+from .walk import FailedDeletion, Place, Walk
 
 URIS_PER_STEP: Final = 20
 THREADS: Final = 4
+MAX_UNFINISHED_PERCENT: Final = 99.9
 
 
 class ArtifactDeletions:
@@ -24,6 +28,7 @@ class ArtifactDeletions:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._store = DeletedArtifacts(kernel.database)
         self._roots = roots_of(kernel.settings)
         self._threads = ThreadPoolExecutor(THREADS, "artifacts")
 
@@ -31,46 +36,50 @@ class ArtifactDeletions:
         """Start no further deletion."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def work(self, claimed: ClaimedChunk, _turn: Turn) -> None:
-        """Delete the chunk's URIs that no earlier attempt has deleted: they are few, and no turn ends meanwhile."""
-        kernel, uris = self._kernel, uris_of(claimed)
+    async def work(self, claimed: ClaimedChunk, turn: Turn) -> None:
+        """Delete what the artifacts of a deleted job point at, from where the last attempt ended, until its turn ends.
+
+        First those are tried again that could not be deleted.
+        """
+        kernel, job = self._kernel, deleted_job_of(claimed)
         run = await kernel.readers.for_server(kernel.store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
-        left = list(range(len(uris)) if cursor is None else cast("tuple[int, ...]", cursor))
-        failed: list[FailedDeletion] = []
-        outcome = StepOutcome.GOING
+        walk, outcome = Walk.begin(cursor, job.chunk_count), StepOutcome.GOING
         while outcome is StepOutcome.GOING:
-            some, left = left[:URIS_PER_STEP], left[URIS_PER_STEP:]
-            became = await asyncio.gather(*(self._delete(claimed, index, uris[index]) for index in some))
-            failed += [one for one in became if isinstance(one, FailedDeletion)]
+            again, place = walk.again[URIS_PER_STEP:], walk.place
+            if walk.again:
+                listed = await kernel.readers.for_server(self._store.named, job, walk.again[:URIS_PER_STEP])
+            else:
+                listed, place = await kernel.readers.for_server(self._store.listed, job, place, URIS_PER_STEP)
+            became = await asyncio.gather(*(self._delete(claimed, *one) for one in listed))
+            walk = walk.after(place, again, [one for one in became if isinstance(one, FailedDeletion)])
             step = ArtifactsStep(
                 step_lease=StepLease(claimed.lease, cursor, LEASE, encoded_struct),
                 deleted=became.count(True),
                 missing=became.count(False),
-                left=left,
-                failed=tuple(failed),
-                items=len(uris),
+                kept=became.count(None),
+                walk=walk,
+                percent=min(MAX_UNFINISHED_PERCENT, 100 * (place[0] + 1) / (job.chunk_count + 1)),
+                last=walk.is_stopped or (not again and place[0] >= job.chunk_count),
                 jitter_sample=kernel.sample_jitter(),
             )
             outcome = await kernel.committer.submit(step)
-            cursor = step.end
+            cursor = walk.cursor
+            if turn.is_over:
+                return
 
-    async def _delete(self, claimed: ClaimedChunk, index: int, uri: str) -> bool | FailedDeletion:
-        """Delete one URI under the roots of the job's owner; return whether it existed, or why it remains."""
+    async def _delete(self, claimed: ClaimedChunk, place: Place, uri: str | None) -> bool | FailedDeletion | None:
+        """Delete one URI under the roots of the job's owner; return whether it existed, or why it remains.
+
+        None when it stays because it is under no root.
+        """
+        if uri is None:
+            where = "the job" if place[0] == JOB_ITSELF else f"chunk {place[0]}"
+            return FailedDeletion(place, "", f"the artifacts of {where} cannot be read", may_pass=False)
         location = self._roots.locate(uri, claimed.job.spec.owner)
         if location is None:
-            return FailedDeletion(
-                index, uri, "it is not under this server's artifact_roots for its owner", may_pass=False
-            )
+            return None
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, remove, location)
         except NotDeletedError as error:
-            return FailedDeletion(index, uri, str(error), may_pass=error.may_pass)
-
-
-def uris_of(claimed: ClaimedChunk) -> Sequence[str]:
-    """Return the URIs that a chunk must delete; raises ValueError for an invalid input."""
-    content = struct_content(claimed.inputs.chunks.get(claimed.chunk.index))
-    if "uris" not in content:
-        raise ValueError(f"chunk {claimed.chunk.index} of job {claimed.job.spec.job_id!r} names no URIs")
-    return [str(uri) for uri in content["uris"]]
+            return FailedDeletion(place, uri, str(error), may_pass=error.may_pass)

@@ -1,25 +1,23 @@
 """The methods of JobService over many jobs: dry runs, and the jobs that run the verbs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from jobledger.v1 import bulk_pb2
+from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.api.job_requests import NewId
 from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.api.shown_jobs import reply_with, status
 from jobledger_service.core.api.unreadable import encode_each
+from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.commands import FindCreated
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.store.reads import JobRead, Listing, View
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
 from . import requests as read
+from .duty import BulkRuns
 
 SAMPLE_SIZE: Final = 10
 MAX_SAMPLE_PAGES: Final = 5
@@ -27,84 +25,64 @@ MAX_SAMPLE_PAGES: Final = 5
 KEYS_PER_READ: Final = 500
 
 Read = TypeVar("Read")
-Response = TypeVar(
-    "Response",
-    bulk_pb2.CancelJobsResponse,
-    bulk_pb2.RetryJobsResponse,
-    bulk_pb2.DeleteJobsResponse,
-    bulk_pb2.UpdateJobsResponse,
-)
-
 
 REASONS: Final = ("REQUEST_ID_REUSED", "JOB_UNREADABLE", "TOO_MANY_READS", "READ_TOO_LONG")
-METHODS: Final = (
-    Method(JOB_SERVICE, "CancelJobs", Role.CALLER, Kind.WRITE, REASONS),
-    Method(JOB_SERVICE, "RetryJobs", Role.CALLER, Kind.WRITE, REASONS),
-    Method(JOB_SERVICE, "DeleteJobs", Role.CALLER, Kind.WRITE, REASONS),
-    Method(JOB_SERVICE, "UpdateJobs", Role.CALLER, Kind.WRITE, REASONS),
-)
+METHODS: Final = tuple(Method(JOB_SERVICE, name, Role.CALLER, Kind.WRITE, REASONS) for name in read.FORMS)
 
 
-@dataclass(frozen=True, slots=True)
-class BulkCalls:
+class BulkCalls(MsgStruct, frozen=True):
     """CancelJobs, RetryJobs, DeleteJobs and UpdateJobs, which differ only in their requests."""
 
-    committer: Committer
-    queries: Queries
-    new_id: NewId
-    unreadable: UnreadableRows
+    kernel: Kernel
 
-    async def run(self, request: read.Request, caller: Caller, response: Response) -> bytes:
+    async def run(self, request: read.Request, caller: Caller) -> bytes:
         """Preview the matching jobs and start the run, unless there is nothing to do."""
-        one = read.parse_request(request, caller)
+        one, response = read.parse_request(request, caller), read.RESPONSES[type(request)]()
         preview = self._named(one) if one.filter is None else self._matching(one.filter)
         response.matched_count, response.matched_is_lower_bound, sample = await preview
         named = ((job.job_id, job) for job in sample[:SAMPLE_SIZE])
-        shown, _ = encode_each(named, status, self.unreadable, "a sample of jobs")
+        shown, _ = encode_each(named, status, self.kernel.unreadable, "a sample of jobs")
         response.sample.extend(shown)
         exact = None if response.matched_is_lower_bound else response.matched_count
         return reply_with(response, None if request.dry_run else await self._begin(one, caller, exact))
 
-    async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bytes:
-        return await self.run(request, caller, bulk_pb2.CancelJobsResponse())
-
-    async def RetryJobs(self, request: bulk_pb2.RetryJobsRequest, caller: Caller) -> bytes:
-        return await self.run(request, caller, bulk_pb2.RetryJobsResponse())
-
-    async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bytes:
-        return await self.run(request, caller, bulk_pb2.DeleteJobsResponse())
-
-    async def UpdateJobs(self, request: bulk_pb2.UpdateJobsRequest, caller: Caller) -> bytes:
-        return await self.run(request, caller, bulk_pb2.UpdateJobsResponse())
+    CancelJobs = RetryJobs = DeleteJobs = UpdateJobs = run
 
     async def _begin(self, one: read.BulkRequest, caller: Caller, exact: int | None) -> bytes | None:
         """Return the run, None when no job matches: then that of an earlier attempt of the request, if any."""
-        run = read.run(one, caller, exact, self.new_id)
+        run = read.run(one, caller, exact, self.kernel.new_id)
         if exact == 0:
-            return await self.committer.submit(FindCreated(caller.owner, run.request_id, run.new.spec.fingerprint))
-        job, _ = await self.committer.submit(run)
+            return await self.kernel.committer.submit(
+                FindCreated(caller.owner, run.request_id, run.new.spec.fingerprint)
+            )
+        job, _ = await self.kernel.committer.submit(run)
         return job
 
     async def _matching(self, wanted: JobFilter) -> tuple[int, bool, Sequence[JobRead]]:
         """Return the number of matching jobs, whether there may be more, and some of them."""
         listing = Listing(wanted, ascending=True, limit=SAMPLE_SIZE, view=View.STATUS)
-        page = await self.queries.list_jobs(listing, "", _as_read)
+        page = await self.kernel.queries.list_jobs(listing, "", _as_read)
         found = list(page.jobs)
         for _ in range(MAX_SAMPLE_PAGES):
             if len(found) >= SAMPLE_SIZE or not page.next_page_token:
                 break
-            page = await self.queries.list_jobs(listing, page.next_page_token, _as_read)
+            page = await self.kernel.queries.list_jobs(listing, page.next_page_token, _as_read)
             found += page.jobs
         return page.total, page.total_is_lower_bound, found
 
     async def _named(self, one: read.BulkRequest) -> tuple[int, bool, Sequence[JobRead]]:
         there: list[str] = []
         for begin in range(0, len(one.job_ids), KEYS_PER_READ):
-            there += await self.queries.existing(one.owner, one.job_ids[begin : begin + KEYS_PER_READ])
-        read = await self.queries.jobs(one.owner, sorted(there)[:SAMPLE_SIZE], _as_read, View.STATUS)
+            there += await self.kernel.queries.existing(one.owner, one.job_ids[begin : begin + KEYS_PER_READ])
+        read = await self.kernel.queries.jobs(one.owner, sorted(there)[:SAMPLE_SIZE], _as_read, View.STATUS)
         return len(there), False, list(read.jobs.values())
 
 
 def _as_read(read: Read) -> Read:
     """Show the current statuses of some jobs."""
     return read
+
+
+def bulk(kernel: Kernel) -> Feature:
+    """Return what verbs over many jobs add to a server."""
+    return Feature(calls=[Calls(METHODS, BulkCalls(kernel))], chunk_handlers={BULK: BulkRuns(kernel).work})

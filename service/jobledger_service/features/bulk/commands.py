@@ -6,8 +6,7 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.commands.callers import CancelJob, DeleteJob, RetryJob, UpdateJob
-from jobledger_service.core.ledger.commands.deletion import DeletedJob, OnDeletion, with_artifacts
+from jobledger_service.core.ledger.commands.callers import CancelJob, DeleteJob, OnDeletion, RetryJob, UpdateJob
 from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
 from jobledger_service.core.ledger.core_families import Runs
 from jobledger_service.core.ledger.row_families import Needs
@@ -81,7 +80,8 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         return StepOutcome.ENDED if self.batch.last else StepOutcome.GOING
 
     def _do(self, work: WorkingSet, run: RunState) -> RunState:
-        deleted: list[DeletedJob] = []
+        applied: list[Job] = []
+        unchanged = 0
         for key in self.batch.unreadable:
             run = run.plus(refused=1).with_reports(_refused(job_id_of(key), JobUnreadable(job_id_of(key))))
         for key in self.batch.jobs:
@@ -90,21 +90,21 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
                 work.check_readable(key)
                 if self.filter is not None and (before is None or not self.filter.matches(FilterFields.of(before))):
                     continue
-                one = self._one(work, key, before)
+                self._do_one(work, key, before)
             except Refusal as refusal:
                 work.undo.rollback(savepoint)
                 run = run.plus(refused=1).with_reports(_refused(job_id_of(key), refusal, before))
                 continue
-            run = run.plus(unchanged=1) if work.last(key) is before else run.plus(applied=1)
-            if one is not None and one.uris:
-                deleted.append(one)
-        if self.on_deletion is not None and deleted:
-            gone = self.on_deletion(work, deleted, self._actor())
-            run = run.plus(artifact_jobs=gone.job_key is not None, kept_artifact_count=gone.kept)
+            if (after := work.last(key)) is before:
+                unchanged += 1
+            else:
+                applied.append(after)
+        run = run.plus(applied=len(applied), unchanged=unchanged)
+        if self.on_deletion is not None and applied:
+            run = run.plus(artifact_jobs=self.on_deletion(work, applied, self.verb("").actor) is not None)
         return run
 
-    def _one(self, work: WorkingSet, key: str, job: Job | None) -> DeletedJob | None:
-        """Do the verb with one job; return the job with its artifacts, None when these do not go with it."""
+    def _do_one(self, work: WorkingSet, key: str, job: Job | None) -> None:
         job_id = job_id_of(key)
         if job is None:
             raise JobNotFound(job_id)
@@ -112,12 +112,7 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
             raise InvalidField(
                 ("job_id", f"value {job_id!r} must not be a job of the service's own: change it by a call for it alone")
             )
-        deleted = with_artifacts(work, job) if self.on_deletion is not None else None
         self.verb(job_id).decide(work)
-        return deleted
-
-    def _actor(self) -> str:
-        return self.verb("").actor
 
 
 def _refused(job_id: str, refusal: Refusal, job: Job | None = None) -> Mapping[str, str]:

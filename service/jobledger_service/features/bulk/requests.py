@@ -1,11 +1,9 @@
 """Requests for one verb over many jobs, as the job that carries it out; and that job's input, as what it is to do."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from google.protobuf import json_format
 from jobledger.v1 import bulk_pb2, filter_pb2
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
@@ -35,17 +33,20 @@ MAX_JOB_IDS: Final = 10_000
 IDS_PER_CHUNK: Final = 500
 ATTEMPTS: Final = RetryPolicy(max_attempts=100, initial_backoff=SECOND // 5, max_backoff=30 * SECOND)
 """The attempts: each killed server costs one, and the next continues at the cursor."""
-_FORMS: Final[dict[str, type[Any]]] = {
+FORMS: Final[dict[str, type[Any]]] = {
     "CancelJobs": bulk_pb2.CancelJobsRequest,
     "RetryJobs": bulk_pb2.RetryJobsRequest,
     "DeleteJobs": bulk_pb2.DeleteJobsRequest,
     "UpdateJobs": bulk_pb2.UpdateJobsRequest,
 }
-_NAMES: Final = {form: name for name, form in _FORMS.items()}
+_NAMES: Final = {form: name for name, form in FORMS.items()}
+RESPONSES: Final[dict[type[Any], type[Any]]] = {
+    form: getattr(bulk_pb2, f"{name}Response") for form, name in _NAMES.items()
+}
+"""The response to each request."""
 
 
-@dataclass(frozen=True, slots=True)
-class BulkRequest:
+class BulkRequest(MsgStruct, frozen=True):
     """The checked content of a request: the jobs of a filter, or named jobs of an owner, each once."""
 
     request: Request
@@ -128,12 +129,14 @@ def _with_origin(reason: str, origin: str) -> str:
 def run(one: BulkRequest, caller: Caller, matched: int | None, new_id: Callable[[], str]) -> commands.CreateJob:
     """Return the command that starts a run; `matched` is its number of jobs, None when that is a lower bound."""
     name = _NAMES[type(one.request)]
-    parts = list(_parts(one.job_ids))
+    parts = [one.job_ids[begin : begin + IDS_PER_CHUNK] for begin in range(0, len(one.job_ids), IDS_PER_CHUNK)]
+    # with the name of the method: equal bytes have different meanings for different methods
+    content = name.encode() + fingerprint(one.request, excluded=["request_id"])
     spec = JobSpec(
         owner=caller.owner,
         job_id=new_id(),
         kind=BULK,
-        fingerprint=_fingerprint(name, one.request),
+        fingerprint=hashlib.sha256(content).digest(),
         retry_policy=ATTEMPTS,
         uid_bytes=uid_of(new_id()),
     )
@@ -150,16 +153,9 @@ def run(one: BulkRequest, caller: Caller, matched: int | None, new_id: Callable[
     return commands.CreateJob(new, caller.name, one.request.request_id, inputs)
 
 
-def _parts(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (job_ids[begin : begin + IDS_PER_CHUNK] for begin in range(0, len(job_ids), IDS_PER_CHUNK))
-
-
-def _fingerprint(name: str, request: Request) -> bytes:
-    """Return a fingerprint of method and content: equal bytes have different meanings for different methods."""
-    return hashlib.sha256(name.encode() + fingerprint(request, excluded=["request_id"])).digest()
-
-
 def _job_input(name: str, request: Request, caller: Caller, matched: int | None) -> bytes:
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415  as in core/api/convert.py
+
     shown = type(request)()
     shown.CopyFrom(request)  # type: ignore[arg-type] # of its own kind
     mask = list(request.update_mask.paths) if isinstance(request, bulk_pb2.UpdateJobsRequest) else []
@@ -169,7 +165,7 @@ def _job_input(name: str, request: Request, caller: Caller, matched: int | None)
     if shown.HasField("filter"):
         shown.filter.ClearField("states")
         shown.filter.states.extend(states)
-    content: dict[str, object] = {"method": name, "called_by": caller.name, "request": json_format.MessageToDict(shown)}
+    content: dict[str, object] = {"method": name, "called_by": caller.name, "request": MessageToDict(shown)}
     if mask:  # whose form in JSON has no upper case
         content["update_mask"] = mask
     return encoded_struct(content if matched is None else {**content, "matched": matched})
@@ -177,16 +173,18 @@ def _job_input(name: str, request: Request, caller: Caller, matched: int | None)
 
 def order_of(claimed: ClaimedChunk) -> BulkOrder:
     """Return the order of a run's chunk; raises ValueError for an invalid input."""
+    from google.protobuf.json_format import ParseDict, ParseError  # noqa: PLC0415  as above
+
     spec = claimed.job.spec
     content = struct_content(claimed.inputs.job)
     named = struct_content(claimed.inputs.chunks.get(claimed.chunk.index))
     try:
-        request = json_format.ParseDict(content["request"], _FORMS[content["method"]]())
+        request = ParseDict(content["request"], FORMS[content["method"]]())
         if "update_mask" in content:
             request.update_mask.paths.extend(content["update_mask"])
         # who asked was allowed to name the owner: nobody else makes jobs of this kind
         caller = Caller(spec.owner, content["called_by"], roles=frozenset({Role.ADMIN}))
-    except (KeyError, json_format.ParseError) as error:
+    except (KeyError, ParseError) as error:
         raise ValueError(f"the input of job {spec.job_id!r} is not that of a run: {error}") from error
     with Checks() as checks:
         owner, job_ids = owner_of(checks, request, caller), named.get("job_ids", ())

@@ -1,17 +1,125 @@
-"""Jobs as lines of text: CSV and JSON Lines."""
+"""Jobs as lines of text, CSV and JSON Lines: the columns, what each takes from a job, and how they are written."""
 
 import csv
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final, get_origin
 
-from jobledger.v1 import export_pb2
-from jobledger.v1.job_pb2 import Job
-from msgspec import json
+from jobledger.v1 import export_pb2, job_pb2
+from msgspec import json, to_builtins
+from msgspec.structs import fields
 
-from .columns import COLUMNS, FOREIGN, STRUCTURED, Value, unreadable_values, values
-from .page import ExportKey
+from jobledger_service.core.api import convert
+from jobledger_service.core.api.message_functions import reading
+from jobledger_service.core.api.parse import READERS
+from jobledger_service.core.model.chunk import Artifact, Artifacts, WorkError
+from jobledger_service.core.model.compiled import compiled
+from jobledger_service.core.model.durations import time_text
+from jobledger_service.core.model.fields import JOB_FIELDS, plain_type
+from jobledger_service.core.model.job import Job, StageTiming, job_id_of, owner_of
+from jobledger_service.core.model.limits import MAX_TIME, SECOND
+
+from .store import ExportKey
+
+Value = Any
+"""What JSON has: a string, a number, true or false, null, a list, or a mapping."""
+
+MAX_ERROR_LENGTH: Final = 300
+
+
+def _when(micros: int | None) -> str | None:
+    return None if micros is None else time_text(micros)
+
+
+def _timing(timing: StageTiming) -> Value:
+    return {
+        "stage": timing.stage,
+        "seconds": timing.duration / SECOND,
+        "start_time": _when(timing.start_time),
+        "end_time": _when(timing.end_time),
+    }
+
+
+def _artifact(artifact: Artifact) -> Value:
+    metadata = None if artifact.metadata is None else convert.struct_content(artifact.metadata)
+    return {
+        "uri": artifact.uri,
+        "content_type": artifact.content_type,
+        "size_bytes": artifact.size_bytes,
+        "metadata": None if metadata is None else to_builtins(metadata, order="deterministic"),
+        "create_time": _when(artifact.create_time),
+    }
+
+
+def _seconds(since: int | None, until: int | None) -> float | None:
+    return None if since is None or until is None else (until - since) / SECOND
+
+
+def _exported(scope: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yield each column: its name, the expression of what it takes from a message, and the type of that."""
+    times: dict[str, str] = {}
+    for field in JOB_FIELDS:
+        if not field.export:
+            continue
+        plain = plain_type(Job, field.path)[0]
+        value = reading(Job, field, job_pb2.Job.DESCRIPTOR, scope)
+        if plain is WorkError:
+            for inside in fields(WorkError):
+                yield f"{field.export}_{inside.name}", f"(one := {value}) and one.{inside.name}", inside.type
+        elif plain == tuple[StageTiming, ...]:
+            yield field.export, f"[timing(one) for one in {value}]", plain
+        elif get_origin(plain) is not None:  # a mapping
+            shown = "artifact(one)" if plain == Artifacts else "one"
+            yield field.export, f"{{name: {shown} for name, one in sorted({value}.items())}}", plain
+        elif field.export.endswith("_time"):
+            times[field.export] = value
+            yield field.export, f"when({value})", plain
+        elif field.export.endswith("_seconds"):
+            yield field.export, f"seconds(0, {value})", float
+        else:
+            yield field.export, f"{value}.value" if issubclass(plain, Enum) else value, plain
+    created, started, ended = (times[name] for name in ("create_time", "start_time", "end_time"))
+    # When a later run began to wait is not kept with the job.
+    yield "waiting_seconds", f"None if message.retry_count else seconds({created}, {started})", float
+    yield "processing_seconds", f"seconds({started}, {ended})", float
+    yield "export_error", "None", str
+
+
+_SCOPE: Final[dict[str, Any]] = {
+    **READERS,
+    "when": _when,
+    "timing": _timing,
+    "artifact": _artifact,
+    "seconds": _seconds,
+}
+_EXPORTED: Final = tuple(_exported(_SCOPE))
+COLUMNS: Final = tuple(name for name, _, _ in _EXPORTED)
+"""All columns, in the order in which they are written when none are named."""
+
+STRUCTURED: Final = frozenset(name for name, _, type_ in _EXPORTED if get_origin(type_) in (tuple, Mapping))
+"""Columns that hold a list or a mapping."""
+
+FOREIGN: Final = frozenset(name for name, _, type_ in _EXPORTED if type_ is str)
+"""Columns that contain text of callers and workers."""
+
+values: Final[Callable[[job_pb2.Job], Sequence[Value]]] = compiled(
+    "values", "message", [f"return ({', '.join(value for _, value, _ in _EXPORTED)})"], _SCOPE
+)
+"""Returns what all columns hold, in their order, of a job in view BASIC."""
+
+
+def unreadable_values(place: ExportKey, error: Exception) -> Sequence[Value]:
+    """Return the values of all columns for a job that cannot be shown: its known fields, and the reason."""
+    known = {
+        "job_id": job_id_of(place.job_key),
+        "owner": owner_of(place.job_key),
+        "create_time": _when(min(max(place.create_time, 0), MAX_TIME)),
+        "export_error": f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH],
+    }
+    return [known.get(name) for name in COLUMNS]
+
 
 _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What begins a formula in some spreadsheet, or leads to one (https://owasp.org/www-community/attacks/CSV_Injection,
@@ -35,7 +143,7 @@ class Lines(ABC):
         """The name of the format."""
         return json.encode([type(self).__name__, *self.names]).decode()
 
-    def of_job(self, job: Job) -> bytes:
+    def of_job(self, job: job_pb2.Job) -> bytes:
         """Return a job in view BASIC, written."""
         found = values(job)
         return self._line([*[found[place] for place in self._places], *map(job.labels.get, self._labels)])

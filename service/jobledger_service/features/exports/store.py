@@ -1,9 +1,9 @@
 """Jobs as of an earlier position: unchanged ones from their rows, the others from the ledger."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from msgspec import Struct as MsgStruct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -39,7 +39,40 @@ from jobledger_service.core.store.tables import (
 )
 from jobledger_service.core.store.walks import condition
 
-from .page import ExportedJob, ExportKey, ExportPage
+
+class ExportKey(NamedTuple):
+    """The place of a job in an export: the time of its creation, then its key."""
+
+    create_time: int
+    job_key: str
+
+
+BEGIN: Final = ExportKey(0, "")
+
+
+class ExportedJob(MsgStruct, frozen=True):
+    """A job of a page: encoded, when it matches and has not changed since; or the event that shows it as it was.
+
+    Or why it cannot be read.
+    """
+
+    place: ExportKey
+    job: bytes = b""
+    event: EventRow | None = None
+    error: Exception | None = None
+
+
+class ExportPage(MsgStruct, frozen=True):
+    """Jobs that are, or may be, meant, oldest first; `through` is the last place read, None after the last job.
+
+    `looked_at` counts the jobs that exist now, of those that were read; `position` is when that was.
+    """
+
+    shown: Sequence[ExportedJob]
+    through: ExportKey | None
+    looked_at: int
+    position: int
+
 
 MAX_PAGE_BYTES: Final = 1024 * 1024
 """A page ends with the job that makes it this large: an export that is not read keeps a page in memory."""
@@ -51,8 +84,7 @@ _SEGMENTS: Final = (jobs.c.job_key, jobs.c.fixed, jobs.c.moving, artifact_versio
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(MsgStruct, frozen=True):
     """A job that has, or had, a place: `changed` when the ledger must be read for it."""
 
     place: ExportKey
@@ -62,8 +94,7 @@ class _Candidate:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class _EventSource:
+class _EventSource(MsgStruct, frozen=True):
     """The event that shows a job as it was: in its message, or as the job before; `size` in bytes."""
 
     position: int

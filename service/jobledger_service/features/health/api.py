@@ -1,22 +1,84 @@
-"""GetSystemHealth, a method of AdminService."""
+"""GetSystemHealth, a method of AdminService, and the findings of a check as its message."""
 
-from dataclasses import dataclass
 from typing import Final
 
-from jobledger.v1 import system_health_pb2
+from google.protobuf.duration_pb2 import Duration
+from jobledger.v1 import system_health_pb2 as api
+from msgspec import Struct as MsgStruct
 
+from jobledger_service import VERSION
+from jobledger_service.core.api.convert import MICROS, duration, maker, timestamp
 from jobledger_service.core.api.services import ADMIN_SERVICE
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
-from .checker import HealthChecker
-from .replies import system_health
+from .checker import Health, HealthChecker
+from .metrics import VitalsCollector
+from .rules import Status, Vitals
+
+_STATUSES: Final = {status: api.SystemStatus.Value(f"SYSTEM_STATUS_{status.name}") for status in Status}
+
+
+def system_health(found: Health, database_kind: str, start_time: int) -> api.SystemHealth:
+    """Return the findings with the server's constants; `start_time` is in microseconds."""
+    vitals = found.vitals
+    return api.SystemHealth(
+        status=_STATUSES[found.status],
+        reasons=[finding.reason for finding in found.findings],
+        check_time=timestamp(found.time),
+        version=VERSION,
+        start_time=timestamp(start_time),
+        database=_database(vitals, database_kind),
+        committer=_committer(vitals),
+        feed=api.FeedHealth(position=vitals.feed_position, lag=vitals.feed_lag, watchers=vitals.watchers),
+        active_workers=vitals.workers,
+        replicas=[api.Replica(name=one.name, version=one.version) for one in vitals.store.replicas]
+        if vitals.store
+        else (),
+        webhooks=_webhooks(vitals),
+        components=[
+            api.ComponentHealth(name=name, problem=one.problem, check_time=timestamp(one.check_time))
+            for name, one in vitals.components.items()
+        ],
+    )
+
+
+def _webhooks(vitals: Vitals) -> api.WebhookHealth | None:
+    store = vitals.store
+    if store is None:
+        return None
+    age = _seconds(vitals.delivery_age)
+    return api.WebhookHealth(pending=store.deliveries, oldest_age=age, dead=store.dead_deliveries)
+
+
+def _seconds(value: float | None) -> Duration | None:
+    return None if value is None else duration(round(value * MICROS))
+
+
+def _database(vitals: Vitals, kind: str) -> api.DatabaseHealth:
+    if vitals.store is None or vitals.latency is None:
+        return api.DatabaseHealth(kind=kind, reachable=False)
+    return api.DatabaseHealth(
+        kind=kind,
+        reachable=True,
+        latency=_seconds(vitals.latency),
+        schema_version=vitals.store.schema_version,
+        size_bytes=vitals.store.size,
+        disk_free_bytes=vitals.store.disk_free,
+        label_indexes=[
+            api.LabelIndex(name=name, ready=ready) for name, ready in sorted(vitals.store.label_indexes.items())
+        ],
+    )
+
+
+_committer: Final = maker(Vitals, api.CommitterHealth, Duration=_seconds)
 
 METHODS: Final = (Method(ADMIN_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ, reserved=True),)
 
 
-@dataclass(frozen=True, slots=True)
-class HealthCalls:
+class HealthCalls(MsgStruct, frozen=True):
     """The method of AdminService about the health of this server, which runs since `start_time`."""
 
     checker: HealthChecker
@@ -25,8 +87,18 @@ class HealthCalls:
 
     async def GetSystemHealth(
         self,
-        request: system_health_pb2.GetSystemHealthRequest,  # noqa: ARG002  it asks nothing more
+        request: api.GetSystemHealthRequest,  # noqa: ARG002  it asks nothing more
         caller: Caller,  # noqa: ARG002  it is the same for all
-    ) -> system_health_pb2.GetSystemHealthResponse:
+    ) -> api.GetSystemHealthResponse:
         health = system_health(await self.checker.check(), self.database_kind, self.start_time)
-        return system_health_pb2.GetSystemHealthResponse(health=health)
+        return api.GetSystemHealthResponse(health=health)
+
+
+def health(kernel: Kernel) -> Feature:
+    """Return what health adds to a server."""
+    settings, checker = kernel.settings, HealthChecker(kernel)
+    return Feature(
+        calls=[Calls(METHODS, HealthCalls(checker, kernel.database.dialect.kind, kernel.clock()))],
+        duties=[Duty("health", checker.once, settings.health_interval)],
+        collectors=[VitalsCollector(checker)],
+    )

@@ -1,20 +1,22 @@
-"""Checks the health of this server and its database."""
+"""Checks the health of this server and its database, and takes it out of service while its database is lost."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
 from msgspec import Struct as MsgStruct
-from msgspec.structs import replace
 
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.vitals import StoreVitals
-from jobledger_service.settings import Settings
+from jobledger_service.core.model.writer_level import may_write
 
 from .rules import Finding, Status, Thresholds, Vitals, findings, verdict
+
+log = structlog.get_logger(__name__)
 
 PROBE_TIMEOUT_SECONDS: Final = 3.0
 """Seconds after which a database that has not answered counts as silent."""
@@ -34,26 +36,43 @@ class Health(MsgStruct, frozen=True):
 
 
 class HealthChecker:
-    """Checks on demand; concurrent checks share one probe of the database."""
+    """Checks on demand, and as a duty; concurrent checks share one probe of the database."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._thresholds = thresholds_of(kernel.settings)
+        names = Thresholds.__struct_fields__
+        self._thresholds = Thresholds(*(getattr(kernel.settings, f"health_{name}") for name in names))
         self._probe_task: asyncio.Task[tuple[StoreVitals, float] | None] | None = None
         self.latest: Health | None = None
+        self._lost_since: float | None = None
+        self._out_of_service = False
+
+    async def once(self) -> bool:
+        """Check, and take the server out of service while its database is lost; return False."""
+        store, now, kernel = (await self.check()).vitals.store, asyncio.get_running_loop().time(), self._kernel
+        if store is not None and not may_write(store.writer_level):
+            kernel.database.on_outdated(store.writer_level)
+        if store is not None:
+            self._lost_since = None
+        elif self._lost_since is None:
+            self._lost_since = now
+        lost_after = kernel.settings.health_database_lost
+        out = self._lost_since is not None and now - self._lost_since >= lost_after
+        if out != self._out_of_service:
+            self._out_of_service = out
+            if out:
+                what = "the database is unreachable: health reports NOT_SERVING until it is back"
+                log.error(what, seconds=lost_after)
+            else:
+                log.info("the database is back: health reports SERVING")
+            kernel.calls.health.show(not out)
+        return False
 
     async def check(self) -> Health:
         """Check now; takes PROBE_TIMEOUT_SECONDS at most, and half a second for a rate limit store that is silent."""
         answer, rate_store_is_up = await asyncio.gather(self._probe_result(), self._check_rate_store())
-        store, latency = answer or (None, None)
-        now = self._kernel.clock()
-        vitals = replace(
-            self._vitals(store, latency),
-            rate_store_is_down=not rate_store_is_up,
-            components=dict(self._kernel.components),
-            delivery_age=_age_of(store, now),
-        )
-        self.latest = Health(now, vitals, findings(vitals, self._thresholds))
+        vitals = self._vitals(*answer or (None, None), rate_store_is_down=not rate_store_is_up)
+        self.latest = Health(self._kernel.clock(), vitals, findings(vitals, self._thresholds))
         return self.latest
 
     async def _check_rate_store(self) -> bool:
@@ -80,39 +99,24 @@ class HealthChecker:
         latency = time.perf_counter() - began
         return self._kernel.store.vitals(), latency
 
-    def _vitals(self, store: StoreVitals | None, latency: float | None) -> Vitals:
+    def _vitals(self, store: StoreVitals | None, latency: float | None, *, rate_store_is_down: bool) -> Vitals:
         committer, feed = self._kernel.committer, self._kernel.feed
         now, last, since = asyncio.get_running_loop().time(), committer.last, committer.busy_since
-        failed = committer.failed
+        failed, oldest = committer.failed, None if store is None else store.oldest_delivery
         return Vitals(
             store=store,
             latency=latency,
             queued=committer.queued,
             queue_limit=committer.limit,
             current_commit_duration=None if since is None else now - since,
-            last_batch=last.commands if last else 0,
-            last_seconds=last.seconds if last else None,
-            last_age=now - last.ended if last else None,
+            last_batch_size=last.commands if last else 0,
+            last_commit_duration=last.seconds if last else None,
+            last_commit_age=now - last.ended if last else None,
             failed_age=None if failed is None else now - failed,
             feed_position=feed.position,
             watchers=feed.watchers,
             workers=self._kernel.active_workers.count(),
+            rate_store_is_down=rate_store_is_down,
+            components=dict(self._kernel.components),
+            delivery_age=None if oldest is None else max(0, self._kernel.clock() - oldest) / SECOND,
         )
-
-
-def _age_of(store: StoreVitals | None, now: int) -> float | None:
-    """Return how many seconds the oldest webhook delivery has waited; None for no delivery."""
-    return None if store is None or store.oldest_delivery is None else max(0, now - store.oldest_delivery) / SECOND
-
-
-def thresholds_of(settings: Settings) -> Thresholds:
-    """Return the thresholds of health."""
-    return Thresholds(
-        settings.health_database_latency,
-        settings.health_commit_stall,
-        settings.health_queue_share,
-        settings.health_feed_lag,
-        settings.health_disk_free,
-        settings.health_webhook_age,
-        settings.health_webhook_dead,
-    )

@@ -7,7 +7,7 @@ from prometheus_client.registry import Collector
 
 from jobledger_service.core.model.states import JobState
 
-from .checker import Health, HealthChecker
+from .checker import HealthChecker
 from .rules import Vitals
 
 Reading = tuple[str, str, float | None]
@@ -27,7 +27,7 @@ class VitalsCollector(Collector):
         yield GaugeMetricFamily("jobledger_health_status", "0 healthy, 1 degraded, 2 unhealthy.", value=health.status)
         yield from _jobs(health.vitals)
         yield _components(health.vitals)
-        for name, sentence, value in (*_server(health.vitals), *_database(health.vitals), *_webhooks(health)):
+        for name, sentence, value in _readings(health.vitals):
             if value is not None:
                 yield GaugeMetricFamily(f"jobledger_{name}", sentence, value=value)
 
@@ -49,46 +49,20 @@ def _components(vitals: Vitals) -> GaugeMetricFamily:
     return family
 
 
-def _webhooks(health: Health) -> tuple[Reading, ...]:
-    store = health.vitals.store
-    if store is None:
-        return ()
-    return (
-        ("webhook_deliveries_pending", "Webhook deliveries that wait, counted up to 10,000.", store.deliveries),
-        (
-            "webhook_oldest_pending_seconds",
-            "How long the oldest of them has waited; 0 while none does.",
-            health.vitals.delivery_age or 0,
-        ),
-        (
-            "webhook_deliveries_dead",
-            "Webhook deliveries that were given up and are kept, counted up to 10,000.",
-            store.dead_deliveries,
-        ),
-    )
-
-
-def _server(vitals: Vitals) -> tuple[Reading, ...]:
-    return (
-        ("feed_lag_positions", "Entries that the ledger is ahead of this process's watchers.", vitals.feed_lag),
-        ("workers_active", "Workers that claimed or reported here within a minute.", vitals.workers),
-        (
-            "commit_busy_seconds",
-            "How long the commit that runs has been running; 0 while none does.",
-            vitals.current_commit_duration or 0,
-        ),
-    )
-
-
-def _database(vitals: Vitals) -> tuple[Reading, ...]:
+def _readings(vitals: Vitals) -> Iterator[Reading]:
+    yield "feed_lag_positions", "Entries that the ledger is ahead of this process's watchers.", vitals.feed_lag
+    yield "workers_active", "Workers that claimed or reported here within a minute.", vitals.workers
+    busy = vitals.current_commit_duration or 0
+    yield "commit_busy_seconds", "How long the commit that runs has been running; 0 while none does.", busy
     store = vitals.store
-    up = ("database_up", "1 when the database answered, 0 when it did not.", float(store is not None))
+    yield "database_up", "1 when the database answered, 0 when it did not.", float(store is not None)
     if store is None:
-        return (up,)
-    return (
-        up,
-        ("database_latency_seconds", "How long a small read took.", vitals.latency),
-        ("database_size_bytes", "Room that the database takes.", store.size),
-        ("disk_free_bytes", "Room left on the disk of the SQLite file.", store.disk_free),
-        ("replicas_connected", "Servers connected to the database.", len(store.replicas) or 1),
-    )
+        return
+    yield "database_latency_seconds", "How long a small read took.", vitals.latency
+    yield "database_size_bytes", "Room that the database takes.", store.size
+    yield "disk_free_bytes", "Room left on the disk of the SQLite file.", store.disk_free
+    yield "replicas_connected", "Servers connected to the database.", len(store.replicas) or 1
+    waited, dead = vitals.delivery_age or 0, store.dead_deliveries
+    yield "webhook_deliveries_pending", "Webhook deliveries that wait, counted up to 10,000.", store.deliveries
+    yield "webhook_oldest_pending_seconds", "How long the oldest of them has waited; 0 while none does.", waited
+    yield "webhook_deliveries_dead", "Webhook deliveries that were given up and are kept, counted up to 10,000.", dead

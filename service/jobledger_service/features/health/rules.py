@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
-from itertools import chain
 from typing import Final
 
 from msgspec import Struct as MsgStruct
@@ -32,9 +31,9 @@ class Vitals(MsgStruct, frozen=True):
     queued: int
     queue_limit: int
     current_commit_duration: float | None
-    last_batch: int
-    last_seconds: float | None
-    last_age: float | None
+    last_batch_size: int
+    last_commit_duration: float | None
+    last_commit_age: float | None
     feed_position: int
     watchers: int
     workers: int
@@ -74,15 +73,8 @@ class Finding(MsgStruct, frozen=True):
 
 def findings(vitals: Vitals, limits: Thresholds) -> list[Finding]:
     """Return the values past a threshold, the worst first."""
-    found = (
-        _of_database(vitals, limits),
-        _of_committer(vitals, limits),
-        _of_feed(vitals, limits),
-        _of_rates(vitals),
-        _of_webhooks(vitals, limits),
-        _of_components(vitals),
-    )
-    return sorted(chain.from_iterable(found), key=lambda finding: -finding.status)
+    found = (*_of_database(vitals, limits), *_of_committer(vitals, limits), *_of_others(vitals, limits))
+    return sorted((Finding(*one) for one in found), key=lambda finding: -finding.status)
 
 
 def verdict(found: Sequence[Finding]) -> Status:
@@ -90,73 +82,45 @@ def verdict(found: Sequence[Finding]) -> Status:
     return max((finding.status for finding in found), default=Status.HEALTHY)
 
 
-def _of_database(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
+def _of_database(vitals: Vitals, limits: Thresholds) -> Iterator[tuple[Status, str]]:
     if vitals.store is None or vitals.latency is None:
-        yield Finding(Status.UNHEALTHY, "the database does not answer")
+        yield Status.UNHEALTHY, "the database does not answer"
         return
     if vitals.latency > limits.database_latency:
-        yield Finding(
-            Status.DEGRADED,
-            f"a small read of the database took {vitals.latency:.2f} s, more than {limits.database_latency:g} s",
-        )
+        took = f"a small read of the database took {vitals.latency:.2f} s"
+        yield Status.DEGRADED, f"{took}, more than {limits.database_latency:g} s"
     if not may_write(vitals.store.writer_level):
-        yield Finding(Status.UNHEALTHY, outdated(vitals.store.writer_level))
+        yield Status.UNHEALTHY, outdated(vitals.store.writer_level)
     free = vitals.store.disk_free
     if free is not None and free < limits.disk_free:
         status = Status.UNHEALTHY if free < limits.disk_free / CRITICAL_DISK_DIVISOR else Status.DEGRADED
-        yield Finding(status, f"{free:,} bytes are free on the disk, fewer than {limits.disk_free:,}")
+        yield status, f"{free:,} bytes are free on the disk, fewer than {limits.disk_free:,}"
+    if vitals.store.dead_deliveries > limits.webhook_dead:
+        dead = f"{vitals.store.dead_deliveries:,} webhook deliveries are dead"
+        yield Status.DEGRADED, f"{dead}, more than {limits.webhook_dead:,}"
 
 
-def _of_committer(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
-    if vitals.current_commit_duration is not None and vitals.current_commit_duration > limits.commit_stall:
-        yield Finding(
-            Status.UNHEALTHY,
-            f"a commit has been running for {vitals.current_commit_duration:.1f} s,"
-            f" more than {limits.commit_stall:g} s",
-        )
+def _of_committer(vitals: Vitals, limits: Thresholds) -> Iterator[tuple[Status, str]]:
+    running, queued = vitals.current_commit_duration, vitals.queued
+    if running is not None and running > limits.commit_stall:
+        yield Status.UNHEALTHY, f"a commit has been running for {running:.1f} s, more than {limits.commit_stall:g} s"
     if vitals.failed_age is not None and vitals.failed_age < FAILED_WRITE_SECONDS:
-        yield Finding(
-            Status.UNHEALTHY,
-            f"the database accepts no writes: the last ones were refused {vitals.failed_age:.1f} s ago",
-        )
-    if vitals.queued >= vitals.queue_limit:
-        yield Finding(
-            Status.UNHEALTHY, f"the write queue is full: {vitals.queued:,} are waiting; further writes are refused"
-        )
-    elif vitals.queued >= limits.queue_share * vitals.queue_limit:
-        yield Finding(Status.DEGRADED, f"{vitals.queued:,} of at most {vitals.queue_limit:,} writes are waiting")
+        refused = f"the last ones were refused {vitals.failed_age:.1f} s ago"
+        yield Status.UNHEALTHY, f"the database accepts no writes: {refused}"
+    if queued >= vitals.queue_limit:
+        yield Status.UNHEALTHY, f"the write queue is full: {queued:,} are waiting; further writes are refused"
+    elif queued >= limits.queue_share * vitals.queue_limit:
+        yield Status.DEGRADED, f"{queued:,} of at most {vitals.queue_limit:,} writes are waiting"
 
 
-def _of_feed(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
-    if vitals.feed_lag > limits.feed_lag:
-        yield Finding(
-            Status.DEGRADED,
-            f"watchers are {vitals.feed_lag:,} entries behind the ledger, more than {limits.feed_lag:,}",
-        )
-
-
-def _of_rates(vitals: Vitals) -> Iterator[Finding]:
+def _of_others(vitals: Vitals, limits: Thresholds) -> Iterator[tuple[Status, str]]:
+    lag, age = vitals.feed_lag, vitals.delivery_age
+    if lag > limits.feed_lag:
+        yield Status.DEGRADED, f"watchers are {lag:,} entries behind the ledger, more than {limits.feed_lag:,}"
     if vitals.rate_store_is_down:
-        yield Finding(
-            Status.DEGRADED,
-            "the rate limit store does not answer: this server counts only its own calls",
-        )
-
-
-def _of_webhooks(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
-    if vitals.delivery_age is not None and vitals.delivery_age > limits.webhook_age:
-        yield Finding(
-            Status.DEGRADED,
-            f"a webhook delivery has waited for {vitals.delivery_age:,.0f} s, more than {limits.webhook_age:g} s",
-        )
-    if vitals.store is not None and vitals.store.dead_deliveries > limits.webhook_dead:
-        yield Finding(
-            Status.DEGRADED,
-            f"{vitals.store.dead_deliveries:,} webhook deliveries are dead, more than {limits.webhook_dead:,}",
-        )
-
-
-def _of_components(vitals: Vitals) -> Iterator[Finding]:
+        yield Status.DEGRADED, "the rate limit store does not answer: this server counts only its own calls"
+    if age is not None and age > limits.webhook_age:
+        yield Status.DEGRADED, f"a webhook delivery has waited for {age:,.0f} s, more than {limits.webhook_age:g} s"
     for name, component in vitals.components.items():
         if component.problem:
-            yield Finding(Status.DEGRADED, f"{name}: {component.problem}")
+            yield Status.DEGRADED, f"{name}: {component.problem}"

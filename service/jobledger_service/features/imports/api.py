@@ -1,33 +1,153 @@
 """ImportService: read each job, submit some at a time, count."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
+from jobledger.v1 import chunk_pb2
 from jobledger.v1 import import_service_pb2 as api
+from msgspec import Struct as MsgStruct
+from msgspec import field
 
+from jobledger_service.core.api.checks import Checks
+from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from jobledger_service.core.api.errors import reason_number
-from jobledger_service.core.api.job_requests import NewId
-from jobledger_service.core.api.worker_requests import RequestContext
+from jobledger_service.core.api.job_requests import NewId, fingerprint, new_job
+from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of, output_of
+from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
+from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.job import uid_of
+from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
+from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
 from .commands import ImportJobs, JobImport
-from .requests import check_request, read_job
+from .imported_job import ChunkEnd, ImportedJob, with_finalizer
+from .rules import check
+
+MAX_JOBS: Final = 500
+MAX_RETRIES: Final = 1_000_000
+MAX_ATTEMPTS: Final = 1_000
+
+
+def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: bytes) -> JobImport:
+    """Return an imported job of an owner; raises InvalidField with the fields that are wrong."""
+    now = context.clock()
+    job = one.job
+    with Checks(context.schemes) as checks:
+        if not job.job_id:
+            checks.fault("job.job_id", "is required")
+        if job.request_id:
+            checks.fault("job.request_id", "must be absent for an imported job: its job_id makes a retry safe")
+        for name in ("validate_only", "unique_key", "on_conflict", "limited_labels"):
+            if getattr(job, name):
+                checks.fault(f"job.{name}", "must be absent for an imported job")
+        checks.count("artifacts", len(one.artifacts), MAX_JOB_ARTIFACTS)
+        checks.count("chunks", len(one.chunks), MAX_CHUNKS)
+        new, inputs = new_job(checks, job, owner, job.job_id, uid, mark=fingerprint(one))
+        imported = ImportedJob(
+            new=new,
+            state=_state(checks, one.state),
+            create_time=_time(checks, one, "create_time") or 0,
+            start_time=_time(checks, one, "start_time"),
+            end_time=_time(checks, one, "end_time"),
+            error=_error(checks, "error", one),
+            result_uri=one.result_uri,
+            artifacts=artifacts_of(checks, "artifacts", one.artifacts, now),
+            retry_count=one.retry_count,
+            cancel_reason=one.cancel_reason,
+            chunks=_chunks(checks, one),
+            output=output_of(checks, "", one),
+        )
+        _check_rest(checks, one)
+    imported = with_finalizer(imported)
+    check(imported, now)
+    return JobImport(imported, inputs)
+
+
+def _check_rest(checks: Checks, one: api.ImportedJob) -> None:
+    if not one.HasField("create_time"):
+        checks.fault("create_time", "is required")
+    checks.within("retry_count", one.retry_count, 0, MAX_RETRIES)
+    checks.at_most("cancel_reason", one.cancel_reason, 1_024)
+    if one.result_uri:
+        checks.uri("result_uri", one.result_uri)
+
+
+def _state(checks: Checks, number: int) -> JobState:
+    state = JOB_STATES_BY_NUMBER.get(number)
+    if state in ENDED or state is JobState.QUEUED:
+        return state
+    checks.fault("state", f"value {state or number} must be QUEUED, COMPLETED, FAILED or CANCELLED")
+    return JobState.QUEUED
+
+
+def _time(checks: Checks, message: Any, name: str, path: str = "") -> int | None:  # noqa: ANN401  jobs and chunks
+    return checks.time_of_job(path + name, getattr(message, name)) if message.HasField(name) else None
+
+
+def _error(checks: Checks, field: str, message: Any) -> WorkError | None:  # noqa: ANN401  jobs and chunks
+    if not message.HasField("error"):
+        return None
+    given: chunk_pb2.WorkError = message.error
+    checks.at_most(f"{field}.code", given.code, 128, min_length=1)
+    checks.at_most(f"{field}.message", given.message, 4_096)
+    checks.at_most(f"{field}.stage", given.stage, 128)
+    index = given.chunk_index if given.HasField("chunk_index") else None
+    checks.within(f"{field}.chunk_index", given.chunk_index, 0, MAX_CHUNKS - 1)
+    return WorkError(given.code, given.message, given.stage, index)
+
+
+def _chunks(checks: Checks, one: api.ImportedJob) -> Mapping[int, ChunkEnd]:
+    found: dict[int, ChunkEnd] = {}
+    for place, given in enumerate(one.chunks):
+        field = f"chunks[{place}]"
+        state = CHUNK_STATES_BY_NUMBER.get(given.state)
+        if state not in (ChunkState.COMPLETED, ChunkState.FAILED, ChunkState.CANCELLED):
+            checks.fault(f"{field}.state", f"value {state or given.state} must be COMPLETED, FAILED or CANCELLED")
+            continue
+        if given.index in found:
+            checks.fault(f"{field}.index", f"value {given.index} must be unique")
+        if given.HasField("error") and state is not ChunkState.FAILED:
+            checks.fault(f"{field}.error", f"must be absent for a {state} chunk; only a FAILED one has an error")
+        if given.HasField("output") and state is not ChunkState.COMPLETED:
+            checks.fault(f"{field}.output", f"must be absent for a {state} chunk; only a COMPLETED one has it")
+        found[given.index] = _chunk(checks, field, given, state)
+    return found
+
+
+def _chunk(checks: Checks, field: str, given: api.ImportedChunk, state: ChunkState) -> ChunkEnd:
+    checks.at_most(f"{field}.task_id", given.task_id, MAX_TASK_ID)
+    checks.at_most(f"{field}.worker", given.worker, 256)
+    checks.within(f"{field}.attempt", given.attempt, 0, MAX_ATTEMPTS)
+    start = _time(checks, given, "start_time", f"{field}.")
+    end = _time(checks, given, "end_time", f"{field}.")
+    if start is not None and end is not None and end < start:
+        checks.fault(f"{field}.end_time", f"value {time_text(end)} must not be before start_time, {time_text(start)}")
+    return ChunkEnd(
+        state=state,
+        task_id=given.task_id,
+        worker=given.worker,
+        start_time=start,
+        end_time=end,
+        error=_error(checks, f"{field}.error", given),
+        attempt=given.attempt if given.HasField("attempt") else None,
+        output=output_of(checks, field, given),
+    )
+
 
 MAX_REFUSALS: Final = 100
 JOBS_PER_SLICE: Final = 20
 """Jobs for about a millisecond of reading."""
 
 
-@dataclass(slots=True)
-class _ImportCounts:
+class _ImportCounts(MsgStruct):
     """The results of the jobs so far."""
 
     response: api.ImportJobsResponse = field(default_factory=api.ImportJobsResponse)
@@ -53,8 +173,7 @@ METHODS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ImportService:
+class ImportService(MsgStruct, frozen=True):
     """The call of ImportService."""
 
     committer: Committer
@@ -67,7 +186,8 @@ class ImportService:
         counts, before = _ImportCounts(), None
         try:
             async for request in requests:
-                check_request(request)
+                with Checks() as checks:
+                    checks.count("jobs", len(request.jobs), MAX_JOBS)
                 read = await self._read_all(request, caller.owner)  # while those before are written
                 if before is not None:
                     await before
@@ -114,3 +234,9 @@ def _steps(wanted: Sequence[JobImport]) -> Iterator[Sequence[JobImport]]:
         rows += one.weight
     if wanted:
         yield wanted[begin:]
+
+
+def imports(kernel: Kernel) -> Feature:
+    """Return what imports add to a server."""
+    service = ImportService(kernel.committer, kernel.request_context, kernel.new_id)
+    return Feature(calls=[Calls(METHODS, service)])

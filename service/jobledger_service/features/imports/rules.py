@@ -141,7 +141,9 @@ def _broken_whole(imported: ImportedJob) -> Violations:
     states = Counter(end.state for end in imported.chunks.values())
     states[default_end(imported).state] += imported.new.chunk_count - len(imported.chunks)
     failed, cancelled = states[ChunkState.FAILED], states[ChunkState.CANCELLED]
-    finalizer = None if imported.new.spec.finalizer_work is None else _finalizer(imported)
+    finalizer = None
+    if imported.new.spec.finalizer_work is not None:
+        finalizer = imported.chunks.get(len(imported.new.sizes), default_end(imported))
     stopped = cancelled - (finalizer is not None and finalizer.state is ChunkState.CANCELLED)
     state, runs_all = imported.state, imported.new.spec.failure_policy is FailurePolicy.RUN_ALL
     is_queued, is_failed, is_cancelled = (
@@ -191,10 +193,6 @@ def _broken_whole(imported: ImportedJob) -> Violations:
     ):
         if is_broken:
             yield field, rule
-
-
-def _finalizer(imported: ImportedJob) -> ChunkEnd:
-    return imported.chunks.get(len(imported.new.sizes), default_end(imported))
 
 
 def _too_many_failed_fast(imported: ImportedJob, count: int) -> bool:

@@ -1,24 +1,80 @@
 """LimitService: read the request, submit or query, map, return."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
+from jobledger.v1 import limit_scope_pb2
 from jobledger.v1 import limit_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import audit
-from jobledger_service.core.api.convert import limit_scope, timestamp
-from jobledger_service.core.api.list_requests import checked_page_size
-from jobledger_service.core.api.owners import read_owner
-from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.paging import request_mark
+from jobledger_service.core.api.checks import LABEL, LABEL_FORM, Checks
+from jobledger_service.core.api.convert import limit_scope, maker
+from jobledger_service.core.api.owners import owner_of, read_owner
+from jobledger_service.core.duties.trimming import trimming
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.batch import Commit
+from jobledger_service.core.ledger.bisection import submit_bisecting
+from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.model.slots import MAX_RUNNING, LimitScope
 from jobledger_service.core.store.paused_kinds import PausedKind
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
-from . import requests as read
-from .commands import SetLimit
+from .commands import GrantSlots, PauseKind, ResumeKind, SetLimit
+from .family import Limits
 from .rules import Limit
-from .store import LimitStore
+from .store import SLOTS_DUE, VALUES_DUE, LimitStore
+
+
+def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
+    """Return the command of SetLimit."""
+    with Checks() as checks:
+        owner = _owner(checks, request, caller)
+        scope = _scope(checks, request.scope)
+        if request.HasField("max_running"):
+            checks.within("max_running", request.max_running, 0, MAX_RUNNING)
+        else:
+            checks.fault("max_running", "is required; 0 pauses the scope")
+    return SetLimit(owner, scope, request.max_running)
+
+
+def _owner(checks: Checks, request: Any, caller: Caller) -> str:  # noqa: ANN401  any with an owner and a reason
+    checks.reason(request.reason)
+    return owner_of(checks, request, caller)
+
+
+def _paused(request: Any, caller: Caller) -> tuple[str, str]:  # noqa: ANN401  two have a kind
+    """Return the owner and the kind that a request pauses or resumes."""
+    with Checks() as checks:
+        owner = _owner(checks, request, caller)
+        _kind(checks, "kind", request.kind)
+    return owner, str(request.kind)
+
+
+def _kind(checks: Checks, field: str, value: str) -> None:
+    checks.kind(field, value)
+    checks.not_reserved(field, value)
+
+
+def _scope(checks: Checks, given: limit_scope_pb2.LimitScope) -> LimitScope:
+    match given.WhichOneof("scope"):
+        case "kind":
+            _kind(checks, "scope.kind", given.kind)
+            return LimitScope(kind=given.kind)
+        case "label":
+            checks.form("scope.label.name", given.label.name, LABEL, LABEL_FORM)
+            checks.at_most("scope.label.value", given.label.value, 255)
+            return LimitScope(label=given.label.name, value=given.label.value)
+        case "each_value_of_label":
+            checks.form("scope.each_value_of_label", given.each_value_of_label, LABEL, LABEL_FORM)
+            return LimitScope(label=given.each_value_of_label)
+    checks.fault("scope", "is required: set kind, label or each_value_of_label")
+    return LimitScope()
+
+
+_paused_kind: Final[Callable[[PausedKind], api.PausedKind]] = maker(PausedKind, api.PausedKind)
 
 LIMIT_SERVICE: Final = api.DESCRIPTOR.services_by_name["LimitService"]
 METHODS: Final = (
@@ -31,67 +87,49 @@ METHODS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LimitService:
+class LimitService(MsgStruct, frozen=True):
     """The calls of LimitService."""
 
     kernel: Kernel
     store: LimitStore
 
     async def SetLimit(self, request: api.SetLimitRequest, caller: Caller) -> api.SetLimitResponse:
-        command = read.set_limit(request, caller)
+        command = set_limit(request, caller)
         limit = await self.kernel.committer.submit(command)
-        _record("limit set", request, caller, command, max_running=request.max_running)
+        scope, max_running = command.scope.text, request.max_running
+        audit.record("limit set", request, caller, command.owner, scope=scope, max_running=max_running)
         return api.SetLimitResponse(limit=_limit(limit) if limit else None)
 
     async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:
-        owner, limit = read_owner(request, caller), checked_page_size(request.page_size, default=100, max_size=500)
-        tokens, mark = self.kernel.tokens, request_mark("limits", owner)
-        (after,) = tokens.parse(request.page_token, mark, tuple[str]) or ("",)
-        limits, last = await self.kernel.readers.for_owner(owner, self.store.page, owner, after, limit)
-        next_page_token = "" if last is None else tokens.encode(mark, last)
-        return api.ListLimitsResponse(limits=map(_limit, limits), next_page_token=next_page_token)
+        owner = read_owner(request, caller)
+        page = partial(self.store.page, owner)
+        limits, token = await self.kernel.read_page(owner, request, ("limits", owner), tuple[str], page)
+        return api.ListLimitsResponse(limits=map(_limit, limits), next_page_token=token)
 
     async def DeleteLimit(self, request: api.DeleteLimitRequest, caller: Caller) -> api.DeleteLimitResponse:
-        command = read.delete_limit(request, caller)
+        with Checks() as checks:
+            command = SetLimit(_owner(checks, request, caller), _scope(checks, request.scope), None)
         await self.kernel.committer.submit(command)
-        _record("limit deleted", request, caller, command)
+        audit.record("limit deleted", request, caller, command.owner, scope=command.scope.text)
         return api.DeleteLimitResponse()
 
     async def PauseKind(self, request: api.PauseKindRequest, caller: Caller) -> api.PauseKindResponse:
-        command = read.pause_kind(request, caller)
-        pause = await self.kernel.committer.submit(command)
-        audit.record("kind paused", request, caller, command.owner, kind=command.kind)
+        owner, kind = _paused(request, caller)
+        pause = await self.kernel.committer.submit(PauseKind(owner, kind, request.reason, caller.name))
+        audit.record("kind paused", request, caller, owner, kind=kind)
         return api.PauseKindResponse(paused_kind=_paused_kind(pause))
 
     async def ResumeKind(self, request: api.ResumeKindRequest, caller: Caller) -> api.ResumeKindResponse:
-        command = read.resume_kind(request, caller)
-        resumed = await self.kernel.committer.submit(command)
-        audit.record("kind resumed", request, caller, command.owner, kind=command.kind)
+        owner, kind = _paused(request, caller)
+        resumed = await self.kernel.committer.submit(ResumeKind(owner, kind))
+        audit.record("kind resumed", request, caller, owner, kind=kind)
         return api.ResumeKindResponse(resumed=resumed)
 
     async def ListPausedKinds(self, request: api.ListPausedKindsRequest, caller: Caller) -> api.ListPausedKindsResponse:
-        owner, limit = read_owner(request, caller), checked_page_size(request.page_size, default=100, max_size=500)
-        tokens, mark = self.kernel.tokens, request_mark("paused kinds", owner)
-        (after,) = tokens.parse(request.page_token, mark, tuple[str]) or ("",)
-        found = await self.kernel.readers.for_owner(owner, self.store.paused, owner, after, limit + 1)
-        next_page_token = tokens.encode(mark, found[limit - 1].kind) if len(found) > limit else ""
-        paused = map(_paused_kind, found[:limit])
-        return api.ListPausedKindsResponse(paused_kinds=paused, next_page_token=next_page_token)
-
-
-def _record(event: str, request: Any, caller: Caller, command: SetLimit, **what: object) -> None:  # noqa: ANN401  two have a scope
-    audit.record(event, request, caller, command.owner, scope=command.scope.text, **what)
-
-
-def _paused_kind(value: PausedKind) -> api.PausedKind:
-    return api.PausedKind(
-        kind=value.kind,
-        reason=value.reason,
-        paused_by=value.paused_by,
-        pause_time=timestamp(value.pause_time),
-        update_time=timestamp(value.update_time),
-    )
+        owner = read_owner(request, caller)
+        page = partial(self.store.paused, owner)
+        paused, token = await self.kernel.read_page(owner, request, ("paused kinds", owner), tuple[str], page)
+        return api.ListPausedKindsResponse(paused_kinds=map(_paused_kind, paused), next_page_token=token)
 
 
 def _limit(value: Limit) -> api.Limit:
@@ -101,4 +139,48 @@ def _limit(value: Limit) -> api.Limit:
         running=value.running,
         waiting=value.waiting,
         inherited=not value.is_set,
+    )
+
+
+JOBS_PER_STEP: Final = 500
+VALUES_PER_STEP: Final = 500
+
+
+def limits(kernel: Kernel) -> Feature:
+    """Return what limits add to a server."""
+    store = LimitStore(kernel.database)
+
+    async def grant_free_slots() -> bool:
+        """Grant slots that a cheap read finds free, if they still are; return whether there may be more."""
+        granted = 0
+
+        async def grant(some: Sequence[str]) -> int:
+            nonlocal granted
+            count, done = await kernel.committer.submit(GrantSlots(some))
+            granted += count
+            return done
+
+        jobs: Sequence[str] = await kernel.readers.for_server(store.free_slots, JOBS_PER_STEP)
+        while jobs:
+            jobs = await submit_bisecting(jobs, grant, "slots", kernel.unreadable)
+        return granted > 0
+
+    async def spread_numbers() -> bool:
+        """Give values of labels the number of a limit for each value that was set; return whether there are more."""
+        step = partial(store.spread, VALUES_PER_STEP)
+        found = await kernel.committer.run_on_writer(step, VALUES_PER_STEP)
+        slots.wake_event.set()
+        return found == VALUES_PER_STEP
+
+    slots = Duty("slots", grant_free_slots, due=SLOTS_DUE)
+    values = Duty("limit values", spread_numbers, due=VALUES_DUE)
+
+    def on_commit(commit: Commit) -> None:
+        if Limits in commit.due:
+            slots.wake_event.set()
+
+    return Feature(
+        calls=[Calls(METHODS, LimitService(kernel, store))],
+        duties=[slots, values, trimming("limit retention", kernel, lambda _, limit: store.trim(limit), kept=0)],
+        on_commit=on_commit,
     )

@@ -5,8 +5,7 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.commands.base import Command, ServiceCommand, chunks_in
-from jobledger_service.core.ledger.commands.partial_commands import PartialCommand
+from jobledger_service.core.ledger.commands.base import Command, PartialCommand, ServiceCommand, chunks_in
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.chunk import NO_KIND
@@ -14,8 +13,7 @@ from jobledger_service.core.model.slots import LimitScope, limit_key
 from jobledger_service.core.model.states import WAITING
 from jobledger_service.core.store.paused_kinds import PausedKind
 
-from .family import Limits
-from .pauses import PausedKinds, pause_key
+from .family import Limits, PausedKinds, pause_key
 from .rules import Limit
 
 SPARE_WAKEUPS: Final = 32
@@ -67,7 +65,7 @@ class PauseKind(Command[PausedKind, PausedKind], MsgStruct, frozen=True):
         known = pauses.find(queue)
         if known is None:
             pauses.check_room(self.owner)
-            work.pauses.record(queue, 0)
+            work.record_pause(queue, 0)
         since = work.now if known is None else known.pause_time
         pause = PausedKind(*queue, self.reason, self.by, since, max(since, work.now))
         pauses.put(queue, pause)
@@ -90,7 +88,7 @@ class ResumeKind(Command[bool, bool], MsgStruct, frozen=True):
         pauses.put(queue, None)
         waiting = pauses.waiting(queue) + SPARE_WAKEUPS
         for one in queue, (self.owner, NO_KIND):
-            work.pauses.record(one, waiting)
+            work.record_pause(one, waiting)
         return True
 
 
@@ -113,9 +111,8 @@ class GrantSlots(
     def rows_of(self, work: WorkingSet, item: str) -> int:
         return 1 + chunks_in(work, item, *WAITING)
 
-    def decide(self, work: WorkingSet) -> tuple[int, int]:
-        granted = self.do_within_budget(work)
-        return sum(granted), len(granted)
+    def conclude(self, results: list[bool], work: WorkingSet) -> tuple[int, int]:  # noqa: ARG002  the numbers are all
+        return sum(results), len(results)
 
     def do(self, work: WorkingSet, item: str) -> bool:
         job = work.find(item)

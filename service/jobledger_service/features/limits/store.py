@@ -6,6 +6,7 @@ from typing import Final
 from msgspec.structs import asdict
 from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
+from jobledger_service.core.ledger.paging import last_place
 from jobledger_service.core.model.slots import scope_of_key
 from jobledger_service.core.store.cells import Row
 from jobledger_service.core.store.dialects import Dialect
@@ -91,12 +92,12 @@ class LimitStore:
         self._database = database
         self._place = ""
 
-    def page(self, owner: str, after: str, limit: int) -> tuple[list[Limit], str | None]:
+    def page(self, owner: str, after: tuple[str, ...] | None, limit: int) -> tuple[list[Limit], tuple[str] | None]:
         """Return the limits in force after a key, among as many as `limit` that are known.
 
         The second value is the key of the last one that was read, None on the last page.
         """
-        mine = (max(after, f"{owner}/") < _KEY, f"{owner}0" > _KEY)
+        mine = (max(after[0] if after else "", f"{owner}/") < _KEY, f"{owner}0" > _KEY)
         wanted = select(*_COLUMNS).where(*mine).order_by(_KEY).limit(limit + 1)
         with self._database.read() as connection:
             found = [Limit(*row) for row in connection.execute(wanted)]
@@ -104,7 +105,7 @@ class LimitStore:
             each = self._followed(connection, page)
         limits_in_force = (in_force(one, each.get(one.each_key), owner, one.over) for one in page)
         shown = [one for one in limits_in_force if one is not None and (one.is_set or one.used)]
-        return shown, page[-1].key if len(found) > limit else None
+        return shown, last_place(found, limit, "key")
 
     def _followed(self, connection: Connection, found: Sequence[Limit]) -> dict[str, Limit]:
         """Return the limits for each value that these follow."""
@@ -114,11 +115,15 @@ class LimitStore:
         each = (Limit(*row) for row in connection.execute(wanted, {"keys": dialect.key_values(keys)}))
         return {one.key: one for one in each}
 
-    def paused(self, owner: str, after: str, limit: int) -> list[PausedKind]:
-        """Return at most `limit` paused kinds of an owner after one, by name."""
-        wanted = select(*PAUSED).where(paused_kinds.c.owner == owner, paused_kinds.c.kind > after)
+    def paused(
+        self, owner: str, after: tuple[str, ...] | None, limit: int
+    ) -> tuple[list[PausedKind], tuple[str] | None]:
+        """Return at most `limit` paused kinds of an owner after one, by name, and the last if there are more."""
+        wanted = select(*PAUSED).where(paused_kinds.c.owner == owner, paused_kinds.c.kind > (after[0] if after else ""))
         with self._database.read() as connection:
-            return [PausedKind(*row) for row in connection.execute(wanted.order_by(paused_kinds.c.kind).limit(limit))]
+            rows = connection.execute(wanted.order_by(paused_kinds.c.kind).limit(limit + 1))
+            found = [PausedKind(*row) for row in rows]
+        return found[:limit], last_place(found, limit, "kind")
 
     def free_slots(self, limit: int) -> list[str]:
         """Return at most `limit` parked jobs that can get a slot, the most urgent and oldest of each limit.

@@ -1,23 +1,217 @@
 """All metrics of one process, and the address where Prometheus reads them."""
 
-from collections.abc import Awaitable, Callable
+from collections import Counter as Counts
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from math import nan
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Info, disable_created_metrics, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    start_http_server,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.batch import Commit
+from jobledger_service.core.ledger.committer import Batch, Committer
 from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.ledger.feed.live_feed import LiveFeed
+from jobledger_service.core.model.change import ChangeType
+from jobledger_service.core.model.limit_errors import QUEUE_BOUNDS
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.service_kinds import ALL_KINDS
 from jobledger_service.core.store.kind_figures import KindFigures, KindFiguresReader
+from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.metrics import CallMetrics
+from jobledger_service.transport.refusals import IN_FLIGHT_BOUNDS
 from jobledger_service.transport.server import CannotListenError
 
-from .kinds import KindMetrics
-from .work import WorkMetrics
+COMMANDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class _Count(Collector):
+    """A counter that is kept elsewhere, as a plain number."""
+
+    def __init__(self, name: str, sentence: str, ask: Callable[[], int]) -> None:
+        self._name = name
+        self._sentence = sentence
+        self._ask = ask
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what was counted up to now."""
+        yield CounterMetricFamily(self._name, self._sentence, value=self._ask())
+
+
+class WorkMetrics:
+    """Counts work, and reads current values at a scrape."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._batch = Histogram(
+            "jobledger_commit_batch_commands",
+            "Commands that one commit carried out.",
+            buckets=COMMANDS,
+            registry=registry,
+        )
+        self._commit = Histogram(
+            "jobledger_commit_duration_seconds",
+            "One transaction, from its first statement to its callers' answers.",
+            buckets=COMMIT_SECONDS,
+            registry=registry,
+        )
+        changes = Counter(
+            "jobledger_changes",
+            "What happened to jobs and chunks, as the ledger tells it.",
+            ("change",),
+            registry=registry,
+        )
+        self._changes = {change: changes.labels(change) for change in ChangeType}
+        self._events = Counter("jobledger_events", "Ledger entries that this process committed.", registry=registry)
+        self.merged = Counter(
+            "jobledger_watch_events_merged",
+            "Events that a slow watcher got within the message of a later one.",
+            registry=registry,
+        )
+        refused = Counter(
+            "jobledger_calls_refused",
+            "Calls refused because too much waits, by the bound that was reached.",
+            ("bound",),
+            registry=registry,
+        )
+        self._refused = {bound: refused.labels(bound) for bound in (*QUEUE_BOUNDS, *IN_FLIGHT_BOUNDS)}
+        self._unreadable = Counter(
+            "jobledger_unreadable_rows",
+            "Times that a row which cannot be read or shown was set aside; the log names each.",
+            ("place",),
+            registry=registry,
+        )
+        duty = ("duty",)
+        self._duties = Counter("jobledger_duty_runs", "Times that a duty was done.", duty, registry=registry)
+        self._failures = Counter("jobledger_duty_failures", "Times that a duty failed.", duty, registry=registry)
+
+    def show(self, committer: Committer, feed: LiveFeed, calls: InFlight) -> None:
+        """Show waiting work and watchers, as they are at each scrape."""
+        self._gauge("commit_queue_depth", "Writes that wait.", lambda: committer.queued)
+        self._gauge("commit_queue_limit", "Writes that may wait before more are refused.", lambda: committer.limit)
+        self._gauge("commit_queue_bytes", "Bytes of their requests.", lambda: committer.queued_bytes)
+        self._gauge("calls_in_flight", "Reads and writes that are in flight.", lambda: calls.calls)
+        self._gauge("request_bytes", "Bytes counted for the requests in flight.", lambda: calls.size)
+        self._gauge("watchers", "Watches that are open.", lambda: feed.watchers)
+        self._gauge("watch_queue_bytes", "Bytes of entries that wait for watches.", lambda: feed.counts.queued_bytes)
+        self._count("watch_filter_evaluations", "Filters applied to new entries.", lambda: feed.counts.evaluations)
+        self._count("watch_wakeups", "New entries handed to watches.", lambda: feed.counts.wakeups)
+        self._count("watch_history_events", "Stored events read for watches that lag.", lambda: feed.counts.history)
+        self._gauge("feed_position", "The newest entry that watchers were offered.", lambda: feed.position)
+
+    def _gauge(self, name: str, sentence: str, ask: Callable[[], float]) -> None:
+        Gauge(f"jobledger_{name}", sentence, registry=self._registry).set_function(ask)
+
+    def _count(self, name: str, sentence: str, ask: Callable[[], int]) -> None:
+        self._registry.register(_Count(f"jobledger_{name}", sentence, ask))
+
+    def committed(self, commit: Commit) -> None:
+        """Count the changes of a commit."""
+        self._events.inc(len(commit.entries))
+        for (_, change), count in commit.changes.items():
+            self._changes[change].inc(count)
+
+    def measured(self, batch: Batch) -> None:
+        """Time a commit."""
+        self._batch.observe(batch.commands)
+        self._commit.observe(batch.seconds)
+
+    def refused(self, bound: str) -> None:
+        """Count a call that was refused because too much waits."""
+        self._refused[bound].inc()
+
+    def unreadable(self, place: str) -> None:
+        """Count a row that was set aside."""
+        self._unreadable.labels(place).inc()
+
+    def duty(self, name: str, succeeded: bool) -> None:  # noqa: FBT001  the form of perform
+        """Count a duty that was done, and whether it failed."""
+        self._duties.labels(name).inc()
+        self._failures.labels(name).inc(not succeeded)
+
+
+OTHER: Final = "(other)"
+"""Stands for all kinds that are not shown; no kind has parentheses."""
+_PREFIX: Final = "jobledger_kind_"
+_GAUGES: Final = (
+    ("jobs_queued", "Jobs of a kind that are QUEUED."),
+    ("chunks_pending", "Chunks of a kind that wait for a worker, also those on hold."),
+    ("chunks_processing", "Chunks of a kind that workers hold."),
+)
+_COUNTERS: Final = (
+    ("claims", "Chunks of a kind that were claimed, in commits of this process.", {ChangeType.CLAIMED}),
+    (
+        "attempts_failed",
+        "Attempts at chunks of a kind that failed, timed out or lost their lease, in commits of this process.",
+        {ChangeType.CHUNK_FAILED, ChangeType.ATTEMPT_TIMED_OUT, ChangeType.LEASE_EXPIRED},
+    ),
+)
+_COUNTED: Final = {change: name for name, _, changes in _COUNTERS for change in changes}
+
+
+class KindMetrics(Collector):
+    """Shows the figures that were read last, and counts the changes of the kinds that these show."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._figures: Mapping[str, KindFigures] = {}
+        self._counts: dict[str, Counts[str]] = {OTHER: Counts()}
+
+    def show(self, figures: Mapping[str, KindFigures]) -> None:
+        """Show these figures; a kind that is not among them is one of the others from now on."""
+        self._figures = figures
+        kinds = [kind for kind in figures if kind != ALL_KINDS]
+        self._counts = {kind: self._counts.get(kind, Counts()) for kind in (*kinds, OTHER)}
+
+    def committed(self, changes: Mapping[tuple[str, ChangeType], int]) -> None:
+        """Count changes, by kind and type."""
+        for (kind, change), count in changes.items():
+            if (name := _COUNTED.get(change)) is not None:
+                self._counts.get(kind, self._counts[OTHER])[name] += count
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one family for each metric."""
+        shown = {kind: one for kind, one in self._figures.items() if kind != ALL_KINDS}
+        total = self._figures.get(ALL_KINDS, KindFigures())
+        for name, sentence in _GAUGES:
+            family = GaugeMetricFamily(f"{_PREFIX}{name}", sentence, labels=("kind",))
+            for kind, one in shown.items():
+                family.add_metric((kind,), getattr(one, name))
+            family.add_metric((OTHER,), getattr(total, name) - sum(getattr(one, name) for one in shown.values()))
+            yield family
+        yield self._oldest(shown)
+        for name, sentence, _ in _COUNTERS:
+            counter = CounterMetricFamily(f"{_PREFIX}{name}", sentence, labels=("kind",))
+            for kind, counts in self._counts.items():
+                counter.add_metric((kind,), counts[name])
+            yield counter
+
+    def _oldest(self, shown: Mapping[str, KindFigures]) -> GaugeMetricFamily:
+        sentence = (
+            "How long the oldest job of a kind has waited that may be claimed; 0 while none waits, NaN of other kinds."
+        )
+        family, now = GaugeMetricFamily(f"{_PREFIX}oldest_waiting_seconds", sentence, labels=("kind",)), self._clock()
+        for kind, one in shown.items():
+            waited = 0 if one.waiting_since is None else max(now - one.waiting_since, 0)
+            family.add_metric((kind,), waited / SECOND)
+        family.add_metric((OTHER,), nan)
+        return family
+
 
 log = structlog.get_logger(__name__)
 

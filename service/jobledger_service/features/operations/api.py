@@ -1,31 +1,105 @@
 """google.longrunning.Operations over jobs, for any client of long-running operations."""
 
 import asyncio
+import re
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final
 
 from google.longrunning import operations_pb2 as lro
 from google.longrunning import operations_proto_pb2
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.empty_pb2 import Empty
+from google.rpc import code_pb2, status_pb2
+from jobledger.v1 import chunk_pb2, job_pb2
+from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.api.checks import Checks
+from jobledger_service.core.api.checks import JOB_ID, Checks
+from jobledger_service.core.api.list_requests import page_size
+from jobledger_service.core.api.shown_jobs import shown_job
 from jobledger_service.core.api.unreadable import encode_each
+from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.commands import CancelJob, DeleteJob
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.queries import JobPage, Queries
-from jobledger_service.core.ledger.watch import Watch, WatchOptions
-from jobledger_service.core.model.errors import JobUnreadable
+from jobledger_service.core.ledger.queries import JobPage
+from jobledger_service.core.ledger.watch import WatchOptions
+from jobledger_service.core.model.errors import InvalidField, JobUnreadable
+from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.lifecycle import Cancellation
 from jobledger_service.core.model.limits import DAY, DEFAULT_GRACE, SECOND
-from jobledger_service.core.store.reads import JobRead, View
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.states import ENDED, JobState
+from jobledger_service.core.store.reads import JobRead, Listing, View
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
-from .messages import job_id_of as named_job
-from .messages import listing, operation, unreadable_operation
+COLLECTION: Final = "operations"
+MAX_FILTER: Final = 1_000
+_STATE: Final = re.compile(r'(?:metadata\.)?state\s*=\s*"?([A-Z]+)"?')
+_DONE: Final = re.compile(r"done\s*=\s*(true|false)")
+RULE: Final = "must be empty, done=true, done=false, or state=STATE terms joined by OR"
+
+
+def named_job(name: str) -> str:
+    """Return the job_id of an operation; raises InvalidField."""
+    collection, _, job_id = name.partition("/")
+    if collection != COLLECTION or not JOB_ID.fullmatch(job_id):
+        raise InvalidField(("name", f"value {name[:200]!r} must be {COLLECTION}/JOB_ID"))
+    return job_id
+
+
+def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
+    """Return what ListOperations asks for: the newest first."""
+    with Checks() as checks:
+        if request.name not in ("", COLLECTION):
+            checks.fault("name", f"value {request.name[:200]!r} must be {COLLECTION!r}")
+        limit = page_size(checks, request.page_size, default=20, max_size=500)
+        states = _states(request.filter.strip()) if len(request.filter) <= MAX_FILTER else None
+        if states is None:
+            checks.fault("filter", f"value {request.filter[:200]!r} {RULE}")
+    wanted = JobFilter(owner=caller.owner, states=states or frozenset())
+    return Listing(wanted, limit=limit, copies=COPIES)
+
+
+def _states(text: str) -> frozenset[JobState] | None:
+    """Return the states of a filter, all for an empty one; None for an invalid one."""
+    if not text:
+        return frozenset()
+    if done := _DONE.fullmatch(text):
+        return ENDED if done[1] == "true" else frozenset(JobState) - ENDED
+    named = [_STATE.fullmatch(part.strip()) for part in re.split(r"\bOR\b", text)]
+    names = {match[1] for match in named if match}
+    if not all(named) or not names <= set(JobState):
+        return None
+    return frozenset(map(JobState, names))
+
+
+_JOB_TYPE: Final = f"type.googleapis.com/{job_pb2.Job.DESCRIPTOR.full_name}"
+COPIES: Final = 2
+"""Times that an operation holds its job: as its metadata, and as its response."""
+
+
+def operation(read: JobRead) -> lro.Operation:
+    """Return a job as an operation: its metadata is the job; done when the job has ended. Raises ValueError."""
+    job, raw = shown_job(read)
+    packed = AnyMessage(type_url=_JOB_TYPE, value=raw)
+    shown = lro.Operation(name=f"{COLLECTION}/{read.job_id}", metadata=packed, done=read.state in ENDED)
+    match read.state:
+        case JobState.COMPLETED:
+            shown.response.CopyFrom(packed)
+        case JobState.FAILED:
+            shown.error.CopyFrom(_failure(job.error))
+        case JobState.CANCELLED:
+            reason = job.cancel_reason or "the job was cancelled"
+            shown.error.CopyFrom(status_pb2.Status(code=code_pb2.CANCELLED, message=reason))
+    return shown
+
+
+def _failure(error: chunk_pb2.WorkError) -> status_pb2.Status:
+    """Return why a job failed: the code of the work is its own, so that of the status is UNKNOWN."""
+    message = f"{error.code}: {error.message}" if error.message else error.code
+    shown = status_pb2.Status(code=code_pb2.UNKNOWN, message=message)
+    shown.details.add().Pack(error)
+    return shown
+
 
 MAX_WAIT: Final = 600 * SECOND
 
@@ -42,62 +116,57 @@ METHODS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class OperationsService:
+class OperationsService(MsgStruct, frozen=True):
     """Each job of the caller is an operation."""
 
-    committer: Committer
-    queries: Queries
-    watch: Watch
-    unreadable: UnreadableRows
+    kernel: Kernel
 
     async def GetOperation(self, request: lro.GetOperationRequest, caller: Caller) -> bytes:
         return await self._read(named_job(request.name), caller)
 
     async def ListOperations(self, request: lro.ListOperationsRequest, caller: Caller) -> bytes:
-        return await self.queries.list_jobs(listing(request, caller), request.page_token, self._encoded_page)
+        return await self.kernel.queries.list_jobs(listing(request, caller), request.page_token, self._encoded_page)
 
     def _encoded_page(self, page: JobPage) -> bytes:
         named = ((one.job_id, one) for one in page.jobs)
-        operations, bad = encode_each(named, _operation_field, self.unreadable, "ListOperations")
+        operations, bad = encode_each(named, _operation_field, self.kernel.unreadable, "ListOperations")
         rest = lro.ListOperationsResponse(next_page_token=page.next_page_token)
-        rest.operations.extend(unreadable_operation(job_id) for job_id in [*map(job_id_of, page.unreadable), *bad])
+        # of those that cannot be shown their names, and not done, as their state is unknown
+        for job_id in [*map(job_id_of, page.read.unreadable), *bad]:
+            rest.operations.add(name=f"{COLLECTION}/{job_id}")
         return b"".join((*operations, rest.SerializeToString()))
 
     async def CancelOperation(self, request: lro.CancelOperationRequest, caller: Caller) -> Empty:
         how = Cancellation(DEFAULT_GRACE, "", force=False)
-        await self.committer.submit(CancelJob(caller.owner, named_job(request.name), how, caller.name))
+        await self.kernel.committer.submit(CancelJob(caller.owner, named_job(request.name), how, caller.name))
         return Empty()
 
     async def DeleteOperation(self, request: lro.DeleteOperationRequest, caller: Caller) -> Empty:
-        await self.committer.submit(DeleteJob(caller.owner, named_job(request.name), caller.name))
+        await self.kernel.committer.submit(DeleteJob(caller.owner, named_job(request.name), caller.name))
         return Empty()
 
     async def WaitOperation(self, request: lro.WaitOperationRequest, caller: Caller) -> bytes:
         job_id = named_job(request.name)
+        watch = self.kernel.watch.job(caller.owner, job_id, b"", WatchOptions(status=True))
         try:
-            async with asyncio.timeout(_wait_seconds(request)):
-                await self._until_ended(job_id, caller)
+            async with asyncio.timeout(_wait_seconds(request)), aclosing(watch) as messages:
+                async for _ in messages:
+                    pass  # the watch ends when the job does
         except TimeoutError:
             pass
         return await self._read(job_id, caller)
 
     async def _read(self, job_id: str, caller: Caller) -> bytes:
-        return await self.queries.job(caller.owner, job_id, self._encoded, View.BASIC)
+        return await self.kernel.queries.job(caller.owner, job_id, self._encoded, View.BASIC)
 
     def _encoded(self, read: JobRead) -> bytes:
         try:
             shown = operation(read)
         except Exception as error:
-            self.unreadable.add("GetOperation", read.key, error)
+            self.kernel.unreadable.add("GetOperation", read.key, error)
             raise JobUnreadable(read.job_id) from error
         raw: bytes = shown.SerializeToString()
         return raw
-
-    async def _until_ended(self, job_id: str, caller: Caller) -> None:
-        async with aclosing(self.watch.job(caller.owner, job_id, b"", WatchOptions(status=True))) as messages:
-            async for _ in messages:
-                pass  # the watch ends when the job does
 
 
 def _operation_field(read: JobRead) -> bytes:
@@ -107,8 +176,10 @@ def _operation_field(read: JobRead) -> bytes:
 
 def _wait_seconds(request: lro.WaitOperationRequest) -> float:
     """Return the seconds to wait: those that were asked for, at most MAX_WAIT, which also is what absence means."""
-    if not request.HasField("timeout"):
-        return MAX_WAIT / SECOND
     with Checks() as checks:
-        micros = checks.micros("timeout", request.timeout, 0, DAY)
-    return min(micros, MAX_WAIT) / SECOND
+        return min(checks.span(request, "timeout", 0, DAY, absent=MAX_WAIT), MAX_WAIT) / SECOND
+
+
+def operations(kernel: Kernel) -> Feature:
+    """Return what operations add to a server."""
+    return Feature(calls=[Calls(METHODS, OperationsService(kernel))])

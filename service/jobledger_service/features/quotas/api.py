@@ -1,25 +1,42 @@
 """The methods of AdminService about quotas."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from jobledger.v1 import admin_service_pb2 as api
+from msgspec import Struct as MsgStruct
 from msgspec.structs import asdict
 
 from jobledger_service.core.api import audit
-from jobledger_service.core.api.list_requests import checked_page_size
-from jobledger_service.core.api.owners import read_owner
+from jobledger_service.core.api.checks import Checks
+from jobledger_service.core.api.owners import owner_of, read_owner
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.paging import request_mark
+from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.readers import OPERATORS
+from jobledger_service.core.model.quotas import Bounds
+from jobledger_service.core.store.quotas import Quota
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
-from . import requests as read
 from .store import SqlQuotaStore
 from .watch_bounds import WatchBounds
+
+MAX_JOBS: Final = 10**12
+MAX_WATCHES: Final = 1_000_000
+_LARGEST: Final = {"max_unfinished_jobs": MAX_JOBS, "max_stored_jobs": MAX_JOBS, "max_watches": MAX_WATCHES}
+
+
+def new_quota(request: api.SetQuotaRequest, caller: Caller, now: int) -> Quota:
+    """Return the quota that is to be set at the time `now`, in microseconds."""
+    with Checks() as checks:
+        owner = owner_of(checks, request, caller)
+        for name, largest in _LARGEST.items():
+            checks.within(name, getattr(request, name), 0, largest)
+        checks.reason(request.reason)
+    given = {field.name: value for field, value in request.ListFields()}
+    bounds = Bounds(*map(given.get, Bounds.__struct_fields__))
+    return Quota(owner, bounds, request.reason, caller.name, now)
+
 
 METHODS: Final = (
     Method(ADMIN_SERVICE, "SetQuota", Role.ADMIN, Kind.WRITE),
@@ -29,8 +46,7 @@ METHODS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaCalls:
+class QuotaCalls(MsgStruct, frozen=True):
     """The calls that set, show and remove quotas."""
 
     kernel: Kernel
@@ -38,7 +54,7 @@ class QuotaCalls:
     watch_bounds: WatchBounds
 
     async def SetQuota(self, request: api.SetQuotaRequest, caller: Caller) -> api.SetQuotaResponse:
-        quota = read.new_quota(request, caller, self.kernel.clock())
+        quota = new_quota(request, caller, self.kernel.clock())
         await self.kernel.committer.run_on_writer(partial(self.store.put, quota))
         self.watch_bounds.forget(quota.owner)
         audit.record("quota set", request, caller, quota.owner, **asdict(quota.bounds))
@@ -48,15 +64,15 @@ class QuotaCalls:
         return api.GetQuotaResponse(quota=await self._shown(read_owner(request, caller)))
 
     async def ListQuotas(self, request: api.ListQuotasRequest, caller: Caller) -> api.ListQuotasResponse:  # noqa: ARG002  of all owners
-        limit = checked_page_size(request.page_size, default=100, max_size=500)
-        tokens, mark = self.kernel.tokens, request_mark("quotas")
-        (after,) = tokens.parse(request.page_token, mark, tuple[str]) or ("",)
-        found = await self.kernel.readers.for_owner(OPERATORS, self.kernel.quotas.page, after, limit + 1)
-        next_page_token = tokens.encode(mark, found[limit - 1].owner) if len(found) > limit else ""
-        return api.ListQuotasResponse(quotas=found[:limit], next_page_token=next_page_token)
+        quotas, token = await self.kernel.read_page(
+            OPERATORS, request, ("quotas",), tuple[str], self.kernel.quotas.page
+        )
+        return api.ListQuotasResponse(quotas=quotas, next_page_token=token)
 
     async def DeleteQuota(self, request: api.DeleteQuotaRequest, caller: Caller) -> api.DeleteQuotaResponse:
-        owner = read.deletion(request, caller)
+        with Checks() as checks:
+            checks.reason(request.reason)
+            owner = owner_of(checks, request, caller)
         deleted = await self.kernel.committer.run_on_writer(partial(self.store.delete, owner))
         self.watch_bounds.forget(owner)
         audit.record("quota deleted", request, caller, owner)
@@ -64,3 +80,10 @@ class QuotaCalls:
 
     async def _shown(self, owner: str) -> api.Quota:
         return await self.kernel.readers.for_owner(OPERATORS, self.kernel.quotas.of, owner)
+
+
+def quotas(kernel: Kernel) -> Feature:
+    """Return what quotas add to a server, beside their family."""
+    store, read = SqlQuotaStore(kernel.database), kernel.readers.for_server
+    watch_bounds = WatchBounds(lambda owners: read(store.find, owners), kernel.quotas.defaults.max_watches)
+    return Feature(calls=[Calls(METHODS, QuotaCalls(kernel, store, watch_bounds))], max_watches=watch_bounds)

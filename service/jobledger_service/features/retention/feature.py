@@ -1,24 +1,59 @@
-"""What is kept only for a time."""
+"""What is kept only for a time: ended jobs, their history, and requests."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
 
 from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.duties.due_rows import DueRows
+from jobledger_service.core.duties.trimming import ROWS_PER_STEP
 from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.commands import RemoveExpired
 from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.settings import Settings
 
-from .duty import RetentionDuty, expired_jobs
 from .rules import Retention
 from .store import SqlHistoryStore
 
+Result = TypeVar("Result")
+
+JOBS_PER_STEP: Final = 20
+EVENTS_PER_STEP: Final = 500
+OUTPUTS_PER_STEP: Final = 200
+VERSIONS_PER_STEP: Final = 1_000
+
+
+def expired_jobs(kernel: Kernel) -> DueRows[str]:
+    """Return the ended jobs that are to be deleted."""
+    return DueRows(kernel, "retention", kernel.store.expired_jobs, RemoveExpired, JOBS_PER_STEP)
+
 
 def retention(kernel: Kernel) -> Feature:
-    """Return what retention adds to a server."""
-    codec = ProtoCodec(kernel.unreadable)
+    """Return what retention adds to a server: it forgets in small steps, so that no caller waits long behind it."""
+    codec, settings, expired = ProtoCodec(kernel.unreadable), kernel.settings, expired_jobs(kernel)
     store = SqlHistoryStore(kernel.database, codec.audited, codec.terms)
-    duty = RetentionDuty(kernel, store, expired_jobs(kernel))
-    return Feature(duties=[Duty("retention", duty.once, kernel.settings.retention_interval)])
+
+    def trim(some: Callable[[int, int], Result], before: int, limit: int) -> Awaitable[Result]:
+        return kernel.committer.run_on_writer(partial(some, before, limit), limit)
+
+    async def once() -> bool:
+        """Delete what is due; return whether there is more."""
+        now = kernel.clock()
+        more = await expired.do_step()
+        through = await trim(store.trim_events, now - round(settings.event_retention * SECOND), EVENTS_PER_STEP)
+        if through is not None:
+            kernel.feed.forget(through)
+        requests = await trim(store.trim_requests, now, ROWS_PER_STEP)
+        run_on_writer = kernel.committer.run_on_writer
+        outputs = await run_on_writer(partial(store.trim_outputs, OUTPUTS_PER_STEP), OUTPUTS_PER_STEP)
+        versions = await run_on_writer(partial(store.trim_versions, VERSIONS_PER_STEP), VERSIONS_PER_STEP)
+        trails = await trim(store.trim_audit, now - round(settings.audit_retention * SECOND), ROWS_PER_STEP)
+        return more or outputs or versions or through is not None or requests == ROWS_PER_STEP or trails > 0
+
+    return Feature(duties=[Duty("retention", once, settings.retention_interval)])
 
 
 class ExpireTimes(RowFamily):

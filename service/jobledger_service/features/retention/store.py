@@ -4,19 +4,33 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, takewhile
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, exists, func, select, update
+from sqlalchemy import Connection, Select, Table, delete, exists, func, select, update
 
 from jobledger_service.core.store.artifact_versions import forget_versions
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.event_terms import EventTerms, forget_terms
 from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import audit, deleted_outputs, events, ledger, outputs, requests, tombstones
+from jobledger_service.core.store.tables import (
+    artifact_removals,
+    artifact_versions,
+    audit,
+    deleted_outputs,
+    deleted_versions,
+    events,
+    ledger,
+    outputs,
+    requests,
+    tombstones,
+)
 
 MAX_TRIM_BYTES = 4 * 1024 * 1024
 """A step deletes events up to the one at this size, so that it holds few large events."""
 
 MAX_AUDIT_BYTES = 256 * 1024
 """A step forgets audit trails up to the entry at this size: each of its changes has terms."""
+
+DELETED_JOBS_PER_STEP = 100
+"""The number of deleted jobs whose outputs or artifact versions one step deletes."""
 
 TOMBSTONES_PER_STEP = 50
 """The number of deleted jobs whose audit trail one step checks."""
@@ -50,12 +64,10 @@ class SqlHistoryStore:
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim"):
                 return None
-            found = list(takewhile(lambda event: event.commit_time < before, _oldest(connection, before, limit)))
-            if not found:
-                return None
-            old = forget_versions(connection, found)
+            old = list(takewhile(lambda event: event.commit_time < before, _oldest(connection, before, limit)))
             if not old:
-                return int(found[0].position) - 1
+                return None
+            old = [*forget_versions(connection, old)]
             self._keep(connection, old)
             newest: int = old[-1].position
             connection.execute(delete(events).where(events.c.position <= newest))
@@ -65,13 +77,7 @@ class SqlHistoryStore:
 
     def _keep(self, connection: Connection, old: Sequence[Any]) -> None:
         rows = [
-            {
-                "job_key": event.job_key,
-                "position": event.position,
-                "commit_time": event.commit_time,
-                "changes": event.changes,
-                "message": reduced,
-            }
+            {**{name: getattr(event, name) for name in _AUDITED}, "message": reduced}
             for event in old
             if (reduced := self._reduce(event.position, event.message)) is not None
         ]
@@ -87,27 +93,37 @@ class SqlHistoryStore:
 
     def trim_outputs(self, limit: int) -> bool:
         """Delete at most `limit` outputs of deleted jobs, fewer when they are large; return whether there are more."""
+        return self._trim_deleted(select(deleted_outputs), deleted_outputs, outputs, limit)
+
+    def trim_versions(self, limit: int) -> bool:
+        """Delete at most `limit` artifact versions of deleted jobs, as `trim_outputs` does.
+
+        Only of jobs whose events were trimmed, and whose artifacts are not being deleted.
+        """
+        is_read = exists().where(artifact_removals.c.uid == deleted_versions.c.uid)
+        return self._trim_deleted(select(deleted_versions).where(~is_read), deleted_versions, artifact_versions, limit)
+
+    def _trim_deleted(self, wanted: Select[Any], listed: Table, rows: Table, limit: int) -> bool:
+        """Delete rows of some of the jobs that a table lists, and their entries in it."""
         with self._database.write() as connection:
-            if not self._database.dialect.try_lock(connection, "trim outputs"):
+            if not self._database.dialect.try_lock(connection, f"trim {rows.name}"):
                 return False
-            uids = connection.execute(select(deleted_outputs.c.uid).limit(limit)).scalars().all()
-            some = (
-                select(outputs.c.uid, outputs.c.chunk_index, func.length(outputs.c.encoded))
-                .where(outputs.c.uid.in_(uids))
-                .order_by(outputs.c.uid, outputs.c.chunk_index)
-                .limit(limit)
-            )
-            found = connection.execute(some).all()
-            before = accumulate((size for _, _, size in found), initial=0)
-            old = [
-                {"uid": uid, "chunk_index": index}
-                for (uid, index, _), size in zip(found, before, strict=False)
-                if size < MAX_TRIM_BYTES
-            ]
-            self._row_sets.delete(connection, outputs, old)
-            left = exists().where(outputs.c.uid == deleted_outputs.c.uid)
-            connection.execute(delete(deleted_outputs).where(deleted_outputs.c.uid.in_(uids), ~left))
-            return len(uids) == limit or len(old) == limit or len(old) < len(found)
+            key, left, size = list(rows.primary_key), limit, 0
+            count = min(limit, DELETED_JOBS_PER_STEP)
+            some = connection.execute(wanted.limit(count)).all()
+            for job in some:
+                of_job = (rows.c[name] == value for name, value in job._mapping.items())  # noqa: SLF001  public
+                ordered = select(*key, func.length(rows.c.encoded)).where(*of_job).order_by(*key)
+                found = connection.execute(ordered.limit(left)).all()
+                before = accumulate((row[-1] for row in found), initial=size)
+                old = [row for row, preceding in zip(found, before, strict=False) if preceding < MAX_TRIM_BYTES]
+                names = [column.name for column in key]
+                self._row_sets.delete(connection, rows, [dict(zip(names, row, strict=False)) for row in old])
+                left, size = left - len(old), size + sum(row[-1] for row in old)
+                if not left or len(old) < len(found):
+                    return True
+                connection.execute(delete(listed).where(listed.c.uid == job.uid))
+            return len(some) == count
 
     def trim_audit(self, before: int, limit: int) -> int:
         """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went.
@@ -128,7 +144,9 @@ class SqlHistoryStore:
                 old = [one for one, preceding in zip(found, sizes, strict=False) if preceding < MAX_AUDIT_BYTES]
                 if old:
                     whole = trail[0], audit.c.position <= old[-1][0]
-                    self._forget_terms(connection, select(audit.c.position, audit.c.message).where(*whole))
+                    rows = connection.execute(select(audit.c.position, audit.c.message).where(*whole))
+                    read = [self._terms(position, message) for position, message in rows]
+                    forget_terms(connection, self._row_sets, (event for event in read if event is not None))
                     connection.execute(delete(audit).where(*whole))
                 gone, size = gone + len(old), size + sum(length for _, length in old)
                 if gone >= limit or size >= MAX_AUDIT_BYTES:
@@ -137,12 +155,9 @@ class SqlHistoryStore:
                 gone += 1
             return gone
 
-    def _forget_terms(self, connection: Connection, old: Select[Any]) -> None:
-        read = [self._terms(row.position, row.message) for row in connection.execute(old)]
-        forget_terms(connection, self._row_sets, (event for event in read if event is not None))
 
-
-_KEPT = ("position", "commit_time", "changes", "job_key", "message", "artifacts")
+_AUDITED = ("job_key", "position", "commit_time", "changes")
+_KEPT = (*_AUDITED, "message", "artifacts")
 
 
 def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:

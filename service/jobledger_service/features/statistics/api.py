@@ -1,24 +1,73 @@
-"""GetJobStats, a method of JobService."""
+"""GetJobStats, a method of JobService, and the duty that folds hours that are over and forgets old figures."""
 
-from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from jobledger.v1 import stats_pb2
+from jobledger.v1 import filter_pb2, stats_pb2
+from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.api.checks import Checks
+from jobledger_service.core.api.owners import owner_of
 from jobledger_service.core.api.services import JOB_SERVICE
-from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.model.durations import time_text
+from jobledger_service.core.model.limits import HOUR, SECOND
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
-from . import replies, requests
-from .rules import StatsQuery
+from . import replies
+from .rules import StatsQuery, numbers
 from .store import SqlStatisticsStore
+
+DAY_HOURS: Final = 24
+MAX_POINTS: Final = 2_000
+MAX_KIND_POINTS: Final = 20_000
+"""The most points of a series times kinds that are named: a running total is read for each."""
+_LAST_HOUR: Final = 253_402_297_200 * 1_000_000
+_STEPS: Final = {stats_pb2.STATS_STEP_UNSPECIFIED: 0, stats_pb2.STATS_STEP_HOUR: 1, stats_pb2.STATS_STEP_DAY: DAY_HOURS}
+
+
+def query_of(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> StatsQuery:
+    """Return the query of GetJobStats at the time `now`, in microseconds."""
+    with Checks() as checks:
+        checks.kinds("kinds", request.kinds)
+        owner = owner_of(checks, request, caller)
+        kinds = tuple(dict.fromkeys(request.kinds))
+        step = _STEPS.get(request.step)
+        if step is None:
+            checks.fault("step", f"value {request.step} must be HOUR, DAY, or UNSPECIFIED for no series")
+        hours = _hours(checks, request.time_range, now)
+        if step and (points := len(numbers(hours, step))) > MAX_POINTS:
+            checks.fault("step", f"must make at most {MAX_POINTS} points of this time_range; got {points}")
+        elif step and points * len(kinds) > MAX_KIND_POINTS:
+            checks.fault(
+                "step", f"must make at most {MAX_KIND_POINTS} points times kinds; got {points} times {len(kinds)}"
+            )
+    return StatsQuery(owner, kinds, hours, step or 0, request.include_service_jobs, request.series_by_kind)
+
+
+def _hours(checks: Checks, span: filter_pb2.TimeRange, now: int) -> range:
+    """Return the whole hours of a span: up to now, and from 24 hours before its end, unless it has other bounds."""
+    end = _time(checks, "time_range.end_time", span) if span.HasField("end_time") else now
+    start = _time(checks, "time_range.start_time", span) if span.HasField("start_time") else end - DAY_HOURS * HOUR
+    if end <= start:
+        rule = f"end_time, by default now, must be after start_time; got {time_text(start)} to {time_text(end)}"
+        checks.fault("time_range", rule)
+    return range(max(start // HOUR, 0), -(-end // HOUR))
+
+
+def _time(checks: Checks, field: str, span: filter_pb2.TimeRange) -> int:
+    time = checks.time(field, getattr(span, field.rpartition(".")[2]))
+    if not 0 <= time <= _LAST_HOUR:
+        checks.fault(field, f"value {time_text(time)} must be from 1970-01-01T00:00:00Z to 9999-12-31T23:00:00Z")
+    return time
+
 
 METHODS: Final = (Method(JOB_SERVICE, "GetJobStats", Role.CALLER, Kind.READ),)
 
 
-@dataclass(frozen=True, slots=True)
-class StatisticsCalls:
+class StatisticsCalls(MsgStruct, frozen=True):
     """The method of JobService for figures."""
 
     store: SqlStatisticsStore
@@ -26,8 +75,33 @@ class StatisticsCalls:
 
     async def GetJobStats(self, request: stats_pb2.GetJobStatsRequest, caller: Caller) -> bytes:
         now = self.kernel.clock()
-        query = requests.query(request, caller, now)
+        query = query_of(request, caller, now)
         return await self.kernel.readers.for_owner(query.owner, self._reply, query, now)
 
     def _reply(self, query: StatsQuery, now: int) -> bytes:
         return replies.reply(query, self.store.figures(query), now).SerializeToString()
+
+
+FOLD_DELAY: Final = 60 * SECOND
+"""The time after an hour's end before it is folded, as transactions that began in it may still write to it."""
+TOTALS_PER_STEP: Final = 200
+
+
+def statistics(kernel: Kernel) -> Feature:
+    """Return what statistics add to a server."""
+    store = SqlStatisticsStore(kernel.database)
+    retention = round(kernel.settings.statistics_retention * SECOND)
+    committer = kernel.committer
+
+    async def once() -> bool:
+        """Fold what is due of one hour, and forget some of what is too old; return whether there may be more."""
+        due, folded = await kernel.readers.for_server(store.unfolded, (kernel.clock() - FOLD_DELAY) // HOUR), 0
+        if due is not None:
+            folded = await committer.run_on_writer(partial(store.fold, *due))
+        trim = partial(store.trim, kernel.clock() - retention, TOTALS_PER_STEP)
+        return await committer.run_on_writer(trim, TOTALS_PER_STEP) == TOTALS_PER_STEP or folded > 0
+
+    return Feature(
+        calls=[Calls(METHODS, StatisticsCalls(store, kernel))],
+        duties=[Duty("statistics", once, kernel.settings.retention_interval)],
+    )

@@ -10,61 +10,42 @@ from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import failures, jobs
 
-from .failures import (
-    DAY_HOURS,
-    MAX_SHOWN,
-    PERIODS,
-    FailureCounts,
-    FailureGroup,
-    FailureGroups,
-    Group,
-    Period,
-    bounded,
-    kind_key,
-    parse_mark,
-    periods_of,
-)
+from . import failures as reasons
 
 MAX_ROWS: Final = 50_000
 """The most rows that are summed up: 400 days of one kind have 12,400, if all days have all groups that they may."""
 
+_COLUMNS: Final = ("kind_key", "hours", "hour", "error_code", "stage", "count", "newest")
 
-def add_failures(connection: Connection, dialect: Dialect, counts: FailureCounts) -> None:
+
+def add_failures(connection: Connection, dialect: Dialect, counts: reasons.FailureCounts) -> None:
     """Add to failures, in the order of keys; a batch in which no run failed does nothing.
 
     Batches of one owner that add to the same periods take turns, as each has changed the count of his FAILED jobs.
     """
     if not counts:
         return
-    kept = bounded(counts, _known(connection, dialect, counts.keys()))
+    kept = reasons.bounded(counts, _known(connection, dialect, counts.keys()))
     rows = [
-        {
-            "kind_key": period[0],
-            "hours": period[1],
-            "hour": period[2],
-            "error_code": group[0],
-            "stage": group[1],
-            "count": count,
-            "newest": mark,
-        }
+        dict(zip(_COLUMNS, (*period, *group, *counted), strict=True))
         for period, groups in sorted(kept.items())
-        for group, (count, mark) in sorted(groups.items())
+        for group, counted in sorted(groups.items())
     ]
     RowSets(dialect).add(connection, failures, rows)
 
 
-def _known(connection: Connection, dialect: Dialect, periods: Collection[Period]) -> dict[Period, set[Group]]:
+def _known(
+    connection: Connection, dialect: Dialect, periods: Collection[reasons.Period]
+) -> dict[reasons.Period, set[reasons.Group]]:
     """Return the groups of these periods."""
     wanted = dialect.chunk_keys()
-    statement = select(
-        failures.c.kind_key, failures.c.hours, failures.c.hour, failures.c.error_code, failures.c.stage
-    ).where(
+    statement = select(*(failures.c[name] for name in _COLUMNS[:5])).where(
         failures.c.kind_key == wanted.c.job_key,
         failures.c.hour == wanted.c.chunk_index,
-        failures.c.hours.in_(PERIODS),
+        failures.c.hours.in_(reasons.PERIODS),
     )
     keys = sorted({(key, hour) for key, _, hour in periods})
-    known: dict[Period, set[Group]] = {}
+    known: dict[reasons.Period, set[reasons.Group]] = {}
     for key, hours, hour, code, stage in connection.execute(statement, dialect.chunk_key_values(keys)):
         known.setdefault((key, hours, hour), set()).add((code, stage))
     return known
@@ -82,7 +63,7 @@ class FailureReader:
                 failures.c.hour >= bindparam(f"start{place}", type_=Integer),
                 failures.c.hour < bindparam(f"stop{place}", type_=Integer),
             )
-            for place, (length, _) in enumerate(periods_of(range(0)))
+            for place, (length, _) in enumerate(reasons.periods_of(range(0)))
         ]
         looked_at = union_all(*reversed(parts)).limit(MAX_ROWS).subquery()
         group, count = (looked_at.c.error_code, looked_at.c.stage), func.sum(looked_at.c["count"])
@@ -90,25 +71,25 @@ class FailureReader:
             select(*group, cast(count, BigInteger), func.max(looked_at.c.newest), func.count().over())
             .group_by(*group)
             .order_by(count.desc(), *group)
-            .limit(MAX_SHOWN)
+            .limit(reasons.MAX_SHOWN)
         )
         self._existing = select(jobs.c.job_key, jobs.c.create_time).where(jobs.c.job_key.in_(dialect.keys()))
 
-    def read(self, connection: Connection, owner: str, kinds: Collection[str], hours: range) -> FailureGroups:
+    def read(self, connection: Connection, owner: str, kinds: Collection[str], hours: range) -> reasons.FailureGroups:
         """Return the largest groups of kinds in a span: of its newest hours, then days, first if there are many."""
-        wanted = {"keys": self._dialect.key_values(kind_key(owner, kind) for kind in kinds)}
-        for place, (_, part) in enumerate(periods_of(hours)):
+        wanted = {"keys": self._dialect.key_values(reasons.kind_key(owner, kind) for kind in kinds)}
+        for place, (_, part) in enumerate(reasons.periods_of(hours)):
             wanted |= {f"start{place}": part.start, f"stop{place}": part.stop}
         found = connection.execute(self._largest, wanted).all()
         if not found:
-            return FailureGroups()
+            return reasons.FailureGroups()
         examples = self._examples(connection, owner, [mark for *_, mark, _ in found])
-        shown = tuple(FailureGroup(code, stage, n, examples.get(mark, "")) for code, stage, n, mark, _ in found)
-        return FailureGroups(shown, found[0][-1] - len(found))
+        shown = tuple(reasons.FailureGroup(code, stage, n, examples.get(mark, "")) for code, stage, n, mark, _ in found)
+        return reasons.FailureGroups(shown, found[0][-1] - len(found))
 
     def _examples(self, connection: Connection, owner: str, marks: Collection[str]) -> dict[str, str]:
         """Return, by mark, the jobs that still exist. One that was created since under the same id is another."""
-        failed = {mark: parse_mark(mark) for mark in marks}
+        failed = {mark: reasons.parse_mark(mark) for mark in marks}
         keys = self._dialect.key_values({job_key(owner, job_id) for job_id, _ in failed.values()})
         existing = connection.execute(self._existing, {"keys": keys})
         created = {job_id_of(key): time for key, time in existing}
@@ -119,4 +100,4 @@ def trim_failures(connection: Connection, before: int, limit: int) -> int:
     """Delete at most `limit` rows of periods that were over before an hour, since 1970; return their number."""
     old = select(*failures.primary_key).where(failures.c.hour <= bindparam("last")).limit(bindparam("most"))
     gone = delete(failures).where(tuple_(*failures.primary_key).in_(old))
-    return connection.execute(gone, {"last": before - DAY_HOURS, "most": limit}).rowcount
+    return connection.execute(gone, {"last": before - reasons.DAY_HOURS, "most": limit}).rowcount

@@ -28,11 +28,10 @@ from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.tables import chunk_counts, counts, jobs, paused_kinds, rollups, running_totals
 
-from .activity import Activity
 from .failure_rows import FailureReader
+from .rollup import Activity
 from .rules import MAX_KINDS, Figures, KindFigures, StatsQuery
-from .running_totals import RunningTotals
-from .stale_totals import BASE_HOUR
+from .running_totals import BASE_HOUR, RunningTotals
 
 MAX_COUNTS: Final = 10_000
 """The most counts that are looked at to find kinds: of a kind there is one for each state that its jobs were in."""
@@ -69,8 +68,7 @@ class FiguresReader:
         self._add_paused(connection, query, figures)
         self._see_oldest(connection, query, figures)
         earlier = self._add_folded(connection, query, figures)
-        unfolded = self._unfolded(connection, query, hours, figures)
-        self._add_unfolded(query, unfolded, figures)
+        unfolded = self._add_unfolded(connection, query, hours, figures)
         if query.numbers:
             self._add_series(connection, query, earlier, unfolded, figures)
         figures.failures = self._failures.read(connection, query.owner, query.failing, query.hours)
@@ -84,10 +82,8 @@ class FiguresReader:
         wanted = counts.c.kind.in_(self._dialect.keys())
         by_kind = select(counts.c.kind, counts.c.state, *columns).where(counts.c.owner == query.owner, wanted)
         for kind, state, *numbers in connection.execute(by_kind, self._keys(query, figures)):
-            if sign := query.sign(kind):
-                figures.total.put(JobState(state), *(sign * number for number in numbers))
-            if (one := figures.kinds.get(kind)) is not None:
-                one.put(JobState(state), *numbers)
+            for one, sign in _counted(query, figures, kind):
+                one.put(JobState(state), *(sign * number for number in numbers))
 
     def _add_paused(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
         """Add the waiting chunks of paused kinds, of which an owner has few: no count of a kind knows of its pause."""
@@ -121,29 +117,22 @@ class FiguresReader:
             self._running.before(connection, query.owner, wanted, hour)
             for hour in (query.hours.start, query.hours.stop)
         )
-        folded = {kind: stop[kind].since(start[kind]) for kind in wanted}
-        for kind, one in figures.kinds.items():
-            one.activity.add(folded[kind])
-        for kind in query.together:
-            figures.total.activity.add(folded[kind])
-        for kind in query.excluded:
-            figures.total.activity.add(folded[kind], -1)
+        for kind in wanted:
+            for one, sign in _counted(query, figures, kind):
+                one.activity.add(stop[kind].since(start[kind]), sign)
         return start
 
-    def _unfolded(
+    def _add_unfolded(
         self, connection: Connection, query: StatsQuery, hours: Sequence[int], figures: Figures
     ) -> Sequence[Rollup]:
-        """Return the rollups of the span that are not in the running totals: of its newest hour or two."""
+        """Add the rollups of the span that are not in the running totals, of its newest hour or two; return them."""
         of_kinds = (rollups.c.hour.in_(hours), rollups.c.kind.in_(self._dialect.keys()))
-        unfolded = _ROLLUPS.where(rollups.c.owner == query.owner, *of_kinds)
-        return connection.execute(unfolded, self._keys(query, figures)).all()
-
-    def _add_unfolded(self, query: StatsQuery, unfolded: Sequence[Rollup], figures: Figures) -> None:
+        found = _ROLLUPS.where(rollups.c.owner == query.owner, *of_kinds)
+        unfolded = connection.execute(found, self._keys(query, figures)).all()
         for _, kind, measure, bucket, count, total in unfolded:
-            if sign := query.sign(kind):
-                figures.total.activity.put(measure, bucket, sign * count, sign * total)
-            if (one := figures.kinds.get(kind)) is not None:
-                one.activity.put(measure, bucket, count, total)
+            for one, sign in _counted(query, figures, kind):
+                one.activity.put(measure, bucket, sign * count, sign * total)
+        return unfolded
 
     def _add_series(
         self,
@@ -168,6 +157,14 @@ class FiguresReader:
                 point.put(measure, bucket, sign * count, sign * total)
 
 
+def _counted(query: StatsQuery, figures: Figures, kind: str) -> Iterator[tuple[KindFigures, int]]:
+    """Yield the figures into which a kind counts, each with the sign: its own, and the total."""
+    if (own := figures.kinds.get(kind)) is not None:
+        yield own, 1
+    if sign := query.sign(kind):
+        yield figures.total, sign
+
+
 def _points(query: StatsQuery, figures: Figures, kind: str, number: int) -> Iterator[tuple[Activity, int]]:
     """Yield the points into which a kind counts, each with the sign: its own, and that of all kinds."""
     if (own := figures.kind_points.get(kind)) is not None:
@@ -184,11 +181,6 @@ def _asked(table: Table, query: StatsQuery) -> list[ColumnElement[bool]]:
     elif query.callers_only:
         conditions.append(~table.c.kind.startswith(RESERVED))
     return conditions
-
-
-def _in_span(table: Table, query: StatsQuery) -> list[ColumnElement[bool]]:
-    hour = table.c.hour
-    return [table.c.owner == query.owner, hour >= query.hours.start, hour < query.hours.stop]
 
 
 def _unfolded_hours(connection: Connection, query: StatsQuery) -> Iterator[int]:
@@ -210,7 +202,9 @@ def _kinds(query: StatsQuery, hours: Sequence[int]) -> Select[Any]:
     page = select(counts.c.kind, counts.c.jobs).where(*_asked(counts, query), counts.c.kind != ALL_KINDS)
     looked_at = page.order_by(counts.c.kind, counts.c.state).limit(MAX_COUNTS).subquery("looked_at")
     kind = looked_at.c.kind
-    folded = exists().where(*_in_span(running_totals, query), running_totals.c.kind == kind)
+    total = running_totals.c
+    in_span = (total.owner == query.owner, total.hour >= query.hours.start, total.hour < query.hours.stop)
+    folded = exists().where(*in_span, total.kind == kind)
     unfolded = exists().where(rollups.c.owner == query.owner, rollups.c.hour.in_(hours), rollups.c.kind == kind)
     return select(kind).where(or_(looked_at.c.jobs != 0, folded, unfolded)).distinct().order_by(kind)
 

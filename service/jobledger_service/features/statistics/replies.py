@@ -6,25 +6,29 @@ from jobledger.v1 import stats_pb2
 from jobledger.v1.chunk_pb2 import HOLD_REASON_PAUSED
 from jobledger.v1.filter_pb2 import TimeRange
 
-from jobledger_service.core.api.convert import HOLD_REASONS, MICROS, duration, timestamp
+from jobledger_service.core.api.convert import HOLD_REASONS, MICROS, duration, maker, timestamp
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.states import JobState
 
-from .activity import ATTEMPTS_FAILED, RUNS_ENDED, Activity, Durations
-from .rollup import Measure, clamped
+from .failures import FailureGroup
+from .rollup import ATTEMPTS_FAILED, RUNS_ENDED, Activity, Durations, Measure, clamped
 from .rules import Figures, KindFigures, Points, StatsQuery
 
 _REASONS: Final = (*(HOLD_REASONS[reason] for reason in HoldReason), HOLD_REASON_PAUSED)
+_failure: Final = maker(FailureGroup, stats_pb2.FailureGroup)
 
 
 def reply(query: StatsQuery, figures: Figures, now: int) -> stats_pb2.GetJobStatsResponse:
     """Return the reply to a query at the time `now`, in microseconds."""
+    total = _stats(figures.total, query.hours, now)
+    total.failures.extend(map(_failure, figures.failures.shown))
+    total.omitted_failure_count = figures.failures.omitted
     return stats_pb2.GetJobStatsResponse(
         time_range=TimeRange(
             start_time=timestamp(query.hours.start * HOUR), end_time=timestamp(query.hours.stop * HOUR)
         ),
-        total=_total(figures, query.hours, now),
+        total=total,
         kinds=[
             stats_pb2.KindStats(kind=kind, stats=_stats(one, query.hours, now))
             for kind, one in sorted(figures.kinds.items())
@@ -49,19 +53,6 @@ def _series(query: StatsQuery, points: Points, now: int) -> list[stats_pb2.Stats
         activity = _activity(points.get(number, Activity()), hours, now)
         series.append(stats_pb2.StatsPoint(start_time=timestamp(first * HOUR), activity=activity))
     return series
-
-
-def _total(figures: Figures, hours: range, now: int) -> stats_pb2.JobStats:
-    total = _stats(figures.total, hours, now)
-    for group in figures.failures.shown:
-        total.failures.add(
-            error_code=group.error_code,
-            stage=group.stage,
-            count=group.count,
-            example_job_id=group.example_job_id,
-        )
-    total.omitted_failure_count = figures.failures.omitted
-    return total
 
 
 def _stats(figures: KindFigures, hours: range, now: int) -> stats_pb2.JobStats:

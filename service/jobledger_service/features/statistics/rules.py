@@ -10,9 +10,8 @@ from msgspec import field
 from jobledger_service.core.model.service_kinds import ALL_KINDS, SERVICE_KINDS
 from jobledger_service.core.model.states import JobState
 
-from .activity import Activity
 from .failures import FailureGroups
-from .rollup import NOT_HELD
+from .rollup import NOT_HELD, Activity
 
 MAX_KINDS: Final = 1_000
 """The most kinds that are shown one by one."""

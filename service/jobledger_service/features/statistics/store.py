@@ -6,8 +6,7 @@ from jobledger_service.core.store.engines import Database
 from .failure_rows import trim_failures
 from .figures import FiguresReader
 from .rules import Figures, StatsQuery
-from .running_totals import RunningTotals
-from .stale_totals import compact, forget_kinds
+from .running_totals import RunningTotals, compact, forget_kinds
 
 _LOCK = "fold rollups"
 """Of all servers one at a time writes running totals."""

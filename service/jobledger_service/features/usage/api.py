@@ -1,45 +1,125 @@
-"""GetUsage, a method of AdminService."""
+"""GetUsage, a method of AdminService, and the duty that keeps what the transport counts, by day."""
 
-from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from jobledger.v1 import admin_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.api.list_requests import checked_page_size
+from jobledger_service.core.api import convert
+from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, check_key_id
+from jobledger_service.core.api.list_requests import time_range
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.paging import request_mark
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.ledger.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
+from jobledger_service.transport.usage import UsageRow
 
-from . import requests
-from .store import SqlUsageStore
+from .store import DIMENSIONS, SqlUsageStore, UsageQuery
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DIMENSIONS: Final = {
+    api.USAGE_DIMENSION_DAY: "day",
+    api.USAGE_DIMENSION_OWNER: "owner",
+    api.USAGE_DIMENSION_KEY: "key_id",
+    api.USAGE_DIMENSION_METHOD: "method",
+}
+
+
+def query_of(request: api.GetUsageRequest) -> UsageQuery:
+    """Return the query of GetUsage."""
+    with Checks() as checks:
+        span = time_range(checks, "time_range", request.time_range)
+        if request.owner:
+            checks.owner("owner", request.owner)
+        if request.key_id:
+            check_key_id(checks, request.key_id)
+        checks.count("group_by", len(request.group_by), MAX_NUMBERS)
+        for index, number in enumerate(request.group_by):
+            if number not in _DIMENSIONS:
+                checks.fault(f"group_by[{index}]", f"value {number} must be DAY, OWNER, KEY or METHOD")
+    asked = {_DIMENSIONS[number] for number in request.group_by}
+    by = tuple(name for name in DIMENSIONS if name in asked) or DIMENSIONS
+    return UsageQuery(
+        by,
+        "" if span.start is None else day_of(span.start),
+        "" if span.end is None else day_of(span.end - 1),
+        request.owner,
+        request.key_id,
+    )
+
+
+def day_of(time: int, seconds_before: float = 0) -> str:
+    """Return the day (UTC) so many seconds before a time in microseconds, as 2026-01-31."""
+    return (_EPOCH + timedelta(microseconds=time, seconds=-seconds_before)).date().isoformat()
+
+
+def used(row: UsageRow) -> api.Usage:
+    """Return a sum as a message."""
+    counts = row.counts
+    message = api.Usage(
+        owner=row.owner,
+        key_id=row.key_id,
+        method=row.method,
+        calls=counts.calls,
+        errors=counts.errors,
+        bytes_received=counts.received,
+        bytes_sent=counts.sent,
+        duration=convert.duration(counts.micros),
+    )
+    if row.day:
+        message.start_time.FromJsonString(f"{row.day}T00:00:00Z")
+    return message
+
 
 METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
 
-@dataclass(frozen=True, slots=True)
-class UsageCalls:
+class UsageCalls(MsgStruct, frozen=True):
     """The method of AdminService for usage."""
 
     store: SqlUsageStore
     kernel: Kernel
 
     async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> bytes:  # noqa: ARG002  of all owners
-        limit = checked_page_size(request.page_size, default=500, max_size=5_000)
-        query = requests.usage(request)
-        tokens, mark = self.kernel.tokens, request_mark("usage", query)
-        after = tokens.parse(request.page_token, mark, tuple[str, ...])
+        query = query_of(request)
 
-        def read() -> bytes:
-            rows, token = self.store.sums(query, after, limit + 1), ""
-            if len(rows) > limit:
-                token = tokens.encode(mark, *(getattr(rows[limit - 1], name) for name in query.by))
-            return api.GetUsageResponse(
-                usage=map(requests.used, rows[:limit]),
-                next_page_token=token,
-                quota=self.kernel.quotas.of(query.owner) if query.owner and not request.page_token else None,
-            ).SerializeToString()
+        def page(after: tuple[str, ...] | None, limit: int) -> tuple[bytes, tuple[str, ...] | None]:
+            rows = self.store.sums(query, after, limit + 1)
+            quota = self.kernel.quotas.of(query.owner) if query.owner and after is None else None
+            shown = api.GetUsageResponse(usage=map(used, rows[:limit]), quota=quota).SerializeToString()
+            return shown, tuple(getattr(rows[limit - 1], name) for name in query.by) if len(rows) > limit else None
 
-        return await self.kernel.readers.for_owner(OPERATORS, read)
+        shown, token = await self.kernel.read_page(
+            OPERATORS, request, ("usage", query), tuple[str, ...], page, default=500, max_size=5_000
+        )
+        return shown + api.GetUsageResponse(next_page_token=token).SerializeToString()
+
+
+def usage(kernel: Kernel) -> Feature:
+    """Return what usage adds to a server. A crash loses counts in memory."""
+    counted, store = kernel.calls.usage, SqlUsageStore(kernel.database)
+
+    async def record() -> bool:
+        """Write new counts, and delete those that are too old."""
+        today = kernel.clock()
+        if rows := counted.drain(day_of(today)):
+
+            def write() -> None:
+                store.add(rows)
+                store.forget(day_of(today, kernel.settings.usage_retention))
+
+            try:
+                await kernel.committer.run_on_writer(write)
+            except BaseException:
+                counted.restore(rows)
+                raise
+        return False
+
+    return Feature(
+        calls=[Calls(METHODS, UsageCalls(store, kernel))],
+        duties=[Duty("usage", record, kernel.settings.usage_interval)],
+        close=record,
+    )

@@ -2,32 +2,33 @@
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
+from jobledger.v1 import webhook_pb2
 from jobledger.v1 import webhook_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import audit
 from jobledger_service.core.api.job_requests import fingerprint
-from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.paging import fitting, request_mark
+from jobledger_service.core.ledger.paging import fitting
 from jobledger_service.core.model.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
 from jobledger_service.core.model.states import DeliveryState
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
-from .bodies import ping
 from .deliveries import parse_delivery_id
 from .delivery_store import SqlDeliveryStore
-from .lazy_post import LazyPost
-from .replies import attempt_message, delivery_message, webhook_message
+from .fanout import ping
 from .rules import MAX_WEBHOOKS, Secret, Webhook, rotate, update, webhook_key
 from .sealing import SecretCipher, UnreadableSecretError
 from .store import SqlWebhookStore
+
+if TYPE_CHECKING:
+    from .http_post import HttpPost
 
 log = structlog.get_logger(__name__)
 
@@ -50,15 +51,14 @@ DELIVERIES_PER_STEP: Final = 1_000
 """The number of deliveries that one transaction deletes or redelivers."""
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookService:
+class WebhookService(MsgStruct, frozen=True):
     """The calls of WebhookService; `wake` is called when deliveries may be due."""
 
     kernel: Kernel
     store: SqlWebhookStore
     delivery_store: SqlDeliveryStore
     cipher: SecretCipher
-    post: LazyPost
+    post: Callable[[], "HttpPost"]
     wake: Callable[[], None]
 
     async def CreateWebhook(self, request: api.CreateWebhookRequest, caller: Caller) -> api.CreateWebhookResponse:
@@ -67,7 +67,7 @@ class WebhookService:
         empty = Webhook(
             owner=caller.owner,
             webhook_id=self.kernel.new_id(),
-            url=fields.url,
+            url=fields["url"],
             secrets=(Secret(self.cipher.seal(self._new_secret()), now),),
             create_time=now,
             update_time=now,
@@ -84,7 +84,7 @@ class WebhookService:
         if created:
             audit.record("webhook created", request, caller, caller.owner, webhook_id=webhook.webhook_id)
         return api.CreateWebhookResponse(
-            webhook=webhook_message(webhook, now), secret=self._shown_secret(webhook, now), created=created
+            webhook=read.webhook_message(webhook, now), secret=self._shown_secret(webhook, now), created=created
         )
 
     def _new_secret(self) -> str:
@@ -101,7 +101,7 @@ class WebhookService:
 
     async def GetWebhook(self, request: api.GetWebhookRequest, caller: Caller) -> api.GetWebhookResponse:
         webhook = await self._find(caller.owner, read.webhook_id(request))
-        return api.GetWebhookResponse(webhook=webhook_message(webhook, self.kernel.clock()))
+        return api.GetWebhookResponse(webhook=read.webhook_message(webhook, self.kernel.clock()))
 
     async def _find(self, owner: str, webhook_id: str) -> Webhook:
         webhook = await self.kernel.readers.for_owner(owner, self.store.find, webhook_key(owner, webhook_id))
@@ -111,24 +111,23 @@ class WebhookService:
 
     async def ListWebhooks(self, request: api.ListWebhooksRequest, caller: Caller) -> api.ListWebhooksResponse:
         """Return a page of an owner's webhooks, by id and so oldest first."""
-        limit = checked_page_size(request.page_size, default=100, max_size=100)
-        now, mark = self.kernel.clock(), request_mark("webhooks", caller.owner)
-        (after,) = self.kernel.tokens.parse(request.page_token, mark, tuple[str]) or ("",)
+        owner, now = caller.owner, self.kernel.clock()
 
-        def read_and_show() -> api.ListWebhooksResponse:
-            found = self.store.of_owner(caller.owner, after, limit + 1)
-            shown = [webhook_message(one, now) for one in found[:limit]]
+        def page(after: tuple[str, ...] | None, limit: int) -> tuple[list[webhook_pb2.Webhook], tuple[str, ...] | None]:
+            found = self.store.of_owner(owner, after[0] if after else "", limit + 1)
+            shown = [read.webhook_message(one, now) for one in found[:limit]]
             count = fitting(one.ByteSize() for one in shown)
-            token = self.kernel.tokens.encode(mark, found[count - 1].webhook_id) if found[count:] else ""
-            return api.ListWebhooksResponse(webhooks=shown[:count], next_page_token=token)
+            return shown[:count], (found[count - 1].webhook_id,) if found[count:] else None
 
-        return await self.kernel.readers.for_owner(caller.owner, read_and_show)
+        listed = ("webhooks", owner)
+        webhooks, token = await self.kernel.read_page(owner, request, listed, tuple[str], page, max_size=100)
+        return api.ListWebhooksResponse(webhooks=webhooks, next_page_token=token)
 
     async def UpdateWebhook(self, request: api.UpdateWebhookRequest, caller: Caller) -> api.UpdateWebhookResponse:
         new, now = read.update_webhook(request, allow_http=self.kernel.settings.webhook_allow_http), self.kernel.clock()
         changed = await self._change(caller.owner, request.webhook_id, lambda one: update(one, new, now), now)
         audit.record("webhook updated", request, caller, caller.owner, webhook_id=changed.webhook_id)
-        return api.UpdateWebhookResponse(webhook=webhook_message(changed, now))
+        return api.UpdateWebhookResponse(webhook=read.webhook_message(changed, now))
 
     async def RotateWebhookSecret(
         self, request: api.RotateWebhookSecretRequest, caller: Caller
@@ -138,7 +137,7 @@ class WebhookService:
         kept = self.cipher.seal(secret)
         changed = await self._change(caller.owner, webhook_id, lambda one: rotate(one, kept, grace_period, now), now)
         audit.record("webhook secret rotated", request, caller, caller.owner, webhook_id=webhook_id)
-        return api.RotateWebhookSecretResponse(webhook=webhook_message(changed, now), secret=secret)
+        return api.RotateWebhookSecretResponse(webhook=read.webhook_message(changed, now), secret=secret)
 
     async def _change(self, owner: str, webhook_id: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook:
         change = partial(self.store.change, webhook_key(owner, webhook_id), decide, now)
@@ -163,17 +162,13 @@ class WebhookService:
     async def ListWebhookDeliveries(
         self, request: api.ListWebhookDeliveriesRequest, caller: Caller
     ) -> api.ListWebhookDeliveriesResponse:
-        limit = checked_page_size(request.page_size, default=50, max_size=500)
         webhook_id, states = read.webhook_id(request), read.listed_states(request)
-        webhook = await self._find(caller.owner, webhook_id)
-        mark = request_mark("deliveries", webhook.key, states)
-        place = self.kernel.tokens.parse(request.page_token, mark, tuple[int, int])
-        page, last = await self.kernel.readers.for_owner(
-            caller.owner, self.delivery_store.deliveries, webhook.key, states, place, limit
+        key = (await self._find(caller.owner, webhook_id)).key
+        page, listed = partial(self.delivery_store.deliveries, key, states), ("deliveries", key, states)
+        found, token = await self.kernel.read_page(
+            caller.owner, request, listed, tuple[int, int], page, default=50, max_size=500
         )
-        token = self.kernel.tokens.encode(mark, *last) if last else ""
-        deliveries = [delivery_message(one, webhook_id) for one in page]
-        return api.ListWebhookDeliveriesResponse(deliveries=deliveries, next_page_token=token)
+        return api.ListWebhookDeliveriesResponse(deliveries=map(read.delivery_message, found), next_page_token=token)
 
     async def RedeliverWebhook(
         self, request: api.RedeliverWebhookRequest, caller: Caller
@@ -212,5 +207,5 @@ class WebhookService:
         """Post a test event once, and return what happened."""
         webhook, now = await self._find(caller.owner, read.webhook_id(request)), self.kernel.clock()
         message_id = f"{webhook.webhook_id}_ping_{self.kernel.new_id()}"
-        attempt = await self.post(webhook.url, webhook.signing(now), message_id, ping(webhook, now))
-        return api.PingWebhookResponse(delivered=attempt.succeeded, attempt=attempt_message(attempt))
+        attempt = await self.post()(webhook.url, webhook.signing(now), message_id, ping(webhook, now))
+        return api.PingWebhookResponse(delivered=attempt.succeeded, attempt=read.attempt_message(attempt))

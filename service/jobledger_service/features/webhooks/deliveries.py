@@ -8,12 +8,12 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import DeliveryState
 
-from .event_types import WebhookEventType
-from .rules import owner_of
+from .rules import WebhookEventType, owner_of
 
 ATTEMPTS_KEPT: Final = 20
 OK: Final = range(200, 300)
@@ -75,6 +75,21 @@ class Delivery(MsgStruct, frozen=True):
     def place(self) -> tuple[str, int, int]:
         """The key of its row, by which deliveries are locked in order."""
         return self.webhook_key, self.position, self.ordinal
+
+    @property
+    def webhook_id(self) -> str:
+        """The id of its webhook."""
+        return self.webhook_key.partition("/")[2]
+
+    @property
+    def delivery_id(self) -> str:
+        """Its id."""
+        return delivery_id(self.webhook_id, self.position, self.ordinal)
+
+    @property
+    def job_id(self) -> str:
+        """The job of its event."""
+        return job_id_of(self.job_key)
 
     def attempted(self, attempt: Attempt, next_time: int | None) -> "Delivery":
         """Return the delivery after an attempt, which is the last one unless there is a time of the next."""

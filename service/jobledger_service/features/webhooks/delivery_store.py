@@ -12,16 +12,15 @@ from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import dead, deliveries, over, pending, scheduled, webhooks
 
-from . import scheduling as waiting
+from . import rows as stored
 from .deliveries import Attempt, Delivery, DeliveryCapacity
-from .rows import DELIVERY_COLUMNS, IS_ROW, LISTED_COLUMNS, delivery_of, outcome_row, row_place, webhook_of
 from .rules import Webhook
 from .store import save
 
 Decide = Callable[[Webhook, Sequence[Delivery]], Webhook]
 """The decision about a webhook after attempts at some of its deliveries."""
 _place = tuple_(deliveries.c.position, deliveries.c.ordinal)
-_CHANGE = update(deliveries).where(*IS_ROW)
+_CHANGE = update(deliveries).where(*stored.IS_ROW)
 _FREE = _CHANGE.values(locked_until=None)
 _SETTLE = _FREE.where(pending, deliveries.c.attempt_count == bindparam("fence"))
 """Writes the outcome of an attempt, unless a later one has begun."""
@@ -33,7 +32,7 @@ OF_DELIVERY: Final = 2_000
 EXPIRED_MESSAGE = "it was not delivered within the time for which deliveries are kept"
 
 
-_DUE = and_(deliveries.c.next_attempt_time <= bindparam("now"), waiting.unlocked)
+_DUE = and_(deliveries.c.next_attempt_time <= bindparam("now"), stored.unlocked)
 _WITH_DUE = select(webhooks.c.webhook).where(
     webhooks.c.state == WebhookState.ACTIVE.value,
     exists(select(deliveries.c.position).where(deliveries.c.webhook_key == webhooks.c.webhook_key, _DUE)),
@@ -42,7 +41,7 @@ ANY_DUE = _WITH_DUE.with_only_columns(webhooks.c.webhook_key).limit(1)
 DELIVERIES_DUE = ANY_DUE.exists()
 """The condition on which deliveries are attempted."""
 _DUE_OF_ONE = (
-    select(*DELIVERY_COLUMNS)
+    select(*stored.DELIVERY_COLUMNS)
     .where(deliveries.c.webhook_key == bindparam("key"), _DUE)
     .order_by(deliveries.c.next_attempt_time)
     .limit(bindparam("most"))
@@ -71,7 +70,7 @@ class SqlDeliveryStore:
         A page of some states looks at no more than MAX_LOOK deliveries; of the dead ones there is an index.
         """
         newest_first = (deliveries.c.position.desc(), deliveries.c.ordinal.desc())
-        wanted = select(*LISTED_COLUMNS).where(deliveries.c.webhook_key == webhook_key).order_by(*newest_first)
+        wanted = select(*stored.LISTED_COLUMNS).where(deliveries.c.webhook_key == webhook_key).order_by(*newest_first)
         if before is not None:
             wanted = wanted.where(_place < tuple_(*before))
         last: tuple[int, int] | None = None
@@ -89,7 +88,7 @@ class SqlDeliveryStore:
                     size += OF_DELIVERY + len(row.attempts.encode())
                     if found and (len(found) == limit or size > MAX_REPLY_BYTES):
                         return found, (found[-1].position, found[-1].ordinal)
-                    found.append(delivery_of(row))
+                    found.append(stored.delivery_of(row))
         return found, last
 
     def is_due(self, now: int) -> bool:
@@ -107,17 +106,17 @@ class SqlDeliveryStore:
             return self._claim(connection, capacity, now, lease)
 
     def _settle(self, connection: Connection, finished: Sequence[Delivery], decide: Decide, now: int) -> None:
-        locked = waiting.lock(connection, {one.webhook_key for one in finished})
+        locked = stored.lock(connection, {one.webhook_key for one in finished})
         ordered = sorted(finished, key=lambda one: one.place)
-        connection.execute(_SETTLE, [outcome_row(one) | {"fence": one.attempt_count} for one in ordered])
+        connection.execute(_SETTLE, [stored.outcome_row(one) | {"fence": one.attempt_count} for one in ordered])
         for key, webhook in locked.items():
             mine = [one for one in finished if one.webhook_key == key]
             after = decide(webhook, mine)
             save(connection, webhook, after, now)
             if after.state is not WebhookState.ACTIVE:
-                waiting.unschedule(connection, after, now)
+                stored.unschedule(connection, after, now)
             if ended := {one.job_key for one in mine if one.state is not DeliveryState.PENDING}:
-                waiting.schedule(connection, after, now, deliveries.c.job_key.in_(sorted(ended)))
+                stored.schedule(connection, after, now, deliveries.c.job_key.in_(sorted(ended)))
 
     def _claim(
         self, connection: Connection, capacity: DeliveryCapacity, now: int, lease: int
@@ -129,7 +128,7 @@ class SqlDeliveryStore:
         claimed: list[tuple[Webhook, Delivery]] = []
         if capacity.total <= 0:
             return claimed
-        found = [webhook_of(row) for row in connection.execute(_WITH_DUE, {"now": now})]
+        found = [stored.webhook_of(row) for row in connection.execute(_WITH_DUE, {"now": now})]
         busy = capacity.busy_owners()
         share = capacity.share(len(busy.keys() | {webhook.owner for webhook in found}))
         first = now % len(found) if found else 0
@@ -138,12 +137,12 @@ class SqlDeliveryStore:
             count = min(left, capacity.per_webhook - capacity.busy.get(webhook.key, 0), share - busy[webhook.owner])
             if count > 0:
                 due = connection.execute(_DUE_OF_ONE, {"key": webhook.key, "now": now, "most": count})
-                taken = [replace(one, attempt_count=one.attempt_count + 1) for one in map(delivery_of, due)]
+                taken = [replace(one, attempt_count=one.attempt_count + 1) for one in map(stored.delivery_of, due)]
                 busy[webhook.owner] += len(taken)
                 claimed += [(webhook, one) for one in taken]
         if claimed:
             until = {"locked_until": now + lease}
-            rows = [{**row_place(one.place), **until, "attempt_count": one.attempt_count} for _, one in claimed]
+            rows = [{**stored.row_place(one.place), **until, "attempt_count": one.attempt_count} for _, one in claimed]
             connection.execute(_CHANGE, rows)
         return claimed
 
@@ -151,7 +150,7 @@ class SqlDeliveryStore:
         """Release deliveries whose attempt was broken off."""
         with self._database.write() as connection:
             ordered = sorted(claimed, key=lambda one: one.place)
-            connection.execute(_SETTLE, [row_place(one.place) | {"fence": one.attempt_count} for one in ordered])
+            connection.execute(_SETTLE, [stored.row_place(one.place) | {"fence": one.attempt_count} for one in ordered])
 
     def release_all(self) -> None:
         """Release the claims of a dead process; only where no other process can claim."""
@@ -181,21 +180,21 @@ class SqlDeliveryStore:
         self, connection: Connection, webhook_key: str, condition: ColumnElement[bool], limit: int, now: int
     ) -> list[tuple[int, int]]:
         """Make deliveries PENDING whose attempt does not run, in order; return their places."""
-        webhook = waiting.lock(connection, [webhook_key]).get(webhook_key)
+        webhook = stored.lock(connection, [webhook_key]).get(webhook_key)
         if webhook is None:
             return []
         wanted = (
             select(deliveries.c.position, deliveries.c.ordinal)
-            .where(deliveries.c.webhook_key == webhook_key, condition, waiting.unlocked)
+            .where(deliveries.c.webhook_key == webhook_key, condition, stored.unlocked)
             .order_by(deliveries.c.position, deliveries.c.ordinal)
             .limit(limit)
             .with_for_update()
         )
         places = [(position, ordinal) for position, ordinal in connection.execute(wanted, {"now": now})]
         if places:
-            connection.execute(_FREE, [{**row_place((webhook_key, *place)), **_ANEW} for place in places])
-            waiting.unschedule(connection, webhook, now)
-            waiting.schedule(connection, webhook, now, deliveries.c.position.between(places[0][0], places[-1][0]))
+            connection.execute(_FREE, [{**stored.row_place((webhook_key, *place)), **_ANEW} for place in places])
+            stored.unschedule(connection, webhook, now)
+            stored.schedule(connection, webhook, now, deliveries.c.position.between(places[0][0], places[-1][0]))
         return places
 
     def trim_deliveries(self, before: int, limit: int, now: int) -> int:
@@ -207,16 +206,16 @@ class SqlDeliveryStore:
             return expired + self._forget(connection, before, limit)
 
     def _expire(self, connection: Connection, before: int, limit: int, now: int) -> int:
-        old = select(*LISTED_COLUMNS).where(pending, deliveries.c.create_time < before).limit(limit)
-        locked = waiting.lock(connection, {row.webhook_key for row in connection.execute(old)})
-        stale = old.where(waiting.unlocked, deliveries.c.webhook_key.in_(sorted(locked)))
-        rows = [delivery_of(row) for row in connection.execute(stale, {"now": now})] if locked else []
+        old = select(*stored.LISTED_COLUMNS).where(pending, deliveries.c.create_time < before).limit(limit)
+        locked = stored.lock(connection, {row.webhook_key for row in connection.execute(old)})
+        stale = old.where(stored.unlocked, deliveries.c.webhook_key.in_(sorted(locked)))
+        rows = [stored.delivery_of(row) for row in connection.execute(stale, {"now": now})] if locked else []
         if rows:
             rows.sort(key=lambda one: one.place)
             end = Attempt(now, 0, None, EXPIRED_MESSAGE)
-            connection.execute(_FREE, [outcome_row(one.attempted(end, None)) for one in rows])
+            connection.execute(_FREE, [stored.outcome_row(one.attempted(end, None)) for one in rows])
         for webhook in locked.values():
-            waiting.schedule(connection, webhook, now)
+            stored.schedule(connection, webhook, now)
         return len(rows)
 
     def _forget(self, connection: Connection, before: int, limit: int) -> int:
@@ -226,7 +225,10 @@ class SqlDeliveryStore:
             .order_by(deliveries.c.end_time)
             .limit(limit)
         )
-        rows = [row_place((key, position, ordinal)) for key, position, ordinal in sorted(connection.execute(old).all())]
+        rows = [
+            stored.row_place((key, position, ordinal))
+            for key, position, ordinal in sorted(connection.execute(old).all())
+        ]
         if rows:
-            connection.execute(delete(deliveries).where(*IS_ROW, over), rows)
+            connection.execute(delete(deliveries).where(*stored.IS_ROW, over), rows)
         return len(rows)

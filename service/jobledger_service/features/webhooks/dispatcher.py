@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -14,10 +14,12 @@ from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
-from .deliveries import Delivery, DeliveryCapacity, Schedule, delivery_id, schedule
+from .deliveries import Delivery, DeliveryCapacity, Schedule, schedule
 from .delivery_store import SqlDeliveryStore
-from .lazy_post import LazyPost
 from .rules import Webhook, answered
+
+if TYPE_CHECKING:
+    from .http_post import HttpPost
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +38,7 @@ class WebhookDispatcher:
 
     kernel: Kernel
     deliveries: SqlDeliveryStore
-    post: LazyPost
+    post: Callable[[], "HttpPost"]
     on_attempt: Callable[[str], None]
     """Hears of each attempt: `delivered`, `failed`, or `dead`."""
     wake_event: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,13 +57,11 @@ class WebhookDispatcher:
         """Record what is finished and start what is due; the rest waits for the wake event."""
         await asyncio.sleep(GATHER_SECONDS if self._running else 0)
         capacity = self._capacity()
-        if self._finished or (capacity.total > 0 and await self._is_due()):
+        is_due, clock = self.deliveries.is_due, self.kernel.clock
+        if self._finished or (capacity.total > 0 and await self.kernel.readers.for_server(is_due, clock())):
             self._settling = asyncio.create_task(self._settle(capacity), name="webhook settling")
             await asyncio.shield(self._settling)
         return False
-
-    async def _is_due(self) -> bool:
-        return await self.kernel.readers.for_server(self.deliveries.is_due, self.kernel.clock())
 
     async def _settle(self, capacity: DeliveryCapacity) -> None:
         """Record attempts, claim what is due as far as there is room, and start it."""
@@ -85,10 +85,9 @@ class WebhookDispatcher:
         return DeliveryCapacity(free, settings.webhook_endpoint_concurrency, busy)
 
     async def _attempt(self, webhook: Webhook, claimed: Delivery) -> None:
-        message_id = delivery_id(webhook.webhook_id, claimed.position, claimed.ordinal)
         try:
             secrets = webhook.signing(self.kernel.clock())
-            attempt = await self.post(webhook.url, secrets, message_id, claimed.body)
+            attempt = await self.post()(webhook.url, secrets, claimed.delivery_id, claimed.body)
             next_time = None
             if not attempt.succeeded:
                 first = attempt.start_time if claimed.first_attempt_time is None else claimed.first_attempt_time

@@ -1,30 +1,79 @@
-"""Records deliveries for each webhook from the ledger: event by event, in order, exactly once."""
+"""Records deliveries for each webhook from the ledger, event by event, in order, exactly once; and their bodies."""
 
 import asyncio
+import base64
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from google.protobuf.message import DecodeError
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
+from msgspec import Struct as MsgStruct
+from msgspec import field, json
 
+from jobledger_service.core.api import convert
 from jobledger_service.core.api.codec import whole
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.committer import UPKEEP_ROWS
 from jobledger_service.core.model.change import Change
-from jobledger_service.core.model.job import owner_of, uid_of
+from jobledger_service.core.model.job import job_id_of, owner_of, uid_of
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.store.reads import EventRow
 
-from . import bodies
 from .deliveries import Attempt, Delivery
-from .event_types import WebhookEventType, event_types, reached
-from .rules import Webhook
+from .rules import Webhook, WebhookEventType, event_types, reached
 from .store import FanoutBatch, SqlWebhookStore
+
+PING: Final = "webhook.ping"
+
+
+def body(event_type: WebhookEventType, event: Message, percents: Sequence[int], output: bytes | None = None) -> bytes:
+    """Return the body of a delivery: JSON in UTF-8. `output` is that of a job that is COMPLETED, encoded."""
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415  as in core/api/convert.py
+
+    job: dict[str, Any] = MessageToDict(event.job, always_print_fields_with_no_presence=True)
+    del job["chunks"]  # it is in view BASIC
+    content: dict[str, Any] = {
+        "type": event_type.value,
+        "timestamp": event.event.commit_time.ToJsonString(),
+        "position": event.event.position,
+        "cursor": base64.b64encode(event.cursor).decode(),
+        "data": job,
+    }
+    if output is not None:
+        job["output"] = convert.struct_content(output)
+    if event_type is WebhookEventType.JOB_PROGRESS:
+        content["percents"] = list(percents)
+    return json.encode(content)
+
+
+def unreadable(event_type: WebhookEventType, row: EventRow) -> bytes:
+    """Return the body of a delivery of an event that cannot be shown: its place, without its job."""
+    job_id = job_id_of(row.job_key)
+    return json.encode({"type": event_type.value, "position": row.position, "data": {"jobId": job_id}})
+
+
+def ping(webhook: Webhook, now: int) -> bytes:
+    """Return the body of a ping."""
+    data = {"webhookId": webhook.webhook_id, "owner": webhook.owner}
+    return json.encode({"type": PING, "timestamp": convert.timestamp(now).ToJsonString(), "data": data})
+
+
+def changes_of(event: Message) -> list[Change]:
+    """Return the changes of a stored event, as far as its type depends on them."""
+    return [
+        Change(
+            type=convert.CHANGE_TYPES_BY_NUMBER[one.type],
+            actor=one.actor,
+            from_state=convert.JOB_STATES_BY_NUMBER.get(one.from_state),
+            to_state=convert.JOB_STATES_BY_NUMBER.get(one.to_state),
+        )
+        for one in event.event.changes
+    ]
+
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +92,7 @@ MAX_REMEMBERED_PERCENTS: Final = 10_000
 MAX_ERROR_LENGTH: Final = 300
 
 
-@dataclass(slots=True)
-class WebhookFanout:
+class WebhookFanout(MsgStruct):
     """Reads on from the place that is recorded, and records deliveries and the new place in one transaction.
 
     Several processes may try: the one that finds the place where it read from has done it. The others leave it to that
@@ -61,7 +109,7 @@ class WebhookFanout:
     _written: int = 0
     _percents: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)
 
-    def on_commit(self) -> None:
+    def on_commit(self, _commit: object) -> None:
         """React to a commit; nothing happens without webhooks, or when another process records."""
         if self._has_webhooks:
             self.wake_event.set()
@@ -120,13 +168,13 @@ class WebhookFanout:
         """Return the deliveries of one event; of one that cannot be read, a dead one for each webhook of its owner."""
         try:
             event = Message.FromString(whole(row))
-            changes = bodies.changes_of(event)
+            changes = changes_of(event)
             uid, output = outputs.get(row.job_key, (b"", None))
             if output is not None and uid != uid_of(event.job.uid):
                 output = None  # of a later job with the same id
         except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
             mine = [webhook for webhook in webhooks if webhook.after < row.position]
-            return [self._dead(row, webhook, 0, webhook.event_types[0], error) for webhook in mine]
+            return [self._delivery(row, webhook, 0, webhook.event_types[0], error) for webhook in mine]
         return list(self._each(row, event, changes, webhooks, output))
 
     def _each(
@@ -144,36 +192,33 @@ class WebhookFanout:
             for webhook in webhooks
             if webhook.after < row.position and webhook.concerns(job.owner, job.kind, job.labels)
         ]
-        before = self._percent_before(row, job) if any(webhook.percents for webhook in concerned) else 0
-        made: dict[tuple[WebhookEventType, tuple[int, ...]], bytes] = {}
+        before = self._percent_before(row, job) if any(webhook.progress_percents for webhook in concerned) else 0
+        made: dict[tuple[WebhookEventType, tuple[int, ...]], bytes | Exception] = {}
         for webhook in concerned:
-            percents = tuple(reached(webhook.percents, before, job.progress.percent))
+            percents = tuple(reached(webhook.progress_percents, before, job.progress.percent))
             for ordinal, event_type in enumerate(event_types(changes, progressed=bool(percents))):
                 if event_type in webhook.event_types:
                     what = (event_type, percents if event_type is WebhookEventType.JOB_PROGRESS else ())
-                    try:
-                        if what not in made:
-                            shown = output if event_type is WebhookEventType.JOB_COMPLETED else None
-                            made[what] = bodies.body(event_type, event, percents, shown)
-                    except Exception as error:  # noqa: BLE001  as above
-                        yield self._dead(row, webhook, ordinal, event_type, error)
-                        continue
+                    if what not in made:
+                        shown = output if event_type is WebhookEventType.JOB_COMPLETED else None
+                        try:
+                            made[what] = body(event_type, event, percents, shown)
+                        except Exception as error:  # noqa: BLE001  as above
+                            made[what] = error
                     yield self._delivery(row, webhook, ordinal, event_type, made[what])
 
     def _delivery(
-        self, row: EventRow, webhook: Webhook, ordinal: int, event_type: WebhookEventType, body: bytes
+        self, row: EventRow, webhook: Webhook, ordinal: int, event_type: WebhookEventType, content: bytes | Exception
     ) -> Delivery:
-        now = self.kernel.clock()
-        return Delivery(webhook.key, row.position, ordinal, row.job_key, event_type, now, body=body)
-
-    def _dead(
-        self, row: EventRow, webhook: Webhook, ordinal: int, event_type: WebhookEventType, error: Exception
-    ) -> Delivery:
-        """Return a delivery that is DEAD from the start, as its stored event cannot be shown."""
+        """Return a delivery with a body; DEAD from the start for an error, as its stored event cannot be shown."""
+        now, error = self.kernel.clock(), content if isinstance(content, Exception) else None
+        shown = content if isinstance(content, bytes) else unreadable(event_type, row)
+        delivery = Delivery(webhook.key, row.position, ordinal, row.job_key, event_type, now, body=shown)
+        if error is None:
+            return delivery
         self.kernel.unreadable.add("webhooks", f"the event at position {row.position}", error)
-        attempt = Attempt(self.kernel.clock(), 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR_LENGTH])
-        body = bodies.unreadable(event_type, row)
-        return self._delivery(row, webhook, ordinal, event_type, body).attempted(attempt, None)
+        attempt = Attempt(now, 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR_LENGTH])
+        return delivery.attempted(attempt, None)
 
     def _percent_before(self, row: EventRow, job: Job) -> float:
         """Return a job's percent before an event: from memory, else from its last event; 0 when it is not known."""

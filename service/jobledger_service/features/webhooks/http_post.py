@@ -19,9 +19,8 @@ from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.store.clock import Clock
 from jobledger_service.settings import Settings
 
-from .addresses import RefusedAddressError, UnknownHostError, addresses_of
+from .addresses import LOOKUPS_PER_ATTEMPT, NameLookups, RefusedAddressError, UnknownHostError, addresses_of
 from .deliveries import OK, Attempt
-from .name_lookups import NameLookups
 from .sealing import UnreadableSecretError
 
 log = structlog.get_logger(__name__)
@@ -93,7 +92,9 @@ class HttpPost:
     `unseal` returns a secret of what is kept of it, or raises UnreadableSecretError.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, unseal: Callable[[str], str], lookups: NameLookups) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, unseal: Callable[[str], str], lookups: NameLookups | None = None
+    ) -> None:
         self._clock = clock
         self._unseal = unseal
         self._timeout = settings.webhook_timeout
@@ -102,7 +103,10 @@ class HttpPost:
             ssl_context=_trusted(),
             max_connections=settings.webhook_concurrency,
             keepalive_expiry=30,
-            network_backend=CheckedBackend(lookups, allow_private=settings.webhook_allow_private_networks),
+            network_backend=CheckedBackend(
+                lookups or NameLookups(LOOKUPS_PER_ATTEMPT * settings.webhook_concurrency),
+                allow_private=settings.webhook_allow_private_networks,
+            ),
         )
 
     async def close(self) -> None:

@@ -1,22 +1,23 @@
-"""Requests of WebhookService as values of the feature."""
+"""Requests of WebhookService as values of the feature, and its webhooks and deliveries as messages."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from jobledger.v1 import webhook_pb2
 from jobledger.v1 import webhook_service_pb2 as api
+from msgspec.structs import replace
 
-from jobledger_service.core.api.checks import MAX_NUMBERS, Checks
+from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, shown
+from jobledger_service.core.api.convert import maker
 from jobledger_service.core.api.job_requests import MAX_PATHS, request_id
 from jobledger_service.core.api.list_requests import labels
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.states import DeliveryState, WebhookState
-from jobledger_service.transport.checks import shown
 
-from .event_types import DEFAULT_EVENT_TYPES, WebhookEventType
-from .rules import WebhookUpdate
+from .deliveries import Attempt, Delivery
+from .rules import DEFAULT_EVENT_TYPES, Missed, Secret, Webhook, WebhookEventType
 
 WEBHOOK_ID: Final = re.compile(r"[0-9a-f-]{1,64}")
 HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
@@ -26,35 +27,47 @@ FREE_PORTS: Final = 1_024
 MAX_POSITION: Final = 2**63 - 1
 UPDATABLE: Final = ("url", "event_types", "progress_percents", "kinds", "labels", "description", "state")
 
-EVENT_TYPES: Final = {
-    one: webhook_pb2.WebhookEventType.Value(f"WEBHOOK_EVENT_TYPE_{one.name}") for one in WebhookEventType
+EVENT_TYPES_BY_NUMBER: Final[dict[int, WebhookEventType]] = {
+    webhook_pb2.WebhookEventType.Value(f"WEBHOOK_EVENT_TYPE_{one.name}"): one for one in WebhookEventType
 }
-EVENT_TYPES_BY_NUMBER: Final[dict[int, WebhookEventType]] = {number: one for one, number in EVENT_TYPES.items()}
-STATES: Final = {
-    state: webhook_pb2.WebhookDeliveryState.Value(f"WEBHOOK_DELIVERY_STATE_{state}") for state in DeliveryState
+STATES_BY_NUMBER: Final[dict[int, DeliveryState]] = {
+    webhook_pb2.WebhookDeliveryState.Value(f"WEBHOOK_DELIVERY_STATE_{state}"): state for state in DeliveryState
 }
-WEBHOOK_STATES: Final = {state: webhook_pb2.WebhookState.Value(f"WEBHOOK_STATE_{state}") for state in WebhookState}
 _CHOSEN_STATES: Final[dict[int, WebhookState]] = {
-    webhook_pb2.WEBHOOK_STATE_UNSPECIFIED: WebhookState.ACTIVE,
     webhook_pb2.WEBHOOK_STATE_ACTIVE: WebhookState.ACTIVE,
     webhook_pb2.WEBHOOK_STATE_DISABLED: WebhookState.DISABLED,
 }
-STATES_BY_NUMBER: Final[dict[int, DeliveryState]] = {number: state for state, number in STATES.items()}
+
+attempt_message: Callable[[Attempt], webhook_pb2.WebhookAttempt] = maker(Attempt, webhook_pb2.WebhookAttempt)
+delivery_message: Callable[[Delivery], webhook_pb2.WebhookDelivery] = maker(
+    Delivery, webhook_pb2.WebhookDelivery, WebhookAttempt=attempt_message
+)
+_webhook_message = maker(
+    Webhook,
+    webhook_pb2.Webhook,
+    MissedEvents=maker(Missed, webhook_pb2.MissedEvents),
+    WebhookSecret=maker(Secret, webhook_pb2.WebhookSecret),
+)
 
 
-def create_webhook(request: api.CreateWebhookRequest, *, allow_http: bool) -> WebhookUpdate:
-    """Return the fields of CreateWebhook."""
+def webhook_message(webhook: Webhook, now: int) -> webhook_pb2.Webhook:
+    """Return a webhook; of its secrets only the times of those that sign."""
+    return _webhook_message(replace(webhook, secrets=tuple(one for one in webhook.secrets if one.signs(now))))
+
+
+def create_webhook(request: api.CreateWebhookRequest, *, allow_http: bool) -> dict[str, Any]:
+    """Return the values of the fields of CreateWebhook."""
     with Checks() as checks:
         request_id(checks, request.request_id)
         _check_url(checks, request.url, allow_http=allow_http)
         fields = _fields(checks, request, frozenset(UPDATABLE))
-        if request.progress_percents and WebhookEventType.JOB_PROGRESS not in fields.event_types:
+        if request.progress_percents and WebhookEventType.JOB_PROGRESS not in fields["event_types"]:
             checks.fault("progress_percents", "must be absent unless event_types has JOB_PROGRESS")
     return fields
 
 
-def update_webhook(request: api.UpdateWebhookRequest, *, allow_http: bool) -> WebhookUpdate:
-    """Return the fields that UpdateWebhook changes."""
+def update_webhook(request: api.UpdateWebhookRequest, *, allow_http: bool) -> dict[str, Any]:
+    """Return the new values of the fields that UpdateWebhook changes."""
     with Checks() as checks:
         _check_id(checks, request.webhook_id)
         checks.count("update_mask", len(request.update_mask.paths), MAX_PATHS)
@@ -68,31 +81,21 @@ def update_webhook(request: api.UpdateWebhookRequest, *, allow_http: bool) -> We
         return _fields(checks, request, named)
 
 
-def _fields(checks: Checks, request: Any, named: frozenset[str]) -> WebhookUpdate:  # noqa: ANN401  two messages have them
+def _fields(checks: Checks, request: Any, named: frozenset[str]) -> dict[str, Any]:  # noqa: ANN401  two messages have them
     checks.kinds("kinds", request.kinds)
     checks.at_most("description", request.description, 1_024)
     checks.reason(request.reason)
-    return WebhookUpdate(
-        fields=frozenset("percents" if name == "progress_percents" else name for name in named),
-        url=request.url,
-        event_types=_event_types(checks, request.event_types),
-        percents=_percents(checks, request.progress_percents),
-        kinds=tuple(dict.fromkeys(request.kinds)),
-        labels=labels(checks, "labels", request.labels),
-        description=request.description,
-        state=_state(checks, request.state),
-    )
-
-
-def _state(checks: Checks, number: int) -> WebhookState:
-    if number not in _CHOSEN_STATES:
-        checks.one_of("state", number, ("ACTIVE", "DISABLED"))
-    return _CHOSEN_STATES.get(number, WebhookState.ACTIVE)
-
-
-def _event_types(checks: Checks, given: Sequence[int]) -> tuple[WebhookEventType, ...]:
-    found = checks.numbers("event_types", given, EVENT_TYPES_BY_NUMBER)
-    return tuple(dict.fromkeys(found)) or DEFAULT_EVENT_TYPES
+    event_types = checks.numbers("event_types", request.event_types, EVENT_TYPES_BY_NUMBER)
+    values = {
+        "url": request.url,
+        "event_types": tuple(dict.fromkeys(event_types)) or DEFAULT_EVENT_TYPES,
+        "progress_percents": _percents(checks, request.progress_percents),
+        "kinds": tuple(dict.fromkeys(request.kinds)),
+        "labels": labels(checks, "labels", request.labels),
+        "description": request.description,
+        "state": checks.member("state", request.state, _CHOSEN_STATES, WebhookState.ACTIVE),
+    }
+    return {name: value for name, value in values.items() if name in named}
 
 
 def _percents(checks: Checks, given: Sequence[int]) -> tuple[int, ...]:
@@ -147,10 +150,8 @@ def webhook_id(request: Any) -> str:  # noqa: ANN401  many messages have one
 
 def grace_period(request: api.RotateWebhookSecretRequest) -> int:
     """Return how long older secrets continue to sign, in microseconds."""
-    if not request.HasField("grace_period"):
-        return DAY
     with Checks() as checks:
-        return checks.micros("grace_period", request.grace_period, 0, 30 * DAY)
+        return checks.span(request, "grace_period", 0, 30 * DAY, absent=DAY)
 
 
 def listed_states(request: api.ListWebhookDeliveriesRequest) -> frozenset[DeliveryState]:

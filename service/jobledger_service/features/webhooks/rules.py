@@ -1,18 +1,69 @@
-"""A webhook: its filter, its secrets, and how it is disabled, paused and resumed."""
+"""A webhook: the events that it receives, its secrets, and how it is disabled, paused and resumed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from enum import StrEnum
+from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.service_kinds import is_reserved
-from jobledger_service.core.model.states import WebhookState
+from jobledger_service.core.model.states import JobState, WebhookState
 
-from .event_types import DEFAULT_EVENT_TYPES, DEFAULT_PERCENTS, WebhookEventType
+
+class WebhookEventType(StrEnum):
+    """The type of an event in the body of a delivery."""
+
+    JOB_CREATED = "job.created"
+    JOB_STARTED = "job.started"
+    JOB_PROGRESS = "job.progress"
+    JOB_COMPLETED = "job.completed"
+    JOB_FAILED = "job.failed"
+    JOB_CANCELLED = "job.cancelled"
+    JOB_RETRIED = "job.retried"
+    JOB_DELETED = "job.deleted"
+
+
+DEFAULT_EVENT_TYPES: Final = tuple(one for one in WebhookEventType if one is not WebhookEventType.JOB_PROGRESS)
+DEFAULT_PERCENTS: Final = (25, 50, 75)
+
+_OF_CHANGE: Final = {
+    ChangeType.CREATED: WebhookEventType.JOB_CREATED,
+    ChangeType.RETRIED: WebhookEventType.JOB_RETRIED,
+    ChangeType.DELETED: WebhookEventType.JOB_DELETED,
+}
+_OF_STATE: Final = {
+    JobState.RUNNING: WebhookEventType.JOB_STARTED,
+    JobState.COMPLETED: WebhookEventType.JOB_COMPLETED,
+    JobState.FAILED: WebhookEventType.JOB_FAILED,
+    JobState.CANCELLED: WebhookEventType.JOB_CANCELLED,
+}
+
+
+def event_types(changes: Sequence[Change], *, progressed: bool) -> list[WebhookEventType]:
+    """Return the types of an entry's changes; progress precedes the end of the job, and is else the last."""
+    found: list[WebhookEventType] = []
+    for change in changes:
+        if change.to_state == change.from_state:
+            continue
+        event_type = _OF_CHANGE.get(change.type) or (_OF_STATE.get(change.to_state) if change.to_state else None)
+        if event_type is not None:
+            found.append(event_type)
+    if progressed:
+        ends = (WebhookEventType.JOB_COMPLETED, WebhookEventType.JOB_FAILED, WebhookEventType.JOB_CANCELLED)
+        place = next((n for n, event_type in enumerate(found) if event_type in ends), len(found))
+        found.insert(place, WebhookEventType.JOB_PROGRESS)
+    return found
+
+
+def reached(percents: Sequence[int], before: float, after: float) -> list[int]:
+    """Return the percents that a job reached on its way from one to another, together."""
+    return [percent for percent in percents if before < percent <= after]
+
 
 MAX_WEBHOOKS: Final = 100
 MAX_SECRETS: Final = 5
@@ -36,8 +87,8 @@ class Secret:
 class Missed(MsgStruct, frozen=True):
     """Positions, both inclusive, that were trimmed before a webhook had read them."""
 
-    first: int
-    last: int
+    first_position: int
+    last_position: int
     detect_time: int
 
 
@@ -52,15 +103,15 @@ class Webhook(MsgStruct, frozen=True):
     update_time: int
     after: int = 0
     event_types: tuple[WebhookEventType, ...] = DEFAULT_EVENT_TYPES
-    percents: tuple[int, ...] = ()
+    progress_percents: tuple[int, ...] = ()
     kinds: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     description: str = ""
     state: WebhookState = WebhookState.ACTIVE
     state_reason: str = ""
     state_time: int = 0
-    failing_since: int | None = None
-    missed: Missed | None = None
+    failing_since_time: int | None = None
+    missed_events: Missed | None = None
     request_id: str = ""
     fingerprint: bytes = b""
 
@@ -98,39 +149,22 @@ def owner_of(key: str) -> str:
     return key.partition("/")[0]
 
 
-class WebhookUpdate(MsgStruct, frozen=True):
-    """New values of the named fields."""
-
-    fields: frozenset[str]
-    url: str = ""
-    event_types: tuple[WebhookEventType, ...] = ()
-    percents: tuple[int, ...] = ()
-    kinds: tuple[str, ...] = ()
-    labels: dict[str, str] = {}
-    description: str = ""
-    state: WebhookState = WebhookState.ACTIVE
-
-
-def update(webhook: Webhook, new: WebhookUpdate, now: int) -> Webhook:
-    """Return the webhook with the named fields changed; one that is enabled starts again without failures.
+def update(webhook: Webhook, new: Mapping[str, Any], now: int) -> Webhook:
+    """Return the webhook with new values of some fields; one that is enabled starts again without failures.
 
     Raises InvalidField for percents of progress that is not reported.
     """
-    plain = ("url", "event_types", "percents", "kinds", "labels", "description")
-    changed = replace(webhook, update_time=now, **{name: getattr(new, name) for name in plain if name in new.fields})
-    if new.percents and WebhookEventType.JOB_PROGRESS not in changed.event_types:
+    state: WebhookState | None = new.get("state")
+    changed = replace(webhook, update_time=now, **{name: value for name, value in new.items() if name != "state"})
+    percents: tuple[int, ...] = ()
+    if WebhookEventType.JOB_PROGRESS in changed.event_types:
+        percents = changed.progress_percents or DEFAULT_PERCENTS
+    elif new.get("progress_percents"):
         raise InvalidField(("progress_percents", "must be absent unless event_types has JOB_PROGRESS"))
-    changed = replace(changed, percents=percents_of(changed.event_types, changed.percents))
-    if "state" not in new.fields:
+    changed = replace(changed, progress_percents=percents)
+    if state is None:
         return changed
-    if new.state is changed.state:
-        return replace(changed, state_reason="")
-    return _enter(changed, new.state, "", now)
-
-
-def percents_of(event_types: tuple[WebhookEventType, ...], given: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the percents to report: the defaults when none are given, none when progress is not reported."""
-    return (given or DEFAULT_PERCENTS) if WebhookEventType.JOB_PROGRESS in event_types else ()
+    return replace(changed, state_reason="") if state is changed.state else _enter(changed, state, "", now)
 
 
 def rotate(webhook: Webhook, value: str, grace_period: int, now: int) -> Webhook:
@@ -157,9 +191,9 @@ def answered(webhook: Webhook, failed_at: int | None, *, gone: bool, pause_after
     if gone:
         return _enter(webhook, WebhookState.DISABLED, "the receiver answered 410 Gone", now)
     if failed_at is None:
-        return webhook if webhook.failing_since is None else replace(webhook, failing_since=None)
-    since = failed_at if webhook.failing_since is None else webhook.failing_since
-    webhook = webhook if since == webhook.failing_since else replace(webhook, failing_since=since)
+        return webhook if webhook.failing_since_time is None else replace(webhook, failing_since_time=None)
+    since = failed_at if webhook.failing_since_time is None else webhook.failing_since_time
+    webhook = webhook if since == webhook.failing_since_time else replace(webhook, failing_since_time=since)
     if now - since < pause_after:
         return webhook
     reason = f"every attempt failed for {pause_after / SECOND:g} s"
@@ -167,5 +201,5 @@ def answered(webhook: Webhook, failed_at: int | None, *, gone: bool, pause_after
 
 
 def _enter(webhook: Webhook, state: WebhookState, reason: str, now: int) -> Webhook:
-    failing = None if state is WebhookState.ACTIVE else webhook.failing_since
-    return replace(webhook, state=state, state_reason=reason, state_time=now, failing_since=failing)
+    failing = None if state is WebhookState.ACTIVE else webhook.failing_since_time
+    return replace(webhook, state=state, state_reason=reason, state_time=now, failing_since_time=failing)

@@ -39,24 +39,27 @@ class SecretCipher:
             return kept
         if not self._keys:
             raise UnreadableSecretError("it is sealed, and this server has no secrets_keys")
-        for key in self._keys:
-            opened = _opened(key, kept)
-            if opened is not None:
-                return opened
-        raise UnreadableSecretError("it was not sealed with any of this server's secrets_keys")
+        return self._opened(self._keys, kept)
 
     def is_current(self, kept: str) -> bool:
         """Whether a secret is sealed by the first key; without keys nothing is changed."""
-        return not self._keys or (kept.startswith(PREFIX) and _opened(self._keys[0], kept) is not None)
+        try:
+            return not self._keys or (kept.startswith(PREFIX) and bool(self._opened(self._keys[:1], kept)))
+        except UnreadableSecretError:
+            return False
 
+    def seal_again(self, kept: str) -> str:
+        """Return a stored secret sealed by the first key; raises UnreadableSecretError."""
+        return kept if self.is_current(kept) else self.seal(self.open(kept))
 
-def _opened(key: "Fernet", kept: str) -> str | None:
-    from cryptography.fernet import InvalidToken  # noqa: PLC0415  an extra, which is there when there is a key
+    @staticmethod
+    def _opened(keys: "Sequence[Fernet]", kept: str) -> str:
+        from cryptography.fernet import InvalidToken, MultiFernet  # noqa: PLC0415  an extra, there when there is a key
 
-    try:
-        return key.decrypt(kept.removeprefix(PREFIX)).decode()
-    except InvalidToken:
-        return None
+        try:
+            return MultiFernet(keys).decrypt(kept.removeprefix(PREFIX)).decode()
+        except InvalidToken:
+            raise UnreadableSecretError("it was not sealed with any of this server's secrets_keys") from None
 
 
 def cipher_of(settings: Settings) -> SecretCipher:

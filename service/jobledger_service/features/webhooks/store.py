@@ -13,9 +13,8 @@ from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.outputs import JobOutputs
 from jobledger_service.core.store.tables import deliveries, events, ledger, webhook_checkpoint, webhooks
 
-from . import scheduling as waiting
 from .deliveries import Delivery
-from .rows import delivery_row, webhook_of, webhook_row
+from .rows import delivery_row, lock, reset_attempts, schedule, unschedule, webhook_of, webhook_row
 from .rules import Missed, Webhook
 
 _WEBHOOKS = select(webhooks.c.webhook)
@@ -56,7 +55,7 @@ class SqlWebhookStore:
         return next(iter(self._read(_WEBHOOKS.where(webhooks.c.webhook_key == key))), None)
 
     def of_owner(self, owner: str, after: str, limit: int) -> list[Webhook]:
-        """Return an owner's webhooks with ids above `after`, by id."""
+        """Return at most `limit` of an owner's webhooks with ids above `after`, by id."""
         mine = _WEBHOOKS.where(webhooks.c.owner == owner, webhooks.c.webhook_id > after)
         return self._read(mine.order_by(webhooks.c.webhook_id).limit(limit))
 
@@ -98,7 +97,7 @@ class SqlWebhookStore:
     def change(self, key: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook | None:
         """Replace a webhook by the outcome of a decision, and schedule or unschedule its deliveries."""
         with self._database.write() as connection:
-            before = waiting.lock(connection, [key]).get(key)
+            before = lock(connection, [key]).get(key)
             if before is None:
                 return None
             after = decide(before)
@@ -110,7 +109,7 @@ class SqlWebhookStore:
         mine = deliveries.c.webhook_key == key
         some = select(deliveries.c.position).where(mine).order_by(deliveries.c.position).limit(limit).subquery()
         with self._database.write() as connection:
-            if not waiting.lock(connection, [key]):
+            if not lock(connection, [key]):
                 return None
             last = connection.execute(select(func.max(some.c.position))).scalar_one()
             if last is not None:
@@ -155,16 +154,16 @@ class SqlWebhookStore:
             concerned = {one.webhook_key for one in batch.deliveries}
             if batch.trimmed is not None:
                 concerned |= set(connection.execute(select(webhooks.c.webhook_key).where(_records_events)).scalars())
-            locked = waiting.lock(connection, concerned)
+            locked = lock(connection, concerned)
             recording = {key for key, one in locked.items() if one.state is not WebhookState.DISABLED}
             if rows := [delivery_row(one) for one in batch.deliveries if one.webhook_key in recording]:
                 connection.execute(insert(deliveries), rows)
             new = deliveries.c.position.between(batch.since + 1, batch.through)
             for webhook in locked.values():
-                waiting.schedule(connection, webhook, now, new)
+                schedule(connection, webhook, now, new)
                 if batch.trimmed is not None and webhook.after < batch.trimmed:
                     missed = Missed(max(batch.since, webhook.after) + 1, batch.trimmed, now)
-                    save(connection, webhook, replace(webhook, missed=missed), now)
+                    save(connection, webhook, replace(webhook, missed_events=missed), now)
             connection.execute(update(webhook_checkpoint).values(position=batch.through))
             return True
 
@@ -177,7 +176,7 @@ def save(connection: Connection, before: Webhook, after: Webhook, now: int) -> N
     connection.execute(update(webhooks).where(webhooks.c.webhook_key == row.pop("webhook_key")).values(row))
     if after.state is before.state:
         return
-    waiting.unschedule(connection, after, now)
+    unschedule(connection, after, now)
     if after.state is WebhookState.ACTIVE:
-        waiting.reset_attempts(connection, after)
-        waiting.schedule(connection, after, now)
+        reset_attempts(connection, after)
+        schedule(connection, after, now)

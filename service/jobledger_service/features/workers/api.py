@@ -1,25 +1,30 @@
-"""ListWorkers, a method of WorkerService."""
+"""ListWorkers, a method of WorkerService, and the duty that writes which workers claim."""
 
-from dataclasses import dataclass
+import asyncio
+from functools import partial
 from typing import Final
 
 from jobledger.v1 import worker_service_pb2 as api
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import WORKER_SERVICE
-from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.duties.trimming import trimming
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.active_workers import REMEMBERED
+from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.ledger.paging import fitting, request_mark
+from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.identity import Caller, Role
-from jobledger_service.transport.methods import Kind, Method
+from jobledger_service.transport.methods import Calls, Kind, Method
 
 from .store import SqlWorkerStore, StoredWorker, place_of
 
 METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerCalls:
+class WorkerCalls(MsgStruct, frozen=True):
     """The method of WorkerService about workers."""
 
     kernel: Kernel
@@ -53,4 +58,39 @@ def _worker(one: StoredWorker, held: int, owner: str) -> api.Worker:
         chunk_count=held,
         version=one.version,
         host=one.host,
+    )
+
+
+ROWS_PER_STEP: Final = 500
+
+
+def workers(kernel: Kernel) -> Feature:
+    """Return what workers add to a server. A crash loses what was seen since the last write."""
+    store, active = SqlWorkerStore(kernel.database), kernel.active_workers
+    written = 0
+
+    async def record() -> bool:
+        """Write the workers that were seen since the last time, each once, in steps."""
+        nonlocal written
+        now = kernel.clock()
+        seen = active.since(written)
+        for begin in range(0, len(seen), ROWS_PER_STEP):
+            some = seen[begin : begin + ROWS_PER_STEP]
+            await kernel.committer.run_on_writer(partial(store.write, some), len(some))
+        written = now
+        active.forget(now - REMEMBERED)
+        return False
+
+    async def record_soon() -> bool:
+        """Write them at most once a second, however many are new."""
+        await asyncio.sleep(min(max(0.0, (written + SECOND - kernel.clock()) / SECOND), 1.0))
+        return await record()
+
+    return Feature(
+        calls=[Calls(METHODS, WorkerCalls(kernel, store))],
+        duties=[
+            Duty("workers", record_soon, kernel.settings.usage_interval, active.is_new),
+            trimming("worker retention", kernel, store.trim, REMEMBERED),
+        ],
+        close=record,
     )

@@ -85,7 +85,8 @@ class SqlWorkerStore:
             gone = {(owner, worker) for owner, worker in connection.execute(silent)}
             gone.update(self._excess(connection, limit - len(gone)))
             if gone:
-                connection.execute(delete(workers).where(tuple_(*key).in_(gone)))
+                one = delete(workers).where(key[0] == bindparam("of"), key[1] == bindparam("by"))
+                connection.execute(one, [{"of": owner, "by": worker} for owner, worker in sorted(gone)])
         return len(gone)
 
     def _excess(self, connection: Connection, limit: int) -> list[tuple[str, str]]:

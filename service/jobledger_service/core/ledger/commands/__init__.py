@@ -1,15 +1,24 @@
 """The commands of the ledger: each names the rows that it needs and decides over them."""
 
-from .base import Command
-from .callers import CancelJob, CreateJob, CreateJobs, DeleteJob, FindCreated, RetryJob, UpdateJob, request_key
-from .deletion import OnDeletion
-from .partial_commands import PartialResult
+from .base import Command, PartialResult
+from .callers import (
+    CancelJob,
+    CreateJob,
+    CreateJobs,
+    DeleteJob,
+    FindCreated,
+    OnDeletion,
+    RetryJob,
+    UpdateJob,
+    request_key,
+)
 from .reports import (
     CompleteChunks,
     EndReports,
     FailChunks,
     Heartbeat,
     LeaseAnswer,
+    LeaseReports,
     LeaseStatus,
     ReleaseChunks,
     ReleaseUnheard,
@@ -35,6 +44,7 @@ __all__ = [
     "FindCreated",
     "Heartbeat",
     "LeaseAnswer",
+    "LeaseReports",
     "LeaseStatus",
     "LiftBackoffs",
     "LiftSchedules",

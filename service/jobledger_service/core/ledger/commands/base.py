@@ -1,7 +1,10 @@
-"""What a command is."""
+"""What a command is, and one about many items, which does as much as a batch has room for."""
 
 from abc import abstractmethod
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.current_call import SERVICE_OWNER
 from jobledger_service.core.ledger.row_families import Needs
@@ -11,6 +14,8 @@ from jobledger_service.core.model.states import UNFINISHED, ChunkState
 
 Decided = TypeVar("Decided")
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Command(Generic[Decided, AnswerT_co]):
@@ -69,6 +74,59 @@ class ServiceCommand(Command[Decided, AnswerT_co]):
     def owner(self) -> str:
         """The service itself."""
         return SERVICE_OWNER
+
+
+class PartialResult(MsgStruct, frozen=True):
+    """The decision of a command of which a part is done: the command for the rest."""
+
+    rest: Any
+
+
+class PartialCommand(Command[Decided, AnswerT_co], Generic[Decided, AnswerT_co, Item, Result]):
+    """A command that does one thing to each of its items, and leaves those without room in a batch to later ones."""
+
+    __slots__ = ()
+
+    items: Sequence[Item]
+
+    @property
+    def weight(self) -> int:
+        """The number of items."""
+        return len(self.items)
+
+    def rows(self, work: WorkingSet) -> int:
+        """Return the approximate number of rows that the first item changes."""
+        return self.rows_of(work, self.items[0]) if self.items else 0
+
+    def rows_of(self, work: WorkingSet, item: Item) -> int:  # noqa: ARG002  for commands that override it
+        """Return the approximate number of rows that an item changes."""
+        return 1
+
+    @abstractmethod
+    def do(self, work: WorkingSet, item: Item) -> Result:
+        """Do what the command does to an item."""
+
+    @abstractmethod
+    def conclude(self, results: list[Result], work: WorkingSet) -> Decided:
+        """Return the decision from the results of the first items: of all, or as many as fit into the batch."""
+
+    def decide(self, work: WorkingSet) -> Decided:
+        """Do one item after the other, the first always, as long as they fit into the batch.
+
+        What would make the event of a job too large is undone.
+        """
+        results: list[Result] = []
+        begun = work.rows
+        for item in self.items:
+            savepoint = work.undo.savepoint
+            if results and work.rows - begun + self.rows_of(work, item) > work.row_budget:
+                break
+            results.append(self.do(work, item))
+            if work.exceeded and len(results) > 1:
+                work.undo.rollback(savepoint)
+                results.pop()
+                break
+        return self.conclude(results, work)
 
 
 def chunks_in(work: WorkingSet, job_key: str, *states: ChunkState) -> int:

@@ -1,6 +1,6 @@
 """The commands of JobService."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from msgspec import Struct as MsgStruct
@@ -12,13 +12,17 @@ from jobledger_service.core.ledger.unique_keys import UniqueKeys, full_key
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, Refusal, RequestIdReused, UniqueKeyTaken
-from jobledger_service.core.model.job import Inputs, job_id_of, job_key
+from jobledger_service.core.model.job import Inputs, Job, job_id_of, job_key
 from jobledger_service.core.model.states import RETRYABLE, WAITING
 from jobledger_service.core.store.batch_rows import Request
 
-from .base import Command, chunks_in, deleted_rows
-from .deletion import ArtifactsResult, OnDeletion, with_artifacts
-from .partial_commands import PartialCommand, PartialResult
+from .base import Command, PartialCommand, PartialResult, chunks_in, deleted_rows
+
+OnDeletion = Callable[[WorkingSet, Sequence[Job], str], str | None]
+"""Creates the job that deletes the artifacts of jobs of one owner that this batch has deleted, for an actor.
+
+It returns the job's key, None when there are no artifacts. It lists none: the job does that, a few at a time.
+"""
 
 
 def request_key(owner: str, request_id: str) -> tuple[str, ...]:
@@ -52,11 +56,11 @@ class Creation(MsgStruct, frozen=True):
 
     def answer(self, work: WorkingSet) -> tuple[bytes, bool]:
         """Return the encoded job, and whether it is new."""
-        return self.encoded or work.segments(self.key).joined, self.is_new
+        return self.encoded or work.encode(self.key), self.is_new
 
     def kept(self, work: WorkingSet) -> "Creation":
         """Return the outcome with the job as it is now, for an answer after a later commit."""
-        return self if self.encoded else replace(self, encoded=work.encoded(self.key))
+        return self if self.encoded else replace(self, encoded=work.encode_now(self.key))
 
 
 class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
@@ -108,7 +112,7 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
         savepoint = work.undo.savepoint
         work.create(lifecycle.create(self.new, self.actor, work.now), self.inputs)
         if self.validate_only:
-            encoded = work.encoded(spec.key)
+            encoded = work.encode_now(spec.key)
             work.undo.rollback(savepoint)
             return Creation(spec.key, is_new=True, encoded=encoded)
         for key in keys:
@@ -148,12 +152,13 @@ class CreateJobs(
     def needs(self) -> Needs:
         return Needs.of_all([one.needs() for one in self.items])
 
-    def decide(self, work: WorkingSet) -> Sequence[Creation | Refusal] | PartialResult:
-        found = self.do_within_budget(work)
-        rest = self.items[len(found) :]
+    def conclude(
+        self, results: list[Creation | Refusal], work: WorkingSet
+    ) -> Sequence[Creation | Refusal] | PartialResult:
+        rest = self.items[len(results) :]
         if not rest:
-            return [*self.decided, *found]
-        done = [one.kept(work) if isinstance(one, Creation) else one for one in found]
+            return [*self.decided, *results]
+        done = [one.kept(work) if isinstance(one, Creation) else one for one in results]
         return PartialResult(CreateJobs(rest, [*self.decided, *done]))
 
     def do(self, work: WorkingSet, item: CreateJob) -> Creation | Refusal:
@@ -185,7 +190,7 @@ class FindCreated(Command[str | None, bytes | None], MsgStruct, frozen=True):
         return _repeated(work, request_key(self.owner, self.request_id), self.fingerprint)
 
     def answer(self, decided: str | None, work: WorkingSet) -> bytes | None:
-        return None if decided is None else work.segments(decided).joined
+        return None if decided is None else work.encode(decided)
 
 
 class CancelJob(
@@ -216,7 +221,7 @@ class CancelJob(
     def answer(
         self, decided: tuple[lifecycle.CancelOutcome, str], work: WorkingSet
     ) -> tuple[lifecycle.CancelOutcome, bytes]:
-        return decided[0], work.segments(decided[1]).joined
+        return decided[0], work.encode(decided[1])
 
 
 class _JobCommand(Command[str, bytes]):
@@ -225,7 +230,7 @@ class _JobCommand(Command[str, bytes]):
     __slots__ = ()
 
     def answer(self, decided: str, work: WorkingSet) -> bytes:
-        return work.segments(decided).joined
+        return work.encode(decided)
 
 
 class RetryJob(_JobCommand, MsgStruct, frozen=True):
@@ -288,8 +293,8 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
         return job.key
 
 
-class DeleteJob(Command[ArtifactsResult, tuple[bytes | None, int]], MsgStruct, frozen=True):
-    """Delete a job; answers with the job that deletes its artifacts, encoded, and the number of artifacts that stay."""
+class DeleteJob(Command[str | None, bytes | None], MsgStruct, frozen=True):
+    """Delete a job; answers with the job that deletes its artifacts, encoded."""
 
     owner: str
     job_id: str
@@ -298,7 +303,7 @@ class DeleteJob(Command[ArtifactsResult, tuple[bytes | None, int]], MsgStruct, f
     etag: str = ""
     reason: str = ""
     on_deletion: OnDeletion | None = None
-    """Decides about the artifacts; without it they are kept, and not counted."""
+    """Without it the artifacts are kept."""
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
@@ -306,15 +311,12 @@ class DeleteJob(Command[ArtifactsResult, tuple[bytes | None, int]], MsgStruct, f
     def rows(self, work: WorkingSet) -> int:
         return deleted_rows(work, job_key(self.owner, self.job_id))
 
-    def decide(self, work: WorkingSet) -> ArtifactsResult:
+    def decide(self, work: WorkingSet) -> str | None:
         job = work.job(self.owner, self.job_id)
         lifecycle.check_etag(job, self.etag)
         change = lifecycle.delete(job, self.actor, force=self.force, reason=self.reason)
-        deleted = with_artifacts(work, job) if self.on_deletion is not None else None
         work.delete(job, change)
-        if self.on_deletion is None or deleted is None:
-            return ArtifactsResult()
-        return self.on_deletion(work, [deleted], self.actor)
+        return None if self.on_deletion is None else self.on_deletion(work, [job], self.actor)
 
-    def answer(self, decided: ArtifactsResult, work: WorkingSet) -> tuple[bytes | None, int]:
-        return None if decided.job_key is None else work.segments(decided.job_key).joined, decided.kept
+    def answer(self, decided: str | None, work: WorkingSet) -> bytes | None:
+        return None if decided is None else work.encode(decided)

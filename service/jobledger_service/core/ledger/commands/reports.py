@@ -21,8 +21,7 @@ from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.entry import JOB_ITSELF
 
-from .base import ended_rows
-from .partial_commands import PartialCommand, PartialResult
+from .base import PartialCommand, PartialResult, ended_rows
 
 Item = TypeVar("Item", bound="tuple[Lease, *tuple[Any, ...]]")
 
@@ -72,23 +71,23 @@ class LeaseReports(
     def needs(self) -> Needs:
         """Return the chunks that belong to the owners."""
         leases: list[Lease] = [item[0] for item in self.items]
-        served = (lease for lease in leases if self._serves(owner_of(lease.job_key)))
-        return Needs(chunks=tuple((lease.job_key, lease.index) for lease in served))
+        return Needs(chunks=tuple([(one.job_key, one.index) for one in leases if self._serves(one.job_key)]))
 
-    def _serves(self, owner: str) -> bool:
-        return owner == self.owner if self.served is None else owner in self.served
+    def _serves(self, job_key: str) -> bool:
+        if self.served is None:
+            return job_key.startswith(f"{self.owner}/")
+        return owner_of(job_key) in self.served
 
-    def decide(self, work: WorkingSet) -> list[LeaseAnswer] | PartialResult:
-        """Apply the reports; a refusal of one refuses all, also those left to later commits."""
-        answers = self.do_within_budget(work)
-        left = self.items[len(answers) :]
+    def conclude(self, results: list[LeaseAnswer], work: WorkingSet) -> list[LeaseAnswer] | PartialResult:
+        """Return the answers; a refusal of one report refuses all, also those left to later commits."""
+        left = self.items[len(results) :]
         if not left:
-            return [*self.answered, *answers]
+            return [*self.answered, *results]
         savepoint = work.undo.savepoint
         for item in left:
             self._check(work, item)
         work.undo.rollback(savepoint)
-        return PartialResult(replace(cast("Any", self), items=left, answered=(*self.answered, *answers)))
+        return PartialResult(replace(cast("Any", self), items=left, answered=(*self.answered, *results)))
 
     def _check(self, work: WorkingSet, item: Item) -> None:
         """Raise the refusal of a report, if there is one."""
@@ -100,12 +99,12 @@ class LeaseReports(
         An unreadable row counts as missing: its worker learns that it has lost the lease.
         """
         job = work.find(lease.job_key)
-        if job is None or not self._serves(job.spec.owner) or lease.index >= job.counts.total:
+        if job is None or not self._serves(lease.job_key) or lease.index >= job.counts.total:
             return None
         if is_reserved(job.spec.kind) and not self.by_service:
             return None
         try:
-            return job, work.chunk(job, lease.index)
+            return job, work.chunk(lease.job_key, lease.index)
         except JobUnreadable:
             return None
 

@@ -55,16 +55,17 @@ class StepLease(MsgStruct, frozen=True):
         job = work.find(self.lease.job_key)
         if job is None or self.lease.index >= job.counts.total:
             return None
-        chunk = work.chunk(job, self.lease.index)
+        chunk = work.chunk(job.key, self.lease.index)
         at = work.family(Runs).find(job.key).cursors.get(self.lease.index)
         return (job, chunk) if holds(self.lease, job, chunk, work.now) and at == self.start_cursor else None
 
     def report(self, work: WorkingSet, progress: ProgressReport, metadata: Mapping[str, object]) -> tuple[Job, Chunk]:
         """Extend the lease, report the progress and store the report; return the job and the chunk as they are then."""
         job = work.last(self.lease.job_key)
+        chunk = work.chunk(job.key, self.lease.index)
         artifact = Artifact(REPORT_URI, metadata=self.encode(metadata), create_time=work.now)
         report = rules.WorkReport("", progress, job_artifacts={REPORT: artifact})
-        step = rules.heartbeat(job, work.chunk(job, self.lease.index), report, self.lease_duration, work.now)
+        step = rules.heartbeat(job, chunk, report, self.lease_duration, work.now)
         work.apply(step)
         return work.last(job.key), step.chunks[0]
 

@@ -16,8 +16,7 @@ from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.states import UNFINISHED, WAITING
 
-from .base import ServiceCommand, chunks_in, deleted_rows, ended_rows
-from .partial_commands import PartialCommand
+from .base import PartialCommand, ServiceCommand, chunks_in, deleted_rows, ended_rows
 
 Item = TypeVar("Item")
 
@@ -27,9 +26,9 @@ class _Upkeep(ServiceCommand[int, int], PartialCommand[int, int, Item, None]):
 
     __slots__ = ()
 
-    def decide(self, work: WorkingSet) -> int:
-        """Do what there is room for; return how many items it came to: the others are for the next time."""
-        return len(self.do_within_budget(work))
+    def conclude(self, results: list[None], work: WorkingSet) -> int:  # noqa: ARG002  the number is all
+        """Return how many items it came to: the others are for the next time."""
+        return len(results)
 
     def do(self, work: WorkingSet, item: Item) -> None:
         with suppress(JobUnreadable):  # the reading counted and logged it
@@ -60,7 +59,7 @@ class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], MsgStruct, frozen=True):
         job = work.find(key)
         if job is None:
             return
-        step = rules.expire(job, work.chunk(job, index), jitter_sample, work.chunks(job), work.now, self.delay)
+        step = rules.expire(job, work.chunk(key, index), jitter_sample, work.chunks(job), work.now, self.delay)
         if step is not None:
             work.apply(step)
 
@@ -76,7 +75,7 @@ class LiftBackoffs(_Upkeep[ChunkKey], MsgStruct, frozen=True):
     def _one(self, work: WorkingSet, item: ChunkKey) -> None:
         key, index = item
         job = work.find(key)
-        step = rules.lift_backoff(job, work.chunk(job, index), work.now) if job else None
+        step = rules.lift_backoff(job, work.chunk(key, index), work.now) if job else None
         if step is not None:
             work.apply(step)
 

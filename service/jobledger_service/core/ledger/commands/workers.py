@@ -21,8 +21,7 @@ from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.store.batch_rows import Request
 
-from .base import Command
-from .partial_commands import PartialResult
+from .base import Command, PartialResult
 from .reports import EndReports, LeaseAnswer
 
 LOOKS_PER_ROW: Final = 10
@@ -42,7 +41,7 @@ def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[ClaimedChunk]:
     claimed = []
     for key, index in keys:
         job = work.last(key)
-        chunk = work.chunk(job, index)
+        chunk = work.chunk(key, index)
         claimed.append(ClaimedChunk(job, chunk, lease_of(job, chunk), work.inputs(key)))
     return claimed
 
@@ -93,7 +92,7 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
             return held
         taken = [*self._taken(work, picked.chunks)]
         if self.request_id and taken:
-            leases = tuple(lease_of(work.last(key), work.chunk(work.last(key), index)) for key, index in taken)
+            leases = tuple(lease_of(work.last(key), work.chunk(key, index)) for key, index in taken)
             work.family(RequestIds).record(claim_key(self.owner, self.request_id), Request(leases=leases))
         missed = picked.contended or len(taken) < len(picked.chunks)
         return None if missed and not taken else taken
@@ -108,7 +107,7 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
             if job is None or job.spec.owner not in owners:  # claimed with a key that serves more than this one
                 continue
             with suppress(JobUnreadable, ChunkNotFound):
-                if holds(lease, job, chunk := work.chunk(job, lease.index), work.now):
+                if holds(lease, job, chunk := work.chunk(lease.job_key, lease.index), work.now):
                     work.apply(rules.heartbeat(job, chunk, rules.NOTHING_NEW, self.by.lease_duration, work.now))
                     work.mark_claimed((job.key, chunk.index))
                     held.append((job.key, chunk.index))
@@ -142,7 +141,7 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
             work.apply(Step(kept))
         return False
     try:
-        work.apply(rules.claim(job, work.chunk(job, key[1]), by, work.now))
+        work.apply(rules.claim(job, work.chunk(*key), by, work.now))
     except (ChunkNotClaimable, JobUnreadable):
         return False
     return True
@@ -202,13 +201,13 @@ class ClaimChunk(Command[ChunkKey, ClaimedChunk], MsgStruct, frozen=True):
 
     def decide(self, work: WorkingSet) -> ChunkKey:
         job = work.job(self.owner, self.job_id)
-        chunk = work.chunk(job, self.index)
+        chunk = work.chunk(*self._key())
         if is_reserved(job.spec.kind):
             raise ChunkNotClaimable(self.job_id, self.index, chunk.state, "the service itself works on it")
         held = bool(self.by.task_id) and chunk.task_id == self.by.task_id
         if held and holds(lease_of(job, chunk), job, chunk, work.now):
             work.mark_claimed(self._key())
-        elif work.pauses.cover(job):
+        elif work.is_paused(job):
             raise ChunkNotClaimable(self.job_id, self.index, chunk.state, f"its kind {job.spec.kind} is paused")
         else:
             work.apply(rules.claim(work.starting(job), chunk, self.by, work.now))

@@ -12,14 +12,12 @@ from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.reading import ReadStore
 
-from .counts import FeedCounts
-from .page import MAX_PAGE_ENTRIES, NoProgressError, Page
-from .pages import Pages
+from .pages import MAX_PAGE_ENTRIES, NoProgressError, Page, Pages
 from .ring import Ring
 from .selection import Selection
 from .stops import StopSubscribers, StopSubscription
 from .subscribers import Subscribers
-from .subscription import FeedSubscription
+from .subscription import FeedCounts, FeedSubscription
 
 log = structlog.get_logger(__name__)
 

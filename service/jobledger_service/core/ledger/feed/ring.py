@@ -1,23 +1,100 @@
 """The newest entries in memory, bounded in number and bytes; the owner with the most loses its oldest first."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
 
+from msgspec.structs import replace
+
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.owners import ALL_OWNERS
-from jobledger_service.core.store.entry import Entry
+from jobledger_service.core.store.entry import ArtifactsKey, Entry
 
-from .entry_log import EntryLog
-from .page import MAX_PAGE_ENTRIES, Page, count_of_page
-from .shared_artifacts import SharedArtifacts
+from .pages import MAX_PAGE_ENTRIES, Page, count_of_page
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_ENTRIES = 20_000
 SHRINK_TO_SHARE = 15 / 16
 """The part that is left after evictions, so that owners are not compared for each entry."""
 
-
 _position = attrgetter("position")
+
+
+class EntryLog:
+    """Entries by position. The beginning that was dropped is cut off when it is as long as the rest."""
+
+    __slots__ = ("_begin", "_entries")
+
+    def __init__(self) -> None:
+        self._entries: list[Entry | None] = []
+        self._begin = 0
+
+    def __len__(self) -> int:
+        return len(self._entries) - self._begin
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry that follows all others."""
+        self._entries.append(entry)
+
+    @property
+    def oldest(self) -> Entry:
+        """The first entry of a log that is not empty."""
+        return self._at(self._begin)
+
+    def drop_oldest(self) -> Entry:
+        """Remove the first entry, and return it."""
+        entry = self._at(self._begin)
+        self._entries[self._begin] = None
+        self._begin += 1
+        if self._begin * 2 >= len(self._entries):
+            del self._entries[: self._begin]
+            self._begin = 0
+        return entry
+
+    def after(self, position: int) -> tuple[Sequence[Entry], bool]:
+        """Return the entries after a position, as many as a page has, and whether there are more."""
+        first = bisect_right(self._entries, position, lo=self._begin, key=_position)
+        found = [self._at(index) for index in range(first, min(first + MAX_PAGE_ENTRIES, len(self._entries)))]
+        return found, first + MAX_PAGE_ENTRIES < len(self._entries)
+
+    def _at(self, index: int) -> Entry:
+        entry = self._entries[index]
+        assert entry is not None  # noqa: S101  for mypy: only those before the beginning are None
+        return entry
+
+
+class SharedArtifacts:
+    """The artifacts in memory by version, and how many entries refer to each."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: dict[ArtifactsKey, tuple[bytes, int]] = {}
+
+    def hold(self, entry: Entry) -> tuple[Entry, int]:
+        """Return an entry with the artifacts that are in memory already, and the bytes that it adds."""
+        if not entry.artifacts:
+            return entry, 0
+        added, common = 0, {}
+        for key, raw in entry.artifacts.items():
+            kept, count = self._held.get(key, (raw, 0))
+            self._held[key] = kept, count + 1
+            common[key] = kept
+            added += 0 if count else len(raw)
+        known = {id(raw): common[key] for key, raw in entry.artifacts.items()}
+        parts, chunks = ([known.get(id(part), part) for part in some] for some in (entry.parts, entry.chunks))
+        return replace(entry, artifacts=common, parts=parts, chunks=chunks), added
+
+    def release(self, entry: Entry) -> int:
+        """Return the bytes that go with an entry."""
+        freed = 0
+        for key in entry.artifacts:
+            raw, count = self._held.pop(key)
+            if count > 1:
+                self._held[key] = raw, count - 1
+            else:
+                freed += len(raw)
+        return freed
 
 
 class _OwnerEntries:

@@ -12,8 +12,7 @@ from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.entry import Entry
 
-from .counts import FeedCounts
-from .wakeup import Wakeup
+from .subscription import FeedCounts, Wakeup
 
 MAX_JOBS: Final = 1_000
 """The maximum of jobs that one message names, and that wait for one stream; beyond it the worker checks all leases."""

@@ -1,16 +1,17 @@
 """The index of subscriptions: those of an entry are found by its job, or by its owner, and kind and labels."""
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct as MsgStruct
+from msgspec import field
 
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.owners import ALL_OWNERS
 from jobledger_service.core.store.entry import Entry
 
-from .counts import FeedCounts
-from .subscription import FeedSubscription
+from .subscription import Delivery, FeedCounts, FeedSubscription
 
 Label = tuple[str, str]
 Route = tuple[str | None, Label | None] | str
@@ -19,8 +20,7 @@ Route = tuple[str | None, Label | None] | str
 ANY: Final = None
 
 
-@dataclass(slots=True)
-class _FilterGroup:
+class _FilterGroup(MsgStruct):
     """Subscriptions with equal filters."""
 
     filter: JobFilter
@@ -102,9 +102,9 @@ class Subscribers:
                     self._offer(entry, group.subscriptions)
 
     def _offer(self, entry: Entry, subscriptions: Iterable[FeedSubscription]) -> None:
-        made: dict[bool, bytes] = {}
+        delivery = Delivery(entry)
         for subscription in subscriptions:
-            subscription.offer(entry, made)
+            subscription.offer(delivery)
 
 
 _NO_GROUPS: Final[_Groups] = {}

@@ -3,22 +3,146 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Protocol
+
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.store.entry import Entry
 
-from .counts import FeedCounts
-from .live import Live
-from .page import MAX_PAGE_BYTES, NoProgressError, Page
-from .pages import Pages
+from .pages import MAX_PAGE_BYTES, NoProgressError, Page, Pages
 from .ring import Ring
 from .selection import ALL_CHANGES, Selection
-from .wakeup import Wakeup
 
 MAX_JOB_QUEUE = 64
 MAX_QUEUE = 1_024
+
+
+class FeedCounts(MsgStruct):
+    """What the feed did since the process started, and what waits; plain numbers that any thread may read."""
+
+    evaluations: int = 0
+    """How often a filter was applied to an entry."""
+    wakeups: int = 0
+    """How often a watch received an entry that was just committed."""
+    history: int = 0
+    """The number of stored events read for lagging watches."""
+    queued_bytes: int = 0
+    """Bytes of entries that wait in the queues of watches."""
+
+
+class Wakeup:
+    """Lets one task wait. A wake-up while nobody waits does nothing: the waiter checks before it waits."""
+
+    __slots__ = ("_waiter",)
+
+    def __init__(self) -> None:
+        self._waiter: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        """Wake the task."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait with a bare future and a timer: an Event and a timeout took a tenth of a server's CPU."""
+        if seconds <= 0:
+            return
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(seconds, self.wake)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+
+class Writer(Protocol):
+    """Writes the messages of one stream, one at a time.
+
+    `on_written` is called once, when the message that was begun is written; `on_failed` when the caller has left.
+    """
+
+    is_writing: bool
+    on_written: Callable[[], None] | None
+    on_failed: Callable[[], None] | None
+
+    def begin(self, message: bytes) -> None:
+        """Begin to write a message, when none is being written."""
+
+    async def finish(self) -> None:
+        """Wait until what was begun is written; raises an error when the caller has left."""
+
+
+class BookmarkTimer:
+    """The time of a quiet stream's next bookmark; `last_sent` is the time of its last message."""
+
+    __slots__ = ("_every", "last_sent")
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self.last_sent = monotonic()
+
+    def left(self) -> float:
+        """Seconds until the next bookmark is due."""
+        return max(self.last_sent + self._every - monotonic(), 0.0)
+
+    def due(self) -> bool:
+        """Whether a bookmark is due now."""
+        return self.left() <= 0
+
+    def restart(self) -> None:
+        """Record that a message was sent."""
+        self.last_sent = monotonic()
+
+
+class Delivery:
+    """An entry that was just committed, on its way to the watchers that it reaches by one route.
+
+    `messages` are those that were made of it, by the kind of watch: also a watch whose last message is not yet written
+    finds them later. One time is enough for all.
+    """
+
+    __slots__ = ("entry", "messages", "time")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.messages: dict[bool, bytes] = {}
+        self.time = monotonic()
+
+
+class Live:
+    """How a current watch writes: entry by entry as they are committed, while its task sleeps.
+
+    `make` makes the message of an entry. It returns None for an entry that the task must see, as the watch ends with
+    it. `merges`: so must it see entries that came while one was written, if they are several. `kind`: watches that an
+    entry reaches by the same route, and that have the same kind, have the same message of it.
+    """
+
+    __slots__ = ("_make", "kind", "merges", "timer", "writer")
+
+    def __init__(
+        self, writer: Writer, timer: BookmarkTimer, make: Callable[[Entry], bytes | None], *, kind: bool, merges: bool
+    ) -> None:
+        self.writer = writer
+        self.timer = timer
+        self.merges = merges
+        self.kind = kind
+        self._make = make
+
+    def make(self, delivery: Delivery) -> bytes | None:
+        """Make the message of an entry for all watches of this kind; None for the task's."""
+        try:
+            message = self._make(delivery.entry)
+        except Exception:  # noqa: BLE001  the task will have it too, and report it
+            return None
+        if message is not None:
+            delivery.messages[self.kind] = message
+        return message
 
 
 class FeedSubscription:
@@ -54,7 +178,7 @@ class FeedSubscription:
         self._counts = counts
         self._unsubscribe = unsubscribe
         self._position = after
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[Delivery] = deque()
         self._max_queue = MAX_JOB_QUEUE if jobs is None else MAX_QUEUE
         self._bytes = 0
         self._behind = True
@@ -66,15 +190,15 @@ class FeedSubscription:
         """Everything up to here was delivered or does not concern the watcher. It never falls."""
         if self._behind:
             return self._position
-        looked_at = self._queue[0].position - 1 if self._queue else self._ring.head
+        looked_at = self._queue[0].entry.position - 1 if self._queue else self._ring.head
         return max(self._position, looked_at)
 
-    def offer(self, entry: Entry, made: dict[bool, bytes]) -> None:
+    def offer(self, delivery: Delivery) -> None:
         """Take an entry that was just committed and concerns the watcher: write it at once, or queue it.
 
-        `made` are messages of it that others were given. A full queue is dropped: the watcher then reads from the
-        history.
+        A full queue is dropped: the watcher then reads from the history.
         """
+        entry = delivery.entry
         if self._behind or entry.position <= self._position:
             return
         if not (self._selects_all or self._selection.may_select(entry)):
@@ -82,13 +206,13 @@ class FeedSubscription:
         self._counts.wakeups += 1
         live = self._live
         if live is not None and not live.writer.is_writing:
-            if self._write(live, entry, made):
+            if self._write(live, delivery):
                 return
             self._live = None
         if len(self._queue) >= self._max_queue or self._bytes >= MAX_PAGE_BYTES:
             self.fall_behind()
         else:
-            self._queue.append(entry)
+            self._queue.append(delivery)
             self._bytes += entry.size
             self._counts.queued_bytes += entry.size
         if self._live is None:
@@ -107,16 +231,21 @@ class FeedSubscription:
         self._live = live
         live.writer.on_failed = self._leave_live
         try:
-            while self._live is live and not self._closing.is_set() and (left := live.left()):
+            while self._live is live and not self._closing.is_set() and (left := live.timer.left()):
                 await self._wakeup.wait(left)
         finally:
             self._live = live.writer.on_written = live.writer.on_failed = None
         await live.writer.finish()
 
-    def _write(self, live: Live, entry: Entry, made: dict[bool, bytes]) -> bool:
+    def _write(self, live: Live, delivery: Delivery) -> bool:
         """Begin to write an entry, if it is selected; False when that is for the task."""
-        if (self._selects_all or self._selection.select((entry,))) and not live.write(entry, made):
-            return False
+        entry = delivery.entry
+        if self._selects_all or self._selection.select((entry,)):
+            message = delivery.messages.get(live.kind) or live.make(delivery)
+            if message is None:
+                return False
+            live.timer.last_sent = delivery.time
+            live.writer.begin(message)
         self._position = entry.position
         return True
 
@@ -124,10 +253,10 @@ class FeedSubscription:
         """Write the entry that came first while another was written, or leave all of them to the task."""
         live, queue = self._live, self._queue
         while live is not None and queue and not live.writer.is_writing:
-            if (live.merges and len(queue) > 1) or not self._write(live, queue[0], {}):
+            if (live.merges and len(queue) > 1) or not self._write(live, queue[0]):
                 self._leave_live()
                 return
-            size = queue.popleft().size
+            size = queue.popleft().entry.size
             self._bytes -= size
             self._counts.queued_bytes -= size
         if live is not None and queue:
@@ -167,7 +296,7 @@ class FeedSubscription:
     def _drain(self) -> Sequence[Entry]:
         if not self._queue:
             return ()
-        entries = list(self._queue)
+        entries = [delivery.entry for delivery in self._queue]
         self._clear_queue()
         self._advance(entries[-1].position)
         return self._selection.select(entries)

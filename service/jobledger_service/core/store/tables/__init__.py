@@ -21,6 +21,7 @@ from .jobs import (
     claimable,
     delayed,
     deleted_outputs,
+    ended,
     ending,
     expiring,
     had_task,
@@ -45,9 +46,11 @@ from .jobs import (
     waiting_since,
 )
 from .ledger import (
+    artifact_removals,
     artifact_versions,
     audit,
     audit_owner,
+    deleted_versions,
     event_owner,
     event_terms,
     events,
@@ -55,12 +58,14 @@ from .ledger import (
     requests,
     tombstones,
 )
-from .schema import NEVER, metadata, schema_version
+from .schema import NEVER, add_postgres_options, metadata, schema_version
 from .webhooks import dead, deliveries, over, pending, scheduled, webhook_checkpoint, webhooks
 
 __all__ = [
     "NEVER",
+    "add_postgres_options",
     "api_keys",
+    "artifact_removals",
     "artifact_versions",
     "attempts",
     "audit",
@@ -73,7 +78,9 @@ __all__ = [
     "dead",
     "delayed",
     "deleted_outputs",
+    "deleted_versions",
     "deliveries",
+    "ended",
     "ending",
     "event_owner",
     "event_terms",

@@ -25,7 +25,7 @@ from jobledger_service.core.model.label_indexes import LabelIndexState
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
-from .schema import Key, columns_of, metadata, one_of, partial_index
+from .schema import POSTGRES, Key, columns_of, metadata, one_of, partial_index
 
 _ended = ", ".join(f"'{state}'" for state in sorted(ENDED))
 
@@ -59,8 +59,12 @@ Index("jobs_by_create_time", jobs.c.owner, jobs.c.create_time, jobs.c.job_key)
 Index("jobs_by_state", jobs.c.owner, jobs.c.state, jobs.c.create_time, jobs.c.job_key)
 Index("jobs_by_kind", jobs.c.owner, jobs.c.kind, jobs.c.state, jobs.c.create_time, jobs.c.job_key)
 Index("jobs_by_update_time", jobs.c.owner, jobs.c.state, jobs.c.update_time, jobs.c.create_time, jobs.c.job_key)
-Index("jobs_by_end_time", jobs.c.owner, jobs.c.state, jobs.c.end_time, jobs.c.create_time, jobs.c.job_key)
 Index("jobs_by_priority", jobs.c.owner, jobs.c.state, jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
+ended = jobs.c.end_time.is_not(None)
+"""Jobs that have ended: others have no place in the order by end."""
+partial_index(
+    "jobs_by_end_time", jobs.c.owner, jobs.c.state, jobs.c.end_time, jobs.c.create_time, jobs.c.job_key, where=ended
+)
 
 ending = jobs.c.deadline.is_not(None)
 expiring = jobs.c.expire_time.is_not(None)
@@ -122,7 +126,7 @@ partial_index(
     chunks.c.chunk_index,
     where=waiting,
 )
-partial_index("chunks_leased", chunks.c.lease_expire_time, where=leased)
+partial_index("chunks_leased", chunks.c.lease_check_time, where=leased)
 partial_index("chunks_of_workers", chunks.c.worker, chunks.c.owner, where=leased)
 partial_index("chunks_delayed", chunks.c.next_attempt_time, where=delayed)
 of_workers = waiting & chunks.c.kind.not_in(_service_kinds)
@@ -230,7 +234,6 @@ search_vector = func.array_to_tsvector(func.string_to_array(job_words.c.words, l
 Index(
     "job_words_search",
     search_vector,
-    postgresql_using="gin",
     # A search reads through what new rows left pending in the index: less than by default.
-    postgresql_with={"gin_pending_list_limit": 256},
+    info={POSTGRES: {"using": "gin", "with": {"gin_pending_list_limit": 256}}},
 ).ddl_if(dialect="postgresql")

@@ -27,7 +27,7 @@ events = Table(
     Column("commit_time", BigInteger, nullable=False),
     Column("changes", BigInteger, nullable=False),
     Column("message", LargeBinary, nullable=False),
-    Column("before", Json),
+    Column("before", Json(none_as_null=True)),
     Column("previous", LargeBinary),
     Column("artifacts", Text),
     Column("artifacts_bytes", Integer, nullable=False),
@@ -45,6 +45,25 @@ artifact_versions = Table(
     Column("encoded", LargeBinary, nullable=False),
 )
 """The artifacts of a job, or of one of its chunks, from a revision of the job on: as JSON and as events show them."""
+
+deleted_versions = Table(
+    "deleted_versions",
+    metadata,
+    Column("uid", LargeBinary, primary_key=True),
+    Column("job_key", Key, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Deleted jobs whose events were trimmed, and whose artifact versions are still stored."""
+
+artifact_removals = Table(
+    "artifact_removals",
+    metadata,
+    Column("uid", LargeBinary, primary_key=True),
+    Column("removal_key", Key, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Deleted jobs whose artifact versions a job of the service's own still needs, to delete what they point at."""
+Index("artifact_removals_by_removal", artifact_removals.c.removal_key)
 
 
 class OwnerOf(FunctionElement[str]):

@@ -1,9 +1,10 @@
-"""The rate of a job: an exponentially weighted mean of its recent steps."""
+"""The progress of a job: sums over its chunks, and its rate, an exponentially weighted mean of its recent steps."""
 
 import math
-from typing import Final
+from typing import Final, Self
 
 from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
 
 from .limits import MAX_TIME, SECOND
 
@@ -54,3 +55,41 @@ class Rate(MsgStruct, frozen=True, array_like=True):
         if age < KNOWN_AFTER or mean <= 0:
             return None
         return mean / -math.expm1(-age / TIME_CONSTANT)
+
+
+class JobProgress(MsgStruct, frozen=True):
+    """A job's progress as sums over its chunks; work in millionths of an item, percent is the maximum of the run."""
+
+    work_total: int
+    work_done: int = 0
+    items_total: int = 0
+    items_completed: int = 0
+    percent: float = 0.0
+    stage: str = ""
+    stage_percent: float | None = None
+    message: str = ""
+    rate: Rate | None = None
+    """The recent rate while the job is RUNNING, else None."""
+
+    def plus(self, work: int, items: int, now: int) -> Self:
+        """Return the sums with these differences of work and completed items."""
+        if not work and not items:
+            return self
+        done = self.work_done + work
+        return replace(
+            self,
+            work_done=done,
+            items_completed=self.items_completed + items,
+            percent=max(self.percent, done * 100 / self.work_total),
+            rate=self.rate.step(now, items, work) if self.rate else None,
+        )
+
+    @property
+    def eta(self) -> int | None:
+        """The expected end at the recent rate; None when unknown."""
+        return None if self.rate is None else self.rate.end_of(self.work_total - self.work_done)
+
+    @property
+    def items_per_second(self) -> float | None:
+        """The recent rate; None when unknown."""
+        return None if self.rate is None else self.rate.items_per_second

@@ -1,0 +1,50 @@
+"""Which of the changed chunks a watch message lists one by one, and which as ranges by their state."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from jobledger.v1 import chunk_pb2
+
+from jobledger_service.core.model.change import ChangeType
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.holds import HELD_BY_JOB
+from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
+from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.store.entry import Record
+
+from .convert import CHUNK_STATES
+
+
+def ranges_of(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
+    """Return the ranges of chunks that are listed by their state, and the chunks that are listed one by one."""
+    imported = any(change.type is ChangeType.IMPORTED for change in record.changes)
+    swept = [(run.first, run.last, run.state) for run in record.ranges]
+    if len(record.chunks) < CHUNK_RANGES_FROM and not imported:
+        return [_range(*run) for run in swept], list(record.chunks)
+    single: list[Chunk] = []
+    ranged: list[Chunk] = []
+    for chunk in record.chunks:
+        (ranged if imported or _plain(chunk) else single).append(chunk)
+    return [_range(*run) for run in chain(swept, _runs(ranged))], single
+
+
+def _runs(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int, ChunkState]]:
+    """Yield the first and the last index of adjacent chunks in one state, and that state."""
+    first, last, state = 0, -1, None
+    for chunk in chunks:
+        index = chunk.index
+        if state is not chunk.state or index != last + 1:
+            if state is not None:
+                yield first, last, state
+            first, state = index, chunk.state
+        last = index
+    if state is not None:
+        yield first, last, state
+
+
+def _range(first: int, last: int, state: ChunkState) -> chunk_pb2.ChunkRange:
+    return chunk_pb2.ChunkRange(first_index=first, last_index=last, state=CHUNK_STATES[state])
+
+
+def _plain(chunk: Chunk) -> bool:
+    return chunk.state is ChunkState.CANCELLED or (chunk.state is ChunkState.PENDING and not chunk.held & ~HELD_BY_JOB)

@@ -1,0 +1,68 @@
+"""What the artifacts of deleted jobs point at, a few at a time, by the versions that outlive their jobs."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection
+
+from jobledger_service.core.store.artifact_versions import last_version
+from jobledger_service.core.store.cells import artifacts_of
+from jobledger_service.core.store.engines import Database
+
+from .removal import DeletedJob
+from .walk import Place
+
+MAX_READ_BYTES = 1024 * 1024
+"""A read ends with the version that reaches this size."""
+
+Listed = tuple[Place, str | None]
+"""An artifact and its URI, None for a version that cannot be read."""
+
+
+class DeletedArtifacts:
+    """Reads the last artifacts of deleted jobs and their chunks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def listed(self, job: DeletedJob, place: Place, limit: int) -> tuple[list[Listed], Place]:
+        """Return at most `limit` artifacts from a place on, of as many versions, and the place after them."""
+        found: list[Listed] = []
+        size = 0
+        with self._database.read() as connection:
+            for _ in range(limit):
+                if len(found) == limit or size >= MAX_READ_BYTES:
+                    break
+                read = last_version(connection, job.key, job.uid, place[0])
+                if read is None:
+                    return found, (job.chunk_count, 0)
+                index, content = read
+                size += len(content)
+                uris = _uris(content)
+                first = place[1] if index == place[0] else 0
+                part = uris[first : first + limit - len(found)]
+                found += (((index, first + n), uri) for n, uri in enumerate(part))
+                end = first + len(part)
+                place = (index, end) if end < len(uris) else (index + 1, 0)
+        return found, place
+
+    def named(self, job: DeletedJob, places: Iterable[Place]) -> list[Listed]:
+        """Return the artifacts at some places."""
+        with self._database.read() as connection:
+            versions: dict[int, Sequence[str | None]] = {}
+            return [(place, self._uri(connection, job, place, versions)) for place in places]
+
+    def _uri(
+        self, connection: Connection, job: DeletedJob, place: Place, versions: dict[int, Sequence[str | None]]
+    ) -> str | None:
+        index, number = place
+        if index not in versions:
+            read = last_version(connection, job.key, job.uid, index)
+            versions[index] = _uris(read[1]) if read is not None and read[0] == index else ()
+        return versions[index][number] if number < len(versions[index]) else None
+
+
+def _uris(content: str) -> Sequence[str | None]:
+    try:
+        return [one.uri for one in artifacts_of(content).values()]
+    except (ValueError, TypeError, AttributeError):
+        return [None]
