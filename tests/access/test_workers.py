@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from grpc import StatusCode
+from jobledger.v1.admin_service_pb2 import ListApiKeysRequest
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ClaimChunksRequest,
@@ -27,11 +28,13 @@ from jobledger_service.core.ledger.active_workers import (
     SeenWorker,
     WorkerInfo,
 )
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import MAX_REPLY_BYTES, SECOND
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.tables import api_keys
 from jobledger_service.features.workers.store import SqlWorkerStore
+from sqlalchemy import insert, select
 
 from tests.access.conftest import As, Keyed
 from tests.conftest import StartServer
@@ -39,7 +42,7 @@ from tests.support.api import Api, fresh_kind
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.errors import invalid, refused
-from tests.support.keys import CALLER, WORKER, KeyedApi
+from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.server import Server
 
 Connect = Callable[[Server], Api]
@@ -217,6 +220,42 @@ def database(store: str, tmp_path: Path) -> Iterator[Database]:
 
 def names(store: SqlWorkerStore, owner: str = "o") -> list[str]:
     return [one.worker for one, _ in store.page(owner, None, 100)[0]]
+
+
+@pytest.mark.long
+@pytest.mark.one_store("the pages are those of the API")
+async def test_pages_of_the_largest_workers_and_keys_fit_into_a_reply(
+    start_server: StartServer, as_holder: As, store: str, tmp_path: Path
+):
+    url = new_database(store, tmp_path)
+    token = first_key(url)
+    owners = [f"{number:064}" for number in range(100)]
+    info = WorkerInfo(tuple(f"{number:0128}" for number in range(20)), Owners(frozenset(owners)), "v" * 64, "h" * 255)
+    later = int(datetime.now(UTC).timestamp() + 3_600) * SECOND
+    names = [f"{number:0200}" for number in range(500)]
+    with closing(open_database(url)) as opened:
+        SqlWorkerStore(opened).write([SeenWorker("default", name, later, info) for name in names])
+        with opened.write() as connection:
+            first = connection.execute(select(api_keys)).mappings().one()
+            served = {"name": "é" * 128, "served_owners": " ".join(owners)}
+            keys = [{**first, **served, "key_id": f"{n:012}", "change": 9 + n, "digest": b"%d" % n} for n in range(500)]
+            connection.execute(insert(api_keys), keys)
+    api = as_holder(start_server(url, auth="keys", database_read_timeout="60"), token)
+    by_page: list[list[str]] = []
+    workers = ListWorkersRequest(page_size=500)
+    while not by_page or workers.page_token:
+        page = await api.work.ListWorkers(workers)
+        assert page.ByteSize() <= MAX_REPLY_BYTES + 100
+        by_page.append([one.worker for one in page.workers])
+        workers.page_token = page.next_page_token
+    assert by_page[0] + by_page[1] == names
+    listing, of_keys = ListApiKeysRequest(page_size=500), list[list[str]]()
+    while not of_keys or listing.page_token:
+        found = await api.admin.ListApiKeys(listing)
+        assert found.ByteSize() <= MAX_REPLY_BYTES + 100
+        of_keys.append([one.key_id for one in found.api_keys])
+        listing.page_token = found.next_page_token
+    assert sorted(of_keys[0] + of_keys[1]) == sorted([first["key_id"], *(key["key_id"] for key in keys)])
 
 
 def test_silent_workers_and_too_many_of_an_owner_are_forgotten(database: Database):

@@ -170,7 +170,7 @@ def test_a_watched_job_that_nobody_claims_reports_it(own_server: Server, client:
     job_id = client.create_job(kind).job.job_id
     shell = Shell(own_server.target)
     with Piped(shell, "watch", job_id) as piped, Terminal(shell, "watch", job_id) as terminal:
-        assert piped.said("jobledger: no worker has claimed it for 1").endswith(f" s; kind {kind}\n")
+        assert piped.said("jobledger: no worker has claimed it for 1").endswith(f"; kind {kind}\n")
         terminal.until("no worker has claimed it for 1", f"kind {kind}")
         for process in (piped.process, terminal.process):
             process.send_signal(signal.SIGINT)

@@ -7,6 +7,8 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jobledger_service.core.ledger.commands.workers import ClaimChunks
+from jobledger_service.core.ledger.committer import BATCH_BOUNDS
 from jobledger_service.core.ledger.fair_queue import (
     COMMAND_COST,
     TURN_CREDIT,
@@ -18,6 +20,8 @@ from jobledger_service.core.ledger.fair_queue import (
 )
 from jobledger_service.core.ledger.shares import Shares
 from jobledger_service.core.model.limit_errors import QueueFull
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.work import Claim
 
 NOBODY = cast("Any", None)
 """Who waits is nothing to the queue."""
@@ -83,6 +87,18 @@ def test_no_command_is_lost_and_none_is_served_twice(history: Sequence[tuple[str
     assert len(set(served)) == len(served)
     assert set(there) <= set(served)
     assert (queue.rows, queue.size, queue.owners) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("names", ["kinds", "job_keys"])
+def test_a_batch_walks_a_bounded_number_of_kinds_and_jobs_for_claims(names: str):
+    by = Claim("w", SECOND)
+    claims = [
+        ClaimChunks("a", limit=1, by=by, **{"kinds": (), names: tuple(f"{n}.{m}" for m in range(100))})
+        for n in range(512)
+    ]
+    batch = queue_of(*(waiting("a", claim.weight) for claim in claims)).take(BATCH_BOUNDS)
+    assert 100 * len(batch) <= BATCH_BOUNDS.rows
+    assert ClaimChunks("a", ("k",), 1, by).weight == 1, "a claim of one kind weighs what it may lease"
 
 
 @given(st.lists(commands, min_size=1, max_size=100))

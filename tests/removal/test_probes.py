@@ -1,5 +1,9 @@
 """Health follows the object stores below which artifacts may be deleted."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from tests.replicas.conftest import Connect
 from tests.support.api import Api
 from tests.support.databases import new_database
 
+STORES = 8
 pytestmark = pytest.mark.long  # object stores are started, and go away
 
 
@@ -44,3 +49,49 @@ async def test_a_bucket_that_is_away_degrades_until_it_is_back(
             buckets.fill(name, "x")
         assert await problems(api, some=False) == []
     buckets.kill()
+
+
+@asynccontextmanager
+async def store_that_never_ends_an_answer() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Yield the address of a store that begins each answer and adds a header now and then; and what it was asked."""
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        for number in count():  # no time-out between two reads ends this
+            writer.write(b"x-%d: y\r\n" % number)
+            await writer.drain()
+            await asyncio.sleep(0.5)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+    finally:
+        server.close()
+
+
+async def test_stores_that_never_end_an_answer_are_told_in_time_and_hold_up_nothing(
+    tmp_path: Path, connect: Connect, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    roots = " ".join(f"s3://bucket-{number}/out/" for number in range(STORES))
+    async with store_that_never_ends_an_answer() as (address, asked):
+        for name, value in {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": "k",
+            "AWS_SECRET_ACCESS_KEY": "s",
+        }.items():
+            monkeypatch.setenv(name, value)
+        with deleting_in(roots, new_database("sqlite", tmp_path), tmp_path, health_probe_interval="0.1") as server:
+            api = connect(server)
+            while len(asked) < STORES:  # while all hang, the server does its work and says how it is
+                await system_health(api)
+                await api.create(kind)
+            told = await problems(api, some=True)
+            while len(told) < STORES:
+                told = await problems(api, some=True)
+            assert all("has not answered within 5 s" in one for one in told)
+            for _ in range(20):
+                await api.create(kind)
+                assert len(await problems(api, some=True)) == STORES
+            assert len(asked) == STORES, "no store is asked again while it owes an answer"

@@ -13,7 +13,7 @@ from jobledger_service.core.api.convert import maker
 from jobledger_service.core.api.job_requests import request_id as check_request_id
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.ledger.paging import PageTokens, request_mark
+from jobledger_service.core.ledger.paging import PageTokens, fitting, request_mark
 from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound, AuthDisabled
 from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.errors import RequestIdReused
@@ -167,7 +167,7 @@ class KeyCalls(MsgStruct, frozen=True):
         token = token_of(key_id, self.random_bytes(SECRET_BYTES))
         return replace(like, key_id=key_id, digest=digest_of(token), create_time=now), token
 
-    async def ListApiKeys(self, request: api.ListApiKeysRequest, caller: Caller) -> api.ListApiKeysResponse:  # noqa: ARG002  of all owners
+    async def ListApiKeys(self, request: api.ListApiKeysRequest, caller: Caller) -> bytes:  # noqa: ARG002  of all owners
         limit = checked_page_size(request.page_size, default=100, max_size=500)
         with Checks() as checks:
             if request.owner:
@@ -175,9 +175,16 @@ class KeyCalls(MsgStruct, frozen=True):
         mark = request_mark("keys", request.owner, request.show_ended)
         after = self.tokens.parse(request.page_token, mark, tuple[int, str])
         listing = KeyListing(request.owner, request.show_ended, self.clock(), after, limit)
-        page, last = await self.run_read(lambda: self.store.list_keys(listing))
-        token = "" if last is None else self.tokens.encode(mark, *last)
-        return api.ListApiKeysResponse(api_keys=map(api_key, page), next_page_token=token)
+
+        def read_and_show() -> bytes:
+            page, last = self.store.list_keys(listing)
+            shown = [api_key(key) for key in page]
+            if (count := fitting(one.ByteSize() for one in shown)) < len(shown):
+                last = page[count - 1].create_time, page[count - 1].key_id
+            token = "" if last is None else self.tokens.encode(mark, *last)
+            return api.ListApiKeysResponse(api_keys=shown[:count], next_page_token=token).SerializeToString()
+
+        return await self.run_read(read_and_show)
 
     async def RevokeApiKey(self, request: api.RevokeApiKeyRequest, caller: Caller) -> api.RevokeApiKeyResponse:
         key_id = request.key_id

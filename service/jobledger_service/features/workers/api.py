@@ -8,16 +8,18 @@ from jobledger.v1 import worker_service_pb2 as api
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import convert
+from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import WORKER_SERVICE
 from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.active_workers import REMEMBERED
 from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.ledger.paging import fitting, request_mark
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
-from .store import SqlWorkerStore, StoredWorker
+from .store import SqlWorkerStore, StoredWorker, place_of
 
 METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
@@ -28,12 +30,20 @@ class WorkerCalls(MsgStruct, frozen=True):
     kernel: Kernel
     store: SqlWorkerStore
 
-    async def ListWorkers(self, request: api.ListWorkersRequest, caller: Caller) -> api.ListWorkersResponse:
-        owner = caller.owner
-        page, token = await self.kernel.read_page(
-            owner, request, ("workers", owner), tuple[bool, str, str], partial(self.store.page, owner)
-        )
-        return api.ListWorkersResponse(workers=[_worker(one, held, owner) for one, held in page], next_page_token=token)
+    async def ListWorkers(self, request: api.ListWorkersRequest, caller: Caller) -> bytes:
+        limit = checked_page_size(request.page_size, default=100, max_size=500)
+        tokens, mark = self.kernel.tokens, request_mark("workers", caller.owner)
+        after = tokens.parse(request.page_token, mark, tuple[bool, str, str])
+
+        def read_and_show() -> bytes:
+            page, last = self.store.page(caller.owner, after, limit)
+            shown = [_worker(one, held, caller.owner) for one, held in page]
+            if (count := fitting(one.ByteSize() for one in shown)) < len(shown):
+                last = place_of(page[count - 1][0], caller.owner)
+            token = "" if last is None else tokens.encode(mark, *last)
+            return api.ListWorkersResponse(workers=shown[:count], next_page_token=token).SerializeToString()
+
+        return await self.kernel.readers.for_owner(caller.owner, read_and_show)
 
 
 def _worker(one: StoredWorker, held: int, owner: str) -> api.Worker:

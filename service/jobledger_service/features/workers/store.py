@@ -118,8 +118,12 @@ class SqlWorkerStore:
                 found += _find(connection, limit + 1 - len(found), others, mine=f" {owner} ")
             page = found[:limit]
             held = _held(connection, owner, page)
-        last = page[-1] if len(found) > limit else None
-        return [*zip(page, held, strict=True)], None if last is None else (last.owner != owner, last.owner, last.worker)
+        return [*zip(page, held, strict=True)], place_of(page[-1], owner) if len(found) > limit else None
+
+
+def place_of(one: StoredWorker, owner: str) -> Place:
+    """Return a worker's place in the list of an owner."""
+    return one.owner != owner, one.owner, one.worker
 
 
 def _row(seen: SeenWorker) -> Mapping[str, object]:

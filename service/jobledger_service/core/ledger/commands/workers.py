@@ -73,8 +73,10 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
 
     @property
     def weight(self) -> int:
-        looked_at = len(self.served.names) * len(self.kinds) if self.served else 0
-        return self.limit + looked_at // LOOKS_PER_ROW
+        if self.served is not None and not self.job_keys:
+            return self.limit + len(self.served.names) * len(self.kinds) // LOOKS_PER_ROW
+        # Each further kind or job is a walk of its own: on PostgreSQL it takes as long as changing a row.
+        return self.limit + len(self.kinds) + len(self.job_keys) - 1
 
     @property
     def rows_needed(self) -> Mapping[type[RowFamily], Sequence[str]]:
