@@ -792,7 +792,7 @@ class ListJobsResponse(_message.Message):
     """total_size counts the jobs that match, as of the first page."""
     total_is_lower_bound: _builtins.bool
     """total_is_lower_bound is true when there may be more than total_size. A filter by states and kinds alone is
-    counted exactly. With any other filter, counting stops after 1,000 jobs that match, or after reading 20,000.
+    counted exactly. With any other filter, counting stops after 1,000 jobs that match, or 5,000 after the page.
     """
     cursor: _builtins.bytes
     """cursor is the position at which the first page was read. WatchJobs from this cursor misses nothing. It is the

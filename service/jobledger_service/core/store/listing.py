@@ -84,13 +84,14 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget
     wanted = listing.limit + 1
     first = wanted * 10 + budget.first
     seen = [] if listing.filter.job_ids else walker.scan(first, wanted)
-    left = wanted - len(seen)
+    left, then = wanted - len(seen), budget.then
     if left > 0 and not walker.done and len(seen) * budget.likely >= left * first:
         seen += walker.scan(budget.likely, left)
+        then = max(1, then - budget.likely)
     if len(seen) < wanted and not walker.done:
         few = _few(connection, dialect, listing, indexes, budget.few)
         if few is None:
-            seen += walker.scan(budget.then, wanted - len(seen))
+            seen += walker.scan(then, wanted - len(seen))
         else:
             walker.finish()
             seen = few
