@@ -32,6 +32,7 @@ from jobledger_service.core.ledger.commands import (
 from jobledger_service.core.ledger.core_families import core_families
 from jobledger_service.core.ledger.cursor import Cursors
 from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.quotas import Bounds
 from jobledger_service.core.model.work import NO_RESULTS, Claim, WorkReport
@@ -150,8 +151,8 @@ class Ledger:
         return len(written), sum(written)
 
 
-def _now() -> int:
-    return time.time_ns() // 1_000
+def _now() -> Micros:
+    return Micros(time.time_ns() // 1_000)
 
 
 def _new_id() -> str:

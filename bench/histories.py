@@ -11,6 +11,7 @@ from jobledger_service.core.model.chunk import Chunk, WorkError
 from jobledger_service.core.model.job import Job, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob, cancel, create
 from jobledger_service.core.model.limits import DAY, SECOND
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import (
@@ -59,7 +60,7 @@ class JobHistory:
     chunks: dict[int, Chunk]
     passages: list[tuple[int, JobDelta]] = field(default_factory=list)
 
-    def commit(self, now: int, steps: Sequence[Step]) -> None:
+    def commit(self, now: Micros, steps: Sequence[Step]) -> None:
         """Take what one commit decided; each step was made from the job that the one before left."""
         sweeps = [step.sweep for step in steps if step.sweep is not None]
         swept = (sweep.applied(chunk) for sweep in sweeps for chunk in self.chunks.values() if sweep.covers(chunk))
@@ -77,11 +78,11 @@ class JobHistory:
 def simulate(plan: JobPlan) -> JobHistory:
     """Return the story of a plot."""
     new = NewJob(JobSpec("", "", "", b"", stages=STAGES), [ITEMS] * plan.chunks)
-    created = create(new, "caller", 0)
+    created = create(new, "caller", Micros(0))
     history = JobHistory(created.job, {})
-    history.commit(0, [created])
-    start = plan.waits * SECOND
-    end = start + plan.takes * SECOND
+    history.commit(Micros(0), [created])
+    start = Micros(plan.waits * SECOND)
+    end = Micros(start + plan.takes * SECOND)
     if plan.state is JobState.CANCELLED and plan.error == 0:
         _cancel(history, start, force=False)
     elif plan.state is not JobState.QUEUED:
@@ -91,11 +92,11 @@ def simulate(plan: JobPlan) -> JobHistory:
     return history
 
 
-def _work(history: JobHistory, plan: JobPlan, start: int, end: int) -> None:
+def _work(history: JobHistory, plan: JobPlan, start: Micros, end: Micros) -> None:
     """Let one worker take all chunks, report, and come to the end that the plot asks for."""
     by = Claim("worker-7.pool-a", LEASE)
     _each(history, start, lambda job, chunk: claim(job, chunk, by, start))
-    half = (start + end) // 2
+    half = Micros((start + end) // 2)
     report = WorkReport("", ProgressReport(percent=50.0, stage="fetch", message="halfway"))
     _each(history, half, lambda job, chunk: heartbeat(job, chunk, report, LEASE, half))
     match plan.state:
@@ -107,7 +108,7 @@ def _work(history: JobHistory, plan: JobPlan, start: int, end: int) -> None:
             _cancel(history, end, force=plan.state is JobState.CANCELLED)
 
 
-def _end(job: Job, chunk: Chunk, plan: JobPlan, now: int) -> Step:
+def _end(job: Job, chunk: Chunk, plan: JobPlan, now: Micros) -> Step:
     """Fail the last chunk, and complete the others."""
     if chunk.index < plan.chunks - 1:
         return complete(job, chunk, NOTHING_NEW, NO_RESULTS, now)
@@ -115,7 +116,7 @@ def _end(job: Job, chunk: Chunk, plan: JobPlan, now: int) -> Step:
     return fail(job, chunk, NOTHING_NEW, failure, _all(job, {}), now)
 
 
-def _each(history: JobHistory, now: int, decide: Callable[[Job, Chunk], Step]) -> None:
+def _each(history: JobHistory, now: Micros, decide: Callable[[Job, Chunk], Step]) -> None:
     """Commit one decision for each chunk."""
     steps: list[Step] = []
     for chunk in list(history.chunks.values()):
@@ -123,7 +124,7 @@ def _each(history: JobHistory, now: int, decide: Callable[[Job, Chunk], Step]) -
     history.commit(now, steps)
 
 
-def _cancel(history: JobHistory, now: int, *, force: bool) -> None:
+def _cancel(history: JobHistory, now: Micros, *, force: bool) -> None:
     how = Cancellation(LEASE, "no longer needed", force=force)
     _, step = cancel(history.job, _all(history.job, history.chunks), how, "caller", now)
     if step is not None:
@@ -171,6 +172,6 @@ def write_history(history: JobHistory, to: Job, statistics: StatisticsDelta) -> 
     before: Job | None = None
     for now, delta in history.passages:
         job = shifted(delta.job, to)
-        statistics.add(replace(delta, before=before, job=job), to.spec.create_time + now)
+        statistics.add(replace(delta, before=before, job=job), Micros(to.spec.create_time + now))
         before = job
     return job

@@ -12,6 +12,7 @@ from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Inputs, Job, JobSpec, uid_of
 from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.limits import DAY
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.writes import Writes
 from jobledger_service.features.statistics.rollup import StatisticsDelta
@@ -73,12 +74,12 @@ class JobPopulation:
         age = (self.count - number) / self.count
         plot = _plot(rng, _LIVE if age < LIVE else _ENDED, self.chunks)
         # The last day is left for what still happens to the newest.
-        story, new = simulate(plot), self._new(number, self.end - DAY - round(age * (SPAN - DAY)), rng)
+        story, new = simulate(plot), self._new(number, Micros(self.end - DAY - round(age * (SPAN - DAY))), rng)
         job = write_history(story, new, statistics)
         add_job(writes, job)
         writes.new_chunks.append((job, [shifted_chunk(chunk, job) for chunk in story.chunks.values()], {}))
 
-    def _new(self, number: int, create_time: int, rng: random.Random) -> Job:
+    def _new(self, number: int, create_time: Micros, rng: random.Random) -> Job:
         """Return a job as it is created."""
         job_id = str(UUID(int=(create_time // 1_000 << 80) | 7 << 76 | rng.getrandbits(76) & ~(3 << 62) | 2 << 62))
         spec = JobSpec(

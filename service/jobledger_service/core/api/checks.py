@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.limits import KEY_ID, OWNER
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import RESERVED, is_reserved
 from jobledger_service.transport.structs import broken_rules
 from jobledger_service.transport.units import MICROS_PER_SECOND, NANOS_PER_MICROSECOND, NANOS_PER_SECOND
@@ -147,13 +148,13 @@ class Checks:
             return low
         return micros
 
-    def time(self, field: str, value: Timestamp) -> int:
+    def time(self, field: str, value: Timestamp) -> Micros:
         """Return a time in microseconds, which must be a valid Timestamp."""
         if not (_FIRST_SECOND <= value.seconds <= _LAST_SECOND and 0 <= value.nanos < NANOS_PER_SECOND):
             sent = f"{value.seconds} s and {value.nanos} ns after 1970"
             self.fault(field, f"value of {sent} must be from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z")
-            return 0
-        return value.seconds * MICROS_PER_SECOND + value.nanos // NANOS_PER_MICROSECOND
+            return Micros(0)
+        return Micros(value.seconds * MICROS_PER_SECOND + value.nanos // NANOS_PER_MICROSECOND)
 
     def numbers(self, field: str, given: Sequence[int], known: Mapping[Any, Member]) -> list[Member]:
         """Return the values of an enumeration that a list has, which may name some again."""
@@ -215,7 +216,7 @@ class Checks:
         if is_reserved(value):
             self.fault(field, f"value {shown(value)} must not begin with {RESERVED!r}, as the service's own kinds do")
 
-    def time_of_job(self, field: str, value: Timestamp) -> int:
+    def time_of_job(self, field: str, value: Timestamp) -> Micros:
         """Return a time of a job's own, in microseconds, which must not be before 1970."""
         time = self.time(field, value)
         if time < 0:

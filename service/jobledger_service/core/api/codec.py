@@ -24,6 +24,7 @@ from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import NO_OUTPUTS, Job, JobSpec
 from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ENDED
 from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
 from jobledger_service.core.store.event_terms import EventTerms
@@ -107,7 +108,7 @@ class ProtoCodec:
             changes=frozenset(change.type for change in record.changes),
         )
 
-    def seal(self, entry: Entry, position: int, commit_time: int, cursor: bytes) -> Entry:
+    def seal(self, entry: Entry, position: int, commit_time: Micros, cursor: bytes) -> Entry:
         """Return the entry that `encode` returned with its position and time, which its message ends with."""
         at = _POSITION + joined.encode_varint(position) + joined.field(_COMMIT_TIME, convert.encoded_time(commit_time))
         end = joined.field(_EVENT, entry.event + at) + joined.field(_CURSOR, cursor)

@@ -16,6 +16,7 @@ from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import NO_UID, FailurePolicy, Inputs, JobSpec, Stage, uid_of
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
 from jobledger_service.core.model.limits import DAY
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.slots import MAX_LIMITED_LABELS
 from jobledger_service.transport.identity import Caller
@@ -129,7 +130,7 @@ def new_job(
     return new, inputs
 
 
-def _times(checks: Checks, request: Any) -> tuple[int | None, int | None]:  # noqa: ANN401  of a new job, or of a change
+def _times(checks: Checks, request: Any) -> tuple[Micros | None, Micros | None]:  # noqa: ANN401  of a new job, or of a change
     """Return a job's schedule_time and expire_time, None for absent ones; it must not expire before it may begin."""
     has = request.HasField
     schedule = checks.time_of_job("schedule_time", request.schedule_time) if has("schedule_time") else None

@@ -17,6 +17,7 @@ from jobledger_service.core.model.errors import JobNotFound
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.leases import NO_LEASE, Lease
 from jobledger_service.core.model.limits import DAY, SECOND
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release, Results, WorkReport
@@ -162,7 +163,7 @@ def _lease_of(checks: Checks, field: str, token: str, epoch: Epoch) -> Lease:
         return NO_LEASE
 
 
-def _report(checks: Checks, field: str, sent: api.ProgressReport, now: int) -> WorkReport:
+def _report(checks: Checks, field: str, sent: api.ProgressReport, now: Micros) -> WorkReport:
     """Return a report; an absent one is empty, and an empty one has nothing new."""
     if not sent.ByteSize():
         return NOTHING_NEW
@@ -218,14 +219,14 @@ def _duration(checks: Checks, path: str, name: str, message: Message) -> int | N
     return checks.micros(f"{path}.{name}", getattr(message, name), 0, MAX_DELAY)
 
 
-def artifacts_of(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artifact], now: int) -> Artifacts:
+def artifacts_of(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artifact], now: Micros) -> Artifacts:
     """Return checked artifacts."""
     if not given:
         return NO_ARTIFACTS
     return {name: _artifact(checks, f'{field}["{name}"]', name, one, now) for name, one in given.items()}
 
 
-def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, now: int) -> Artifact:
+def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, now: Micros) -> Artifact:
     checks.at_most(field, name, 128, min_length=1)
     checks.uri(f"{field}.uri", given.uri)
     checks.at_most(f"{field}.content_type", given.content_type, 255)
@@ -321,7 +322,7 @@ class ReportReader(MsgStruct, frozen=True):
         return Reports(tokens, reports, claim, worker_info(request.claim, claim))
 
     def _items(
-        self, checks: Checks, name: str, sent: Sequence[Any], now: int, read_rest: "ReadRest | None" = None
+        self, checks: Checks, name: str, sent: Sequence[Any], now: Micros, read_rest: "ReadRest | None" = None
     ) -> tuple[list[str], list[Any]]:
         """Return the tokens of reports, and of each its lease, its progress, and the rest."""
         checks.count(name, len(sent), MAX_LEASES, min_count=1)

@@ -14,6 +14,7 @@ from jobledger_service.core.ledger.commands import Command, EndOverdue, ExpireLe
 from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.job import owner_of
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE
 
 Row = TypeVar("Row", bound=str | ChunkKey)
@@ -36,7 +37,7 @@ class DueRows(Generic[Row]):
         self,
         kernel: Kernel,
         place: str,
-        read: Callable[[int, int, Sequence[str]], Sequence[Row]],
+        read: Callable[[Micros, int, Sequence[str]], Sequence[Row]],
         command: Callable[[Sequence[Row]], Command[int, int]],
         limit: int = ROWS_PER_STEP,
     ) -> None:

@@ -10,6 +10,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.errors import Refusal, StoreUnavailable
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.clock import Clock
 from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.writes import ConflictError
@@ -119,7 +120,7 @@ class Executor:
             # the log refers to the working set, and would keep all rows in memory until the garbage collector runs
             work.undo.clear()
             work.fetch_inputs()
-            left = BatchChanges(self._codec, work.now - self._quiet, work.encoded)
+            left = BatchChanges(self._codec, Micros(work.now - self._quiet), work.encoded)
             for key, touched in work.touched.items():
                 left.add(key, touched, work.last(key))
             outcomes = [
@@ -135,7 +136,7 @@ class Executor:
         changes = Counter([(record.job.spec.kind, change.type) for record in left.records for change in record.changes])
         return outcomes, Commit(entries, list(work.touched), left.ready, due, changes, work.pauses, work.rows)
 
-    def _append(self, transaction: Transaction, left: BatchChanges, now: int) -> Sequence[Entry]:
+    def _append(self, transaction: Transaction, left: BatchChanges, now: Micros) -> Sequence[Entry]:
         if not left.entries:
             return []
         # all is encoded before positions are taken: others wait then

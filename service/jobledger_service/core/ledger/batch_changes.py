@@ -9,6 +9,7 @@ from jobledger_service.core.model.change import Change, ChangeType, JobDelta
 from jobledger_service.core.model.chunk import Chunk, Queue, WorkError
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Inputs, Job
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.store.chunk_rows import is_steady_chunk
 from jobledger_service.core.store.entry import Entry, JobSegments, Record
@@ -44,7 +45,7 @@ class BatchChanges(MsgStruct):
     """What a batch leaves; `add` adds each job that it touched."""
 
     codec: Codec
-    quiet_since: int
+    quiet_since: Micros
     """The event with the state of a job that has been quiet since that time may soon be trimmed."""
     segments: dict[str, JobSegments]
     """The changed jobs, encoded."""

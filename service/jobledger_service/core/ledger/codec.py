@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.entry import Entry, JobSegments, Record
 from jobledger_service.core.store.reads import EventRow, JobRead
 
@@ -17,7 +18,7 @@ class Codec(Protocol):
     def encode(self, record: Record, segments: JobSegments) -> Entry:
         """Return the entry of a record and its encoded job, without its position and the time of its commit."""
 
-    def seal(self, entry: Entry, position: int, commit_time: int, cursor: bytes) -> Entry:
+    def seal(self, entry: Entry, position: int, commit_time: Micros, cursor: bytes) -> Entry:
         """Return the entry that `encode` returned with its position and time, which its message ends with."""
 
     def open(self, row: EventRow) -> Entry:

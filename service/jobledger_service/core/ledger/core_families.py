@@ -8,6 +8,7 @@ from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.errors import UniqueKeyTaken
 from jobledger_service.core.model.job import Job, JobSpec, job_id_of
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.run import NEW_RUN, RunState
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.store.batch_rows import Request, RequestRows, RunRows, UniqueKeyRows
@@ -99,7 +100,7 @@ class RequestIds(_CoreFamily[RequestRows]):
         self._undo.put(self._again if key in self._known and key not in self._new else self._new, key, request)
         self._undo.put(self._known, key, request)
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it is about no job
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it is about no job
         """Write the new ones."""
         if self._new:
             self._rows.insert(self._connection, self._new, now)
@@ -139,7 +140,7 @@ class Runs(_CoreFamily[RunRows]):
         self._undo.put(self._known, key, run)
         self._undo.put(self._changed, key, run)
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it was called for each change
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it was called for each change
         """Write the new ones and those that have come farther."""
         if self._new:
             self._rows.insert(self._connection, self._new)
@@ -220,7 +221,7 @@ class UniqueKeys(_CoreFamily[UniqueKeyRows]):
         self._undo.put(target, key, job_key)
         self._undo.put(self._holders, key, job_key)
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it was called for each change
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it was called for each change
         """Delete the keys that are free, then insert those that are taken."""
         if self._freed:
             self._rows.delete(self._connection, self._freed)
@@ -244,7 +245,7 @@ class OutputRows(_CoreFamily[OutputWrites]):
             if output is not None:
                 self._undo.put(self._declared, (job_key, index), output)
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has nothing to do later
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it has nothing to do later
         """Delete the outputs of jobs that have another one now, then insert the new ones."""
         if not self._declared:
             return False
@@ -261,7 +262,7 @@ class IndexedLabels(_CoreFamily[JobLabels]):
 
     rank = 9
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has nothing to do later
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it has nothing to do later
         """Write those of all changed jobs."""
         self._rows.save(self._connection, deltas)
         return False

@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from jobledger_service.core.model.errors import ForeignCursor, InvalidField
+from jobledger_service.core.model.micros import Micros
 
 _POSITION: Final = struct.Struct(">q")
 _WITHIN: Final = struct.Struct(">q6sq")
@@ -35,11 +36,11 @@ class Cursors:
             raise InvalidField(("cursor", "must be a cursor that this service issued"))
         return position
 
-    def encode_within(self, position: int, mark: str, create_time: int, job_key: str) -> bytes:
+    def encode_within(self, position: int, mark: str, create_time: Micros, job_key: str) -> bytes:
         """Return a cursor within snapshots: what is at or before the place of a job is as of the position."""
         return self._prefix_within + _WITHIN.pack(position, bytes.fromhex(mark), create_time) + job_key.encode()
 
-    def parse_within(self, raw: bytes, mark: str) -> tuple[int, tuple[int, str] | None]:
+    def parse_within(self, raw: bytes, mark: str) -> tuple[int, tuple[Micros, str] | None]:
         """Return the position of a cursor, and the place of one within snapshots of the request with this mark."""
         if not raw.startswith(_VERSION_WITHIN):
             return self.parse(raw), None

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from jobledger_service.core.model.errors import JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import job_id_of, job_key, owner_of
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.store.event_pages import EventPageRead, EventsWanted
 from jobledger_service.core.store.reading import ReadStore
@@ -83,7 +84,7 @@ class _ListPlace(NamedTuple):
     """Where a page of jobs begins, and what the first one counted, at its position; `more` is 0 for an exact count."""
 
     value: int
-    create_time: int
+    create_time: Micros
     job_key: str
     total: int
     more: int

@@ -13,6 +13,7 @@ from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.writing import Transaction
 
 from .picking import ClaimQuery
@@ -84,7 +85,7 @@ class RowFamily:
     def deleted(self, job: Job) -> None:
         """React to the deletion of a job."""
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  for families that override it
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  for families that override it
         """Write what changed, in the order of keys; return whether its feature has something to do after the commit.
 
         `deltas` are what the batch did to jobs, except to those that only report progress.

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of, job_key, owner_of
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.reads import Listing, PageKey, View
@@ -22,7 +23,7 @@ from .cursor import Cursors
 from .paging import request_mark
 
 SNAPSHOT_PAGE_SIZE: Final = 500
-_LAST_TIME: Final = -(2**63)
+_LAST_TIME: Final = Micros(-(2**63))
 """The time in the place after all jobs of an owner."""
 
 
@@ -30,11 +31,11 @@ class Place(NamedTuple):
     """A place among the snapshots, which fall: by owner, then the newest job first."""
 
     owner: str
-    create_time: int
+    create_time: Micros
     job_key: str
 
     @classmethod
-    def of(cls, create_time: int, key: str) -> "Place":
+    def of(cls, create_time: Micros, key: str) -> "Place":
         """Return the place of a job."""
         return cls(owner_of(key), create_time, key)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from jobledger_service.core.model.chunk import Chunk, WorkError
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Totals, totals_of
 from jobledger_service.core.store.writing import Transaction
@@ -20,7 +21,7 @@ class StoredChunks:
         self._loaded = loaded
         self._ask = ask
 
-    def totals(self, now: int, excluded: int | None = None) -> Totals:
+    def totals(self, now: Micros, excluded: int | None = None) -> Totals:
         """Return the sums over the chunks in PROCESSING, except one."""
         in_work = [c for c in self._loaded.values() if c.state is ChunkState.PROCESSING and c.index != excluded]
         here = totals_of(in_work, now)

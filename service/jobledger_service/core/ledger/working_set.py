@@ -13,6 +13,7 @@ from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk, ChunkKey, Qu
 from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.sweep import Sweep
@@ -46,7 +47,7 @@ NO_ERROR: Final = WorkError("")
 class WorkingSet:
     """A batch's jobs and chunks; `undo` undoes what a refused command did."""
 
-    def __init__(self, loaded: LoadedRows, codec: Codec, now: int) -> None:
+    def __init__(self, loaded: LoadedRows, codec: Codec, now: Micros) -> None:
         self.now = now
         self.rows = 0
         """About how many rows the commands so far change."""

@@ -5,6 +5,8 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.model.micros import Micros
+
 from .chunk import AttemptOutcome, Chunk, WorkError
 from .states import ChunkState
 
@@ -24,8 +26,8 @@ class Attempt(MsgStruct, frozen=True):
     number: int
     worker: str
     task_id: str
-    start_time: int | None
-    end_time: int | None
+    start_time: Micros | None
+    end_time: Micros | None
     outcome: AttemptOutcome | None
     error: WorkError | None
     """Why it failed; None unless it did."""

@@ -7,6 +7,8 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.model.micros import Micros
+
 from .holds import HoldReason, reasons_of
 from .limits import DEFAULT_LEASE
 from .states import ChunkState
@@ -29,7 +31,7 @@ class Artifact(MsgStruct, frozen=True):
     content_type: str = ""
     size_bytes: int | None = None
     metadata: bytes | None = None
-    create_time: int = 0
+    create_time: Micros = Micros(0)
 
 
 Artifacts = Mapping[str, Artifact]
@@ -87,7 +89,7 @@ class Chunk(MsgStruct, frozen=True):
 
     job_key: str
     index: int
-    create_time: int
+    create_time: Micros
     max_attempts: int
     first_item: int | None = None
     last_item: int | None = None
@@ -98,19 +100,19 @@ class Chunk(MsgStruct, frozen=True):
     """The number of the latest attempt; released ones count, and so it is `attempt` or more."""
     outcome: AttemptOutcome | None = None
     """How the latest attempt ended; None before the first, while it lasts, and when no worker learned of its claim."""
-    attempt_end_time: int | None = None
+    attempt_end_time: Micros | None = None
     task_id: str = ""
     worker: str = ""
     progress: ChunkProgress = NO_PROGRESS
-    stage_time: int | None = None
+    stage_time: Micros | None = None
     artifacts: Artifacts = NO_ARTIFACTS
     artifacts_revision: int | None = None
     """The revision of the job that last changed the artifacts; None when there are none."""
     error: WorkError | None = None
-    start_time: int | None = None
-    end_time: int | None = None
-    lease_expire_time: int | None = None
-    next_attempt_time: int | None = None
+    start_time: Micros | None = None
+    end_time: Micros | None = None
+    lease_expire_time: Micros | None = None
+    next_attempt_time: Micros | None = None
     held: int = 0
     """The bits of its holds and of its job's, as of the last commit; 0 unless PENDING."""
     lease_duration: int = DEFAULT_LEASE

@@ -7,6 +7,8 @@ from typing import Final, Self
 from msgspec import Struct as MsgStruct
 from msgspec.structs import asdict
 
+from jobledger_service.core.model.micros import Micros
+
 from .job import NO_LABELS, Job, job_key
 from .limits import MAX_PRIORITY, MIN_PRIORITY
 from .owners import ALL_OWNERS
@@ -18,8 +20,8 @@ from .states import JobState
 class TimeRange(MsgStruct, frozen=True):
     """The range from `start`, inclusive, to `end`, exclusive, in microseconds; None is no bound."""
 
-    start: int | None = None
-    end: int | None = None
+    start: Micros | None = None
+    end: Micros | None = None
 
     def holds(self, time: int | None) -> bool:
         """Whether the range includes `time`; only the unbounded range includes None (never happened)."""
@@ -46,11 +48,11 @@ class FilterFields(MsgStruct, frozen=True):
     error: str
     error_code: str
     labels: Mapping[str, str]
-    create_time: int
-    schedule_time: int | None
-    start_time: int | None
-    update_time: int
-    end_time: int | None
+    create_time: Micros
+    schedule_time: Micros | None
+    start_time: Micros | None
+    update_time: Micros
+    end_time: Micros | None
 
     @classmethod
     def of(cls, job: Job) -> Self:

@@ -10,6 +10,8 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.model.micros import Micros
+
 from .slots import LimitScope
 
 
@@ -40,4 +42,4 @@ class Hold(MsgStruct, frozen=True):
 
     reason: HoldReason
     scope: LimitScope | None = None
-    end_time: int | None = None
+    end_time: Micros | None = None

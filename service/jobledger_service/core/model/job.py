@@ -9,6 +9,8 @@ from typing import Final, Self
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.model.micros import Micros
+
 from .attempts import has_ended_attempt, max_kept_attempts
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
 from .counts import Counts
@@ -40,8 +42,8 @@ class StageTiming(MsgStruct, frozen=True, array_like=True):
 
     stage: str
     duration: int
-    start_time: int
-    end_time: int | None = None
+    start_time: Micros
+    end_time: Micros | None = None
 
     def with_more(self, duration: int, left: int) -> Self:
         """Return the timing with the time of a chunk that left the stage at `left`."""
@@ -94,7 +96,7 @@ class JobSpec(MsgStruct, frozen=True, dict=True):
     job_id: str
     kind: str
     fingerprint: bytes
-    create_time: int = 0
+    create_time: Micros = Micros(0)
     retry_policy: RetryPolicy = RetryPolicy()
     failure_policy: FailurePolicy = FailurePolicy.RUN_ALL
     stages: tuple[Stage, ...] = ()
@@ -136,7 +138,7 @@ class Job(MsgStruct, frozen=True):
     spec: JobSpec
     progress: JobProgress
     counts: Counts
-    update_time: int
+    update_time: Micros
     display_name: str = ""
     priority: int = DEFAULT_PRIORITY
     labels: Mapping[str, str] = NO_LABELS
@@ -154,20 +156,20 @@ class Job(MsgStruct, frozen=True):
     cancel_reason: str = ""
     deadline: int | None = None
     """When the service ends the job: at the end of its run_timeout, or in CANCELLING of its grace period."""
-    start_time: int | None = None
-    end_time: int | None = None
-    expire_time: int | None = None
+    start_time: Micros | None = None
+    end_time: Micros | None = None
+    expire_time: Micros | None = None
     expires_by_rule: bool = False
     """Whether expire_time comes from the operator's retention rather than from a caller."""
-    retry_time: int | None = None
+    retry_time: Micros | None = None
     """When RetryJob last started another run."""
     slots: tuple[str, ...] = ()
     """The concurrency limits of which the job holds a slot."""
     parked_for: str = ""
     """The concurrency limit that the job waits for before workers may claim its chunks; empty for none."""
-    schedule_time: int | None = None
+    schedule_time: Micros | None = None
     """When a caller wanted the first run to begin at the earliest."""
-    held_until: int | None = None
+    held_until: Micros | None = None
     """The schedule_time until it comes; None once its hold is lifted."""
     kept_attempts: int = 0
     """How many earlier attempts at its chunks are kept."""
@@ -188,7 +190,7 @@ class Job(MsgStruct, frozen=True):
         return [self.queue, (self.key, "")]
 
     @property
-    def queued_time(self) -> int:
+    def queued_time(self) -> Micros:
         """When the job last started to wait: at its creation, or at its retry."""
         return self.spec.create_time if self.retry_time is None else self.retry_time
 
@@ -197,7 +199,7 @@ class Job(MsgStruct, frozen=True):
         """Whether the state is terminal."""
         return self.state in ENDED
 
-    def has_timed_out(self, now: int) -> bool:
+    def has_timed_out(self, now: Micros) -> bool:
         """Whether the run has reached its run_timeout; workers' reports are lost then."""
         return self.state is JobState.RUNNING and self.deadline is not None and now >= self.deadline
 
@@ -272,7 +274,7 @@ class Job(MsgStruct, frozen=True):
         parked, scheduled = pending if self.parked_for else 0, 0 if self.held_until is None else pending
         return parked, scheduled, self.counts.delayed, int(self.finalizer_waits)
 
-    def to(self, state: JobState, now: int) -> Self:
+    def to(self, state: JobState, now: Micros) -> Self:
         """Return the job in another state, with the times and the percent of that state."""
         check_job_transition(self.state, state)
         ended = state in ENDED
@@ -293,7 +295,7 @@ class Job(MsgStruct, frozen=True):
             progress=progress,
         )
 
-    def with_chunk(self, old: Chunk, new: Chunk, now: int, *, reported: bool = False) -> Self:
+    def with_chunk(self, old: Chunk, new: Chunk, now: Micros, *, reported: bool = False) -> Self:
         """Return the job after one of its chunks changed from `old` to `new`: O(1), whatever the number of chunks.
 
         With `reported` it has the stage and the message of this chunk, which reported last.
@@ -310,7 +312,7 @@ class Job(MsgStruct, frozen=True):
         lets_go = chunk.attempt_number > max_kept_attempts(self.counts.total)
         return self if lets_go else replace(self, kept_attempts=self.kept_attempts + 1)
 
-    def with_stage(self, old: Chunk, new: Chunk, now: int) -> Self:
+    def with_stage(self, old: Chunk, new: Chunk, now: Micros) -> Self:
         """Return the job after one of its chunks changed from the stage of `old` to that of `new`, if they differ."""
         if (old.progress.stage, old.stage_time) == (new.progress.stage, new.stage_time):
             return self
@@ -332,7 +334,7 @@ class Job(MsgStruct, frozen=True):
         return replace(self, counts=counts, progress=progress, stage_timings=timings)
 
 
-def _entered(timings: tuple[StageTiming, ...], stage: str, now: int) -> tuple[StageTiming, ...]:
+def _entered(timings: tuple[StageTiming, ...], stage: str, now: Micros) -> tuple[StageTiming, ...]:
     if len(timings) >= MAX_TIMED_STAGES or any(t.stage == stage for t in timings):
         return timings
     return (*timings, StageTiming(stage, 0, now))

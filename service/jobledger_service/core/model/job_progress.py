@@ -6,6 +6,8 @@ from typing import Final, Self
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.model.micros import Micros
+
 from .chunk import ChunkProgress
 from .limits import MAX_TIME, SECOND
 
@@ -21,12 +23,12 @@ class Rate(MsgStruct, frozen=True, array_like=True):
     young run, so that a constant rate is estimated exactly from the start.
     """
 
-    since: int
-    at: int
+    since: Micros
+    at: Micros
     items: float = 0.0
     work: float = 0.0
 
-    def step(self, now: int, items: int, work: int) -> "Rate":
+    def step(self, now: Micros, items: int, work: int) -> "Rate":
         """Return the rate after `items` and `work` were added at `now`."""
         now = max(now, self.at)
         decay = math.exp((self.at - now) / TIME_CONSTANT)
@@ -78,7 +80,7 @@ class JobProgress(MsgStruct, frozen=True):
         stage_percent = last.stage_percent if last.stage else self.stage_percent
         return replace(self, stage=stage, stage_percent=stage_percent, message=message)
 
-    def plus(self, work: int, items: int, now: int) -> Self:
+    def plus(self, work: int, items: int, now: Micros) -> Self:
         """Return the sums with these differences of work and completed items."""
         if not work and not items:
             return self

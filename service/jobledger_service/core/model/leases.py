@@ -5,6 +5,8 @@ from typing import Final, Self
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.model.micros import Micros
+
 from .chunk import AttemptOutcome, Chunk
 from .epoch import Epoch
 from .job import NO_UID, Job
@@ -55,7 +57,7 @@ def is_latest(lease: Lease, job: Job, chunk: Chunk) -> bool:
     return chunk.fence == lease.fence and job.spec.uid_bytes == lease.uid
 
 
-def holds(lease: Lease, job: Job, chunk: Chunk, now: int) -> bool:
+def holds(lease: Lease, job: Job, chunk: Chunk, now: Micros) -> bool:
     """Whether a worker holds the chunk under this lease now."""
     return (
         is_latest(lease, job, chunk)

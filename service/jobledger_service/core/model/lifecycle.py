@@ -9,6 +9,8 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.model.micros import Micros
+
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
 from .chunk import TIMED_OUT, Chunk, WorkError
 from .counts import Counts
@@ -32,8 +34,8 @@ class NewJob(MsgStruct, frozen=True):
     display_name: str = ""
     priority: int = DEFAULT_PRIORITY
     labels: Mapping[str, str] = NO_LABELS
-    expire_time: int | None = None
-    schedule_time: int | None = None
+    expire_time: Micros | None = None
+    schedule_time: Micros | None = None
 
     @property
     def chunk_count(self) -> int:
@@ -49,7 +51,7 @@ def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
     return [chunk_size] * whole + [rest] * bool(rest)
 
 
-def create(new: NewJob, actor: str, now: int) -> Step:
+def create(new: NewJob, actor: str, now: Micros) -> Step:
     """Return a new job and its chunks."""
     spec = replace(new.spec, create_time=now)
     chunks = tuple(_chunks(spec, new.sizes))
@@ -108,7 +110,9 @@ def stopped_by(how: Cancellation) -> Collection[ChunkState]:
     return UNFINISHED if how.force else WAITING
 
 
-def cancel(job: Job, chunks: JobChunks, how: Cancellation, actor: str, now: int) -> tuple[CancelOutcome, Step | None]:
+def cancel(
+    job: Job, chunks: JobChunks, how: Cancellation, actor: str, now: Micros
+) -> tuple[CancelOutcome, Step | None]:
     """Stop a job: pending chunks at once; chunks in work with `force` too, else when workers release them."""
     if job.ended:
         return CancelOutcome.ALREADY_ENDED, None
@@ -131,13 +135,13 @@ def cancel(job: Job, chunks: JobChunks, how: Cancellation, actor: str, now: int)
     return outcome, Step(job, (), change, sweep)
 
 
-def end_overdue(job: Job, chunks: JobChunks, now: int, delay: int = 0) -> Step | None:
+def end_overdue(job: Job, chunks: JobChunks, now: Micros, delay: int = 0) -> Step | None:
     """End a job whose deadline has come; None when it has not.
 
     A CANCELLING job is stopped. A RUNNING one fails, `delay` microseconds later: reports that arrived before are
     applied by then.
     """
-    if job.has_timed_out(now - delay):
+    if job.has_timed_out(Micros(now - delay)):
         return _time_out(job, chunks, now)
     if job.state is not JobState.CANCELLING or job.deadline is None or now < job.deadline:
         return None
@@ -146,7 +150,7 @@ def end_overdue(job: Job, chunks: JobChunks, now: int, delay: int = 0) -> Step |
     return step and replace(step, job=replace(step.job, cancel_reason=job.cancel_reason))
 
 
-def _time_out(job: Job, chunks: JobChunks, now: int) -> Step:
+def _time_out(job: Job, chunks: JobChunks, now: Micros) -> Step:
     """Fail a job that has run for too long; this stops its unfinished chunks."""
     message = f"the job ran longer than its run_timeout of {duration_text(job.spec.run_timeout or 0)}"
     error = WorkError(TIMED_OUT, message, job.progress.stage)
@@ -157,7 +161,7 @@ def _time_out(job: Job, chunks: JobChunks, now: int) -> Step:
 
 
 def stop_chunks(
-    job: Job, states: Collection[ChunkState], totals: Callable[[], Totals], now: int
+    job: Job, states: Collection[ChunkState], totals: Callable[[], Totals], now: Micros
 ) -> tuple[Job, Sweep | None]:
     """Return the job after a sweep stopped its chunks in these states, and the sweep; None when there are none.
 
@@ -170,14 +174,14 @@ def stop_chunks(
     return job.swept(sweep, totals() if ChunkState.PROCESSING in moved else NO_TOTALS), sweep
 
 
-def stop(job: Job, now: int) -> Job:
+def stop(job: Job, now: Micros) -> Job:
     """Return the job CANCELLED, through CANCELLING where the transition table requires it."""
     if job.state is JobState.RUNNING:
         job = job.to(JobState.CANCELLING, now)
     return job.to(JobState.CANCELLED, now)
 
 
-def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reason: str, now: int) -> Step:
+def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reason: str, now: Micros) -> Step:
     """Start another run of the failed and cancelled chunks, or those of `indexes`; completed chunks stay.
 
     A job that has not ended continues its run: with the failed chunks of `indexes`, which are required then.
@@ -210,7 +214,7 @@ def _retryable(job: Job) -> Counter[ChunkState]:
     return Counter({state: count for state in sorted(RETRYABLE) if (count := job.counts.of(state))})
 
 
-def _new_run(job: Job, now: int) -> Job:
+def _new_run(job: Job, now: Micros) -> Job:
     """Return an ended job as it waits again."""
     sums = job.progress
     percent = sums.work_done * 100 / sums.work_total
@@ -277,8 +281,8 @@ class JobUpdate(MsgStruct, frozen=True):
     priority: int = DEFAULT_PRIORITY
     display_name: str = ""
     labels: Mapping[str, str] = NO_LABELS
-    expire_time: int | None = None
-    schedule_time: int | None = None
+    expire_time: Micros | None = None
+    schedule_time: Micros | None = None
     label_changes: Mapping[str, str | None] = {}
 
     def labels_of(self, job: Job) -> dict[str, str]:
@@ -297,7 +301,7 @@ class JobUpdate(MsgStruct, frozen=True):
         return sorted([*self.fields, *(f"labels.{name}" for name in self.label_changes)])
 
 
-def update(job: Job, new: JobUpdate, actor: str, now: int, reason: str = "") -> Step | None:
+def update(job: Job, new: JobUpdate, actor: str, now: Micros, reason: str = "") -> Step | None:
     """Return the job with its new fields; None when nothing differs. The change lists the fields, then the reason."""
     values = {name: getattr(new, name) for name in new.fields}
     if new.label_changes:
@@ -317,7 +321,7 @@ def update(job: Job, new: JobUpdate, actor: str, now: int, reason: str = "") -> 
     return Step(job, (), change)
 
 
-def _scheduled(job: Job, now: int) -> Job:
+def _scheduled(job: Job, now: Micros) -> Job:
     """Return the job held until its new schedule_time; from now on the duty of holds may let it begin."""
     if job.state is not JobState.QUEUED:
         raise JobStarted(job.spec.job_id, job.state)
@@ -332,7 +336,7 @@ def _check_expiry(job: Job) -> None:
         raise InvalidField(("expire_time", "value {} must not be before schedule_time, {}".format(*times)))
 
 
-def lift_schedule(job: Job, now: int) -> Step | None:
+def lift_schedule(job: Job, now: Micros) -> Step | None:
     """Let a job begin whose schedule_time has come; None when it has not. It then waits for its slots."""
     if job.held_until is None or now < job.held_until:
         return None

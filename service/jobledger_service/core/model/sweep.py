@@ -6,6 +6,8 @@ from typing import Final, Protocol
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.model.micros import Micros
+
 from .chunk import AttemptOutcome, Chunk, WorkError
 from .states import ChunkState, check_chunk_transition
 
@@ -19,7 +21,7 @@ class Sweep(MsgStruct, frozen=True):
 
     moved: Mapping[ChunkState, int]
     to: ChunkState
-    time: int
+    time: Micros
     attempts: int = 0
     indexes: Sequence[int] = ()
 
@@ -40,7 +42,7 @@ class Sweep(MsgStruct, frozen=True):
         return stopped(chunk, self.time)
 
 
-def stopped(chunk: Chunk, now: int) -> Chunk:
+def stopped(chunk: Chunk, now: Micros) -> Chunk:
     """Return a chunk that was stopped with its job; this takes its lease away."""
     in_work = chunk.state is ChunkState.PROCESSING
     return replace(
@@ -80,7 +82,7 @@ class Totals(MsgStruct, frozen=True):
 NO_TOTALS: Final = Totals()
 
 
-def totals_of(chunks: Iterable[Chunk], now: int) -> Totals:
+def totals_of(chunks: Iterable[Chunk], now: Micros) -> Totals:
     """Return the sums over these chunks."""
     work = items = 0
     times: dict[str, int] = {}
@@ -96,7 +98,7 @@ def totals_of(chunks: Iterable[Chunk], now: int) -> Totals:
 class JobChunks(Protocol):
     """What a decision needs to know of a job's chunks without loading each."""
 
-    def totals(self, now: int, excluded: int | None = None) -> Totals:
+    def totals(self, now: Micros, excluded: int | None = None) -> Totals:
         """Return the sums over the chunks in PROCESSING, except one."""
 
     def states(self, indexes: Collection[int]) -> Mapping[int, ChunkState]:

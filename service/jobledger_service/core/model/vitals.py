@@ -5,6 +5,8 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.model.micros import Micros
+
 MAX_COUNTED_DELIVERIES: Final = 10_000
 """The maximum count of waiting deliveries, and of dead ones."""
 
@@ -19,7 +21,7 @@ class Replica(MsgStruct, frozen=True):
 class Component(MsgStruct, frozen=True):
     """Something else that the server depends on, as it was when it was last checked, in microseconds since 1970."""
 
-    check_time: int
+    check_time: Micros
     problem: str = ""
     """Why it does not work; empty when it does."""
 

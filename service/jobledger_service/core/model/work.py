@@ -5,6 +5,8 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.model.micros import Micros
+
 from .change import SERVICE_ACTOR, Change, ChangeType, Step
 from .chunk import NO_ARTIFACTS, NO_PROGRESS, TIMED_OUT, WHOLE, Artifacts, AttemptOutcome, Chunk, WorkError
 from .durations import duration_text
@@ -40,7 +42,7 @@ def _limit_of(job: Job) -> str:
     return scope_of_key(job.parked_for).text if job.parked_for else ""
 
 
-def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
+def claim(job: Job, chunk: Chunk, by: Claim, now: Micros) -> Step:
     """Lease a pending chunk to a worker; raises ChunkNotClaimable when it cannot be claimed."""
     if chunk.state is not ChunkState.PENDING:
         detail = "held by a worker" if chunk.state is ChunkState.PROCESSING else "it is not waiting for a worker"
@@ -82,7 +84,7 @@ def _change(
     return Change(type_, actor or chunk.worker, before, after, chunk.index, reason, chunk.attempt_number, chunk.task_id)
 
 
-def _lease_end(job: Job, start: int, duration: int, now: int) -> int:
+def _lease_end(job: Job, start: int, duration: int, now: Micros) -> int:
     """Return when a lease of this duration ends: never after the end of its attempt, which began at `start`."""
     timeout = job.spec.attempt_timeout
     return now + duration if timeout is None else min(now + duration, start + timeout)
@@ -108,7 +110,7 @@ class WorkReport(MsgStruct, frozen=True):
 NOTHING_NEW: Final = WorkReport("")
 
 
-def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | None, now: int) -> Step:
+def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | None, now: Micros) -> Step:
     """Extend a held lease and apply the report; only a report with something new is a change.
 
     A lease keeps its duration, in microseconds, unless `lease_duration` is another one; it ends with its attempt.
@@ -122,7 +124,7 @@ def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int | 
     return Step(after, (new,), _change(ChangeType.PROGRESSED, chunk, job.state, job.state))
 
 
-def _reported(job: Job, chunk: Chunk, report: WorkReport, now: int) -> tuple[Job, Chunk]:
+def _reported(job: Job, chunk: Chunk, report: WorkReport, now: Micros) -> tuple[Job, Chunk]:
     """Return job and chunk after a report: the same objects when it has nothing new."""
     after, left, new = job, chunk, chunk
     if report.progress is not None:
@@ -138,7 +140,7 @@ def _reported(job: Job, chunk: Chunk, report: WorkReport, now: int) -> tuple[Job
     return after.with_chunk(left, new, now, reported=report.progress is not None), new
 
 
-def _visits(chunk: Chunk, report: ProgressReport, now: int) -> tuple[list[tuple[str, int]], int | None]:
+def _visits(chunk: Chunk, report: ProgressReport, now: Micros) -> tuple[list[tuple[str, int]], int | None]:
     """Return the finished stages, each with its start, and the start of the current one.
 
     The worker reports durations, since its clock may differ; no stage starts before the last report's.
@@ -199,7 +201,7 @@ class Results(MsgStruct, frozen=True):
 NO_RESULTS: Final = Results()
 
 
-def complete(job: Job, chunk: Chunk, report: WorkReport, results: Results, now: int) -> Step:
+def complete(job: Job, chunk: Chunk, report: WorkReport, results: Results, now: Micros) -> Step:
     """End a held lease with success; the last completed chunk completes the job."""
     before = job.state
     job, chunk = _reported(job, chunk, report, now)
@@ -226,7 +228,7 @@ class Failure(MsgStruct, frozen=True):
     retry_delay: int | None = None
 
 
-def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, others: JobChunks, now: int) -> Step:
+def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, others: JobChunks, now: Micros) -> Step:
     """End a held lease with a failed attempt; `others` are the job's chunks, which the policy may stop."""
     job, chunk = _reported(job, chunk, report, now)
     step = _fail_attempt(job, chunk, failure, AttemptOutcome.FAILED, others, now)
@@ -236,7 +238,7 @@ def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, others: J
     return replace(step, change=change)
 
 
-def expire(job: Job, chunk: Chunk, jitter_sample: float, others: JobChunks, now: int, delay: int = 0) -> Step | None:
+def expire(job: Job, chunk: Chunk, jitter_sample: float, others: JobChunks, now: Micros, delay: int = 0) -> Step | None:
     """End a lease that expired `delay` microseconds ago as a failed attempt; None when it has not.
 
     An attempt whose lease lasted until its attempt_timeout has timed out: this is where an attempt ends by time.
@@ -260,7 +262,7 @@ def expire(job: Job, chunk: Chunk, jitter_sample: float, others: JobChunks, now:
 
 
 def _fail_attempt(
-    job: Job, chunk: Chunk, failure: Failure, outcome: AttemptOutcome, others: JobChunks, now: int
+    job: Job, chunk: Chunk, failure: Failure, outcome: AttemptOutcome, others: JobChunks, now: Micros
 ) -> Step:
     """End an attempt that failed; `outcome` says whether its worker, its lease or a time limit ended it."""
     error = replace(failure.error, chunk_index=chunk.index, stage=failure.error.stage or chunk.progress.stage)
@@ -299,7 +301,7 @@ class Release(MsgStruct, frozen=True):
     unheard: bool = False
 
 
-def release(job: Job, chunk: Chunk, report: WorkReport, release: Release, now: int) -> Step:
+def release(job: Job, chunk: Chunk, report: WorkReport, release: Release, now: Micros) -> Step:
     """Release a held chunk without counting the attempt; in a CANCELLING job this cancels it."""
     job, chunk = _reported(job, chunk, report, now)
     if job.state is JobState.CANCELLING:
@@ -314,7 +316,7 @@ def release(job: Job, chunk: Chunk, report: WorkReport, release: Release, now: i
     return Step(after, (new,), change, sweep)
 
 
-def _released(chunk: Chunk, state: ChunkState, outcome: AttemptOutcome, now: int) -> Chunk:
+def _released(chunk: Chunk, state: ChunkState, outcome: AttemptOutcome, now: Micros) -> Chunk:
     check_chunk_transition(chunk.state, state)
     return replace(
         chunk,
@@ -327,7 +329,7 @@ def _released(chunk: Chunk, state: ChunkState, outcome: AttemptOutcome, now: int
     )
 
 
-def settle(job: Job, now: int) -> tuple[Job, Sweep | None]:
+def settle(job: Job, now: Micros) -> tuple[Job, Sweep | None]:
     """Return the job in the terminal state of its counts, or unchanged, and what stops its finalizer if that must be.
 
     A finalizer that waits alone waits for chunks that failed.
@@ -344,7 +346,7 @@ def settle(job: Job, now: int) -> tuple[Job, Sweep | None]:
     return job.to(JobState.COMPLETED, now), sweep
 
 
-def lift_backoff(job: Job, chunk: Chunk, now: int) -> Step | None:
+def lift_backoff(job: Job, chunk: Chunk, now: Micros) -> Step | None:
     """Make a chunk claimable whose wait after an attempt is over; None when it is not."""
     if chunk.next_attempt_time is None or now < chunk.next_attempt_time:
         return None

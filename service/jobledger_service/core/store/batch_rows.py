@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from jobledger_service.core.model.leases import Lease
 from jobledger_service.core.model.limits import DAY, SECOND
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.run import NEW_RUN, RunState
 
 from .cells import Row, json_text
@@ -65,11 +66,11 @@ class RequestRows(_Rows):
             for key, fingerprint, job_key, leases in self._read(connection, keys)
         }
 
-    def insert(self, connection: Connection, new: Mapping[str, Request], now: int) -> None:
+    def insert(self, connection: Connection, new: Mapping[str, Request], now: Micros) -> None:
         """Insert new ones, in the order of their keys."""
         self._row_sets.insert(connection, requests, [_request_row(key, one, now) for key, one in sorted(new.items())])
 
-    def update(self, connection: Connection, changed: Mapping[str, Request], now: int) -> None:
+    def update(self, connection: Connection, changed: Mapping[str, Request], now: Micros) -> None:
         """Write claims that took effect once more, in the order of their keys."""
         rows = [_request_row(key, one, now) for key, one in sorted(changed.items())]
         self._row_sets.update(connection, requests, rows)
@@ -82,7 +83,7 @@ def _leases(encoded: bytes) -> tuple[Lease, ...]:
     return ()
 
 
-def _request_row(key: str, one: Request, now: int) -> Row:
+def _request_row(key: str, one: Request, now: Micros) -> Row:
     return {
         "request_key": key,
         "job_key": one.job_key,

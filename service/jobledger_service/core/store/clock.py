@@ -6,10 +6,12 @@ from typing import Any, Final
 
 from sqlalchemy import event, select
 
+from jobledger_service.core.model.micros import Micros
+
 from .engines import Database
 from .tables import ledger
 
-Clock = Callable[[], int]
+Clock = Callable[[], Micros]
 """Returns the time in microseconds since 1970."""
 
 _NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
@@ -32,13 +34,13 @@ class SteadyClock:
         self._monotonic = monotonic
         self._offset = after * 1_000 - monotonic()
 
-    def __call__(self) -> int:
+    def __call__(self) -> Micros:
         """Return the time."""
         # in this order: a pause between the two readings makes the difference smaller, and cannot push the time ahead
         wall = self._wall()
         now = self._monotonic()
         self._offset = max(self._offset, wall - now)
-        return (now + self._offset) // 1_000
+        return Micros((now + self._offset) // 1_000)
 
 
 class DatabaseClock:
@@ -55,9 +57,9 @@ class DatabaseClock:
         event.listen(database.writer, "connect", self._connected)
         self.renew()
 
-    def __call__(self) -> int:
+    def __call__(self) -> Micros:
         """Return the time."""
-        return self._monotonic() // 1_000 + self._offset
+        return Micros(self._monotonic() // 1_000 + self._offset)
 
     def renew(self) -> None:
         """Measure the database's clock; raises StoreUnavailable."""

@@ -5,6 +5,7 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import BigInteger, BindParameter, ColumnElement, bindparam, exists, or_, select
 
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import JobState
 
 from .engines import Database
@@ -47,7 +48,7 @@ class SqlDueStore:
         self._database = database
         self._delay = delay
 
-    def due(self, now: int) -> list[str]:
+    def due(self, now: Micros) -> list[str]:
         """Return the duties that have something to do."""
         with self._database.read() as connection:
             found = connection.execute(self._all, {"now": now, "lapsed": now - self._delay}).one()

@@ -9,6 +9,7 @@ from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.filter import FilterFields, JobFilter
 from jobledger_service.core.model.job import Job, owner_of
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ChunkState
 
 
@@ -56,7 +57,7 @@ class Positions(NamedTuple):
     """The positions of one commit, from `first` on; later positions never have earlier times."""
 
     first: int
-    commit_time: int
+    commit_time: Micros
 
 
 JOB_ITSELF: Final = -1

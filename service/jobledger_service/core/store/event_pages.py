@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, Tex
 
 from jobledger_service.core.model.change import CHANGE_BITS, ChangeType
 from jobledger_service.core.model.filter import ANY_TIME, TimeRange
+from jobledger_service.core.model.micros import Micros
 
 from .dialects import Dialect
 from .event_terms import INDEXED, term
@@ -183,11 +184,11 @@ def _positions(connection: Connection, wanted: EventsWanted) -> tuple[int, int]:
     if wanted.commit_time != ANY_TIME:
         newest, trimmed = connection.execute(select(ledger.c.position, ledger.c.trimmed)).one()
 
-        def time_of(position: int) -> int:
+        def time_of(position: int) -> Micros:
             for table in (audit, events) if position <= trimmed else (events,):
                 if (row := connection.execute(_TIMES[table], {"position": position}).first()) is not None:
-                    return int(row.commit_time)
-            return 2**63 - 1
+                    return Micros(row.commit_time)
+            return Micros(2**63 - 1)
 
         positions = range(1, newest + 1)
         if wanted.commit_time.start is not None:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.label_indexes import LabelIndexes
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.search import label_digest
 
 from .cells import Row
@@ -46,11 +47,11 @@ def label_rows(
     indexes: LabelIndexes,
     labels: Mapping[str, str],
     owner: str,
-    create_time: int,
+    create_time: Micros,
     job_key: str,
     state: str,
     priority: int,
-    end_time: int | None,
+    end_time: Micros | None,
 ) -> LabelRows:
     """Return the rows of a job, of which some fields are known."""
     ordered = {"state": state, "priority": priority, "end_time": end_time}

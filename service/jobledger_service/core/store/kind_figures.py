@@ -5,6 +5,7 @@ from typing import Any, Final
 from msgspec import Struct as MsgStruct
 from sqlalchemy import Connection, Select, bindparam, func, literal, select, union_all
 
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 from jobledger_service.core.model.states import ENDED, JobState
 
@@ -18,7 +19,7 @@ class KindFigures(MsgStruct):
     jobs_queued: int = 0
     chunks_pending: int = 0
     chunks_processing: int = 0
-    waiting_since: int | None = None
+    waiting_since: Micros | None = None
 
 
 _UNFINISHED: Final = sorted(set(JobState) - ENDED)

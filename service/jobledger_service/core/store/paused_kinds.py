@@ -8,6 +8,7 @@ from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, exists, func, select
 
 from jobledger_service.core.model.chunk import Queue
+from jobledger_service.core.model.micros import Micros
 
 from .cells import Row
 from .dialects import Dialect
@@ -22,8 +23,8 @@ class PausedKind(MsgStruct, frozen=True):
     kind: str
     reason: str
     paused_by: str
-    pause_time: int
-    update_time: int
+    pause_time: Micros
+    update_time: Micros
 
     @property
     def queue(self) -> Queue:

@@ -6,6 +6,7 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from sqlalchemy import Connection, select
 
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.quotas import Bounds, JobsHeld
 from jobledger_service.core.model.service_kinds import ALL_KINDS, SERVICE_KINDS
 from jobledger_service.core.model.states import JobState
@@ -21,7 +22,7 @@ class Quota(MsgStruct, frozen=True):
     bounds: Bounds = Bounds()
     reason: str = ""
     set_by: str = ""
-    set_time: int | None = None
+    set_time: Micros | None = None
 
 
 _BOUNDS: Final = Bounds.__struct_fields__

@@ -24,6 +24,7 @@ from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.job import Inputs, Outputs
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.slots import MAX_COUNTED_PLACE
 from jobledger_service.core.model.states import ENDED, ChunkState
@@ -290,16 +291,16 @@ class ReadStore:
             found: str | None = connection.execute(_LAST_OWNER, {"below": below}).scalar_one()
         return found
 
-    def expired_leases(self, now: int, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
+    def expired_leases(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
         """Return chunks whose lease has expired, roughly the earliest first, but for those of some owners."""
         return self._chunk_keys(lapsed(now), chunks.c.lease_check_time, limit, but)
 
-    def due_backoffs(self, now: int, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
+    def due_backoffs(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
         """Return chunks whose wait after an attempt is over, the earliest first, but for those of some owners."""
         is_due = delayed & (chunks.c.next_attempt_time <= now)
         return self._chunk_keys(is_due, chunks.c.next_attempt_time, limit, but)
 
-    def due_schedules(self, now: int, limit: int, but: Sequence[str] = ()) -> list[str]:
+    def due_schedules(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[str]:
         """Return jobs whose schedule_time has come, the earliest first, but for those of some owners."""
         return self._job_keys(scheduled_jobs & (jobs.c.held_until <= now), jobs.c.held_until, limit, but)
 
@@ -309,11 +310,11 @@ class ReadStore:
         with self._database.read() as connection:
             return [(key, index) for key, index in connection.execute(wanted)]
 
-    def overdue_jobs(self, now: int, cutoff: int, limit: int, but: Sequence[str] = ()) -> list[str]:
+    def overdue_jobs(self, now: Micros, cutoff: int, limit: int, but: Sequence[str] = ()) -> list[str]:
         """Return jobs whose deadline has come, CANCELLING ones by now, runs up to a cutoff, but for some owners'."""
         return self._job_keys(overdue(now, cutoff), jobs.c.deadline, limit, but)
 
-    def expired_jobs(self, now: int, limit: int, but: Sequence[str] = ()) -> list[str]:
+    def expired_jobs(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[str]:
         """Return ended jobs whose expire_time has come, but for those of some owners."""
         is_due = expiring & (jobs.c.expire_time <= now) & jobs.c.state.in_(sorted(ENDED))
         return self._job_keys(is_due, jobs.c.expire_time, limit, but)

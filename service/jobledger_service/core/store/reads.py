@@ -10,6 +10,7 @@ from jobledger_service.core.model.attempts import Attempt
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import Inputs, Outputs, job_id_of
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import JobState
 
 from .entry import ArtifactsKey
@@ -21,7 +22,7 @@ class JobRead(MsgStruct, frozen=True):
     key: str
     state: JobState
     revision: int
-    create_time: int
+    create_time: Micros
     priority: int
     parked_for: str
     """The limit whose slot it waits for; empty for none."""
@@ -102,7 +103,7 @@ class PageKey(MsgStruct, frozen=True):
     """A place in a list: the value of its order, then creation, then the key."""
 
     value: int
-    create_time: int
+    create_time: Micros
     job_key: str
 
 

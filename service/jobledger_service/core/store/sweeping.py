@@ -21,6 +21,7 @@ from sqlalchemy import (
 from jobledger_service.core.model.chunk import WHOLE, AttemptOutcome, Chunk, WorkError
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
@@ -134,7 +135,7 @@ class JobSweeps:
         ends = self.connection.execute(self._of(sweep).ends, self._values(job_key, sweep, excluded))
         return [ChunkRange(first, last, sweep.to) for first, last in ends]
 
-    def totals(self, job_key: str, excluded: Collection[int], now: int) -> Totals:
+    def totals(self, job_key: str, excluded: Collection[int], now: Micros) -> Totals:
         """Return the sums over the chunks of a job in PROCESSING, except some."""
         work = items = 0
         times: dict[str, int] = {}

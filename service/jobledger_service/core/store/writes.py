@@ -7,6 +7,7 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.chunk import Chunk, ChunkKey
 from jobledger_service.core.model.job import Inputs, Job
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.sweep import Sweep
 
 from .entry import ChunkRange, JobSegments
@@ -24,7 +25,7 @@ class WaitingChunk(NamedTuple):
     """A chunk that waits for a worker. They are ordered by urgency: the most urgent is the least."""
 
     minus_priority: int
-    create_time: int
+    create_time: Micros
     job_key: str
     chunk_index: int
 

@@ -26,6 +26,7 @@ from jobledger_service.core.model.chunk import Chunk, ChunkKey, Queue
 from jobledger_service.core.model.filter import FilterFields, changed_fields
 from jobledger_service.core.model.holds import HELD_BY_JOB
 from jobledger_service.core.model.job import Inputs, Job, job_key
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ChunkState
 
 from .artifact_versions import references_row, version_rows, with_versions
@@ -285,7 +286,7 @@ class Transaction(JobSweeps):
         """Notify other processes, at the commit, how many chunks wait again without an event."""
         self._dialect.announce_ready(self.connection, ready)
 
-    def take_positions(self, records: Sequence[Record], entries: Sequence[Entry], now: int) -> Positions:
+    def take_positions(self, records: Sequence[Record], entries: Sequence[Entry], now: Micros) -> Positions:
         """Insert the artifacts that these records changed; then take a position for each, as the last lock."""
         pairs = zip(records, entries, strict=True)
         self._insert(artifact_versions, [row for pair in pairs if pair[1].artifacts for row in version_rows(*pair)])
@@ -293,7 +294,7 @@ class Transaction(JobSweeps):
         [(last, commit_time)] = self._statements.take_positions.rows(self.connection, taken)
         return Positions(last - len(entries) + 1, commit_time)
 
-    def insert_events(self, records: Sequence[Record], entries: Sequence[Entry], commit_time: int) -> None:
+    def insert_events(self, records: Sequence[Record], entries: Sequence[Entry], commit_time: Micros) -> None:
         """Insert the entries of records at positions that were taken; other replicas learn of them at the commit."""
         pairs = list(zip(records, entries, strict=True))
         self._insert(event_table, [_event_row(record, entry, commit_time) for record, entry in pairs])
@@ -308,7 +309,7 @@ def _new_row(job: Job, inputs: Inputs, segments: JobSegments) -> Row:
     return new_job_row(job, inputs.job) | {"fixed": segments.fixed, "moving": segments.moving}
 
 
-def _event_row(record: Record, entry: Entry, commit_time: int) -> Row:
+def _event_row(record: Record, entry: Entry, commit_time: Micros) -> Row:
     before = record.before and json_text(changed_fields(record.before, entry.after or FilterFields.of(record.job)))
     return {
         "position": entry.position,
@@ -334,7 +335,7 @@ def _bits_of(changes: Iterable[Change]) -> int:
     return bits
 
 
-def _tombstone_row(job: Job, entry: Entry, commit_time: int) -> Row:
+def _tombstone_row(job: Job, entry: Entry, commit_time: Micros) -> Row:
     return {
         "position": entry.position,
         "owner": job.spec.owner,

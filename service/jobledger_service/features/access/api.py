@@ -18,6 +18,7 @@ from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFou
 from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.errors import RequestIdReused
 from jobledger_service.core.model.limits import DAY, MAX_OWNERS
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
@@ -30,7 +31,7 @@ MAX_GRACE: Final = 30 * DAY
 ROLES: Final = {api.Role.Value(f"ROLE_{role}"): role for role in Role}
 
 
-def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> ApiKey:
+def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: Micros) -> ApiKey:
     """Return the key of CreateApiKey, without an id and a token."""
     with Checks() as checks:
         checks.at_most("name", request.name, 128, min_length=1)
@@ -72,7 +73,7 @@ def _check_served(checks: Checks, request: api.CreateApiKeyRequest) -> None:
         checks.fault("roles", "must be WORKER alone for a key that serves other owners")
 
 
-def rotation(request: api.RotateApiKeyRequest, now: int) -> tuple[str, int, int | None]:
+def rotation(request: api.RotateApiKeyRequest, now: Micros) -> tuple[str, int, Micros | None]:
     """Return the key_id of RotateApiKey, its grace period in microseconds, and the expiry of the new key."""
     with Checks() as checks:
         check_key_id(checks, request.key_id)
@@ -82,7 +83,7 @@ def rotation(request: api.RotateApiKeyRequest, now: int) -> tuple[str, int, int 
     return request.key_id, grace, expire_time
 
 
-def _expire_time(checks: Checks, request: Any, now: int) -> int | None:  # noqa: ANN401  create and rotate
+def _expire_time(checks: Checks, request: Any, now: Micros) -> Micros | None:  # noqa: ANN401  create and rotate
     if not request.HasField("expire_time"):
         return None
     time = checks.time("expire_time", request.expire_time)
@@ -161,7 +162,7 @@ class KeyCalls(MsgStruct, frozen=True):
         audit.record("key created", request, caller, key.owner, key_id=key.key_id)
         return api.CreateApiKeyResponse(api_key=api_key(key), token=token)
 
-    def _issue(self, like: ApiKey, now: int) -> tuple[ApiKey, str]:
+    def _issue(self, like: ApiKey, now: Micros) -> tuple[ApiKey, str]:
         """Return a key like another one with an id and a token of its own; the token is returned only now."""
         key_id = self.random_bytes(ID_BYTES).hex()
         token = token_of(key_id, self.random_bytes(SECRET_BYTES))
@@ -217,10 +218,10 @@ class KeyCalls(MsgStruct, frozen=True):
                 raise ApiKeyEnded(key_id)
             ends = expire_time
             if ends is None and old.expire_time is not None:
-                ends = now + old.expire_time - old.create_time
+                ends = Micros(now + old.expire_time - old.create_time)
             new, token = self._issue(replace(old, expire_time=ends, last_used_time=None, request_key=None), now)
             tokens.append(token)
-            last = now + grace if old.expire_time is None else min(now + grace, old.expire_time)
+            last = Micros(now + grace) if old.expire_time is None else min(Micros(now + grace), old.expire_time)
             return [new, replace(old, expire_time=last)]
 
         new, replaced = await self._write(key_id, decide)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final, Self
 
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.refusals import ApiKeyExpired, ApiKeyRevoked
 
@@ -27,10 +28,10 @@ class ApiKey:
     name: str
     roles: frozenset[Role]
     digest: bytes = field(repr=False)
-    create_time: int
-    expire_time: int | None = None
-    revoke_time: int | None = None
-    last_used_time: int | None = None
+    create_time: Micros
+    expire_time: Micros | None = None
+    revoke_time: Micros | None = None
+    last_used_time: Micros | None = None
     request_key: str | None = None
     """The owner and the request_id of the request that created it; None without a request_id."""
     served_owners: tuple[str, ...] = ()
@@ -44,11 +45,11 @@ class ApiKey:
         name = f"{self.name}/{self.key_id}"
         return Caller(self.owner, name, self.key_id, self.roles, self.served_owners, self.all_owners)
 
-    def ended(self, now: int) -> bool:
+    def ended(self, now: Micros) -> bool:
         """Whether the key was revoked or has expired."""
         return self.revoke_time is not None or (self.expire_time is not None and self.expire_time <= now)
 
-    def check(self, now: int) -> None:
+    def check(self, now: Micros) -> None:
         """Raise ApiKeyRevoked or ApiKeyExpired when the key has ended."""
         if self.revoke_time is not None:
             raise ApiKeyRevoked(self.key_id)

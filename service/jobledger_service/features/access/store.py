@@ -7,6 +7,7 @@ from typing import Any, Final
 from msgspec import Struct as MsgStruct
 from sqlalchemy import Connection, bindparam, delete, func, insert, literal, or_, select, tuple_, update
 
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import api_keys
 from jobledger_service.transport.identity import Role
@@ -34,7 +35,7 @@ class KeyListing(MsgStruct, frozen=True):
 
     owner: str
     ended: bool
-    now: int
+    now: Micros
     after: Place | None
     limit: int
 

@@ -6,6 +6,7 @@ from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily
 from jobledger_service.core.ledger.undo import Undo
 from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import ARTIFACTS
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.dialects import Dialect
@@ -36,7 +37,7 @@ class ArtifactRemovals(RowFamily):
         for job in deleted:
             self._undo.put(self._begun, job.spec.uid_bytes, removal_key)
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has nothing to do later
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it has nothing to do later
         """Insert the rows of new removals; delete those of removals that are done, or that were deleted."""
         ended = [
             {"removal_key": delta.job.key}

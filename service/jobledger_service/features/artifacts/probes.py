@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Final
 
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.vitals import Component
 
 from .objects import has_bucket
@@ -25,7 +26,7 @@ class StoreProbes:
     store begins meanwhile.
     """
 
-    def __init__(self, roots: Roots, components: MutableMapping[str, Component], clock: Callable[[], int]) -> None:
+    def __init__(self, roots: Roots, components: MutableMapping[str, Component], clock: Callable[[], Micros]) -> None:
         self._stores = {_name_of(root): root for root in roots.all}
         self._running: dict[str, asyncio.Future[str]] = {}
         self._components = components

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from msgspec.structs import replace
 
@@ -19,6 +19,9 @@ from jobledger_service.transport.receiving import Turns
 
 from .commands import BulkStep, StepBatch
 from .requests import BulkOrder, order_of
+
+if TYPE_CHECKING:
+    from jobledger_service.core.model.micros import Micros
 
 JOBS_PER_STEP: Final = 50
 STEPS_PER_SECOND: Final = 20
@@ -88,7 +91,7 @@ class BulkRuns:
 
         They are walked from the oldest on, and only those from before the run, so that the walk has an end.
         """
-        create_time, key, looked, first = cast("tuple[int, str, int, int]", cursor or (0, "", 0, 0))
+        create_time, key, looked, first = cast("tuple[Micros, str, int, Micros]", cursor or (0, "", 0, 0))
         after = PageKey(create_time, create_time, key) if cursor else None
         listing = _listing(order, run, after, self._max_jobs)
         listed = await self._readers.for_owner(run.spec.owner, self._store.list_jobs, listing)

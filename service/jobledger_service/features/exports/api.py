@@ -25,6 +25,7 @@ from jobledger_service.core.ledger.readers import SharedReaders
 from jobledger_service.core.model.errors import CursorAhead, Draining
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.limits import MAX_LABELS
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.search import match_prefixes
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
@@ -58,7 +59,7 @@ class _ExportProgress(MsgStruct, frozen=True):
 
     @classmethod
     def parse(cls, tokens: PageTokens, token: str, mark: str) -> "_ExportProgress | None":
-        values = tokens.parse(token, mark, tuple[int, str, int, int, int, int, int], "resume_token")
+        values = tokens.parse(token, mark, tuple[Micros, str, int, int, int, int, int], "resume_token")
         if values is None:
             return None
         create_time, key, position, jobs, *counted = values

@@ -20,6 +20,7 @@ from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.fields import JOB_FIELDS, plain_type
 from jobledger_service.core.model.job import Job, StageTiming, job_id_of, owner_of
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
+from jobledger_service.core.model.micros import Micros
 
 from .store import ExportKey
 
@@ -53,7 +54,7 @@ def _artifact(artifact: Artifact) -> Value:
     }
 
 
-def _seconds(since: int | None, until: int | None) -> float | None:
+def _seconds(since: Micros | None, until: int | None) -> float | None:
     return None if since is None or until is None else (until - since) / SECOND
 
 

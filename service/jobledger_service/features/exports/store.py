@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter, TimeRange
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.artifact_versions import previous_bytes, with_artifacts
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
@@ -43,11 +44,11 @@ from jobledger_service.core.store.walks import condition
 class ExportKey(NamedTuple):
     """The place of a job in an export: the time of its creation, then its key."""
 
-    create_time: int
+    create_time: Micros
     job_key: str
 
 
-BEGIN: Final = ExportKey(0, "")
+BEGIN: Final = ExportKey(Micros(0), "")
 
 
 class ExportedJob(MsgStruct, frozen=True):
@@ -214,7 +215,7 @@ _TRIMMED: Final = "the history since the export began is not kept any more: begi
 def _bounds(wanted: JobFilter) -> tuple[ExportKey, ExportKey | None]:
     """Return the places between which all jobs are that a filter can mean."""
     end = wanted.create_time.end
-    return ExportKey(wanted.create_time.start or 0, ""), None if end is None else ExportKey(end, "")
+    return ExportKey(wanted.create_time.start or Micros(0), ""), None if end is None else ExportKey(end, "")
 
 
 def _span(table: Table, owner: str, after: ExportKey, through: ExportKey | None) -> list[ColumnElement[bool]]:

@@ -11,6 +11,7 @@ from jobledger_service.core.api.convert import MICROS, duration, maker, timestam
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
@@ -21,7 +22,7 @@ from .rules import Status, Vitals
 _STATUSES: Final = {status: api.SystemStatus.Value(f"SYSTEM_STATUS_{status.name}") for status in Status}
 
 
-def system_health(found: Health, database_kind: str, start_time: int) -> api.SystemHealth:
+def system_health(found: Health, database_kind: str, start_time: Micros) -> api.SystemHealth:
     """Return the findings with the server's constants; `start_time` is in microseconds."""
     vitals = found.vitals
     return api.SystemHealth(
@@ -83,7 +84,7 @@ class HealthCalls(MsgStruct, frozen=True):
 
     checker: HealthChecker
     database_kind: str
-    start_time: int
+    start_time: Micros
 
     async def GetSystemHealth(
         self,

@@ -23,6 +23,7 @@ from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.job import uid_of
 from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
@@ -54,7 +55,7 @@ def read_job(one: api.ImportedJob, owner: str, context: RequestContext, uid: byt
         imported = ImportedJob(
             new=new,
             state=_state(checks, one.state),
-            create_time=_time(checks, one, "create_time") or 0,
+            create_time=_time(checks, one, "create_time") or Micros(0),
             start_time=_time(checks, one, "start_time"),
             end_time=_time(checks, one, "end_time"),
             error=_error(checks, "error", one),
@@ -88,7 +89,7 @@ def _state(checks: Checks, number: int) -> JobState:
     return JobState.QUEUED
 
 
-def _time(checks: Checks, message: Any, name: str, path: str = "") -> int | None:  # noqa: ANN401  jobs and chunks
+def _time(checks: Checks, message: Any, name: str, path: str = "") -> Micros | None:  # noqa: ANN401  jobs and chunks
     return checks.time_of_job(path + name, getattr(message, name)) if message.HasField(name) else None
 
 

@@ -20,6 +20,7 @@ from jobledger_service.core.model.chunk import (
 from jobledger_service.core.model.counts import counts_of
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob, create
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ChunkState, JobState
 
 
@@ -29,8 +30,8 @@ class ChunkEnd(MsgStruct, frozen=True):
     state: ChunkState
     task_id: str = ""
     worker: str = ""
-    start_time: int | None = None
-    end_time: int | None = None
+    start_time: Micros | None = None
+    end_time: Micros | None = None
     error: WorkError | None = None
     attempt: int | None = None
     output: bytes | None = None
@@ -42,9 +43,9 @@ class ImportedJob(MsgStruct, frozen=True):
 
     new: NewJob
     state: JobState
-    create_time: int
-    start_time: int | None = None
-    end_time: int | None = None
+    create_time: Micros
+    start_time: Micros | None = None
+    end_time: Micros | None = None
     error: WorkError | None = None
     result_uri: str = ""
     artifacts: Artifacts = NO_ARTIFACTS

@@ -8,6 +8,7 @@ from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import FailurePolicy
 from jobledger_service.core.model.limits import MAX_JOB_ARTIFACT_BYTES
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.sizes import bytes_of_artifacts
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
@@ -24,7 +25,7 @@ _ALLOWED = {
 }
 
 
-def check(imported: ImportedJob, now: int) -> None:
+def check(imported: ImportedJob, now: Micros) -> None:
     """Raise InvalidField for an impossible history."""
     broken = [*_broken_times(imported, now), *_broken_values(imported)]
     by_chunk = [*_broken_chunks(imported, now)]
@@ -33,7 +34,7 @@ def check(imported: ImportedJob, now: int) -> None:
         raise InvalidField(*broken)
 
 
-def _broken_times(imported: ImportedJob, now: int) -> Violations:
+def _broken_times(imported: ImportedJob, now: Micros) -> Violations:
     state, start, end = imported.state, imported.start_time, imported.end_time
     if imported.create_time > now:
         yield "create_time", f"value {time_text(imported.create_time)} must not be in the future"
@@ -84,7 +85,7 @@ def _state_of(imported: ImportedJob, index: int) -> ChunkState | None:
     return imported.chunks.get(index, default_end(imported)).state
 
 
-def _broken_chunks(imported: ImportedJob, now: int) -> Violations:
+def _broken_chunks(imported: ImportedJob, now: Micros) -> Violations:
     for index, end in imported.chunks.items():
         for rule in _broken_chunk(imported, index, end, now):
             yield "chunks", f"chunk {index} {rule}"
@@ -92,7 +93,7 @@ def _broken_chunks(imported: ImportedJob, now: int) -> Violations:
             yield from _broken_error(imported, end.error, "chunks: error")
 
 
-def _broken_chunk(imported: ImportedJob, index: int, end: ChunkEnd, now: int) -> Iterator[str]:
+def _broken_chunk(imported: ImportedJob, index: int, end: ChunkEnd, now: Micros) -> Iterator[str]:
     total, allowed = imported.new.chunk_count, _ALLOWED[imported.state]
     if not 0 <= index < total:
         yield f"must be one of the job's {total}"

@@ -12,6 +12,7 @@ from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.job import Job, owner_of
 from jobledger_service.core.model.limit_errors import TooManyPausedKinds
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.slots import LimitScope, limit_key
 from jobledger_service.core.model.states import JobState
@@ -147,7 +148,7 @@ class Limits(RowFamily):
         had = self._counts.get(key, (0, 0))
         self._undo.put(self._counts, key, (had[0] + running, had[1] + waiting))
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it was called for each change
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it was called for each change
         """Write what was set and counted; return whether jobs that wait for a slot may get one."""
         counted = {key for key, count in self._counts.items() if any(count)}
         if not (self._new or self._set or counted):
@@ -211,7 +212,7 @@ class PausedKinds(RowFamily):
         """Pause a kind, or with None resume it."""
         self._undo.put(self._now, queue, pause)
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it is about no job
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it is about no job
         """Write what changed."""
         self._rows.save(self._connection, self._before, self._now)
         return False

@@ -13,6 +13,7 @@ from jobledger_service.core.api.owners import owner_of, read_owner
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.readers import OPERATORS
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.quotas import Bounds
 from jobledger_service.core.store.quotas import Quota
 from jobledger_service.transport.identity import Caller, Role
@@ -26,7 +27,7 @@ MAX_WATCHES: Final = 1_000_000
 _LARGEST: Final = {"max_unfinished_jobs": MAX_JOBS, "max_stored_jobs": MAX_JOBS, "max_watches": MAX_WATCHES}
 
 
-def new_quota(request: api.SetQuotaRequest, caller: Caller, now: int) -> Quota:
+def new_quota(request: api.SetQuotaRequest, caller: Caller, now: Micros) -> Quota:
     """Return the quota that is to be set at the time `now`, in microseconds."""
     with Checks() as checks:
         owner = owner_of(checks, request, caller)

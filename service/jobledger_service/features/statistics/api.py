@@ -13,6 +13,7 @@ from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.limits import HOUR, SECOND
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
@@ -28,7 +29,7 @@ _LAST_HOUR: Final = 253_402_297_200 * 1_000_000
 _STEPS: Final = {stats_pb2.STATS_STEP_UNSPECIFIED: 0, stats_pb2.STATS_STEP_HOUR: 1, stats_pb2.STATS_STEP_DAY: DAY_HOURS}
 
 
-def query_of(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> StatsQuery:
+def query_of(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: Micros) -> StatsQuery:
     """Return the query of GetJobStats at the time `now`, in microseconds."""
     with Checks() as checks:
         checks.kinds("kinds", request.kinds)
@@ -47,7 +48,7 @@ def query_of(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) ->
     return StatsQuery(owner, kinds, hours, step or 0, request.include_service_jobs, request.series_by_kind)
 
 
-def _hours(checks: Checks, span: filter_pb2.TimeRange, now: int) -> range:
+def _hours(checks: Checks, span: filter_pb2.TimeRange, now: Micros) -> range:
     """Return the whole hours of a span: up to now, and from 24 hours before its end, unless it has other bounds."""
     end = _time(checks, "time_range.end_time", span) if span.HasField("end_time") else now
     start = _time(checks, "time_range.start_time", span) if span.HasField("start_time") else end - DAY_HOURS * HOUR
@@ -78,7 +79,7 @@ class StatisticsCalls(MsgStruct, frozen=True):
         query = query_of(request, caller, now)
         return await self.kernel.readers.for_owner(query.owner, self._reply, query, now)
 
-    def _reply(self, query: StatsQuery, now: int) -> bytes:
+    def _reply(self, query: StatsQuery, now: Micros) -> bytes:
         return replies.reply(query, self.store.figures(query), now).SerializeToString()
 
 

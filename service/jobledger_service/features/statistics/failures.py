@@ -12,6 +12,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import HOUR
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import ALL_KINDS, is_reserved
 
 DAY_HOURS: Final = 24
@@ -54,7 +55,7 @@ def kind_key(owner: str, kind: str) -> str:
     return f"{owner}/{kind}"
 
 
-def run_mark(job_id: str, now: int) -> str:
+def run_mark(job_id: str, now: Micros) -> str:
     """Return the mark of a run that failed at a time: of two the later one is greater."""
     return f"{now:0{_TIME_DIGITS}x}{job_id}"
 
@@ -64,7 +65,7 @@ def parse_mark(mark: str) -> tuple[str, int]:
     return mark[_TIME_DIGITS:], int(mark[:_TIME_DIGITS], 16)
 
 
-def count_failure(counts: FailureCounts, job: Job, error: WorkError, now: int) -> None:
+def count_failure(counts: FailureCounts, job: Job, error: WorkError, now: Micros) -> None:
     """Count a run of a job that failed. Those of the service's own kinds do not count among all kinds."""
     owner, kind = job.spec.owner, job.spec.kind
     group = (error.code, error.stage)

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily
 from jobledger_service.core.model.change import JobDelta
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import counts, rollups
@@ -32,7 +33,7 @@ class Statistics(RowFamily):
         self._connection = connection
         self._dialect = dialect
 
-    def save(self, deltas: Iterable[JobDelta], now: int) -> bool:
+    def save(self, deltas: Iterable[JobDelta], now: Micros) -> bool:
         """Add what the batch did."""
         statistics = StatisticsDelta()
         for delta in deltas:

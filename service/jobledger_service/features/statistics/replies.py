@@ -9,6 +9,7 @@ from jobledger.v1.filter_pb2 import TimeRange
 from jobledger_service.core.api.convert import HOLD_REASONS, MICROS, duration, maker, timestamp
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.limits import HOUR
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import JobState
 
 from .failures import FailureGroup
@@ -19,7 +20,7 @@ _REASONS: Final = (*(HOLD_REASONS[reason] for reason in HoldReason), HOLD_REASON
 _failure: Final = maker(FailureGroup, stats_pb2.FailureGroup)
 
 
-def reply(query: StatsQuery, figures: Figures, now: int) -> stats_pb2.GetJobStatsResponse:
+def reply(query: StatsQuery, figures: Figures, now: Micros) -> stats_pb2.GetJobStatsResponse:
     """Return the reply to a query at the time `now`, in microseconds."""
     total = _stats(figures.total, query.hours, now)
     total.failures.extend(map(_failure, figures.failures.shown))
@@ -44,7 +45,7 @@ def reply(query: StatsQuery, figures: Figures, now: int) -> stats_pb2.GetJobStat
     )
 
 
-def _series(query: StatsQuery, points: Points, now: int) -> list[stats_pb2.StatsPoint]:
+def _series(query: StatsQuery, points: Points, now: Micros) -> list[stats_pb2.StatsPoint]:
     """Return all points of the span, also empty ones."""
     series = []
     for number in query.numbers:
@@ -55,7 +56,7 @@ def _series(query: StatsQuery, points: Points, now: int) -> list[stats_pb2.Stats
     return series
 
 
-def _stats(figures: KindFigures, hours: range, now: int) -> stats_pb2.JobStats:
+def _stats(figures: KindFigures, hours: range, now: Micros) -> stats_pb2.JobStats:
     oldest = figures.oldest_queued
     counts = stats_pb2.JobCounts(
         **{state.lower(): figures.jobs.get(state, 0) for state in JobState},
@@ -72,7 +73,7 @@ def _stats(figures: KindFigures, hours: range, now: int) -> stats_pb2.JobStats:
     return stats_pb2.JobStats(now=counts, activity=_activity(figures.activity, hours, now))
 
 
-def _activity(activity: Activity, hours: range, now: int) -> stats_pb2.JobActivity:
+def _activity(activity: Activity, hours: range, now: Micros) -> stats_pb2.JobActivity:
     completed, failed = activity.count(Measure.COMPLETED), activity.count(Measure.FAILED)
     items = clamped(activity.total(Measure.ITEMS))
     passed = min(hours.stop * HOUR, now) - hours.start * HOUR

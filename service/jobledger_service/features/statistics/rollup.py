@@ -15,6 +15,7 @@ from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifacts, Chunk
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import HOUR, MAX_SUM, SECOND
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 from jobledger_service.core.model.states import JobState
 
@@ -97,7 +98,7 @@ class StatisticsDelta(MsgStruct):
     failures: FailureCounts = {}
     """The runs that failed, by place and group."""
 
-    def add(self, delta: JobDelta, now: int) -> None:
+    def add(self, delta: JobDelta, now: Micros) -> None:
         """Add a job's changes; `now` is the time of the commit."""
         self._recount(delta)
         if any(change.type is ChangeType.IMPORTED for change in delta.changes):
@@ -163,7 +164,7 @@ def clamped(total: int) -> int:
     return max(-MAX_SUM, min(total, MAX_SUM))
 
 
-def measures_of(delta: JobDelta, now: int) -> Iterator[tuple[Measure, int, int, int]]:
+def measures_of(delta: JobDelta, now: Micros) -> Iterator[tuple[Measure, int, int, int]]:
     """Return measure, bucket, count and total of each change of a job in a batch."""
     before = delta.before
     queued = before.queued_time if before else now
@@ -192,7 +193,7 @@ def measures_of(delta: JobDelta, now: int) -> Iterator[tuple[Measure, int, int, 
     yield from _artifacts(delta)
 
 
-def _attempt(measure: Measure, chunk: Chunk, now: int) -> Iterator[tuple[Measure, int, int, int]]:
+def _attempt(measure: Measure, chunk: Chunk, now: Micros) -> Iterator[tuple[Measure, int, int, int]]:
     """Return what an attempt counts that ended by itself; `chunk` is as it left it."""
     if measure is Measure.CHUNKS:
         yield _duration(measure, chunk.start_time, now)
@@ -204,7 +205,7 @@ def _attempt(measure: Measure, chunk: Chunk, now: int) -> Iterator[tuple[Measure
         yield Measure.RETRIED_ATTEMPTS, 0, 1, 0
 
 
-def _duration(measure: Measure, since: int | None, now: int) -> tuple[Measure, int, int, int]:
+def _duration(measure: Measure, since: Micros | None, now: Micros) -> tuple[Measure, int, int, int]:
     if since is None:
         return measure, UNMEASURED, 1, 0
     duration = max(now - since, 0)

@@ -15,6 +15,7 @@ from jobledger_service.core.api.job_requests import fingerprint
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.paging import fitting
 from jobledger_service.core.model.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import DeliveryState
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
@@ -90,7 +91,7 @@ class WebhookService(MsgStruct, frozen=True):
     def _new_secret(self) -> str:
         return "whsec_" + base64.b64encode(self.kernel.random_bytes(32)).decode()
 
-    def _shown_secret(self, webhook: Webhook, now: int) -> str:
+    def _shown_secret(self, webhook: Webhook, now: Micros) -> str:
         """Return the secret of a webhook if it may be shown."""
         kept = webhook.shown_secret(now)
         try:
@@ -139,7 +140,7 @@ class WebhookService(MsgStruct, frozen=True):
         audit.record("webhook secret rotated", request, caller, caller.owner, webhook_id=webhook_id)
         return api.RotateWebhookSecretResponse(webhook=read.webhook_message(changed, now), secret=secret)
 
-    async def _change(self, owner: str, webhook_id: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook:
+    async def _change(self, owner: str, webhook_id: str, decide: Callable[[Webhook], Webhook], now: Micros) -> Webhook:
         change = partial(self.store.change, webhook_key(owner, webhook_id), decide, now)
         webhook = await self.kernel.committer.run_on_writer(change)
         if webhook is None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.limits import HOUR
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import DeliveryState
 
@@ -27,7 +28,7 @@ class Attempt(MsgStruct, frozen=True, array_like=True):
     `retry_after` is the wait that the receiver asked for, in microseconds.
     """
 
-    start_time: int
+    start_time: Micros
     duration: int
     status_code: int | None
     error: str
@@ -61,14 +62,14 @@ class Delivery(MsgStruct, frozen=True):
     ordinal: int
     job_key: str
     event_type: WebhookEventType
-    create_time: int
+    create_time: Micros
     state: DeliveryState = DeliveryState.PENDING
     attempts: tuple[Attempt, ...] = ()
     attempt_count: int = 0
-    next_attempt_time: int | None = None
-    end_time: int | None = None
+    next_attempt_time: Micros | None = None
+    end_time: Micros | None = None
     tries: int = 0
-    first_attempt_time: int | None = None
+    first_attempt_time: Micros | None = None
     body: bytes = b""
 
     @property
@@ -91,7 +92,7 @@ class Delivery(MsgStruct, frozen=True):
         """The job of its event."""
         return job_id_of(self.job_key)
 
-    def attempted(self, attempt: Attempt, next_time: int | None) -> "Delivery":
+    def attempted(self, attempt: Attempt, next_time: Micros | None) -> "Delivery":
         """Return the delivery after an attempt, which is the last one unless there is a time of the next."""
         failed = DeliveryState.DEAD if next_time is None else DeliveryState.PENDING
         return replace(
@@ -144,7 +145,7 @@ class Schedule(MsgStruct, frozen=True):
     backoff: RetryPolicy
     window: int
 
-    def next(self, tries: int, first: int, attempt: Attempt, jitter_sample: float) -> int | None:
+    def next(self, tries: int, first: Micros, attempt: Attempt, jitter_sample: float) -> Micros | None:
         """Return the time of the next attempt after `tries` failed ones, and this the last; None when it is dead.
 
         The last attempt is made at the end of the window, so that the whole of it is used. A wait that the receiver
@@ -153,7 +154,7 @@ class Schedule(MsgStruct, frozen=True):
         end = first + self.window
         if attempt.gone or attempt.end_time >= end:
             return None
-        return min(attempt.end_time + max(self.backoff.backoff(tries, jitter_sample), attempt.retry_after), end)
+        return Micros(min(attempt.end_time + max(self.backoff.backoff(tries, jitter_sample), attempt.retry_after), end))
 
 
 def schedule(initial_backoff: int, window: int) -> Schedule:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, select, tuple_, update
 
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import dead, deliveries, over, pending, scheduled, webhooks
@@ -91,13 +92,13 @@ class SqlDeliveryStore:
                     found.append(stored.delivery_of(row))
         return found, last
 
-    def is_due(self, now: int) -> bool:
+    def is_due(self, now: Micros) -> bool:
         """Return whether a delivery is due."""
         with self._database.read() as connection:
             return connection.execute(ANY_DUE, {"now": now}).first() is not None
 
     def settle_and_claim(
-        self, finished: Sequence[Delivery], decide: Decide, capacity: DeliveryCapacity, now: int, lease: int
+        self, finished: Sequence[Delivery], decide: Decide, capacity: DeliveryCapacity, now: Micros, lease: int
     ) -> list[tuple[Webhook, Delivery]]:
         """Settle attempts, let `decide` update their webhooks, and claim what is due for `lease` µs."""
         with self._database.write() as connection:
@@ -105,7 +106,7 @@ class SqlDeliveryStore:
                 self._settle(connection, finished, decide, now)
             return self._claim(connection, capacity, now, lease)
 
-    def _settle(self, connection: Connection, finished: Sequence[Delivery], decide: Decide, now: int) -> None:
+    def _settle(self, connection: Connection, finished: Sequence[Delivery], decide: Decide, now: Micros) -> None:
         locked = stored.lock(connection, {one.webhook_key for one in finished})
         ordered = sorted(finished, key=lambda one: one.place)
         connection.execute(_SETTLE, [stored.outcome_row(one) | {"fence": one.attempt_count} for one in ordered])
@@ -119,7 +120,7 @@ class SqlDeliveryStore:
                 stored.schedule(connection, after, now, deliveries.c.job_key.in_(sorted(ended)))
 
     def _claim(
-        self, connection: Connection, capacity: DeliveryCapacity, now: int, lease: int
+        self, connection: Connection, capacity: DeliveryCapacity, now: Micros, lease: int
     ) -> list[tuple[Webhook, Delivery]]:
         """Claim from each webhook in turn, as far as there is room.
 
@@ -157,7 +158,7 @@ class SqlDeliveryStore:
         with self._database.write() as connection:
             connection.execute(update(deliveries).where(scheduled).values(locked_until=None))
 
-    def redeliver_one(self, webhook_key: str, place: tuple[int, int], now: int) -> bool:
+    def redeliver_one(self, webhook_key: str, place: tuple[int, int], now: Micros) -> bool:
         """Make a delivery PENDING, due when its job's earlier ones are done; False when it does not exist."""
         condition = _place == tuple_(*place)
         found = select(deliveries.c.position).where(deliveries.c.webhook_key == webhook_key, condition)
@@ -168,7 +169,7 @@ class SqlDeliveryStore:
             return True
 
     def redeliver(
-        self, webhook_key: str, states: frozenset[DeliveryState], after: tuple[int, int], limit: int, now: int
+        self, webhook_key: str, states: frozenset[DeliveryState], after: tuple[int, int], limit: int, now: Micros
     ) -> tuple[int, tuple[int, int] | None]:
         """Make deliveries after a place PENDING; return how many, and the next place, None when there are no more."""
         condition = and_(_place > tuple_(*after), _in(states))
@@ -177,7 +178,7 @@ class SqlDeliveryStore:
         return len(changed), changed[-1] if len(changed) == limit else None
 
     def _redeliver(
-        self, connection: Connection, webhook_key: str, condition: ColumnElement[bool], limit: int, now: int
+        self, connection: Connection, webhook_key: str, condition: ColumnElement[bool], limit: int, now: Micros
     ) -> list[tuple[int, int]]:
         """Make deliveries PENDING whose attempt does not run, in order; return their places."""
         webhook = stored.lock(connection, [webhook_key]).get(webhook_key)
@@ -197,7 +198,7 @@ class SqlDeliveryStore:
             stored.schedule(connection, webhook, now, deliveries.c.position.between(places[0][0], places[-1][0]))
         return places
 
-    def trim_deliveries(self, before: int, limit: int, now: int) -> int:
+    def trim_deliveries(self, before: int, limit: int, now: Micros) -> int:
         """Let deliveries that wait since before a time die, and forget those that ended then, at most `limit` each."""
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim deliveries"):
@@ -205,7 +206,7 @@ class SqlDeliveryStore:
             expired = self._expire(connection, before, limit, now)
             return expired + self._forget(connection, before, limit)
 
-    def _expire(self, connection: Connection, before: int, limit: int, now: int) -> int:
+    def _expire(self, connection: Connection, before: int, limit: int, now: Micros) -> int:
         old = select(*stored.LISTED_COLUMNS).where(pending, deliveries.c.create_time < before).limit(limit)
         locked = stored.lock(connection, {row.webhook_key for row in connection.execute(old)})
         stale = old.where(stored.unlocked, deliveries.c.webhook_key.in_(sorted(locked)))

@@ -21,6 +21,7 @@ from jobledger_service.core.ledger.committer import UPKEEP_ROWS
 from jobledger_service.core.model.change import Change
 from jobledger_service.core.model.job import job_id_of, owner_of, uid_of
 from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.reads import EventRow
 
 from .deliveries import Attempt, Delivery
@@ -56,7 +57,7 @@ def unreadable(event_type: WebhookEventType, row: EventRow) -> bytes:
     return json.encode({"type": event_type.value, "position": row.position, "data": {"jobId": job_id}})
 
 
-def ping(webhook: Webhook, now: int) -> bytes:
+def ping(webhook: Webhook, now: Micros) -> bytes:
     """Return the body of a ping."""
     data = {"webhookId": webhook.webhook_id, "owner": webhook.owner}
     return json.encode({"type": PING, "timestamp": convert.timestamp(now).ToJsonString(), "data": data})

@@ -16,6 +16,7 @@ import structlog
 from standardwebhooks import Webhook
 
 from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.clock import Clock
 from jobledger_service.settings import Settings
 
@@ -156,7 +157,7 @@ class HttpPost:
         return "the service failed internally during this attempt"
 
 
-def signed(secrets: Sequence[str], message_id: str, now: int, body: bytes) -> dict[str, str]:
+def signed(secrets: Sequence[str], message_id: str, now: Micros, body: bytes) -> dict[str, str]:
     """Return the headers of a delivery: one signature for each secret, so that secrets can be rotated."""
     moment = datetime.fromtimestamp(now // SECOND, UTC)
     signatures = [Webhook(secret).sign(message_id, moment, body.decode()) for secret in secrets]
@@ -175,7 +176,7 @@ def _failure(status: int) -> str:
     return f"answered {status}; redirects are not followed" if status in REDIRECTS else f"answered {status}"
 
 
-def retry_after(header: bytes, now: int) -> int:
+def retry_after(header: bytes, now: Micros) -> int:
     """Return the wait of a Retry-After, in microseconds, at most a day; 0 without one."""
     text = header.decode("latin-1").strip()
     try:

@@ -14,6 +14,7 @@ from jobledger_service.core.api.convert import maker
 from jobledger_service.core.api.job_requests import MAX_PATHS, request_id
 from jobledger_service.core.api.list_requests import labels
 from jobledger_service.core.model.limits import DAY
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
 from .deliveries import Attempt, Delivery
@@ -50,7 +51,7 @@ _webhook_message = maker(
 )
 
 
-def webhook_message(webhook: Webhook, now: int) -> webhook_pb2.Webhook:
+def webhook_message(webhook: Webhook, now: Micros) -> webhook_pb2.Webhook:
     """Return a webhook; of its secrets only the times of those that sign."""
     return _webhook_message(replace(webhook, secrets=tuple(one for one in webhook.secrets if one.signs(now))))
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from msgspec import convert, json, to_builtins
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, literal_column, or_, select, update
 
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import WebhookState
 from jobledger_service.core.store.cells import json_text
 from jobledger_service.core.store.tables import deliveries, pending, scheduled, webhooks
@@ -107,13 +108,13 @@ def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Webhook]:
     return {webhook.key: webhook for webhook in map(webhook_of, rows)}
 
 
-def schedule(connection: Connection, webhook: Webhook, now: int, *which: ColumnElement[bool]) -> None:
+def schedule(connection: Connection, webhook: Webhook, now: Micros, *which: ColumnElement[bool]) -> None:
     """Schedule the due deliveries of a webhook, all or those of a condition; nothing if it is not ACTIVE."""
     if webhook.state is WebhookState.ACTIVE:
         connection.execute(_SCHEDULE.where(*which), {"key": webhook.key, "now": now})
 
 
-def unschedule(connection: Connection, webhook: Webhook, now: int) -> None:
+def unschedule(connection: Connection, webhook: Webhook, now: Micros) -> None:
     """Unschedule the deliveries of a webhook that are not due, except those whose attempt runs."""
     statement = _UNSCHEDULE.where(_has_earlier) if webhook.state is WebhookState.ACTIVE else _UNSCHEDULE
     connection.execute(statement, {"key": webhook.key, "now": now})

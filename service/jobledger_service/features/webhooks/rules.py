@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.limits import DAY, SECOND
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState, WebhookState
 
@@ -76,10 +77,10 @@ class Secret:
     """A secret that signs deliveries; it signs until `expire_time`, None for the newest."""
 
     value: str = field(repr=False)
-    create_time: int
-    expire_time: int | None = None
+    create_time: Micros
+    expire_time: Micros | None = None
 
-    def signs(self, now: int) -> bool:
+    def signs(self, now: Micros) -> bool:
         """Whether it signs deliveries at a time."""
         return self.expire_time is None or now < self.expire_time
 
@@ -89,7 +90,7 @@ class Missed(MsgStruct, frozen=True):
 
     first_position: int
     last_position: int
-    detect_time: int
+    detect_time: Micros
 
 
 class Webhook(MsgStruct, frozen=True):
@@ -99,8 +100,8 @@ class Webhook(MsgStruct, frozen=True):
     webhook_id: str
     url: str
     secrets: tuple[Secret, ...]
-    create_time: int
-    update_time: int
+    create_time: Micros
+    update_time: Micros
     after: int = 0
     event_types: tuple[WebhookEventType, ...] = DEFAULT_EVENT_TYPES
     progress_percents: tuple[int, ...] = ()
@@ -109,8 +110,8 @@ class Webhook(MsgStruct, frozen=True):
     description: str = ""
     state: WebhookState = WebhookState.ACTIVE
     state_reason: str = ""
-    state_time: int = 0
-    failing_since_time: int | None = None
+    state_time: Micros = Micros(0)
+    failing_since_time: Micros | None = None
     missed_events: Missed | None = None
     request_id: str = ""
     fingerprint: bytes = b""
@@ -128,11 +129,11 @@ class Webhook(MsgStruct, frozen=True):
             and all(labels.get(name) == value for name, value in self.labels.items())
         )
 
-    def signing(self, now: int) -> list[str]:
+    def signing(self, now: Micros) -> list[str]:
         """Return the secrets that sign at a time, the newest first."""
         return [secret.value for secret in self.secrets if secret.signs(now)]
 
-    def shown_secret(self, now: int) -> str:
+    def shown_secret(self, now: Micros) -> str:
         """Return the secret for a repeated, equal creation; empty when it was rotated or is no longer shown."""
         first = self.secrets[0]
         rotated = first.create_time != self.create_time or len(self.secrets) > 1
@@ -149,7 +150,7 @@ def owner_of(key: str) -> str:
     return key.partition("/")[0]
 
 
-def update(webhook: Webhook, new: Mapping[str, Any], now: int) -> Webhook:
+def update(webhook: Webhook, new: Mapping[str, Any], now: Micros) -> Webhook:
     """Return the webhook with new values of some fields; one that is enabled starts again without failures.
 
     Raises InvalidField for percents of progress that is not reported.
@@ -167,9 +168,9 @@ def update(webhook: Webhook, new: Mapping[str, Any], now: int) -> Webhook:
     return replace(changed, state_reason="") if state is changed.state else _enter(changed, state, "", now)
 
 
-def rotate(webhook: Webhook, value: str, grace_period: int, now: int) -> Webhook:
+def rotate(webhook: Webhook, value: str, grace_period: int, now: Micros) -> Webhook:
     """Return the webhook with a new secret; others sign for `grace_period` microseconds, or less if they do."""
-    until = now + grace_period
+    until = Micros(now + grace_period)
     older = [
         Secret(one.value, one.create_time, until if one.expire_time is None else min(one.expire_time, until))
         for one in webhook.secrets
@@ -181,7 +182,7 @@ def rotate(webhook: Webhook, value: str, grace_period: int, now: int) -> Webhook
     return replace(webhook, secrets=(Secret(value, now), *kept), update_time=now)
 
 
-def answered(webhook: Webhook, failed_at: int | None, *, gone: bool, pause_after: int, now: int) -> Webhook:
+def answered(webhook: Webhook, failed_at: int | None, *, gone: bool, pause_after: int, now: Micros) -> Webhook:
     """Return the webhook after attempts: `failed_at` is when the first of them failed, None when one succeeded.
 
     `gone` is an answer of 410, which disables it. One that has failed for `pause_after` microseconds is paused.
@@ -200,6 +201,6 @@ def answered(webhook: Webhook, failed_at: int | None, *, gone: bool, pause_after
     return _enter(webhook, WebhookState.PAUSED, reason, now)
 
 
-def _enter(webhook: Webhook, state: WebhookState, reason: str, now: int) -> Webhook:
+def _enter(webhook: Webhook, state: WebhookState, reason: str, now: Micros) -> Webhook:
     failing = None if state is WebhookState.ACTIVE else webhook.failing_since_time
     return replace(webhook, state=state, state_reason=reason, state_time=now, failing_since_time=failing)

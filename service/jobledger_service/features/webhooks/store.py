@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, select, update
 
 from jobledger_service.core.model.limit_errors import TooManyWebhooks
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import WebhookState
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.outputs import JobOutputs
@@ -94,7 +95,7 @@ class SqlWebhookStore:
             connection.execute(insert(webhooks).values(webhook_row(created)))
             return created
 
-    def change(self, key: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook | None:
+    def change(self, key: str, decide: Callable[[Webhook], Webhook], now: Micros) -> Webhook | None:
         """Replace a webhook by the outcome of a decision, and schedule or unschedule its deliveries."""
         with self._database.write() as connection:
             before = lock(connection, [key]).get(key)
@@ -144,7 +145,7 @@ class SqlWebhookStore:
             message: bytes | None = connection.execute(last).scalar_one_or_none()
             return message
 
-    def record_batch(self, batch: FanoutBatch, now: int) -> bool:
+    def record_batch(self, batch: FanoutBatch, now: Micros) -> bool:
         """Record deliveries and the reached place; False when another process was faster."""
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "webhooks"):
@@ -168,7 +169,7 @@ class SqlWebhookStore:
             return True
 
 
-def save(connection: Connection, before: Webhook, after: Webhook, now: int) -> None:
+def save(connection: Connection, before: Webhook, after: Webhook, now: Micros) -> None:
     """Write a locked webhook; a change of its state schedules or unschedules its deliveries."""
     if after is before:
         return

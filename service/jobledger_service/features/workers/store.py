@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from jobledger_service.core.ledger.active_workers import MAX_WORKERS, SeenWorker
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import chunks, leased, of_fleets, workers
@@ -37,8 +38,8 @@ class StoredWorker(MsgStruct, frozen=True):
     worker: str
     kinds: tuple[str, ...]
     owners: Owners | None
-    first_seen_time: int
-    last_seen_time: int
+    first_seen_time: Micros
+    last_seen_time: Micros
     version: str
     host: str
 
@@ -153,7 +154,9 @@ def _worker(owner: str, worker: str, kinds: str, served: str, *others: str) -> S
     names = frozenset(served.split())
     owners = Owners(all=True) if ALL in names else Owners(names) if names else None
     first, last, version, host = others
-    return StoredWorker(owner, worker, tuple(kinds.split()), owners, int(first), int(last), version, host)
+    return StoredWorker(
+        owner, worker, tuple(kinds.split()), owners, Micros(int(first)), Micros(int(last)), version, host
+    )
 
 
 def _held(connection: Connection, owner: str, page: Sequence[StoredWorker]) -> list[int]:

@@ -16,6 +16,7 @@ from jobledger_service.core.model.chunk import AttemptOutcome, Chunk
 from jobledger_service.core.model.errors import InvalidField, JobUnreadable
 from jobledger_service.core.model.job import Job, owner_of
 from jobledger_service.core.model.leases import Lease, ended_by, holds
+from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
@@ -63,7 +64,7 @@ class LeaseReports(
     owner: str
     items: Sequence[Item]
     by_service: bool = False
-    received: int | None = None
+    received: Micros | None = None
     answered: tuple[LeaseAnswer, ...] = ()
     served: Owners | None = None
     """The owners of the chunks that it may report on, None for its own."""
