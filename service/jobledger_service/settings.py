@@ -5,11 +5,10 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from types import NoneType
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from msgspec import Struct as MsgStruct
-from msgspec.structs import replace
+from msgspec import Meta, Struct, ValidationError, convert
+from msgspec.structs import FieldInfo, fields
 
 PREFIX: Final = "JOBLEDGER_"
 """The prefix of the environment variables that are settings."""
@@ -44,202 +43,169 @@ class InvalidSettingError(ValueError):
     """A setting that does not go with the others, or would be unsafe."""
 
 
-class Setting(MsgStruct, frozen=True):
-    """One setting: what it is for, its default, and the bounds of its value: above `gt`, from `ge` to `le`.
-
-    `is_span`: it is a span of time, in seconds.
-    """
-
-    description: str
-    default: Any
-    gt: float | None = None
-    ge: float | None = None
-    le: float | None = None
-    is_span: bool = False
-    type: Any = None
-    """The type of its value, but for None, or a Literal."""
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The values that it may have; none when it is no choice."""
-        return get_args(self.type) if get_origin(self.type) is Literal else ()
-
-    def read(self, value: Any) -> Any:  # noqa: ANN401  of the setting's type, or its text
-        """Return a value of the setting's type within its bounds; raises ValueError with the rule."""
-        value = self._parse(value) if isinstance(value, str) else value
-        if self.gt is not None and not value > self.gt:
-            raise ValueError(f"must be more than {self._shown(self.gt)}")
-        if self.ge is not None and not value >= self.ge:
-            raise ValueError(f"must be at least {self._shown(self.ge)}")
-        if self.le is not None and not value <= self.le:
-            raise ValueError(f"must be at most {self._shown(self.le)}")
-        return value
-
-    def _shown(self, bound: float) -> str:
-        return text_of(bound) if self.is_span else f"{bound:,}"
-
-    def _parse(self, text: str) -> Any:  # noqa: ANN401
-        if self.is_span:
-            return seconds_of(text)
-        if self.choices:
-            if text not in self.choices:
-                raise ValueError(f"must be one of {', '.join(self.choices)}")
-            return text
-        if self.type is bool:
-            if text.lower() not in _TRUE + _FALSE:
-                raise ValueError("must be true or false")
-            return text.lower() in _TRUE
-        try:
-            return self.type(text)
-        except ValueError:
-            raise ValueError("must be a whole number" if self.type is int else "must be a number") from None
+Where = Literal["off", "admin", "main"]
+"""Where a service for operators may be served."""
 
 
-_TRUE: Final = ("true", "1", "yes", "on", "t", "y")
-_FALSE: Final = ("false", "0", "no", "off", "f", "n")
+def about(description: str, **bounds: Any) -> Meta:  # noqa: ANN401  what Meta takes
+    """Return what is said of a setting, and the bounds of its value."""
+    return Meta(description=description, **bounds)
 
 
-def setting(description: str, default: Any, **bounds: Any) -> Any:  # noqa: ANN401  for the type checker, the value
-    """Declare a setting, with the bounds of its value as in Setting."""
-    return Setting(description, default, **bounds)
+def span(description: str, **bounds: Any) -> Meta:  # noqa: ANN401  what Meta takes
+    """Return what is said of a setting that is a span of time, and the bounds of its seconds."""
+    return Meta(description=description, extra={"is_span": True}, **bounds)
 
 
-def span(description: str, default: Any, **bounds: Any) -> Any:  # noqa: ANN401  as above
-    """Declare a setting that is a span of time, in seconds."""
-    return Setting(description, default, **bounds, is_span=True)
-
-
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """All settings of a server; durations in seconds, None for ever. `read_settings` reads them with units (7d)."""
 
-    def __init__(self, **given: Any) -> None:  # noqa: ANN401  values of all types
-        if unknown := given.keys() - SETTINGS.keys():
-            raise TypeError(f"there are no settings {', '.join(sorted(unknown))}")
-        self.__dict__.update({name: one.default for name, one in SETTINGS.items()} | given)
+    database: Annotated[str, about("The database: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.")] = (
+        "sqlite:///jobledger.db"
+    )
+    database_connect_timeout: Annotated[float, span("How long connecting to PostgreSQL may take.", ge=2)] = 5
+    database_statement_timeout: Annotated[float, span("How long PostgreSQL may take for a statement.", ge=1)] = 15
+    database_lock_timeout: Annotated[float, span("How long a statement may wait for a lock.", gt=0)] = 10
+    database_idle_timeout: Annotated[float, span("When PostgreSQL ends a transaction that does nothing.", ge=1)] = 5
+    database_read_timeout: Annotated[float, span("How long a read of the database may take in all.", gt=0)] = 10
+    database_export_timeout: Annotated[float, span("How long reading one page of an export may take.", gt=0)] = 60
+    reads_per_owner: Annotated[int, about("How many reads of an owner may wait for their turn.", ge=1)] = 1_000
+    listen: Annotated[str, about("The address to serve on, HOST:PORT; port 0 picks a free one.")] = "127.0.0.1:7070"
+    admin_listen: Annotated[str, about("A second address, for operators, HOST:PORT; off when none.")] | None = None
+    processes: Annotated[int, about("How many processes serve on the address; PostgreSQL only.", ge=1, le=64)] = 1
+    shared_port: Annotated[bool, about("Let other processes of this machine listen on the same port.")] = False
+    auth: Annotated[Literal["none", "keys"], about("keys: every call needs an API key; none: no authentication.")] = (
+        "none"
+    )
+    insecure: Annotated[bool, about("Listen on addresses of other hosts without keys or TLS.")] = False
+    tls_cert: Annotated[Path, about("PEM file of the server's certificate, which makes it speak TLS.")] | None = None
+    tls_key: Annotated[Path, about("PEM file of the certificate's private key.")] | None = None
+    tls_client_ca: (
+        Annotated[Path, about("PEM file of the CA of client certificates, which are then required.")] | None
+    ) = None
+    reflection: Annotated[Where, about("Where gRPC reflection is served; admin: on admin_listen only.")] = "main"
+    channelz: Annotated[Where, about("Where channelz is served; admin: on admin_listen, if it is set.")] = "admin"
+    bookmark_interval: Annotated[float, span("How long a watch may be quiet before a bookmark.", gt=0, le=15)] = 10
+    duty_interval: Annotated[float, span("How often leases, retries and deadlines are checked.", gt=0)] = 0.5
+    expiry_delay: Annotated[
+        float, span("How long after its end a lease or a run ends, so that earlier reports are still taken.", ge=0)
+    ] = 2
+    retention_interval: Annotated[float, span("How often expired jobs and old history are removed.", gt=0)] = 5
+    event_retention: Annotated[float, span("How long history is kept; watches resume within it.", ge=0)] = 7 * 86_400
+    audit_retention: Annotated[float, span("How long audit trails of deleted jobs and ended keys are kept.", ge=0)] = (
+        90 * 86_400
+    )
+    statistics_retention: Annotated[float, span("How long hourly statistics are kept.", ge=86_400)] = 400 * 86_400
+    completed_retention: Annotated[float, span("How long COMPLETED jobs are kept.", ge=0)] | None = None
+    failed_retention: Annotated[float, span("How long FAILED jobs are kept.", ge=0)] | None = None
+    cancelled_retention: Annotated[float, span("How long CANCELLED jobs are kept.", ge=0)] | None = None
+    drain_timeout: Annotated[float, span("How long calls may take to finish when the server stops.", ge=0)] = 20
+    queue_limit: Annotated[int, about("How many writes may wait before more are refused.", ge=1)] = 10_000
+    queue_wait: Annotated[float, span("How long an owner's writes may wait before more are refused.", gt=0)] = 0.5
+    calls_limit: Annotated[int, about("How many reads, and how many writes, may be in flight.", ge=1)] = 10_000
+    memory_limit: Annotated[
+        int,
+        about(
+            "How many bytes all that waits may take: requests that are received, in flight or written.", ge=16_777_216
+        ),
+    ] = 268_435_456
+    usage_interval: Annotated[float, span("How often usage, the last use of keys and workers are written.", gt=0)] = 10
+    usage_retention: Annotated[float, span("How long usage is kept.", ge=86_400)] = 400 * 86_400
+    message_limit: Annotated[int, about("How many bytes a request may have.", ge=1_024)] = 4_194_304
+    watches_per_key: Annotated[int, about("How many watches of a key may be open at a process.", ge=1)] = 1_000
+    watches_per_owner: (
+        Annotated[int, about("How many watches of an owner without a quota may be open at a process.", ge=1)] | None
+    ) = None
+    watches_without_keys: Annotated[int, about("How many watches may be open at a process without keys.", ge=1)] = (
+        20_000
+    )
+    claims_per_key: Annotated[int, about("How many claims of a key may wait at a process.", ge=1)] = 4_000
+    claims_without_keys: Annotated[int, about("How many claims may wait at a process without keys.", ge=1)] = 20_000
+    unfinished_jobs_per_owner: (
+        Annotated[int, about("How many unfinished jobs an owner without a quota may have.", ge=1)] | None
+    ) = None
+    stored_jobs_per_owner: (
+        Annotated[int, about("How many jobs in all an owner without a quota may have.", ge=1)] | None
+    ) = None
+    rate_limit_read: (
+        Annotated[str, about("How often a key may read, and how many at once: 100/second; 3000/minute.")] | None
+    ) = None
+    rate_limit_write: Annotated[str, about("How often a key may write.")] | None = None
+    rate_limit_watch: Annotated[str, about("How often a key may open a watch.")] | None = None
+    rate_limit_store: Annotated[str, about("Where rate limits are counted: memory, or redis://HOST:PORT/DB.")] = (
+        "memory"
+    )
+    allow_file_artifacts: Annotated[bool, about("Allow file:// in the URIs of artifacts.")] = False
+    indexed_labels: Annotated[
+        str, about("Names of labels, at most 4, separated by spaces, whose values lists walk as an index.")
+    ] = ""
+    bulk_rate: Annotated[int, about("How many jobs a second a bulk run changes.", ge=1, le=100_000)] = 500
+    artifact_roots: Annotated[
+        str,
+        about(
+            "URL prefixes, separated by spaces, under which artifacts may be deleted, like s3://bucket/out/ or "
+            "https://media.example/=s3://bucket/ when they are named by download addresses; the segment {owner} is "
+            "wanted with keys, like s3://bucket/{owner}/."
+        ),
+    ] = ""
+    artifact_roots_shared_by_all_owners: Annotated[
+        bool, about("Let owners with keys delete each other's files below artifact_roots.")
+    ] = False
+    webhook_timeout: Annotated[float, span("How long a receiver of a delivery may take.", gt=0, le=300)] = 15
+    webhook_concurrency: Annotated[int, about("How many deliveries are attempted at once.", ge=1, le=10_000)] = 64
+    webhook_endpoint_concurrency: Annotated[
+        int, about("How many deliveries of one webhook are attempted at once.", ge=1)
+    ] = 8
+    webhook_initial_backoff: Annotated[float, span("The wait after a delivery's first failed attempt.", ge=0)] = 5
+    webhook_retry_window: Annotated[float, span("How long a failed delivery is tried again.", ge=0)] = 86_400
+    webhook_pause_after: Annotated[float, span("How long a webhook fails before it is paused.", ge=0)] = 72_000
+    webhook_retention: Annotated[float, span("How long deliveries are kept.", ge=0)] = 7 * 86_400
+    secrets_keys: Annotated[
+        str,
+        about(
+            "Keys of 32 bytes in base64, separated by spaces, that seal webhook secrets in the database; "
+            "the first seals, all open."
+        ),
+    ] = ""
+    webhook_allow_http: Annotated[bool, about("Allow http:// in the URLs of webhooks.")] = False
+    webhook_allow_private_networks: Annotated[bool, about("Allow deliveries to addresses that are not public.")] = False
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], about("debug logs every call.")] = "info"
+    log_format: Annotated[Literal["auto", "json", "pretty"], about("auto is pretty on a terminal.")] = "auto"
+    access_log: Annotated[float, about("The share of calls that are logged, 0 to 1.", ge=0, le=1)] = 0
+    tracing: Annotated[bool, about("Make OpenTelemetry spans of calls; needs the extra otel.")] = False
+    metrics_listen: Annotated[str, about("Where Prometheus reads /metrics, HOST:PORT; off when none.")] | None = None
+    metrics_kinds: Annotated[int, about("How many kinds have metrics of their own.", ge=0, le=1_000)] = 50
+    metrics_insecure: Annotated[bool, about("Let other hosts read the metrics.")] = False
+    health_interval: Annotated[float, span("How often the server checks its own health.", gt=0)] = 5
+    health_database_latency: Annotated[float, span("Degraded when a small read takes longer.", gt=0)] = 0.5
+    health_database_lost: Annotated[
+        float, span("How long the database may be lost before health is NOT_SERVING.", ge=0)
+    ] = 30
+    health_commit_stall: Annotated[float, span("Unhealthy when one commit takes longer.", gt=0)] = 5
+    health_queue_share: Annotated[float, about("Degraded when more of queue_limit waits, 0 to 1.", gt=0, le=1)] = 0.5
+    health_feed_lag: Annotated[int, about("Degraded when watchers are more entries behind.", ge=0)] = 5_000
+    health_webhook_age: Annotated[float, span("Degraded when a webhook delivery has waited for longer.", gt=0)] = 21_600
+    health_webhook_dead: Annotated[int, about("Degraded when more deliveries are dead.", ge=0, le=9_999)] = 1_000
+    health_probe_interval: Annotated[
+        float, span("How often the server checks the stores of artifacts that it may delete.", gt=0)
+    ] = 30
+    health_disk_free: Annotated[int, about("Degraded when fewer bytes are free on the disk.", ge=0)] = 1_073_741_824
 
-    database: str = setting(
-        "The database: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.", "sqlite:///jobledger.db"
-    )
-    database_connect_timeout: float = span("How long connecting to PostgreSQL may take.", 5, ge=2)
-    database_statement_timeout: float = span("How long PostgreSQL may take for a statement.", 15, ge=1)
-    database_lock_timeout: float = span("How long a statement may wait for a lock.", 10, gt=0)
-    database_idle_timeout: float = span("When PostgreSQL ends a transaction that does nothing.", 5, ge=1)
-    database_read_timeout: float = span("How long a read of the database may take in all.", 10, gt=0)
-    database_export_timeout: float = span("How long reading one page of an export may take.", 60, gt=0)
-    reads_per_owner: int = setting("How many reads of an owner may wait for their turn.", 1_000, ge=1)
-    listen: str = setting("The address to serve on, HOST:PORT; port 0 picks a free one.", "127.0.0.1:7070")
-    admin_listen: str | None = setting("A second address, for operators, HOST:PORT; off when none.", None)
-    processes: int = setting("How many processes serve on the address; PostgreSQL only.", 1, ge=1, le=64)
-    shared_port: bool = setting("Let other processes of this machine listen on the same port.", default=False)
-    auth: Literal["none", "keys"] = setting("keys: every call needs an API key; none: no authentication.", "none")
-    insecure: bool = setting("Listen on addresses of other hosts without keys or TLS.", default=False)
-    tls_cert: Path | None = setting("PEM file of the server's certificate, which makes it speak TLS.", None)
-    tls_key: Path | None = setting("PEM file of the certificate's private key.", None)
-    tls_client_ca: Path | None = setting("PEM file of the CA of client certificates, which are then required.", None)
-    reflection: Literal["off", "admin", "main"] = setting(
-        "Where gRPC reflection is served; admin: on admin_listen only.", "main"
-    )
-    channelz: Literal["off", "admin", "main"] = setting(
-        "Where channelz is served; admin: on admin_listen, if it is set.", "admin"
-    )
-    bookmark_interval: float = span("How long a watch may be quiet before a bookmark.", 10, gt=0, le=15)
-    duty_interval: float = span("How often leases, retries and deadlines are checked.", 0.5, gt=0)
-    expiry_delay: float = span(
-        "How long after its end a lease or a run ends, so that earlier reports are still taken.", 2, ge=0
-    )
-    retention_interval: float = span("How often expired jobs and old history are removed.", 5, gt=0)
-    event_retention: float = span("How long history is kept; watches resume within it.", 7 * 86_400, ge=0)
-    audit_retention: float = span("How long audit trails of deleted jobs and ended keys are kept.", 90 * 86_400, ge=0)
-    statistics_retention: float = span("How long hourly statistics are kept.", 400 * 86_400, ge=86_400)
-    completed_retention: float | None = span("How long COMPLETED jobs are kept.", None, ge=0)
-    failed_retention: float | None = span("How long FAILED jobs are kept.", None, ge=0)
-    cancelled_retention: float | None = span("How long CANCELLED jobs are kept.", None, ge=0)
-    drain_timeout: float = span("How long calls may take to finish when the server stops.", 20, ge=0)
-    queue_limit: int = setting("How many writes may wait before more are refused.", 10_000, ge=1)
-    queue_wait: float = span("How long an owner's writes may wait before more are refused.", 0.5, gt=0)
-    calls_limit: int = setting("How many reads, and how many writes, may be in flight.", 10_000, ge=1)
-    memory_limit: int = setting(
-        "How many bytes all that waits may take: requests that are received, in flight or written.",
-        268_435_456,
-        ge=16_777_216,
-    )
-    usage_interval: float = span("How often usage, the last use of keys and workers are written.", 10, gt=0)
-    usage_retention: float = span("How long usage is kept.", 400 * 86_400, ge=86_400)
-    message_limit: int = setting("How many bytes a request may have.", 4_194_304, ge=1_024)
-    watches_per_key: int = setting("How many watches of a key may be open at a process.", 1_000, ge=1)
-    watches_per_owner: int | None = setting(
-        "How many watches of an owner without a quota may be open at a process.", None, ge=1
-    )
-    watches_without_keys: int = setting("How many watches may be open at a process without keys.", 20_000, ge=1)
-    claims_per_key: int = setting("How many claims of a key may wait at a process.", 4_000, ge=1)
-    claims_without_keys: int = setting("How many claims may wait at a process without keys.", 20_000, ge=1)
-    unfinished_jobs_per_owner: int | None = setting(
-        "How many unfinished jobs an owner without a quota may have.", None, ge=1
-    )
-    stored_jobs_per_owner: int | None = setting("How many jobs in all an owner without a quota may have.", None, ge=1)
-    rate_limit_read: str | None = setting(
-        "How often a key may read, and how many at once: 100/second; 3000/minute.", None
-    )
-    rate_limit_write: str | None = setting("How often a key may write.", None)
-    rate_limit_watch: str | None = setting("How often a key may open a watch.", None)
-    rate_limit_store: str = setting("Where rate limits are counted: memory, or redis://HOST:PORT/DB.", "memory")
-    allow_file_artifacts: bool = setting("Allow file:// in the URIs of artifacts.", default=False)
-    indexed_labels: str = setting(
-        "Names of labels, at most 4, separated by spaces, whose values lists walk as an index.", ""
-    )
-    bulk_rate: int = setting("How many jobs a second a bulk run changes.", 500, ge=1, le=100_000)
-    artifact_roots: str = setting(
-        "URL prefixes, separated by spaces, under which artifacts may be deleted, like s3://bucket/out/ or "
-        "https://media.example/=s3://bucket/ when they are named by download addresses; the segment {owner} is "
-        "wanted with keys, like s3://bucket/{owner}/.",
-        "",
-    )
-    artifact_roots_shared_by_all_owners: bool = setting(
-        "Let owners with keys delete each other's files below artifact_roots.", default=False
-    )
-    webhook_timeout: float = span("How long a receiver of a delivery may take.", 15, gt=0, le=300)
-    webhook_concurrency: int = setting("How many deliveries are attempted at once.", 64, ge=1, le=10_000)
-    webhook_endpoint_concurrency: int = setting("How many deliveries of one webhook are attempted at once.", 8, ge=1)
-    webhook_initial_backoff: float = span("The wait after a delivery's first failed attempt.", 5, ge=0)
-    webhook_retry_window: float = span("How long a failed delivery is tried again.", 86_400, ge=0)
-    webhook_pause_after: float = span("How long a webhook fails before it is paused.", 72_000, ge=0)
-    webhook_retention: float = span("How long deliveries are kept.", 7 * 86_400, ge=0)
-    secrets_keys: str = setting(
-        "Keys of 32 bytes in base64, separated by spaces, that seal webhook secrets in the database; "
-        "the first seals, all open.",
-        "",
-    )
-    webhook_allow_http: bool = setting("Allow http:// in the URLs of webhooks.", default=False)
-    webhook_allow_private_networks: bool = setting("Allow deliveries to addresses that are not public.", default=False)
-    log_level: Literal["debug", "info", "warning", "error"] = setting("debug logs every call.", "info")
-    log_format: Literal["auto", "json", "pretty"] = setting("auto is pretty on a terminal.", "auto")
-    access_log: float = setting("The share of calls that are logged, 0 to 1.", 0, ge=0, le=1)
-    tracing: bool = setting("Make OpenTelemetry spans of calls; needs the extra otel.", default=False)
-    metrics_listen: str | None = setting("Where Prometheus reads /metrics, HOST:PORT; off when none.", None)
-    metrics_kinds: int = setting("How many kinds have metrics of their own.", 50, ge=0, le=1_000)
-    metrics_insecure: bool = setting("Let other hosts read the metrics.", default=False)
-    health_interval: float = span("How often the server checks its own health.", 5, gt=0)
-    health_database_latency: float = span("Degraded when a small read takes longer.", 0.5, gt=0)
-    health_database_lost: float = span("How long the database may be lost before health is NOT_SERVING.", 30, ge=0)
-    health_commit_stall: float = span("Unhealthy when one commit takes longer.", 5, gt=0)
-    health_queue_share: float = setting("Degraded when more of queue_limit waits, 0 to 1.", 0.5, gt=0, le=1)
-    health_feed_lag: int = setting("Degraded when watchers are more entries behind.", 5_000, ge=0)
-    health_webhook_age: float = span("Degraded when a webhook delivery has waited for longer.", 21_600, gt=0)
-    health_webhook_dead: int = setting("Degraded when more deliveries are dead.", 1_000, ge=0, le=9_999)
-    health_probe_interval: float = span(
-        "How often the server checks the stores of artifacts that it may delete.", 30, gt=0
-    )
-    health_disk_free: int = setting("Degraded when fewer bytes are free on the disk.", 1_073_741_824, ge=0)
 
-
-def _typed(name: str, annotation: Any) -> Setting:  # noqa: ANN401  a type
-    declared: Setting = vars(Settings)[name]
-    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
-    return replace(declared, type=kinds[0] if NoneType in get_args(annotation) else annotation)
-
-
-SETTINGS: Final[Mapping[str, Setting]] = {name: _typed(name, kind) for name, kind in Settings.__annotations__.items()}
+SETTINGS: Final[Mapping[str, FieldInfo]] = {field.name: field for field in fields(Settings)}
 """The settings by name."""
+
+
+def kind_of(name: str) -> tuple[Any, Meta]:
+    """Return the type of a setting's values, but for None, and what is said of them."""
+    declared = SETTINGS[name].type
+    kind, meta = get_args(declared if get_origin(declared) is Annotated else get_args(declared)[0])
+    return kind, meta
+
+
+def is_span(name: str) -> bool:
+    """Tell whether a setting is a span of time, in seconds."""
+    return kind_of(name)[1].extra is not None
 
 
 class InvalidSettingsError(InvalidSettingError):
@@ -254,15 +220,44 @@ def read_settings(given: Mapping[str, Any]) -> Settings:
     """Return the settings: what is given, else what the environment says; raises InvalidSettingsError."""
     environment = {name.upper(): value for name, value in os.environ.items()}
     values, problems = {}, []
-    for name, one in SETTINGS.items():
+    for name in SETTINGS:
         value = given.get(name)
         if value is None:
             value = environment.get(PREFIX + name.upper())
         if value is not None:
             try:
-                values[name] = one.read(value)
+                values[name] = _read(name, value)
             except ValueError as error:
                 problems.append((name, value, str(error)))
     if problems:
         raise InvalidSettingsError(problems)
     return Settings(**values)
+
+
+_SWITCHES: Final = dict.fromkeys(("yes", "on", "t", "y"), True) | dict.fromkeys(("no", "off", "f", "n"), False)
+"""What typer takes for a switch too, beside msgspec's true, false, 1 and 0."""
+
+
+def _read(name: str, value: Any) -> Any:  # noqa: ANN401  of the setting's type, or its text
+    if isinstance(value, str) and is_span(name):
+        value = seconds_of(value)
+    elif isinstance(value, str) and kind_of(name)[0] is bool:
+        value = _SWITCHES.get(value.lower(), value)
+    try:
+        return convert(value, SETTINGS[name].type, strict=False, dec_hook=lambda kind, text: kind(text))
+    except ValidationError:
+        raise ValueError(_rule(name)) from None
+
+
+_KINDS: Final = {bool: "true or false", float: "a number", int: "a whole number", str: "text", Path: "a path"}
+
+
+def _rule(name: str) -> str:
+    """Return what a setting must be."""
+    kind, said = kind_of(name)
+    if choices := get_args(kind):
+        return f"must be one of {', '.join(choices)}"
+    what, shown = ("a span of time", text_of) if is_span(name) else (_KINDS[kind], "{:,}".format)
+    bounds = {"more than": said.gt, "at least": said.ge, "at most": said.le}
+    rules = [f"{word} {shown(bound)}" for word, bound in bounds.items() if bound is not None]
+    return f"must be {', '.join([what, *rules])}"

@@ -10,7 +10,7 @@ import pytest
 from jobledger_service.cli import main as cli
 from jobledger_service.cli.configuration import CLIENT_VARIABLES, unknown_names
 from jobledger_service.core.store.engines import without_password
-from jobledger_service.settings import SETTINGS
+from jobledger_service.settings import SETTINGS, InvalidSettingsError, Settings, read_settings
 from typer.testing import CliRunner
 
 from tests.docs.documents import ROOT
@@ -93,6 +93,38 @@ def test_a_misspelt_setting_ends_the_start():
     ended = CliRunner().invoke(cli.cli, ["serve"], env=_only({"DATABSE": "sqlite:///x.db"}))
     assert ended.exit_code == CONFIGURATION
     assert "JOBLEDGER_DATABSE in the environment is not a setting: did you mean JOBLEDGER_DATABASE?" in ended.stderr
+
+
+def test_all_that_settings_cannot_be_is_said_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JOBLEDGER_QUEUE_LIMIT", "many")
+    monkeypatch.setenv("JOBLEDGER_TRACING", "perhaps")
+    given = {"auth": "key", "processes": "65", "access_log": "nan", "bookmark_interval": "20s", "drain_timeout": "-1"}
+    with pytest.raises(InvalidSettingsError) as refused:
+        read_settings(given | {"database_connect_timeout": 1.5, "memory_limit": "1"})
+    assert {name: (value, rule) for name, value, rule in refused.value.problems} == {
+        "database_connect_timeout": (1.5, "must be a span of time, at least 2s"),
+        "processes": ("65", "must be a whole number, at least 1, at most 64"),
+        "auth": ("key", "must be one of none, keys"),
+        "bookmark_interval": ("20s", "must be a span of time, more than 0s, at most 15s"),
+        "drain_timeout": ("-1", "value '-1' must be a span of time such as 30s, 5m, 2h or 7d"),
+        "queue_limit": ("many", "must be a whole number, at least 1"),
+        "memory_limit": ("1", "must be a whole number, at least 16,777,216"),
+        "access_log": ("nan", "must be a number, at least 0, at most 1"),
+        "tracing": ("perhaps", "must be true or false"),
+    }
+
+
+@pytest.mark.parametrize("word", ["true", "True", "1", "yes", "ON", "t", "y"])
+def test_settings_are_read_from_text_and_are_frozen(word: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JOBLEDGER_INSECURE", word)
+    given = {"tls_cert": "cert.pem", "watches_per_owner": "7", "access_log": "0.5", "completed_retention": "1m"}
+    settings = read_settings(given)
+    expected = Settings(
+        insecure=True, tls_cert=Path("cert.pem"), watches_per_owner=7, access_log=0.5, completed_retention=60
+    )
+    assert settings == expected
+    with pytest.raises(AttributeError):
+        settings.insecure = False  # type: ignore[misc] # what is refused
 
 
 def test_names_of_clients_and_of_others_are_let_pass():

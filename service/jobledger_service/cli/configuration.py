@@ -10,6 +10,7 @@ from typing import Final
 
 from jobledger_client.cli._error_output import TRACEBACK
 from msgspec import json
+from msgspec.structs import asdict
 
 from jobledger_service.core.store.engines import without_password
 from jobledger_service.settings import PREFIX, SETTINGS, Settings
@@ -54,7 +55,7 @@ class ConfigFormat(StrEnum):
 
 def shown(settings: Settings) -> dict[str, object]:
     """Return the settings, secrets masked."""
-    return {name: masked(name, value) for name, value in vars(settings).items()}
+    return {name: masked(name, value) for name, value in asdict(settings).items()}
 
 
 def masked(name: str, value: object) -> object:

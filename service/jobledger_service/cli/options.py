@@ -2,11 +2,19 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, get_args
 
 import typer
 
-from jobledger_service.settings import SETTINGS, InvalidSettingsError, Setting, Settings, read_settings, text_of
+from jobledger_service.settings import (
+    SETTINGS,
+    InvalidSettingsError,
+    Settings,
+    is_span,
+    kind_of,
+    read_settings,
+    text_of,
+)
 
 from .configuration import masked, variable
 from .exits import CONFIGURATION, print_error, refuse_unknown_names
@@ -19,22 +27,23 @@ _SOURCES: Final = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment"}
 
 def option(name: str) -> Any:  # noqa: ANN401  what typer takes
     """Return the flag of a setting."""
-    setting = SETTINGS[name]
-    choices = setting.choices
+    kind, said = kind_of(name)
+    choices = get_args(kind)
     return typer.Option(
         flag(name),
-        help=f"{setting.description} [default: {_shown(setting)}]",
+        help=f"{said.description} [default: {_shown(name)}]",
         envvar=variable(name),
         show_default=False,
-        metavar="|".join(choices) or ("SPAN" if setting.is_span else None),
+        metavar="|".join(choices) or ("SPAN" if is_span(name) else None),
         autocompletion=(lambda: list(choices)) if choices else None,
     )
 
 
-def _shown(setting: Setting) -> str:
-    if setting.default is None:
+def _shown(name: str) -> str:
+    default = SETTINGS[name].default
+    if default is None:
         return "none"
-    return text_of(float(setting.default)) if setting.is_span else str(setting.default)
+    return text_of(float(default)) if is_span(name) else str(default)
 
 
 def flag(setting: str) -> str:
@@ -54,18 +63,19 @@ def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[_flag_type(setting), option(name)],
+            annotation=Annotated[_flag_type(name), option(name)],
         )
-        for name, setting in SETTINGS.items()
+        for name in SETTINGS
     ]
     called.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined] # typer reads it
     called.__doc__ = command.__doc__
     return called
 
 
-def _flag_type(setting: Setting) -> Any:  # noqa: ANN401  a type
+def _flag_type(name: str) -> Any:  # noqa: ANN401  a type
     """Return the type that typer reads: settings check the value themselves, and read spans of time."""
-    return setting.type | None if setting.type in (bool, float, int) and not setting.is_span else str | None
+    kind, _ = kind_of(name)
+    return kind | None if kind in (bool, float, int) and not is_span(name) else str | None
 
 
 def source_of(context: typer.Context, setting: str) -> str:

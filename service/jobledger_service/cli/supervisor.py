@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
+from msgspec.structs import asdict
 
 from jobledger_service.core.model.writer_level import OUTDATED
 from jobledger_service.settings import PREFIX, Settings
@@ -110,7 +111,7 @@ async def supervise(settings: Settings, ready: Callable[[str], None]) -> int:
     host, _, port = settings.listen.rpartition(":")
     with reserved(host, int(port)) as shared:
         address = f"{host}:{shared}"
-        given = vars(settings) | {"listen": address, "processes": 1, "shared_port": True}
+        given = asdict(settings) | {"listen": address, "processes": 1, "shared_port": True}
         environment = os.environ | {
             f"{PREFIX}{name.upper()}": str(value) for name, value in given.items() if value is not None
         }
