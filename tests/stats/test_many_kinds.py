@@ -11,7 +11,7 @@ from jobledger_service.core.model.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.reading import ReadStore
+from jobledger_service.core.store.vitals import read_vitals
 from jobledger_service.core.store.writes import Writes
 from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.statistics import figures as figures_module
@@ -149,7 +149,7 @@ def test_what_the_database_does_for_figures_and_vitals_does_not_grow_with_the_ki
     reads = [
         lambda: SqlStatisticsStore(database).figures(QUERY),
         lambda: SqlStatisticsStore(database).figures(StatsQuery("me", ("k00007",), HOURS, 1)),
-        ReadStore(database).vitals,
+        lambda: read_vitals(database),
     ]
     taken = []
     for times in (1, 2, 3):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import grpc
+from jobledger.v1.admin_service_pb2 import ListApiKeysResponse
 from jobledger_client import JobClient
 
 from jobledger_service.core.api.errors import refused_by_core
@@ -59,7 +60,8 @@ class _KeyDatabase(grpc.UnaryUnaryClientInterceptor):
             store = SqlKeyStore(database)
             calls = KeyCalls(store, _run_now, _run_now, clock_of(database), secrets.token_bytes, tokens, _notify_nobody)
             try:
-                return asyncio.run(getattr(calls, method)(request, OPERATOR))
+                reply = asyncio.run(getattr(calls, method)(request, OPERATOR))
+                return ListApiKeysResponse.FromString(reply) if isinstance(reply, bytes) else reply
             except StoreUnavailable:
                 raise
             except Refusal as refusal:

@@ -6,10 +6,12 @@ The store makes its columns, its bodies and its functions between rows and value
 from enum import Enum, auto
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import FieldInfo, fields
+
+from jobledger_service.core.model.micros import Micros
 
 
 class Kept(Enum):
@@ -192,9 +194,9 @@ def _types_of(annotated: Any) -> dict[str, Any]:  # noqa: ANN401  a type, or the
 
 
 def plain_type(root: Any, path: str) -> tuple[Any, bool]:  # noqa: ANN401  types
-    """Return the type of an attribute without None, and whether it may be None."""
+    """Return the type of an attribute, int for times, without None, and whether it may be None."""
     type_ = type_of(root, path)
-    if not isinstance(type_, UnionType):
-        return type_, False
-    [plain] = (one for one in get_args(type_) if one is not NoneType)
-    return plain, True
+    optional = get_origin(type_) in (Union, UnionType)  # the first where the other type is a NewType
+    if optional:
+        [type_] = (one for one in get_args(type_) if one is not NoneType)
+    return int if type_ is Micros else type_, optional
