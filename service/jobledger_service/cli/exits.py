@@ -59,12 +59,17 @@ def exit_on_error() -> Iterator[None]:
     """Print an expected error and exit with its status."""
     try:
         yield
-    except EXPECTED_ERRORS as error:
-        if isinstance(error, JobledgerError):
-            raise typer.Exit(error_output.print_error(error, program=PROGRAM)) from None
-        is_away = isinstance(error, StoreUnavailable)
-        print_error(f"{error} ({error.__cause__})" if is_away else str(error))
-        raise typer.Exit(UNAVAILABLE if is_away else 1 if isinstance(error, BackupError) else CONFIGURATION) from None
+    except CONFIGURATION_ERRORS as error:
+        print_error(str(error))
+        raise typer.Exit(CONFIGURATION) from None
+    except StoreUnavailable as error:
+        print_error(f"{error} ({error.__cause__})")
+        raise typer.Exit(UNAVAILABLE) from None
+    except BackupError as error:
+        print_error(str(error))
+        raise typer.Exit(1) from None
+    except JobledgerError as error:
+        raise typer.Exit(error_output.print_error(error, program=PROGRAM)) from None
 
 
 def refuse_unknown_names() -> None:
