@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from itertools import count
 from pathlib import Path
 
@@ -55,20 +55,28 @@ async def test_a_bucket_that_is_away_degrades_until_it_is_back(
 async def store_that_never_ends_an_answer() -> AsyncIterator[tuple[str, list[bytes]]]:
     """Yield the address of a store that begins each answer and adds a header now and then; and what it was asked."""
     asked: list[bytes] = []
+    answers: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(b"HTTP/1.1 200 OK\r\n")
-        for number in count():  # no time-out between two reads ends this
-            writer.write(b"x-%d: y\r\n" % number)
-            await writer.drain()
-            await asyncio.sleep(0.5)
+        with closing(writer):
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\n")
+            for number in count():  # no time-out between two reads ends this
+                writer.write(b"x-%d: y\r\n" % number)
+                await writer.drain()
+                await asyncio.sleep(0.5)
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers.add(asyncio.ensure_future(answer(reader, writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
     finally:
         server.close()
+        for one in answers:
+            one.cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
 
 
 async def test_stores_that_never_end_an_answer_are_told_in_time_and_hold_up_nothing(

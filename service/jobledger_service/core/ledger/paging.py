@@ -18,6 +18,8 @@ Place = TypeVar("Place", bound=tuple[Any, ...])
 
 _MARK: Final = 12
 _PURPOSE: Final = b"page"
+_FIELD_BYTES: Final = 6
+"""The most bytes that a message takes in another one beside its own: the number of the field, and its length."""
 
 
 def request_mark(*parts: object) -> str:
@@ -38,7 +40,7 @@ def _plain(part: object) -> object:
 
 def fitting(sizes: Iterable[int]) -> int:
     """Return how many of the first rows, which have these bytes, fit into a reply: at least one."""
-    return max(1, sum(size <= MAX_REPLY_BYTES for size in accumulate(sizes)))
+    return max(1, sum(size <= MAX_REPLY_BYTES for size in accumulate(size + _FIELD_BYTES for size in sizes)))
 
 
 def last_place(found: Sequence[object], limit: int, name: str) -> tuple[str] | None:
