@@ -18,7 +18,6 @@ from jobledger_service.transport.refusals import RateLimited
 from jobledger_service.transport.token_buckets import (
     CLEANUP_NANOS,
     NANOS_PER_SECOND,
-    Buckets,
     MemoryBuckets,
     RedisBuckets,
     take,
@@ -34,6 +33,7 @@ from tests.support.bounds import BOUND
 
 DAY = 86_400 * NANOS_PER_SECOND
 Connect = Callable[..., RedisStorage]
+Buckets = MemoryBuckets | RedisBuckets
 
 
 class Clock:

@@ -7,8 +7,8 @@ from typing import Final
 
 from jobledger_service import features
 from jobledger_service.core.api import job_service, worker_service
+from jobledger_service.transport.grpc_services import CHANNELZ_METHODS, HEALTH_METHODS, REFLECTION_METHODS
 from jobledger_service.transport.methods import Method
-from jobledger_service.transport.server import CHANNELZ_METHODS, HEALTH_METHODS, REFLECTION_METHODS
 
 _APIS: Final = [f"{one.name}.api" for one in iter_modules(features.__path__, f"{features.__name__}.")]
 _TABLES: Final = [

@@ -13,7 +13,7 @@ from limits.storage import storage_from_string
 from .identity import Caller
 from .methods import Kind
 from .refusals import RateLimited
-from .token_buckets import Buckets, MemoryBuckets, RedisBuckets, take
+from .token_buckets import MemoryBuckets, RedisBuckets, Shortage, take
 from .units import NANOS_PER_MICROSECOND, NANOS_PER_SECOND
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class RateLimiter:
         self._limits = {kind: _parsed(rate) for kind, rate in rates.items()}
         self._clock = clock
         self._local = MemoryBuckets(clock)
-        self._shared: Buckets = self._local if store == MEMORY else _in_redis(store)
+        self._shared = None if store == MEMORY else _in_redis(store)
         self._retry_at = 0
         self._is_down = False
 
@@ -55,25 +55,35 @@ class RateLimiter:
         items = self._limits.get(kind)
         if items is None:
             return
-        if self._clock() >= self._retry_at:
-            if self._is_down:  # one call tries; the others do not wait with it
-                self._retry_at = self._clock() + STORE_RETRY_NANOS
-            try:
-                refusal = await self._ask(items, caller, kind)
-            except StorageError as error:
-                self._mark_down(str(error.storage_error))
-            except TimeoutError:
-                self._mark_down(f"it did not answer within {MAX_STORE_SECONDS:g} s")
-            else:
-                self._mark_up()
-                if refusal:
-                    raise refusal
-                return
-        if refusal := await _refusal(self._local, items, caller, kind):
-            raise refusal
+        name = f"{{{kind}/{caller.key_id}}}"  # in braces: one slot of a Redis cluster
+        if self._shared is None or self._clock() < self._retry_at:
+            shortage = await take(self._local, items, name)
+        else:
+            shortage = await self._take_shared(self._shared, items, name)
+        if shortage is not None:
+            rate = f"{shortage.item.amount} in {shortage.item.get_expiry()} s"
+            raise RateLimited(caller.key_id, kind, rate, -(-shortage.wait // NANOS_PER_MICROSECOND))
+
+    async def _take_shared(self, shared: RedisBuckets, items: Sequence[RateLimitItem], name: str) -> Shortage | None:
+        """Take tokens from the store, or from the own buckets when it does not answer."""
+        if self._is_down:  # one call tries; the others do not wait with it
+            self._retry_at = self._clock() + STORE_RETRY_NANOS
+        try:
+            async with asyncio.timeout(MAX_STORE_SECONDS):
+                shortage = await take(shared, items, name)
+        except StorageError as error:
+            self._mark_down(str(error.storage_error))
+        except TimeoutError:
+            self._mark_down(f"it did not answer within {MAX_STORE_SECONDS:g} s")
+        else:
+            self._mark_up()
+            return shortage
+        return await take(self._local, items, name)
 
     async def check_store(self) -> bool:
         """Check whether the store answers; memory always does."""
+        if self._shared is None:
+            return True
         try:
             async with asyncio.timeout(MAX_STORE_SECONDS):
                 answers = await self._shared.check()
@@ -83,13 +93,7 @@ class RateLimiter:
             self._mark_up()
         else:
             self._mark_down("it does not answer PING")
-        return not self._is_down
-
-    async def _ask(self, items: Sequence[RateLimitItem], caller: Caller, kind: Kind) -> RateLimited | None:
-        if self._shared is self._local:
-            return await _refusal(self._local, items, caller, kind)
-        async with asyncio.timeout(MAX_STORE_SECONDS):
-            return await _refusal(self._shared, items, caller, kind)
+        return answers
 
     def _mark_down(self, why: str) -> None:
         self._retry_at = self._clock() + STORE_RETRY_NANOS
@@ -102,14 +106,6 @@ class RateLimiter:
         if self._is_down:
             self._is_down = False
             log.info("the rate limit store answers again: calls are counted across servers")
-
-
-async def _refusal(buckets: Buckets, items: Sequence[RateLimitItem], caller: Caller, kind: Kind) -> RateLimited | None:
-    """Take the tokens of a call; return the refusal when there are too few, else None."""
-    shortage = await take(buckets, items, f"{{{kind}/{caller.key_id}}}")  # in braces: one slot of a Redis cluster
-    if shortage is None:
-        return None
-    return RateLimited(caller.key_id, kind, _rate_text(shortage.item), -(-shortage.wait // NANOS_PER_MICROSECOND))
 
 
 def _parsed(rate: str) -> list[RateLimitItem]:
@@ -138,7 +134,3 @@ def _in_redis(store: str) -> RedisBuckets:
     except (ConfigurationError, NotImplementedError) as error:
         why = f"{store.partition('://')[0]!r} is not redis, or the extra is missing: jobledger-service[redis]"
         raise InvalidRateError(f"calls cannot be counted there: {why}") from error
-
-
-def _rate_text(item: RateLimitItem) -> str:
-    return f"{item.amount} in {item.get_expiry()} s"

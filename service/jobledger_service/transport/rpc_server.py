@@ -23,7 +23,7 @@ from . import trace_context as traces
 from .call import MAX_ID_LENGTH, AccessLog, Call, Context, MethodHandler
 from .encoded_fields import decode
 from .errors import Refused, internal_status, refused_by_transport
-from .health_service import HealthService
+from .grpc_services import HealthService
 from .identity import DEFAULT_CALLER, Caller
 from .in_flight import COPIES, MAX_PUBLIC_BYTES, UNREAD_BYTES, InFlight
 from .methods import Calls, Kind, Method

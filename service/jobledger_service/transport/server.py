@@ -6,40 +6,23 @@ from typing import Final
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_channelz.v1 import channelz_pb2
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
 from msgspec import Struct as MsgStruct
 
-from .channelz_service import ChannelzService
-from .health_service import HealthService
-from .identity import Role
+from .grpc_services import (
+    CHANNELZ_METHODS,
+    HEALTH,
+    HEALTH_METHODS,
+    REFLECTION,
+    REFLECTION_METHODS,
+    REFLECTION_V1ALPHA,
+    ChannelzService,
+    HealthService,
+    ReflectionService,
+)
 from .in_flight import HARD
-from .methods import Calls, Kind, Method
-from .reflection_service import ReflectionService, describe_v1
+from .methods import Calls
 from .rpc_server import RpcServer
 from .tls import Certificates
-
-# The stubs of these name protobuf's classes in C.
-HEALTH: Final[ServiceDescriptor] = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
-REFLECTION: Final = describe_v1()
-REFLECTION_V1ALPHA: Final[ServiceDescriptor] = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]  # type: ignore[assignment]
-CHANNELZ: Final[ServiceDescriptor] = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]  # type: ignore[assignment]
-
-HEALTH_METHODS: Final = (
-    Method(HEALTH, "Check", None, Kind.READ, ("SERVICE_NOT_FOUND",)),
-    Method(HEALTH, "Watch", None, Kind.WATCH, ("TOO_MANY_WATCHES",)),
-)
-REFLECTION_METHODS: Final = tuple(
-    Method(service, "ServerReflectionInfo", None, Kind.WATCH, ("TOO_MANY_WATCHES",))
-    for service in (REFLECTION, REFLECTION_V1ALPHA)
-)
-_LISTS: Final = ("GetTopChannels", "GetServers")
-"""Methods of channelz that name nothing that may be missing."""
-CHANNELZ_METHODS: Final = tuple(
-    Method(CHANNELZ, one.name, Role.ADMIN, Kind.READ, () if one.name in _LISTS else ("CONNECTION_NOT_FOUND",))
-    for one in CHANNELZ.methods
-)
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away. Each call that

@@ -8,7 +8,7 @@ of virtual scheduling (ITU-T I.371, annex A), with the tolerance of a whole buck
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from limits import RateLimitItem
 from limits.aio.storage import RedisStorage, Storage
@@ -61,19 +61,6 @@ class Shortage(NamedTuple):
     wait: int
 
 
-class Buckets(Protocol):
-    """What keeps buckets."""
-
-    async def take_tokens(self, buckets: Sequence[Bucket], cost: int) -> list[int]:
-        """Take `cost` tokens from each bucket when all have as many, else none, as one step.
-
-        Returns how long each bucket is short of them; 0 or less is what it had beyond them. Raises StorageError.
-        """
-
-    async def check(self) -> bool:
-        """Check whether the buckets can be reached."""
-
-
 class MemoryBuckets:
     """Buckets in memory; `clock` is in nanoseconds, and never goes back."""
 
@@ -83,7 +70,10 @@ class MemoryBuckets:
         self._clean_up_at = clock() + CLEANUP_NANOS
 
     async def take_tokens(self, buckets: Sequence[Bucket], cost: int) -> list[int]:
-        """As Buckets says."""
+        """Take `cost` tokens from each bucket when all have as many, else none, as one step.
+
+        Return how long each bucket is short of them; 0 or less is what it had beyond them.
+        """
         now = self._clock()
         if now >= self._clean_up_at:
             self._clean_up(now)
@@ -96,10 +86,6 @@ class MemoryBuckets:
     def _clean_up(self, now: int) -> None:
         self._clean_up_at = now + CLEANUP_NANOS
         self._full_at = {key: at for key, at in self._full_at.items() if at > now}
-
-    async def check(self) -> bool:
-        """Return True: memory is always there."""
-        return True
 
 
 class RedisBuckets:
@@ -121,7 +107,7 @@ class RedisBuckets:
         self._away = (errors.RedisError, errors.RedisClusterException)
 
     async def take_tokens(self, buckets: Sequence[Bucket], cost: int) -> list[int]:
-        """As Buckets says."""
+        """Do what MemoryBuckets does; raises StorageError."""
         keys = [self._bridge.prefixed_key(bucket.key) for bucket in buckets]
         numbers = [cost, *(number for _, *spans in buckets for number in spans)]
         try:
@@ -131,7 +117,9 @@ class RedisBuckets:
         return short_by
 
 
-async def take(buckets: Buckets, items: Sequence[RateLimitItem], *identifiers: str, cost: int = 1) -> Shortage | None:
+async def take(
+    buckets: MemoryBuckets | RedisBuckets, items: Sequence[RateLimitItem], *identifiers: str, cost: int = 1
+) -> Shortage | None:
     """Take `cost` tokens of each rate when all have as many, else none; return what is missing, if anything.
 
     In a cluster the keys of all items must have one slot: a part of the identifiers in braces sees to that.

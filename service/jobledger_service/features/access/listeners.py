@@ -7,8 +7,9 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.settings import InvalidSettingError, Settings
+from jobledger_service.transport.grpc_services import CHANNELZ
 from jobledger_service.transport.methods import Kind
-from jobledger_service.transport.server import CHANNELZ, ListenerConfig
+from jobledger_service.transport.server import ListenerConfig
 from jobledger_service.transport.tls import Certificates, Files
 
 if TYPE_CHECKING:
