@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 import uuid_utils
 
-from . import VERSION
 from .core.api.errors import refused_by_core
 from .core.feature import core
 from .core.kernel import Feature, Kernel
@@ -93,16 +92,15 @@ class App:
         prepare(self._database)
         loop = asyncio.get_running_loop()
         self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
-        self._metrics = Metrics(VERSION, self._database.dialect.kind)
-        work = self._metrics.work
+        self._metrics = metrics = Metrics(self._database.dialect.kind)
         dialect = self._database.dialect
         self._kernel = open_kernel(
             settings,
             self._database,
             on_commit=self._on_commit,
-            on_batch=work.measured,
-            on_merged=work.merged.inc,
-            on_unreadable=work.unreadable,
+            on_batch=metrics.measured,
+            on_merged=metrics.merged.inc,
+            on_unreadable=metrics.unreadable,
             clock=clock_of(self._database),
             new_id=_new_id,
             sample_jitter=random.random,
@@ -136,7 +134,7 @@ class App:
             self._metrics.calls,
             AccessLog(settings.access_log),
             tracer_of(settings),
-            self._metrics.work.refused,
+            self._metrics.refused,
         )
 
     def _build_server(self, settings: Settings) -> server.GrpcServer:
@@ -170,7 +168,7 @@ class App:
         writer = self._start_task("committer", kernel.committer.run())
         others = [self._start_task("feed", kernel.feed.run())]
         for one in self._features:
-            others += (self._start_task(duty.name, duty.run(self._metrics.work.duty)) for duty in one.duties)
+            others += (self._start_task(duty.name, duty.run(self._metrics.duty)) for duty in one.duties)
         if not self._database.single_writer:
             from .core.store.listening import listen  # noqa: PLC0415  SQLite does without psycopg
 

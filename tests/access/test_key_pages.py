@@ -6,8 +6,7 @@ from pathlib import Path
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.features.access.rules import ApiKey
-from jobledger_service.features.access.store import KeyListing, Place, SqlKeyStore
-from msgspec.structs import replace as with_changes
+from jobledger_service.features.access.store import Place, SqlKeyStore
 
 from tests.support.databases import new_database
 
@@ -25,16 +24,16 @@ def test_a_page_of_keys_examines_so_many_and_reports_where_it_ended(store: str, 
         upgrade(database)
         keys = SqlKeyStore(database, max_look=3)
         for number in range(10):
-            keys.write("", lambda _, number=number: [made(number)])
+            keys.write(lambda _, number=number: [made(number)])
 
-        def pages(listing: KeyListing) -> list[list[int]]:
+        def pages(owner: str, limit: int, *, show_ended: bool) -> list[list[int]]:
             found = []
             place: Place | None = None
             while not found or place:
-                page, place = keys.list_keys(with_changes(listing, after=place))
+                page, place = keys.list_keys(owner, NOW, place, limit, show_ended=show_ended)
                 found.append([key.create_time for key in page])
             return found
 
-        assert pages(KeyListing("", ended=False, now=NOW, after=None, limit=2)) == [[], [], [6, 7], [8, 9]]
-        assert pages(KeyListing("bob", ended=False, now=NOW, after=None, limit=2)) == [[], [], [7], [9]]
-        assert pages(KeyListing("bob", ended=True, now=NOW, after=None, limit=1)) == [[1], [3], [5], [7], [9]]
+        assert pages("", 2, show_ended=False) == [[], [], [6, 7], [8, 9]]
+        assert pages("bob", 2, show_ended=False) == [[], [], [7], [9]]
+        assert pages("bob", 1, show_ended=True) == [[1], [3], [5], [7], [9]]

@@ -5,30 +5,32 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import grpc
 import structlog
-from google.protobuf.message import Message
-from msgspec import Struct as MsgStruct
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
 
 from .identity import PUBLIC_CALLER, Caller
-from .methods import Method
+from .methods import Kind, Method
 from .metrics import MethodMetrics
 from .units import MICROS_PER_SECOND
 from .usage import UsageCounts
 
 if TYPE_CHECKING:
-    from .in_flight import OwnerShares
-    from .receiving import RequestReceiver
+    import grpc
+    from google.protobuf.message import Message
+
+    from .in_flight import InFlight
     from .tracing import OpenSpan
 
-    Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
-else:
-    Context = grpc.aio.ServicerContext
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # generic in its stubs only
 
 log = structlog.get_logger(__name__)
 
+KEEP_TRACE: Final = {"CreateJob"}
+"""The methods that ask for the trace of the call."""
 REQUEST_ID: Final = "x-request-id"
 CALLER_LEFT: Final = "CANCELLED"
 """The code of a call whose caller left."""
@@ -36,29 +38,51 @@ MAX_ID_LENGTH: Final = 128
 """Characters of a job_id in the log, for there is no job with a longer one, and of the id that a caller gave a call."""
 
 
-class MethodHandler(MsgStruct, frozen=True):
+class MethodHandler:
     """A method as it is served: what it requires of callers and requests, who answers, and what counts its calls.
 
-    `calls` are the shares of owners in its calls in flight, None when these stay open; `bound` is what a refusal calls
-    them. With `checks_writer` an owner is refused whose writes would be refused anyway. `make` makes of a request what
-    `answer` takes, so that the request goes; it may run on a thread. `max_bytes` is for one request. `owner_of` returns
-    the owner that a request names, `names_job` is whether it names a job.
+    `make` makes of a request what `answer` takes, so that the request goes; it may run on a thread: it is `read_X` of
+    the object that answers, for a method X, where there is one. `calls` are the shares of owners in its calls in
+    flight, None when these stay open. With `checks_writer` an owner is refused whose writes would be refused anyway.
+    `max_bytes` is for one request. `owner_of` returns the owner that a request names.
     """
 
-    method: Method
-    metrics: MethodMetrics
-    request: type[Message]
-    reply: type[Message]
-    make: Callable[[Any, Caller], Any] | None
-    answer: Callable[[Any, Caller], Any]
-    receiver: "RequestReceiver"
-    max_bytes: int
-    calls: "OwnerShares | None"
-    bound: str
-    checks_writer: bool
-    names_job: bool
-    owner_of: Callable[[Any], str] | None
-    keeps_trace: bool
+    __slots__ = (
+        "answer", "calls", "checks_writer", "keeps_trace", "make", "max_bytes", "method", "metrics", "names_job",
+        "owner_of", "receiver", "reply", "request",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        descriptor: MethodDescriptor,
+        method: Method,
+        answers: object,
+        in_flight: "InFlight",
+        metrics: MethodMetrics,
+    ) -> None:
+        needs_key = method.role is not None
+        self.method = method
+        self.metrics = metrics
+        self.request: type[Message] = GetMessageClass(descriptor.input_type)
+        self.reply: type[Message] = GetMessageClass(descriptor.output_type)
+        self.make: Callable[[Any, Caller], Any] | None = getattr(answers, f"read_{method.name}", None)
+        self.answer: Callable[[Any, Caller], Any] = getattr(answers, method.name)
+        self.receiver = in_flight.receiver_of(method, streams=descriptor.server_streaming)
+        self.max_bytes = in_flight.max_bytes_of(method)
+        self.calls = in_flight.shares_of(method)
+        self.checks_writer = needs_key and method.kind is Kind.WRITE and not method.reserved
+        self.names_job = "job_id" in descriptor.input_type.fields_by_name
+        self.owner_of = _owner_in(descriptor.input_type)
+        self.keeps_trace = method.name in KEEP_TRACE
+
+
+def _owner_in(request: Descriptor) -> Callable[[Any], str] | None:
+    """Return the function to the owner that a request, or its filter, names; None for requests that name none."""
+    within = request.fields_by_name.get("filter")
+    of = request if within is None else within.message_type
+    if of is None or "owner" not in of.fields_by_name:
+        return None
+    return attrgetter("owner" if within is None else "filter.owner")
 
 
 class AccessLog:

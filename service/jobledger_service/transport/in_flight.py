@@ -90,11 +90,6 @@ class InFlight:
         """How many calls are in flight."""
         return self._reads.total + self._writes.total
 
-    @property
-    def size(self) -> int:
-        """How many bytes are counted for the requests of all calls."""
-        return self.bytes.total
-
     def shares_of(self, method: Method) -> OwnerShares | None:
         """Return the shares that count a method's calls, None for one whose calls stay open."""
         if method.waits or method.kind is Kind.WATCH:
@@ -102,6 +97,10 @@ class InFlight:
         if method.role is None:
             return self._public_calls
         return self._reads if method.kind is Kind.READ else self._writes
+
+    def max_bytes_of(self, method: Method) -> int:
+        """Return how many bytes a request of a method may have."""
+        return self.message_limit if method.role is not None else min(MAX_PUBLIC_BYTES, self.message_limit)
 
     def receiver_of(self, method: Method, *, streams: bool) -> RequestReceiver:
         """Return where a method's requests are received; a method without a key has places of its own."""

@@ -8,14 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, aclosing
 from functools import partial
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import grpc
 import structlog
-from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 from msgspec import Struct as MsgStruct
 from msgspec import field
 
@@ -25,7 +23,7 @@ from .encoded_fields import decode
 from .errors import Refused, internal_status, refused_by_transport
 from .grpc_services import HealthService
 from .identity import DEFAULT_CALLER, Caller
-from .in_flight import COPIES, MAX_PUBLIC_BYTES, UNREAD_BYTES, InFlight
+from .in_flight import COPIES, UNREAD_BYTES, InFlight
 from .methods import Calls, Kind, Method
 from .metrics import CallMetrics
 from .open_calls import OpenCalls, PublicStreams
@@ -41,9 +39,7 @@ if TYPE_CHECKING:
     from .rate_limiter import RateLimiter
     from .tracing import CallTracer
 
-    Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its stubs only
-else:
-    Handler = grpc.RpcMethodHandler
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in its stubs only
 
 Authenticate = Callable[[str], Awaitable[Caller]]
 """Returns the caller of a token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
@@ -52,8 +48,6 @@ MaxWatches = Callable[[str], Awaitable[int | None]]
 """Returns how many watches an owner may have open; None for any number."""
 
 AUTHORIZATION: Final = "authorization"
-KEEP_TRACE: Final = {"CreateJob"}
-"""The methods that ask for the trace of the call."""
 QUIET_SECONDS: Final = 0.1
 """Seconds without a call after which a draining server closes: calls that were on their way have been answered."""
 MAX_QUIET_CHECKS: Final = 20
@@ -120,10 +114,7 @@ class RpcServer:
             await asyncio.sleep(QUIET_SECONDS)
 
     def handler(self, descriptor: ServiceDescriptor, calls: Iterable[Calls]) -> grpc.GenericRpcHandler:
-        """Return the handler of a service; raises KeyError when `calls` lack one of its methods.
-
-        A unary method X takes what `read_X` of the object that answers makes of the request, where there is one.
-        """
+        """Return the handler of a service; raises KeyError when `calls` lack one of its methods."""
         given = {method.full_name: (method, one.answers) for one in calls for method in one.methods}
         methods = {method.name: self._method(method, *given[method.full_name]) for method in descriptor.methods}
         return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
@@ -133,24 +124,9 @@ class RpcServer:
 
         To gRPC every call sends a stream, so that it is read when there is room for it, and not before.
         """
-        in_flight, streams = self._in_flight, descriptor.server_streaming
-        fields, limit = descriptor.input_type.fields_by_name, in_flight.message_limit
-        handler = MethodHandler(
-            method,
-            self._metrics.method(f"{method.service}/{method.name}", streams=streams),
-            GetMessageClass(descriptor.input_type),
-            GetMessageClass(descriptor.output_type),
-            getattr(answers, f"read_{descriptor.name}", None),
-            getattr(answers, descriptor.name),
-            in_flight.receiver_of(method, streams=streams),
-            limit if method.role is not None else min(MAX_PUBLIC_BYTES, limit),
-            in_flight.shares_of(method),
-            "calls" if method.role is not None else "public_calls",
-            method.role is not None and method.kind is Kind.WRITE and not method.reserved,
-            "job_id" in fields,
-            _owner_in(descriptor.input_type),
-            method.name in KEEP_TRACE,
-        )
+        streams = descriptor.server_streaming
+        metrics = self._metrics.method(f"{method.service}/{method.name}", streams=streams)
+        handler = MethodHandler(descriptor, method, answers, self._in_flight, metrics)
         if streams:
             return grpc.stream_stream_rpc_method_handler(self._stream(handler))
         return grpc.stream_unary_rpc_method_handler(self._unary(handler))
@@ -237,7 +213,7 @@ class RpcServer:
                 self._in_flight.check_writer(call.owner)
         if handler.calls is not None:
             if not handler.calls.try_add(call.owner, 1, reserved=method.reserved):
-                raise InFlightFull(handler.bound)
+                raise InFlightFull("public_calls" if method.role is None else "calls")
             call.is_counted = True
 
     async def _opened(self, call: Call) -> AbstractContextManager[None]:
@@ -347,15 +323,6 @@ def _token_of(context: Context) -> str:
     if scheme.lower() != "bearer":
         raise ApiKeyMissing
     return token.strip()
-
-
-def _owner_in(request: Descriptor) -> Callable[[Any], str] | None:
-    """Return the function to the owner that a request, or its filter, names; None for requests that name none."""
-    within = request.fields_by_name.get("filter")
-    of = request if within is None else within.message_type
-    if of is None or "owner" not in of.fields_by_name:
-        return None
-    return attrgetter("owner" if within is None else "filter.owner")
 
 
 def _read(call: Call, raw: bytes) -> Any:  # noqa: ANN401  any message, or what its method makes of it

@@ -24,7 +24,7 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from .rules import ID_BYTES, SECRET_BYTES, ApiKey, digest_of, token_of
-from .store import ByRequest, Decide, KeyListing, SqlKeyStore
+from .store import Decide, SqlKeyStore
 
 DEFAULT_ROTATION_GRACE: Final = DAY
 MAX_GRACE: Final = 30 * DAY
@@ -156,7 +156,7 @@ class KeyCalls(MsgStruct, frozen=True):
                 raise RequestIdReused(request.request_id, known.key_id, "key")
             return [known]
 
-        [made] = await self._write(ByRequest(key.request_key), decide)
+        [made] = await self._write(decide, request_key=key.request_key)
         if made is not key:
             return api.CreateApiKeyResponse(api_key=api_key(made))
         audit.record("key created", request, caller, key.owner, key_id=key.key_id)
@@ -175,10 +175,10 @@ class KeyCalls(MsgStruct, frozen=True):
                 checks.owner("owner", request.owner)
         mark = request_mark("keys", request.owner, request.show_ended)
         after = self.tokens.parse(request.page_token, mark, tuple[int, str])
-        listing = KeyListing(request.owner, request.show_ended, self.clock(), after, limit)
 
         def read_and_show() -> bytes:
-            page, last = self.store.list_keys(listing)
+            now, show_ended = self.clock(), request.show_ended
+            page, last = self.store.list_keys(request.owner, now, after, limit, show_ended=show_ended)
             shown = [api_key(key) for key in page]
             if (count := fitting(one.ByteSize() for one in shown)) < len(shown):
                 last = page[count - 1].create_time, page[count - 1].key_id
@@ -198,7 +198,7 @@ class KeyCalls(MsgStruct, frozen=True):
                 raise ApiKeyNotFound(key_id)
             return [replace(key, revoke_time=self.clock()) if key.revoke_time is None else key]
 
-        [key] = await self._write(key_id, decide)
+        [key] = await self._write(decide, key_id)
         audit.record("key revoked", request, caller, key.owner, key_id=key.key_id)
         return api.RevokeApiKeyResponse(api_key=api_key(key))
 
@@ -224,11 +224,11 @@ class KeyCalls(MsgStruct, frozen=True):
             last = Micros(now + grace) if old.expire_time is None else min(Micros(now + grace), old.expire_time)
             return [new, replace(old, expire_time=last)]
 
-        new, replaced = await self._write(key_id, decide)
+        new, replaced = await self._write(decide, key_id)
         audit.record("key rotated", request, caller, new.owner, key_id=key_id, to=new.key_id)
         return api.RotateApiKeyResponse(api_key=api_key(new), token=tokens[-1], replaced=api_key(replaced))
 
-    async def _write(self, which: str | ByRequest, decide: Decide) -> Sequence[ApiKey]:
-        written = await self.run_write(lambda: self.store.write(which, decide))
+    async def _write(self, decide: Decide, key_id: str = "", request_key: str | None = None) -> Sequence[ApiKey]:
+        written = await self.run_write(lambda: self.store.write(decide, key_id, request_key))
         await self.on_changed()
         return written

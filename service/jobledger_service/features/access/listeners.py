@@ -10,7 +10,7 @@ from jobledger_service.settings import InvalidSettingError, Settings
 from jobledger_service.transport.grpc_services import CHANNELZ
 from jobledger_service.transport.methods import Kind
 from jobledger_service.transport.server import ListenerConfig
-from jobledger_service.transport.tls import Certificates, Files
+from jobledger_service.transport.tls import Certificates
 
 if TYPE_CHECKING:
     from jobledger_service.transport.rate_limiter import RateLimiter
@@ -51,7 +51,7 @@ def certificates_of(settings: Settings) -> Certificates | None:
     """Return what TLS is spoken with, None for no TLS; raises CertificateError."""
     if settings.tls_cert is None or settings.tls_key is None:
         return None
-    return Certificates(Files(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+    return Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
 def rate_limiter_of(settings: Settings) -> "RateLimiter | None":

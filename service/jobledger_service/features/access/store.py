@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from msgspec import Struct as MsgStruct
 from sqlalchemy import Connection, bindparam, delete, func, insert, literal, or_, select, tuple_, update
 
 from jobledger_service.core.model.micros import Micros
@@ -24,22 +23,6 @@ MAX_LOOK: Final = 20_000
 """The number of keys that a page looks at."""
 
 
-class ByRequest(MsgStruct, frozen=True):
-    """Names the key that a request created; none without a request_id."""
-
-    request_key: str | None
-
-
-class KeyListing(MsgStruct, frozen=True):
-    """A query for keys: their owner (all when empty), the place after which they begin, and the limit."""
-
-    owner: str
-    ended: bool
-    now: Micros
-    after: Place | None
-    limit: int
-
-
 class SqlKeyStore:
     """The store of keys. Every method is one transaction, and raises StoreUnavailable."""
 
@@ -47,13 +30,14 @@ class SqlKeyStore:
         self._database = database
         self._max_look = max_look
 
-    def write(self, which: str | ByRequest, decide: Decide) -> Sequence[ApiKey]:
-        """Decide over a key, None when there is none, with no other writer of keys; write and return the outcome."""
+    def write(self, decide: Decide, key_id: str = "", request_key: str | None = None) -> Sequence[ApiKey]:
+        """Decide over a key, None when there is none, with no other writer of keys; write and return the outcome.
+
+        The key has this key_id, or was created by the request with this key.
+        """
         with self._database.write() as connection:
             self._database.dialect.lock(connection, "keys")
-            named = api_keys.c.key_id == which
-            if isinstance(which, ByRequest):
-                named = api_keys.c.request_key == literal(which.request_key)
+            named = or_(api_keys.c.key_id == key_id, api_keys.c.request_key == literal(request_key))
             row = connection.execute(select(*COLUMNS).where(named)).first()
             old = _key_of(row) if row else None
             written = decide(old)
@@ -62,27 +46,29 @@ class SqlKeyStore:
                     _save(connection, key, is_new=old is None or key.key_id != old.key_id)
             return written
 
-    def list_keys(self, listing: KeyListing) -> tuple[list[ApiKey], Place | None]:
-        """Return keys, oldest first, and the last place that was looked at, None after the last key.
+    def list_keys(
+        self, owner: str, now: Micros, after: Place | None, limit: int, *, show_ended: bool
+    ) -> tuple[list[ApiKey], Place | None]:
+        """Return keys after a place, oldest first, and the last place that was looked at, None after the last key.
 
-        A page looks at no more than MAX_LOOK keys.
+        They are those of an owner, of all when it is empty. A page looks at no more than MAX_LOOK keys.
         """
         place = (api_keys.c.create_time, api_keys.c.key_id)
-        after = [tuple_(*place) > tuple_(*listing.after)] if listing.after else []
-        in_order = select(*COLUMNS).where(*after).order_by(*place)
-        wanted = in_order.limit(listing.limit + 1)
-        if listing.owner:
-            wanted = wanted.where(api_keys.c.owner == listing.owner)
-        if not listing.ended:
-            lives = api_keys.c.expire_time.is_(None) | (api_keys.c.expire_time > listing.now)
+        begin = [tuple_(*place) > tuple_(*after)] if after else []
+        in_order = select(*COLUMNS).where(*begin).order_by(*place)
+        wanted = in_order.limit(limit + 1)
+        if owner:
+            wanted = wanted.where(api_keys.c.owner == owner)
+        if not show_ended:
+            lives = api_keys.c.expire_time.is_(None) | (api_keys.c.expire_time > now)
             wanted = wanted.where(api_keys.c.revoke_time.is_(None), lives)
         with self._database.read() as connection:
             last = connection.execute(in_order.with_only_columns(*place).offset(self._max_look - 1).limit(1)).first()
             if last is not None:
                 wanted = wanted.where(tuple_(*place) <= tuple_(*last))
             found = [_key_of(row) for row in connection.execute(wanted)]
-        if len(found) > listing.limit:
-            del found[listing.limit :]
+        if len(found) > limit:
+            del found[limit:]
             return found, (found[-1].create_time, found[-1].key_id)
         return found, None if last is None else (last.create_time, last.key_id)
 

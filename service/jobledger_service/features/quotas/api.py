@@ -1,5 +1,7 @@
-"""The methods of AdminService about quotas."""
+"""The methods of AdminService about quotas, and the bounds on open watches."""
 
+import asyncio
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -12,7 +14,9 @@ from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of, read_owner
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.loader import Loader
 from jobledger_service.core.ledger.readers import OPERATORS
+from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.quotas import Bounds
 from jobledger_service.core.store.quotas import Quota
@@ -20,7 +24,6 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
 from .store import SqlQuotaStore
-from .watch_bounds import WatchBounds
 
 MAX_JOBS: Final = 10**12
 MAX_WATCHES: Final = 1_000_000
@@ -37,6 +40,49 @@ def new_quota(request: api.SetQuotaRequest, caller: Caller, now: Micros) -> Quot
     given = {field.name: value for field, value in request.ListFields()}
     bounds = Bounds(*map(given.get, Bounds.__struct_fields__))
     return Quota(owner, bounds, request.reason, caller.name, now)
+
+
+VALID_SECONDS: Final = 1.0
+"""Seconds for which a bound on watches is valid: for so long another replica may keep an old one."""
+MAX_OWNERS: Final = 10_000
+"""Owners whose bounds on watches are remembered."""
+
+
+class WatchBounds:
+    """How many watches an owner may have open at this process: remembered, so that a watch costs no read.
+
+    While the database is away the last known bounds hold, or the defaults.
+    """
+
+    def __init__(self, kernel: Kernel, store: SqlQuotaStore) -> None:
+        self._kernel = kernel
+        self._store = store
+        self._known: dict[str, tuple[int | None, float]] = {}
+        self._loader = Loader(self._load)
+
+    async def __call__(self, owner: str) -> int | None:
+        """Return how many watches an owner may have open; None for any number."""
+        bound, until = self._known.get(owner, (self._kernel.quotas.defaults.max_watches, 0.0))
+        if asyncio.get_running_loop().time() < until:
+            return bound
+        try:
+            return await self._loader.load(owner)
+        except Refusal:
+            return bound
+
+    def forget(self, owner: str) -> None:
+        """Read an owner's bound again."""
+        self._known.pop(owner, None)
+
+    async def _load(self, owners: Sequence[str]) -> Callable[[str], int | None]:
+        until = asyncio.get_running_loop().time() + VALID_SECONDS
+        found = await self._kernel.readers.for_server(self._store.find, owners)
+        if len(self._known) > MAX_OWNERS:
+            self._known.clear()
+        for owner in owners:
+            bounds = found.get(owner, Quota(owner)).bounds.or_(self._kernel.quotas.defaults)
+            self._known[owner] = (bounds.max_watches, until)
+        return lambda owner: self._known[owner][0]
 
 
 METHODS: Final = (
@@ -85,6 +131,6 @@ class QuotaCalls(MsgStruct, frozen=True):
 
 def quotas(kernel: Kernel) -> Feature:
     """Return what quotas add to a server, beside their family."""
-    store, read = SqlQuotaStore(kernel.database), kernel.readers.for_server
-    watch_bounds = WatchBounds(lambda owners: read(store.find, owners), kernel.quotas.defaults.max_watches)
+    store = SqlQuotaStore(kernel.database)
+    watch_bounds = WatchBounds(kernel, store)
     return Feature(calls=[Calls(METHODS, QuotaCalls(kernel, store, watch_bounds))], max_watches=watch_bounds)

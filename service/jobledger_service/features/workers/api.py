@@ -8,18 +8,17 @@ from jobledger.v1 import worker_service_pb2 as api
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api import convert
-from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import WORKER_SERVICE
 from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.active_workers import REMEMBERED
 from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.ledger.paging import fitting, request_mark
+from jobledger_service.core.ledger.paging import fitting
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
-from .store import SqlWorkerStore, StoredWorker, place_of
+from .store import Place, SqlWorkerStore, StoredWorker, place_of
 
 METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
 
@@ -31,19 +30,18 @@ class WorkerCalls(MsgStruct, frozen=True):
     store: SqlWorkerStore
 
     async def ListWorkers(self, request: api.ListWorkersRequest, caller: Caller) -> bytes:
-        limit = checked_page_size(request.page_size, default=100, max_size=500)
-        tokens, mark = self.kernel.tokens, request_mark("workers", caller.owner)
-        after = tokens.parse(request.page_token, mark, tuple[bool, str, str])
+        owner = caller.owner
 
-        def read_and_show() -> bytes:
-            page, last = self.store.page(caller.owner, after, limit)
-            shown = [_worker(one, held, caller.owner) for one, held in page]
+        def read_and_show(after: Place | None, limit: int) -> tuple[bytes, Place | None]:
+            page, last = self.store.page(owner, after, limit)
+            shown = [_worker(one, held, owner) for one, held in page]
             if (count := fitting(one.ByteSize() for one in shown)) < len(shown):
-                last = place_of(page[count - 1][0], caller.owner)
-            token = "" if last is None else tokens.encode(mark, *last)
-            return api.ListWorkersResponse(workers=shown[:count], next_page_token=token).SerializeToString()
+                last = place_of(page[count - 1][0], owner)
+            return api.ListWorkersResponse(workers=shown[:count]).SerializeToString(), last
 
-        return await self.kernel.readers.for_owner(caller.owner, read_and_show)
+        listed, place = ("workers", owner), tuple[bool, str, str]
+        shown, token = await self.kernel.read_page(owner, request, listed, place, read_and_show)
+        return shown + api.ListWorkersResponse(next_page_token=token).SerializeToString()
 
 
 def _worker(one: StoredWorker, held: int, owner: str) -> api.Worker:
