@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import structlog
 import uuid_utils
@@ -49,9 +49,6 @@ from .settings import Settings
 from .transport import server
 from .transport.call import AccessLog
 from .transport.rpc_server import RpcServer
-
-if TYPE_CHECKING:
-    from .transport.tracing import CallTracer
 
 log = structlog.get_logger(__name__)
 
@@ -122,6 +119,11 @@ class App:
         self._server = self._build_server(settings)
 
     def _build_rpc_server(self, settings: Settings, kernel: Kernel) -> RpcServer:
+        tracer = None
+        if settings.tracing:
+            from .transport.tracing import CallTracer  # noqa: PLC0415  an extra
+
+            tracer = CallTracer()
         return RpcServer(
             next((one.authenticate for one in self._features if one.authenticate is not None), None),
             next(one.max_watches for one in self._features if one.max_watches is not None),
@@ -133,7 +135,7 @@ class App:
             ),
             self._metrics.calls,
             AccessLog(settings.access_log),
-            tracer_of(settings),
+            tracer,
             self._metrics.refused,
         )
 
@@ -226,15 +228,6 @@ class App:
         kernel.readers.close()
         self._database.close()
         log.info("stopped")
-
-
-def tracer_of(settings: Settings) -> "CallTracer | None":
-    """Return what makes spans of calls, None when that is off."""
-    if not settings.tracing:
-        return None
-    from .transport.tracing import CallTracer  # noqa: PLC0415  an extra
-
-    return CallTracer()
 
 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> int:

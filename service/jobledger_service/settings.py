@@ -14,8 +14,7 @@ PREFIX: Final = "JOBLEDGER_"
 """The prefix of the environment variables that are settings."""
 
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-_SHOWN: Final = {name: size for name, size in _UNITS.items() if name != "w"}
+_SHOWN: Final = ("d", "h", "m", "s", "ms")
 
 
 def seconds_of(word: str) -> float:
@@ -33,9 +32,9 @@ def text_of(seconds: float) -> str:
     """Return a span of time in the largest unit in which it is a whole number."""
     if not seconds:
         return "0s"
-    for name, size in sorted(_SHOWN.items(), key=lambda unit: -unit[1]):
-        if (seconds / size).is_integer():
-            return f"{round(seconds / size)}{name}"
+    for name in _SHOWN:
+        if (count := seconds / _UNITS[name]).is_integer():
+            return f"{round(count)}{name}"
     return f"{seconds:g}s"
 
 

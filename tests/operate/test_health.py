@@ -24,7 +24,8 @@ from jobledger_service.core.model.vitals import Component, StoreVitals
 from jobledger_service.features.artifacts import probes
 from jobledger_service.features.artifacts.probes import PROBE_THREAD, StoreProbes
 from jobledger_service.features.artifacts.rules import Roots, parse_root
-from jobledger_service.features.health.rules import Status, Thresholds, Vitals, findings, verdict
+from jobledger_service.features.health.checker import Health
+from jobledger_service.features.health.rules import Status, Thresholds, Vitals, findings
 
 from tests.conftest import QUICK
 from tests.operate.conftest import Start, ask_health, health, scrape
@@ -82,7 +83,7 @@ def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
 )
 def test_each_threshold_has_a_verdict_and_a_reason(found: Vitals, status: Status, word: str):
     found_out = findings(found, LIMITS)
-    assert verdict(found_out) is status
+    assert Health(0, found, found_out).status is status
     assert [word in finding.reason for finding in found_out] == [True] * bool(word)
 
 

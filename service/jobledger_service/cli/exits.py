@@ -39,24 +39,10 @@ CONFIGURATION_ERRORS: Final = (
     ServersConnectedError,
 )
 
-EXPECTED_ERRORS: Final = (*CONFIGURATION_ERRORS, StoreUnavailable, BackupError, JobledgerError)
-
 
 @contextmanager
-def log_and_exit() -> Iterator[None]:
-    """Log an unexpected error and exit; `exit_on_error` handles expected ones."""
-    try:
-        yield
-    except EXPECTED_ERRORS:
-        raise
-    except Exception:
-        log.exception("the server failed")
-        raise typer.Exit(DEFECT) from None
-
-
-@contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Print an expected error and exit with its status."""
+def exit_on_error(*, logs_defects: bool = False) -> Iterator[None]:
+    """Print an expected error and exit with its status; an unexpected one may be logged."""
     try:
         yield
     except CONFIGURATION_ERRORS as error:
@@ -70,6 +56,11 @@ def exit_on_error() -> Iterator[None]:
         raise typer.Exit(1) from None
     except JobledgerError as error:
         raise typer.Exit(error_output.print_error(error, program=PROGRAM)) from None
+    except Exception:
+        if not logs_defects:
+            raise
+        log.exception("the server failed")
+        raise typer.Exit(DEFECT) from None
 
 
 def refuse_unknown_names() -> None:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Final, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
@@ -20,9 +20,6 @@ from .configuration import masked, variable
 from .exits import CONFIGURATION, print_error, refuse_unknown_names
 
 Result = TypeVar("Result")
-
-DEFAULT: Final = "default"
-_SOURCES: Final = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment"}
 
 
 def option(name: str) -> Any:  # noqa: ANN401  what typer takes
@@ -76,12 +73,6 @@ def _flag_type(name: str) -> Any:  # noqa: ANN401  a type
     """Return the type that typer reads: settings check the value themselves, and read spans of time."""
     kind, _ = kind_of(name)
     return kind | None if kind in (bool, float, int) and not is_span(name) else str | None
-
-
-def source_of(context: typer.Context, setting: str) -> str:
-    """Return the source of a command's setting: flag, environment or default."""
-    source = context.get_parameter_source(setting)
-    return _SOURCES.get(source.name, DEFAULT) if source else DEFAULT
 
 
 def settings_of(**given: Any) -> Settings:  # noqa: ANN401  the settings check their values

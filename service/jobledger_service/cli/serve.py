@@ -8,7 +8,7 @@ import uvloop
 from jobledger_service.settings import InvalidSettingError
 
 from . import logs
-from .exits import exit_on_error, log_and_exit
+from .exits import exit_on_error
 from .options import settings_of, takes_settings
 from .startup_checks import check_ports_are_free, check_settings
 from .supervisor import supervise
@@ -34,7 +34,7 @@ def serve_command(given: dict[str, Any]) -> None:
         if settings.processes == 1:
             check_ports_are_free(settings)
         serving = supervise(settings, _ready) if settings.processes > 1 else serve(settings, _ready)
-        with log_and_exit():
+        with exit_on_error(logs_defects=True):
             status = uvloop.run(serving)
         raise typer.Exit(status)
 

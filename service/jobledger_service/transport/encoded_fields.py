@@ -51,12 +51,12 @@ def _count(message: Descriptor, raw: bytes, within: tuple[int, int], path: tuple
     ends: list[int] = []
     tags: list[int] = []
     while position < end:
-        tag, position = _decode_varint(raw, position)
+        tag, position = decode_varint(raw, position)
         wire_type, start = tag & 7, position
         if wire_type == _VARINT:
-            position = _decode_varint(raw, position)[1]
+            position = decode_varint(raw, position)[1]
         elif wire_type == _LENGTH_DELIMITED:
-            size, start = _decode_varint(raw, position)
+            size, start = decode_varint(raw, position)
             position = start + size
         elif wire_type in _FIXED_BYTES:
             position += _FIXED_BYTES[wire_type]
@@ -84,7 +84,7 @@ def _name(message: Descriptor, tag: int) -> str:
     return str(tag >> 3) if field is None else field.name
 
 
-def _decode_varint(raw: bytes, position: int) -> tuple[int, int]:
+def decode_varint(raw: bytes, position: int) -> tuple[int, int]:
     """Return a number, and where it ends; raises DecodeError, IndexError."""
     value = shift = 0
     while shift <= _MAX_SHIFT:

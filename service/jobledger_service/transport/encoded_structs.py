@@ -9,6 +9,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Value
 
+from .encoded_fields import decode_varint
 from .joined import encode_varint
 
 _MAX_MESSAGES: Final = 101
@@ -47,7 +48,8 @@ def has_only_json_values(raw: bytes) -> bool:
         text = _LONG_TEXT.match(raw, position)
         if text is None:
             return False
-        position = text.end() + _decode_varint(text[2])
+        size, position = decode_varint(raw, text.start(2))
+        position += size
         if text[1] != b"\x1a":
             value = _VALUE_OF_KEY.match(raw, position)
             if value is None:
@@ -76,7 +78,3 @@ def is_nested_deeper(raw: bytes, messages: int) -> bool:
 def _end_of(pattern: "re.Pattern[bytes]", raw: bytes, position: int) -> int:
     match = pattern.match(raw, position)
     return position if match is None else match.end()
-
-
-def _decode_varint(raw: bytes) -> int:
-    return sum((byte & 0x7F) << (7 * index) for index, byte in enumerate(raw))

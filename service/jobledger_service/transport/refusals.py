@@ -86,50 +86,33 @@ class RateLimited(CallLimitReached):
     """Too many calls of one kind with one key."""
 
     def __init__(self, key_id: str, kind: str, rate: str, wait: int) -> None:
-        super().__init__(
-            f"rate limit of {rate} {kind} calls for one key exceeded: retry in {wait / MICROS_PER_SECOND:.2f} s",
-            f"key:{key_id}",
-            wait,
-            kind=kind,
-            limit=rate,
-        )
+        message = f"rate limit of {rate} {kind} calls for one key exceeded: retry in {wait / MICROS_PER_SECOND:.2f} s"
+        super().__init__(message, f"key:{key_id}", wait, kind=kind, limit=rate)
 
 
 class TooManyWatches(CallLimitReached):
     """As many watches are open as one key, one connection or the server may have."""
 
     def __init__(self, subject: str, limit: int) -> None:
-        super().__init__(
-            f"the {subject} has reached its limit of {limit} open watches: close one first",
-            subject,
-            MICROS_PER_SECOND,
-            limit=str(limit),
-        )
+        message = f"the {subject} has reached its limit of {limit} open watches: close one first"
+        super().__init__(message, subject, MICROS_PER_SECOND, limit=str(limit))
 
 
 class TooManyClaims(CallLimitReached):
     """As many claims are open as one key may have."""
 
     def __init__(self, subject: str, limit: int) -> None:
-        super().__init__(
-            f"the {subject} has reached its limit of {limit} open claims: claim more chunks with fewer calls",
-            subject,
-            MICROS_PER_SECOND,
-            limit=str(limit),
-        )
+        message = f"the {subject} has reached its limit of {limit} open claims: claim more chunks with fewer calls"
+        super().__init__(message, subject, MICROS_PER_SECOND, limit=str(limit))
 
 
 class MessageTooLarge(CallLimitReached):
     """The request is larger than the operator allows."""
 
     def __init__(self, key_id: str, size: int, limit: int) -> None:
-        super().__init__(
-            f"the request has {size} bytes, more than the limit of {limit}",
-            f"key:{key_id}" if key_id else "method",
-            None,
-            size=str(size),
-            limit=str(limit),
-        )
+        subject = f"key:{key_id}" if key_id else "method"
+        message = f"the request has {size} bytes, more than the limit of {limit}"
+        super().__init__(message, subject, None, size=str(size), limit=str(limit))
 
 
 class InFlightFull(CallRefused):

@@ -42,14 +42,11 @@ class UsageRow(MsgStruct, frozen=True):
     counts: UsageCounts
 
 
-_UsageKey = tuple[str, str, str]
-
-
 class Usage:
     """The calls since the last drain. Counters stay, so that an open watch keeps its own."""
 
     def __init__(self) -> None:
-        self._counts: dict[_UsageKey, UsageCounts] = {}
+        self._counts: dict[tuple[str, str, str], UsageCounts] = {}
 
     def counts_for(self, caller: Caller, method: str) -> UsageCounts:
         """Return the counter of a caller's calls of a method."""

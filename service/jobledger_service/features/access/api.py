@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 from jobledger.v1 import admin_service_pb2 as api
 from msgspec import Struct as MsgStruct
@@ -102,8 +102,6 @@ def api_key(key: ApiKey) -> api.ApiKey:
     return message
 
 
-T = TypeVar("T")
-
 METHODS: Final = (
     Method(ADMIN_SERVICE, "CreateApiKey", Role.ADMIN, Kind.WRITE, ("REQUEST_ID_REUSED", "AUTH_DISABLED")),
     Method(ADMIN_SERVICE, "ListApiKeys", Role.ADMIN, Kind.READ, ("PAGE_TOKEN_INVALID", "AUTH_DISABLED")),
@@ -127,19 +125,12 @@ class NoKeyCalls:
         return refuse
 
 
-class StoreRunner(Protocol):
-    """Runs work of the store: a write on the writer's thread, a read on a reader's."""
-
-    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """Return the result of the work."""
-
-
 class KeyCalls(MsgStruct, frozen=True):
     """The calls that list, create and end keys; `on_changed` is awaited after each write."""
 
     store: SqlKeyStore
-    run_write: StoreRunner
-    run_read: StoreRunner
+    run_write: Callable[[Callable[[], Sequence[ApiKey]]], Awaitable[Sequence[ApiKey]]]
+    run_read: Callable[[Callable[[], bytes]], Awaitable[bytes]]
     clock: Clock
     random_bytes: Callable[[int], bytes]
     tokens: PageTokens

@@ -15,7 +15,7 @@ from jobledger_service.core.model.vitals import StoreVitals
 from jobledger_service.core.model.writer_level import may_write
 from jobledger_service.core.store.vitals import read_vitals
 
-from .rules import Finding, Status, Thresholds, Vitals, findings, verdict
+from .rules import Finding, Status, Thresholds, Vitals, findings
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Health(MsgStruct, frozen=True):
     @property
     def status(self) -> Status:
         """The worst finding."""
-        return verdict(self.findings)
+        return max((finding.status for finding in self.findings), default=Status.HEALTHY)
 
 
 class HealthChecker:

@@ -1,6 +1,6 @@
 """The health of a server: the measurements of a check, and the findings."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -75,11 +75,6 @@ def findings(vitals: Vitals, limits: Thresholds) -> list[Finding]:
     """Return the values past a threshold, the worst first."""
     found = (*_of_database(vitals, limits), *_of_committer(vitals, limits), *_of_others(vitals, limits))
     return sorted((Finding(*one) for one in found), key=lambda finding: -finding.status)
-
-
-def verdict(found: Sequence[Finding]) -> Status:
-    """Return the worst of the findings."""
-    return max((finding.status for finding in found), default=Status.HEALTHY)
 
 
 def _of_database(vitals: Vitals, limits: Thresholds) -> Iterator[tuple[Status, str]]:
