@@ -21,11 +21,6 @@ from .options import settings_of
 HEALTHY = SystemStatus.HEALTHY
 
 
-def as_json(health: api.SystemHealth) -> str:
-    """Return the findings as one JSON object, with the names of the contract."""
-    return MessageToJson(health, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-
-
 def as_text(health: api.SystemHealth) -> str:
     """Return the findings as lines for people."""
     database, committer, feed = health.database, health.committer, health.feed
@@ -101,7 +96,10 @@ def health_command(
             client = _client_of_own_server(settings_of(), api_key, (ca_file, cert_file, key_file), timeout, tls=tls)
         with client:
             health = client.admin.get_system_health()
-    typer.echo(as_json(health) if output is Output.JSON else as_text(health))
+    if output is Output.JSON:  # with the names of the contract
+        typer.echo(MessageToJson(health, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+    else:
+        typer.echo(as_text(health))
     raise typer.Exit(int(health.status != HEALTHY))
 
 

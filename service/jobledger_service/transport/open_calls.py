@@ -120,8 +120,10 @@ class PublicStreams:
         host = peer.rpartition(":")[0]
         if self._of_connection[peer] >= self._max_per_connection:
             raise TooManyWatches("connection", self._max_per_connection)
-        if self._count >= self._max_streams and self._of_host[host] >= self._share(host):
-            raise TooManyWatches("server", self._max_streams)
+        if self._count >= self._max_streams:
+            share = self._max_streams // len(self._of_host.keys() | {host})
+            if self._of_host[host] >= share:
+                raise TooManyWatches("server", self._max_streams)
         self._count += 1
         self._of_connection[peer] += 1
         self._of_host[host] += 1
@@ -131,9 +133,6 @@ class PublicStreams:
             self._count -= 1
             _remove(self._of_connection, peer)
             _remove(self._of_host, host)
-
-    def _share(self, host: str) -> int:
-        return self._max_streams // len(self._of_host.keys() | {host})
 
 
 def _remove(counts: Counter[Name], name: Name) -> None:

@@ -78,7 +78,7 @@ def _may_have_odd_values(raw: bytes) -> bool:
 def _struct(field: str, struct: Struct, messages: int) -> Iterator[Violation]:
     """Yield the broken rules of an object that may nest so many messages, itself counted."""
     if messages < (_OBJECT if struct.fields else 1):
-        yield _too_deep(field)
+        yield field, _TOO_DEEP
         return
     for name, value in struct.fields.items():
         yield from _value(_below(field, name), value, messages - _OBJECT)
@@ -86,7 +86,7 @@ def _struct(field: str, struct: Struct, messages: int) -> Iterator[Violation]:
 
 def _list(field: str, values: ListValue, messages: int) -> Iterator[Violation]:
     if messages < (_LIST if values.values else 1):
-        yield _too_deep(field)
+        yield field, _TOO_DEEP
         return
     for index, value in enumerate(values.values):
         yield from _value(f"{field}[{index}]", value, messages - _LIST)
@@ -103,10 +103,6 @@ def _value(field: str, value: Value, messages: int) -> Iterator[Violation]:
             yield from _list(field, value.list_value, messages)
         case None:
             yield field, "must have a value; send null_value for null"
-
-
-def _too_deep(field: str) -> Violation:
-    return field, _TOO_DEEP
 
 
 def _below(field: str, name: str) -> str:
