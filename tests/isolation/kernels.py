@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
+from typing import Any
 from uuid import uuid4
 
 from jobledger_service.core.kernel import Kernel
@@ -67,7 +68,7 @@ class Ledger:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Ledger]:
+async def opened(url: str, **settings: Any) -> AsyncIterator[Ledger]:
     """Open a kernel over a new database."""
     clock, commits = [1_000 * HOUR], list[Commit]()
 
@@ -77,7 +78,7 @@ async def opened(url: str) -> AsyncIterator[Ledger]:
     with closing(open_database(url)) as database:
         upgrade(database)
         kernel = open_kernel(
-            Settings(queue_wait=60),
+            Settings(queue_wait=60, **settings),
             database,
             on_commit=commits.append,
             on_batch=nothing,
