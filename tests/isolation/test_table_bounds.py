@@ -28,8 +28,7 @@ from jobledger_service.features.retention.feature import expire_times, retention
 from jobledger_service.features.retention.rules import Retention
 from jobledger_service.features.statistics.api import statistics
 from jobledger_service.features.statistics.family import statistics_family
-from jobledger_service.features.usage.api import day_of
-from jobledger_service.features.usage.store import SqlUsageStore
+from jobledger_service.features.usage.api import usage
 from jobledger_service.features.webhooks.feature import webhooks
 from jobledger_service.features.workers.api import workers
 from jobledger_service.settings import Settings
@@ -47,7 +46,15 @@ from .conftest import Tenants
 
 DAY = 86_400
 """Seconds."""
-FORGETTING = {"retention", "limit retention", "key retention", "statistics", "webhook retention", "worker retention"}
+FORGETTING = {
+    "retention",
+    "limit retention",
+    "key retention",
+    "statistics",
+    "usage retention",
+    "webhook retention",
+    "worker retention",
+}
 LEFT = {
     "ledger": 1,
     "counts": 5,  # those of all owners and kinds together, by state
@@ -111,7 +118,11 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
 async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list[Duty]]:
     """Yield the duties that forget."""
     settings = Settings(
-        event_retention=DAY, audit_retention=2 * DAY, statistics_retention=3 * DAY, webhook_retention=DAY
+        event_retention=DAY,
+        audit_retention=2 * DAY,
+        statistics_retention=3 * DAY,
+        webhook_retention=DAY,
+        usage_retention=3 * DAY,
     )
     nothing = lambda *_: None  # noqa: E731
     kernel = open_kernel(
@@ -135,7 +146,7 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
         ],
         rate_limiter=None,
     )
-    features = [make(kernel) for make in (access, limits, retention, statistics, webhooks, workers)]
+    features = [make(kernel) for make in (access, limits, retention, statistics, usage, webhooks, workers)]
     running = asyncio.create_task(kernel.committer.run())
     yield [one for feature in features for one in feature.duties if one.name in FORGETTING]
     kernel.committer.close()
@@ -167,7 +178,6 @@ async def test_what_is_kept_for_a_time_goes_from_each_table(store: str, tmp_path
                         pass
                 filled |= {name for name, rows in counted(database).items() if rows}
                 clock[0] += days * DAY * SECOND
-            SqlUsageStore(database).forget(day_of(clock[0]))
         # a unique key goes in the commit that ends its job, and the server's own duties may trim what deleted jobs
         # left, and delete their artifacts, before the tables are counted
         passing = {"artifact_removals", "deleted_outputs", "deleted_versions"}

@@ -11,6 +11,7 @@ from jobledger_service.core.store.writing import WriteStore
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import Activity, Measure, StatisticsDelta
 from jobledger_service.features.statistics.rules import StatsQuery
+from jobledger_service.features.statistics.running_totals import ROLLUPS_PER_STEP
 from jobledger_service.features.statistics.store import SqlStatisticsStore
 from sqlalchemy import select
 
@@ -101,6 +102,24 @@ def test_more_kinds_than_are_folded_at_once_are_folded_in_steps(database: Databa
     figures = statistics.figures(StatsQuery("me", (), range(5, 6), 1))
     assert [figures.kinds[f"k{n}"].activity.count(Measure.CREATED) for n in range(120)] == list(range(1, 121))
     assert figures.points[5].count(Measure.CREATED) == sum(range(1, 121))
+
+
+def test_kinds_with_many_rollups_are_folded_in_steps_of_bounded_rows(database: Database):
+    statistics, writes = SqlStatisticsStore(database), WriteStore(database)
+    tally = StatisticsDelta()
+    for owner, kinds in (("me", 5), ("you", 1)):
+        for n in range(kinds):
+            tally.add_count((owner, f"k{n}", "COMPLETED"), 1, 0, 0)
+            for bucket in range(400):
+                tally.add_rollup((owner, 5, f"k{n}", Measure.COMPLETED.value, bucket), 1, 10)
+    with writes.transaction() as transaction:
+        add_statistics(transaction.connection, database.dialect, tally)
+    steps = [statistics.fold("me", 5) for _ in range(4)]
+    assert (sum(steps), steps[-1]) == (6 * 400, 0)
+    assert max(steps) <= ROLLUPS_PER_STEP
+    figures = statistics.figures(StatsQuery("me", (), range(5, 6), 1))
+    assert [figures.kinds[f"k{n}"].activity.count(Measure.COMPLETED) for n in range(5)] == [400] * 5
+    assert statistics.unfolded(6) == ("you", 5)
 
 
 def test_a_sum_stops_before_it_leaves_64_bits(database: Database):

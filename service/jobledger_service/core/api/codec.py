@@ -22,7 +22,7 @@ from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.job import NO_OUTPUTS, Job, JobSpec
+from jobledger_service.core.model.job import NO_OUTPUTS, Job, uid_text
 from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ENDED
@@ -239,13 +239,15 @@ class ProtoCodec:
 def _event(record: Record) -> bytes:
     """Return the event of a record, without its position and the time of its commit."""
     changes = [joined.field(_CHANGES, convert.encoded_change(change)) for change in record.changes]
-    return b"".join((_event_of(record.job.spec), _REVISION, joined.encode_varint(record.job.revision), *changes))
+    spec = record.job.spec
+    of_job = _event_of(spec.owner, spec.job_id, spec.uid_bytes)
+    return b"".join((of_job, _REVISION, joined.encode_varint(record.job.revision), *changes))
 
 
 @lru_cache(maxsize=2_048)
-def _event_of(spec: JobSpec) -> bytes:
+def _event_of(owner: str, job_id: str, uid_bytes: bytes) -> bytes:
     """Return what all events of a job have in common."""
-    return event_pb2.JobEvent(job_id=spec.job_id, uid=spec.uid, owner=spec.owner).SerializeToString()
+    return event_pb2.JobEvent(job_id=job_id, uid=uid_text(uid_bytes), owner=owner).SerializeToString()
 
 
 def _in_status(stored: bytes) -> bytes:

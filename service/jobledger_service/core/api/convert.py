@@ -177,19 +177,27 @@ def _fill_artifacts(message: Any, values: Mapping[str, Artifact]) -> None:  # no
         message[name].CopyFrom(artifact(value))
 
 
+FEW_STAGES: Final = 8
+
+
 def segments(value: Job) -> JobSegments:
     """Return a job in view BASIC as encoded messages that join into it."""
     moving = job_pb2.Job()
     fill_moving(moving, value)
     artifacts = encoded_artifacts(job_pb2.Job(), value.artifacts)
-    return JobSegments(_fixed(value.spec), artifacts, moving.SerializeToString())
+    fixed = _fixed if len(value.spec.stages) <= FEW_STAGES else _fixed_of_many_stages
+    return JobSegments(fixed(value.spec), artifacts, moving.SerializeToString())
 
 
-@lru_cache(maxsize=2_048)
-def _fixed(spec: JobSpec) -> bytes:
+def _encode_fixed(spec: JobSpec) -> bytes:
     message = job_pb2.Job()
     fill_fixed(message, spec)
     return message.SerializeToString()
+
+
+# apart, as a plan of 100 stages takes up to 170 KiB and few jobs have one
+_fixed: Final = lru_cache(maxsize=2_048)(_encode_fixed)
+_fixed_of_many_stages: Final = lru_cache(maxsize=64)(_encode_fixed)
 
 
 def encoded_artifacts(message: job_pb2.Job | chunk_pb2.Chunk, values: Mapping[str, Artifact]) -> bytes:

@@ -89,6 +89,14 @@ def uid_of(text: str) -> bytes:
     return bytes.fromhex(text.replace("-", ""))
 
 
+def uid_text(uid: bytes) -> str:
+    """Return a uid in its canonical form; empty for none."""
+    if uid == NO_UID:
+        return ""
+    digits = uid.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 class JobSpec(MsgStruct, frozen=True, dict=True):
     """What a job has from its creation on, unchanged."""
 
@@ -118,10 +126,7 @@ class JobSpec(MsgStruct, frozen=True, dict=True):
     @property
     def uid(self) -> str:
         """The identity in its canonical form; empty for none."""
-        if self.uid_bytes == NO_UID:
-            return ""
-        digits = self.uid_bytes.hex()
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        return uid_text(self.uid_bytes)
 
     @cached_property  # a batch asks for it a dozen times a job, and as often for each chunk
     def key(self) -> str:

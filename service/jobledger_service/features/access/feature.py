@@ -1,6 +1,7 @@
 """API keys: who calls, as what, until when; and what AdminService does with keys."""
 
 from functools import partial
+from typing import Final
 
 from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.kernel import Feature, Kernel
@@ -12,6 +13,8 @@ from jobledger_service.transport.methods import Calls
 from .api import METHODS, KeyCalls, NoKeyCalls
 from .keyring import REFRESH_SECONDS, KeyRing
 from .store import SqlKeyStore
+
+ROWS_PER_STEP: Final = 500
 
 
 def access(kernel: Kernel) -> Feature:
@@ -40,9 +43,11 @@ def access(kernel: Kernel) -> Feature:
         return False
 
     async def record_use() -> bool:
-        """Record when keys were last used. What a crash takes away is lost."""
-        if used := keyring.pop_used():
-            await kernel.committer.run_on_writer(partial(store.record_last_used, used))
+        """Record when keys were last used, in steps. What a crash takes away is lost."""
+        used = sorted(keyring.pop_used().items())
+        for begin in range(0, len(used), ROWS_PER_STEP):
+            some = dict(used[begin : begin + ROWS_PER_STEP])
+            await kernel.committer.run_on_writer(partial(store.record_last_used, some), len(some))
         return False
 
     run_write, run_read = kernel.committer.run_on_writer, partial(kernel.readers.for_owner, OPERATORS)

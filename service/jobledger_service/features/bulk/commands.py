@@ -10,7 +10,7 @@ from jobledger_service.core.ledger.commands.callers import CancelJob, DeleteJob,
 from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
 from jobledger_service.core.ledger.core_families import Runs
 from jobledger_service.core.ledger.row_families import Needs
-from jobledger_service.core.ledger.working_set import WorkingSet
+from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS, WorkingSet
 from jobledger_service.core.model.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
 from jobledger_service.core.model.filter import FilterFields, JobFilter
 from jobledger_service.core.model.job import Job, job_id_of
@@ -43,7 +43,8 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
     """Do one verb with some jobs, each as if asked alone; answers with how the step fared.
 
     A job that does not match `filter` any more is passed over. What refuses the verb is counted and reported, and stops
-    nothing. The step ends the chunk when it is the `last`, or when the run was asked to stop.
+    nothing. The step ends the chunk when it is the `last`, or when the run was asked to stop. Several jobs that have
+    too many rows together, as they are when they are loaded, are left as they are.
     """
 
     step_lease: StepLease
@@ -57,7 +58,13 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         return len(self.batch.jobs) + 1
 
     def rows(self, work: WorkingSet) -> int:
+        return 1 if self._is_too_large(work) else self._rows_of_jobs(work)
+
+    def _rows_of_jobs(self, work: WorkingSet) -> int:
         return 1 + sum(self.verb(job_id_of(key)).rows(work) for key in self.batch.jobs)
+
+    def _is_too_large(self, work: WorkingSet) -> bool:
+        return len(self.batch.jobs) > 1 and self._rows_of_jobs(work) > MAX_BATCH_ROWS
 
     def needs(self) -> Needs:
         return replace(self.step_lease.needs(*self.batch.jobs), requeues=True)
@@ -70,6 +77,8 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         if held[0].state is JobState.CANCELLING:
             give_back(work, *self.step_lease.report(work, ProgressReport(), _report(run, whole=True)))
             return StepOutcome.ENDED
+        if self._is_too_large(work):
+            return StepOutcome.TOO_LARGE
         run = self._do(work, run).with_cursor(self.step_lease.lease.index, self.batch.end)
         work.family(Runs).checkpoint(held[0].key, run)
         # a filter may match a million jobs: its refusals are reported once, not with each of its events

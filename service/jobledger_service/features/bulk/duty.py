@@ -10,6 +10,7 @@ from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.duties.service_jobs import LEASE
 from jobledger_service.core.kernel import Kernel, Turn
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
+from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.progress import ProgressReport
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 JOBS_PER_STEP: Final = 50
 STEPS_PER_SECOND: Final = 20
 """Other commands wait behind a step: at a rate below 50 jobs in this many steps, steps have fewer jobs."""
-CHUNKS_PER_STEP: Final = 2_000
-"""The approximate number of chunks of a step's jobs together, so that no transaction is long."""
 MAX_UNFINISHED_PERCENT: Final = 99.9
 
 
@@ -47,10 +46,10 @@ class BulkRuns:
         order = order_of(claimed)
         run = await self._readers.for_server(self._store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
-        outcome = StepOutcome.GOING
-        while outcome is StepOutcome.GOING:
-            next_batch = self._named_jobs if order.filter is None else self._matching_jobs
-            batch = await next_batch(order, claimed.job, cursor)
+        next_batch = self._named_jobs if order.filter is None else self._matching_jobs
+        outcome, max_jobs = StepOutcome.GOING, self._max_jobs
+        while outcome in (StepOutcome.GOING, StepOutcome.TOO_LARGE):
+            batch = await next_batch(order, claimed.job, cursor, max_jobs)
             step = BulkStep(
                 step_lease=StepLease(claimed.lease, cursor, LEASE, encoded_struct),
                 batch=batch,
@@ -59,7 +58,10 @@ class BulkRuns:
                 on_deletion=self._kernel.on_deletion if order.delete_artifacts else None,
             )
             outcome = await self._submit(step, claimed.job.spec.owner)
-            cursor = batch.end
+            if outcome is StepOutcome.TOO_LARGE:
+                max_jobs = len(batch.jobs) // 2
+                continue
+            cursor, max_jobs = batch.end, min(max_jobs + 1, self._max_jobs)
             if turn.is_over:
                 return
 
@@ -75,10 +77,10 @@ class BulkRuns:
             self._steps.release(owner, place)
         return outcome
 
-    async def _named_jobs(self, order: BulkOrder, run: Job, cursor: RunCursor | None) -> StepBatch:
+    async def _named_jobs(self, order: BulkOrder, run: Job, cursor: RunCursor | None, max_jobs: int) -> StepBatch:
         """Return the next of the named jobs; the cursor is the number of done ones."""
         begin = cast("int", cursor[0]) if cursor else 0
-        keys = [job_key(order.owner, job_id) for job_id in order.job_ids[begin : begin + self._max_jobs]]
+        keys = [job_key(order.owner, job_id) for job_id in order.job_ids[begin : begin + max_jobs]]
         read = await self._readers.for_owner(run.spec.owner, self._store.read_jobs, keys, View.BASIC, bounded=False)
         keys = keys[: _within(read.jobs.get(key) for key in keys)]
         end = begin + len(keys)
@@ -86,14 +88,14 @@ class BulkRuns:
         bad = [key for key in keys if key in read.unreadable]
         return StepBatch(readable, (end,), ProgressReport(items_completed=end), end == len(order.job_ids), bad)
 
-    async def _matching_jobs(self, order: BulkOrder, run: Job, cursor: RunCursor | None) -> StepBatch:
+    async def _matching_jobs(self, order: BulkOrder, run: Job, cursor: RunCursor | None, max_jobs: int) -> StepBatch:
         """Return the next jobs that a filter finds; the cursor is the last one's place, how many, and the first's time.
 
         They are walked from the oldest on, and only those from before the run, so that the walk has an end.
         """
         create_time, key, looked, first = cast("tuple[Micros, str, int, Micros]", cursor or (0, "", 0, 0))
         after = PageKey(create_time, create_time, key) if cursor else None
-        listing = _listing(order, run, after, self._max_jobs)
+        listing = _listing(order, run, after, max_jobs)
         listed = await self._readers.for_owner(run.spec.owner, self._store.list_jobs, listing)
         jobs = listed.jobs[: _within(listed.jobs)]
         cut = len(jobs) < len(listed.jobs)
@@ -120,11 +122,14 @@ def _listing(order: BulkOrder, run: Job, after: PageKey | None, limit: int) -> L
 
 
 def _within(jobs: Iterable[JobRead | None]) -> int:
-    """Return the number of jobs in a step: at least one, and no more than have enough chunks together."""
-    count = chunks = 0
+    """Return the number of jobs in a step: at least one, and no more than a batch has room for with their chunks.
+
+    What they have beside chunks is counted when the step has loaded them.
+    """
+    count, rows = 0, 1
     for job in jobs:
-        chunks += job.chunk_count if job else 0
-        if count and chunks > CHUNKS_PER_STEP:
+        rows += 1 + job.chunk_count if job else 1
+        if count and rows > MAX_BATCH_ROWS:
             break
         count += 1
     return count

@@ -6,7 +6,9 @@ comes late, from a server whose clock is behind, waits in its table and is folde
 totals merge into one for each kind, and kinds without other rows are deleted.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import Any, Final
 
 from msgspec import json
@@ -34,6 +36,8 @@ from jobledger_service.core.store.tables import counts, rollups, running_totals
 from .rollup import Activity
 
 KINDS_PER_STEP: Final = 20
+ROLLUPS_PER_STEP: Final = 2_000
+"""A kind has more rollups in an hour only if its jobs took very different times: it is then folded by itself."""
 BASE_HOUR: Final = 0
 """The hour of a kind's total of all that is not kept by the hour any more: it comes before every real hour."""
 
@@ -63,9 +67,10 @@ class RunningTotals:
             .limit(1)
         )
         self._kinds_of_hour = (
-            select(rollups.c.kind)
+            select(rollups.c.kind, func.count())
             .where(rollups.c.owner == bindparam("of"), rollups.c.hour == bindparam("at"))
-            .distinct()
+            .group_by(rollups.c.kind)
+            .order_by(rollups.c.kind)
             .limit(KINDS_PER_STEP)
         )
         of_hour = and_(
@@ -118,9 +123,14 @@ class RunningTotals:
         return None
 
     def fold(self, connection: Connection, owner: str, hour: int) -> int:
-        """Fold the rollups of an hour, of at most 20 kinds at once; return how many rollups these were."""
+        """Fold the rollups of an hour, of at most 20 kinds and 2,000 rollups at once; return how many these were.
+
+        Of one kind all are folded at once.
+        """
         place = {"of": owner, "at": hour}
-        kinds = connection.execute(self._kinds_of_hour, place).scalars().all()
+        found = connection.execute(self._kinds_of_hour, place).all()
+        through = list(accumulate(count for _, count in found))
+        kinds = [kind for kind, _ in found[: max(1, bisect_right(through, ROLLUPS_PER_STEP))]]
         connection.execute(self._lock, place | {"keys": self._dialect.key_values(kinds)}).all()
         taken = connection.execute(self._take, place | {"keys": self._dialect.key_values(kinds)}).all()
         added: dict[str, Activity] = {}

@@ -1,6 +1,6 @@
 """GetUsage, a method of AdminService, and the duty that keeps what the transport counts, by day."""
 
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from jobledger.v1 import admin_service_pb2 as api
@@ -10,16 +10,18 @@ from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, check_key_id
 from jobledger_service.core.api.list_requests import time_range
 from jobledger_service.core.api.services import ADMIN_SERVICE
+from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.ledger.readers import OPERATORS
+from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 from jobledger_service.transport.usage import UsageRow
 
-from .store import DIMENSIONS, SqlUsageStore, UsageQuery
+from .store import DIMENSIONS, SqlUsageStore, UsageQuery, day_of
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+ROWS_PER_STEP: Final = 500
 _DIMENSIONS: Final = {
     api.USAGE_DIMENSION_DAY: "day",
     api.USAGE_DIMENSION_OWNER: "owner",
@@ -49,11 +51,6 @@ def query_of(request: api.GetUsageRequest) -> UsageQuery:
         request.owner,
         request.key_id,
     )
-
-
-def day_of(time: int, seconds_before: float = 0) -> str:
-    """Return the day (UTC) so many seconds before a time in microseconds, as 2026-01-31."""
-    return (_EPOCH + timedelta(microseconds=time, seconds=-seconds_before)).date().isoformat()
 
 
 def used(row: UsageRow) -> api.Usage:
@@ -103,23 +100,22 @@ def usage(kernel: Kernel) -> Feature:
     counted, store = kernel.calls.usage, SqlUsageStore(kernel.database)
 
     async def record() -> bool:
-        """Write new counts, and delete those that are too old."""
-        today = kernel.clock()
-        if rows := counted.drain(day_of(today)):
-
-            def write() -> None:
-                store.add(rows)
-                store.forget(day_of(today, kernel.settings.usage_retention))
-
+        """Write new counts, in steps."""
+        rows = counted.drain(day_of(kernel.clock()))
+        while rows:
             try:
-                await kernel.committer.run_on_writer(write)
+                await kernel.committer.run_on_writer(partial(store.add, rows[:ROWS_PER_STEP]), ROWS_PER_STEP)
             except BaseException:
                 counted.restore(rows)
                 raise
+            rows = rows[ROWS_PER_STEP:]
         return False
 
     return Feature(
         calls=[Calls(METHODS, UsageCalls(store, kernel))],
-        duties=[Duty("usage", record, kernel.settings.usage_interval)],
+        duties=[
+            Duty("usage", record, kernel.settings.usage_interval),
+            trimming("usage retention", kernel, store.trim, round(kernel.settings.usage_retention * SECOND)),
+        ],
         close=record,
     )

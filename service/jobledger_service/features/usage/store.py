@@ -1,6 +1,7 @@
 """Usage in the database: sums by day, owner, key and method."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from msgspec import Struct as MsgStruct
@@ -12,6 +13,14 @@ from jobledger_service.transport.usage import UsageCounts, UsageRow
 
 DIMENSIONS: Final = ("day", "owner", "key_id", "method")
 SUMS: Final = ("calls", "errors", "received", "sent", "micros")
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def day_of(time: int) -> str:
+    """Return the day (UTC) of a time in microseconds, as 2026-01-31."""
+    return (_EPOCH + timedelta(microseconds=time)).date().isoformat()
 
 
 class UsageQuery(MsgStruct, frozen=True):
@@ -42,10 +51,13 @@ class SqlUsageStore:
         with self._database.write() as connection:
             connection.execute(self._add, [dict(zip((*DIMENSIONS, *SUMS), one, strict=True)) for one in values])
 
-    def forget(self, before: str) -> None:
-        """Delete the days before one."""
+    def trim(self, before: int, limit: int) -> int:
+        """Delete at most `limit` sums of days before that of a time; return how many."""
+        old = select(*usage.primary_key).where(usage.c.day < day_of(before)).limit(limit)
         with self._database.write() as connection:
-            connection.execute(delete(usage).where(usage.c.day < before))
+            if not self._database.dialect.try_lock(connection, "trim usage"):
+                return 0
+            return connection.execute(delete(usage).where(tuple_(*usage.primary_key).in_(old))).rowcount
 
     def sums(self, query: UsageQuery, after: Sequence[str] | None, limit: int) -> list[UsageRow]:
         """Return sums after a place, which has a value for each dimension of the query, in their order."""

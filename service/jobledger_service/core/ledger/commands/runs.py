@@ -35,6 +35,8 @@ class StepOutcome(StrEnum):
     """The chunk is done, or was released because its job must stop."""
     LOST = "LOST"
     """Nothing was changed: the lease is lost, or another attempt has continued from here."""
+    TOO_LARGE = "TOO_LARGE"
+    """Nothing was changed: the step has more rows than a batch; take fewer jobs."""
 
 
 class StepLease(MsgStruct, frozen=True):
