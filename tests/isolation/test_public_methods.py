@@ -116,6 +116,22 @@ def test_who_sends_most_without_a_key_is_refused_first():
     assert in_flight.calls == 0, "a public call takes the place of an owner's"
 
 
+async def test_too_many_calls_without_a_key_are_refused_at_once_and_another_connection_is_not(shared: Shared):
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        grpc.aio.insecure_channel(shared.server.target, options=own) as flooding,
+        grpc.aio.insecure_channel(shared.server.target, options=own) as other,
+    ):
+        silent = [flooding.stream_stream(f"{HEALTH}/Check")() for _ in range(MAX_PUBLIC_CALLS)]
+        with refused(RESOURCE_EXHAUSTED, "QUEUE_FULL") as result:
+            await silent[-1].read()
+        assert result.metadata["bound"] == "public_calls"
+        assert result.retry_delay
+        assert (await HealthStub(other).Check(HealthCheckRequest())).status == HealthCheckResponse.SERVING
+        for call in silent:
+            call.cancel()
+
+
 @pytest.mark.parametrize("raw", [b"", *MALFORMED], ids=range(len(MALFORMED) + 1))
 async def test_channelz_asks_for_the_key_before_it_reads(channel: grpc.aio.Channel, raw: bytes):
     with refused(grpc.StatusCode.UNAUTHENTICATED, "API_KEY_MISSING"):
