@@ -91,7 +91,7 @@ async def test_the_last_use_of_many_keys_is_recorded_in_steps_between_which_othe
         ApiKey(name, "alice", "a", roles, digest_of(token), Micros(1))
         for name, token in zip(names, tokens, strict=True)
     ]
-    keys.write("", lambda _: made)
+    keys.write(lambda _: made)
     feature = access(ledger.kernel)
     assert feature.authenticate is not None
     for token in tokens:

@@ -19,12 +19,6 @@ class Shares:
         self.total = 0
         self._held: dict[str, int] = {}
 
-    def admits(self, owner: str, amount: int, *, reserved: bool) -> bool:
-        """Whether an owner may hold this much more."""
-        left = self.limit - self.total + (self.reserve if reserved else 0) - amount
-        held = self._held.get(owner, 0)
-        return is_share(held, amount, left)
-
     def try_add(self, owner: str, amount: int, *, reserved: bool) -> bool:
         """Add to an owner's amount, if it may hold this much more; return whether it may."""
         left = self.limit - self.total + (self.reserve if reserved else 0) - amount
@@ -34,11 +28,6 @@ class Shares:
         self.total += amount
         self._held[owner] = held + amount
         return True
-
-    def add(self, owner: str, amount: int) -> None:
-        """Add to an owner's amount."""
-        self.total += amount
-        self._held[owner] = self._held.get(owner, 0) + amount
 
     def remove(self, owner: str, amount: int) -> None:
         """Subtract from an owner's amount."""

@@ -27,18 +27,14 @@ class SteadyClock:
     end when they should, and later commits have later times. It starts no earlier than `after`.
     """
 
-    def __init__(
-        self, after: int = 0, wall: Callable[[], int] = time.time_ns, monotonic: Callable[[], int] = time.monotonic_ns
-    ) -> None:
-        self._wall = wall
-        self._monotonic = monotonic
-        self._offset = after * 1_000 - monotonic()
+    def __init__(self, after: int = 0) -> None:
+        self._offset = after * 1_000 - time.monotonic_ns()
 
     def __call__(self) -> Micros:
         """Return the time."""
         # in this order: a pause between the two readings makes the difference smaller, and cannot push the time ahead
-        wall = self._wall()
-        now = self._monotonic()
+        wall = time.time_ns()
+        now = time.monotonic_ns()
         self._offset = max(self._offset, wall - now)
         return Micros((now + self._offset) // 1_000)
 
@@ -50,16 +46,15 @@ class DatabaseClock:
     quickest of a few answers.
     """
 
-    def __init__(self, database: Database, monotonic: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._monotonic = monotonic
         self._offset = 0
         event.listen(database.writer, "connect", self._connected)
         self.renew()
 
     def __call__(self) -> Micros:
         """Return the time."""
-        return Micros(self._monotonic() // 1_000 + self._offset)
+        return Micros(time.monotonic_ns() // 1_000 + self._offset)
 
     def renew(self) -> None:
         """Measure the database's clock; raises StoreUnavailable."""
@@ -75,9 +70,9 @@ class DatabaseClock:
         """Set the offset of the database's clock, which was read halfway between question and answer."""
         samples: list[tuple[int, int]] = []
         while len(samples) < SAMPLES and (not samples or samples[-1][0] > CLOSE_ENOUGH):
-            begun = self._monotonic()
+            begun = time.monotonic_ns()
             answer = ask()
-            took = (self._monotonic() - begun) // 1_000
+            took = (time.monotonic_ns() - begun) // 1_000
             samples.append((took, answer - begun // 1_000 - took // 2))
         _, self._offset = min(samples)
 

@@ -26,11 +26,8 @@ class UnreadableRows:
     `counted` is called with the place where the row was met: a list, an export, a duty.
     """
 
-    def __init__(
-        self, counted: Callable[[str], None] = lambda _: None, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, counted: Callable[[str], None] = lambda _: None) -> None:
         self._counted = counted
-        self._monotonic = monotonic
         self._met: dict[tuple[str, str], float] = {}
 
     def add(self, place: str, row: str, error: Exception) -> None:
@@ -39,7 +36,7 @@ class UnreadableRows:
         if len(self._met) >= MAX_REMEMBERED:
             self._met.clear()
         is_new = (place, row) not in self._met
-        self._met[place, row] = self._monotonic()
+        self._met[place, row] = time.monotonic()
         if is_new:
             log.error("a row cannot be read and is set aside", place=place, row=row, exc_info=error)
 
@@ -55,7 +52,7 @@ class UnreadableRows:
     def is_recent(self, place: str, row: str) -> bool:
         """Whether a row was set aside within the last minute."""
         met = self._met.get((place, row))
-        return met is not None and self._monotonic() < met + AGAIN_AFTER_SECONDS
+        return met is not None and time.monotonic() < met + AGAIN_AFTER_SECONDS
 
 
 MAX_SET_ASIDE: Final = 1_000
@@ -65,20 +62,19 @@ MAX_SET_ASIDE: Final = 1_000
 class SetAside:
     """Remembers rows for a minute; then they are tried again, as they may have been repaired."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(self) -> None:
         self._until: dict[str, float] = {}
 
     def add(self, key: str | ChunkKey) -> None:
         """Set a job aside with all of its chunks, or one chunk."""
         if len(self._until) >= MAX_SET_ASIDE:
             self._until.clear()
-        self._until[key if isinstance(key, str) else place_of(*key)] = self._monotonic() + AGAIN_AFTER_SECONDS
+        self._until[key if isinstance(key, str) else place_of(*key)] = time.monotonic() + AGAIN_AFTER_SECONDS
 
     def names(self) -> list[str]:
         """Return the keys of the jobs, and the places of the chunks, that are set aside now."""
         if self._until:
-            now = self._monotonic()
+            now = time.monotonic()
             self._until = {name: until for name, until in self._until.items() if now < until}
         return list(self._until)
 
