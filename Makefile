@@ -17,6 +17,8 @@ export PYTHONDONTWRITEBYTECODE :=
 TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest -n 3 --dist worksteal
 # What T names: a folder, a file or a test (file.py::name) of tests/, or else a part of names.
 NAMED   = $(if $(wildcard tests/$(firstword $(subst ::, ,$(T)))),'tests/$(T)',-k '$(T)')
+# The folders of tests/ that `make test-fast` need not import, because their tests have servers.
+SERVED  = bulk contract examples foreign imports limits replicas
 # How long `make fuzz` runs, on both stores or on FUZZED alone.
 MINUTES ?= 2
 # How many jobs `make seed` makes, bench-reads and bench-targets read and bench-import sends; where the first makes them.
@@ -115,7 +117,7 @@ test: $(READY) ## Run the tests but the long ones, on both stores; T=watch: all 
 	$(TESTS) $(if $(T),--store $(STORE) $(NAMED),--store both -m "not long")
 
 test-fast: $(READY) ## Run the tests that start no server and no database process, in seconds
-	$(BIN)/pytest -q -n 2 --dist worksteal -m fast
+	$(BIN)/pytest -q -n 2 --dist worksteal -m fast --hypothesis-profile fast $(SERVED:%=--ignore tests/%)
 
 test-long: $(READY) ## Run the tests that kill, restart and overload servers, on both stores
 	$(TESTS) --store both -m long

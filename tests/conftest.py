@@ -19,8 +19,11 @@ from jobledger_service.core.store.migrate import upgrade
 
 pytest.register_assert_rewrite("tests.support")
 
+gc.disable()  # until the tests are collected: what that makes stays
+
 # A timing never decides a test.
 settings.register_profile("jobledger", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", settings.get_profile("jobledger"), max_examples=10)  # `make test-fast` names it
 settings.load_profile("jobledger")
 
 # Tests that run the server's code in this process log by structlog's defaults, whose tracebacks show the locals of each
@@ -73,6 +76,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what was imported, which is most of what there is, and stays."""
     gc.freeze()
+    gc.enable()
 
 
 def _runs_on(item: pytest.Item, stores: list[str]) -> bool:
@@ -84,9 +88,9 @@ def _runs_on(item: pytest.Item, stores: list[str]) -> bool:
 
 
 def _is_fast(item: pytest.Item) -> bool:
-    """Whether a test starts no process: those that do need a directory or a broker for it, or are marked."""
+    """Whether a test takes no time: those that start a process need a directory or a broker, or are marked."""
     starts_process = not {"tmp_path", "tmp_path_factory", "broker"}.isdisjoint(getattr(item, "fixturenames", ()))
-    return not (starts_process or item.get_closest_marker("process") or item.get_closest_marker("long"))
+    return not (starts_process or item.get_closest_marker("slow") or item.get_closest_marker("long"))
 
 
 @pytest.fixture(scope="session", params=STORES)

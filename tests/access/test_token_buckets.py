@@ -84,7 +84,7 @@ def redis(broker: Broker, connect: Connect) -> RedisStorage:
     return connect(broker)
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.process)])
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.slow)])
 def limiter(request: pytest.FixtureRequest) -> Buckets:
     """Return a limiter over either storage."""
     if request.param == "memory":
@@ -315,7 +315,7 @@ async def test_a_redis_that_lost_its_scripts_continues(redis: RedisStorage, who:
     assert await hits(limiter, item, who, 5) == 1
 
 
-@pytest.mark.process
+@pytest.mark.slow
 async def test_a_redis_that_is_away_is_reported_as_limits_does_and_comes_back(connect: Connect, who: str):
     with broker_of_its_own() as own:
         limiter = RedisBuckets(connect(own))
@@ -357,6 +357,7 @@ async def test_a_cluster_counts_several_rates_and_one_that_is_away_leaves_the_se
     await rates._shared._bridge.get_connection().aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["redis+sentinel://{}/main", "redis://{}"])
 async def test_a_store_that_takes_connections_and_does_not_answer_is_left_alone(url: str, who: str):
     with socket.create_server(("127.0.0.1", 0)) as silent:

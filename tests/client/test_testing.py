@@ -124,7 +124,7 @@ def test_a_number_is_no_timeout(call: Any):
             Worker(cancel_grace=5)
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_server_that_does_not_start_reports_why():
     with pytest.raises(RuntimeError, match="unknown-option"), running_server("--unknown-option"):
         pass
@@ -140,7 +140,7 @@ def test_pytest_loads_nothing_by_itself():
     assert not [one for one in entry_points(group="pytest11") if "jobledger" in one.value]
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_the_fixture_is_loaded_by_its_name(tmp_path: Path):
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["jobledger_client.testing.fixtures"]\n')
     (tmp_path / "test_it.py").write_text(

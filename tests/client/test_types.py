@@ -12,7 +12,7 @@ from tests.client import typed
 PROGRAM = Path(typed.__file__)
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_users_program_passes_mypy_strict():
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "pyproject.toml", str(PROGRAM)]
     checked = subprocess.run(command, cwd=PROGRAM.parents[2], capture_output=True, text=True, check=False)

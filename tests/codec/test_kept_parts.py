@@ -67,6 +67,7 @@ def _emptied() -> Iterator[None]:
         cache.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.one_store("no store is used")
 @pytest.mark.parametrize(
     ("keep", "most"),

@@ -4,7 +4,7 @@ import pytest
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import GetJobResponse, WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
@@ -17,12 +17,13 @@ from jobledger_service.core.store.reads import JobRead
 from msgspec.structs import replace
 
 from tests.codec.jobs import chunks, fill_job, jobs
+from tests.support.examples import at_most
 
 INPUT = Struct()
 INPUT.update({"film": "été.mp4", "frames": [1, 2.5, None, True]})
 codec = ProtoCodec()
 RAW = INPUT.SerializeToString()
-few = settings(max_examples=20)
+few = at_most(20)
 
 
 def read_of(job: Job) -> JobRead:

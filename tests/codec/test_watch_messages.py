@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jobledger.v1 import job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
@@ -22,11 +22,12 @@ from msgspec import json
 from msgspec.structs import replace
 
 from tests.codec.jobs import NOW, changes, chunks, fill_job, jobs, records
+from tests.support.examples import at_most
 from tests.support.watching import BOOKMARK, CHANGED, DELETED, LEFT
 
 CURSOR = b"c" * 25
 codec = ProtoCodec()
-few = settings(max_examples=30)  # a record has many parts to draw
+few = at_most(30)  # a record has many parts to draw
 
 
 def committed(record: Record, position: int = 7) -> Entry:

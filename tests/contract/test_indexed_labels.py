@@ -36,7 +36,7 @@ from tests.support.keys import CALLER, KeyedApi, first_key
 from tests.support.server import Server, run_command
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.slow
 
 Connect = Callable[[Server], Api]
 CONFIGURATION = 78

@@ -16,7 +16,7 @@ from website import commands, sdk
 from website.check import loads
 from website.contract import ContractPages, load
 
-pytestmark = [pytest.mark.one_store("the references see no store"), pytest.mark.process]
+pytestmark = [pytest.mark.one_store("the references see no store"), pytest.mark.slow]
 
 PROTOS = ROOT / "protos"
 ANCHOR = re.compile(r'\{ #([\w.]+) \}|<a id="([\w.]+)"')

@@ -35,6 +35,10 @@ SERVICES = (
     worker_service_pb2,
 )
 KNOWN = {module.DESCRIPTOR.name for module in SERVICES}
+PROGRAMS = {
+    "jobledger": typer.main.get_command(application()),
+    "jobledger-server": typer.main.get_command(server_cli),
+}
 UNCHECKED = {
     "celery",
     "curl",
@@ -80,9 +84,8 @@ def test_a_request_of_buf_is_one_of_the_contract_with_the_flags_of_the_tests(com
 
 @pytest.mark.parametrize("command", of("jobledger", "jobledger-server"), ids=str)
 def test_a_command_line_is_understood(command: Command):
-    app = application() if command.words[0] == "jobledger" else server_cli
-    group = typer.main.get_command(app)
     program, *arguments = command.words
+    group = PROGRAMS[program]
     with group.make_context(program, arguments) as context:
         name, chosen, rest = group.resolve_command(context, [*context._protected_args, *context.args])
         with chosen.make_context(name, rest, parent=context):

@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from jobledger_service.core.ledger.stored_chunks import StoredChunks
@@ -19,6 +18,8 @@ from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import CHUNK_TRANSITIONS, ENDED, JOB_TRANSITIONS, ChunkState, JobState
 from msgspec.structs import replace
+
+from tests.support.examples import at_most
 
 PLAN = (Stage("fetch", 5), Stage("work", 25), Stage("store", 10))
 LEASE = 60_000_000
@@ -314,7 +315,7 @@ class JobMachine(RuleBasedStateMachine):
             assert (chunk.end_time is not None) == (chunk.state not in (ChunkState.PENDING, ChunkState.PROCESSING))
 
 
-JobMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+JobMachine.TestCase.settings = at_most(60, steps=60)
 TestJobMachine = JobMachine.TestCase
 
 

@@ -1,6 +1,6 @@
 """Concurrency limits: a job has a slot of each limit over it or of none, and who waits is not overtaken."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from jobledger_service.core.model.counts import Counts
@@ -17,6 +17,8 @@ from jobledger_service.features.limits.rules import (
     scopes_over,
 )
 from msgspec.structs import replace
+
+from tests.support.examples import at_most
 
 SCOPES = ("kind:k", "label:a=1", "label:b=1")
 EACH = ("each:a", "each:b")
@@ -124,7 +126,7 @@ class SlotMachine(RuleBasedStateMachine):
             assert limit.waiting == sum(key == one.parked_for for one in self.jobs)
 
 
-SlotMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+SlotMachine.TestCase.settings = at_most(40, steps=40)
 TestSlotMachine = SlotMachine.TestCase
 
 

@@ -12,7 +12,7 @@ from tests.support.databases import new_database
 from tests.support.foreign import Answer, Refusal, buf_curl
 from tests.support.keys import first_key
 
-pytestmark = [pytest.mark.one_store("a foreign client sees messages, not the store"), pytest.mark.process]
+pytestmark = [pytest.mark.one_store("a foreign client sees messages, not the store"), pytest.mark.slow]
 
 OWNER = "default"
 SERVICES = {

@@ -16,7 +16,7 @@ from tests.support.server import Server
 
 pytestmark = [
     pytest.mark.one_store("a foreign client sees messages, not the store"),
-    pytest.mark.process,
+    pytest.mark.slow,
     pytest.mark.long,
 ]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.ledger.commands.workers import ClaimChunks
 from jobledger_service.core.ledger.committer import BATCH_BOUNDS
@@ -22,6 +22,8 @@ from jobledger_service.core.ledger.shares import Shares
 from jobledger_service.core.model.limit_errors import QueueFull
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.work import Claim
+
+from tests.support.examples import at_most
 
 NOBODY = cast("Any", None)
 """Who waits is nothing to the queue."""
@@ -112,7 +114,7 @@ def test_an_owner_is_served_in_order_and_his_reports_before_all_else(given: list
         assert ones == [one for one in mine if one.reserved] + [one for one in mine if not one.reserved]
 
 
-@settings(max_examples=25)
+@at_most(25)
 @given(st.lists(st.integers(1, 700), min_size=60, max_size=120), st.integers(1, 5))
 def test_a_command_waits_for_one_turn_of_each_other_owner_however_much_they_have(rows: list[int], floods: int):
     flood = [waiting(f"flood-{number % floods}", size) for number, size in enumerate(rows)]
@@ -129,7 +131,7 @@ def test_a_command_waits_for_one_turn_of_each_other_owner_however_much_they_have
     assert all(cost <= 2 * TURN_CREDIT + COMMAND_COST + max(rows) for cost in used.values())
 
 
-@settings(max_examples=25)
+@at_most(25)
 @given(st.lists(st.integers(1, 700), min_size=40, max_size=100), st.lists(st.integers(1, 700), min_size=40))
 def test_owners_who_both_wait_get_the_same(of_a: list[int], of_b: list[int]):
     queue = queue_of(*[waiting("a", rows) for rows in of_a], *[waiting("b", rows) for rows in of_b])
@@ -153,7 +155,7 @@ def test_what_was_postponed_comes_first_and_who_used_more_than_he_reported_passe
         queue.put_back(others)
 
 
-@settings(max_examples=20)
+@at_most(20)
 @given(st.lists(st.integers(1, 10), min_size=1, max_size=3), st.integers(1_024, 2_000))
 def test_when_some_owners_flood_another_one_is_admitted(amounts: list[int], limit: int):
     shares = Shares(limit)

@@ -15,8 +15,6 @@ from jobledger_service.transport.refusals import MalformedRequest
 from tests.support.api import Api
 from tests.support.errors import read
 
-pytestmark = pytest.mark.fast
-
 UNDECODABLE = b"\xff"
 """What no message is encoded as."""
 

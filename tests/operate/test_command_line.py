@@ -21,7 +21,7 @@ from tests.support.bounds import BOUND
 from tests.support.server import COMMAND, run_command
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_the_version_is_that_of_the_distribution():
     ended = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, timeout=BOUND, check=False)
     assert (ended.returncode, ended.stdout) == (0, f"jobledger-server {metadata.version('jobledger-service')}\n")
@@ -33,7 +33,7 @@ UNNEEDED = {
 }  # fmt: skip
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_server_imports_only_what_its_start_needs():
     imports = "import sys, jobledger_service.cli.serve, jobledger_service.app; print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", imports], capture_output=True, text=True, timeout=BOUND, check=True)

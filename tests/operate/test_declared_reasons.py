@@ -41,7 +41,7 @@ from tests.support.server import Server
 
 from .conftest import Start
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.slow
 
 DECLARED = sorted({(method.name, reason) for method in METHODS.values() for reason in method.reasons})
 

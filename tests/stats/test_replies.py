@@ -1,5 +1,6 @@
 """A reply stays within what a message may hold, whatever was counted."""
 
+import pytest
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES, MAX_SUM
 from jobledger_service.core.model.states import JobState
@@ -19,6 +20,7 @@ def busy() -> Activity:
     return activity
 
 
+@pytest.mark.slow
 def test_the_largest_reply_is_within_the_byte_budget():
     jobs = dict.fromkeys(JobState, 2**62)
     kinds = {

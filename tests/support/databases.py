@@ -2,7 +2,9 @@
 
 import atexit
 import os
+import sqlite3
 import tempfile
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from uuid import uuid4
@@ -16,13 +18,32 @@ TEMPLATE = "jobledger_template"
 
 
 def new_database(store: str, directory: Path) -> str:
-    """Return the URL of a new database: a file that does not exist yet, or a migrated and empty one."""
+    """Return the URL of a new database, migrated and empty."""
     match store:
         case "sqlite":
-            return f"sqlite:///{directory / uuid4().hex}.db"
+            return _new_sqlite(directory)
         case "postgresql":
             return _new_postgres()
     raise ValueError(f"no such store: {store!r}; there are {STORES}")
+
+
+def _new_sqlite(directory: Path) -> str:
+    """Write the template to a file, and give its ledger a name of its own."""
+    file = directory / f"{uuid4().hex}.db"
+    file.write_bytes(_sqlite_template())
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE ledger SET epoch = ?", [str(uuid4())])
+    return f"sqlite:///{file}"
+
+
+@cache
+def _sqlite_template() -> bytes:
+    """Return a migrated database to copy, made once a test process."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "template.db"
+        with closing(open_database(f"sqlite:///{file}")) as database:
+            upgrade(database)
+        return file.read_bytes()
 
 
 def _new_postgres() -> str:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, aclosing, closing, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
@@ -24,6 +24,7 @@ from jobledger_service.features.retention.store import SqlHistoryStore
 from structlog.testing import capture_logs
 
 from tests.support.bounds import BOUND
+from tests.support.examples import at_most
 from tests.support.feeds import FeedLedger, codec, entry_of, event_of, read_to
 from tests.support.watching import BOOKMARK
 
@@ -104,7 +105,7 @@ def rows(sizes: list[tuple[str, int]]) -> list[EventRow]:
 SIZES = st.sampled_from((10, 20_000, MAX_PAGE_BYTES // 2, MAX_PAGE_BYTES - 1_000, MAX_PAGE_BYTES + 1))
 
 
-@settings(max_examples=20)
+@at_most(20)
 @given(
     sizes=st.lists(st.tuples(st.sampled_from(OWNERS), SIZES), min_size=1, max_size=14),
     crowd=st.integers(0, 2),
