@@ -104,9 +104,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     calls_limit: Annotated[int, about("How many reads, and how many writes, may be in flight.", ge=1)] = 10_000
     memory_limit: Annotated[
         int,
-        about(
-            "How many bytes all that waits may take: requests that are received, in flight or written.", ge=16_777_216
-        ),
+        about("How many bytes all that waits may take: requests, what is written of them, and replies.", ge=16_777_216),
     ] = 268_435_456
     usage_interval: Annotated[float, span("How often usage, the last use of keys and workers are written.", gt=0)] = 10
     usage_retention: Annotated[float, span("How long usage is kept.", ge=86_400)] = 400 * 86_400

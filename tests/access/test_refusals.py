@@ -10,7 +10,7 @@ from jobledger_service.core.model.errors import Refusal, StoreUnavailable
 from jobledger_service.core.model.limit_errors import QueueFull, TooManyReads
 from jobledger_service.transport import errors as call_statuses
 from jobledger_service.transport.errors import Refused
-from jobledger_service.transport.refusals import CallRefused, InFlightFull, RequestTimedOut
+from jobledger_service.transport.refusals import CallRefused, InFlightFull, ReplyUnsent, RequestTimedOut
 
 
 def leaves(kind: type[Exception]) -> Iterator[type[Exception]]:
@@ -30,7 +30,7 @@ def answered(error: Exception, *, away: bool = False) -> Refused | None:
 def test_each_refusal_has_a_status():
     of_calls = {one for one in leaves(CallRefused) if one.__module__ == CallRefused.__module__}
     of_core = {one for one in leaves(Refusal) if one.__module__.startswith("jobledger_service.")}
-    assert set(call_statuses._TABLE) | {InFlightFull, RequestTimedOut} == of_calls
+    assert set(call_statuses._TABLE) | {InFlightFull, ReplyUnsent, RequestTimedOut} == of_calls
     assert set(core_statuses._TABLE) | {QueueFull, StoreUnavailable} == of_core
 
 

@@ -19,21 +19,30 @@ LAST = 1_000_000
 
 
 class SlowWriter:
-    """A stream whose messages are written when the test says so."""
+    """A stream whose messages are written when the test says so, and which has room for them unless it is `full`."""
 
     def __init__(self) -> None:
         self.written: list[int] = []
-        self.is_writing = False
+        self.is_writing = self.full = False
         self.on_written: Callable[[], None] | None = None
         self.on_failed: Callable[[], None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def begin(self, message: bytes) -> None:
+    def begin(self, message: bytes) -> bool:
         assert not self.is_writing
+        if self.full:
+            self._idle.clear()
+            return False
         self.is_writing = True
         self._idle.clear()
         self.written.append(int(message))
+        return True
+
+    def empty(self) -> None:
+        """Make room."""
+        self.full = False
+        self._idle.set()
 
     def end(self) -> None:
         """Have a message written that was begun."""
@@ -89,6 +98,21 @@ async def test_entries_are_written_one_at_a_time_and_no_task_is_woken():
     assert subscription.position == ledger.position
     assert ledger.counts.queued_bytes == 0
     task.cancel()
+
+
+async def test_an_entry_for_which_there_is_no_room_is_the_tasks_when_there_is():
+    ledger, writer = History(), SlowWriter()
+    subscription = await current(ledger)
+    writer.full = True
+    task = await start(subscription, live_to(writer))
+    entries = [commit(ledger), commit(ledger)]
+    await asyncio.sleep(0)
+    assert not task.done()
+    assert subscription.position == entries[0].position - 1
+    writer.empty()
+    await task
+    assert list(await subscription.next(0)) == entries
+    assert writer.written == []
 
 
 async def test_several_that_wait_are_left_to_a_task_that_merges():

@@ -70,9 +70,11 @@ def test_what_is_received_and_what_waits_and_what_is_written_are_together_within
 ):
     in_flight = InFlight(100, setting, message, Shares, lambda _: None, begin_call, 1.0)
     waiting = in_flight.bytes.limit + in_flight.bytes.reserve
-    assert waiting >= setting * 3 // 8
+    unsent = in_flight.unsent.limit * 4 // 3  # with its reserve
+    assert waiting >= setting // 4
+    assert unsent >= setting // 12
     received = (in_flight.places + in_flight.stream_places) * HARD * message
-    assert waiting + received + setting // WRITTEN <= setting
+    assert waiting + unsent + received + setting // WRITTEN <= setting
 
 
 def test_a_batch_is_within_its_part_of_the_default():

@@ -1,4 +1,4 @@
-"""HTTP/2 by hand, for what no gRPC client sends: messages that begin and never end."""
+"""HTTP/2 by hand, for what no gRPC client does: messages that begin and never end, and answers that nobody reads."""
 
 import asyncio
 import struct
@@ -39,6 +39,12 @@ class RawConnection:
         pseudo = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "test"}
         sent = pseudo | {"content-type": "application/grpc", "te": "trailers"} | headers
         self._writer.write(_frame(_HEADERS, _END_HEADERS, stream, b"".join(map(_literal, sent, sent.values()))))
+
+    def call(self, path: str, message: bytes, **headers: str) -> None:
+        """Begin a call and send its one message, of one frame. What the server answers is not read."""
+        self.begin(path, **headers)
+        payload = b"\0" + struct.pack(">I", len(message)) + message
+        self._writer.write(_frame(_DATA, _END_STREAM, 2 * len(self._windows) - 1, payload))
 
     async def send(self, message_size: int) -> None:
         """Send of a message in each call what the server makes room for, but never its end, until it makes no more."""

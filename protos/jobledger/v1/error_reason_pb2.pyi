@@ -84,8 +84,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 15
-    """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who already has too much waiting; nothing
-    was done. RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
+    """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who already has too much waiting, or who does
+    not read; nothing was done. RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
     Example: a burst that the disk cannot keep up with.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 16
@@ -285,8 +285,8 @@ before the database was restored.
 Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 15
-"""ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who already has too much waiting; nothing
-was done. RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
+"""ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who already has too much waiting, or who does
+not read; nothing was done. RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
 Example: a burst that the disk cannot keep up with.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 16

@@ -34,6 +34,7 @@ def set_up(level: str, form: Literal["auto", "json", "pretty"]) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
         )
     )
+    handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel("INFO" if level == "debug" else level.upper())
@@ -48,3 +49,8 @@ def set_up(level: str, form: Literal["auto", "json", "pretty"]) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return False for the error that gRPC logs when a caller leaves before the reply is sent: it is none."""
+    return not (record.exc_info and record.exc_info[0] and record.exc_info[0].__name__ == "ExecuteBatchError")

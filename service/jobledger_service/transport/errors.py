@@ -60,6 +60,8 @@ def refused_by_transport(error: Exception) -> Refused | None:
         return None
     if isinstance(error, refusals.RequestTimedOut):
         return deadline_exceeded(error)
+    if isinstance(error, refusals.ReplyUnsent):
+        return Refused(rpc_status.to_status(status_pb2.Status(code=code_pb2.UNAVAILABLE, message=str(error))))
     if isinstance(error, refusals.InFlightFull):
         return overloaded(str(error), error.bound, MICROS_PER_SECOND)
     code, reason = _TABLE[type(error)]

@@ -92,14 +92,14 @@ class HealthService:
             raise ServiceNotFound(request.service)
         return _STATUS(status=status)
 
-    async def Watch(self, request: api.HealthCheckRequest, caller: Caller) -> AsyncGenerator[bytes]:  # noqa: ARG002  anybody
+    async def Watch(self, request: api.HealthCheckRequest, caller: Caller) -> AsyncGenerator[list[bytes]]:  # noqa: ARG002  anybody
         last: int | None = None
         while True:
             changed = self._changed
             status = self._statuses.get(request.service, _STATUS.SERVICE_UNKNOWN)
             if status != last:
                 last = status
-                yield _STATUS(status=status).SerializeToString()
+                yield [_STATUS(status=status).SerializeToString()]
             else:
                 await changed.wait()
 
@@ -117,11 +117,11 @@ class ReflectionService:
         self,
         requests: AsyncIterator[Message],
         caller: Caller,  # noqa: ARG002  anybody
-    ) -> AsyncGenerator[bytes]:
+    ) -> AsyncGenerator[list[bytes]]:
         as_v1alpha = reflection_pb2.ServerReflectionRequest.FromString
         same = (as_v1alpha(request.SerializeToString()) async for request in requests)
         async for reply in self._servicer.ServerReflectionInfo(same, None):
-            yield reply.SerializeToString()
+            yield [reply.SerializeToString()]
 
 
 class _Failure:

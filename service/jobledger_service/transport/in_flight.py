@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from .methods import Kind, Method
 from .receiving import LargeRequests, RequestReceiver
+from .sending import Unsent
 
 RESERVE_DIVISOR: Final = 4
 """What is kept for reports on held leases: a quarter of the bytes and of the places, and a quarter more calls."""
@@ -31,7 +32,10 @@ and, for a moment, as the database's own copy; and 12,000 rows without any input
 STREAM_RECEIVE_SECONDS: Final = 5.0
 """The same as RECEIVE_TIMEOUT_SECONDS for the request of a stream of replies: a filter, which comes with its call."""
 COPIES: Final = 2
-"""How often one request of a stream is in memory: as its message, and as what is made of that."""
+"""How often one request of a stream is in memory: as its message, and as what is made of that; and a reply: gRPC copies
+it."""
+UNSENT: Final = 4
+"""The part of what remains of the setting, 1 / UNSENT, for replies and messages until they are sent."""
 UNREAD_BYTES: Final = 65_536
 """Bytes that a sender may have sent of a request that is not being received yet."""
 
@@ -39,6 +43,7 @@ UNREAD_BYTES: Final = 65_536
 class OwnerShares(Protocol):
     """How much each owner holds of an amount that all hold together, which has a limit and a reserve beyond it."""
 
+    limit: int
     total: int
 
     def try_add(self, owner: str, amount: int, *, reserved: bool) -> bool:
@@ -77,6 +82,11 @@ class InFlight:
         places = self.places + self.stream_places
         received = max(max_bytes // RECEIVED, min(places * HARD * message_limit, max_bytes // 2))
         waiting = max_bytes - received - max_bytes // WRITTEN
+        unsent = waiting // UNSENT
+        waiting -= unsent
+        of_public = unsent // RESERVE_DIVISOR // 2
+        self.public_unsent = Unsent(shares(of_public, 0))
+        self.unsent = Unsent(shares(unsent - unsent // RESERVE_DIVISOR, unsent // RESERVE_DIVISOR - of_public))
         self.bytes = shares(waiting - waiting // RESERVE_DIVISOR, waiting // RESERVE_DIVISOR)
         self.check_writer = check_writer
         self.begin_call = begin_call
@@ -101,6 +111,10 @@ class InFlight:
     def max_bytes_of(self, method: Method) -> int:
         """Return how many bytes a request of a method may have."""
         return self.message_limit if method.role is not None else min(MAX_PUBLIC_BYTES, self.message_limit)
+
+    def unsent_of(self, method: Method) -> Unsent:
+        """Return what counts a method's replies until they are sent; strangers fill a part of their own."""
+        return self.unsent if method.role is not None else self.public_unsent
 
     def receiver_of(self, method: Method, *, streams: bool) -> RequestReceiver:
         """Return where a method's requests are received; a method without a key has places of its own."""

@@ -14,6 +14,7 @@ CallRefused
 ├── InFlightFull          too many calls of the owner are in flight, or too many bytes
 ├── MalformedRequest      the request is missing, not encoded as its method's, or too long a list
 ├── RequestTimedOut       the request did not arrive in time
+├── ReplyUnsent           the call was carried out, but there is no room for its reply
 ├── ServiceNotFound       the server has no such service
 ├── ConnectionNotFound    channelz knows no such server, channel or socket
 └── ServerDraining        the server is shutting down
@@ -25,7 +26,7 @@ from .units import MICROS_PER_SECOND
 
 
 class CallRefused(Exception):  # noqa: N818  a refusal is an answer, not a fault
-    """A call that the transport refuses; nothing was done for it."""
+    """A call that the transport refuses; nothing was done for it, except before ReplyUnsent."""
 
     def __init__(self, message: str, **metadata: str) -> None:
         super().__init__(message)
@@ -126,6 +127,7 @@ class InFlightFull(CallRefused):
 _BOUNDS: Final = {
     "bytes": "this owner's requests in flight have too many bytes",
     "calls": "too many calls of this owner are in flight",
+    "unsent": "this owner's replies and messages that are not read have too many bytes",
     "receiving": "this owner's requests wait too long before they are received",
     "public_calls": "this connection has too many calls without a key in flight",
 }
@@ -139,6 +141,13 @@ class MalformedRequest(CallRefused):
         super().__init__(f"{field}: {rule}")
         self.rule = rule
         self.field = field
+
+
+class ReplyUnsent(CallRefused):
+    """The call was carried out, but too many bytes of its owner are not read; as if its connection had broken."""
+
+    def __init__(self) -> None:
+        super().__init__("the call was carried out, but this owner's earlier replies are not read: repeat the call")
 
 
 class RequestTimedOut(CallRefused):

@@ -6,7 +6,7 @@ logged, is in call.py; the bounds of what is in flight are in in_flight.py.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager, aclosing
+from contextlib import AbstractContextManager, aclosing, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -29,7 +29,16 @@ from .metrics import CallMetrics
 from .open_calls import OpenCalls, PublicStreams
 from .receiving import LARGE, Places
 from .refusal_log import RefusalLog
-from .refusals import ApiKeyMissing, InFlightFull, MalformedRequest, MessageTooLarge, RoleMissing, ServerDraining
+from .refusals import (
+    ApiKeyMissing,
+    InFlightFull,
+    MalformedRequest,
+    MessageTooLarge,
+    ReplyUnsent,
+    RoleMissing,
+    ServerDraining,
+)
+from .sending import SMALL
 from .stream_writer import CallerLeftError, StreamWriter
 from .usage import Usage, UsageCounts
 
@@ -145,6 +154,8 @@ class RpcServer:
                 else:
                     call.reply = await answer(await self._receive(call), call.caller)
                 reply: bytes = call.reply if isinstance(call.reply, bytes) else call.reply.SerializeToString()
+                if len(reply) > SMALL:
+                    self._count_until_sent(call, COPIES * len(reply))
                 call.usage.sent += len(reply)
                 call.code = "OK"
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
@@ -168,9 +179,10 @@ class RpcServer:
                     request = self._receive_each(call) if sends_many else await self._receive(call)
                     writer = StreamWriter(call)
                     self._release(call)  # nothing of a stream of replies is in flight when its request is read
-                    async with aclosing(handler.answer(request, call.caller)) as messages:
-                        async for message in messages:
-                            await (writer.send(message) if isinstance(message, bytes) else message(writer))
+                    with closing(writer):
+                        async with aclosing(handler.answer(request, call.caller)) as messages:
+                            async for some in messages:
+                                await (some(writer) if callable(some) else writer.send(some))
                 call.code = "OK"
             except CallerLeftError:
                 return
@@ -282,6 +294,14 @@ class RpcServer:
         if not self._in_flight.bytes.try_add(call.owner, size, reserved=call.handler.method.reserved):
             raise InFlightFull("bytes")
         call.size += size
+
+    def _count_until_sent(self, call: Call, size: int) -> None:
+        """Count a reply while its task lasts, which is until gRPC has sent it; raises InFlightFull, ReplyUnsent."""
+        owner, method, unsent, task = call.owner, call.handler.method, call.handler.unsent, asyncio.current_task()
+        if not unsent.try_add(owner, size, reserved=method.reserved):
+            raise InFlightFull("unsent") if method.kind is Kind.READ else ReplyUnsent
+        assert task is not None  # noqa: S101  a handler is always within one
+        task.add_done_callback(lambda _: unsent.remove(owner, size))
 
     def _release(self, call: Call) -> None:
         """Give back what a call holds of its owner's shares."""

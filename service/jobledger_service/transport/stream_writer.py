@@ -1,11 +1,12 @@
 """Writes the messages of one stream, one after the other: for the task of its call, or without it."""
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .refusals import InFlightFull
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .call import Call
 
@@ -19,35 +20,54 @@ class StreamWriter:
 
     `send` is for the task of the call. `begin` wakes no task, neither now nor later: `on_written` is called once, on
     the event loop, when the message is written, and `on_failed` when it cannot be. `begin` must not be called when the
-    call has ended.
+    call has ended. Messages are counted until they are written.
     """
 
-    __slots__ = ("_context", "_metrics", "_usage", "_write", "has_failed", "is_writing", "on_failed", "on_written")
+    __slots__ = (
+        "_context", "_counted", "_metrics", "_owner", "_room", "_unsent", "_usage", "_wanted", "_write", "has_failed",
+        "is_writing", "on_failed", "on_written",
+    )  # fmt: skip
 
     def __init__(self, call: "Call") -> None:
         self._context = call.context
         self._metrics = call.handler.metrics
         self._usage = call.usage
+        self._owner = call.owner
+        self._unsent = call.handler.unsent
+        self._counted = 0  # of the message that was begun
+        self._wanted = 0  # for the message that could not be begun
+        self._room = 0  # kept for it, since `finish`
         self._write: Any = None  # gRPC's coroutine
         self.is_writing = self.has_failed = False
         self.on_written: Callable[[], None] | None = None
         self.on_failed: Callable[[], None] | None = None
 
-    async def send(self, message: bytes) -> None:
-        """Write a message; raises CallerLeftError."""
+    async def send(self, messages: "Sequence[bytes]") -> None:
+        """Write messages, if there is room for all; raises CallerLeftError, InFlightFull."""
+        counted = self._count(sum(map(len, messages)))
+        if counted is None:
+            raise InFlightFull("unsent")
         try:
-            await self._context.write(message)
+            for message in messages:
+                await self._context.write(message)
+                self._usage.sent += len(message)
+                self._metrics.messages += 1
         except Exception as error:  # gRPC's own kind is private; bytes already fail for no other reason
             raise CallerLeftError from error
-        self._usage.sent += len(message)
-        self._metrics.messages += 1
+        finally:
+            self._unsent.remove(self._owner, counted)
 
-    def begin(self, message: bytes) -> None:
-        """Begin to write a message, when none is being written.
+    def begin(self, message: bytes) -> bool:
+        """Begin to write a message, when none is being written; return False when there is no room for it.
 
         The steps of gRPC's coroutine are taken here: it waits once, for its message to be written. It is never closed
         before, also when its call is cancelled: gRPC ends each write, and its coroutine then frees what it holds.
         """
+        counted = self._count(len(message))
+        if counted is None:
+            self._wanted = len(message)
+            return False
+        self._counted = counted
         self._usage.sent += len(message)
         self._metrics.messages += 1
         self.is_writing = True
@@ -56,31 +76,56 @@ class StreamWriter:
             write.send(None).add_done_callback(self._finish)
         except Exception:  # noqa: BLE001  the call has ended
             self._fail()
+        return True
+
+    def _count(self, size: int) -> int | None:
+        """Count so many bytes, or as many as there is room kept for; None when there is no room."""
+        room, self._room = self._room, 0
+        if room:
+            return self._unsent.exchange(self._owner, room, size)
+        return size if self._unsent.try_add(self._owner, size) else None
 
     def _finish(self, _: object) -> None:
         try:
             self._write.send(None)
         except StopIteration:
-            self.is_writing, self._write = False, None
+            self._end()
             if self.on_written is not None:
                 goes_on, self.on_written = self.on_written, None
                 goes_on()
         except Exception:  # noqa: BLE001  the caller has left
             self._fail()
 
+    def _end(self) -> None:
+        self.is_writing, self._write = False, None
+        self._unsent.remove(self._owner, self._counted)
+
     def _fail(self) -> None:
-        self.is_writing, self._write, self.has_failed = False, None, True
+        self._end()
+        self.has_failed = True
         if self.on_failed is not None:
             self.on_failed()
 
     async def finish(self) -> None:
-        """Wait until a message that was begun is written; raises CallerLeftError."""
+        """Wait until a message that was begun is written, and for room if one could not be.
+
+        Raises CallerLeftError, and InFlightFull when there is no room for long.
+        """
         if self.is_writing:
-            written = asyncio.get_running_loop().create_future()
-            self.on_written = self.on_failed = partial(written.set_result, None)
+            ended = asyncio.Event()
+            self.on_written = self.on_failed = ended.set
             try:
-                await written
+                await ended.wait()
             finally:
                 self.on_written = self.on_failed = None
         if self.has_failed:
             raise CallerLeftError
+        wanted, self._wanted = self._wanted, 0
+        if wanted:
+            await self._unsent.add(self._owner, wanted)
+            self._room = wanted
+
+    def close(self) -> None:
+        """Give back the room that was kept."""
+        room, self._room = self._room, 0
+        self._unsent.remove(self._owner, room)

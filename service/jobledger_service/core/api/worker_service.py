@@ -145,14 +145,14 @@ class WorkerService(read.ReportReader, MsgStruct, frozen=True):
         answers = await self.committer.submit(releases.command)
         return api.ReleaseChunksResponse(results=_results(releases.tokens, answers))
 
-    async def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[bytes]:
+    async def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[Sequence[bytes]]:
         """Yield at once that the worker must check all leases, then each stop; an empty message when it was quiet."""
         owners, kinds = read.watch_leases(request, caller)
         self.active_workers.record(caller.owner, request.worker)
         with closing(self.feed.subscribe_to_stops(owners, kinds)) as subscription:
             while True:
                 one = await subscription.next(self.quiet_seconds)
-                yield api.WatchLeasesResponse(job_ids=one.job_ids, check_all=one.check_all).SerializeToString()
+                yield [api.WatchLeasesResponse(job_ids=one.job_ids, check_all=one.check_all).SerializeToString()]
 
 
 _STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}

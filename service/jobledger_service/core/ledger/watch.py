@@ -1,6 +1,6 @@
 """The watch: the current state, or what followed a cursor, and then every change, each once and in order."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import closing
 from enum import StrEnum
 from functools import partial
@@ -25,8 +25,9 @@ from .queries import Queries
 from .readers import Readers
 from .snapshots import FIRST, Place, Snapshots
 
-Messages = AsyncGenerator[bytes | Callable[[Writer], Awaitable[None]]]
-"""Finished messages; and functions that write what is committed while this task sleeps, to a writer of the stream."""
+Messages = AsyncGenerator[Sequence[bytes] | Callable[[Writer], Awaitable[None]]]
+"""Finished messages, as many as are in memory for the stream; and functions that write what is committed while this
+task sleeps, to a writer of the stream."""
 
 
 class Mode(StrEnum):
@@ -57,6 +58,8 @@ class _JobFound(NamedTuple):
 
 class Watch:
     """Opens watches. Each is an iterator of finished messages, which ends as the contract says.
+
+    There are thousands, and so one that waits refers to nothing that it has read or yielded.
 
     `on_merged` is called with the number of events that were merged into later messages.
     """
@@ -92,9 +95,10 @@ class Watch:
         if after is None:
             if not found.exists:
                 raise JobNotFound(job_id)
-            yield found.snapshot
+            yield [found.snapshot]
             if found.ended:
                 return
+            found = found._replace(snapshot=b"")
         begin = found.position if after is None else after
         selection = Selection(options.changes, None, begins_complete=after is None)
         with closing(
@@ -104,10 +108,11 @@ class Watch:
                 entries = await self._missed(subscription, found.position)
                 if not entries and not found.exists:
                     raise JobNotFound(job_id)
-                for message in self._messages(entries, options) or [self._bookmark(subscription)]:
-                    yield message
-                if _is_last(entries[-1]) if entries else found.ended:
+                is_last = _is_last(entries[-1]) if entries else found.ended
+                yield self._messages(entries, options) or [self._bookmark(subscription)]
+                if is_last:
                     return
+                del entries
             async for one in self._follow_job(subscription, options):
                 yield one
 
@@ -133,17 +138,19 @@ class Watch:
             try:
                 entries = _until_last(await subscription.next(timer.left()))
             except Draining:
-                yield self._bookmark(subscription)
+                yield [self._bookmark(subscription)]
                 raise
-            for message in self._messages(entries, options):
-                yield message
-            if entries and _is_last(entries[-1]):
+            is_last = bool(entries) and _is_last(entries[-1])
+            messages = self._messages(entries, options)
+            del entries
+            if not messages and timer.due():
+                messages = [self._bookmark(subscription)]
+            if messages:
+                yield messages
+                timer.restart()
+            del messages
+            if is_last:
                 return
-            if entries:
-                timer.restart()
-            elif timer.due():
-                yield self._bookmark(subscription)
-                timer.restart()
 
     async def _write_live(
         self,
@@ -184,17 +191,15 @@ class Watch:
         subscribed = self._feed.subscribe(begin, jobs=jobs, bare=options.status, selection=selection)
         with closing(subscribed) as subscription:
             if options.from_now:
-                yield self._bookmark(subscription)
+                yield [self._bookmark(subscription)]
             while place is not None:
                 read = partial(self._snapshots.read, status=options.status)
                 page = await self._readers.for_watch(jobs.owner, read, jobs, place)
                 while subscription.position < page.position:
-                    entries = await subscription.next_through(page.position)
-                    for message in self._matching(jobs, entries, options, place):
-                        yield message
-                for message in self._batched(page.messages, options):
-                    yield message
+                    yield self._matching(jobs, await subscription.next_through(page.position), options, place)
+                yield self._batched(page.messages, options)
                 place, owed_from = page.next, page.position
+                del page
             async for one in self._follow_jobs(jobs, subscription, options, owed_from):
                 yield one
 
@@ -211,14 +216,17 @@ class Watch:
                 at_once = owed and subscription.position >= owed_from
                 entries = await subscription.next(0 if at_once else timer.left())
             except Draining:
-                yield self._bookmark(subscription)
+                yield [self._bookmark(subscription)]
                 raise
-            for message in self._matching(jobs, entries, options):
-                yield message
+            messages = self._matching(jobs, entries, options)
+            del entries
+            if messages:
+                yield messages
                 timer.restart()
+            del messages
             reached = subscription.position >= owed_from
             if (owed and reached) or timer.due():  # bookmarks report a long catch-up too
-                yield self._bookmark(subscription)
+                yield [self._bookmark(subscription)]
                 timer.restart()
                 owed = owed and not reached
 
@@ -228,7 +236,7 @@ class Watch:
 
     def _matching(
         self, jobs: JobFilter, entries: Sequence[Entry], options: WatchOptions, place: Place | None = None
-    ) -> Iterable[bytes]:
+    ) -> Sequence[bytes]:
         """Return the messages of many jobs' entries, in the order of their positions; raises JobUnreadable.
 
         During the snapshots those of jobs after `place` are left out: a page will show them.
@@ -244,8 +252,8 @@ class Watch:
             groups[entry.job_key] = group  # at the end: a merged message stands where its last entry does
         return self._batched([self._one(jobs, of[-1], of, options, place) for of in groups.values()], options)
 
-    def _batched(self, messages: Sequence[bytes], options: WatchOptions) -> Iterable[bytes]:
-        return self._codec.batch(messages) if options.batches else messages
+    def _batched(self, messages: Sequence[bytes], options: WatchOptions) -> Sequence[bytes]:
+        return list(self._codec.batch(messages)) if options.batches else messages
 
     def _one(
         self, jobs: JobFilter, entry: Entry, group: list[Entry], options: WatchOptions, place: Place | None

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
 from difflib import get_close_matches
 from typing import Final, ParamSpec, TypeVar
 
@@ -86,19 +85,16 @@ class Exports:
         """Wait for the running page."""
         self._readers.close()
 
-    async def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
-        wanted, lines = export(request, caller)
-        async with aclosing(self.open(wanted, lines, request.resume_token)) as opened:
-            async for piece in opened:
-                yield piece.SerializeToString()
-
-    async def open(self, wanted: JobFilter, lines: Lines, token: str) -> AsyncGenerator[ExportJobsResponse]:
-        """Yield the export, or what of it comes after a token, in whole lines.
+    async def ExportJobs(
+        self, request: export_pb2.ExportJobsRequest, caller: Caller
+    ) -> AsyncGenerator[Sequence[bytes]]:
+        """Yield the export, or what of it comes after a token, in whole lines, page by page.
 
         Raises PageTokenInvalid, CursorAhead, HistoryTrimmed, Draining, StoreUnavailable.
         """
+        wanted, lines = export(request, caller)
         mark = request_mark("export", wanted, lines.mark)
-        reached = _ExportProgress.parse(self.tokens, token, mark)
+        reached = _ExportProgress.parse(self.tokens, request.resume_token, mark)
         head = b""
         if reached is None:
             start = await self._run(wanted.owner, self.store.start_export, wanted)
@@ -107,10 +103,10 @@ class Exports:
         while more:
             page = _Page(self, wanted, lines, mark, reached, head)
             pieces = await self._run(wanted.owner, page.read)
-            for piece in pieces:
-                self._check_open()
-                yield piece
             reached, head, more = page.reached, b"", bool(pieces[-1].resume_token)
+            del page
+            yield [piece.SerializeToString() for piece in pieces]
+            del pieces
 
     async def _run(self, owner: str, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         self._check_open()

@@ -60,6 +60,7 @@ class CurrentWork(Collector):
             ("commit_queue_bytes", "Bytes of their requests.", committer.queued_bytes),
             ("calls_in_flight", "Reads and writes that are in flight.", calls.calls),
             ("request_bytes", "Bytes counted for the requests in flight.", calls.bytes.total),
+            ("unsent_bytes", "Bytes of replies and messages that are being sent.", calls.unsent.total),
             ("watchers", "Watches that are open.", feed.watchers),
             ("watch_queue_bytes", "Bytes of entries that wait for watches.", feed.counts.queued_bytes),
             ("feed_position", "The newest entry that watchers were offered.", feed.position),

@@ -71,8 +71,8 @@ class Writer(Protocol):
     on_written: Callable[[], None] | None
     on_failed: Callable[[], None] | None
 
-    def begin(self, message: bytes) -> None:
-        """Begin to write a message, when none is being written."""
+    def begin(self, message: bytes) -> bool:
+        """Begin to write a message, when none is being written; return False when there is no room for it."""
 
     async def finish(self) -> None:
         """Wait until what was begun is written; raises an error when the caller has left."""
@@ -238,14 +238,13 @@ class FeedSubscription:
         await live.writer.finish()
 
     def _write(self, live: Live, delivery: Delivery) -> bool:
-        """Begin to write an entry, if it is selected; False when that is for the task."""
+        """Begin to write an entry, if it is selected; False when that is for the task, which also waits for room."""
         entry = delivery.entry
         if self._selects_all or self._selection.select((entry,)):
             message = delivery.messages.get(live.kind) or live.make(delivery)
-            if message is None:
+            if message is None or not live.writer.begin(message):
                 return False
             live.timer.last_sent = delivery.time
-            live.writer.begin(message)
         self._position = entry.position
         return True
 
