@@ -141,48 +141,41 @@ class RpcServer:
         return grpc.stream_unary_rpc_method_handler(self._unary(handler))
 
     def _unary(self, handler: MethodHandler) -> Callable[[Any, Context], Awaitable[bytes]]:
-        waits, sends_many, answer = handler.method.waits, handler.method.sends_many, handler.answer
-
         async def behaviour(_: Any, context: Context) -> bytes:  # noqa: ANN401  a stream of bytes
             call = Call(handler, context, self._nobody)
             try:
                 await self._admit(call)
-                if waits:
+                if handler.method.waits:
                     with await self._opened(call):
-                        request = self._receive_each(call) if sends_many else await self._receive(call)
-                        call.reply = await answer(request, call.caller)
-                else:
-                    call.reply = await answer(await self._receive(call), call.caller)
-                reply: bytes = call.reply if isinstance(call.reply, bytes) else call.reply.SerializeToString()
-                if len(reply) > SMALL:
-                    self._count_until_sent(call, COPIES * len(reply))
-                call.usage.sent += len(reply)
-                call.code = "OK"
+                        return await self._reply(call)
+                return await self._reply(call)
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
                 await self._abort(call, error)
                 raise AssertionError("abort raises") from None
-            else:
-                return reply
             finally:
                 self._end(call)
 
         return behaviour
 
-    def _stream(self, handler: MethodHandler) -> Callable[[Any, Context], Awaitable[None]]:
-        sends_many = handler.method.sends_many
+    async def _reply(self, call: Call) -> bytes:
+        """Receive a request and return the reply. Nothing of both is kept by a call that is being refused."""
+        handler = call.handler
+        request = self._receive_each(call) if handler.method.sends_many else await self._receive(call)
+        call.reply = await handler.answer(request, call.caller)
+        reply: bytes = call.reply if isinstance(call.reply, bytes) else call.reply.SerializeToString()
+        if len(reply) > SMALL:
+            self._count_until_sent(call, COPIES * len(reply))
+        call.usage.sent += len(reply)
+        call.code = "OK"
+        return reply
 
+    def _stream(self, handler: MethodHandler) -> Callable[[Any, Context], Awaitable[None]]:
         async def behaviour(_: Any, context: Context) -> None:  # noqa: ANN401  a stream of bytes
             call = Call(handler, context, self._nobody)
             try:
                 await self._admit(call)
                 with await self._opened(call):
-                    request = self._receive_each(call) if sends_many else await self._receive(call)
-                    writer = StreamWriter(call)
-                    self._release(call)  # nothing of a stream of replies is in flight when its request is read
-                    with closing(writer):
-                        async with aclosing(handler.answer(request, call.caller)) as messages:
-                            async for some in messages:
-                                await (some(writer) if callable(some) else writer.send(some))
+                    await self._write_each(call)
                 call.code = "OK"
             except CallerLeftError:
                 return
@@ -192,6 +185,16 @@ class RpcServer:
                 self._end(call)
 
         return behaviour
+
+    async def _write_each(self, call: Call) -> None:
+        """Receive a request and write the replies. Nothing of both is kept by a call that is being refused."""
+        handler = call.handler
+        request = self._receive_each(call) if handler.method.sends_many else await self._receive(call)
+        self._release(call)  # nothing of a stream of replies is in flight when its request is read
+        with closing(StreamWriter(call)) as writer:
+            async with aclosing(handler.answer(request, call.caller)) as messages:
+                async for some in messages:
+                    await (some(writer) if callable(some) else writer.send(some))
 
     async def _admit(self, call: Call) -> None:
         """Find out who calls, and whether they may: their key, role and rate, and their share of the calls in flight.

@@ -12,6 +12,8 @@ from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.store.entry import Entry
 
+from .loop_turns import LoopTurns
+
 MAX_KEPT_BYTES = 16 * 1024 * 1024
 PAGE_OVERHEAD = 1_024
 """The weight of a page without its entries, so that empty pages are bounded too."""
@@ -63,9 +65,13 @@ Readership = tuple[str, bool]
 
 
 class Pages:
-    """Reads of the stored history. Lagging watchers of one owner read in turn, and reuse each other's pages."""
+    """Reads of the stored history. Lagging watchers of one owner read in turn, and reuse each other's pages.
+
+    `loop_turns` is for those who make messages of a page's entries.
+    """
 
     def __init__(self, load: Load) -> None:
+        self.loop_turns = LoopTurns()
         self._load = load
         self._kept = _KeptPages()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

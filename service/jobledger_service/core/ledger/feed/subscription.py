@@ -19,6 +19,8 @@ from .selection import ALL_CHANGES, Selection
 
 MAX_JOB_QUEUE = 64
 MAX_QUEUE = 1_024
+FEW_ENTRIES = 8
+"""Entries that are read, and of which messages are made, without a turn: that takes longer."""
 
 
 class FeedCounts(MsgStruct):
@@ -302,26 +304,31 @@ class FeedSubscription:
 
     async def _catch_up(self) -> Sequence[Entry]:
         """Read from memory if it reaches back far enough, and then follow the feed; else read from the history."""
+        await self._turn()
         if self._ring.covers(self.owner, self._position):
             page = self._ring.after(self._position, self.owner, self.job_key or None)
             self._behind = not page.complete
         else:
             page = await self._stored_page()
         self._advance(page.through)
-        if self._behind:
-            await asyncio.sleep(0)  # other watchers have their turn between two pages
         return self._selected(page.entries)
 
     async def next_through(self, end: int) -> Sequence[Entry]:
         """Return what follows, at most to a position that the ledger has reached, and perhaps not this process."""
         if self._closing.is_set():
             raise Draining
+        await self._turn()
         if self._ring.covers(self.owner, self._position) and self._position < self._ring.head:
             page = self._ring.after(self._position, self.owner, self.job_key or None)
         else:
             page = await self._stored_page()
         self._advance(min(page.through, end))
         return self._selected([entry for entry in page.entries if entry.position <= end])
+
+    async def _turn(self) -> None:
+        """Wait for a turn to read a page and make messages of it, unless it is surely a small one."""
+        if self._ring.head - self._position > FEW_ENTRIES:
+            await self._pages.loop_turns.next(self.owner)
 
     async def _stored_page(self) -> Page:
         if self.jobs is None:
