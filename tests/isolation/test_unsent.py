@@ -156,6 +156,22 @@ async def test_who_waits_for_room_gets_it_in_the_order_of_his_owner_and_one_who_
     assert (unsent.total, unsent.try_add("a", 4 * SMALL)) == (0, True)
 
 
+async def test_what_counts_in_place_of_room_that_was_kept_is_what_is_given_back():
+    unsent = Unsent(Shares(16 * SMALL), BOUND)
+    for owner, size in (("a", 6 * SMALL), ("a", 6 * SMALL), ("b", 3 * SMALL)):
+        assert unsent.try_add(owner, size)
+    waiting = asyncio.create_task(unsent.add("b", 2 * SMALL))
+    await asyncio.sleep(0)
+    counted = [unsent.exchange("a", 6 * SMALL, 20 * SMALL)]  # since b came, a would not get as much again
+    counted += [unsent.exchange("b", 3 * SMALL, 1)]
+    await waiting
+    assert counted == [0, 1]
+    for owner, size in (("a", 0), ("a", 6 * SMALL), ("b", 1), ("b", 2 * SMALL)):
+        unsent.remove(owner, size)
+    assert unsent.total == 0
+    assert unsent.try_add("a", 16 * SMALL)
+
+
 def test_strangers_fill_a_part_of_their_own():
     unsent, public = (in_flight.unsent_of(METHODS[name]) for name in (GET_JOB, REFLECTION))
     assert unsent is in_flight.unsent

@@ -40,10 +40,12 @@ class Unsent:
 
     def try_add(self, owner: str, size: int, *, reserved: bool = False) -> bool:
         """Count a message, if its owner may have this much more and no earlier one waits; return whether it may."""
-        if size <= SMALL:
-            return True
-        is_next = reserved or owner not in self._lines
-        return is_next and self._shares.try_add(owner, min(size, self.limit), reserved=reserved)
+        return (size <= SMALL or reserved or owner not in self._lines) and self._has_added(
+            owner, size, reserved=reserved
+        )
+
+    def _has_added(self, owner: str, size: int, *, reserved: bool = False) -> bool:
+        return size <= SMALL or self._shares.try_add(owner, min(size, self.limit), reserved=reserved)
 
     async def add(self, owner: str, size: int) -> None:
         """Count a message, perhaps after others of its owner; raises InFlightFull when that takes long."""
@@ -64,20 +66,23 @@ class Unsent:
             raise
 
     def exchange(self, owner: str, counted: int, size: int) -> int:
-        """Count a message in place of so many bytes, if there is room, and return how many count now."""
-        if counted > SMALL:
-            self._shares.remove(owner, min(counted, self.limit))
-        if size > SMALL and not self._shares.try_add(owner, min(size, self.limit), reserved=False):
-            self._shares.try_add(owner, min(counted, self.limit), reserved=False)
-            return counted
-        return size
+        """Count a message in place of so many bytes, if there is room, else as many again; return how many count."""
+        self._shares.remove(owner, min(counted, self.limit))
+        counts = size
+        if not self._has_added(owner, size):
+            counts = counted if self._has_added(owner, counted) else 0
+        self._let_in_all()
+        return counts
 
     def remove(self, owner: str, size: int) -> None:
         """Count a message no longer, and let in those for which there is room now."""
         if size > SMALL:
             self._shares.remove(owner, min(size, self.limit))
-            for waiting in list(self._lines):
-                self._let_in(waiting)
+            self._let_in_all()
+
+    def _let_in_all(self) -> None:
+        for waiting in list(self._lines):
+            self._let_in(waiting)
 
     def _let_in(self, owner: str) -> None:
         """Let in the first ones of an owner's line, as far as there is room."""
