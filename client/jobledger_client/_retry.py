@@ -8,6 +8,7 @@ from math import inf
 import grpc
 
 from jobledger_client._errors import (
+    ClientClosedError,
     DeadlineExceededError,
     DrainingError,
     InvalidReplyError,
@@ -63,11 +64,16 @@ def is_less_specific(error: JobledgerError, previous: JobledgerError) -> bool:
     return isinstance(error, DeadlineExceededError) and not error.reason and not had_no_effect(previous)
 
 
+def is_reset(error: JobledgerError) -> bool:
+    """Return whether the connection ended a call, not the service."""
+    return error.code in _RESETS and not error.reason and not isinstance(error, InvalidReplyError | ClientClosedError)
+
+
 def may_resume(error: JobledgerError) -> bool:
     """Return whether a stream that broke with `error` may reconnect."""
     if isinstance(error, InvalidReplyError):
         return False
-    return may_repeat(error, idempotent=True) or (error.code in _RESETS and not error.reason)
+    return may_repeat(error, idempotent=True) or is_reset(error)
 
 
 class Outage:

@@ -1,9 +1,11 @@
 """Exceptions from the status of failed calls."""
 
+from collections.abc import Sized
 from datetime import timedelta
 from typing import cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from jobledger.v1 import job_service_pb2 as rpc
@@ -79,6 +81,12 @@ def invalid_reply(*, attempts: int = 1) -> errors.InvalidReplyError:
     return errors.InvalidReplyError(_UNREADABLE, code=grpc.StatusCode.INTERNAL, attempts=attempts)
 
 
+def check_results(results: Sized, reports: Sized) -> None:
+    """Raise InvalidReplyError for a reply without one result for each report."""
+    if len(results) != len(reports):
+        raise invalid_reply()
+
+
 def error_from_call(failure: grpc.RpcError, *, attempts: int = 1) -> errors.JobledgerError:
     """Return the exception for the reason of a failed call, or else for its code."""
     call = cast("grpc.Call", failure)
@@ -118,12 +126,15 @@ def _details(call: grpc.Call) -> tuple[error_details_pb2.ErrorInfo, list[errors.
     )
     retry_after = None
     for detail in _status(call).details:
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            detail.Unpack(info)
-        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            detail.Unpack(bad_request)
-        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) and detail.Unpack(retry):
-            retry_after = retry.retry_delay.ToTimedelta()
+        try:
+            if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+                detail.Unpack(info)
+            elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+                detail.Unpack(bad_request)
+            elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) and detail.Unpack(retry):
+                retry_after = retry.retry_delay.ToTimedelta()
+        except (DecodeError, OverflowError, ValueError):
+            continue  # a detail that cannot be read says nothing; the status counts
     if info.domain != DOMAIN:
         info.Clear()
     violations = [errors.FieldViolation(v.field, v.description) for v in bad_request.field_violations]
@@ -133,6 +144,6 @@ def _details(call: grpc.Call) -> tuple[error_details_pb2.ErrorInfo, list[errors.
 def _status(call: grpc.Call) -> status_pb2.Status:
     try:
         status = rpc_status.from_call(call)
-    except ValueError:  # details that contradict the status are not Jobledger's: the status counts
+    except (ValueError, DecodeError):  # details that are junk or contradict the status: the status counts
         status = None
     return status or status_pb2.Status()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from math import isfinite
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ MAX_INTEGER: Final = 2**53
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 _ADVICE: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
-    ((date, timedelta), "a string, such as that of isoformat()"),
+    ((date, time, timedelta), "a string, such as that of isoformat()"),
     ((bytes, bytearray, memoryview), "a string, such as that of base64.b64encode(…).decode()"),
     ((set, frozenset), "a list"),
 )
@@ -31,6 +31,8 @@ def struct(value: StructLike | None, field: str) -> Struct | None:
     """
     if value is None:
         return None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{field}: must be a dict; got {type(value).__name__}")  # noqa: TRY004 - a value of a request
     message = Struct()
     _fill_struct(message, value, field, 1)
     return message
@@ -48,8 +50,9 @@ def _fill_struct(message: Struct, value: StructLike, field: str, depth: int) -> 
     for name in value:
         if not isinstance(name, str):
             raise ValueError(f"{field}: a key must be a string; got {name!r}")  # noqa: TRY004 - a value of a request
-        _check_text(name, field)
-        _fill(message.fields[name], value[name], _path(field, name), depth)
+        check_encodable(name, field)
+        path = _path(field, name)
+        _fill(message.fields[name], _value(value, name, path), path, depth)
 
 
 def _fill_list(message: ListValue, values: list[Any], field: str, depth: int) -> None:
@@ -65,7 +68,7 @@ def _fill(message: Value, value: Any, field: str, depth: int) -> None:  # noqa: 
         case bool():
             message.bool_value = value
         case str():
-            _check_text(value, field)
+            check_encodable(value, field)
             message.string_value = value
         case int() | float():
             message.number_value = _number(value, field)
@@ -77,6 +80,12 @@ def _fill(message: Value, value: Any, field: str, depth: int) -> None:  # noqa: 
             _fill_list(message.list_value, list(value), field, depth + 1)
         case _:
             raise ValueError(f"{field}: JSON has no {type(value).__name__}; send {_advice(value)}")
+
+
+def _value(values: StructLike, name: str, field: str) -> Any:  # noqa: ANN401 - any value
+    if isinstance(values, Struct) and values.fields[name].WhichOneof("kind") is None:
+        raise ValueError(f"{field}: must have a value; got an empty google.protobuf.Value")
+    return values[name]
 
 
 def _number(value: float, field: str) -> float:
@@ -104,7 +113,8 @@ def _check_depth(field: str, depth: int) -> None:
         raise ValueError(f"{field}: must have at most {MAX_DEPTH} levels of nesting; got more")
 
 
-def _check_text(text: str, field: str) -> None:
+def check_encodable(text: str, field: str) -> None:
+    """Raise ValueError for a text with half of a surrogate pair, which protobuf cannot hold."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

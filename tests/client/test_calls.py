@@ -217,21 +217,24 @@ def test_a_named_claim_is_repeated_only_with_a_task_id(service: Played):
     assert isinstance(got.exception(), UnavailableError)
 
 
+RESULT = workers.LeaseResult(lease_token="t")
+
+
 @pytest.mark.parametrize(
     ("method", "call", "response"),
     [
         (
             "Heartbeat",
             lambda c: c.leases.heartbeat([workers.LeaseReport(lease_token="t")]),
-            workers.HeartbeatResponse(),
+            workers.HeartbeatResponse(results=[workers.HeartbeatResult(lease_token="t")]),
         ),
-        ("CompleteChunks", lambda c: c.leases.complete_chunks(["t"]), workers.CompleteChunksResponse()),
+        ("CompleteChunks", lambda c: c.leases.complete_chunks(["t"]), workers.CompleteChunksResponse(results=[RESULT])),
         (
             "FailChunks",
             lambda c: c.leases.fail_chunks([workers.ChunkFailure(lease_token="t")]),
-            workers.FailChunksResponse(),
+            workers.FailChunksResponse(results=[RESULT]),
         ),
-        ("ReleaseChunks", lambda c: c.leases.release_chunks(["t"]), workers.ReleaseChunksResponse()),
+        ("ReleaseChunks", lambda c: c.leases.release_chunks(["t"]), workers.ReleaseChunksResponse(results=[RESULT])),
     ],
 )
 def test_reports_on_leases_are_repeated(
@@ -240,5 +243,5 @@ def test_reports_on_leases_are_repeated(
     got = service.start(call)
     first = service.refuse(method, UNAVAILABLE)
     second = service.answer(method, response)
-    assert list(got.result()) == []
+    assert [result.lease_token for result in got.result()] == ["t"]
     assert first == second

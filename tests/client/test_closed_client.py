@@ -3,11 +3,13 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import grpc
 import pytest
 from jobledger_client import AsyncJobClient, ClientClosedError, ExportFormat, JobClient, JobledgerError, JobState
 
@@ -58,6 +60,56 @@ async def test_a_stream_of_a_closed_asynchronous_client(stream: Callable[[AsyncJ
     await client.close()
     with pytest.raises(ClientClosedError):
         await anext(stream(client))
+
+
+def closing_itself() -> JobClient:
+    """Return a client that another thread closes between its own check and gRPC's."""
+
+    def close() -> list[tuple[str, str]]:
+        client.close()
+        return []
+
+    client = JobClient("127.0.0.1:1", metadata=close)
+    return client
+
+
+def on_a_closed_channel() -> JobClient:
+    channel = grpc.insecure_channel("127.0.0.1:1")
+    client = JobClient(channel=channel)
+    channel.close()
+    return client
+
+
+@pytest.mark.parametrize("opened", [closing_itself, on_a_closed_channel])
+def test_a_channel_that_is_closed_is_no_error_of_grpcs_own(opened: Callable[[], JobClient]):
+    for use in [*CALLS, *(lambda client, stream=stream: next(stream(client)) for stream in STREAMS)]:
+        with pytest.raises(ClientClosedError):
+            use(opened())
+
+
+async def test_so_it_is_for_the_asynchronous_client():
+    channel = grpc.aio.insecure_channel("127.0.0.1:1")
+    await channel.close()
+    client = AsyncJobClient(channel=channel)
+    for use in [*CALLS, *(lambda client, stream=stream: anext(stream(client)) for stream in STREAMS)]:
+        with pytest.raises(ClientClosedError):
+            await use(client)
+
+
+def test_closing_a_synchronous_client_ends_what_is_in_flight_as_an_error_of_its_own(server: Server, kind: str):
+    begun = threading.Event()
+
+    def begin() -> list[tuple[str, str]]:
+        begun.set()
+        return []
+
+    client = JobClient(server.target, metadata=begin)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.leases.claim_chunks, [kind], worker="w", wait=timedelta(seconds=BOUND))
+        assert begun.wait(BOUND)
+        client.close()
+        with pytest.raises(ClientClosedError):
+            waiting.result(BOUND)
 
 
 async def test_closing_an_asynchronous_client_ends_what_is_in_flight_as_an_error_of_its_own(server: Server, kind: str):

@@ -3,10 +3,13 @@
 import asyncio
 import functools
 import threading
+import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from itertools import starmap
+from multiprocessing.pool import ThreadPool
+from typing import Any, Self
 
 import pytest
 from jobledger_client import AsyncJobClient, ChunkContext, JobState, RetryPolicy, Worker
@@ -62,6 +65,11 @@ class Promise:
         return self.work.__await__()
 
 
+@types.coroutine
+def by_generators(work: Awaitable[None]) -> Any:
+    yield from work.__await__()
+
+
 def on_a_pool(work: Work) -> object:
     def handler(ctx: ChunkContext) -> Future[None]:
         return ThreadPoolExecutor(1).submit(asyncio.run, work(ctx))
@@ -79,6 +87,7 @@ FORMS: dict[str, Callable[[Work], Any]] = {
     "a partial of a wrapper": lambda work: functools.partial(wrapped(work)),
     "async __call__": Callable_,
     "a partial of async __call__": lambda work: functools.partial(Callable_(work)),
+    "a coroutine of generators": lambda work: lambda ctx: by_generators(work(ctx)),
     "an awaitable": lambda work: lambda ctx: Promise(work(ctx)),
     "a future of a pool": on_a_pool,
 }
@@ -136,6 +145,36 @@ async def test_a_generator_that_is_returned_fails_the_chunk(
         ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
     assert (ended.state, ended.error.code) == (JobState.FAILED, "TypeError")
     assert f"returned the generator {function.__name__}, which has not run" in ended.error.message
+
+
+class Pieces:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> int:
+        raise StopAsyncIteration
+
+
+POOL = ThreadPool(1)
+UNRUN: dict[str, tuple[Callable[[Callable[[int], object]], object], str]] = {
+    "map": (lambda work: map(work, range(3)), "a map, which has not run"),
+    "filter": (lambda work: filter(work, range(3)), "a filter, which has not run"),
+    "itertools.starmap": (lambda work: starmap(work, [(1,)]), "a starmap, which has not run"),
+    "an asynchronous iterator": (lambda work: Pieces(), "a Pieces, which has not run"),
+    "a result of a pool": (lambda work: POOL.apply_async(work, [1]), "a ApplyResult of a pool, which may not have run"),
+}
+
+
+@pytest.mark.parametrize("form", UNRUN)
+async def test_work_that_is_returned_before_it_ran_fails_the_chunk(
+    client: AsyncJobClient, serving: Serving, kind: str, form: str
+):
+    returned, message = UNRUN[form]
+    job = (await client.create_job(kind, retry_policy=ONCE)).job
+    async with serving({kind: lambda ctx: returned(lambda number: None)}):
+        ended = await client.wait(job.job_id, timeout=CALL_TIMEOUT)
+    assert (ended.state, ended.error.code) == (JobState.FAILED, "TypeError")
+    assert message in ended.error.message
 
 
 class Generating:

@@ -163,9 +163,10 @@ def test_the_interval_between_heartbeats_can_be_set():
     assert [lease.holder.lease_token for lease in leases.due()] == ["t"]
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 30, 31])
+@pytest.mark.parametrize("seconds", [0, -1, 15.1, 29.9, 30, 31])
 def test_an_interval_that_would_lose_the_lease_is_refused(seconds: float):
-    with pytest.raises(ValueError, match="heartbeat_interval must be more than 0 s and less than lease_duration, 30 s"):
+    message = "heartbeat_interval must be more than 0 s and at most half of lease_duration, 15 s"
+    with pytest.raises(ValueError, match=message):
         Worker("127.0.0.1:1", heartbeat_interval=timedelta(seconds=seconds))
 
 

@@ -2,9 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
 from jobledger.v1 import worker_service_pb2 as rpc
 from jobledger_client import AsyncJobClient, ChunkContext, ExportFormat, InvalidReplyError, JobClient, Worker
 from jobledger_client.cli._main import run
@@ -13,6 +17,37 @@ from tests.support.bounds import BOUND, CALL_TIMEOUT
 
 JUNK = b"\xff\xff\xff"
 Play = Callable[..., Awaitable[str]]
+
+
+class Ending(Exception):  # noqa: N818 - the end of a call
+    """Ends a call as a proxy or a broken service does: by a code without a reason of the service."""
+
+    def __init__(self, code: grpc.StatusCode, status: bytes | None = None) -> None:
+        self.code = code
+        self.trailers = () if status is None else (("grpc-status-details-bin", status),)
+
+
+def with_detail(detail: Any) -> bytes:
+    """Return the status of an unavailable service with a detail."""
+    return status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0], details=[detail]).SerializeToString()
+
+
+def retry_in(seconds: int) -> AnyMessage:
+    detail = AnyMessage()
+    detail.Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds)))
+    return detail
+
+
+UNREADABLE_INFO = AnyMessage(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=JUNK)
+ENDINGS = {
+    "CANCELLED": Ending(grpc.StatusCode.CANCELLED),
+    "INTERNAL": Ending(grpc.StatusCode.INTERNAL),
+    "UNKNOWN": Ending(grpc.StatusCode.UNKNOWN),
+    "junk in place of the status": Ending(grpc.StatusCode.UNAVAILABLE, JUNK),
+    "junk in place of a detail": Ending(grpc.StatusCode.UNAVAILABLE, with_detail(UNREADABLE_INFO)),
+    "a time beyond any": Ending(grpc.StatusCode.UNAVAILABLE, with_detail(retry_in(2**62))),
+    "no results": None,
+}
 
 
 class Player(grpc.GenericRpcHandler):
@@ -27,8 +62,11 @@ class Player(grpc.GenericRpcHandler):
             return grpc.unary_stream_rpc_method_handler(self._stream)
         answer = self._answers.get(name, lambda _: JUNK)
 
-        async def unary(request: bytes, _: object) -> bytes:
-            return answer(request)
+        async def unary(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            try:
+                return answer(request)
+            except Ending as ending:
+                await context.abort(ending.code, "the stream was reset", ending.trailers)
 
         return grpc.unary_unary_rpc_method_handler(unary)
 
@@ -121,5 +159,46 @@ async def test_a_worker_continues_after_a_claim_that_it_cannot_decode(play: Play
     serving = asyncio.create_task(worker.serve())
     async with asyncio.timeout(BOUND):
         await done.wait()
+    worker.stop()
+    await serving
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_a_worker_repeats_what_was_cut_off_and_loses_no_finished_work(play: Play, ending: str):
+    calls: dict[str, int] = {}
+    done = asyncio.Event()
+
+    def cut_off_first(name: str) -> bool:
+        calls[name] = calls.get(name, 0) + 1
+        if calls[name] == 1 and (error := ENDINGS[ending]) is not None:
+            raise error
+        return calls[name] == 1
+
+    def claim(_: bytes) -> bytes:
+        found = rpc.ClaimChunksResponse()
+        if not cut_off_first("ClaimChunks") and calls["ClaimChunks"] == 2:
+            found.chunks.add(job_id="j", kind="k").lease.token = "t"
+        return found.SerializeToString()
+
+    def complete(raw: bytes) -> bytes:
+        if cut_off_first("CompleteChunks"):
+            return b""
+        tokens = [one.lease_token for one in rpc.CompleteChunksRequest.FromString(raw).completions]
+        done.set()
+        results = [rpc.LeaseResult(lease_token=token, status=rpc.LEASE_STATUS_OK) for token in tokens]
+        return rpc.CompleteChunksResponse(results=results).SerializeToString()
+
+    worker = Worker(await play(ClaimChunks=claim, CompleteChunks=complete))
+    runs = 0
+
+    @worker.handler("k")
+    async def handler(_: ChunkContext) -> None:
+        nonlocal runs
+        runs += 1
+
+    serving = asyncio.create_task(worker.serve())
+    async with asyncio.timeout(BOUND):
+        await asyncio.wait([serving, asyncio.ensure_future(done.wait())], return_when=asyncio.FIRST_COMPLETED)
+    assert (done.is_set(), runs, calls["CompleteChunks"]) == (True, 1, 2)
     worker.stop()
     await serving

@@ -1,7 +1,7 @@
 """What JSON cannot hold without loss is refused before it is sent, with the path of the value."""
 
 import re
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ def nested(depth: int) -> dict[str, Any]:
     return value
 
 
-WRONG = [
+UNSET = Struct()
+UNSET.fields["x"].Clear()
+WRONG: list[tuple[Any, str, str]] = [
     ({"losses": [0.5, 0.4, 0.3, nan]}, "input.losses[3]", "must be a finite number; got nan"),
     ({"best": {"loss": -inf}}, "input.best.loss", "must be a finite number; got -inf"),
     (
@@ -48,6 +50,14 @@ WRONG = [
     ({"tags": {"x"}}, "input.tags", "JSON has no set; send a list"),
     ({"z": 1j}, "input.z", "JSON has no complex; send None, a bool, int"),
     ({"by_id": {7: "x"}}, "input.by_id", "a key must be a string; got 7"),
+    ({"at": time(12)}, "input.at", "JSON has no time; send a string, such as that of isoformat()"),
+    ({"x"}, "input", "must be a dict; got set"),
+    (set(), "input", "must be a dict; got set"),
+    (["x"], "input", "must be a dict; got list"),
+    ("", "input", "must be a dict; got str"),
+    (b"x", "input", "must be a dict; got bytes"),
+    (0, "input", "must be a dict; got int"),
+    ({"a": UNSET}, "input.a.x", "must have a value"),
     ({"name": "\ud800"}, "input.name", "half of a surrogate pair"),
     (nested(MAX_DEPTH + 1), "input" + ".a" * MAX_DEPTH, "must have at most 24 levels of nesting"),
 ]

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 import pytest
@@ -19,6 +19,7 @@ from jobledger_client import (
     JobClient,
     JobState,
     NotRetryable,
+    RetryLater,
     RetryPolicy,
 )
 
@@ -52,6 +53,32 @@ class OfNoClass(BaseException):
     pass
 
 
+class OfNoCode(NotRetryable):
+    def __init__(self) -> None:
+        """Forget to call that of NotRetryable."""
+
+
+class OfNoDelay(RetryLater):
+    def __init__(self) -> None:
+        """Forget to call that of RetryLater."""
+
+
+class HidesItsName(type):
+    @property
+    def __name__(cls) -> str:
+        raise RuntimeError("no name")
+
+
+class OfNoName(Exception, metaclass=HidesItsName):  # noqa: N818
+    pass
+
+
+def delayed_by(delay: Any) -> RetryLater:
+    error = RetryLater(timedelta(0))
+    error.delay = delay
+    return error
+
+
 def raising(error: BaseException) -> Callable[[], NoReturn]:
     def act() -> NoReturn:
         raise error
@@ -75,6 +102,12 @@ ENDS: dict[str, tuple[Callable[[], object], str]] = {
     "NUL and surrogates": (raising(ValueError("\x00 \ud800 ok")), "ValueError"),
     "long name": (raising(type("N" * 1_000, (Exception,), {})()), "N" * 128),
     "odd code": (raising(NotRetryable("x", code="\x00" + "c" * 1_000)), "\ufffd" + "c" * 127),
+    "no code": (raising(OfNoCode()), "OfNoCode"),
+    "no delay": (raising(OfNoDelay()), "OfNoDelay"),
+    "a delay that is no timedelta": (raising(delayed_by(5)), "RetryLater"),
+    "a delay of a year": (raising(delayed_by(timedelta(days=365))), "RetryLater"),
+    "an empty name": (raising(type("", (Exception,), {})()), "Exception"),
+    "no name": (raising(OfNoName()), "Exception"),
     "ExceptionGroup": (raising(BaseExceptionGroup("g", [SystemExit(1), ValueError()])), "BaseExceptionGroup"),
 }
 
@@ -100,6 +133,7 @@ async def test_a_worker_survives_whatever_a_handler_raises(
     client: AsyncJobClient, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture, end: str, form: str
 ):
     act, code = ENDS[end]
+    caplog.set_level(logging.INFO, "jobledger_client.worker")
 
     async def handler(ctx: ChunkContext) -> None:
         if ctx.chunk.index == 0:

@@ -39,6 +39,11 @@ def open_channel(target: str, credentials: grpc.ChannelCredentials | None, optio
     return grpc.aio.secure_channel(channel_target(target), credentials, options=channel_options(target, options))
 
 
+def is_closed(error: Exception) -> bool:
+    """Return whether gRPC refused a call because its channel is closed."""
+    return isinstance(error, grpc.aio.UsageError)
+
+
 class AsyncPendingCall(Generic[Response]):
     """A call that runs while its caller does something else."""
 

@@ -4,14 +4,14 @@ import os
 from collections.abc import Sequence
 from datetime import timedelta
 from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
-from jobledger_client._async._backend import AsyncClock, result_of
+from jobledger_client._async._backend import AsyncClock, is_closed, result_of
 from jobledger_client._errors import ClientClosedError, JobledgerError
 from jobledger_client._metadata import MetadataSource, metadata_reader
-from jobledger_client._retry import Backoff, is_less_specific, may_repeat
+from jobledger_client._retry import Backoff, is_less_specific, is_reset, may_repeat
 from jobledger_client._status import error_from_call, invalid_reply
 from jobledger_client._throttle import Throttle
 from jobledger_client._tracing import traced
@@ -51,10 +51,9 @@ class AsyncCaller:
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """Return the metadata of one call or stream, with the caller's trace. Raises ClientClosedError."""
         if self._closed:
-            raise ClientClosedError("the client is closed", code=grpc.StatusCode.CANCELLED)
+            raise _closed("the client is closed")
         if self._process != os.getpid():
-            message = "the client was created before this process was forked; create another one after the fork"
-            raise ClientClosedError(message, code=grpc.StatusCode.CANCELLED)
+            raise _closed("the client was created before this process was forked; create another one after the fork")
         return traced(self._metadata())
 
     def close(self) -> None:
@@ -105,16 +104,26 @@ class AsyncCaller:
     async def _send(self, method: "UnaryCall[Request, Response]", request: Request, deadline: float) -> Response:
         """Send the request once. Raises the JobledgerError of its failure."""
         try:
-            call = method(request, timeout=self.remaining(deadline), metadata=self.metadata())
-            response = await result_of(call)
+            response: Response = await result_of(self.start(method, request, deadline))
         except grpc.RpcError as failure:
             error = error_from_call(failure)
+            if self._closed and is_reset(error):
+                raise _closed("the client was closed during the call") from failure
             self._throttle.record(_method_of(request), self.clock.monotonic(), error)
             raise error from failure
         self._throttle.record(_method_of(request), self.clock.monotonic(), None)
         if response is None:  # gRPC returns None for a reply that it could not decode
             raise invalid_reply()
         return response
+
+    def start(self, method: Any, request: Any, deadline: float) -> Any:  # noqa: ANN401 - gRPC's call or stream
+        """Start a call or a stream. Raises ClientClosedError."""
+        try:
+            return method(request, timeout=self.remaining(deadline), metadata=self.metadata())
+        except Exception as failure:
+            if is_closed(failure):
+                raise _closed("the client's channel is closed") from failure
+            raise
 
     def deadline(self, timeout: timedelta | None) -> float:
         """Return the monotonic time that is `timeout` from now; infinity for None."""
@@ -123,6 +132,10 @@ class AsyncCaller:
     def remaining(self, deadline: float) -> float | None:
         """Return the seconds until the deadline; None, as gRPC wants it, for no deadline."""
         return None if deadline == inf else max(deadline - self.clock.monotonic(), 0.0)
+
+
+def _closed(message: str) -> ClientClosedError:
+    return ClientClosedError(message, code=grpc.StatusCode.CANCELLED)
 
 
 def _method_of(request: "Message | Sequence[Message]") -> str:

@@ -13,6 +13,7 @@ from jobledger_client import _values as values
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._pages import AsyncPages
 from jobledger_client._async._stream import AsyncResumingStream
+from jobledger_client._status import check_results
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import Channel
@@ -106,7 +107,9 @@ class AsyncLeaseCalls:
             reports=requests.reports(rpc.LeaseReport, reports, "reports"),
             lease_duration=values.duration(lease_duration),
         )
-        return (await self._caller.call(self._stub.Heartbeat, request, timeout=timeout)).results
+        response = await self._caller.call(self._stub.Heartbeat, request, timeout=timeout)
+        check_results(response.results, request.reports)
+        return response.results
 
     async def complete_chunks(
         self, completions: Iterable[rpc.ChunkCompletion | str], *, timeout: timedelta | None = None
@@ -115,14 +118,13 @@ class AsyncLeaseCalls:
         request = rpc.CompleteChunksRequest(
             completions=requests.reports(rpc.ChunkCompletion, completions, "completions")
         )
-        return (await self._caller.call(self._stub.CompleteChunks, request, timeout=timeout)).results
+        return (await self._complete(request, timeout)).results
 
     async def fail_chunks(
         self, failures: Iterable[rpc.ChunkFailure], *, timeout: timedelta | None = None
     ) -> Sequence[rpc.LeaseResult]:
         """Fail 1 to 1,000 attempts; the retry policy, or `retry_delay`, decides when each chunk is tried again."""
-        request = rpc.FailChunksRequest(failures=failures)
-        return (await self._caller.call(self._stub.FailChunks, request, timeout=timeout)).results
+        return (await self._fail(rpc.FailChunksRequest(failures=failures), timeout)).results
 
     async def complete_and_claim(
         self,
@@ -139,14 +141,25 @@ class AsyncLeaseCalls:
         request = rpc.CompleteChunksRequest(
             completions=requests.reports(rpc.ChunkCompletion, completions, "completions"), claim=claim
         )
-        return await self._caller.call(self._stub.CompleteChunks, request, timeout=timeout)
+        return await self._complete(request, timeout)
+
+    async def _complete(
+        self, request: rpc.CompleteChunksRequest, timeout: timedelta | None
+    ) -> rpc.CompleteChunksResponse:
+        response = await self._caller.call(self._stub.CompleteChunks, request, timeout=timeout)
+        check_results(response.results, request.completions)
+        return response
 
     async def fail_and_claim(
         self, failures: Iterable[rpc.ChunkFailure], claim: rpc.ClaimChunksRequest, *, timeout: timedelta | None = None
     ) -> rpc.FailChunksResponse:
         """Fail attempts as `fail_chunks`, and lease the next chunks in the same commit, as `complete_and_claim`."""
-        request = rpc.FailChunksRequest(failures=failures, claim=claim)
-        return await self._caller.call(self._stub.FailChunks, request, timeout=timeout)
+        return await self._fail(rpc.FailChunksRequest(failures=failures, claim=claim), timeout)
+
+    async def _fail(self, request: rpc.FailChunksRequest, timeout: timedelta | None) -> rpc.FailChunksResponse:
+        response = await self._caller.call(self._stub.FailChunks, request, timeout=timeout)
+        check_results(response.results, request.failures)
+        return response
 
     async def release_chunks(
         self, releases: Iterable[rpc.ChunkRelease | str], *, timeout: timedelta | None = None
@@ -156,7 +169,9 @@ class AsyncLeaseCalls:
         A chunk is claimable again at once, or after the `delay` of its release.
         """
         request = rpc.ReleaseChunksRequest(releases=requests.reports(rpc.ChunkRelease, releases, "releases"))
-        return (await self._caller.call(self._stub.ReleaseChunks, request, timeout=timeout)).results
+        response = await self._caller.call(self._stub.ReleaseChunks, request, timeout=timeout)
+        check_results(response.results, request.releases)
+        return response.results
 
     def list_workers(
         self, *, page_size: int = 0, page_token: str = "", timeout: timedelta | None = None

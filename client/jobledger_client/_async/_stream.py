@@ -81,9 +81,9 @@ class AsyncResumingStream(Generic[Message]):
         self._disconnect()
 
     def _connect(self) -> "Stream[Message]":
-        timeout = self._caller.remaining(self._deadline)
-        self._connection = self._method(self._next_request(), timeout=timeout, metadata=self._caller.metadata())
-        return self._connection
+        connection: Stream[Message] = self._caller.start(self._method, self._next_request(), self._deadline)
+        self._connection = connection
+        return connection
 
     def _disconnect(self) -> None:
         if self._connection is not None:

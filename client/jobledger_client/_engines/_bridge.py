@@ -18,10 +18,10 @@ from jobledger_client._async._engine_task import AsyncEngineTask
 from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._callbacks import call
 from jobledger_client._enums import ChunkState, JobState, WatchMessageType, WatchMode
-from jobledger_client._errors import JobNotFoundError
+from jobledger_client._errors import JobledgerError, JobNotFoundError
 from jobledger_client._retry import Backoff
 from jobledger_client._runnable import Runnable
-from jobledger_client._worker._outbox import TRANSIENT_ERRORS
+from jobledger_client._worker._outbox import is_transient
 
 logger = logging.getLogger("jobledger_client.engine")
 
@@ -112,7 +112,9 @@ class CancelBridge(Runnable):
         while True:
             try:
                 return await self._handle(client, message)
-            except TRANSIENT_ERRORS as error:
+            except JobledgerError as error:
+                if not is_transient(error):
+                    raise
                 failures += 1
                 wait = self._backoff.wait(failures, error, random)
                 logger.warning("could not read job %s; next attempt in %.1f s: %s", message.job.job_id, wait, error)

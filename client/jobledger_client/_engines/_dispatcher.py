@@ -19,10 +19,10 @@ from jobledger_client._engines._backlog import Backlog, Pushed
 from jobledger_client._engines._callbacks import call
 from jobledger_client._engines._server_clock import ServerClock
 from jobledger_client._enums import ChunkState, HoldReason, JobState, WatchMode
-from jobledger_client._errors import JobNotFoundError
+from jobledger_client._errors import JobledgerError, JobNotFoundError
 from jobledger_client._retry import Backoff
 from jobledger_client._runnable import Runnable
-from jobledger_client._worker._outbox import TRANSIENT_ERRORS
+from jobledger_client._worker._outbox import is_transient
 
 logger = logging.getLogger("jobledger_client.engine")
 
@@ -102,7 +102,7 @@ class Dispatcher(Runnable):
                 await self._push_due(client)
             except Exception as error:  # any error of the engine's queue, or an error of the service
                 failures += 1
-                transient = error if isinstance(error, TRANSIENT_ERRORS) else None
+                transient = error if isinstance(error, JobledgerError) and is_transient(error) else None
                 wait = self._backoff.wait(failures, transient, random)
                 logger.warning("could not push chunks; next attempt in %.1f s", wait, exc_info=error)
                 await asyncio.sleep(wait)

@@ -44,6 +44,11 @@ def open_channel(target: str, credentials: grpc.ChannelCredentials | None, optio
     return grpc.secure_channel(channel_target(target), credentials, options=channel_options(target, options))
 
 
+def is_closed(error: Exception) -> bool:
+    """Return whether gRPC refused a call because its channel is closed."""
+    return isinstance(error, ValueError) and str(error).startswith("Cannot invoke RPC")
+
+
 class PendingCall(Generic[Response]):
     """A call that runs on a thread while its caller does something else."""
 

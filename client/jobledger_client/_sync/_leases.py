@@ -11,6 +11,7 @@ from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
+from jobledger_client._status import check_results
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._pages import Pages
 from jobledger_client._sync._stream import ResumingStream
@@ -107,7 +108,9 @@ class LeaseCalls:
             reports=requests.reports(rpc.LeaseReport, reports, "reports"),
             lease_duration=values.duration(lease_duration),
         )
-        return (self._caller.call(self._stub.Heartbeat, request, timeout=timeout)).results
+        response = self._caller.call(self._stub.Heartbeat, request, timeout=timeout)
+        check_results(response.results, request.reports)
+        return response.results
 
     def complete_chunks(
         self, completions: Iterable[rpc.ChunkCompletion | str], *, timeout: timedelta | None = None
@@ -116,14 +119,13 @@ class LeaseCalls:
         request = rpc.CompleteChunksRequest(
             completions=requests.reports(rpc.ChunkCompletion, completions, "completions")
         )
-        return (self._caller.call(self._stub.CompleteChunks, request, timeout=timeout)).results
+        return (self._complete(request, timeout)).results
 
     def fail_chunks(
         self, failures: Iterable[rpc.ChunkFailure], *, timeout: timedelta | None = None
     ) -> Sequence[rpc.LeaseResult]:
         """Fail 1 to 1,000 attempts; the retry policy, or `retry_delay`, decides when each chunk is tried again."""
-        request = rpc.FailChunksRequest(failures=failures)
-        return (self._caller.call(self._stub.FailChunks, request, timeout=timeout)).results
+        return (self._fail(rpc.FailChunksRequest(failures=failures), timeout)).results
 
     def complete_and_claim(
         self,
@@ -140,14 +142,23 @@ class LeaseCalls:
         request = rpc.CompleteChunksRequest(
             completions=requests.reports(rpc.ChunkCompletion, completions, "completions"), claim=claim
         )
-        return self._caller.call(self._stub.CompleteChunks, request, timeout=timeout)
+        return self._complete(request, timeout)
+
+    def _complete(self, request: rpc.CompleteChunksRequest, timeout: timedelta | None) -> rpc.CompleteChunksResponse:
+        response = self._caller.call(self._stub.CompleteChunks, request, timeout=timeout)
+        check_results(response.results, request.completions)
+        return response
 
     def fail_and_claim(
         self, failures: Iterable[rpc.ChunkFailure], claim: rpc.ClaimChunksRequest, *, timeout: timedelta | None = None
     ) -> rpc.FailChunksResponse:
         """Fail attempts as `fail_chunks`, and lease the next chunks in the same commit, as `complete_and_claim`."""
-        request = rpc.FailChunksRequest(failures=failures, claim=claim)
-        return self._caller.call(self._stub.FailChunks, request, timeout=timeout)
+        return self._fail(rpc.FailChunksRequest(failures=failures, claim=claim), timeout)
+
+    def _fail(self, request: rpc.FailChunksRequest, timeout: timedelta | None) -> rpc.FailChunksResponse:
+        response = self._caller.call(self._stub.FailChunks, request, timeout=timeout)
+        check_results(response.results, request.failures)
+        return response
 
     def release_chunks(
         self, releases: Iterable[rpc.ChunkRelease | str], *, timeout: timedelta | None = None
@@ -157,7 +168,9 @@ class LeaseCalls:
         A chunk is claimable again at once, or after the `delay` of its release.
         """
         request = rpc.ReleaseChunksRequest(releases=requests.reports(rpc.ChunkRelease, releases, "releases"))
-        return (self._caller.call(self._stub.ReleaseChunks, request, timeout=timeout)).results
+        response = self._caller.call(self._stub.ReleaseChunks, request, timeout=timeout)
+        check_results(response.results, request.releases)
+        return response.results
 
     def list_workers(
         self, *, page_size: int = 0, page_token: str = "", timeout: timedelta | None = None

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from google.protobuf.struct_pb2 import Struct
 from jobledger.v1.chunk_pb2 import Artifact
 
+from jobledger_client._structs import MAX_INTEGER, check_encodable
+
 MAX_CHUNK_ARTIFACTS = 50
 MAX_JOB_ARTIFACTS = 100
 MAX_CHUNK_ARTIFACT_BYTES = 256 * 1024
@@ -27,8 +29,8 @@ def check_artifact(name: str, artifact: Artifact, schemes: Collection[str]) -> N
     check_text("name", name, _MAX_NAME_LENGTH, min_length=1)
     check_uri(artifact.uri, schemes)
     check_text("content_type", artifact.content_type, _MAX_CONTENT_TYPE_LENGTH)
-    if artifact.size_bytes < 0:
-        raise ValueError(f"size_bytes must be 0 or more; got {artifact.size_bytes}")
+    if not 0 <= artifact.size_bytes <= MAX_INTEGER:
+        raise ValueError(f"size_bytes must be 0 to 2**53; got {artifact.size_bytes}")
     size = artifact.metadata.ByteSize()
     if size > _MAX_METADATA_BYTES:
         raise ValueError(f"metadata must have at most {_MAX_METADATA_BYTES} bytes encoded; got {size}")
@@ -59,11 +61,12 @@ def check_uri(uri: str, schemes: Collection[str]) -> None:
 
 
 def check_text(name: str, value: str, max_length: int, min_length: int = 0) -> None:
-    """Raise ValueError for a text that is too long or too short, or has a NUL character."""
+    """Raise ValueError for a text that is too long or too short, or has a character that the service refuses."""
     if not min_length <= len(value) <= max_length:
         raise ValueError(f"{name} must have {min_length} to {max_length} characters; got {len(value)}")
     if "\x00" in value:
         raise ValueError(f"{name} must have no NUL character; got {_quote(value)}")
+    check_encodable(value, name)
 
 
 def _quote(value: str) -> str:

@@ -21,7 +21,7 @@ from jobledger_client._errors import JobledgerError
 from jobledger_client._values import duration
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
 from jobledger_client._worker._context import ChunkContext, StopReason
-from jobledger_client._worker._failures import HandlerTimeout, error_text, traceback_text, work_error
+from jobledger_client._worker._failures import HandlerTimeout, error_text, retry_delay, traceback_text, work_error
 from jobledger_client._worker._handler_tasks import OWNER, HandlerTasks
 from jobledger_client._worker._handlers import Handler, HandlerCall, NotRetryable, RetryLater
 from jobledger_client._worker._leases import Leaseholder
@@ -244,7 +244,7 @@ class Attempt:
                 await self._release(self._stop.value)
             elif error is not None:
                 if isinstance(error, RetryLater):
-                    logger.info("%s is tried again after %s: %s", self, error.delay, error_text(error)[:1_024])
+                    logger.info("%s is tried again after %s: %s", self, retry_delay(error), error_text(error)[:1_024])
                 else:
                     logger.warning("%s failed: %s\n%s", self, error_text(error)[:1_024], traceback_text(error))
                 await self._fail(error, retryable=not isinstance(error, NotRetryable))
@@ -266,7 +266,7 @@ class Attempt:
 
     async def _fail(self, error: BaseException, *, retryable: bool) -> None:
         cause = work_error(error, self.pending.stage)
-        delay = duration(error.delay) if isinstance(error, RetryLater) else None
+        delay = duration(retry_delay(error))
 
         def failure(last: ProgressReport | None) -> ChunkFailure:
             return ChunkFailure(

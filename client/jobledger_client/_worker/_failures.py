@@ -7,11 +7,13 @@ from datetime import timedelta
 
 from jobledger.v1.chunk_pb2 import WorkError
 
+from jobledger_client import _values as values
 from jobledger_client._worker._handler_tasks import HandlerExit
 from jobledger_client._worker._handlers import NotRetryable, RetryLater
 
 _CODE_LENGTH = 128
 _TIMED_OUT = "HANDLER_TIMEOUT"
+_NAMELESS = "Exception"
 _MESSAGE_LENGTH = 4_096
 _TRACEBACK_LENGTH = 32 * 1024
 
@@ -27,14 +29,19 @@ class HandlerTimeout(Exception):  # noqa: N818 - internal, never raised
 
 def work_error(error: BaseException, stage: str) -> WorkError:
     """Return an exception as a WorkError: cut to the service's limits, without characters that it refuses."""
-    code = error.code if isinstance(error, NotRetryable | RetryLater) and isinstance(error.code, str) else ""
-    if isinstance(error, HandlerTimeout):
-        code = _TIMED_OUT
     return WorkError(
-        code=_clean(code)[:_CODE_LENGTH] or _clean(type(error).__name__)[:_CODE_LENGTH],
+        code=_clean(_code(error))[:_CODE_LENGTH],
         message=_clean(error_text(error))[:_MESSAGE_LENGTH],
         stage=stage,
     )
+
+
+def retry_delay(error: BaseException) -> timedelta | None:
+    """Return the delay of a RetryLater; None, for the job's retry policy, without one that the service accepts."""
+    try:
+        return values.delay(error.delay) if isinstance(error, RetryLater) else None
+    except BaseException:  # noqa: BLE001 - a subclass may have set no delay, or another object
+        return None
 
 
 def error_text(error: BaseException) -> str:
@@ -58,6 +65,17 @@ def traceback_text(error: BaseException) -> str:
         return text.rstrip()
     half = _TRACEBACK_LENGTH // 2
     return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}".rstrip()
+
+
+def _code(error: BaseException) -> str:
+    """Return the code that the exception has, or else the name of its class."""
+    if isinstance(error, HandlerTimeout):
+        return _TIMED_OUT
+    try:
+        code = error.code if isinstance(error, NotRetryable | RetryLater) and isinstance(error.code, str) else ""
+        return code or type(error).__name__ or _NAMELESS
+    except BaseException:  # noqa: BLE001 - a subclass may have set no code, and a metaclass may hide its name
+        return _NAMELESS
 
 
 def _read_text(read: Callable[[object], str], value: object) -> str:

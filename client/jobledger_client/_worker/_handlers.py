@@ -4,14 +4,18 @@ import asyncio
 import concurrent.futures
 import contextvars
 import inspect
+import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import starmap
 from typing import Any, TypeAlias
 
 from jobledger_client import _values as values
 from jobledger_client._worker._context import ChunkContext
+
+_LAZY = (Generator, AsyncIterator, map, filter, starmap)  # functions of the handler that nobody has called yet
 
 Handler: TypeAlias = Callable[[ChunkContext], Awaitable[None] | None]
 
@@ -30,6 +34,8 @@ class NotRetryable(Exception):  # noqa: N818 - reads well: raise NotRetryable(..
     `code` (1 to 128 characters) is the error's code; None means the name of the class.
     """
 
+    code: str | None = None  # of a subclass whose __init__ does not call this one
+
     def __init__(self, message: str = "", *, code: str | None = None) -> None:
         super().__init__(message)
         self.code = code
@@ -42,6 +48,8 @@ class RetryLater(Exception):  # noqa: N818 - reads well: raise RetryLater(...)
     chunk is FAILED. `ChunkContext.release` counts none. `code` (1 to 128 characters) is the error's code; None means
     the name of the class. Raises TypeError and ValueError for another delay.
     """
+
+    code: str | None = None
 
     def __init__(self, delay: timedelta, message: str = "", *, code: str | None = None) -> None:
         super().__init__(message)
@@ -149,15 +157,23 @@ class HandlerCall:
 
 
 async def _run_to_end(returned: object) -> None:
-    """Await the result of a handler until it is no longer awaitable."""
+    """Await the result of a handler until it is no longer awaitable; raise TypeError for one that has not run."""
     while True:
-        if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
-            raise TypeError(
-                f"the handler returned the generator {returned.__qualname__}, which has not run: "
-                "iterate over it in the handler"
-            )
         if isinstance(returned, concurrent.futures.Future):
             returned = asyncio.wrap_future(returned)
         if not inspect.isawaitable(returned):
-            return
+            break
         returned = await returned
+    if isinstance(returned, _LAZY):
+        name = getattr(returned, "__qualname__", None)
+        what = f"the generator {name}" if name else f"a {type(returned).__name__}"
+        raise TypeError(f"the handler returned {what}, which has not run: iterate over it in the handler")
+    if isinstance(returned, _pool_results()):
+        what = f"a {type(returned).__name__} of a pool"
+        raise TypeError(f"the handler returned {what}, which may not have run: wait for its result in the handler")
+
+
+def _pool_results() -> tuple[type, ...]:
+    """Return the results of multiprocessing's pools; none where nobody has such a pool."""
+    pool = sys.modules.get("multiprocessing.pool")
+    return (pool.ApplyResult, pool.IMapIterator) if pool else ()

@@ -69,12 +69,15 @@ class LeaseKeeper:
 
 
 def checked_interval(lease_duration: timedelta, interval: timedelta | None) -> timedelta:
-    """Return the interval; None means a third of the lease. Raises ValueError for one that would lose the lease."""
+    """Return the interval; None means a third of the lease. Raises ValueError for one that would lose the lease.
+
+    A heartbeat is sent up to 0.6 s after it is due, and an interval of half the lease leaves time to repeat one.
+    """
     if interval is None:
         return lease_duration / 3
-    if not timedelta(0) < interval < lease_duration:
+    if not timedelta(0) < interval <= lease_duration / 2:
         raise ValueError(
-            "heartbeat_interval must be more than 0 s and less than lease_duration, "
-            f"{lease_duration.total_seconds():g} s; got {interval.total_seconds():g} s"
+            "heartbeat_interval must be more than 0 s and at most half of lease_duration, "
+            f"{lease_duration.total_seconds() / 2:g} s; got {interval.total_seconds():g} s"
         )
     return interval

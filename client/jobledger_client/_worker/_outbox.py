@@ -18,7 +18,7 @@ from jobledger_client._errors import (
     TooManyClaimsError,
     UnavailableError,
 )
-from jobledger_client._retry import Backoff
+from jobledger_client._retry import Backoff, is_reset
 from jobledger_client._worker._batches import batches, is_refusal
 
 logger = logging.getLogger("jobledger_client.worker")
@@ -26,8 +26,7 @@ logger = logging.getLogger("jobledger_client.worker")
 Item = TypeVar("Item", bound=Message)
 Send: TypeAlias = Callable[[Sequence[Item]], Awaitable[Sequence[Any]]]
 
-# Errors that pass by themselves: a worker repeats the call.
-TRANSIENT_ERRORS = (
+_TRANSIENT_ERRORS = (
     UnavailableError,
     DeadlineExceededError,
     QueueFullError,
@@ -35,6 +34,11 @@ TRANSIENT_ERRORS = (
     TooManyClaimsError,
     InternalError,
 )
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether an error passes by itself, so that a worker repeats the call."""
+    return isinstance(error, _TRANSIENT_ERRORS) or (isinstance(error, JobledgerError) and is_reset(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,9 @@ class Outbox(Generic[Item]):
         while True:
             try:
                 return await self._send(items)
-            except TRANSIENT_ERRORS as error:
+            except JobledgerError as error:
+                if not is_transient(error):
+                    raise
                 failures += 1
                 wait = self._backoff.wait(failures, error, random)
                 logger.warning("could not report %d chunks; next attempt in %.1f s: %s", len(items), wait, error)

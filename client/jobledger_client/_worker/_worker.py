@@ -29,13 +29,13 @@ class Worker(Runnable):
     """Claims chunks of the kinds that it has handlers for, works on up to `concurrency` at once, and reports.
 
     `name` is for people and the audit trail; None means host and process id. `owners` are some of those that the API
-    key serves; empty means all of them. `version`, of your code, is shown by list_workers. `lease_duration`, 1 s to
-    24 h, is how long a silent worker keeps its chunks. `heartbeat_interval` is how often it extends the leases; None
-    means a third of `lease_duration`. A stream reports cancelled jobs at once; without the stream the next heartbeat
-    does. `claim_wait` is how long one claim waits at the server, up to 5 min. `cancel_grace` is how long an async
-    handler has after `ctx.cancelled` before it is cancelled, and as long again before a handler that does not stop is
-    abandoned. `drain_timeout` is how long handlers have to finish when the worker stops. `handler_timeout` is the
-    maximum time of one call of a handler, after which it is stopped and its attempt fails with the code
+    key serves; empty means all of them. `version`, of your code, is shown by list_workers. `lease_duration`, 1 s to 24
+    h, is how long a silent worker keeps its chunks. `heartbeat_interval` is how often it extends the leases, at most
+    half of `lease_duration`; None means a third. A stream reports cancelled jobs at once; without the stream the next
+    heartbeat does. `claim_wait` is how long one claim waits at the server, up to 5 min. `cancel_grace` is how long an
+    async handler has after `ctx.cancelled` before it is cancelled, and as long again before a handler that does not
+    stop is abandoned. `drain_timeout` is how long handlers have to finish when the worker stops. `handler_timeout` is
+    the maximum time of one call of a handler, after which it is stopped and its attempt fails with the code
     HANDLER_TIMEOUT; None means no limit. For the other parameters see AsyncJobClient.
 
     Heartbeats have a thread and a connection of their own: a handler that blocks loses no lease.

@@ -13,6 +13,7 @@ from uuid import uuid4
 from jobledger.v1.worker_service_pb2 import ChunkRelease, ClaimChunksRequest, ClaimedChunk
 
 from jobledger_client._async._client import AsyncJobClient
+from jobledger_client._errors import JobledgerError
 from jobledger_client._retry import Backoff
 from jobledger_client._sync._client import JobClient
 from jobledger_client._values import duration
@@ -22,7 +23,7 @@ from jobledger_client._worker._handler_tasks import HandlerTaskFactory, HandlerT
 from jobledger_client._worker._handlers import RegisteredHandler
 from jobledger_client._worker._lease_keeper import LeaseKeeper
 from jobledger_client._worker._loop_monitor import LoopMonitor
-from jobledger_client._worker._outbox import TRANSIENT_ERRORS
+from jobledger_client._worker._outbox import is_transient
 from jobledger_client._worker._reports import Reports
 
 logger = logging.getLogger("jobledger_client.worker")
@@ -113,7 +114,9 @@ class WorkerLoop:
             began = time.monotonic()
             try:
                 claimed = await self._claim_up_to(free)
-            except TRANSIENT_ERRORS as error:
+            except JobledgerError as error:
+                if not is_transient(error):
+                    raise
                 failures += 1
                 wait = self._backoff.wait(failures, error, random)
                 logger.warning("could not claim chunks; next attempt in %.1f s: %s", wait, error)
