@@ -155,13 +155,17 @@ class Pieces:
         raise StopAsyncIteration
 
 
-POOL = ThreadPool(1)
+def apply_async(work: Callable[[int], object]) -> object:
+    with ThreadPool(1) as pool:
+        return pool.apply_async(work, [1])
+
+
 UNRUN: dict[str, tuple[Callable[[Callable[[int], object]], object], str]] = {
     "map": (lambda work: map(work, range(3)), "a map, which has not run"),
     "filter": (lambda work: filter(work, range(3)), "a filter, which has not run"),
     "itertools.starmap": (lambda work: starmap(work, [(1,)]), "a starmap, which has not run"),
     "an asynchronous iterator": (lambda work: Pieces(), "a Pieces, which has not run"),
-    "a result of a pool": (lambda work: POOL.apply_async(work, [1]), "a ApplyResult of a pool, which may not have run"),
+    "a result of a pool": (apply_async, "a ApplyResult of a pool, which may not have run"),
 }
 
 

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.long  # servers are killed and drained while an export 
 
 Connect = Callable[[Server], Api]
 NAME = "n" * 1_000
+JOBS = 1_400
+"""More than a page of an export has."""
 PADDING = {f"padding-{number}": "p" * 255 for number in range(16)}
 """So that a piece holds no more than a dozen jobs."""
 
@@ -243,9 +245,9 @@ async def test_an_export_continues_after_a_drain_and_after_a_crash(
     start_server: StartServer, connect: Connect, kind: str
 ):
     server = start_server()
-    # A window that does not grow: the server cannot have sent it all before it goes.
+    # Some pages, and a window that does not grow: the server cannot have sent it all before it goes.
     narrow = {"grpc.http2.bdp_probe": 0}
-    await Writers(connect(server), kind, ids=160, seed=2).create_all()
+    await Writers(connect(server), kind, ids=JOBS, seed=2).create_all()
     whole: list[ExportJobsResponse] = []
     assert await read_on(connect(server), whole) is None
 
@@ -260,7 +262,7 @@ async def test_an_export_continues_after_a_drain_and_after_a_crash(
     assert await read_on(connect(server.start()), got) is None
     assert b"".join(piece.data for piece in got) == b"".join(piece.data for piece in whole)
     assert len({piece.cursor for piece in got}) == 1
-    assert got[-1].row_count == 160
+    assert got[-1].row_count == JOBS
 
 
 async def test_an_export_whose_history_is_gone_is_refused(start_server: StartServer, connect: Connect, kind: str):

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from jobledger.v1.export_pb2 import ExportJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CreateJob, DeleteJob, UpdateJob
@@ -150,9 +151,10 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(open_ledger: 
     rows = taken = 0
     limits = []
     with traced():
-        async with aclosing(exports.open(EVERYTHING, JsonLines(COLUMNS, ()), "")) as pieces:
-            async for piece in pieces:
-                rows, taken = piece.row_count, taken + len(piece.data)
+        async with aclosing(exports.open(EVERYTHING, JsonLines(COLUMNS, ()), "")) as pages:
+            async for pieces in pages:
+                taken += sum(len(ExportJobsResponse.FromString(piece).data) for piece in pieces)
+                rows = ExportJobsResponse.FromString(pieces[-1]).row_count
                 if rows >= JOBS * (len(limits) + 1) // 3:
                     gc.collect()
                     limits.append(tracemalloc.get_traced_memory()[1])

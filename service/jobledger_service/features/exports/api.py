@@ -85,16 +85,16 @@ class Exports:
         """Wait for the running page."""
         self._readers.close()
 
-    async def ExportJobs(
-        self, request: export_pb2.ExportJobsRequest, caller: Caller
-    ) -> AsyncGenerator[Sequence[bytes]]:
-        """Yield the export, or what of it comes after a token, in whole lines, page by page.
+    def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[Sequence[bytes]]:
+        return self.open(*export(request, caller), request.resume_token)
+
+    async def open(self, wanted: JobFilter, lines: Lines, token: str) -> AsyncGenerator[Sequence[bytes]]:
+        """Yield the export, or what of it comes after a token: pieces of whole lines, page by page.
 
         Raises PageTokenInvalid, CursorAhead, HistoryTrimmed, Draining, StoreUnavailable.
         """
-        wanted, lines = export(request, caller)
         mark = request_mark("export", wanted, lines.mark)
-        reached = _ExportProgress.parse(self.tokens, request.resume_token, mark)
+        reached = _ExportProgress.parse(self.tokens, token, mark)
         head = b""
         if reached is None:
             start = await self._run(wanted.owner, self.store.start_export, wanted)
@@ -104,9 +104,10 @@ class Exports:
             page = _Page(self, wanted, lines, mark, reached, head)
             pieces = await self._run(wanted.owner, page.read)
             reached, head, more = page.reached, b"", bool(pieces[-1].resume_token)
-            del page
-            yield [piece.SerializeToString() for piece in pieces]
-            del pieces
+            written = [piece.SerializeToString() for piece in pieces]
+            del page, pieces
+            yield written
+            del written
 
     async def _run(self, owner: str, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         self._check_open()
