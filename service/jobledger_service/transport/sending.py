@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SMALL: Final = 4_096
 """Bytes up to which a message is not counted: gRPC keeps more than that of each call besides."""
+MAX_WAITING_BYTES: Final = 16_384
+"""Bytes of messages that may wait for room when they are made already: what waits is in memory as well."""
 MAX_WAIT_SECONDS: Final = 10.0
 """How long a message of a stream waits for room, before its stream ends."""
 

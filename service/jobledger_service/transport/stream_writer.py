@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from .refusals import InFlightFull
+from .sending import MAX_WAITING_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,10 +44,14 @@ class StreamWriter:
         self.on_failed: Callable[[], None] | None = None
 
     async def send(self, messages: "Sequence[bytes]") -> None:
-        """Write messages, if there is room for all; raises CallerLeftError, InFlightFull."""
-        counted = self._count(sum(map(len, messages)))
+        """Write messages, if there is room for all, perhaps later; raises CallerLeftError, InFlightFull."""
+        size = sum(map(len, messages))
+        counted = self._count(size)
         if counted is None:
-            raise InFlightFull("unsent")
+            if size > MAX_WAITING_BYTES:
+                raise InFlightFull("unsent")
+            await self._unsent.add(self._owner, size)
+            counted = size
         try:
             for message in messages:
                 await self._context.write(message)
