@@ -52,7 +52,7 @@ def schema(connection: Connection) -> Schema:
 
 def _of_postgres(connection: Connection) -> Iterator[tuple[str, str]]:
     result = connection.exec_driver_sql(_OF_POSTGRES, execution_options={"no_parameters": True})
-    yield from result
+    yield from ((name, definition) for name, definition in result)
 
 
 def _of_sqlite(connection: Connection) -> Iterator[tuple[str, str]]:
