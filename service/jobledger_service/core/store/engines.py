@@ -144,16 +144,17 @@ class Database:
         engines: Engines,
         limits: TimeLimits,
         release: Callable[[], None],
+        history: History,
         file: Path | None = None,
     ) -> None:
         self.dialect = dialect
+        self.history = history
         self.writer = engines.writer
         self.reader = engines.reader
         self.limits = limits
         self.file = file
         self.on_outdated: Callable[[int], object] = lambda _level: None
         self.availability = Availability()
-        self.history = History(dialect.start)
         self._beginnings = Beginnings(dialect)
         self.exports = ReadAccess(self, engines.exporter, limits.export)
         self._reads = ReadAccess(self, engines.reader, limits.read)
@@ -303,16 +304,18 @@ def _postgres(url: URL, limits: TimeLimits) -> Database:
     from .postgres_dialect import CHANNEL, Postgres  # noqa: PLC0415  SQLite does without SQLAlchemy's dialect
 
     name = uuid4().hex
+    dialect = Postgres(name)
+    history = History(dialect.start)
     url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
     # one connection writes, as there is one writer thread
-    writer = _postgres_engine(url, limits, 1)
-    reader = _postgres_reader(url, limits.for_reads(limits.read), READERS)
-    exporter = _postgres_reader(url, limits.for_reads(limits.export), 1)
-    return Database(Postgres(name), Engines(writer, reader, exporter), limits, lambda: None)
+    writer = _postgres_engine(url, limits, history, 1)
+    reader = _postgres_reader(url, limits.for_reads(limits.read), history, READERS)
+    exporter = _postgres_reader(url, limits.for_reads(limits.export), history, 1)
+    return Database(dialect, Engines(writer, reader, exporter), limits, lambda: None, history)
 
 
-def _postgres_engine(url: URL, limits: TimeLimits, connections: int) -> Engine:
-    from .postgres import BoundedConnection, bounded  # noqa: PLC0415  SQLite does without psycopg
+def _postgres_engine(url: URL, limits: TimeLimits, history: History, connections: int) -> Engine:
+    from .postgres import BoundedConnection, bounded, newest_of  # noqa: PLC0415  SQLite does without psycopg
 
     engine = create_engine(
         url,
@@ -324,7 +327,7 @@ def _postgres_engine(url: URL, limits: TimeLimits, connections: int) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, args: list[Any], kwargs: dict[str, Any]) -> BoundedConnection:
-        connection = BoundedConnection.connect(*args, **bounded(kwargs, limits))
+        connection = newest_of(lambda host: BoundedConnection.connect(*args, **bounded(host, limits)), kwargs, history)
         connection.answer_timeout = None if limits.statement is None else limits.statement + CLIENT_GRACE_SECONDS
         return connection
 
@@ -335,8 +338,8 @@ def _postgres_engine(url: URL, limits: TimeLimits, connections: int) -> Engine:
     return engine
 
 
-def _postgres_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:
-    engine = _postgres_engine(url, limits, connections)
+def _postgres_reader(url: URL, limits: TimeLimits, history: History, connections: int) -> Engine:
+    engine = _postgres_engine(url, limits, history, connections)
     event.listen(engine, "connect", _expect_indexes)
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
@@ -364,7 +367,8 @@ def _sqlite(url: URL, file: Path, limits: TimeLimits) -> Database:
     writer = _sqlite_engine(url, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
     reader = _sqlite_reader(url, limits, READERS)
     exporter = _sqlite_reader(url, limits, 1)
-    return Database(Sqlite(), Engines(writer, reader, exporter), limits, lock.close, file)
+    dialect = Sqlite()
+    return Database(dialect, Engines(writer, reader, exporter), limits, lock.close, History(dialect.start), file)
 
 
 def _sqlite_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:

@@ -53,6 +53,8 @@ class History:
     """
 
     def __init__(self, start: str) -> None:
+        self.start_query = f"SELECT {start}"
+        """Reads the last start of a database."""
         self._state = f"SELECT epoch, {start} FROM ledger"  # noqa: S608  the dialect's own words
         self._lock = Lock()
         self._seen = _Seen("", "", Terms([(0, 0)]))
@@ -97,7 +99,8 @@ class History:
     def check_start(self, start: str) -> None:
         """Raise StaleDatabaseError for a database whose time line is older than the newest that was seen."""
         if _time_line(start) < _time_line(self.start):
-            self._refuse("its time line is older than that of the database that this server has seen last")
+            older = "its time line is older than that of the database that this server has seen last"
+            self._refuse(older if _time_line(start) else "it is a standby")
 
     def advance(self, term: Term, position: int) -> None:
         """Remember a position that was reached, unless its term is no longer the present one."""
