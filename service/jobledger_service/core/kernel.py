@@ -26,6 +26,7 @@ from .ledger.feed.live_feed import LiveFeed
 from .ledger.paging import PageTokens, Place, request_mark
 from .ledger.queries import Queries
 from .ledger.readers import Readers
+from .ledger.waits import Waits
 from .ledger.watch import Watch
 from .model.chunk import Queue
 from .model.vitals import Component
@@ -74,6 +75,7 @@ class Kernel(MsgStruct, frozen=True):
     quotas: ShownQuotas
     components: dict[str, Component]
     """What else the server depends on, by name, as features find it."""
+    waits: Waits
 
     async def read_page(
         self,

@@ -28,6 +28,7 @@ from .ledger.queries import Queries
 from .ledger.readers import Readers
 from .ledger.row_families import OpenFamily
 from .ledger.shares import Shares
+from .ledger.waits import Waits
 from .ledger.watch import Watch
 from .model.chunk import NO_KIND
 from .model.limit_errors import QuotaExceeded
@@ -68,12 +69,13 @@ def open_kernel(
     unreadable = UnreadableRows(on_unreadable)
     codec, writes = ProtoCodec(unreadable), WriteStore(database, unreadable)
     store = ReadStore(database, unreadable=unreadable)
-    readers, cursors = Readers(settings.reads_per_owner), Cursors(store.epoch.id, lambda: feed.terms)
+    waits = Waits()
+    readers, cursors = Readers(settings.reads_per_owner, waits), Cursors(store.epoch.id, lambda: feed.terms)
     queries = Queries(store, readers)
     quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
     executor = Executor(writes, codec, clock, cursors, [*core_families(database.dialect), *families], quiet=quiet)
     bounds = QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
-    committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch)
+    committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch, waits=waits)
     claims = ClaimQueue(committer)
 
     def on_remote_entry(entry: Entry) -> None:
@@ -109,6 +111,7 @@ def open_kernel(
         calls=calls,
         quotas=ShownQuotas(database, default_bounds(settings), calls.open_calls.streams_of),
         components={},
+        waits=waits,
     )
 
 

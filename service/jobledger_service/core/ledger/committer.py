@@ -13,6 +13,7 @@ from .batch import Commit, Executor, Outcome, Postponed
 from .commands import Command
 from .current_call import SERVICE_OWNER, DeadlinePassedError, charged_owner, current_call
 from .fair_queue import Admission, BatchBounds, FairQueue, QueuedWork, Throughput
+from .waits import Waits
 
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")
@@ -59,7 +60,9 @@ class Committer:
         *,
         bounds: QueueBounds | None = None,
         on_batch: Callable[[Batch], None] = lambda _: None,
+        waits: Waits | None = None,
     ) -> None:
+        self._waits = waits or Waits()
         bounds = bounds or QueueBounds()
         self._executor = executor
         self._on_commit = on_commit
@@ -110,7 +113,10 @@ class Committer:
         self._queue.push(one)
         self._wake_event.set()
         try:
-            return await one.caller
+            return await self._waits.answer(one.caller)
+        except StoreUnavailable:
+            self._queue.remove(one)
+            raise
         except asyncio.CancelledError:
             self._queue.remove(one)
             answered = one.caller.done() and not one.caller.cancelled() and one.caller.exception() is None
