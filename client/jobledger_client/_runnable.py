@@ -57,7 +57,7 @@ class Runnable:
 
 
 def _run_to_its_end(main: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on a loop of its own, as asyncio.run does, but wait for no task that swallows its cancellation."""
+    """Run a coroutine on a loop of its own, as asyncio.run does; wait for no task that swallows its cancellation."""
     loop = asyncio.new_event_loop()
     try:
         asyncio.set_event_loop(loop)

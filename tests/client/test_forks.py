@@ -86,8 +86,8 @@ def test_a_forked_process_is_refused_what_its_parent_has_open(server: Server, ki
 def test_a_block_whose_runner_is_closed_waits_for_nothing(server: Server, sync_client: JobClient, kind: str):
     job_id = sync_client.create_job(kind).job.job_id
     runner = EngineRunner(server.target)
-    with pytest.raises(ClientClosedError, match="closed meanwhile"), runner.attempt(job_id, task_id="a"):
-        closing = threading.Thread(target=runner.close)
+    closing = threading.Thread(target=runner.close)
+    with pytest.raises(ClientClosedError, match="closed meanwhile"), runner.attempt(job_id, task_id="a"):  # noqa: PT012 - the block is what is tested
         closing.start()
         closing.join(BOUND)
     assert sync_client.get_job(job_id).chunks[0].state == CHUNK_PROCESSING, "its lease expires"

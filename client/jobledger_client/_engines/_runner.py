@@ -77,8 +77,8 @@ class EngineRunner:
         the block still runs `cancel_grace` after `cancelled`.
 
         Raises ChunkNotClaimableError when there is nothing to do: the chunk is completed, cancelled, not yet due, or
-        another process works on it, even under the same `task_id`. Also raises JobNotFoundError, ChunkNotFoundError, and
-        ClientClosedError when the runner is closed before the end is reported: the lease then expires.
+        another process works on it, even under the same `task_id`. Also raises JobNotFoundError, ChunkNotFoundError,
+        and ClientClosedError when the runner is closed before the end is reported: the lease then expires.
         """
         claimed = self._claim(job_id, chunk_index, task_id)
         ended: Future[None] = Future()
