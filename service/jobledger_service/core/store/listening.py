@@ -45,11 +45,11 @@ async def listen(database: Database, on_commit: Callable[[], None], on_ready: Re
                         replica, *waiting = notice.payload.split("\n")
                         if replica == database.dialect.name:
                             continue
-                        if waiting:
-                            owner, kind, count = waiting
-                            on_ready({(owner, kind): int(count)})
-                        else:
-                            on_commit()
+                        match waiting:
+                            case [owner, kind, count] if count.isdecimal():
+                                on_ready({(owner, kind): int(count)})
+                            case _:  # also what a replica of another version may send
+                                on_commit()
                     async with asyncio.timeout(
                         answer_timeout
                     ):  # the connection was quiet: check it. LISTEN twice is the same as once
