@@ -119,5 +119,6 @@ class HealthChecker:
             workers=self._kernel.active_workers.count(),
             rate_store_is_down=rate_store_is_down,
             components=dict(self._kernel.components),
+            clock_ahead=self._kernel.clock.ahead_seconds(),
             delivery_age=None if oldest is None else max(0, self._kernel.clock() - oldest) / SECOND,
         )

@@ -54,6 +54,8 @@ def _readings(vitals: Vitals) -> Iterator[Reading]:
     yield "workers_active", "Workers that claimed or reported here within a minute.", vitals.workers
     busy = vitals.current_commit_duration or 0
     yield "commit_busy_seconds", "How long the commit that runs has been running; 0 while none does.", busy
+    ahead = "How far the ledger's time is ahead of the clock that it follows; below 0 after a jump of that clock."
+    yield "clock_ahead_seconds", ahead, vitals.clock_ahead
     store = vitals.store
     yield "database_up", "1 when the database answered, 0 when it did not.", float(store is not None)
     if store is None:
