@@ -1,8 +1,8 @@
 """Turns of streams that may not be read: they share a bounded rate, and streams that are read do not wait for them.
 
-A client takes in megabytes that its application does not read, and HTTP/2 does not tell the server which. Until then a
-message to it costs as much as one to a reader. So the messages of a stream go out at once when it has taken in more than
-a client holds unread; before, they take turns.
+A client takes in megabytes that its application does not read, and HTTP/2 does not tell the server. Until then a message
+to it costs as much as one to a reader. So the messages of a stream go out at once when it has taken in more than a
+client holds unread; before, they take turns.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ SLOWER: Final = 0.7
 """How the rate changes at each check."""
 CHECK_SECONDS: Final = 0.05
 TURN_SECONDS: Final = 0.002
-"""Seconds between turns. They are no passes of the event loop, as a loop that never rests keeps other threads waiting."""
+"""Seconds between turns. They are no passes of the event loop: one that never rests keeps other threads waiting."""
 
 
 class SendTurns:
@@ -79,15 +79,22 @@ class SendTurns:
         """Let messages go out as the rate allows, and the next ones later."""
         self._refill()
         self._check_load()
-        while self._lines and (self._allowed >= 1 or not self.readers):
-            owner, line = self._lines.popitem(last=False)
-            send = line.popleft()
-            if line:
-                self._lines[owner] = line
-            self._allowed = max(self._allowed - 1, 0.0)
-            send()
-        again = bool(self._lines)
-        self._timer = asyncio.get_running_loop().call_later(TURN_SECONDS, self.go_on) if again else None
+        self._timer = None
+        try:
+            while self._lines and (self._allowed >= 1 or not self.readers):
+                self._allowed = max(self._allowed - 1, 0.0)
+                self._take_first()()
+        finally:
+            if self._lines:
+                self._timer = asyncio.get_running_loop().call_later(TURN_SECONDS, self.go_on)
+
+    def _take_first(self) -> Callable[[], None]:
+        """Take the message whose turn it is; its owner goes to the end."""
+        owner, line = self._lines.popitem(last=False)
+        send = line.popleft()
+        if line:
+            self._lines[owner] = line
+        return send
 
     def _refill(self) -> None:
         now = self._clock()

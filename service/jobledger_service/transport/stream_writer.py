@@ -22,7 +22,8 @@ class StreamWriter:
 
     `send` is for the task of the call. `begin` wakes no task, neither now nor later: `on_written` is called once, on
     the event loop, when the message is written, and `on_failed` when it cannot be. `begin` must not be called when the
-    call has ended. Messages are counted until they are written.
+    call has ended. Messages are counted until they are written. Each waits for its turn until the stream counts as
+    read.
     """
 
     __slots__ = (
