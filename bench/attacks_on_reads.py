@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
+import grpc
 from google.protobuf.struct_pb2 import Struct
 from jobledger.v1 import job_service_pb2 as jobs_api
 from jobledger.v1 import worker_service_pb2 as work_api
@@ -117,7 +119,8 @@ class UnreadWatches(Attack):
         reading = asyncio.create_task(_count(reader, score))
         await over_and_over(16, until, create)
         reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await reading
         for stream in (reader, *self._unread):
             stream.cancel()
 
@@ -128,7 +131,7 @@ async def _some_of(stream: Stream, count: int) -> None:
 
 
 async def _count(stream: Stream, score: Score) -> None:
-    async for _ in stream:
+    while await stream.read() is not grpc.aio.EOF:
         score.codes["READ"] += 1
 
 

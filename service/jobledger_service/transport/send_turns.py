@@ -1,8 +1,8 @@
 """Turns of streams that may not be read: they share a bounded rate, and streams that are read do not wait for them.
 
-A client takes in megabytes that its application does not read, and HTTP/2 does not tell the server. Until then a message
-to it costs as much as one to a reader. So the messages of a stream go out at once when it has taken in more than a
-client holds unread; before, they take turns.
+A client takes in megabytes that its application does not read, and HTTP/2 does not tell the server. Until it is full,
+a message to it costs as much as one to a reader. So the messages of a stream go out at once when it has taken in
+more than a client holds unread; before, they take turns.
 """
 
 import asyncio
