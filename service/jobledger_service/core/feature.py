@@ -99,7 +99,7 @@ def _due_scanner(kernel: Kernel, delay: int, duties: Iterable[Duty]) -> Duty:
     store = SqlDueStore(kernel.database, delay, {name: duty.due for name, duty in by_name.items()})
 
     async def wake_due() -> bool:
-        for name in await kernel.readers.for_server(store.due, kernel.clock()):
+        for name in await kernel.readers.for_server(store.due, kernel.clock(), kernel.clock.calendar()):
             by_name[name].wake_event.set()
         return False
 

@@ -30,7 +30,7 @@ from .ledger.waits import Waits
 from .ledger.watch import Watch
 from .model.chunk import Queue
 from .model.vitals import Component
-from .store.clock import Clock
+from .store.clock import LedgerClock
 from .store.engines import Database
 from .store.reading import ReadStore
 from .store.unreadable_rows import UnreadableRows
@@ -54,7 +54,7 @@ class Kernel(MsgStruct, frozen=True):
 
     settings: Settings
     database: Database
-    clock: Clock
+    clock: LedgerClock
     new_id: NewId
     sample_jitter: Callable[[], float]
     random_bytes: Callable[[int], bytes]

@@ -34,7 +34,7 @@ from .model.chunk import NO_KIND
 from .model.limit_errors import QuotaExceeded
 from .model.limits import SECOND
 from .model.quotas import Bounds
-from .store.clock import Clock
+from .store.clock import LedgerClock
 from .store.engines import Database
 from .store.entry import Entry
 from .store.reading import ReadStore
@@ -57,7 +57,7 @@ def open_kernel(
     on_batch: Callable[[Batch], None],
     on_merged: Callable[[int], None],
     on_unreadable: Callable[[str], None],
-    clock: Clock,
+    clock: LedgerClock,
     new_id: NewId,
     sample_jitter: Callable[[], float],
     random_bytes: Callable[[int], bytes],
@@ -73,7 +73,8 @@ def open_kernel(
     readers, cursors = Readers(settings.reads_per_owner, waits), Cursors(store.epoch.id, lambda: feed.terms)
     queries = Queries(store, readers)
     quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
-    executor = Executor(writes, codec, clock, cursors, [*core_families(database.dialect), *families], quiet=quiet)
+    rows = [*core_families(database.dialect), *families]
+    executor = Executor(writes, codec, clock, cursors, rows, quiet=quiet, calendar=clock.calendar)
     bounds = QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
     committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch, waits=waits)
     claims = ClaimQueue(committer)
