@@ -48,7 +48,7 @@ class Tenant:
         worker = Worker(self.targets, api_key=self.token)
         worker.handler(KIND)(self._handle)
         async with AsyncJobClient(self.targets, api_key=self.token, timeout=CALL_TIMEOUT) as client:
-            cursor = (await client.list_jobs_page(page_size=1)).cursor
+            cursor = (await client.list_jobs(page_size=1).page()).cursor
             serving = asyncio.create_task(worker.serve())
             try:
                 async with asyncio.TaskGroup() as group:
