@@ -19,7 +19,8 @@ TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest 
 NAMED   = $(if $(wildcard tests/$(firstword $(subst ::, ,$(T)))),'tests/$(T)',-k '$(T)')
 # The folders of tests/ that `make test-fast` need not import, because their tests have servers.
 SERVED  = bulk contract examples foreign imports limits replicas
-# How long `make fuzz` runs, on both stores or on FUZZED alone.
+# How long `make fuzz` runs, on both stores or on FUZZED alone, and `make soak`.
+soak: MINUTES ?= 30
 MINUTES ?= 2
 # How many jobs `make seed` makes, bench-reads and bench-targets read and bench-import sends; where the first makes them.
 JOBS     ?= 100000
@@ -32,7 +33,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
+.PHONY: help setup run demo demo-replicas example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz soak check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,6 +131,9 @@ pictures: $(BROWSER) ## Write the pictures of the console to docs/images
 
 fuzz: $(READY) ## Send anything to everything for MINUTES, from SEED; SEND='METHOD FILE' repeats one request
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(FUZZED),--store $(FUZZED)) $(if $(SEND),--send $(SEND))
+
+soak: $(READY) ## Load, kill and forget for MINUTES, on STORE, from SEED, and print the slopes of what must level off
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
 docs docs-serve: export NO_MKDOCS_2_WARNING := 1
 docs: $(SITE) ## Build the site of the documents in .site, without a network, and check its links
