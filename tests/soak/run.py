@@ -111,7 +111,7 @@ class Soak:
             for name, (quantity, value) in measured.items():
                 self.quantities[name] = quantity
                 self.points.setdefault(name, []).append((moment, value))
-            if moment - told >= 30:  # noqa: PLR2004
+            if moment - told >= 30:
                 told = moment
                 self.print_line(f"[{self.seconds - moment:5.0f} s left] {self.summary()}")
 
@@ -120,7 +120,7 @@ class Soak:
         rng = Random(self.seed)
         while True:
             await asyncio.sleep(rng.uniform(*KILL_SECONDS))
-            if self.store == "postgresql" and rng.random() < 0.3:  # noqa: PLR2004
+            if self.store == "postgresql" and rng.random() < 0.3:
                 self.kills["database connections"] += await asyncio.to_thread(end_connections, servers[0].database)
             elif others := servers[1:] or (servers if self.elapsed < self.seconds / 3 else []):
                 server = rng.choice(others)

@@ -10,13 +10,13 @@ SECONDS = 1_800.0
 TENTH = Bound(0.10, 8)
 
 
-def series(per_hour: float, *, level: float = 100, noise: float = 0, spikes: float = 0, tooth: float = 0) -> list[Point]:
+def series(per_hour: float, *, noise: float = 0, spikes: float = 0, tooth: float = 0) -> list[Point]:
     """Return 200 points of a quantity that fills up in the first third, and then rises."""
     rng = Random(7)
     points = []
     for number in range(200):
         time = SECONDS * number / 200
-        value = level * min(1, 0.2 + time / SECONDS * 3) + per_hour * time / 3_600 + rng.gauss(0, noise)
+        value = 100 * min(1, 0.2 + time / SECONDS * 3) + per_hour * time / 3_600 + rng.gauss(0, noise)
         value += tooth * (time % 60) / 60 + (1_000 if rng.random() < spikes else 0)
         points.append((time, value))
     return points

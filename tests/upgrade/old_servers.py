@@ -5,12 +5,14 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
-from tests.support.forked import Forked
 from tests.support.server import Server
+
+if TYPE_CHECKING:
+    from tests.support.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = ("protos", "client", "service")

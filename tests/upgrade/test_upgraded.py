@@ -85,7 +85,7 @@ async def check_lists(api: KeyedApi, owned: Owned) -> None:
 
 
 def test_a_fixture_has_something_of_everything(loaded: str, recorded: Record):
-    with closing(open_database(loaded)) as database, database.read() as connection:
+    with closing(open_database(loaded)) as database, database.change_schema() as connection:
         tables = {name for name in inspect(connection).get_table_names() if not name.startswith("job_search")}
         empty = {name for name in tables if not connection.exec_driver_sql(f"SELECT 1 FROM {name}").first()}  # noqa: S608
     assert tables > empty
@@ -106,7 +106,7 @@ async def test_jobs_and_events_are_as_they_were_answered(
     assert server.defects() == []
 
 
-async def test_cursors_and_page_tokens_are_good(
+async def test_cursors_are_good_and_lists_begin_again(
     upgraded: str, recorded: Record, start_server: StartServer, connect_as: ConnectAs
 ):
     server = start_server(upgraded, **STILL)
@@ -119,8 +119,8 @@ async def test_cursors_and_page_tokens_are_good(
             await api.create("clip.new", display_name="new")
             message = await watch.until(lambda message: message.job.display_name == "new")
             assert message.event.revision == 1
-        page = await api.jobs.ListJobs(ListJobsRequest(page_size=1, page_token=owned.page_token))
-        assert [job.job_id for job in page.jobs] == [list(owned.jobs)[1]]
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
+            await api.jobs.ListJobs(ListJobsRequest(page_size=1, page_token=owned.page_token))
 
 
 async def test_old_leases_are_lost_and_all_work_goes_on(
