@@ -15,8 +15,10 @@ STORE  ?= sqlite
 export PYTHONDONTWRITEBYTECODE :=
 # The tests start hundreds of servers, and so these are compiled first.
 TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest -n 3 --dist worksteal
-# What T names: a folder, a file or a test (file.py::name) of tests/, or else a part of names.
-NAMED   = $(if $(wildcard tests/$(firstword $(subst ::, ,$(T)))),'tests/$(T)',-k '$(T)')
+# What T names: a folder, a file or a test (file.py::name) of tests/, a guarantee or a chapter of docs/guarantees.md, or
+# else a part of names.
+NAMED   = $(if $(filter 3a 3b 3c 3d 3e 3a.% 3b.% 3c.% 3d.% 3e.%,$(T)),--guarantee '$(T)',$(FOUND))
+FOUND   = $(if $(wildcard tests/$(firstword $(subst ::, ,$(T)))),'tests/$(T)',-k '$(T)')
 # The folders of tests/ that `make test-fast` need not import, because their tests have servers.
 SERVED  = bulk contract examples foreign imports limits replicas
 # How long `make fuzz` runs, on both stores or on FUZZED alone, and `make soak`.
@@ -114,7 +116,7 @@ lint: $(READY) ## Check style, layers and the contract
 types: $(READY) ## Check the types
 	$(BIN)/mypy
 
-test: $(READY) ## Run the tests but the long ones, on both stores; T=watch: all of one folder, file or name, on STORE
+test: $(READY) ## Run the tests but the long ones, on both stores; T=watch: all of one folder, file, name or guarantee (3b.2), on STORE
 	$(TESTS) $(if $(T),--store $(STORE) $(NAMED),--store both -m "not long")
 
 test-fast: $(READY) ## Run the tests that start no server and no database process, in seconds

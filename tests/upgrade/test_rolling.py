@@ -86,6 +86,7 @@ class Tenant:
         assert ended == set(self.acknowledged)
 
 
+@pytest.mark.guarantee("3d.12")
 async def test_servers_are_replaced_under_load(
     loaded: str, recorded: Record, old: list[Server], store: str, tmp_path: Path
 ):

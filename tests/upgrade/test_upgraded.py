@@ -94,6 +94,7 @@ def test_a_fixture_has_something_of_everything(loaded: str, recorded: Record):
         assert {Job.FromString(job).state for job in recorded.owners[owner].jobs.values()} == set(STATES.values())
 
 
+@pytest.mark.guarantee("3d.12")
 async def test_jobs_and_events_are_as_they_were_answered(
     upgraded: str, recorded: Record, start_server: StartServer, connect_as: ConnectAs
 ):
@@ -106,6 +107,7 @@ async def test_jobs_and_events_are_as_they_were_answered(
     assert server.defects() == []
 
 
+@pytest.mark.guarantee("3d.12")
 async def test_cursors_are_good_and_lists_begin_again(
     upgraded: str, recorded: Record, start_server: StartServer, connect_as: ConnectAs
 ):
@@ -123,6 +125,7 @@ async def test_cursors_are_good_and_lists_begin_again(
             await api.jobs.ListJobs(ListJobsRequest(page_size=1, page_token=owned.page_token))
 
 
+@pytest.mark.guarantee("3d.12")
 async def test_old_leases_are_lost_and_all_work_goes_on(
     upgraded: str, recorded: Record, start_server: StartServer, connect_as: ConnectAs
 ):
@@ -152,6 +155,7 @@ async def _work_through(api: KeyedApi, job: Job) -> None:
     assert (await api.get(job.job_id)).state == COMPLETED
 
 
+@pytest.mark.guarantee("3d.12")
 async def test_keys_usage_and_webhooks_are_there(
     upgraded: str, recorded: Record, start_server: StartServer, connect_as: ConnectAs
 ):
@@ -169,6 +173,7 @@ async def test_keys_usage_and_webhooks_are_there(
         assert {webhook.webhook_id for webhook in listed.webhooks} == set(owned.webhook_ids)
 
 
+@pytest.mark.guarantee("3d.12")
 def test_the_schema_is_that_of_a_new_database(upgraded: str, store: str, tmp_path: Path):
     with (
         closing(open_database(upgraded)) as old,
@@ -180,12 +185,14 @@ def test_the_schema_is_that_of_a_new_database(upgraded: str, store: str, tmp_pat
         assert read_writer_level(of_old) == WRITER_LEVEL
 
 
+@pytest.mark.guarantee("3d.12")
 def test_a_recount_finds_nothing_wrong(upgraded: str):
     with closing(open_database(upgraded)) as database:
         counted = Recount(database, lambda _: None, ProtoCodec(UnreadableRows()).terms).run()
     assert counted == Recounted(label_indexes=counted.label_indexes)
 
 
+@pytest.mark.guarantee("3d.12")
 async def test_a_back_up_of_the_version_is_restored(
     loaded: str, recorded: Record, start_server: StartServer, connect_as: ConnectAs, store: str, tmp_path: Path
 ):
