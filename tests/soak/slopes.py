@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import inf
 from statistics import median
 from typing import Final
 
@@ -23,6 +24,10 @@ class Bound:
     least: float
 
 
+NOT_JUDGED: Final = Bound(0, inf)
+"""Of what levels off only after hours or days."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trend:
     """How a quantity moved over the judged part of a run."""
@@ -40,7 +45,7 @@ class Trend:
         return self.rise > self.allowed
 
     def __str__(self) -> str:
-        verdict = "RISES" if self.rises else "level"
+        verdict = "not judged" if self.allowed == inf else "RISES" if self.rises else "level"
         return (
             f"{self.name:34} {self.level:12,.1f} {self.unit:5} {self.per_hour:+14,.1f} /h"
             f" {self.rise:+12,.1f} of {self.allowed:10,.1f}  {verdict}"

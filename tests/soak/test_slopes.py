@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from tests.soak.slopes import Bound, Point, slope, trend
+from tests.soak.slopes import NOT_JUDGED, Bound, Point, slope, trend
 
 SECONDS = 1_800.0
 TENTH = Bound(0.10, 8)
@@ -29,6 +29,12 @@ def test_what_rises_is_found_and_what_is_level_is_not(shape: dict[str, float]):
     rising = trend("rising", "", series(60, **shape), SECONDS, TENTH)
     assert rising.rises
     assert rising.per_hour == pytest.approx(60, rel=0.25)
+
+
+def test_what_levels_off_after_hours_is_shown_and_not_judged():
+    shown = trend("by the hour", "rows", series(6_000), SECONDS, NOT_JUDGED)
+    assert not shown.rises
+    assert str(shown).endswith("not judged")
 
 
 def test_the_warm_up_is_not_judged():
