@@ -17,7 +17,8 @@ export PYTHONDONTWRITEBYTECODE :=
 TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest -n 3 --dist worksteal
 # What T names: a folder, a file or a test (file.py::name) of tests/, a guarantee or a chapter of docs/guarantees.md, or
 # else a part of names.
-NAMED   = $(if $(filter 3a 3b 3c 3d 3e 3a.% 3b.% 3c.% 3d.% 3e.%,$(T)),--guarantee '$(T)',$(FOUND))
+NAMED   = $(or $(CHECKED),$(FOUND))
+CHECKED = $(if $(filter 3a 3b 3c 3d 3e 3a.% 3b.% 3c.% 3d.% 3e.%,$(T)),--guarantee '$(T)')
 FOUND   = $(if $(wildcard tests/$(firstword $(subst ::, ,$(T)))),'tests/$(T)',-k '$(T)')
 # The folders of tests/ that `make test-fast` need not import, because their tests have servers.
 SERVED  = bulk contract examples foreign imports limits replicas
@@ -125,8 +126,8 @@ test-fast: $(READY) ## Run the tests that start no server and no database proces
 test-long: $(READY) ## Run the tests that kill, restart and overload servers, on both stores
 	$(TESTS) --store both -m long
 
-test-console: $(BROWSER) ## Run the tests of the console in a browser; T=test_jobs: of one file or name
-	$(BIN)/pytest -q -n 2 --dist worksteal tests/console $(if $(T),-k '$(T)')
+test-console: $(BROWSER) ## Run the tests of the console in a browser; T=test_jobs: of one file, name or guarantee
+	$(BIN)/pytest -q -n 2 --dist worksteal tests/console $(if $(T),$(or $(CHECKED),-k '$(T)'))
 
 pictures: $(BROWSER) ## Write the pictures of the console to docs/images
 	$(BIN)/pytest -q tests/console/test_pictures.py --pictures docs/images

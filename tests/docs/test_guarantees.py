@@ -2,12 +2,16 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 import pytest
+
+from tests.support.bounds import BOUND
 
 pytestmark = pytest.mark.one_store("the documents see messages, not the store")
 
@@ -17,9 +21,9 @@ ROWS = ROW.findall((ROOT / "docs" / "guarantees.md").read_text())
 NUMBERS = [number for number, _, _ in ROWS]
 
 
-def marks() -> Iterator[tuple[str, str]]:
-    """Yield each test that is marked, with the number of a guarantee."""
-    for file in (ROOT / "tests").rglob("test_*.py"):
+def marks(folder: str = "tests") -> Iterator[tuple[str, str]]:
+    """Yield each test of a folder that is marked, with the number of a guarantee."""
+    for file in (ROOT / folder).rglob("test_*.py"):
         text = file.read_text()
         if "mark.guarantee(" in text:
             for test in ast.parse(text).body:
@@ -68,3 +72,13 @@ def test_each_test_of_the_watch_is_named(tests_of: dict[str, set[str]]):
     all_tests = chain.from_iterable(tests_of.values())
     assert numbered == sorted(name for name in all_tests if re.match(r"test_\d\d_", name))
     assert len(numbered) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["3a.1", "3a"])
+def test_a_number_picks_the_tests_that_are_marked_with_it(number: str):
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--guarantee", number, "tests/watch"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=BOUND, check=True).stdout
+    picked = set(re.findall(r"::(test_\w+)", printed))
+    assert picked == {test for test, mark in marks("tests/watch") if mark == number or mark.startswith(f"{number}.")}
+    assert "test_01_current_first" in picked

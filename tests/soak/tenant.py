@@ -36,6 +36,8 @@ LEASE = timedelta(seconds=2)
 CALL_SECONDS = 30.0
 PAUSE_SECONDS = 0.2
 """How long an owner holds back after a refusal, and a worker without work."""
+STEP_SECONDS = {"create": 0.5, "change": 0.4, "read": 0.5, "watch": 0.3, "watch_one": 0.3}
+"""How often an owner takes a step at most: the load, and with it what retention keeps, does not follow the machine."""
 MAX_OPEN = 30
 """Jobs of an owner that are watched over at a time."""
 EXPECTED = {
@@ -68,8 +70,9 @@ class Tenant:
                 await api.channel.close()
 
     async def _forever(self, step: Callable[[], Awaitable[None]]) -> None:
+        name = step.__name__.strip("_")
         while True:
-            await self._tried(step.__name__.strip("_"), step)
+            await asyncio.gather(self._tried(name, step), asyncio.sleep(STEP_SECONDS.get(name, 0)))
 
     async def _tried(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         """Take a step; count it, or what was wrong."""

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.long  # servers are killed under load
 STEPS = {"create", "work", "change", "read", "watch", "watch_one"}
 
 
+@pytest.mark.guarantee("3b.2", "3b.8")
 async def test_owners_and_kills_leave_no_violation_and_everything_is_measured(store: str, tmp_path: Path):
     lines: list[str] = []
     soak = Soak(store, 20, 7, tmp_path, lines.append)
