@@ -15,11 +15,15 @@ STORE  ?= sqlite
 export PYTHONDONTWRITEBYTECODE :=
 # The tests start hundreds of servers, and so these are compiled first.
 TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest -n 3 --dist worksteal
-# What T names: a folder, a file or a test (file.py::name) of tests/, or else a part of names.
-NAMED   = $(if $(wildcard tests/$(firstword $(subst ::, ,$(T)))),'tests/$(T)',-k '$(T)')
+# What T names: a folder, a file or a test (file.py::name) of tests/, a guarantee or a chapter of docs/guarantees.md, or
+# else a part of names.
+NAMED   = $(or $(CHECKED),$(FOUND))
+CHECKED = $(if $(filter 3a 3b 3c 3d 3e 3a.% 3b.% 3c.% 3d.% 3e.%,$(T)),--guarantee '$(T)')
+FOUND   = $(if $(wildcard tests/$(firstword $(subst ::, ,$(T)))),'tests/$(T)',-k '$(T)')
 # The folders of tests/ that `make test-fast` need not import, because their tests have servers.
 SERVED  = bulk contract examples foreign imports limits replicas
-# How long `make fuzz` runs, on both stores or on FUZZED alone.
+# How long `make fuzz` runs, on both stores or on FUZZED alone, and `make soak`.
+soak: MINUTES ?= 30
 MINUTES ?= 2
 # How many jobs `make seed` makes, bench-reads and bench-targets read and bench-import sends; where the first makes them.
 JOBS     ?= 100000
@@ -32,7 +36,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
+.PHONY: help setup run demo demo-replicas example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz soak check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,7 +117,7 @@ lint: $(READY) ## Check style, layers and the contract
 types: $(READY) ## Check the types
 	$(BIN)/mypy
 
-test: $(READY) ## Run the tests but the long ones, on both stores; T=watch: all of one folder, file or name, on STORE
+test: $(READY) ## Run the tests but the long ones, on both stores; T=watch: all of one folder, file, name or guarantee (3b.2), on STORE
 	$(TESTS) $(if $(T),--store $(STORE) $(NAMED),--store both -m "not long")
 
 test-fast: $(READY) ## Run the tests that start no server and no database process, in seconds
@@ -122,14 +126,17 @@ test-fast: $(READY) ## Run the tests that start no server and no database proces
 test-long: $(READY) ## Run the tests that kill, restart and overload servers, on both stores
 	$(TESTS) --store both -m long
 
-test-console: $(BROWSER) ## Run the tests of the console in a browser; T=test_jobs: of one file or name
-	$(BIN)/pytest -q -n 2 --dist worksteal tests/console $(if $(T),-k '$(T)')
+test-console: $(BROWSER) ## Run the tests of the console in a browser; T=test_jobs: of one file, name or guarantee
+	$(BIN)/pytest -q -n 2 --dist worksteal tests/console $(if $(T),$(or $(CHECKED),-k '$(T)'))
 
 pictures: $(BROWSER) ## Write the pictures of the console to docs/images
 	$(BIN)/pytest -q tests/console/test_pictures.py --pictures docs/images
 
 fuzz: $(READY) ## Send anything to everything for MINUTES, from SEED; SEND='METHOD FILE' repeats one request
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(FUZZED),--store $(FUZZED)) $(if $(SEND),--send $(SEND))
+
+soak: $(READY) ## Load, kill and forget for MINUTES, on STORE, from SEED, and print the slopes of what must level off
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --store $(STORE) $(if $(SEED),--seed $(SEED))
 
 docs docs-serve: export NO_MKDOCS_2_WARNING := 1
 docs: $(SITE) ## Build the site of the documents in .site, without a network, and check its links

@@ -82,7 +82,8 @@ class Ledger:
             *core_families(dialect), expire_times(Retention()), limits_family(dialect), paused_kinds_family(dialect),
             quotas_family(dialect, Bounds()), statistics_family(dialect),
         ]  # fmt: skip
-        cursors = Cursors(ReadStore(database).epoch.id)
+        reads = ReadStore(database)
+        cursors = Cursors(reads.epoch.id, lambda: reads.history.terms)
         self._executor = Executor(WriteStore(database), ProtoCodec(), _now, cursors, families, quiet=0)
         self._database = database
         self._percent = 0.0

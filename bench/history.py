@@ -46,7 +46,8 @@ def _repeat_events(url: str, count: int) -> bytes:
     """Repeat the events until there are so many, and return the cursor before the first."""
     database = open_database(url)
     try:
-        cursors = Cursors(ReadStore(database).epoch.id)
+        reads = ReadStore(database)
+        cursors = Cursors(reads.epoch.id, lambda: reads.history.terms)
         with database.write() as connection:
             found = connection.execute(select(events).order_by(events.c.position)).mappings().all()
             connection.execute(delete(events))

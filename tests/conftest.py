@@ -50,21 +50,27 @@ QUICK = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --store."""
+    """Add --store and --guarantee."""
     parser.addoption(
         "--store",
         action="append",
         choices=[*STORES, "both"],
         help="a store to run the tests on, may be given twice; SQLite alone unless given",
     )
+    parser.addoption(
+        "--guarantee",
+        metavar="NUMBER",
+        help="run the tests of one guarantee of docs/guarantees.md, such as 3b.2, or of a chapter, such as 3b",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the stores that were asked for, and the first of them where one is enough; mark what is fast."""
+    """Keep the stores and the guarantee that were asked for, one store where one is enough; mark what is fast."""
     requested = config.getoption("--store") or STORES[:1]
     stores = STORES if "both" in requested else [store for store in STORES if store in requested]
-    others = {item for item in items if not _runs_on(item, stores)}
+    number = config.getoption("--guarantee")
+    others = {item for item in items if not (_runs_on(item, stores) and (not number or _checks(item, number)))}
     if others:
         config.hook.pytest_deselected(items=list(others))
         items[:] = [item for item in items if item not in others]
@@ -85,6 +91,12 @@ def _runs_on(item: pytest.Item, stores: list[str]) -> bool:
         return True
     enough = stores[:1] if item.get_closest_marker("one_store") else stores
     return callspec.params["store"] in enough
+
+
+def _checks(item: pytest.Item, number: str) -> bool:
+    """Whether a test checks a guarantee, or one of a chapter."""
+    marked = [each for mark in item.iter_markers("guarantee") for each in mark.args]
+    return any(each == number or each.startswith(f"{number}.") for each in marked)
 
 
 def _is_fast(item: pytest.Item) -> bool:

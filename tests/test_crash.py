@@ -87,6 +87,7 @@ async def stored(api: Api, job_ids: list[str]) -> dict[str, Job]:
     return found
 
 
+@pytest.mark.guarantee("3d.1")
 async def test_what_was_acknowledged_is_kept_and_what_was_watched_is_seen_once(
     start_server: StartServer, connect: Connect
 ):

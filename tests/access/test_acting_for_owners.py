@@ -141,6 +141,7 @@ async def test_an_admin_reads_a_named_owners_job_whole(
         await api.jobs.GetJob(rpc.GetJobRequest(job_id=job.job_id, owner="not an owner"))
 
 
+@pytest.mark.guarantee("3b.12")
 async def test_what_an_admin_changes_is_the_owners_and_its_trail_names_the_admins_key(
     theirs: KeyedApi, ops: tuple[KeyedApi, str], owner: str, kind: str
 ):
@@ -180,6 +181,7 @@ async def test_a_retry_by_an_admin_wakes_the_owners_waiting_worker(
     assert [one.job_id for one in await waiting] == [job.job_id]
 
 
+@pytest.mark.guarantee("3b.12")
 async def test_request_ids_of_an_admin_are_those_of_its_own_owner(
     theirs: KeyedApi, ops: tuple[KeyedApi, str], owner: str, kind: str
 ):
@@ -264,6 +266,7 @@ async def first_of(method: Callable[[Message, Caller], Any], request: Message, c
     return await (anext(answer) if hasattr(answer, "__anext__") else answer)
 
 
+@pytest.mark.guarantee("3b.11")
 @pytest.mark.parametrize("role", [Role.CALLER, Role.WORKER])
 @pytest.mark.parametrize("name", OWNED)
 async def test_naming_another_owner_is_refused_before_anything_is_looked_up(name: str, role: Role):
@@ -276,6 +279,7 @@ async def test_naming_another_owner_is_refused_before_anything_is_looked_up(name
     assert len(told) == 1
 
 
+@pytest.mark.guarantee("3b.11")
 @pytest.mark.parametrize("name", OWNED)
 async def test_a_refusal_says_the_same_whatever_there_is(
     keyed: Keyed, theirs: KeyedApi, ops: tuple[KeyedApi, str], owner: str, kind: str, name: str, as_holder: As

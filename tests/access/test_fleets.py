@@ -80,6 +80,7 @@ async def test_the_call_that_completes_the_last_other_chunk_claims_the_finalizer
     assert all(one.chunk.finalizer for one in last)
 
 
+@pytest.mark.guarantee("3b.9")
 @pytest.mark.parametrize("named", [False, True])
 async def test_owners_take_turns_whatever_they_have_waiting(
     admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str, named: bool
@@ -107,6 +108,7 @@ async def test_the_more_urgent_come_first_over_all_owners(
     assert owners_of(await worker.claim(kind, 7)) == [ALICE] * 2
 
 
+@pytest.mark.guarantee("3b.9")
 async def test_every_owner_has_a_turn_also_when_there_are_more_than_one_batch_looks_at(
     admin: KeyedApi, as_holder: As, fleet: KeyedApi, kind: str
 ):
@@ -150,6 +152,7 @@ async def test_a_fleet_works_the_chunks_of_its_owners_to_their_end(
     assert [result.status for result in await tenants[ALICE].complete(of_alice)] == [OK], "it is its owner's chunk"
 
 
+@pytest.mark.guarantee("3b.10")
 async def test_all_else_of_an_owner_is_closed_to_a_fleet(tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str):
     made = (await jobs(tenants, kind, {ALICE: 1}))[ALICE]
     with refused(StatusCode.PERMISSION_DENIED, "ROLE_MISSING"):
@@ -248,6 +251,7 @@ async def test_a_revoked_key_ends_a_waiting_claim_of_its_fleet(admin: KeyedApi, 
             await waiting
 
 
+@pytest.mark.guarantee("3b.10")
 async def test_a_repeated_claim_answers_with_the_leases_of_the_owners_that_its_own_key_serves(
     admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str
 ):
@@ -267,6 +271,7 @@ async def test_a_repeated_claim_answers_with_the_leases_of_the_owners_that_its_o
     assert owners_of(list((await own.work.CompleteChunks(ending)).claimed)) == []
 
 
+@pytest.mark.guarantee("3c.7")
 async def test_a_claim_is_repeated_with_another_key_when_its_own_was_revoked(
     admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], kind: str
 ):

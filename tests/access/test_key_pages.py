@@ -3,6 +3,7 @@
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.features.access.rules import ApiKey
@@ -19,6 +20,7 @@ def made(number: int) -> ApiKey:
     return ApiKey(f"{number:016}", owner, "n", frozenset(), bytes([number]), number, ends)
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_page_of_keys_examines_so_many_and_reports_where_it_ended(store: str, tmp_path: Path):
     with closing(open_database(new_database(store, tmp_path))) as database:
         upgrade(database)

@@ -134,6 +134,7 @@ async def test_open_watches_are_counted_by_key_and_by_owner(admin: KeyedApi, as_
     await second.watch_jobs(kind).message()
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_claims_are_counted_by_key(admin: KeyedApi, as_holder: As, kind: str):
     made = [await admin.make(CALLER, WORKER, owner="y") for _ in range(2)]
     first, second = (as_holder(admin, one.token) for one in made)

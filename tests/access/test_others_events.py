@@ -1,6 +1,7 @@
 """Events across owners are for admins; a key finds what was done by keys of one name."""
 
 import grpc
+import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_service_pb2 import ListEventsRequest
 
@@ -17,6 +18,7 @@ async def cancelled(api: KeyedApi, **fields: object) -> set[str]:
     return {event.job_id for event in (await api.jobs.ListEvents(request)).events}
 
 
+@pytest.mark.guarantee("3b.8")
 async def test_what_a_key_cancelled_is_found_by_its_owner_and_by_admins(
     keyed: Keyed, admin: KeyedApi, as_holder: As, kind: str
 ):

@@ -153,6 +153,7 @@ async def test_anothers_webhook_is_not_there(keyed: Keyed, mine: KeyedApi, other
     await hooks.DeleteWebhook(DeleteWebhookRequest(webhook_id=made.webhook_id))
 
 
+@pytest.mark.guarantee("3b.8")
 async def test_another_owner_neither_counts_nor_exports_nor_means_a_job(mine: KeyedApi, other: KeyedApi, kind: str):
     await mine.create(kind, job_id=f"failed-{kind}")
     await mine.fail(*await mine.claim(kind), code=kind, not_retryable=True)
@@ -172,6 +173,7 @@ async def test_another_owner_neither_counts_nor_exports_nor_means_a_job(mine: Ke
     assert job.job_id.encode() in b"".join([piece.data async for piece in mined])
 
 
+@pytest.mark.guarantee("3b.8")
 async def test_a_caller_changes_no_number_whatever_it_creates(admin: KeyedApi, keyed: Keyed, as_holder: As, kind: str):
     owner = f"caller-{kind[-8:]}"
     made = [await admin.make(role, owner=owner) for role in (ADMIN, CALLER)]

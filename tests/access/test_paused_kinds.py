@@ -44,6 +44,7 @@ async def test_only_admins_pause_and_resume_and_the_list_names_them(
     assert await resume(tenants[ALICE], kind)
 
 
+@pytest.mark.guarantee("3c.14")
 @pytest.mark.parametrize("named", [False, True], ids=["all", "named"])
 async def test_a_pause_concerns_its_owner_alone_and_takes_no_turn_of_a_fleet(
     admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], kind: str, named: bool

@@ -68,6 +68,7 @@ async def tenant(keyed: Keyed, admin: KeyedApi, as_holder: As) -> Tenant:
     return Tenant(owner, admin, [as_holder(server, token) for server in keyed.replicas])
 
 
+@pytest.mark.guarantee("3b.13")
 async def test_callers_at_all_replicas_at_once_never_pass_the_bound(tenant: Tenant):
     await tenant.allow(max_unfinished_jobs=20, max_stored_jobs=1_000)
     apis = cycle(tenant.apis)

@@ -23,6 +23,7 @@ WITHOUT = {
 }
 
 
+@pytest.mark.guarantee("3e.9")
 def test_every_change_takes_a_reason():
     for file in ("job_service", "admin_service", "limit_service", "webhook_service"):
         for service in descriptor_pool.Default().FindFileByName(f"jobledger/v1/{file}.proto").services_by_name.values():
@@ -38,6 +39,7 @@ def logged(keyed: Keyed, kind: str) -> list[dict[str, str | None]]:
     return [line for line in lines if (line.get("reason") or "").startswith(kind)]
 
 
+@pytest.mark.guarantee("3e.9")
 async def test_the_log_says_who_changed_what_and_why(keyed: Keyed, admin: KeyedApi, as_holder: As, kind: str):
     made = await admin.make(ADMIN, name="ops", owner="operations")
     api = as_holder(keyed.replicas[0], made.token)

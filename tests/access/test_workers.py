@@ -89,6 +89,7 @@ async def test_an_owner_sees_who_claims_over_all_replicas(keyed: Keyed, admin: K
     assert one.last_seen_time.ToNanoseconds() > found["w0"].last_seen_time.ToNanoseconds()
 
 
+@pytest.mark.guarantee("3b.8")
 async def test_an_owner_sees_the_fleets_that_serve_it_and_nothing_of_the_others(admin: KeyedApi, as_holder: As):
     (alice, as_alice), (bob, as_bob) = [await tenant(admin, as_holder) for _ in range(2)]
     mine, name = fresh_kind()[-30:], fresh_kind()
@@ -222,6 +223,7 @@ def names(store: SqlWorkerStore, owner: str = "o") -> list[str]:
     return [one.worker for one, _ in store.page(owner, None, 100)[0]]
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.long
 @pytest.mark.one_store("the pages are those of the API")
 async def test_pages_of_the_largest_workers_and_keys_fit_into_a_reply(
@@ -282,6 +284,7 @@ def test_an_older_report_of_another_replica_changes_nothing(database: Database):
     assert (found.first_seen_time, found.last_seen_time) == (100, 200)
 
 
+@pytest.mark.guarantee("3b.3")
 def test_one_owner_crowds_nobody_out_of_memory():
     now = [1_000 * SECOND]
     active = ActiveWorkers(lambda: now[0])

@@ -51,6 +51,7 @@ def test_every_chunk_has_a_place_in_the_lines_that_there_are(chunks: int, width:
     assert (len(drawn) - 1) * folding.per_cell < chunks <= len(drawn) * folding.per_cell
 
 
+@pytest.mark.guarantee("3e.10")
 @given(st.lists(st.sampled_from(Shown), min_size=1, max_size=60), st.integers(1, 20))
 def test_no_failure_is_folded_away(marks: list[Shown], per_cell: int):
     row = cells(marks, per_cell)
@@ -107,6 +108,7 @@ def test_a_message_during_a_load_is_newer_than_the_list():
     assert (list(states.in_work), states.errors) == ([9], {8: ("BAD", "encode")})
 
 
+@pytest.mark.guarantee("3e.10")
 def test_what_a_watch_left_out_is_listed_again():
     states = loaded()
     states.apply(message(2))

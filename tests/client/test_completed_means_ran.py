@@ -93,6 +93,7 @@ FORMS: dict[str, Callable[[Work], Any]] = {
 }
 
 
+@pytest.mark.guarantee("3c.1")
 @pytest.mark.parametrize("form", FORMS)
 async def test_completed_means_ran_whatever_form_the_handler_has(
     client: AsyncJobClient, server: Server, serving: Serving, kind: str, form: str

@@ -72,6 +72,7 @@ class Answering:
         return [result for _ in reports]
 
 
+@pytest.mark.guarantee("3c.3")
 def test_a_lease_whose_handler_cannot_be_stopped_is_extended_no_longer(caplog: pytest.LogCaptureFixture):
     time = SetTime()
     leases = HeldLeases(30.0, 10.0, time.monotonic)
@@ -91,6 +92,7 @@ def test_a_lease_whose_handler_cannot_be_stopped_is_extended_no_longer(caplog: p
     assert [one.message.partition("; ")[2] for one in caplog.records] == ["its lease is extended no longer"]
 
 
+@pytest.mark.guarantee("3c.5")
 def test_a_lease_is_over_its_duration_after_the_call_that_extended_it_was_sent():
     time = SetTime()
     leases = HeldLeases(30.0, 10.0, time.monotonic)
@@ -109,6 +111,7 @@ def test_a_lease_is_over_its_duration_after_the_call_that_extended_it_was_sent()
     assert leases.due() == []
 
 
+@pytest.mark.guarantee("3c.8")
 @pytest.mark.parametrize("answers_after", [0.0, 0.4])
 def test_a_lease_ends_with_its_attempt_by_the_workers_clock_whatever_its_heartbeats_say(answers_after: float):
     time = SetTime()
@@ -170,6 +173,7 @@ def test_an_interval_that_would_lose_the_lease_is_refused(seconds: float):
         Worker("127.0.0.1:1", heartbeat_interval=timedelta(seconds=seconds))
 
 
+@pytest.mark.guarantee("3c.4")
 async def test_work_stops_when_the_server_is_not_reached_for_a_lease(
     start_server: StartServer, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture
 ):

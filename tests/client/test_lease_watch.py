@@ -21,6 +21,7 @@ from tests.support.server import Server
 LONG = {"lease_duration": timedelta(hours=1), "heartbeat_interval": timedelta(minutes=30)}
 
 
+@pytest.mark.guarantee("3c.4")
 async def test_a_cancellation_reaches_handlers_that_send_no_heartbeats(
     client: AsyncJobClient, serving: Serving, kind: str
 ):
@@ -49,6 +50,7 @@ async def test_a_cancellation_reaches_handlers_that_send_no_heartbeats(
     assert sorted(stopped) == ["async", "plain"]
 
 
+@pytest.mark.guarantee("3c.4")
 @pytest.mark.parametrize("how", ["forced", "deleted"])
 async def test_a_lease_that_is_taken_away_stops_a_handler_that_sends_no_heartbeats(
     client: AsyncJobClient, serving: Serving, kind: str, how: str

@@ -64,6 +64,7 @@ def attempts(job: Any) -> Iterator[int]:
     return (chunk.attempt for chunk in job.chunks)
 
 
+@pytest.mark.guarantee("3c.7")
 async def test_lost_answers_of_claims_and_completions_cost_no_attempt(
     losing: Callable[..., Any], client: AsyncJobClient, serving: Serving, kind: str
 ):

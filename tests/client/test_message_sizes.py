@@ -92,6 +92,7 @@ async def test_all_that_a_chunk_may_have_is_one_report_and_one_commit(client: As
     assert (len(ended.chunks[0].artifacts), len(ended.artifacts)) == (40, 80)
 
 
+@pytest.mark.guarantee("3c.2")
 async def test_an_oversized_completion_loses_no_work(start_server: StartServer, serving: Serving, kind: str):
     server = start_server(message_limit="20000")
 

@@ -33,6 +33,7 @@ def check_last_word(job: Job) -> None:
         assert chunk.artifacts["log"].uri == "s3://bucket/log"
 
 
+@pytest.mark.guarantee("3c.2")
 @pytest.mark.parametrize("end", ["returns", "raises"])
 async def test_the_last_word_of_every_chunk_counts(client: AsyncJobClient, serving: Serving, kind: str, end: str):
     async def handler(ctx: ChunkContext) -> None:

@@ -215,6 +215,7 @@ def arrived(server: Server) -> float:
     return scrape(server).value("grpc_server_call_started_total", grpc_method=CREATE.removeprefix("/"))
 
 
+@pytest.mark.guarantee("3b.3")
 @pytest.mark.one_store("calls in flight are bounded in the server")
 @pytest.mark.parametrize("throttle", [True, False])
 async def test_an_overloaded_server_sees_probes_alone_and_reports_on_leases(

@@ -262,6 +262,7 @@ async def job_with_full_artifacts(client: AsyncJobClient, kind: str) -> str:
     return job.job_id
 
 
+@pytest.mark.guarantee("3c.6")
 async def test_a_refused_report_fails_its_own_chunk_only(client: AsyncJobClient, serving: Serving, kind: str):
     job_id = await job_with_full_artifacts(client, kind)
 

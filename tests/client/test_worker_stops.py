@@ -96,6 +96,7 @@ async def test_a_lost_lease_stops_the_handler_and_reports_nothing(client: AsyncJ
     assert ChangeType.CHUNK_FAILED not in types
 
 
+@pytest.mark.guarantee("3c.3")
 async def test_a_handler_that_runs_for_longer_than_its_timeout_fails_its_attempt(
     client: AsyncJobClient, serving: Serving, kind: str
 ):

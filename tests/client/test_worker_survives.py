@@ -127,6 +127,7 @@ async def first_fails_second_is_done(
     return job
 
 
+@pytest.mark.guarantee("3c.3")
 @pytest.mark.parametrize("form", ["async", "plain"])
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_worker_survives_whatever_a_handler_raises(
@@ -198,6 +199,7 @@ async def test_tasks_of_others_are_none_of_the_workers_business(client: AsyncJob
     assert loop.get_task_factory() is before
 
 
+@pytest.mark.guarantee("3c.3")
 @pytest.mark.parametrize("form", ["async", "plain"])
 async def test_handlers_that_never_stop_do_not_take_the_workers_slots(
     client: AsyncJobClient, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture, form: str
@@ -325,6 +327,7 @@ def warnings_of_blocks():
     logger.removeHandler(handler)
 
 
+@pytest.mark.guarantee("3c.3")
 async def test_a_handler_that_blocks_the_loop_is_named_and_loses_no_lease(
     client: AsyncJobClient, server: Server, serving: Serving, kind: str, warnings_of_blocks: UnblockOnWarning
 ):

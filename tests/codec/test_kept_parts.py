@@ -67,6 +67,7 @@ def _emptied() -> Iterator[None]:
         cache.cache_clear()
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.slow
 @pytest.mark.one_store("no store is used")
 @pytest.mark.parametrize(

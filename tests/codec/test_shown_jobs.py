@@ -69,6 +69,7 @@ def test_a_reply_reports_what_one_reports_that_is_filled_in(
     MessageToJson(snapshot)
 
 
+@pytest.mark.guarantee("3b.4")
 @few
 @given(jobs(), jobs(), st.data())
 def test_a_damaged_segment_is_found_before_it_goes_out(job: Job, other: Job, data: st.DataObject):

@@ -183,6 +183,7 @@ for one in LARGE["objects far down"].fields["a"].struct_value.fields["a"].list_v
     one.struct_value.fields["*2*"].bool_value = True
 
 
+@pytest.mark.guarantee("3b.1")
 @pytest.mark.parametrize("struct", LARGE.values(), ids=LARGE.keys())
 def test_no_python_runs_for_each_value_of_a_large_struct(struct: Struct):
     raw = struct.SerializeToString(deterministic=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobledger.v1 import job_pb2
@@ -85,6 +86,7 @@ def test_a_stored_event_is_filtered_as_the_job_was_and_is(record: Record):
         assert entry.before == replace(record.before, **same)
 
 
+@pytest.mark.guarantee("3a.4")
 @few
 @given(st.lists(records(), min_size=1, max_size=4))
 def test_merged_messages_report_all_that_the_last_reports_and_how_many_they_are(of_one_job: Sequence[Record]):

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from jobledger.v1.worker_service_pb2 import ChunkFailure
 from jobledger_client import JobClient, JobState
 
@@ -71,6 +72,7 @@ def test_failures_are_grouped_and_retried_together(
     assert client.get_job(other).state == JobState.FAILED
 
 
+@pytest.mark.guarantee("3e.11")
 def test_figures_say_that_they_are_out_of_date(
     start_server: StartServer, start_console: StartConsole, open_page: OpenPage
 ) -> None:

@@ -4,6 +4,7 @@ import http.client
 import re
 from urllib.parse import urlsplit
 
+import pytest
 from jobledger_client import JobClient
 
 from tests.conftest import StartServer
@@ -28,6 +29,7 @@ def request(address: str, method: str, path: str, **headers: str) -> http.client
     return answer
 
 
+@pytest.mark.guarantee("3e.14")
 def test_text_of_users_is_never_markup(console: Console, client: JobClient, open_page: OpenPage, kind: str) -> None:
     name = "<img src=x onerror=alert(1)> {{ 1+1 }} `${1}` </script>"
     client.create_job(kind, display_name=name)
@@ -46,6 +48,7 @@ def test_every_answer_has_the_headers_of_security(console: Console) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.guarantee("3e.14")
 def test_other_hosts_and_other_sites_are_refused(console: Console) -> None:
     netloc = urlsplit(console.address).netloc
     assert request(console.address, "GET", "/sign-in", Host="rebound.example.org").status == 403
@@ -54,6 +57,7 @@ def test_other_hosts_and_other_sites_are_refused(console: Console) -> None:
     assert request(console.address, "POST", "/sign-out", Origin=f"http://{netloc}").status == 303
 
 
+@pytest.mark.guarantee("3e.14")
 def test_sockets_are_for_pages_of_the_own_session(console: Console, open_page: OpenPage) -> None:
     netloc = urlsplit(console.address).netloc
     page = open_page(console.address)
@@ -72,6 +76,7 @@ def test_sockets_are_for_pages_of_the_own_session(console: Console, open_page: O
     assert request(console.address, "GET", polling, Origin=f"http://{netloc}", Cookie=cookie).status == 403
 
 
+@pytest.mark.guarantee("3e.11")
 def test_a_page_says_that_it_reconnects_and_recovers(
     start_server: StartServer, start_console: StartConsole, open_page: OpenPage
 ) -> None:

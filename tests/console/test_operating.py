@@ -116,6 +116,7 @@ def test_kinds_are_paused_and_resumed(console: Console, client: JobClient, open_
     assert kind not in [one.kind for one in client.limits.list_paused_kinds()]
 
 
+@pytest.mark.guarantee("3e.11")
 def test_a_hidden_page_rests_until_it_is_seen(
     console: Console, client: JobClient, open_page: OpenPage, kind: str
 ) -> None:

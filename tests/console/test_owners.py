@@ -47,6 +47,7 @@ def owned(start_server: StartServer, start_console: StartConsole, tmp_path: Path
             yield Owned(start_console(server.target).address, admin, alice, keys)
 
 
+@pytest.mark.guarantee("3e.15")
 def test_an_admin_sees_and_changes_the_limits_of_the_owner_that_is_named(owned: Owned, open_page: OpenPage) -> None:
     page = open_page(f"{owned.address}/limits")
     owned.sign_in(page, "admin")
@@ -72,6 +73,7 @@ def test_an_admin_sees_and_changes_the_limits_of_the_owner_that_is_named(owned: 
     row.get_by_text("0 of 5").wait_for()
 
 
+@pytest.mark.guarantee("3e.15")
 def test_figures_and_failures_are_those_of_the_owner_that_is_named(owned: Owned, open_page: OpenPage) -> None:
     page = open_page(f"{owned.address}/statistics?owner=alice")
     owned.sign_in(page, "admin")
@@ -90,6 +92,7 @@ def test_figures_and_failures_are_those_of_the_owner_that_is_named(owned: Owned,
     assert owned.alice.get_job(owned.failed).state == JobState.QUEUED
 
 
+@pytest.mark.guarantee("3e.15")
 def test_nobody_else_sees_another_owner(owned: Owned, open_page: OpenPage) -> None:
     page = open_page(f"{owned.address}/statistics")
     owned.sign_in(page, "bob")

@@ -4,6 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
+import pytest
 from jobledger_client import AsyncJobClient, JobClient, JobOrder
 from jobledger_console.job_query import JobQuery
 from jobledger_console.pages.jobs import watching
@@ -14,6 +15,7 @@ from tests.console.console import Console
 from tests.support.server import Server
 
 
+@pytest.mark.guarantee("3e.12")
 def test_pages_with_equal_questions_share_a_watch(
     console: Console, client: JobClient, open_page: OpenPage, kind: str
 ) -> None:
@@ -50,6 +52,7 @@ class Ear:
     def on_end(self, error: object) -> None: ...
 
 
+@pytest.mark.guarantee("3e.12")
 def test_fifty_equal_questions_are_one_watch_and_fifty_others_fifty(server: Server, kind: str) -> None:
     with ThreadPoolExecutor(1) as thread:  # the loop of the browser runs on this one
         thread.submit(asyncio.run, ask_fifty_times(server.target, kind)).result()

@@ -47,6 +47,7 @@ def post(address: str, path: str, form: dict[str, str], **headers: str) -> http.
     return answer
 
 
+@pytest.mark.guarantee("3e.13")
 def test_a_key_opens_its_owners_jobs_and_signing_out_closes_them(keyed: Keyed, open_page: OpenPage) -> None:
     with JobClient(keyed.server.target, api_key=keyed.caller) as client:
         client.create_job("keys.one", job_id="alices-job")
@@ -99,11 +100,13 @@ def test_a_workers_key_is_refused_with_the_roles_that_are_not(keyed: Keyed, open
     page.get_by_text("the console needs one with the role CALLER or ADMIN").wait_for()
 
 
+@pytest.mark.guarantee("3e.14")
 def test_a_form_of_another_site_signs_nobody_in(keyed: Keyed) -> None:
     for origin in ("https://evil.example.org", "null", ""):
         assert post(keyed.console.address, "/sign-in", {"key": keyed.caller}, Origin=origin).status == 403
 
 
+@pytest.mark.guarantee("3e.16")
 def test_wrong_keys_of_one_address_are_bounded_in_a_minute() -> None:
     now = 0.0
     wrong = WrongAttempts(clock=lambda: now)
@@ -115,6 +118,7 @@ def test_wrong_keys_of_one_address_are_bounded_in_a_minute() -> None:
     assert wrong.begin("10.0.0.1")
 
 
+@pytest.mark.guarantee("3e.16")
 def test_the_form_refuses_further_keys_after_many_wrong_ones(keyed: Keyed, start_console: StartConsole) -> None:
     console = start_console(keyed.server.target)
     statuses = [post(console.address, "/sign-in", {"key": "nonsense"}).status for _ in range(MAX_A_MINUTE)]

@@ -4,6 +4,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import grpc
+import pytest
 from jobledger.v1.chunk_pb2 import Attempt, AttemptOutcome
 from jobledger.v1.event_pb2 import Change, ChangeType
 from jobledger.v1.export_pb2 import ExportJobsRequest
@@ -67,6 +68,7 @@ async def changes(api: Api, job_id: str) -> list[Change]:
     return [change for event in events for change in event.changes]
 
 
+@pytest.mark.guarantee("3c.12")
 async def test_each_attempt_is_kept_as_it_ended(api: Api, kind: str):
     job = await api.create(kind, retry_policy=AT_ONCE)
     assert await attempts(api, job.job_id) == []
@@ -224,6 +226,7 @@ async def test_view_full_shows_the_last_attempts_wherever_it_is_asked_for(api: A
     assert [one.attempts for one in (batched, listed, watched)] == [shown] * 3
 
 
+@pytest.mark.guarantee("3d.8")
 async def test_a_job_that_is_created_again_does_not_have_the_attempts_of_the_one_before(api: Api, kind: str):
     job_id = uuid4().hex
     for fields in ({}, {"item_count": 2, "chunk_size": 1}):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import grpc
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.job_pb2 import Job, JobView
@@ -46,6 +47,7 @@ async def total(api: Api, kind: str) -> int:
     return (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size
 
 
+@pytest.mark.guarantee("3d.4")
 async def test_each_job_is_answered_as_by_create_job(api: Api, kind: str):
     taken = await api.create(kind, job_id=uuid4().hex)
     results = await create(

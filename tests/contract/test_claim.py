@@ -117,6 +117,7 @@ async def test_jobs_that_have_nothing_to_claim(api: Api, kind: str):
     assert await claim_of(api, "never-created", ended.job_id) == []
 
 
+@pytest.mark.guarantee("3b.5")
 async def test_one_who_waits_for_a_job_is_woken_by_its_chunks_alone(api: Api, kind: str):
     job = await api.create(kind, retry_policy={"initial_backoff": timedelta(milliseconds=300), "jitter": 0})
     [held] = await api.claim(kind)

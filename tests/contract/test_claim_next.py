@@ -29,6 +29,7 @@ def tokens(claimed: list[ClaimedChunk]) -> list[str]:
     return [one.lease.token for one in claimed]
 
 
+@pytest.mark.guarantee("3c.2")
 async def test_a_worker_drains_a_job_with_one_call_and_one_commit_for_each_chunk(api: Api, kind: str):
     job = await api.create(kind, item_count=4, chunk_size=1, input={"bucket": "photos"})
     claimed = await api.claim(kind)

@@ -18,6 +18,7 @@ def tokens(claimed: list[ClaimedChunk]) -> list[str]:
     return [one.lease.token for one in claimed]
 
 
+@pytest.mark.guarantee("3c.7")
 async def test_a_repeated_claim_gets_the_same_leases_at_every_replica(replicas: list[Server], api: Api, kind: str):
     job = await api.create(kind, item_count=10, chunk_size=1, input={"site": "example.org"})
     request_id = fresh_kind()

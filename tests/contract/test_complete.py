@@ -103,6 +103,7 @@ async def test_many_at_once_under_one_lease_complete_it_once(api: Api, kind: str
     assert (job.revision, job.progress.items_completed, job.progress.percent) == (3, 1, 50)
 
 
+@pytest.mark.guarantee("3c.6")
 async def test_chunks_of_several_jobs_complete_together_and_a_lost_one_harms_none(api: Api, kind: str):
     jobs = [await api.create(kind) for _ in range(3)]
     claimed = await api.claim(kind, 3)

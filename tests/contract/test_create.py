@@ -180,6 +180,7 @@ async def test_the_same_request_id_with_other_content_is_refused(api: Api, kind:
     assert (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 1
 
 
+@pytest.mark.guarantee("3d.4")
 @pytest.mark.parametrize("name", ["request_id", "job_id"])
 async def test_what_a_retry_computes_again_is_no_other_content(api: Api, kind: str, name: str):
     request = CreateJobRequest(kind=kind, input={"a": 1}, item_count=600, stages=[{"name": "x"}], **{name: uuid4().hex})

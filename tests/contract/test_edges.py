@@ -287,12 +287,14 @@ UPDATABLE = ("priority", "expire_time")
 QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
 
 
+@pytest.mark.guarantee("3b.7")
 @settings(max_examples=4, suppress_health_check=QUIET)
 @given(st.data())
 def test_what_is_allowed_at_the_edges_is_shown_everywhere(caller: Caller, data: st.DataObject):
     lives(data, caller, ALLOWED)
 
 
+@pytest.mark.guarantee("3b.7")
 @settings(max_examples=10, suppress_health_check=QUIET)
 @given(st.data())
 def test_every_edge_of_a_job_is_refused_or_shown_everywhere(caller: Caller, data: st.DataObject):

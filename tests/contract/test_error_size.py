@@ -58,6 +58,7 @@ async def test_many_broken_reports_are_refused_whole(api: Api):
     assert "reports[0].lease_token" in result.fields
 
 
+@pytest.mark.guarantee("3b.1")
 @pytest.mark.parametrize("letter", ["s", "漢", "\N{GRINNING FACE}", "\x01"])
 async def test_a_stage_that_is_not_in_a_long_plan_is_refused_whole(api: Api, kind: str, letter: str):
     await api.create(kind, stages=[{"name": f"{n}".ljust(128, letter)} for n in range(100)])

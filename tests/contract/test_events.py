@@ -117,6 +117,7 @@ async def test_a_token_of_another_filter_is_refused(api: Api, kind: str):
             await api.jobs.ListEvents(ListEventsRequest(filter=other, page_token=page.next_page_token))
 
 
+@pytest.mark.guarantee("3e.2")
 @pytest.mark.parametrize("scope", [{}, {"all_owners": True}])
 async def test_a_page_of_an_actor_type_and_kind_is_full_however_many_others_lie_between(
     api: Api, kind: str, scope: dict[str, Any]

@@ -79,6 +79,7 @@ async def complete_and_claim(api: Api, *claimed: ClaimedChunk, **claim: object) 
     return list((await api.work.CompleteChunks(request)).claimed)
 
 
+@pytest.mark.guarantee("3c.10")
 async def test_the_finalizer_is_claimable_when_all_others_are_completed(
     api: Api, kind: str, connect: Callable[[Server], Api], replicas: list[Server]
 ):
@@ -102,6 +103,7 @@ async def test_the_finalizer_is_claimable_when_all_others_are_completed(
     assert (await api.get(job.job_id)).state == COMPLETED
 
 
+@pytest.mark.guarantee("3c.10")
 async def test_the_finalizer_is_not_claimed_when_another_has_failed(api: Api, kind: str):
     job = await create(api, kind, 3)
     first, second, third = await api.claim(kind, 9)
@@ -113,6 +115,7 @@ async def test_the_finalizer_is_not_claimed_when_another_has_failed(api: Api, ki
     assert await api.claim(kind, 9) == []
 
 
+@pytest.mark.guarantee("3b.5")
 async def test_the_last_completion_wakes_a_claim_that_waits_on_any_replica(
     kind: str, connect: Callable[[Server], Api], woken: list[Server]
 ):
@@ -207,6 +210,7 @@ async def test_it_is_cancelled_with_its_job_and_held_again_after_a_retry(api: Ap
     assert [one.chunk.finalizer for one in await api.claim(kind, 9)] == [True]
 
 
+@pytest.mark.guarantee("3c.10")
 async def test_a_failed_finalizer_follows_the_retry_policy_and_then_a_retry_of_the_job(api: Api, kind: str):
     job = await create(api, kind, retry_policy={"max_attempts": 2, "initial_backoff": timedelta(0)})
     await api.complete(*await api.claim(kind, 9))

@@ -114,6 +114,7 @@ async def test_artifacts_are_added_and_replaced_by_name_while_the_job_runs(api: 
     assert {name: artifact.uri for name, artifact in job.artifacts.items()} == {"preview": URI}
 
 
+@pytest.mark.guarantee("3c.6")
 async def test_a_lost_lease_fails_none_of_the_others(api: Api, kind: str):
     job_id = (await api.create(kind, item_count=3, chunk_size=1)).job_id
     claimed = await api.claim(kind, 3)
@@ -186,6 +187,7 @@ async def test_more_items_than_the_chunk_has_are_refused(api: Api, kind: str):
     assert await api.get(job_id) == before
 
 
+@pytest.mark.guarantee("3c.5")
 async def test_a_heartbeat_keeps_the_duration_of_each_lease(api: Api, kind: str):
     await api.create(kind, item_count=2, chunk_size=1)
     [long] = await api.claim(kind, lease_duration=timedelta(minutes=10))

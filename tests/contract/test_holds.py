@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
 from jobledger.v1.chunk_pb2 import HOLD_REASON_BACKOFF, HOLD_REASON_LIMIT
 from jobledger.v1.job_pb2 import Hold
 from jobledger.v1.job_service_pb2 import ListChunksRequest, ListJobsRequest, RetryJobRequest
@@ -51,6 +52,7 @@ async def test_a_chunk_whose_backoff_is_over_is_no_longer_counted_as_held(api: A
     assert (await api.get(job_id)).chunks_summary.processing == 1
 
 
+@pytest.mark.guarantee("3c.11")
 async def test_a_job_without_a_slot_shows_what_holds_it_wherever_it_is_shown(api: Api, kind: str):
     await set_limit(api, kind_scope(kind), 1)
     running = await api.create(kind)

@@ -134,6 +134,7 @@ async def live(api: Api, users: list[str]) -> list[Job]:
     return made
 
 
+@pytest.mark.guarantee("3e.1")
 @pytest.mark.long
 async def test_lists_are_the_same_before_while_and_after_a_label_is_indexed(
     start_server: StartServer, connect: Connect, store: str
@@ -179,6 +180,7 @@ async def test_lists_are_the_same_before_while_and_after_a_label_is_indexed(
         assert written(database) == rows, "what servers wrote is what the jobs have"
 
 
+@pytest.mark.guarantee("3e.1")
 async def test_a_page_token_continues_its_list_when_other_labels_are_indexed(
     start_server: StartServer, connect: Connect, kind: str
 ):
@@ -246,6 +248,7 @@ async def test_in_with_many_values_is_bounded_and_finds_a_value_of_each_job(
         await api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(label_conditions=[condition])))
 
 
+@pytest.mark.guarantee("3b.8")
 async def test_owners_with_the_same_value_see_their_own_jobs(start_server: StartServer, store: str, tmp_path: Path):
     database = new_database(store, tmp_path)
     token = first_key(database)
@@ -265,6 +268,7 @@ async def test_owners_with_the_same_value_see_their_own_jobs(start_server: Start
     await admin.channel.close()
 
 
+@pytest.mark.guarantee("3e.1")
 async def test_a_replica_writes_the_labels_that_the_ledger_names(
     start_server: StartServer, connect: Connect, store: str
 ):

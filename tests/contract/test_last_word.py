@@ -35,6 +35,7 @@ async def ended(api: Api, end: str, claimed: ClaimedChunk, progress: dict[str, o
     return (await getattr(api, end)(claimed, progress=progress))[0]
 
 
+@pytest.mark.guarantee("3c.2")
 @ends
 async def test_the_last_report_is_in_the_commit_that_ends_the_lease(
     api: Api, kind: str, end: str, state: JobState.ValueType

@@ -148,6 +148,7 @@ async def test_a_repeated_or_late_completion_declares_nothing(api: Api, kind: st
     assert not (await shown(api, other.job_id)).chunks[0].HasField("output")
 
 
+@pytest.mark.guarantee("3c.13")
 async def test_a_retry_keeps_what_completed_chunks_declared_for_themselves_and_for_the_job(api: Api, kind: str):
     job = await api.create(kind, item_count=2, chunk_size=1)
     first, second = await api.claim(kind, 2)
@@ -164,6 +165,7 @@ async def test_a_retry_keeps_what_completed_chunks_declared_for_themselves_and_f
     assert {"job_output": ended.output, "result_uri": ended.result_uri} == declared
 
 
+@pytest.mark.guarantee("3d.7")
 async def test_a_retried_job_may_declare_another_output_and_the_chunks_keep_theirs(api: Api, kind: str):
     job = await api.create(kind, item_count=2, chunk_size=1)
     first, second = await api.claim(kind, 2)
@@ -234,6 +236,7 @@ async def test_a_refused_completion_declares_nothing_of_the_others(api: Api, kin
     assert not any(chunk.HasField("output") for chunk in ended.chunks)
 
 
+@pytest.mark.guarantee("3b.2")
 async def test_large_outputs_end_pages_and_leave_no_room_unused(api: Api, kind: str):
     count, large = 100, of_bytes(64 * 1024)
     job = await api.create(kind, item_count=count, chunk_size=1)
@@ -256,6 +259,7 @@ async def test_large_outputs_end_pages_and_leave_no_room_unused(api: Api, kind: 
     assert (len(listed.chunks), listed.next_chunks_page_token) == (count, "")
 
 
+@pytest.mark.guarantee("3b.2")
 async def test_a_batch_of_jobs_with_outputs_stays_within_an_answer(api: Api, kind: str):
     large, ids = of_bytes(64 * 1024), [(await api.create(kind)).job_id for _ in range(50)]
     for one in await api.claim(kind, 50):

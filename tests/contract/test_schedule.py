@@ -44,6 +44,7 @@ async def reschedule(api: Api, job_id: str, time: datetime | None) -> Job:
     return (await api.jobs.UpdateJob(request)).job
 
 
+@pytest.mark.guarantee("3c.9")
 async def test_a_job_is_not_claimed_before_its_time_and_says_so(
     api: Api, kind: str, connect: Callable[[Server], Api], replicas: list[Server]
 ):
@@ -61,6 +62,7 @@ async def test_a_job_is_not_claimed_before_its_time_and_says_so(
     assert list(stats.total.now.chunks_held) == [HeldChunks(reason=HOLD_REASON_SCHEDULE, chunk_count=2)]
 
 
+@pytest.mark.guarantee("3c.9")
 async def test_a_waiting_claim_gets_the_job_when_its_time_comes(
     api: Api, kind: str, connect: Callable[[Server], Api], replicas: list[Server]
 ):
@@ -103,6 +105,7 @@ async def test_a_job_that_is_put_off_gives_its_slot_to_another(api: Api, kind: s
     assert claimed.job_id == second.job_id
 
 
+@pytest.mark.guarantee("3c.9")
 async def test_a_scheduled_job_takes_no_slot_before_its_time_and_queues_for_it_then(api: Api, kind: str):
     await set_limit(api, kind_scope(kind), 1)
     job = await scheduled(api, kind)

@@ -41,6 +41,7 @@ async def until(api: Api, job_id: str, kind: str, change: int) -> None:
         await watch.until(lambda message: any(one.type == change for one in message.event.changes))
 
 
+@pytest.mark.guarantee("3c.8")
 async def test_a_lease_ends_with_its_attempt_whatever_its_heartbeats_ask_for(api: Api, kind: str):
     await api.create(kind, attempt_timeout=timedelta(seconds=90))
     [claimed] = await api.claim(kind, lease_duration=timedelta(seconds=80))
@@ -52,6 +53,7 @@ async def test_a_lease_ends_with_its_attempt_whatever_its_heartbeats_ask_for(api
     assert (await api.complete(claimed))[0].status == OK
 
 
+@pytest.mark.guarantee("3c.8")
 async def test_a_lease_is_never_longer_than_the_attempt_from_the_claim_on(api: Api, kind: str):
     await api.create(kind, attempt_timeout=timedelta(seconds=90))
     [claimed] = await api.claim(kind, lease_duration=HOUR)
@@ -84,6 +86,7 @@ async def test_the_last_attempt_that_takes_too_long_fails_the_chunk_and_the_poli
     assert (await api.complete(claimed))[0].status == LEASE_LOST
 
 
+@pytest.mark.guarantee("3c.8")
 async def test_a_run_that_takes_too_long_fails_its_job_and_its_workers_are_told(api: Api, kind: str):
     job_id = (await api.create(kind, run_timeout=SECOND, chunks=[{}, {}, {}])).job_id
     leases = api.work.WatchLeases(WatchLeasesRequest(kinds=[kind], worker="w"))

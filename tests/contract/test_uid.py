@@ -73,6 +73,7 @@ async def test_a_repeated_creation_has_the_uid_of_the_first(api: Api, kind: str)
     assert first.uid == second.uid
 
 
+@pytest.mark.guarantee("3d.8")
 async def test_trails_of_jobs_of_one_id_are_not_mixed(api: Api, kind: str):
     first, second, present = await lived(api, kind)
     assert len({first.uid, second.uid, present.uid}) == 3
@@ -84,6 +85,7 @@ async def test_trails_of_jobs_of_one_id_are_not_mixed(api: Api, kind: str):
     assert await types(api, kind) == [(present.uid, revision) for revision in (1, 2, 3, 4, 5)]
 
 
+@pytest.mark.guarantee("3d.8")
 async def test_all_pages_are_of_one_job_also_when_its_id_is_used_again_meanwhile(api: Api, kind: str):
     *_, present = await lived(api, kind)
     first = await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=kind, page_size=2))
@@ -107,6 +109,7 @@ async def test_a_uid_in_another_form_is_refused(api: Api, kind: str, uid: str):
         await types(api, kind, uid)
 
 
+@pytest.mark.guarantee("3d.8")
 async def test_leases_and_etags_of_an_earlier_job_are_of_no_use_for_the_next(api: Api, kind: str):
     earlier = await api.create(kind, job_id=kind)
     [claimed] = await api.claim(kind)

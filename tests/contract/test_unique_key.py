@@ -48,6 +48,7 @@ async def test_a_second_job_is_the_first_or_is_refused(api: Api, kind: str):
     assert len(await jobs_of(api, kind)) == 3
 
 
+@pytest.mark.guarantee("3d.4")
 @pytest.mark.parametrize("state", ENDED)
 async def test_the_key_is_free_when_its_job_has_ended_and_a_retry_takes_it_again(api: Api, kind: str, state: int):
     first = await api.job_in(state, kind, unique_key="nightly")
@@ -104,6 +105,7 @@ async def test_on_conflict_is_for_a_key(api: Api, kind: str):
         await api.create(kind, unique_key="k", on_conflict=7)
 
 
+@pytest.mark.guarantee("3d.4")
 async def test_of_many_callers_at_once_one_creates(replicas: list[Server], connect: Callable[[Server], Api], kind: str):
     apis = [connect(server) for server in replicas]
     answers = await asyncio.gather(*(create(api, kind, item_count=n + 1) for n in range(20) for api in apis))
@@ -111,6 +113,7 @@ async def test_of_many_callers_at_once_one_creates(replicas: list[Server], conne
     assert len({one.job.job_id for one in answers}) == len(await jobs_of(apis[0], kind)) == 1
 
 
+@pytest.mark.guarantee("3d.4")
 async def test_ends_creations_and_retries_at_once_leave_one_unfinished_job(
     replicas: list[Server], connect: Callable[[Server], Api], kind: str
 ):

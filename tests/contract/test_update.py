@@ -70,6 +70,7 @@ async def test_single_labels_are_set_and_removed_and_others_stay(api: Api, kind:
     assert [one.job_id for one in found.jobs] == [job.job_id]
 
 
+@pytest.mark.guarantee("3e.8")
 async def test_a_job_never_has_more_labels_than_it_may(api: Api, kind: str):
     job = await api.create(kind, labels={f"n{n}": "" for n in range(64)})
     with invalid("labels"):

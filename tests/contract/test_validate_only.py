@@ -16,6 +16,7 @@ from tests.support.server import Server
 ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS
 
 
+@pytest.mark.guarantee("3d.4")
 async def test_the_answer_is_the_job_as_it_would_be_and_nothing_is_written(api: Api, kind: str):
     request = CreateJobRequest(
         kind=kind, job_id=uuid4().hex, request_id=uuid4().hex, item_count=3, chunk_size=2, labels={"a": "b"}

@@ -40,6 +40,7 @@ def with_codes(reasons: "frozenset[str] | set[str]") -> dict[str, str]:
     return {reason: CODES[reason] for reason in reasons}
 
 
+@pytest.mark.guarantee("3e.7")
 @pytest.mark.parametrize("method", OURS.values(), ids=lambda one: one.full_name.removeprefix("jobledger.v1."))
 def test_the_comment_of_a_method_has_its_role_its_class_and_exactly_its_reasons(method: Method):
     said = FORM.search(comments()[method.full_name])
@@ -49,6 +50,7 @@ def test_the_comment_of_a_method_has_its_role_its_class_and_exactly_its_reasons(
     assert method.reasons or said[3].startswith("none of its own.")
 
 
+@pytest.mark.guarantee("3e.7")
 def test_the_reasons_of_any_call_are_listed_once():
     _, any_call, any_read = re.split(
         r"- (?:any call|a call of the class READ or WATCH):", comments()["jobledger.v1.ErrorReason"]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from jobledger_service.core.ledger.stored_chunks import StoredChunks
@@ -165,6 +166,7 @@ class Replay:
             self.apply(step)
 
 
+@pytest.mark.guarantee("3b.7")
 @given(histories())
 def test_an_import_that_is_taken_is_a_state_that_the_domain_reaches(imported: ImportedJob):
     taken = is_taken(imported)

@@ -142,6 +142,7 @@ async def test_the_task_is_woken_for_an_entry_that_is_its_own_after_what_was_beg
     assert [one.position for one in await subscription.next(0)] == [LAST]
 
 
+@pytest.mark.guarantee("3a.10")
 async def test_a_stream_that_takes_nothing_holds_a_full_queue_at_most():
     ledger, writer = History(), SlowWriter()
     subscription = await current(ledger)
@@ -157,6 +158,7 @@ async def test_a_stream_that_takes_nothing_holds_a_full_queue_at_most():
     assert got == list(range(1, MAX_JOB_QUEUE + 3))
 
 
+@pytest.mark.guarantee("3a.9")
 async def test_a_watch_that_ends_leaves_its_message_to_the_writer():
     ledger, writer = History(), SlowWriter()
     subscription = await current(ledger)
@@ -173,6 +175,7 @@ async def test_a_watch_that_ends_leaves_its_message_to_the_writer():
     assert ledger.counts.queued_bytes == 0
 
 
+@pytest.mark.guarantee("3a.9")
 async def test_a_feed_that_closes_ends_the_live_part():
     ledger, writer = History(), SlowWriter()
     subscription = await current(ledger)
@@ -194,6 +197,7 @@ happenings = st.lists(
 )
 
 
+@pytest.mark.guarantee("3a.2")
 @given(happenings, st.booleans())
 def test_each_entry_comes_once_and_in_order_whoever_writes_it(history: Sequence[tuple], merges: bool):
     """The watch writes by itself where it can, and its task reads where it cannot, whatever happens in between."""

@@ -8,6 +8,7 @@ from jobledger_service.core.ledger.feed.loop_turns import LoopTurns
 pytestmark = pytest.mark.fast
 
 
+@pytest.mark.guarantee("3b.2")
 async def test_one_task_continues_in_a_pass_owners_in_turn_and_others_run_in_between():
     turns, order = LoopTurns(), list[str]()
 

@@ -91,6 +91,7 @@ async def do(ledger: History, subscription: FeedSubscription, step: tuple) -> li
     return []
 
 
+@pytest.mark.guarantee("3a.3")
 @given(steps, st.integers(0, 20))
 def test_each_entry_comes_once_and_in_order_and_the_position_never_falls(history: Sequence[tuple], begin: int):
     async def run() -> None:
@@ -186,6 +187,7 @@ async def test_a_wake_up_while_nobody_waits_is_not_kept():
     await wakeup.wait(0)
 
 
+@pytest.mark.guarantee("3a.10")
 async def test_pages_that_are_kept_are_bounded_in_bytes():
     ledger = History()
     count = 2 * MAX_KEPT_BYTES // MAX_PAGE_BYTES

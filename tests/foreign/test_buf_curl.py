@@ -72,6 +72,7 @@ async def test_the_details_of_an_error_are_readable(server: Server, kind: str):
     assert all(refusal.fields.values())
 
 
+@pytest.mark.guarantee("3b.7")
 async def test_it_shows_a_job_whose_every_value_is_at_its_edge(api: Api, server: Server, kind: str):
     artifact = {"uri": "s3://b/k", "size_bytes": 2**53, "metadata": {"n": [1e308, 5e-324, -0.0, None]}}
     deepest: dict = {}

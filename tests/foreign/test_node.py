@@ -84,6 +84,7 @@ def test_it_reads_the_details_of_errors(start_server: StartServer, kind: str):
     assert 0 < limited["retryAfterMs"] <= 3_600_000
 
 
+@pytest.mark.guarantee("3e.5")
 @pytest.mark.parametrize("ending", ["drained", "killed"])
 async def test_a_watch_resumes_after_restarts_without_a_gap_or_a_repeat(
     start_server: StartServer, connect: Callable[[Server], Api], watching: list[Popen[str]], kind: str, ending: str

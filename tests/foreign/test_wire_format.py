@@ -59,6 +59,7 @@ def _checked(method: MethodDescriptor, raw: bytes) -> Any:
     return GetMessageClass(method.output_type)().FromString(raw)
 
 
+@pytest.mark.guarantee("3e.5")
 async def test_answers_and_watch_messages_have_each_message_once(
     start_server: StartServer, connect: Callable[[Server], Api], kind: str
 ):

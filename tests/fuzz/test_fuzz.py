@@ -20,6 +20,7 @@ SERVICES = [
 ]  # fmt: skip
 
 
+@pytest.mark.guarantee("3b.1")
 @pytest.mark.long
 async def test_whatever_is_sent_to_any_method_harms_nobody(store: str, tmp_path: Path):
     campaign = Campaign(store, tmp_path, SEED)

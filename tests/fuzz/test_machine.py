@@ -16,6 +16,7 @@ def callers(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
         yield callers
 
 
+@pytest.mark.guarantee("3b.8")
 def test_the_service_is_as_its_model(callers: dict[str, Owner]):
     drive(callers, number=1, examples=4, steps=20)
 

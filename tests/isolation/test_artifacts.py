@@ -35,6 +35,7 @@ async def deleting(store: str, tmp_path: Path, media: Path) -> AsyncIterator[Ten
     await shared.close()
 
 
+@pytest.mark.guarantee("3b.8")
 async def test_an_owner_deletes_nothing_of_another_by_an_artifact(deleting: Tenants, kind: str, media: Path):
     alice, bob = await deleting.api("alice"), await deleting.api("bob")
     (media / "alice" / "link").symlink_to(media / "bob")
@@ -77,6 +78,7 @@ async def test_a_run_over_many_jobs_deletes_nothing_of_another_owner(deleting: T
     assert (media / "bob" / "film").read_text() == "bob"
 
 
+@pytest.mark.guarantee("3b.2")
 async def test_commands_of_others_are_carried_out_between_the_steps_of_a_removal(
     deleting: Tenants, kind: str, media: Path
 ):
@@ -94,6 +96,7 @@ async def test_commands_of_others_are_carried_out_between_the_steps_of_a_removal
     assert (media / "bob" / "film").read_text() == "bob"
 
 
+@pytest.mark.guarantee("3b.8")
 async def test_an_admin_deletes_for_an_owner_below_that_owners_directory_alone(
     deleting: Tenants, kind: str, media: Path
 ):

@@ -88,6 +88,7 @@ def claim_each(ledger: LargeLedger, names: Sequence[str], chunks: int) -> list[C
     return ledger.batch(*(ClaimChunk(ALICE, name, index, by) for name in names for index in range(chunks)))
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.long  # claims 10,000 chunks
 def test_a_cancelled_job_of_10_000_chunks_in_work_keeps_its_attempts_and_writes_no_row_for_them(ledger: LargeLedger):
     ledger.create("large", [1] * MAX_CHUNKS)
@@ -106,6 +107,7 @@ def test_a_cancelled_job_of_10_000_chunks_in_work_keeps_its_attempts_and_writes_
     assert {(one.outcome, one.end_time) for one in found} == {(AttemptOutcome.CANCELLED, ledger.now)}
 
 
+@pytest.mark.guarantee("3b.2")
 def test_attempts_are_kept_and_let_go_as_sets(ledger: LargeLedger):
     counts = {}
     for count in (1, 64):
@@ -153,6 +155,7 @@ def test_what_is_kept_of_a_job_is_bounded(count: int):
     assert count * max_kept_attempts(count) <= MAX_ATTEMPTS_OF_JOB
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_deletion_counts_the_attempts_that_go_with_the_job(ledger: LargeLedger):
     ledger.create("job", [1] * 5, tries=10)
     ledger.create("other", [1] * 5, tries=10)
@@ -167,6 +170,7 @@ def test_a_deletion_counts_the_attempts_that_go_with_the_job(ledger: LargeLedger
     assert every_attempt(ledger, "job") == []
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_page_has_no_more_bytes_than_a_reply(ledger: LargeLedger):
     ledger.create("job", [1] * 50, tries=100)
     for _ in range(9):
@@ -186,6 +190,7 @@ def test_a_page_has_no_more_bytes_than_a_reply(ledger: LargeLedger):
     assert len(sizes) == 3, "what is stored of attempts that last still has the errors of those before"
 
 
+@pytest.mark.guarantee("3b.4")
 def test_an_attempt_that_cannot_be_read_is_set_aside(ledger: LargeLedger):
     ledger.create("job", [1, 1], tries=5)
     for _ in range(2):
@@ -216,6 +221,7 @@ def test_small_jobs_with_attempts_are_read_together_up_to_a_number(ledger: Large
     assert len(ledger.reads.read_jobs(keys[-1:], View.FULL).jobs[keys[-1]].attempts) == 2
 
 
+@pytest.mark.guarantee("3b.2")
 def test_the_last_attempts_of_many_jobs_are_few_statements(ledger: LargeLedger):
     keys, counts = jobs_that_failed(ledger, 55, 2, 3), []
     event.listen(ledger.database.reader, "before_cursor_execute", lambda *given: counts.append(given[2]))
@@ -227,6 +233,7 @@ def test_the_last_attempts_of_many_jobs_are_few_statements(ledger: LargeLedger):
     assert sum("attempt_end_time DESC" in statement for statement in counts) == 2
 
 
+@pytest.mark.guarantee("3b.2")
 def test_the_last_attempts_of_a_page_have_room_in_the_reply(ledger: LargeLedger):
     keys = jobs_that_failed(ledger, 60, 1, 5, MESSAGE)
     claim_each(ledger, [job_id_of(key) for key in keys], 1)
@@ -239,6 +246,7 @@ def test_the_last_attempts_of_a_page_have_room_in_the_reply(ledger: LargeLedger)
     assert {*read.jobs, *rest.jobs} == {*keys}
 
 
+@pytest.mark.guarantee("3b.8")
 def test_another_owners_tasks_are_not_found(ledger: LargeLedger):
     ledger.create("job", [1], BOB)
     ledger.do(ClaimChunk(BOB, "job", 0, Claim("w", LEASE, "task")))

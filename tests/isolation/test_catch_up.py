@@ -24,6 +24,7 @@ async def create_fat_jobs(api: Api, kind: str) -> None:
         await asyncio.gather(*(api.create(kind, labels=FAT) for _ in range(30)))
 
 
+@pytest.mark.guarantee("3a.6")
 async def test_a_catch_up_over_large_events_reaches_the_end(start_server: StartServer, connect: Connect, kind: str):
     server = start_server()
     async with connect(server).watch_jobs(kind) as watch:
@@ -39,6 +40,7 @@ async def test_a_catch_up_over_large_events_reaches_the_end(start_server: StartS
             assert (await watch.bookmark()).cursor == messages[-1].cursor
 
 
+@pytest.mark.guarantee("3b.6")
 async def test_another_owners_large_events_are_not_read_for_a_watcher(tenants: Tenants, kind: str):
     alice, bob = await tenants.api("alice"), await tenants.api("bob")
     async with alice.watch_jobs(kind) as watch:

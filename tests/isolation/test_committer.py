@@ -63,6 +63,7 @@ async def test_an_owner_who_floods_is_served_in_turn_with_another_one(ledger: Le
     assert [owner for commit in ledger.commits for owner in owners_of(commit)].count("flood") == 60
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_what_is_done_for_another_owner_waits_in_its_callers_turn_and_not_in_the_owners_flood(ledger: Ledger):
     committer = Committer(ledger.executor, ledger.commits.append, bounds=PATIENT)
     current_call.set(CurrentCall("flood"))
@@ -127,6 +128,7 @@ async def test_a_flood_of_upkeep_is_refused_and_other_owners_are_not(ledger: Led
     assert await mine
 
 
+@pytest.mark.guarantee("3b.5")
 @pytest.mark.parametrize(("stall", "is_stopped"), [(0.0, True), (1_000.0, False)])
 async def test_a_batch_that_runs_for_too_long_is_one_that_the_database_does_not_answer(
     ledger: Ledger, stall: float, is_stopped: bool
@@ -149,6 +151,7 @@ async def test_a_batch_that_runs_for_too_long_is_one_that_the_database_does_not_
     assert not committer.is_stopped
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_a_report_on_a_held_lease_goes_before_what_its_owner_creates_and_is_admitted_when_that_is_not(
     ledger: Ledger,
 ):

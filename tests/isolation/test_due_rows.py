@@ -29,6 +29,7 @@ def assert_bob_has_a_turn(steps: list[set[str]]) -> None:
     assert all(owners == {ALICE} for number, owners in enumerate(steps) if number != turn)
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_schedules_of_others_are_lifted_between_those_of_one_owner(ledger: Ledger):
     at = ledger.clock[0] + HOUR
     await ledger.create(ALICE, MANY, schedule_time=at)
@@ -44,6 +45,7 @@ async def test_backoffs_of_others_are_lifted_between_those_of_one_owner(ledger: 
     assert_bob_has_a_turn(await ledger.owners_done(holds(ledger.kernel).once))
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_leases_of_others_expire_between_those_of_one_owner(ledger: Ledger):
     for owner, count in ((ALICE, MANY), (BOB, 1)):
         await ledger.create(owner, 1, chunks=count)
@@ -52,6 +54,7 @@ async def test_leases_of_others_expire_between_those_of_one_owner(ledger: Ledger
     assert_bob_has_a_turn(await ledger.owners_done(leases(ledger.kernel, 0).once))
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_runs_of_others_time_out_between_large_ones_of_one_owner(ledger: Ledger):
     for owner, count, chunks in ((ALICE, 12, 600), (BOB, 1, 1)):
         await ledger.create(owner, count, chunks=chunks, run_timeout=HOUR)

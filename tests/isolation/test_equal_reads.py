@@ -43,6 +43,7 @@ def asks(readers: SharedReaders, read: Reads, number: int, owner: str = "alice")
     return [asyncio.create_task(readers.run_shared(owner, "same", read)) for _ in range(number)]
 
 
+@pytest.mark.guarantee("3e.3")
 async def test_who_comes_during_a_read_gets_the_next_one_with_all_who_came_meanwhile(readers: SharedReaders):
     read = Reads()
     first = asks(readers, read, 1)
@@ -118,6 +119,7 @@ async def test_a_read_that_fails_fails_for_its_callers_and_the_next_one_does_not
     assert await asyncio.gather(*later) == [2, 2]
 
 
+@pytest.mark.guarantee("3e.3")
 async def test_equal_lists_in_flight_each_show_what_their_caller_has_written(api: Api, kind: str):
     job_ids = [(await api.create(kind)).job_id for _ in range(8)]
     lists = ListJobsRequest(filter={"kinds": [kind]})

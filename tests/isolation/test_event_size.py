@@ -57,6 +57,7 @@ def drained(ledger: LargeLedger, waiting: list[Any]) -> list[Any]:
     return [done[place] for place in range(len(waiting))]
 
 
+@pytest.mark.guarantee("3b.2")
 def test_reports_of_many_workers_are_as_many_commits_as_they_need(ledger: LargeLedger):
     ledger.create("big", [1] * COUNT)
     ledger.create("bystander", [1], BOB)

@@ -91,6 +91,7 @@ def test_no_command_is_lost_and_none_is_served_twice(history: Sequence[tuple[str
     assert (queue.rows, queue.size, queue.owners) == (0, 0, 0)
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.parametrize("names", ["kinds", "job_keys"])
 def test_a_batch_walks_a_bounded_number_of_kinds_and_jobs_for_claims(names: str):
     by = Claim("w", SECOND)
@@ -114,6 +115,7 @@ def test_an_owner_is_served_in_order_and_his_reports_before_all_else(given: list
         assert ones == [one for one in mine if one.reserved] + [one for one in mine if not one.reserved]
 
 
+@pytest.mark.guarantee("3b.3")
 @at_most(25)
 @given(st.lists(st.integers(1, 700), min_size=60, max_size=120), st.integers(1, 5))
 def test_a_command_waits_for_one_turn_of_each_other_owner_however_much_they_have(rows: list[int], floods: int):

@@ -97,6 +97,7 @@ def test_the_event_of_chunks_that_moved_here_and_there_is_small_and_reports_each
     }
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_transaction_has_one_large_verb_at_most_and_another_owner_does_not_wait_for_the_next(ledger: LargeLedger):
     for n in range(25):
         ledger.create(f"large-{n:02}", [1] * 2_500)
@@ -113,6 +114,7 @@ def test_a_transaction_has_one_large_verb_at_most_and_another_owner_does_not_wai
     assert max(commit.rows for commit in ledger.commits) <= MAX_BATCH_ROWS + 2_501
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_batch_is_bounded_by_the_rows_that_its_jobs_have_when_they_are_loaded(ledger: LargeLedger):
     for n in range(40):
         ledger.create(f"middling-{n:02}", [1] * 300)

@@ -53,6 +53,7 @@ def expire(ledger: LargeLedger, job_id: str) -> None:
     ledger.do(ExpireLeases([((f"{ALICE}/{job_id}", 0), 0.5)], DELAY))
 
 
+@pytest.mark.guarantee("3c.5")
 @pytest.mark.parametrize("name", REPORTS)
 def test_a_report_that_came_in_time_is_taken_though_it_waited_behind_others_past_the_lease(
     ledger: LargeLedger, name: str

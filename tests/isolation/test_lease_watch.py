@@ -112,6 +112,7 @@ async def test_a_quiet_stream_reports_that_it_lives(api: Api, kind: str):
         assert await stream.message() == QUIET
 
 
+@pytest.mark.guarantee("3b.8")
 async def test_another_owners_stops_are_not_reported_and_wake_no_stream(tenants: Tenants, kind: str):
     alice, bob = await tenants.api("alice"), await tenants.api("bob")
     async with watching(alice) as all_of_alice, watching(alice, kind) as kind_of_alice, watching(bob, kind) as of_bob:

@@ -44,6 +44,7 @@ def numbers(ledger: LargeLedger, owner: str) -> dict[str, int | None]:
         return dict(connection.execute(found).all())
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_value_has_a_row_while_a_job_uses_it(ledger: LargeLedger):
     for owner in (ALICE, BOB):
         ledger.do(SetLimit(owner, USER, 1))
@@ -63,6 +64,7 @@ def test_a_value_has_a_row_while_a_job_uses_it(ledger: LargeLedger):
     assert rows(ledger) == 2 + 10 + 1 + 1
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_number_reaches_the_values_in_bounded_steps_that_continue_on_any_server(ledger: LargeLedger):
     labels = ("use", "user", "users")
     for label in labels:
@@ -110,6 +112,7 @@ def test_a_lower_number_holds_at_once_for_values_that_do_not_have_it_yet(ledger:
     assert [one.max_running for one in LimitStore(ledger.database).page(ALICE, None, 9)[0]] == [1, 1]
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_claim_parks_as_many_jobs_under_a_pause_as_a_batch_has_room_for(ledger: LargeLedger):
     size = 900
     for n in range(5):

@@ -63,6 +63,7 @@ async def answer(channel: grpc.aio.Channel, target: Target, raw: bytes) -> None:
             await channel.stream_stream(target.path)(iter([raw])).read()
 
 
+@pytest.mark.guarantee("3b.2")
 async def test_of_a_list_that_is_too_long_no_entry_is_looked_at(server: Server, api: Api):
     found: dict[str, tuple[str, list[str]]] = {}
     for target in served(server.target):

@@ -42,6 +42,7 @@ TOO_MANY = {
 }
 
 
+@pytest.mark.guarantee("3b.1")
 @pytest.mark.parametrize(("path", "raw"), TOO_MANY.items(), ids=TOO_MANY.keys())
 def test_nothing_is_decoded_of_a_message_with_too_many_entries(path: str, raw: bytes):
     with pytest.raises(MalformedRequest) as caught:
@@ -84,6 +85,7 @@ def test_the_longest_lists_that_are_valid_are_decoded():
         assert decode(type(message), message.SerializeToString()) == message
 
 
+@pytest.mark.guarantee("3b.1")
 async def test_the_refusal_names_the_list_and_the_rule_for_one_request_and_in_a_stream(api: Api):
     rule = f"must have at most {MAX_ENTRIES} entries"
     with pytest.raises(grpc.aio.AioRpcError) as caught:

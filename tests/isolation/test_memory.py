@@ -48,6 +48,7 @@ def new_job(owner: str, job_id: str, inputs: Inputs) -> CreateJob:
     return CreateJob(NewJob(JobSpec(owner, job_id, "k", b"same"), [1, 1]), "caller", inputs=inputs)
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.usefixtures("no_collection")
 def test_nothing_of_a_batch_stays_when_it_is_written_or_refused(ledger: LargeLedger):
     kept, refused = Inputs(None, {0: b"one"}), Inputs(None, {1: b"other"})
@@ -64,6 +65,7 @@ def test_nothing_of_a_batch_stays_when_it_is_written_or_refused(ledger: LargeLed
     assert not [one for one in gc.get_objects() if isinstance(one, WorkingSet)]
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.parametrize(("setting", "message"), [(256 * MIB, 4 * MIB), (64 * MIB, 4 * MIB), (16 * MIB, 1 * MIB)])
 def test_what_is_received_and_what_waits_and_what_is_written_are_together_within_the_setting(
     setting: int, message: int
@@ -92,6 +94,7 @@ async def test_a_large_request_is_read_on_a_thread_with_the_calls_trace():
         await requests.read(ALICE, lambda raw: len(raw) // 0, b"x" * LARGE)
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_large_requests_are_read_owners_in_turn_and_reports_on_leases_do_not_wait_for_their_owners_others():
     requests, order = LargeRequests(), list[bytes]()
     sent = [(ALICE, b"a", False)] * 4 + [(BOB, b"b", False)] * 2 + [(ALICE, b"r", True)]

@@ -57,6 +57,7 @@ def complete(lease: object, results: Results = NO_RESULTS) -> CompleteChunks:
     return CompleteChunks(ALICE, [(lease, WorkReport("c"), results)])
 
 
+@pytest.mark.guarantee("3d.7")
 def test_no_event_has_an_output(ledger: LargeLedger):
     sizes = []
     for job_id, results in (("a", NO_RESULTS), ("b", Results("", LARGE, LARGE))):
@@ -73,6 +74,7 @@ def test_no_event_has_an_output(ledger: LargeLedger):
     assert stored(ledger) == {}, "they go after their job"
 
 
+@pytest.mark.guarantee("3d.7")
 def test_a_later_change_of_the_job_writes_no_output_again(ledger: LargeLedger):
     ledger.create("big", [1, 1])
     first, second = ledger.claim("big", [0, 1])
@@ -119,6 +121,7 @@ def test_a_retry_in_the_batch_of_a_declaration_keeps_it(ledger: LargeLedger):
     assert ledger.job("big").state is JobState.QUEUED
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_deletion_leaves_outputs_which_no_later_job_shows_and_go_in_bounded_steps(ledger: LargeLedger):
     count = 100
     for job_id in ("gone", "stays"):

@@ -81,6 +81,7 @@ def start_keyed(start_server: StartServer, store: str, tmp_path_factory: pytest.
     return start
 
 
+@pytest.mark.guarantee("3b.3")
 @pytest.mark.long
 async def test_who_floods_is_refused_first_and_another_owner_is_not(start_keyed: StartServer):
     server, token = start_keyed(queue_limit="20")
@@ -106,6 +107,7 @@ def bounds(flood: Flood) -> set[str]:
     return {result.metadata["bound"] for result in flood.refusals}
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.long
 async def test_the_bytes_of_requests_in_flight_stay_below_the_setting(start_keyed: StartServer):
     limit = 16 * MIB

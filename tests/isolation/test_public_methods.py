@@ -85,6 +85,7 @@ async def test_a_request_without_a_key_is_small(channel: grpc.aio.Channel, send:
         assert result.metadata == {"size": str(len(raw)), "limit": str(MAX_PUBLIC_BYTES)}
 
 
+@pytest.mark.guarantee("3b.1")
 @pytest.mark.parametrize("method", [f"{HEALTH}/Check", f"{HEALTH}/Watch"])
 async def test_a_request_without_a_key_that_never_comes_keeps_no_other_from_its_answer(
     shared: Shared, channel: grpc.aio.Channel, method: str
@@ -116,6 +117,7 @@ def test_who_sends_most_without_a_key_is_refused_first():
     assert in_flight.calls == 0, "a public call takes the place of an owner's"
 
 
+@pytest.mark.guarantee("3b.1")
 async def test_too_many_calls_without_a_key_are_refused_at_once_and_another_connection_is_not(shared: Shared):
     own = [("grpc.use_local_subchannel_pool", 1)]
     async with (
@@ -181,6 +183,7 @@ async def test_reflection_answers_what_it_does_not_know_by_name(channel: grpc.ai
     assert [answer.WhichOneof("message_response") for answer in answers] == ["error_response"] * len(requested)
 
 
+@pytest.mark.guarantee("3b.1")
 async def test_strangers_fill_no_log_and_cost_nobody_a_call(
     shared: Shared, channel: grpc.aio.Channel, bystander: KeyedApi, kind: str
 ):

@@ -88,6 +88,7 @@ async def test_an_owner_with_many_reads_leaves_a_thread_to_the_others():
         assert await asyncio.gather(*alices) == [f"alice {n}" for n in range(10)]
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_owners_are_served_in_turn_whatever_one_of_them_has_asked_before():
     async with reading() as reads:
         tasks = [reads.ask("carol", "carol")]
@@ -103,6 +104,7 @@ async def test_owners_are_served_in_turn_whatever_one_of_them_has_asked_before()
         assert reads.begun == ["carol", "alice 0", "bob 0", "alice 1", "bob 1", "alice 2", "alice 3"]
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_who_reads_for_another_owner_is_not_refused_for_what_that_owner_asks_for():
     async with reading(limit=1) as reads:
         tasks = [reads.ask("alice", f"alice {n}") for n in range(2)]

@@ -82,6 +82,7 @@ async def test_a_report_on_a_lease_does_not_wait_for_all_that_its_owner_sends(re
     assert len(order) == 7
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_who_has_waited_too_long_is_refused_further_calls_and_others_are_not():
     requests = Requests(RequestReceiver(2, max_wait_seconds=0))
     held, waiting = await requests.begin("alice", "held"), await requests.begin("alice", "waiting")
@@ -104,6 +105,7 @@ async def test_a_call_that_has_left_its_line_is_not_what_others_are_refused_for(
     await asyncio.gather(held, later)
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_a_report_on_a_lease_needs_no_place_of_other_requests_and_leaves_others_a_place_of_the_reserve():
     requests = Requests(RequestReceiver(2, reserve=2))
     for owner in ("alice", "carol"):
@@ -118,6 +120,7 @@ async def test_a_report_on_a_lease_needs_no_place_of_other_requests_and_leaves_o
     await asyncio.gather(*requests.calls)
 
 
+@pytest.mark.guarantee("3b.3")
 @pytest.mark.parametrize("count", [3, 6, 24])
 def test_whatever_two_owners_hold_a_third_and_a_fourth_find_a_place(count: int):
     places = Places(count)
@@ -139,6 +142,7 @@ async def test_owners_leave_places_to_those_who_come_later():
     assert len(await requests.finish()) == 13
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_reports_and_a_third_owners_calls_are_answered_while_requests_that_never_come_wait_and_hold_places(
     tenants: Tenants, kind: str
 ):

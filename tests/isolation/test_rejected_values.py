@@ -66,6 +66,7 @@ def poisoned(number: int) -> CompleteChunks | CreateJob:
     return poison[number % len(poison)]
 
 
+@pytest.mark.guarantee("3b.1")
 def test_a_poisoned_command_fails_alone_in_its_batch(database: Database, executor: Executor):
     commands = [poisoned(n // 8) if n % 8 == 3 else create(BYSTANDER, f"job-{n}") for n in range(48)]
     outcomes, commits = executor.run(commands)
@@ -80,6 +81,7 @@ def test_a_poisoned_command_fails_alone_in_its_batch(database: Database, executo
     assert sum(len(commit.entries) for commit in commits) == len(keys)
 
 
+@pytest.mark.guarantee("3b.1")
 async def test_a_poisoned_read_fails_alone_among_those_that_it_shares_a_statement_with(
     database: Database, executor: Executor
 ):

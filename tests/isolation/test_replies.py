@@ -274,6 +274,7 @@ def open_beside(large: Large, directory: Path) -> Database:
     return open_database(database)
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.parametrize("view", [View.FULL, View.BASIC])
 def test_no_more_is_read_than_is_sent(large: Large, tmp_path: Path, view: View):
     with closing(open_beside(large, tmp_path)) as database:

@@ -40,6 +40,7 @@ async def create_with_attempts(ledger: Ledger, owner: str, count: int) -> list[s
     return [job_key(owner, f"j{number}") for number in range(count)]
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_step_of_a_bulk_deletion_counts_the_attempts_that_go_with_the_jobs(ledger: Ledger, named: bool):
     keys = await create_with_attempts(ledger, ALICE, 3)

@@ -19,6 +19,7 @@ async def begin_run(api: Api, kind: str, priority: int) -> str:
     return (await api.jobs.UpdateJobs(request)).job.job_id
 
 
+@pytest.mark.guarantee("3b.3")
 @pytest.mark.long  # sixteen runs of many jobs
 async def test_a_run_of_another_owner_takes_its_turn_while_four_owners_have_all_places(store: str, tmp_path: Path):
     tenants, kind = Tenants(store, tmp_path, bulk_rate="20"), fresh_kind()

@@ -44,6 +44,7 @@ class Sets:
         return lambda key: key
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_keys_of_different_owners_go_into_a_read_in_turn():
     sets = Sets()
     loader = Loader(sets.fetch, limit=3, owner_of=owner_of)
@@ -72,6 +73,7 @@ async def test_a_key_whose_callers_have_left_is_not_read():
     assert sets.read == [["alice/stays"]]
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_read_of_single_jobs_has_few_chunks_and_leaves_large_jobs_out(ledger: LargeLedger):
     ledger.create("large", [1] * (MAX_JOB_CHUNKS + 1))
     for n in range(7):
@@ -123,6 +125,7 @@ async def test_a_large_job_is_shown_on_a_thread_of_its_owners_turn(ledger: Large
     assert (await queries.show_job(job_key(ALICE, "nothing"), thread_name, View.FULL)).startswith("owners")
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_large_reads_that_do_not_end_delay_no_other_owner(ledger: LargeLedger, queries: Queries):
     for owner in (ALICE, BOB):
         ledger.create("large", [1] * (MAX_JOB_CHUNKS + 1), owner)

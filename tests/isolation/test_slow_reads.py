@@ -62,6 +62,7 @@ def test_a_read_of_many_statements_is_ended_as_a_whole(limited: Database):
         read()
 
 
+@pytest.mark.guarantee("3b.5")
 def test_a_read_that_is_ended_while_the_database_fails_is_not_refused_as_too_long(limited: Database, store: str):
     def fail_meanwhile() -> None:
         with limited.read() as connection:
@@ -106,6 +107,7 @@ async def opened() -> AsyncIterator[AsyncExitStack]:
         yield stack
 
 
+@pytest.mark.guarantee("3b.3")
 @pytest.mark.long
 async def test_lists_that_are_stuck_delay_nobody_else(tmp_path: Path, opened: AsyncExitStack, kind: str):
     database = new_database("postgresql", tmp_path)

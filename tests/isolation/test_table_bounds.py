@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest, SetQuotaRequest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
@@ -78,6 +79,7 @@ def counted(database: Database) -> dict[str, int]:
         }
 
 
+@pytest.mark.guarantee("3b.2")
 def test_each_table_has_a_bound_that_the_documentation_names():
     text = (
         (ROOT / "docs" / "operations" / "retention.md")

@@ -56,6 +56,7 @@ def error_of(one: Job | Chunk) -> str:
     return one.error.code
 
 
+@pytest.mark.guarantee("3c.8")
 @pytest.mark.parametrize("limit", ["attempt_timeout", "run_timeout"])
 def test_a_completion_that_came_before_the_end_is_taken_and_a_later_one_is_lost_though_nothing_has_ended_it(
     ledger: LargeLedger, limit: str
@@ -100,6 +101,7 @@ def test_attempts_that_take_too_long_are_tried_again_until_the_last_and_silent_w
     assert [one.state for one in ledger.chunks("hangs").values()] == [ChunkState.FAILED] * 2
 
 
+@pytest.mark.guarantee("3b.2")
 def test_ending_many_runs_takes_batches_bounded_by_rows_and_leaves_other_owners_alone(ledger: LargeLedger):
     bystander = ledger.create("other", [1], BOB, run_timeout=10 * LIMIT)
     for n in range(3):

@@ -91,6 +91,7 @@ async def test_a_forged_lease_token_is_a_lost_lease_and_harms_none_beside_it(hos
     assert (await hostile.complete(claimed))[0].status == OK
 
 
+@pytest.mark.guarantee("3b.8")
 async def test_a_worker_cannot_guess_the_lease_of_another_of_its_owner(hostile: KeyedApi, kind: str):
     job = await hostile.create(kind, item_count=2, chunk_size=1)
     mine, theirs = await hostile.claim(kind, 2)
@@ -102,6 +103,7 @@ async def test_a_worker_cannot_guess_the_lease_of_another_of_its_owner(hostile: 
     assert {result.status for result in await hostile.complete(mine, theirs)} == {OK}
 
 
+@pytest.mark.guarantee("3b.1")
 async def test_forged_tokens_fail_no_call_of_anybody_else(hostile: KeyedApi, bystander: KeyedApi, kind: str):
     await hostile.create(kind)
     [claimed] = await hostile.claim(kind)

@@ -44,6 +44,7 @@ async def small(store: str, tmp_path: Path) -> AsyncIterator[Tenants]:
     await opened.close()
 
 
+@pytest.mark.guarantee("3b.1")
 async def test_who_has_no_key_is_refused_before_anything_of_his_request_is_received(tenants: Tenants):
     async with grpc.aio.insecure_channel(tenants.server.target) as channel:
         for name in STREAMING:
@@ -52,6 +53,7 @@ async def test_who_has_no_key_is_refused_before_anything_of_his_request_is_recei
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.guarantee("3b.2")
 async def test_requests_that_never_end_take_no_more_than_the_places_where_they_are_received(small: Tenants):
     """What gRPC holds of each other one is what a sender may send before it is asked."""
     in_flight = InFlight(100, MEMORY, MESSAGE, Shares, lambda _: None, begin_call, 1.0)
@@ -74,6 +76,7 @@ def test_what_waits_inside_grpc_has_a_bound_that_admits_ten_thousand_watches():
     assert options["grpc.server.max_pending_requests_hard_limit"] * PENDING_BYTES <= Settings().memory_limit
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_a_watch_opens_while_another_owners_watches_that_are_begun_and_never_asked_for_wait(
     tenants: Tenants, kind: str
 ):

@@ -200,6 +200,7 @@ async def listed(api: KeyedApi, view: JobView, page_size: int) -> tuple[set[str]
             return shown, unreadable
 
 
+@pytest.mark.guarantee("3b.4")
 @pytest.mark.parametrize("page_size", [1, 100])
 async def test_lists_continue(alice: KeyedApi, bob: KeyedApi, page_size: int):
     all_ids = set(NAMES)
@@ -232,6 +233,7 @@ async def test_reads_that_are_gathered_fail_alone(alice: KeyedApi, bob: KeyedApi
     assert (await alice.jobs.GetJob(basic)).job.state == JobState.JOB_STATE_QUEUED
 
 
+@pytest.mark.guarantee("3b.4")
 async def test_labels_that_are_no_labels_keep_no_other_row_from_being_fetched(alice: KeyedApi, bob: KeyedApi):
     filtered = {"kinds": ["labelled"]}
     for api, bad in ((alice, ["labelled"]), (bob, [])):
@@ -285,6 +287,7 @@ async def test_an_export_that_is_resumed_counts_on(alice: KeyedApi):
     assert first.unreadable_row_count >= 2
 
 
+@pytest.mark.guarantee("3b.4")
 async def test_webhooks_continue_with_a_dead_delivery(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
     async def deliveries(api: KeyedApi, owner: str) -> dict[str, hooks.WebhookDelivery]:
         request = hook_rpc.ListWebhookDeliveriesRequest(webhook_id=damaged.webhooks[owner], page_size=500)
@@ -301,6 +304,7 @@ async def test_webhooks_continue_with_a_dead_delivery(damaged: Damaged, alice: K
     assert all("the event cannot be shown" in mine[name].attempts[0].error for name in dead)
 
 
+@pytest.mark.guarantee("3b.4")
 async def test_a_watch_continues_but_the_owners_is_reported(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
     async with bob.watch_jobs(KIND, cursor=damaged.cursor, mode=rpc.WatchMode.WATCH_MODE_EVERY) as watch:
         assert [one.job.job_id for one in await watch.changes(len(NAMES))] == NAMES
@@ -310,6 +314,7 @@ async def test_a_watch_continues_but_the_owners_is_reported(damaged: Damaged, al
     assert result.metadata == {"job_id": "event"}
 
 
+@pytest.mark.guarantee("3b.4")
 async def test_the_snapshots_of_a_watch_continue_and_name_what_cannot_be_shown(alice: KeyedApi, bob: KeyedApi):
     for api, bad in ((alice, {"nan", "policy"}), (bob, set[str]())):
         shown, unreadable = list[str](), set[str]()
@@ -331,6 +336,7 @@ async def test_a_watch_of_one_job_that_cannot_be_shown_is_reported(alice: KeyedA
         assert result.metadata == {"job_id": job_id}
 
 
+@pytest.mark.guarantee("3b.4")
 async def test_retention_continues(alice: KeyedApi, bob: KeyedApi):
     for api, job_ids in ((alice, ["ended"]), (bob, ["ended", "kept"])):
         request = BatchGetJobsRequest(job_ids=job_ids)
@@ -357,6 +363,7 @@ async def test_a_claim_continues_and_a_chunk_that_cannot_be_shown_fails(alice: K
     assert (job.state, job.error.code) == (JobState.JOB_STATE_FAILED, "INPUT_UNREADABLE")
 
 
+@pytest.mark.guarantee("3b.4")
 async def test_a_claim_passes_over_what_cannot_be_read_and_gets_what_waits_behind_it(
     damaged: Damaged, alice: KeyedApi, bob: KeyedApi
 ):
@@ -384,6 +391,7 @@ async def test_a_verb_on_a_job_that_cannot_be_read_reports_it(alice: KeyedApi, b
     assert (await bob.get("policy")).state == JobState.JOB_STATE_QUEUED
 
 
+@pytest.mark.guarantee("3b.4")
 async def test_what_is_set_aside_is_counted_and_logged_with_its_place(damaged: Damaged, alice: KeyedApi):
     await listed(alice, JobView.JOB_VIEW_FULL, 100)
     with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE"):

@@ -61,6 +61,7 @@ async def claimed_job(api: KeyedApi, kind: str) -> tuple[str, ClaimedChunk]:
     return job.job_id, (await api.claim(kind))[0]
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.one_store("replies are sent by the server")
 async def test_replies_that_nobody_reads_are_bounded_and_another_owner_is_answered(small: Tenants):
     alice, bob = await small.api("alice"), await small.api("bob")
@@ -93,6 +94,7 @@ async def test_replies_that_nobody_reads_are_bounded_and_another_owner_is_answer
     assert len((await alice.get(mine)).artifacts) == len(LARGE)
 
 
+@pytest.mark.guarantee("3a.10")
 @pytest.mark.one_store("messages are sent by the server")
 async def test_watches_that_nobody_reads_are_bounded_and_others_get_each_event_when_there_is_room(small: Tenants):
     alice, bob = await small.api("alice"), await small.api("bob")

@@ -67,6 +67,7 @@ def duty_of(duties: Any, name: str) -> Duty:
     return next(one for one in duties if one.name == name)
 
 
+@pytest.mark.guarantee("3b.2")
 async def test_usage_of_many_keys_is_recorded_and_forgotten_in_steps_between_which_others_go(ledger: Ledger):
     feature, counted = usage(ledger.kernel), ledger.kernel.calls.usage
     for number in range(KEYS):
@@ -82,6 +83,7 @@ async def test_usage_of_many_keys_is_recorded_and_forgotten_in_steps_between_whi
     assert max(rows) <= MAX_ROWS
 
 
+@pytest.mark.guarantee("3b.2")
 async def test_the_last_use_of_many_keys_is_recorded_in_steps_between_which_others_go(ledger: Ledger):
     keys = SqlKeyStore(ledger.kernel.database)
     names = [f"{number:012x}" for number in range(KEYS)]

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import pytest
 from jobledger.v1.job_service_pb2 import UpdateJobRequest
 
 from tests.isolation.conftest import Tenants
@@ -23,6 +24,7 @@ def since(tenants: Tenants, before: Costs) -> Costs:
     return now[0] - before[0], now[1] - before[1]
 
 
+@pytest.mark.guarantee("3b.6")
 async def test_events_of_other_owners_kinds_labels_and_jobs_wake_no_stream(tenants: Tenants, kind: str):
     alice, bob = await tenants.api("alice"), await tenants.api("bob")
     other = await bob.create(kind)

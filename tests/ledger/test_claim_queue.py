@@ -76,6 +76,7 @@ async def running(ledger: Ledger) -> AsyncIterator[Ledgered]:
         await writer
 
 
+@pytest.mark.guarantee("3b.5")
 async def test_a_claim_in_one_batch_with_the_job_that_feeds_it_gets_the_chunk(ledger: Ledger):
     async with running(ledger) as opened:
         created = asyncio.create_task(opened.committer.submit(create("a")))
@@ -84,6 +85,7 @@ async def test_a_claim_in_one_batch_with_the_job_that_feeds_it_gets_the_chunk(le
         await created
 
 
+@pytest.mark.guarantee("3b.5")
 async def test_a_wake_up_of_a_caller_who_left_goes_to_the_next(ledger: Ledger):
     async with running(ledger) as opened:
         first, second = await opened.waiting(claim(), claim())
@@ -125,6 +127,7 @@ async def test_as_many_claims_are_woken_as_there_are_chunks(ledger: Ledger):
         assert sorted(got) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.guarantee("3c.5")
 async def test_chunks_that_were_claimed_for_a_caller_who_left_are_given_back_and_no_attempt_is_counted(ledger: Ledger):
     async with running(ledger) as opened:
         await opened.committer.submit(job_of("k", chunks=3))
@@ -143,6 +146,7 @@ async def test_chunks_that_were_claimed_for_a_caller_who_left_are_given_back_and
     assert shown_job(read)[0].chunks_summary.processing == 3
 
 
+@pytest.mark.guarantee("3c.5")
 async def test_a_report_with_a_claim_holds_and_the_next_chunks_of_a_caller_who_left_are_given_back(ledger: Ledger):
     async with running(ledger) as opened:
         await opened.committer.submit(job_of("k", chunks=3))

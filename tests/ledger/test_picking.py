@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.ledger.fleet_turns import MAX_FLEETS, MAX_TURNS, FleetTurns, Turns
@@ -82,6 +83,7 @@ def test_jobs_that_others_hold_are_passed_over(
         assert len(picked.chunks) == query.limit or not free
 
 
+@pytest.mark.guarantee("3b.2")
 def test_what_is_examined_grows_with_the_limits_and_not_with_their_square():
     kinds = [f"k{n}" for n in range(60)]
     chunks = {("me", kind): chunks_of(kind, [5] * 1_500, per_job=1) for kind in (*kinds, "common")}

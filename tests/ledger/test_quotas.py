@@ -26,6 +26,7 @@ def statements(ledger: Ledger, *job_ids: str) -> tuple[int, int]:
     return len(seen), sum("FROM quotas" in one or "FROM counts" in one for one in seen)
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_batch_has_as_many_statements_with_one_job_as_with_a_hundred(ledger: Ledger):
     statements(ledger, "first")
     free, free_many = (statements(ledger, *(f"free{n}" for n in some)) for some in ([0], range(1, 101)))

@@ -68,6 +68,7 @@ def limits(ledger: Ledger) -> list[Limit]:
     return LimitStore(ledger.database).page("me", None, 100)[0]
 
 
+@pytest.mark.guarantee("3b.5")
 def test_a_batch_locks_jobs_then_families_by_rank_and_the_counter_last(ledger: Ledger):
     once = NewJob(JobSpec("me", "fails", "f", b"", retry_policy=RetryPolicy(max_attempts=1)), [0])
     ledger.executor.run([create("old"), CreateJob(once, "caller"), SetLimit("me", LimitScope(kind="k"), 9)])

@@ -71,6 +71,7 @@ def calls() -> Iterator[Counter[str]]:
         threading.setprofile(None)
 
 
+@pytest.mark.guarantee("3d.6")
 def test_a_changed_job_is_encoded_once_for_its_row_its_event_and_all_answers(ledger: Ledger):
     update = JobUpdate(frozenset({"display_name"}), display_name="new")
     convert._fixed.cache_clear()  # of equal jobs of earlier tests

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from jobledger_service.core.ledger.commands import CreateJob
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.lifecycle import NewJob
@@ -16,6 +17,7 @@ from tests.isolation.large_jobs import ALICE, BOB, large_ledger
 from tests.support.databases import new_database
 
 
+@pytest.mark.guarantee("3b.2")
 def test_free_slots_are_found_in_turn_with_a_bounded_number_of_statements(store: str, tmp_path: Path):
     with large_ledger(new_database(store, tmp_path)) as ledger:
         for owner, scopes in ((ALICE, 7), (BOB, 1)):

@@ -54,6 +54,7 @@ def ids(claimed: Sequence[ClaimedChunk]) -> list[str]:
     return [one.job.spec.job_id for one in claimed]
 
 
+@pytest.mark.guarantee("3c.15")
 def test_the_most_urgent_job_that_waits_comes_with_the_completion(ledger: LargeLedger):
     ledger.do(SetLimit(ALICE, LimitScope(kind=KIND), 1))
     for job_id, priority in (("first", 0), ("low", 0), ("high", 5)):
@@ -71,6 +72,7 @@ def test_the_most_urgent_job_that_waits_comes_with_the_completion(ledger: LargeL
     assert len(history) == 2, "created; and then granted and claimed, in one event"
 
 
+@pytest.mark.guarantee("3c.15")
 def test_another_claim_of_the_batch_gets_it_too_and_no_other_owners(ledger: LargeLedger):
     for owner in (ALICE, BOB):
         ledger.do(SetLimit(owner, LimitScope(kind=KIND), 1))
@@ -95,6 +97,7 @@ def test_a_job_that_waits_for_two_limits_needs_a_slot_of_both(ledger: LargeLedge
     assert ledger.job("both").parked_for == f"{ALICE}/label:shop=v"
 
 
+@pytest.mark.guarantee("3c.15")
 def test_a_batch_gives_slots_only_as_far_as_it_has_room(ledger: LargeLedger):
     ledger.do(SetLimit(ALICE, LimitScope(kind=KIND), 1))
     create(ledger, "first")

@@ -54,6 +54,7 @@ async def shown(api: Api, job: Job) -> list[Job]:
     return [*(one.job for one in gets), *batch, *(one for one in listed if one.job_id == job.job_id)]
 
 
+@pytest.mark.guarantee("3c.14")
 async def test_claims_pass_over_a_paused_kind_in_every_way_that_leads_to_a_chunk(
     api: Api, kind: str, connect: Connect, replicas: list[Server]
 ):
@@ -74,6 +75,7 @@ async def test_claims_pass_over_a_paused_kind_in_every_way_that_leads_to_a_chunk
     assert len(await api.claim(kind, 9)) == 3
 
 
+@pytest.mark.guarantee("3c.14")
 async def test_chunks_in_work_go_on_and_the_finalizer_waits(api: Api, kind: str):
     job = await api.create(kind, item_count=2, chunk_size=1, finalizer={})
     first, second = await api.claim(kind, 9)
@@ -89,6 +91,7 @@ async def test_chunks_in_work_go_on_and_the_finalizer_waits(api: Api, kind: str)
     assert (await api.get(job.job_id)).state == COMPLETED
 
 
+@pytest.mark.guarantee("3c.11")
 async def test_what_waits_for_a_paused_kind_says_so_wherever_it_is_read(
     api: Api, kind: str, connect: Connect, replicas: list[Server]
 ):
@@ -117,6 +120,7 @@ async def test_what_waits_for_a_paused_kind_says_so_wherever_it_is_read(
     assert revision == queued.revision, "no job is changed by a pause"
 
 
+@pytest.mark.guarantee("3a.1")
 @pytest.mark.parametrize("view", [JobView.JOB_VIEW_UNSPECIFIED, JobView.JOB_VIEW_STATUS])
 async def test_a_watch_begins_with_why_a_job_waits_and_a_pause_is_no_event(api: Api, kind: str, view: int):
     job, other = [await api.create(kind, item_count=2, chunk_size=1) for _ in range(2)]
@@ -133,6 +137,7 @@ async def test_a_watch_begins_with_why_a_job_waits_and_a_pause_is_no_event(api: 
     assert {one.job_id: list(one.holds) for one in listed} == {job.job_id: [], other.job_id: PAUSED}
 
 
+@pytest.mark.guarantee("3c.14")
 @pytest.mark.parametrize("of_jobs", [False, True], ids=["kinds", "job_ids"])
 async def test_resuming_wakes_the_claims_that_wait_on_every_replica(
     kind: str, connect: Connect, woken: list[Server], of_jobs: bool

@@ -278,6 +278,7 @@ HELD = ("TOO_MANY_WATCHES", "QUOTA_EXCEEDED", "TOO_MANY_READS", "READ_TOO_LONG",
 """The reasons for which servers or owners of their own are needed."""
 
 
+@pytest.mark.guarantee("3e.7")
 @pytest.mark.long
 async def test_each_declared_reason_is_raised_by_its_method(world: World):
     caller = Caller(world.server, world.token)

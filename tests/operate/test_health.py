@@ -184,6 +184,7 @@ async def test_a_store_of_artifacts_that_is_away_degrades_until_it_is_back(
     assert "works" in (await ask_health(server.target)).stdout
 
 
+@pytest.mark.guarantee("3b.5")
 async def test_a_store_that_hangs_is_told_in_time_and_asked_once(monkeypatch: pytest.MonkeyPatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger_service.core.model.service_kinds import ALL_KINDS
 from jobledger_service.core.store.engines import Database
@@ -70,6 +71,7 @@ async def test_a_job_that_is_held_or_retried_does_not_look_old(start_server: Sta
     scrape_when(server, lambda seen: seen.value("jobledger_kind_oldest_waiting_seconds", kind=kind) > 0)
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_hundred_thousand_kinds_of_one_owner_cost_metrics_and_health_no_more_rows(database: Database):
     reader = KindFiguresReader(database.dialect)
 

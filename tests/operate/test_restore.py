@@ -86,6 +86,7 @@ class Carried:
         assert (await api.complete(self.claimed))[0].status == LEASE_LOST
 
 
+@pytest.mark.guarantee("3d.5")
 @pytest.mark.long
 async def test_what_was_carried_from_before_a_restore_is_refused_for_ever(
     store: str, connect: Connect, kind: str, tmp_path: Path

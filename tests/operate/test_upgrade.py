@@ -34,6 +34,7 @@ def upgrade_to_next(database: str) -> None:
         assert upgrade(opened, NEXT)
 
 
+@pytest.mark.guarantee("3d.12")
 async def test_what_is_there_is_upgraded(start_server: StartServer, connect: Connect, tmp_path: Path):
     server = start_server()
     api = connect(server)

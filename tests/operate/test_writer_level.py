@@ -102,6 +102,7 @@ async def drained(watch: Watch[Any]) -> list[Any]:
     return messages
 
 
+@pytest.mark.guarantee("3d.10")
 async def test_an_outdated_server_writes_nothing_more_and_drains(
     start_server: StartServer, store: str, tmp_path: Path, kind: str
 ):
@@ -206,6 +207,7 @@ def migrating(database: Database) -> Iterator[None]:
         yield
 
 
+@pytest.mark.guarantee("3d.10")
 def test_no_transaction_of_an_older_server_commits_after_the_level_was_raised(database: Database, store: str):
     if store == "sqlite":
         pytest.skip("an SQLite database has one server")

@@ -156,6 +156,7 @@ def owned(tree: Path) -> Path:
     return tree
 
 
+@pytest.mark.guarantee("3b.8")
 @quick
 @given(head=heads, path=below, owner=st.sampled_from(["alice", "..", ".", "bob/..", "", "%2e%2e", "{owner}", "a\x00b"]))
 def test_a_hostile_uri_deletes_nothing_outside_its_owners_directory(owned: Path, head: str, path: str, owner: str):

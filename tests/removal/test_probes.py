@@ -79,6 +79,7 @@ async def store_that_never_ends_an_answer() -> AsyncIterator[tuple[str, list[byt
         await asyncio.gather(*answers, return_exceptions=True)
 
 
+@pytest.mark.guarantee("3b.5")
 async def test_stores_that_never_end_an_answer_are_told_in_time_and_hold_up_nothing(
     tmp_path: Path, connect: Connect, kind: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -118,6 +118,7 @@ def commit_times(database: str) -> list[int]:
         return list(connection.execute(select(events.c.commit_time).order_by(events.c.position)).scalars())
 
 
+@pytest.mark.guarantee("3c.5")
 async def test_replicas_whose_clocks_are_a_minute_apart_lose_no_lease_and_commit_in_order_of_time(machines: Start):
     one = machines("postgresql", 0, SKEW)
     await one.make_keys()

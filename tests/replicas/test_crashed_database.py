@@ -86,6 +86,7 @@ async def write(api: Api, kind: str, created: list[str], *, until_refused: bool)
                 return
 
 
+@pytest.mark.guarantee("3d.1")
 async def test_acknowledged_writes_survive_a_crash_and_the_server_continues_without_a_restart(
     own: OwnPostgres, server: Server, connect: Connect, kind: str
 ):

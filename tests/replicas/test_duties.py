@@ -94,6 +94,7 @@ async def test_each_lease_that_runs_out_counts_as_one_attempt(apis: list[Api], k
         assert (await apis[2].get(job.job_id)).chunks[0].attempt == 2
 
 
+@pytest.mark.guarantee("3c.8")
 async def test_what_takes_too_long_ends_once(apis: list[Api], kind: str):
     limits = [{"run_timeout": SECOND}, {"attempt_timeout": SECOND, "retry_policy": {"max_attempts": 1}}]
     jobs = [await apis[n % 3].create(kind, **limits[n % 2]) for n in range(JOBS)]

@@ -81,6 +81,7 @@ def fail_over(two: Cluster) -> tuple[Node, Node]:
     return old, new
 
 
+@pytest.mark.guarantee("3a.6", "3c.5", "3d.2")
 async def test_a_lost_tail_ends_streams_and_nothing_that_it_gave_is_taken_again(
     two: Cluster, server: Server, connect: Connect
 ):
@@ -140,6 +141,7 @@ async def held_as_lost(api: Api, kind: str, cursor: bytes) -> None:
             await opened.message()
 
 
+@pytest.mark.guarantee("3d.1")
 async def test_a_synchronous_fail_over_loses_nothing_and_nobody_lists_again(
     two: Cluster, server: Server, connect: Connect
 ):
@@ -167,6 +169,7 @@ async def test_a_synchronous_fail_over_loses_nothing_and_nobody_lists_again(
     assert (await health(api)).database.lost_positions == 0
 
 
+@pytest.mark.guarantee("3d.3")
 async def test_a_primary_that_comes_back_is_not_written_to(two: Cluster, server: Server, connect: Connect):
     api, kind = connect(server), fresh_kind()
     await create(api, kind, 5)

@@ -80,6 +80,7 @@ async def test_watchers_of_a_killed_replica_miss_and_repeat_nothing_at_another(t
         assert known[job_id] == (await other.get(job_id)).revision >= revision
 
 
+@pytest.mark.guarantee("3d.1")
 async def test_leases_of_a_killed_replica_are_good_at_another(two: list[Server], connect: Connect, kind: str):
     doomed, other = connect(two[0]), connect(two[1])
     job = await doomed.create(kind, item_count=10, chunk_size=1)

@@ -82,6 +82,7 @@ class Load:
             }
 
 
+@pytest.mark.guarantee("3b.5")
 async def test_replicas_that_share_limits_never_end_in_a_deadlock(tmp_path: Path):
     database = new_database("postgresql", tmp_path)
     token = first_key(database)

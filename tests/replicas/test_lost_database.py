@@ -134,6 +134,7 @@ async def test_calls_while_the_database_is_away_are_unavailable_and_then_continu
     assert server.pid == pid
 
 
+@pytest.mark.guarantee("3b.3")
 async def test_who_floods_while_the_database_is_away_is_not_refused_for_overload(
     connect: Connect, tmp_path: Path, kind: str
 ):

@@ -60,6 +60,7 @@ async def distant(tmp_path: Path) -> AsyncIterator[Distant]:
         assert server.stop() == 0
 
 
+@pytest.mark.guarantee("3b.5")
 async def test_calls_while_nothing_comes_through_are_unavailable_and_then_all_owners_continue(
     distant: Distant, kind: str
 ):

@@ -99,6 +99,7 @@ async def held_by_one(claims: list[asyncio.Task[list[ClaimedChunk]]], job: Job) 
         task.cancel()
 
 
+@pytest.mark.guarantee("3b.5")
 async def test_a_claim_that_waits_is_woken_by_a_job_that_another_replica_created(apis: list[Api], kind: str):
     claim = await waiting_claim(apis[0], kind)
     job = await apis[1].create(kind)
@@ -126,6 +127,7 @@ async def test_a_claim_that_waits_is_woken_by_a_chunk_that_came_back_at_another_
     await held_by_one([claim], job)
 
 
+@pytest.mark.guarantee("3b.5")
 async def test_replicas_are_notified_of_retries_that_another_one_found_due(
     three: list[Server], apis: list[Api], kind: str
 ):

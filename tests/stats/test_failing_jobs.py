@@ -87,6 +87,7 @@ async def test_an_attempt_that_fails_is_no_failed_run(api: Api, kind: str):
     assert (did.failed, did.failed_attempts, did.chunks_completed) == (1, 3, 1)
 
 
+@pytest.mark.guarantee("3b.8")
 async def test_an_example_that_was_deleted_is_not_shown_nor_another_job_of_its_id(api: Api, kind: str):
     job_id = await fails(api, kind, "BOOM", job_id=f"example-{kind}")
     assert await groups(api, kind) == [("BOOM", "", 1, job_id)]

@@ -91,6 +91,7 @@ def test_a_period_never_has_more_groups_than_it_may_and_counts_every_run(known: 
             assert groups[f"E{n}", ""][0] == new.count(n), "a known group keeps its own count"
 
 
+@pytest.mark.guarantee("3e.6")
 @pytest.mark.parametrize("seed", range(2))
 def test_the_groups_of_any_span_are_those_of_its_runs(database: Database, seed: int):
     rng, failed = random.Random(seed), list[Failed]()
@@ -118,6 +119,7 @@ def test_the_groups_of_any_span_are_those_of_its_runs(database: Database, seed: 
         assert found.omitted == 0
 
 
+@pytest.mark.guarantee("3b.14")
 def test_invented_codes_make_no_more_rows_than_a_period_may_have(database: Database):
     hour = DAY.start + 3
     write(database, [(hour, "me", "k", "FIRST", "")])

@@ -90,6 +90,7 @@ def add_jobs(database: Database, numbers: range) -> None:
         add_statistics(transaction.connection, database.dialect, delta)
 
 
+@pytest.mark.guarantee("3b.2")
 def test_the_rows_and_statements_of_statistics_do_not_grow_with_the_jobs(database: Database):
     read = []
     for jobs in (1, 300):
@@ -102,6 +103,7 @@ def test_the_rows_and_statements_of_statistics_do_not_grow_with_the_jobs(databas
     assert read[0] == read[1]
 
 
+@pytest.mark.guarantee("3b.2")
 def test_the_rows_and_statements_of_statistics_do_not_grow_with_the_kinds(database: Database):
     read = []
     for times in (1, 2):
@@ -141,6 +143,7 @@ def steps(database: Database, work: Callable[[], object]) -> int:
     return taken
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.one_store("SQLite counts what it does; the statements are the same")
 def test_what_the_database_does_for_figures_and_vitals_does_not_grow_with_the_kinds(
     database: Database, monkeypatch: pytest.MonkeyPatch

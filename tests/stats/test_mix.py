@@ -260,6 +260,7 @@ def counted(server: Server, kind: str) -> tuple[list[tuple], list[tuple]]:
     return rows[0], rows[1]
 
 
+@pytest.mark.guarantee("3e.6")
 async def test_counts_and_sums_are_what_the_ledger_reports(replicas: list[Server], connect: Connect):
     apis, kinds = [connect(server) for server in replicas], [fresh_kind(), fresh_kind()]
     before = (await apis[0].jobs.ListJobs(ListJobsRequest(filter={"kinds": kinds}))).cursor

@@ -102,6 +102,7 @@ async def tenants(target: str, token: str) -> list[KeyedApi]:
     return [KeyedApi(target, one.token) for one in made]
 
 
+@pytest.mark.guarantee("3d.11")
 @pytest.mark.long
 async def test_recount_makes_what_was_spoilt_what_it_would_be(start_server: StartServer, store: str, tmp_path: Path):
     rng = random.Random(7)
@@ -130,6 +131,7 @@ async def test_recount_makes_what_was_spoilt_what_it_would_be(start_server: Star
         assert keys == {key for key, words in meant[0] if "coco" in words.split()}
 
 
+@pytest.mark.guarantee("3d.11")
 @pytest.mark.long
 async def test_recount_is_exact_while_servers_write(start_server: StartServer, store: str, tmp_path: Path):
     if store == "sqlite":

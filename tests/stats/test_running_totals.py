@@ -104,6 +104,7 @@ def test_more_kinds_than_are_folded_at_once_are_folded_in_steps(database: Databa
     assert figures.points[5].count(Measure.CREATED) == sum(range(1, 121))
 
 
+@pytest.mark.guarantee("3b.2")
 def test_kinds_with_many_rollups_are_folded_in_steps_of_bounded_rows(database: Database):
     statistics, writes = SqlStatisticsStore(database), WriteStore(database)
     tally = StatisticsDelta()

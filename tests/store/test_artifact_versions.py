@@ -151,6 +151,7 @@ def test_a_report_and_the_deletion_of_its_job_are_one_event_with_the_artifacts(l
     assert held(ledger) == []
 
 
+@pytest.mark.guarantee("3d.6")
 def test_each_event_shows_the_artifacts_that_held_then(ledger: LargeLedger):
     ledger.create("big", [1])
     [claimed] = ledger.claim("big", [0])
@@ -179,6 +180,7 @@ def test_a_page_ends_by_the_bytes_that_it_has_with_artifacts(ledger: LargeLedger
     assert sum(sizes[:-1]) < 1024 * 1024 <= sum(sizes)
 
 
+@pytest.mark.guarantee("3d.6")
 def test_versions_go_with_the_last_event_that_needs_them(ledger: LargeLedger):
     ledger.create("big", [1])
     [claimed] = ledger.claim("big", [0])
@@ -314,6 +316,7 @@ def test_artifacts_that_cannot_be_read_are_told_and_the_others_are_listed(ledger
     assert uris(ledger, DeletedJob(KEY, uid, 3), 20) == [["s3://b/0", None, "s3://b/2"]]
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_deletion_with_artifacts_reads_none_of_them_however_many_there_are(ledger: LargeLedger):
     counts = []
     for job_id, chunks in (("small", 1), ("big", 300)):

@@ -79,6 +79,7 @@ def test_what_was_broken_off_can_be_claimed_at_once(database: Database):
     assert [one.attempt_count for one in claim(delivery_store, 6)] == [2]
 
 
+@pytest.mark.guarantee("3b.3")
 def test_an_owner_of_many_webhooks_leaves_the_others_their_share(database: Database):
     store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     many = [store.create(made(name, owner="many"), 9) for name in "abc"]
@@ -123,6 +124,7 @@ def test_what_was_missed_is_reported_to_those_that_recorded(database: Database):
     assert [one.missed_events for one in found if one] == [Missed(8, 9, 10), None]
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_page_of_some_states_examines_so_many_deliveries_and_reports_where_it_ended(database: Database):
     store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database, max_look=3)
     webhook = store.create(made("w"), 1)

@@ -53,6 +53,7 @@ def matches(event: EventTerms, wanted: EventsWanted) -> bool:
     )
 
 
+@pytest.mark.guarantee("3e.2")
 @pytest.mark.parametrize("max_rows", [60, 20_000])
 def test_pages_of_a_walk_are_all_events_that_match_in_order(
     database: Database, max_rows: int, monkeypatch: pytest.MonkeyPatch
@@ -93,6 +94,7 @@ def rows(database: Database) -> list[tuple[str, int, int]]:
         return sorted(tuple(row) for row in connection.execute(select(event_terms)))
 
 
+@pytest.mark.guarantee("3e.2")
 def test_what_is_forgotten_leaves_no_row_and_nothing_else_goes(database: Database):
     row_sets, events = RowSets(database.dialect), some_events(Random(3))
     kept, forgotten = events[::2], events[1::2]
@@ -111,6 +113,7 @@ def test_what_is_forgotten_leaves_no_row_and_nothing_else_goes(database: Databas
         assert connection.execute(select(func.count()).select_from(event_terms)).scalar() == 0
 
 
+@pytest.mark.guarantee("3d.11")
 def test_bits_that_point_at_nothing_end_no_walk_and_a_recount_makes_all_right(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ):

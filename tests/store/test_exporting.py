@@ -173,6 +173,7 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(open_ledger: 
     assert max(later) < first + 1_000_000, f"{limits} bytes at most in each third of {taken:,} bytes of jobs"
 
 
+@pytest.mark.guarantee("3b.2")
 def test_a_page_of_large_jobs_ends_early(open_ledger: Callable[..., Ledger]):
     ledger = open_ledger(quiet=0)
     labels = {f"label-{number:02}": "x" * 255 for number in range(64)}

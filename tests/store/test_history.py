@@ -49,6 +49,7 @@ def exchanged(tmp_path: Path) -> Iterator[Exchanged]:
         yield Exchanged(database)
 
 
+@pytest.mark.guarantee("3d.2")
 def test_a_lost_tail_is_noticed_once_and_nothing_of_it_is_included(exchanged: Exchanged):
     kept, lost = exchanged.commit(21), exchanged.commit(30)
     history = exchanged.database.history
@@ -59,6 +60,7 @@ def test_a_lost_tail_is_noticed_once_and_nothing_of_it_is_included(exchanged: Ex
     assert [history.includes(point) for point in (kept, after, lost)] == [True, True, False]
 
 
+@pytest.mark.guarantee("3d.2")
 def test_a_start_without_a_loss_begins_a_term_and_keeps_every_point(exchanged: Exchanged):
     points = [exchanged.commit(5)]
     for time_line in ("2", "3"):
@@ -81,6 +83,7 @@ def test_a_term_without_a_commit_is_replaced(exchanged: Exchanged):
     assert firsts == [0, 1, end + 1]
 
 
+@pytest.mark.guarantee("3d.3")
 @pytest.mark.parametrize("position", [21, 51, 90])
 def test_an_older_time_line_is_neither_read_nor_written_until_the_newer_one_is_back(
     exchanged: Exchanged, position: int

@@ -3,6 +3,7 @@
 from contextlib import closing
 from typing import Any
 
+import pytest
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.label_indexes import LOCK, LabelIndexStore, read_states, ready_indexes
@@ -37,6 +38,7 @@ def state(database: Database) -> dict[str, bool]:
         return read_states(connection)
 
 
+@pytest.mark.guarantee("3e.1")
 def test_any_server_goes_on_where_a_step_ended(database: Database):
     populate(database)
     first = LabelIndexStore(database)

@@ -114,6 +114,7 @@ class Measured:
             self._add(inner)
 
 
+@pytest.mark.guarantee("3b.9")
 @pytest.mark.parametrize("owners", [ALL, Owners(frozenset(BUSY))], ids=["all", "named"])
 def test_owners_without_work_and_the_amount_of_work_of_others_cost_nothing(database: Database, owners: Owners):
     def cost() -> tuple[int, int]:
@@ -157,6 +158,7 @@ def test_the_most_urgent_come_first_and_owners_of_one_priority_from_the_last_tur
     assert [one.owner for one in ready(database, ALL, enough=1)] == ["b2"]
 
 
+@pytest.mark.guarantee("3b.4")
 def test_chunks_that_cannot_be_read_keep_no_other_owner_from_its_turn(database: Database):
     fill(database, [*rows_of("a", priority=9), *rows_of("b", 2, priority=8), *rows_of("c")])
     for owners in ALL, Owners(frozenset("abc")):

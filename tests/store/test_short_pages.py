@@ -31,6 +31,7 @@ def fill(database: Database) -> None:
         transaction.save(writes)
 
 
+@pytest.mark.guarantee("3b.2")
 @pytest.mark.parametrize("ascending", [True, False])
 def test_a_page_is_full_unless_it_has_read_all_that_a_call_may_read(database: Database, ascending: bool):
     fill(database)

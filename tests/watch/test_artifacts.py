@@ -15,6 +15,7 @@ EVERY = WatchMode.WATCH_MODE_EVERY
 ARTIFACTS = {f"out-{number}": {"uri": "s3://bucket/".ljust(585, "x")} for number in range(20)}
 
 
+@pytest.mark.guarantee("3a.6")
 async def test_a_watch_that_resumes_after_a_restart_shows_the_artifacts_that_it_was_fed(
     start_server: StartServer, connect: Callable[[Server], Api], kind: str
 ):

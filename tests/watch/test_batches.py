@@ -38,6 +38,7 @@ async def all_of(api: Api, kind: str, **fields: object) -> list[WatchJobsRespons
     return messages
 
 
+@pytest.mark.guarantee("3e.4")
 @pytest.mark.parametrize("mode", [EVERY, LATEST], ids=["EVERY", "LATEST"])
 async def test_they_hold_the_same_messages(api: Api, kind: str, mode: int):
     begin = (await api.jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
@@ -64,6 +65,7 @@ async def test_snapshots_come_in_batches_too(api: Api, kind: str):
     assert [one.job for one in each(batches)] == [one.job for one in alone]
 
 
+@pytest.mark.guarantee("3e.4")
 async def test_a_watch_goes_on_after_any_message_of_a_batch(api: Api, kind: str):
     begin = (await api.jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
     for _ in range(5):
@@ -74,6 +76,7 @@ async def test_a_watch_goes_on_after_any_message_of_a_batch(api: Api, kind: str)
         assert [one.event.position for one in rest] == [one.event.position for one in whole[place + 1 :]]
 
 
+@pytest.mark.guarantee("3e.4")
 def test_they_are_bounded_in_bytes():
     sizes = [MAX_BATCH_BYTES + 1, 10, 20, MAX_BATCH_BYTES // 2, MAX_BATCH_BYTES // 2, 30]
     messages = [WatchJobsResponse(cursor=bytes([number]) * size) for number, size in enumerate(sizes)]

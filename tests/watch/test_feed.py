@@ -68,6 +68,7 @@ def reused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeedLedger]:
         yield opened
 
 
+@pytest.mark.guarantee("3b.6")
 @given(watched=st.lists(filters, max_size=8), written=st.lists(changes, min_size=1, max_size=12))
 def test_the_index_of_subscribers_delivers_what_applying_each_filter_would(
     reused: FeedLedger, watched: list[JobFilter], written: list[dict]
@@ -151,6 +152,7 @@ async def test_a_page_of_an_owner_holds_nothing_of_others_and_ends_where_the_led
     assert (bob.through, bob.complete) == (bob.rows[-1].position, False)
 
 
+@pytest.mark.guarantee("3b.6")
 async def test_one_owners_flood_leaves_the_newest_entries_of_others_in_memory():
     ring = Ring(0, max_entries=100, max_bytes=100 * 1_024)
     for position in range(1, 1_001):
@@ -170,6 +172,7 @@ class GoesBack(Pages):
         return Page((), after, after - 1, 0, complete=False)
 
 
+@pytest.mark.guarantee("3a.6")
 async def test_a_position_that_would_fall_is_an_error_and_not_a_loop():
     pages, closing_event = GoesBack(lambda *_: pytest.fail("it is not read")), asyncio.Event()
     subscription = FeedSubscription(
@@ -210,6 +213,7 @@ async def test_an_event_that_cannot_be_read_reaches_its_owners_watches_and_stops
     assert (damaged.position, damaged.is_readable) == (2, False)
 
 
+@pytest.mark.guarantee("3b.4")
 async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(ledger: FeedLedger):
     good = rows([("alice", 10)] * 4)
     damaged = [EventRow(position, "alice/broken", b"\xff", None) for position in (2, 3)]
@@ -223,6 +227,7 @@ async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(ledger: F
     ]
 
 
+@pytest.mark.guarantee("3a.10")
 async def test_a_watch_that_waits_refers_to_nothing_that_it_has_read_or_yielded(ledger: FeedLedger):
     ledger.append(rows([("alice", 10)] * 5))
     queries, cursors = (
@@ -239,6 +244,7 @@ async def test_a_watch_that_waits_refers_to_nothing_that_it_has_read_or_yielded(
             assert not [one for one in gc.get_referrers(first, *first) if inspect.isasyncgen(one)]
 
 
+@pytest.mark.guarantee("3a.7")
 async def test_a_long_way_on_which_nothing_matches_is_reported_by_bookmarks_that_rise(ledger: FeedLedger):
     ledger.append(rows([("alice", 10)] * (3 * MAX_PAGE_ENTRIES + 5)))
     queries, cursors = (

@@ -30,6 +30,7 @@ def other(connect: Connect, replicas: list[Server]) -> Api:
     return connect(replicas[-1])
 
 
+@pytest.mark.guarantee("3a.1")
 @modes
 async def test_01_current_first(api: Api, other: Api, kind: str, in_view: Watching, mode: int):
     job = await api.job_in(RUNNING, kind, item_count=2, chunk_size=1)
@@ -44,6 +45,7 @@ async def test_01_current_first(api: Api, other: Api, kind: str, in_view: Watchi
     assert (first.type, first.job.revision) == (CHANGED, job.revision + 1)
 
 
+@pytest.mark.guarantee("3a.2")
 @modes
 async def test_02_ordered(api: Api, other: Api, kind: str, in_view: Watching, mode: int):
     job = await api.create(kind, item_count=4, chunk_size=1)
@@ -54,6 +56,7 @@ async def test_02_ordered(api: Api, other: Api, kind: str, in_view: Watching, mo
     assert_ordered(messages)
 
 
+@pytest.mark.guarantee("3a.3")
 @modes
 async def test_03_unique(api: Api, other: Api, kind: str, in_view: Watching, mode: int):
     job = await api.create(kind, item_count=4, chunk_size=1)
@@ -74,6 +77,7 @@ async def test_03_unique(api: Api, other: Api, kind: str, in_view: Watching, mod
         assert set(again) >= set(positions[seen:])
 
 
+@pytest.mark.guarantee("3a.4")
 async def test_04_reliable(api: Api, other: Api, kind: str, in_view: Watching):
     job = await api.create(kind, item_count=4, chunk_size=1)
     async with in_view(other, job, mode=EVERY) as every, in_view(other, job, mode=LATEST) as latest:
@@ -88,6 +92,7 @@ async def test_04_reliable(api: Api, other: Api, kind: str, in_view: Watching):
     assert not any(message.merged_revision_count for message in streams[0])
 
 
+@pytest.mark.guarantee("3a.5")
 @modes
 async def test_05_atomic(api: Api, other: Api, kind: str, watching: Watching, mode: int):
     job = await api.create(kind, item_count=4, chunk_size=1)
@@ -102,6 +107,7 @@ async def test_05_atomic(api: Api, other: Api, kind: str, watching: Watching, mo
     assert set(message.job.artifacts) == {"a"}
 
 
+@pytest.mark.guarantee("3a.6")
 @pytest.mark.long  # servers are stopped and started
 @modes
 async def test_06_resumable(start_server: StartServer, connect: Connect, kind: str, watching: Watching, mode: int):
@@ -125,6 +131,7 @@ async def test_06_resumable(start_server: StartServer, connect: Connect, kind: s
     assert known[job.job_id] == (await api.get(job.job_id)).revision
 
 
+@pytest.mark.guarantee("3a.7")
 async def test_07_bookmarkable(api: Api, other: Api, kind: str):
     unseen = fresh_kind()
     async with other.watch_jobs(kind) as watch:
@@ -138,6 +145,7 @@ async def test_07_bookmarkable(api: Api, other: Api, kind: str):
         assert (await resumed.change()).event.revision == 2
 
 
+@pytest.mark.guarantee("3a.8")
 async def test_08_race_free_with_lists(api: Api, other: Api, kind: str):
     milestones, lists = [[asyncio.Event() for _ in range(5)] for _ in range(2)]
 
@@ -183,6 +191,7 @@ async def test_08_race_free_with_lists(api: Api, other: Api, kind: str):
     assert (stays.type, leaves.type, leaves.job.state) == (CHANGED, LEFT, CANCELLED)
 
 
+@pytest.mark.guarantee("3a.9")
 @pytest.mark.parametrize(
     "end", [COMPLETED, FAILED, CANCELLED, DELETED], ids=["COMPLETED", "FAILED", "CANCELLED", "DELETED"]
 )
@@ -204,6 +213,7 @@ async def test_09_ends_well(api: Api, other: Api, kind: str, mode: int, end: int
     assert end in (last.type, last.job.state)
 
 
+@pytest.mark.guarantee("3a.10")
 @pytest.mark.long  # 200 MB are written past watchers that do not read
 async def test_10_bounded(start_server: StartServer, connect: Connect, kind: str):
     """What waits for watchers is counted: in their queues, and in the messages that gRPC took and could not send."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
+import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job, JobView
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
@@ -82,6 +83,7 @@ async def test_a_job_that_leaves_is_announced_whatever_is_asked_for(api: Api, ki
     assert (left.type, left.job.priority, back.type, back.job.priority) == (LEFT, 1, CHANGED, 7)
 
 
+@pytest.mark.guarantee("3b.6")
 async def test_what_is_passed_over_wakes_nobody(api: Api, kind: str, server: Server, watching: Watching):
     job = await api.create(kind)
     [claimed] = await api.claim(kind)
@@ -96,6 +98,7 @@ async def test_what_is_passed_over_wakes_nobody(api: Api, kind: str, server: Ser
         assert ended(await watch.change())
 
 
+@pytest.mark.guarantee("3b.6")
 async def test_named_jobs_are_watched_and_listed_and_the_others_cost_nothing(api: Api, kind: str, server: Server):
     jobs = [await api.create(kind, priority=number % 2) for number in range(6)]
     named = [jobs[0].job_id, jobs[1].job_id, jobs[4].job_id, "no-such"]
@@ -133,6 +136,7 @@ async def test_a_watch_from_now_begins_with_a_bookmark(api: Api, kind: str):
         await api.watch_jobs(kind, change_types=[99]).message()
 
 
+@pytest.mark.guarantee("3a.6")
 async def test_a_broken_snapshot_goes_on_where_it_stopped(api: Api, kind: str):
     """Jobs change, end, come and go while it is read; what was shown is followed, and what was not is shown once."""
     jobs = await asyncio.gather(*(api.create(kind) for _ in range(SNAPSHOT_PAGE_SIZE + 100)))
@@ -166,6 +170,7 @@ async def test_a_broken_snapshot_goes_on_where_it_stopped(api: Api, kind: str):
         await api.watch_job(jobs[0].job_id, cursor=cursor).message()
 
 
+@pytest.mark.guarantee("3b.8")
 async def test_an_admin_watches_the_jobs_of_all_owners(store: str, tmp_path: Path, kind: str):
     tenants = Tenants(store, tmp_path)
     alice, bob = await tenants.api("alice"), await tenants.api("bob")

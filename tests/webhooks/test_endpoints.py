@@ -3,6 +3,7 @@
 import asyncio
 
 import grpc
+import pytest
 from jobledger.v1 import webhook_pb2 as hooks
 from jobledger.v1 import webhook_service_pb2 as rpc
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
@@ -107,6 +108,7 @@ async def test_there_may_be_a_hundred_and_they_are_listed_in_pages(hook: Hooks):
         await hook.calls.ListWebhooks(rpc.ListWebhooksRequest(page_token="x"))
 
 
+@pytest.mark.guarantee("3b.2")
 async def test_a_page_of_the_largest_webhooks_fits_into_a_reply(hook: Hooks):
     """Their labels have as many characters of four bytes as they may, and as many kinds are named."""
     labels = {f"{n:02}{'n' * 61}": "\U0001f99c" * 255 for n in range(64)}

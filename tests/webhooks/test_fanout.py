@@ -63,6 +63,7 @@ async def recorded(ledger: LargeLedger) -> list[tuple[int, int]]:
     return [(rows - old, size - of_old) for (old, of_old), (rows, size) in pairwise(steps)]
 
 
+@pytest.mark.guarantee("3b.2")
 async def test_deliveries_are_recorded_in_transactions_of_bounded_rows(ledger: LargeLedger):
     store = SqlWebhookStore(ledger.database)
     for number in range(MAX_WEBHOOKS):
@@ -76,6 +77,7 @@ async def test_deliveries_are_recorded_in_transactions_of_bounded_rows(ledger: L
     assert max(rows for rows, _ in steps) == MAX_DELIVERIES
 
 
+@pytest.mark.guarantee("3b.2")
 async def test_deliveries_are_recorded_in_transactions_of_bounded_bytes(ledger: LargeLedger):
     store = SqlWebhookStore(ledger.database)
     for number in range(40):

@@ -31,6 +31,7 @@ class Names:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
 
 
+@pytest.mark.guarantee("3b.5")
 async def test_names_that_nobody_answers_for_keep_no_other_name_waiting():
     names = Names()
     lookups = NameLookups(SILENT + 1, names)

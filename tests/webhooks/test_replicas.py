@@ -82,6 +82,7 @@ async def test_a_replica_that_is_killed_leaves_its_work_to_the_others(
     assert {one.delivery_id for one in delivered} == taken
 
 
+@pytest.mark.guarantee("3d.9")
 async def test_a_replica_that_stops_while_it_claims_gives_back_what_it_claimed(
     tmp_path: Path, at: At, receiver: Receiver, kind: str
 ):

@@ -1,0 +1,1 @@
+"""A long run under load, kills and retention, after which nothing may have grown."""

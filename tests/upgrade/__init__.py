@@ -1,0 +1,1 @@
+"""Databases of released versions, and what becomes of them under this one."""
