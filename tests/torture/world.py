@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from subprocess import Popen
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tests.support.server import Server
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 
 class Proxy(Protocol):
