@@ -1,0 +1,107 @@
+"""What is recorded when a run has come to rest: the whole ledger, the jobs, what a recount corrects, and defects."""
+
+import asyncio
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+from jobledger.v1.filter_pb2 import JobFilter
+from jobledger.v1.job_pb2 import JobView
+from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchJobsRequest, WatchMode
+from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.recount import Recount
+from jobledger_service.core.store.unreadable_rows import UnreadableRows
+
+from tests.fuzz.campaign import wrong_line
+from tests.support.bounds import BOUND
+from tests.support.keys import KeyedApi
+from tests.support.server import Server, running
+from tests.support.watching import BOOKMARK
+from tests.torture.assembly import OWNERS
+from tests.torture.recorder import HistoryWriter, plain
+from tests.torture.workload import SENTINEL
+from tests.torture.world import World
+
+PAGE = 100
+COUNTED = ("counts", "limits", "words", "terms", "unreadable")
+
+
+async def first_cursor(target: str, token: str) -> bytes:
+    """Return the cursor before all that is recorded."""
+    api = KeyedApi(target, token)
+    async with api.watch_jobs(filter=JobFilter(all_owners=True), from_now=True) as watch:
+        await watch.bookmark()
+    await api.channel.close()
+    return watch.cursor
+
+
+async def record_end(world: World, token: str, cursor: bytes, folder: Path) -> None:
+    """Write the jobs that are stored and the ledger from a cursor on, stop the servers, and recount."""
+    with closing(HistoryWriter(folder / "final.jsonl")) as writer:
+        api = KeyedApi(world.servers[0].target, token)
+        for owner in OWNERS:
+            await _record_jobs(api, owner, writer)
+        await _record_ledger(api, cursor, folder)
+        await api.channel.close()
+        for server in world.servers:
+            await asyncio.to_thread(_stop, server, writer)
+        writer.write("figures", **await asyncio.to_thread(_recount, world.database))
+
+
+async def _record_jobs(api: KeyedApi, owner: str, writer: HistoryWriter) -> None:
+    """Write the jobs of an owner, with their chunks."""
+    request = ListJobsRequest(filter=JobFilter(owner=owner), page_size=PAGE, view=JobView.JOB_VIEW_FULL)
+    while True:
+        page = await api.jobs.ListJobs(request)
+        for job in page.jobs:
+            writer.write("job", **plain(job))
+        for job_id in page.unreadable_job_ids:
+            writer.write("defect", line=f"{job_id} cannot be read")
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            return
+
+
+async def _record_ledger(api: KeyedApi, cursor: bytes, folder: Path) -> None:
+    """Write all events up to the first bookmark after the last job of each owner."""
+    everything = JobFilter(all_owners=True, include_service_jobs=True)
+    request = WatchJobsRequest(cursor=cursor, mode=WatchMode.WATCH_MODE_EVERY, filter=everything, batches=True)
+    missing, call = set(OWNERS), api.jobs.WatchJobs(request, timeout=BOUND)
+    with closing(HistoryWriter(folder / "ledger.jsonl")) as writer:
+        async for message in call:
+            for part in (message, *message.following):
+                if part.type == BOOKMARK and not missing:
+                    call.cancel()
+                    return
+                if part.HasField("event"):
+                    fields = plain(part)
+                    writer.write("event", **{name: fields[name] for name in fields if name != "following"})
+                    if part.job.kind == SENTINEL:
+                        missing.discard(part.event.owner)
+    raise AssertionError("the ledger ended before its end")
+
+
+def _stop(server: Server, writer: HistoryWriter) -> None:
+    """Drain a server; write what of it should never be."""
+    try:
+        if (status := server.stop()) != 0:
+            writer.write("defect", line=f"{server.log.name} ended with status {status}")
+    except subprocess.TimeoutExpired:
+        writer.write("defect", line=f"{server.log.name} did not drain")
+        server.kill()
+    except AssertionError as error:  # a reason that its method does not declare
+        writer.write("defect", line=f"{server.log.name}: {error}")
+    finally:
+        if server in running:
+            running.remove(server)
+    for line in server.log.read_text(errors="replace").splitlines():
+        if wrong := wrong_line(line):
+            writer.write("defect", line=f"{server.log.name}: {wrong}: {line[:2_000]}")
+
+
+def _recount(database: str) -> dict[str, int]:
+    """Return how many derived rows were wrong."""
+    with closing(open_database(database)) as opened:
+        recounted = Recount(opened, lambda _: None, ProtoCodec(UnreadableRows()).terms).run()
+    return {name: getattr(recounted, name) for name in COUNTED}
