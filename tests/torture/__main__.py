@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import os
 import random
 import shutil
 import sys
@@ -66,5 +65,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # servers that are killed are no news
     sys.exit(main(sys.argv[1:]))

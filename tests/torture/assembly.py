@@ -39,8 +39,7 @@ class Owner:
 
 @asynccontextmanager
 async def built(store: str, folder: Path, rng: Random) -> AsyncIterator[tuple[World, str]]:
-    """Give a world whose servers run, and the token of its admin; end what is left of it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Give a world whose servers run, and the token of its admin; end what is left of it. The folder exists."""
     nodes: list[Postgres] = []
     world: World | None = None
     try:

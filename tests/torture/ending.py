@@ -6,8 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_pb2 import JobView
-from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchJobsRequest, WatchMode
+from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest, WatchJobsRequest, WatchMode
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.recount import Recount
@@ -19,7 +18,7 @@ from tests.support.keys import KeyedApi
 from tests.support.server import Server, running
 from tests.support.watching import BOOKMARK
 from tests.torture.assembly import OWNERS
-from tests.torture.recorder import HistoryWriter, plain
+from tests.torture.recorder import HistoryWriter, digest_of, plain
 from tests.torture.workload import SENTINEL
 from tests.torture.world import World
 
@@ -50,14 +49,18 @@ async def record_end(world: World, token: str, cursor: bytes, folder: Path) -> N
 
 
 async def _record_jobs(api: KeyedApi, owner: str, writer: HistoryWriter) -> None:
-    """Write the jobs of an owner, with their chunks."""
-    request = ListJobsRequest(filter=JobFilter(owner=owner), page_size=PAGE, view=JobView.JOB_VIEW_FULL)
+    """Write the jobs of an owner, with their chunks and what these put out."""
+    request = ListJobsRequest(filter=JobFilter(owner=owner), page_size=PAGE)
     while True:
         page = await api.jobs.ListJobs(request)
-        for job in page.jobs:
-            writer.write("job", **plain(job))
-        for job_id in page.unreadable_job_ids:
-            writer.write("defect", line=f"{job_id} cannot be read")
+        unread = [job.job_id for job in page.jobs]
+        while unread:
+            answer = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=unread, owner=owner))
+            for job in answer.jobs:
+                writer.write("job", **plain(job))
+            for job_id in (*page.unreadable_job_ids, *answer.unreadable_job_ids):
+                writer.write("defect", line=f"{job_id} cannot be read")
+            unread = list(answer.unread_job_ids)
         request.page_token = page.next_page_token
         if not page.next_page_token:
             return
@@ -76,7 +79,8 @@ async def _record_ledger(api: KeyedApi, cursor: bytes, folder: Path) -> None:
                     return
                 if part.HasField("event"):
                     fields = plain(part)
-                    writer.write("event", **{name: fields[name] for name in fields if name != "following"})
+                    fields["following"] = []
+                    writer.write("event", **fields, digest=digest_of(part))
                     if part.job.kind == SENTINEL:
                         missing.discard(part.event.owner)
     raise AssertionError("the ledger ended before its end")

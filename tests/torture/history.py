@@ -7,7 +7,8 @@ which all processes of a machine share.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,6 @@ LOST_REASONS = {"HISTORY_LOST", "CURSOR_AHEAD"}
 RECOVERY = 10.0
 """Seconds after a fault in which streams may still be silent."""
 STARTS_ANEW = LOST_REASONS | {"HISTORY_TRIMMED"}
-CHANGES = {"SNAPSHOT", "CHANGED", "LEFT", "DELETED"}
 
 
 @dataclass(slots=True)
@@ -41,8 +41,8 @@ class Call:
     code: str = ""
     reason: str = ""
     response: Fields = field(default_factory=dict)
-    messages: list[Fields] = field(default_factory=list)
-    """What the stream brought, in order; each has its `time`."""
+    messages: list["Message"] = field(default_factory=list)
+    """What the stream brought, in order."""
 
     @property
     def succeeded(self) -> bool:
@@ -53,6 +53,27 @@ class Call:
     def may_have_happened(self) -> bool:
         """Whether it took effect, or its caller cannot know."""
         return self.code == "OK" or self.code in UNCERTAIN
+
+
+@dataclass(slots=True)
+class Message:
+    """One message of a stream. What a watch did not say, and what streams of another kind have, is empty or 0."""
+
+    time: float
+    type: str = ""
+    cursor: str = ""
+    uid: str = ""
+    """Of the job; empty in a bookmark."""
+    owner: str = ""
+    kind: str = ""
+    state: str = ""
+    revision: int = 0
+    position: int = 0
+    """Of the event; 0 in a snapshot and in a bookmark."""
+    merged: int = 0
+    digest: int = 0
+    """Of the event with its changes and of the chunks; equal to that of the ledger's event."""
+    leak: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +89,7 @@ class Event:
     changes: tuple[Fields, ...]
     job: Fields
     chunks: tuple[Fields, ...]
-    ranges: tuple[Fields, ...] = ()
-    """Chunks that changed to one state together; `chunks` apply after them."""
+    digest: int = 0
 
     @classmethod
     def of(cls, message: Fields) -> "Event":
@@ -85,7 +105,7 @@ class Event:
             tuple(event.get("changes", ())),
             job,
             tuple(message.get("chunks", ())),
-            tuple(message.get("chunk_ranges", ())),
+            message.get("digest", 0),
         )
 
     @property
@@ -148,6 +168,14 @@ class History:
                 result.setdefault(call.client, []).append(call)
         return result
 
+    @cached_property
+    def lists(self) -> dict[str, list[Call]]:
+        """Return the pages that each client was answered, in order."""
+        result: dict[str, list[Call]] = {}
+        for call in self.answered("ListJobs"):
+            result.setdefault(call.client, []).append(call)
+        return result
+
     @property
     def owners(self) -> list[str]:
         """Return the owners whose every call is recorded in full; there are hostile ones beside them."""
@@ -177,22 +205,14 @@ class History:
         return history
 
     def _add(self, record: Fields, calls: dict[str, Call]) -> None:
-        match record.pop("record"):
-            case "call":
-                call = Call(start=record.pop("time"), **record)
-                calls[call.call_id] = call
-            case "end":
-                call = calls[record.pop("call_id")]
-                call.end = record.pop("time")
-                call.code, call.reason = record["code"], record["reason"]
-                call.response = record["response"]
-            case "message":
-                calls[record.pop("call_id")].messages.append(record)
+        kind = record.pop("record")
+        match kind:
+            case "call" | "end" | "message":
+                _add_to_call(kind, record, calls)
+            case "fault" if record["phase"] == "begin":
+                self.faults.append(Fault(record["name"], record["time"]))
             case "fault":
-                if record["phase"] == "begin":
-                    self.faults.append(Fault(record["name"], record["time"]))
-                else:
-                    self.faults[-1].end = record["time"]
+                self.faults[-1].end = record["time"]
             case "lost_tail":
                 del record["time"]
                 self.lost_tails.append(LostTail(**record))
@@ -200,15 +220,28 @@ class History:
                 self.events.append(Event.of(record))
             case "job":
                 self.jobs[record["uid"]] = record
-            case "figures" | "setup" as name:
-                getattr(self, name).update(record)
+            case "figures" | "setup":
+                del record["time"]
+                getattr(self, kind).update(record)
             case "defect":
                 self.defects.append(record["line"])
 
 
-def messages_of(call: Call, types: Sequence[str] = tuple(CHANGES)) -> Iterator[Fields]:
-    """Yield the messages of a stream that have one of these types."""
-    return (message for message in call.messages if message["type"] in types)
+def _add_to_call(kind: str, record: Fields, calls: dict[str, Call]) -> None:
+    call_id, moment = record.pop("call_id"), record.pop("time")
+    if kind == "call":
+        calls[call_id] = Call(call_id, start=moment, **record)
+    elif kind == "end":
+        call = calls[call_id]
+        call.end, call.code, call.reason, call.response = moment, record["code"], record["reason"], record["response"]
+    else:
+        texts = {name: sys.intern(value) if isinstance(value, str) else value for name, value in record.items()}
+        calls[call_id].messages.append(Message(moment, **texts))
+
+
+def messages_of(call: Call) -> Iterator[Message]:
+    """Yield the messages of a watch that are about a job."""
+    return (message for message in call.messages if message.uid)
 
 
 def _records(path: Path) -> Iterator[Fields]:

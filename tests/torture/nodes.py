@@ -91,6 +91,8 @@ class Postgres:
 
     def _run(self, program: str, *words: str) -> None:
         command = [_bin() / program, *words]
-        ended = subprocess.run(command, user=self._user, capture_output=True, text=True, timeout=BOUND, cwd="/")
+        ended = subprocess.run(
+            command, check=False, user=self._user, capture_output=True, text=True, timeout=BOUND, cwd="/"
+        )
         if ended.returncode:
             raise RuntimeError(f"{program} failed: {ended.stderr}")

@@ -5,8 +5,10 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from hashlib import blake2s
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -14,6 +16,8 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from jobledger.v1.job_pb2 import JobState
+from jobledger.v1.job_service_pb2 import WatchMessageType
 
 from tests.fuzz.findings import told, words_of
 from tests.support.errors import read
@@ -24,6 +28,12 @@ OMITTED = {
     "artifact_schemes", "holds",
 }  # fmt: skip
 """Fields that no check needs."""
+BRIEF = {
+    "Job": {"job_id", "uid", "owner", "kind", "state", "revision"},
+    "JobEvent": {"job_id", "owner", "position", "revision"},
+    "Attempt": {"chunk_index", "number", "outcome"},
+}
+"""What of jobs, events and attempts is recorded in answers; the ledger in the end has the rest."""
 PREFIXES = (
     "JOB_STATE_", "CHUNK_STATE_", "WATCH_MESSAGE_TYPE_", "CHANGE_TYPE_", "LEASE_STATUS_", "ATTEMPT_OUTCOME_",
     "WATCH_MODE_", "CANCEL_OUTCOME_", "JOB_VIEW_",
@@ -33,32 +43,61 @@ OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backo
            ("grpc.max_receive_message_length", -1)]  # fmt: skip
 
 
-def plain(message: Message) -> dict[str, Any]:
-    """Return a message as JSON can hold it: names of enums without prefix, bytes in hex, times in microseconds."""
+def plain(message: Message, *, brief: bool = False) -> dict[str, Any]:
+    """Return a message as JSON can hold it: names of enums without prefix, times in microseconds, bytes as a digest.
+
+    In a brief one jobs and events have only what names them and their state.
+    """
     if message.DESCRIPTOR.full_name == "google.protobuf.Struct":
         return MessageToDict(message)
+    names = BRIEF.get(message.DESCRIPTOR.name) if brief else None
     return {
-        field.name: _plain_field(field, value) for field, value in message.ListFields() if field.name not in OMITTED
+        field.name: _plain_field(field, value, brief)
+        for field, value in message.ListFields()
+        if field.name not in OMITTED and (names is None or field.name in names)
     }
 
 
-def _plain_field(field: FieldDescriptor, value: Any) -> Any:
+def _plain_field(field: FieldDescriptor, value: Any, brief: bool) -> Any:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return {key: _plain_value(field.message_type.fields_by_name["value"], value[key]) for key in value}
+        entry = field.message_type.fields_by_name["value"]
+        return {key: _plain_value(entry, value[key], brief) for key in value}
     if field.is_repeated:
-        return [_plain_value(field, item) for item in value]
-    return _plain_value(field, value)
+        return [_plain_value(field, item, brief) for item in value]
+    return _plain_value(field, value, brief)
 
 
-def _plain_value(field: FieldDescriptor, value: Any) -> Any:
+def _plain_value(field: FieldDescriptor, value: Any, brief: bool) -> Any:
     if field.message_type is not None:
         if field.message_type.full_name in ("google.protobuf.Timestamp", "google.protobuf.Duration"):
             return value.seconds * 1_000_000 + value.nanos // 1_000
-        return plain(value)
+        return plain(value, brief=brief)
     if field.enum_type is not None:
         name = field.enum_type.values_by_number[value].name
         return next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
-    return value.hex() if isinstance(value, bytes) else value
+    return blake2s(value, digest_size=8).hexdigest() if isinstance(value, bytes) else value
+
+
+def plain_message(message: Any) -> dict[str, Any]:
+    """Return what of a message of a watch is recorded, without what it does not have."""
+    fields: dict[str, Any] = {"type": WatchMessageType.Name(message.type).removeprefix("WATCH_MESSAGE_TYPE_")}
+    if message.cursor:
+        fields["cursor"] = blake2s(message.cursor, digest_size=8).hexdigest()
+    if message.HasField("job"):
+        job = message.job
+        fields |= {"uid": job.uid, "owner": job.owner, "kind": job.kind, "revision": job.revision}
+        fields["state"] = JobState.Name(job.state).removeprefix("JOB_STATE_")
+    if message.HasField("event"):
+        fields |= {"position": message.event.position, "digest": digest_of(message)}
+    if message.merged_revision_count:
+        fields["merged"] = message.merged_revision_count
+    return fields
+
+
+def digest_of(message: Any) -> int:
+    """Return a digest of an event and of the chunks that it changed."""
+    parts = (message.event, *message.chunks, *message.chunk_ranges)
+    return crc32(b"".join(part.SerializeToString(deterministic=True) for part in parts))
 
 
 class HistoryWriter:
@@ -175,11 +214,7 @@ class RecordedClient:
         return call_id
 
     def _message(self, call_id: str, message: Message) -> None:
-        fields = plain(message)
-        fields.pop("following", None)
-        if "bytes" in fields:  # of an export
-            fields = {"size": len(fields["bytes"])}
-        fields.setdefault("type", "")
+        fields = plain_message(message) if "merged_revision_count" in message.DESCRIPTOR.fields_by_name else {}
         if told(message.SerializeToString(), self._secrets):
             fields["leak"] = True
         self._writer.write("message", call_id=call_id, **fields)
@@ -190,7 +225,7 @@ class RecordedClient:
             code, reason = error.code().name, _reason(error)
             leaks = told(words_of(error), self._secrets)
         elif response is not None:
-            fields, leaks = plain(response), told(response.SerializeToString(), self._secrets)
+            fields, leaks = plain(response, brief=True), told(response.SerializeToString(), self._secrets)
         if leaks:
             fields["leak"] = True
         self._writer.write("end", call_id=call_id, code=code, reason=reason, response=fields)

@@ -4,10 +4,12 @@ import asyncio
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from tests.torture.assembly import HOSTILE, OWNERS, built, make_owners
 from tests.torture.checks import Violation, check
@@ -16,8 +18,8 @@ from tests.torture.ending import first_cursor, record_end
 from tests.torture.faults import Fault, all_faults
 from tests.torture.history import History
 from tests.torture.hostile import Loot, Neighbour
-from tests.torture.recorder import HistoryWriter
-from tests.torture.workload import LIMITED, MAX_RUNNING, QUOTA
+from tests.torture.recorder import HistoryWriter, RecordedClient
+from tests.torture.workload import LIMITED, MAX_RUNNING, QUOTA, pause_kinds
 
 FAULT_PAUSE = (0.5, 2.5)
 """Seconds between two faults."""
@@ -62,7 +64,10 @@ class Torture:
                     hostile = Neighbour(owner.token, owner.mark, secrets, self._rng("hostile"), loot, self._writer)
                 else:
                     crews.append(Crew(owner, secrets, world, self._target, self._rng, self._writer, loot.take))
-            await self._load(crews, hostile)
+            admin = RecordedClient(self._target(), token, "admin", "admin", self._writer)
+            pausing = pause_kinds(admin, self._target, OWNERS, self._goes_on)
+            await self._load(crews, [pausing, hostile.attack(self._target, self._goes_on)])
+            await admin.close()
             self._notify("the load is over; the watchers read to the end")
             async with asyncio.TaskGroup() as group:
                 for crew in crews:
@@ -77,15 +82,13 @@ class Torture:
         history = History.load(self.folder)
         return history, check(history)
 
-    async def _load(self, crews: list[Crew], hostile: Neighbour) -> None:
+    async def _load(self, crews: list[Crew], others: list[Coroutine[Any, Any, None]]) -> None:
         """Load the world, and harm it, until the time is over."""
         for crew in crews:
             crew.start()
         async with asyncio.TaskGroup() as group:
-            for crew in crews:
-                for task in crew.load(self._goes_on):
-                    group.create_task(task)
-            group.create_task(hostile.attack(self._target, self._goes_on))
+            for task in (*others, *chain.from_iterable(crew.load(self._goes_on) for crew in crews)):
+                group.create_task(task)
             group.create_task(self._inject())
             group.create_task(self._tell())
 

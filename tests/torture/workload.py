@@ -1,8 +1,9 @@
-"""Callers of one owner: seeded verbs of every sort, each repeated as the contract says when its outcome is uncertain."""
+"""Callers of one owner: seeded verbs of every sort, each repeated while its outcome is uncertain."""
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import cycle
 from random import Random
 
 import grpc
@@ -27,6 +28,7 @@ QUOTA = 80
 """Unfinished jobs that an owner may have."""
 SENTINEL = "sentinel"
 """The kind of the last job of each owner, which no worker claims."""
+PAUSED_SECONDS = 1.5
 UNIQUE_KEYS = 4
 REPEATS = 4
 PAUSE = 0.1
@@ -36,7 +38,7 @@ PAUSE = 0.1
 async def insist(
     client: RecordedClient, target: Callable[[], str], method: str, request: Message, repeats: int = REPEATS
 ) -> Message | None:
-    """Make a call, and repeat it, at any server, while its outcome is uncertain; None when it stays so or is refused."""
+    """Make a call, and repeat it at any server while its outcome is uncertain; None when it failed all the same."""
     for _ in range(repeats):
         try:
             return await client.call(method, request)
@@ -65,7 +67,7 @@ class Caller:
         self._verbs: list[tuple[Callable[[], Awaitable[object]], int]] = [
             (self._create, 30), (self._create_again, 4), (self._create_batch, 4), (self._get, 16),
             (self._list, 5), (self._read_more, 6), (self._cancel, 5), (self._retry, 5), (self._update, 6),
-            (self._delete, 3), (self._change_many, 2), (self._pause, 1), (self._export, 1),
+            (self._delete, 3), (self._change_many, 2), (self._export, 1),
         ]  # fmt: skip
 
     async def run(self, goes_on: Callable[[], bool]) -> None:
@@ -178,11 +180,6 @@ class Caller:
         }
         await self._ask(*self._rng.choice(sorted(changes.items())))
 
-    async def _pause(self) -> None:
-        await self._ask("PauseKind", PauseKindRequest(kind=PAUSED))
-        await self._get()
-        await insist(self._client, self._target, "ResumeKind", ResumeKindRequest(kind=PAUSED), repeats=100)
-
     async def _export(self) -> None:
         request = ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES)
         try:
@@ -190,3 +187,16 @@ class Caller:
                 pass
         except grpc.aio.AioRpcError:
             await self._client.move(self._target())
+
+
+async def pause_kinds(
+    client: RecordedClient, target: Callable[[], str], owners: Sequence[str], goes_on: Callable[[], bool]
+) -> None:
+    """Pause a kind of one owner after the other, as an admin, for a while each."""
+    for owner in cycle(owners):
+        if not goes_on():
+            return
+        await insist(client, target, "PauseKind", PauseKindRequest(kind=PAUSED, owner=owner))
+        await asyncio.sleep(PAUSED_SECONDS)
+        await insist(client, target, "ResumeKind", ResumeKindRequest(kind=PAUSED, owner=owner), repeats=300)
+        await asyncio.sleep(PAUSED_SECONDS)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from tests.torture.checks import guarantee
+from tests.torture.checks.watches import is_shown
 from tests.torture.checks.workers import claims_in_ledger, completions_of, leases_of
 from tests.torture.history import Call, Fields, History
 
@@ -93,7 +94,7 @@ def request_ids(history: History) -> Iterator[str]:
     alive: dict[tuple[str, str], str] = {}
     for event in history.events:
         name = (event.owner, event.job.get("display_name", ""))
-        if event.owner not in history.owners or not name[1]:
+        if event.owner not in history.owners or not is_shown(event):
             continue
         if "CREATED" in event.types:
             if name in alive:

@@ -42,7 +42,7 @@ def refused_changes_nothing(history: History) -> Iterator[str]:
 @guarantee("3b.5 No call ends with a defect")
 def no_defects(history: History) -> Iterator[str]:
     for call in history.calls:
-        if call.code in DEFECTS:
+        if call.code in DEFECTS and call.owner in history.owners:  # those of a hostile owner are among the defects
             yield f"{call.call_id} {call.owner} {call.method} ended with {call.code} {call.reason}"
     yield from history.defects
 
@@ -52,15 +52,15 @@ def nothing_of_others(history: History) -> Iterator[str]:
     for call in history.calls:
         if call.owner == "admin":
             continue
-        if call.response.get("leak") or any(message.get("leak") for message in call.messages):
+        if call.response.get("leak") or any(message.leak for message in call.messages):
             yield f"{call.call_id} {call.method} told {call.owner} a secret of another owner"
-        shown = [*jobs_of(call), *(message["job"] for message in call.messages if "job" in message)]
-        for owner in {job["owner"] for job in shown if "owner" in job} - {call.owner}:
+        owners = {job["owner"] for job in jobs_of(call)} | {message.owner for message in call.messages if message.uid}
+        for owner in owners - {call.owner}:
             yield f"{call.call_id} {call.method} shows {call.owner} a job of {owner}"
     for event in history.events:
         if event.owner not in history.owners:
             continue
         for change in event.changes:
             actor = change.get("actor", "")
-            if actor != "jobledger" and not actor.startswith(event.owner):
+            if not actor.startswith(("jobledger", event.owner)):
                 yield f"position {event.position} changes a job of {event.owner} for {actor}"

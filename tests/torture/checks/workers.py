@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.torture.checks import guarantee
+from tests.torture.checks.watches import is_shown
 from tests.torture.history import Call, Event, Fields, History
 
 REPORTS = {
@@ -85,7 +86,7 @@ def completed_means_ran(history: History) -> Iterator[str]:
     }  # fmt: skip
     for event, chunk in completions_of(history):
         attempt = (event.job_id, chunk.get("index", 0), chunk.get("start_time", 0))
-        if event.owner in history.owners and attempt not in said:
+        if event.owner in history.owners and is_shown(event) and attempt not in said:
             yield f"position {event.position} completes chunk {attempt}, which no worker has completed"
 
 
@@ -138,3 +139,20 @@ def reports_fail_alone(history: History) -> Iterator[str]:
         named = [said["lease_token"] for said in call.request.get(REPORTS[call.method], ())]
         if [result["lease_token"] for result in call.response.get("results", ())] != named:
             yield f"{call.call_id} has no result of its own for each lease"
+
+
+@guarantee("3c.13 Nothing of a paused kind is claimed")
+def pauses(history: History) -> Iterator[str]:
+    begun: dict[tuple[str, str], float] = {}
+    paused: list[tuple[str, str, float, float]] = []
+    for call in (call for call in history.calls if call.client == "admin"):
+        name = (call.request.get("owner", ""), call.request.get("kind", ""))
+        if call.method == "PauseKind" and call.succeeded and not history.may_be_lost(call):
+            begun[name] = call.end
+        elif call.method == "ResumeKind" and name in begun:
+            paused.append((*name, begun.pop(name), call.start))
+    for call in history.answered("ClaimChunks"):
+        for claimed in call.response.get("chunks", ()):
+            for owner, kind, start, end in paused:
+                if (call.owner, claimed["kind"]) == (owner, kind) and start < call.start and call.end < end:
+                    yield f"{call.call_id} claimed a chunk of {kind}, which is paused"
