@@ -145,7 +145,7 @@ class RecordedClient:
     ) -> None:
         """`secrets` are texts of other owners: an answer that has one is recorded as a leak; `observe` gets answers."""
         self.owner, self.name = owner, name
-        self._target = target
+        self.target = target
         self._writer = writer
         self._secrets = secrets
         self._observe = observe
@@ -155,9 +155,10 @@ class RecordedClient:
 
     async def move(self, target: str) -> None:
         """Go to another server."""
-        if target != self._target:
-            await self._channel.close()
-            self._target, self._channel = target, grpc.aio.insecure_channel(target, options=OPTIONS)
+        if target != self.target:
+            left = self._channel
+            self.target, self._channel = target, grpc.aio.insecure_channel(target, options=OPTIONS)
+            await left.close()
 
     async def close(self) -> None:
         """Close the channel."""

@@ -83,15 +83,20 @@ class Worker:
             await self._complete(token, mark, again=chance > 0.9)
 
     async def _complete(self, token: str, mark: str, *, again: bool = False) -> None:
-        completion = work.ChunkCompletion(lease_token=token, progress={"message": f"{mark} last"})
-        completion.output["mark"] = mark
-        completion.job_output["mark"] = mark
         for _ in range(1 + again):
-            await self._ask("CompleteChunks", work.CompleteChunksRequest(completions=[completion]))
+            await self._ask("CompleteChunks", _completion(token, mark))
 
     async def _report_late(self, token: str, mark: str) -> None:
+        """Complete a chunk when its lease is over, wherever the worker is then."""
         await asyncio.sleep(ABANDONED)
-        await self._complete(token, mark)
+        await insist(self._client, lambda: self._client.target, "CompleteChunks", _completion(token, mark))
+
+
+def _completion(token: str, mark: str) -> work.CompleteChunksRequest:
+    completion = work.ChunkCompletion(lease_token=token, progress={"message": f"{mark} last"})
+    completion.output["mark"] = mark
+    completion.job_output["mark"] = mark
+    return work.CompleteChunksRequest(completions=[completion])
 
 
 async def main() -> None:

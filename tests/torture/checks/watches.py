@@ -193,10 +193,10 @@ def _gaps_in_positions(history: History, chain: Chain) -> Iterator[str]:
 
 
 def _gaps_in_revisions(chain: Chain) -> Iterator[str]:
-    """Yield where the revisions of a job do not follow on one another."""
+    """Yield where the revisions of a job do not follow on one another; in mode LATEST they need not after a resume."""
     known, is_current = dict(chain.listed or {}), chain.listed is not None
     for call in chain.calls:
-        resumed = set(known) if call.request.get("cursor") and not chain.is_every else set()
+        may_skip, shown = bool(call.request.get("cursor")) and not chain.is_every, set[str]()
         for message in call.messages:
             is_current |= message.type == "BOOKMARK"
             if chain.is_every and message.merged:
@@ -204,11 +204,12 @@ def _gaps_in_revisions(chain: Chain) -> Iterator[str]:
             if message.type == "CHANGED" and not chain.states:
                 gap = message.revision - message.merged - known.get(message.uid, 0) - 1
                 must_know = message.uid in known or (is_current and chain.began_with_state and chain.one_page)
-                if must_know and ((gap > 0 and message.uid not in resumed) or (gap < 0 and chain.one_page)):
+                is_first = message.uid not in shown
+                if must_know and ((gap > 0 and not (may_skip and is_first)) or (gap < 0 and chain.one_page)):
                     before = known.get(message.uid, 0)
                     yield f"{where(call, message)} shows {message.uid} at {message.revision} after {before}"
             if message.uid:
-                resumed.discard(message.uid)
+                shown.add(message.uid)
                 known[message.uid] = message.revision
 
 
