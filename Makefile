@@ -32,7 +32,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
+.PHONY: help setup run demo demo-replicas example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz torture check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,6 +130,9 @@ pictures: $(BROWSER) ## Write the pictures of the console to docs/images
 
 fuzz: $(READY) ## Send anything to everything for MINUTES, from SEED; SEND='METHOD FILE' repeats one request
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(FUZZED),--store $(FUZZED)) $(if $(SEND),--send $(SEND))
+
+torture: $(READY) ## Record load under faults for MINUTES from SEED on STORE (sqlite, postgresql, failover), and check the history
+	@$(BIN)/python -m tests.torture --store $(STORE) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 docs docs-serve: export NO_MKDOCS_2_WARNING := 1
 docs: $(SITE) ## Build the site of the documents in .site, without a network, and check its links

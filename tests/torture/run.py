@@ -72,9 +72,13 @@ class Torture:
             async with asyncio.TaskGroup() as group:
                 for crew in crews:
                     group.create_task(crew.finish(REST))
-            await record_end(world, token, cursor, self.folder)
-            for failure in (*(one for crew in crews for one in crew.failures()), *_tracebacks(self.folder)):
-                self._writer.write("defect", line=f"the harness failed: {failure}")
+            failures = [failure for crew in crews for failure in crew.failures()] + _tracebacks(self.folder)
+            try:
+                await record_end(world, token, cursor, self.folder)
+            except Exception:  # noqa: BLE001 - whatever it is, the history is kept and tells of it
+                failures.append(traceback.format_exc(limit=-6))
+            for failure in failures:
+                self._writer.write("defect", line=f"the end could not be recorded, or a part failed: {failure}")
             self._writer.close()
 
     def checked(self) -> tuple[History, list[Violation]]:

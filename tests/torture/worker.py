@@ -32,20 +32,27 @@ class Worker:
         self._late: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Work until the process is ended."""
-        while True:
-            self._number += 1
-            request = work.ClaimChunksRequest(
-                kinds=KINDS,
-                worker=self._client.name,
-                max_chunks=self._rng.randint(1, 4),
-                lease_duration=LEASE,
-                wait=Duration(seconds=1),
-                request_id=f"{self._client.name}-{os.getpid()}-{self._number}",
-            )
-            answer = await self._ask("ClaimChunks", request)
-            for claimed in answer.chunks if answer is not None else ():
-                await self._process(claimed)
+        """Work until it is cancelled or the process is ended."""
+        try:
+            while True:
+                await self._claim()
+        finally:
+            for task in self._late:
+                task.cancel()
+
+    async def _claim(self) -> None:
+        self._number += 1
+        request = work.ClaimChunksRequest(
+            kinds=KINDS,
+            worker=self._client.name,
+            max_chunks=self._rng.randint(1, 4),
+            lease_duration=LEASE,
+            wait=Duration(seconds=1),
+            request_id=f"{self._client.name}-{os.getpid()}-{self._number}",
+        )
+        answer = await self._ask("ClaimChunks", request)
+        for claimed in answer.chunks if answer is not None else ():
+            await self._process(claimed)
 
     async def _ask(self, method: str, request: Message) -> Message | None:
         return await insist(self._client, self._target, method, request)
