@@ -30,7 +30,7 @@ JobledgerError
 ├── CursorError
 │   ├── HistoryTrimmedError      HISTORY_TRIMMED: list again; `oldest_cursor` is the first that still works
 │   ├── ForeignCursorError       FOREIGN_CURSOR: a cursor of another database
-│   └── CursorAheadError         CURSOR_AHEAD: the database was restored from an older backup
+│   └── HistoryLostError         HISTORY_LOST: the database lost the end of its history
 ├── UnauthenticatedError         UNAUTHENTICATED: the service, or a proxy before it, does not accept the key
 │   ├── ApiKeyMissingError       API_KEY_MISSING
 │   ├── ApiKeyUnknownError       API_KEY_UNKNOWN
@@ -231,8 +231,8 @@ class ForeignCursorError(CursorError):
     """The cursor belongs to another database."""
 
 
-class CursorAheadError(CursorError):
-    """The cursor is past the end of the ledger."""
+class HistoryLostError(CursorError):
+    """The database lost the end of the history, in a fail-over or as an older copy was put back."""
 
 
 class UnauthenticatedError(JobledgerError):

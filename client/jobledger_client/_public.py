@@ -34,9 +34,9 @@ HOMES: Final = {
     "_errors": """
         AlreadyExistsError ApiKeyEndedError ApiKeyExpiredError ApiKeyMissingError ApiKeyNotFoundError
         ApiKeyRevokedError ApiKeyUnknownError AuthDisabledError ChunkNotClaimableError ChunkNotFoundError
-        ClientClosedError ConnectionNotFoundError CursorAheadError CursorError DeadlineExceededError
+        ClientClosedError ConnectionNotFoundError CursorError DeadlineExceededError
         DeliveryNotFoundError DrainingError EtagMismatchError FieldViolation ForeignCursorError
-        HistoryTrimmedError InternalError InvalidFieldError InvalidReplyError JobAlreadyExistsError
+        HistoryLostError HistoryTrimmedError InternalError InvalidFieldError InvalidReplyError JobAlreadyExistsError
         JobEndedError JobledgerError JobNotEndedError JobNotFoundError JobStartedError JobUnreadableError
         LimitError MessageTooLargeError NotFoundError NothingToRetryError PageTokenInvalidError
         PermissionDeniedError PreconditionError QueueFullError QuotaExceededError RateLimitedError

@@ -17,14 +17,14 @@ MAX_SEEN_JOBS: Final = 100_000
 
 _REMOVED = (WatchMessageType.LEFT, WatchMessageType.DELETED)
 
-_Version: TypeAlias = tuple[str, int]  # the uid, as a job_id may be used again, and the revision
+_Version: TypeAlias = tuple[str, str]  # the uid, as a job_id may be used again, and the etag, as a revision may too
 
 
 @dataclass(frozen=True, slots=True)
 class Relist:
     """A watch has restarted, because the history after its cursor is gone; it missed the changes in between.
 
-    `error` is the reason: HistoryTrimmedError or CursorAheadError. `present` are owner and job_id of all jobs that
+    `error` is the reason: HistoryTrimmedError or HistoryLostError. `present` are owner and job_id of all jobs that
     match now: a caller that keeps jobs from before this watch drops the others.
     """
 
@@ -40,7 +40,7 @@ class SeenJobs:
 
     def __init__(self, max_jobs: int = MAX_SEEN_JOBS) -> None:
         self._max_jobs = max_jobs
-        self._versions: dict[JobName, _Version | None] = {}
+        self._versions: dict[JobName, _Version] = {}
         self._present: set[JobName] = set()
         self.in_snapshots = False
 
@@ -48,10 +48,6 @@ class SeenJobs:
         """Begin a list of snapshots, from its start."""
         self.in_snapshots = True
         self._present.clear()
-
-    def forget_revisions(self) -> None:
-        """Forget revisions, but not jobs: a ledger that was restored assigns revisions again."""
-        self._versions = dict.fromkeys(self._versions)
 
     def add(self, message: WatchJobResponse | WatchJobsResponse) -> bool:
         """Add the job of a message; return whether the message is new to the caller."""
@@ -64,7 +60,7 @@ class SeenJobs:
             self._present.discard(name)
             self._versions.pop(name, None)
             return True
-        version = (job.uid, job.revision)
+        version = (job.uid, job.etag or str(job.revision))
         previous = self._versions.pop(name, None)
         self._versions[name] = version
         if self.in_snapshots:

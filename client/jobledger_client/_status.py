@@ -36,7 +36,7 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "CHUNK_NOT_CLAIMABLE": errors.ChunkNotClaimableError,
     "HISTORY_TRIMMED": errors.HistoryTrimmedError,
     "FOREIGN_CURSOR": errors.ForeignCursorError,
-    "CURSOR_AHEAD": errors.CursorAheadError,
+    "HISTORY_LOST": errors.HistoryLostError,
     "PAGE_TOKEN_INVALID": errors.PageTokenInvalidError,
     "API_KEY_MISSING": errors.ApiKeyMissingError,
     "API_KEY_UNKNOWN": errors.ApiKeyUnknownError,

@@ -76,6 +76,8 @@ def _check_needed(wheel: Path, names: set[str]) -> None:
     if wheel.name.startswith("jobledger_service-"):
         needed["/migrations/env.py"] = 1
         needed["/migrations/versions/0001_schema.py"] = 1
+        needed["/migrations/versions/0001_schema.sqlite.sql"] = 1
+        needed["/migrations/versions/0001_schema.postgresql.sql"] = 1
     for end, count in needed.items():
         if sum(name.endswith(end) for name in names) != count:
             raise TrialError(f"{wheel.name}: {count} files must end with {end}")

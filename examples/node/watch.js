@@ -8,7 +8,7 @@ const ENDED = new Set(["JOB_STATE_COMPLETED", "JOB_STATE_FAILED", "JOB_STATE_CAN
 const BOOKMARK = "WATCH_MESSAGE_TYPE_BOOKMARK";
 
 // Yield the messages of one job, in order and each once, until the job has ended. Keep `message.cursor` to go on later. Raises
-// the error of a cursor that no longer works (HISTORY_TRIMMED, FOREIGN_CURSOR, CURSOR_AHEAD): then watch without one.
+// the error of a cursor that no longer works (HISTORY_TRIMMED, FOREIGN_CURSOR, HISTORY_LOST): then watch without one.
 export async function* watchJob(client, request, { reconnectMs = 5 * 60_000 } = {}) {
   let { cursor = Buffer.alloc(0) } = request;
   let failures = 0;

@@ -133,6 +133,7 @@ class App:
                 cursor=kernel.cursors.encode,
                 is_database_away=lambda: kernel.committer.is_stopped or kernel.database.availability.is_away,
             ),
+            kernel.feed,
             self._metrics.calls,
             AccessLog(settings.access_log),
             tracer,

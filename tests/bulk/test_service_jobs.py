@@ -73,7 +73,8 @@ async def test_a_lease_of_the_service_is_of_no_use_to_others(slow_server: Server
     with engine.connect() as connection:
         epoch = read_epoch(connection)
     engine.dispose()
-    token = Lease(f"default/{run}", uid_of(job.uid), 0, job.chunks[0].attempt).token(epoch)
+    claim_time = job.chunks[0].start_time.ToMicroseconds()
+    token = Lease(f"default/{run}", uid_of(job.uid), 0, job.chunks[0].attempt, claim_time).token(epoch)
     report_ = HeartbeatRequest(reports=[LeaseReport(lease_token=token)])
     completion = CompleteChunksRequest(completions=[ChunkCompletion(lease_token=token)])
     failure = FailChunksRequest(failures=[ChunkFailure(lease_token=token, error={"code": "X"})])

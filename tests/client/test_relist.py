@@ -7,7 +7,7 @@ import grpc
 import pytest
 from jobledger.v1 import job_service_pb2 as jobs
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import AsyncJobClient, CursorAheadError, HistoryTrimmedError, JobClient, Relist
+from jobledger_client import AsyncJobClient, HistoryLostError, HistoryTrimmedError, JobClient, Relist
 from jobledger_client._seen_jobs import SeenJobs
 
 from tests.client.controlled import Played
@@ -87,13 +87,15 @@ def test_a_job_id_that_was_used_again_is_reported_whatever_its_revision(service:
     assert reader.lines() == [*TOLD, (SNAPSHOT, "b", 2), (CHANGED, "last", 1)]
 
 
-def test_after_a_restore_of_the_database_revisions_mean_nothing(service: Played):
+def test_a_revision_that_a_lost_history_gives_again_is_new_and_what_is_as_before_is_not(service: Played):
     reader = Reader(service)
     _, stream = service.send("WatchJobs", *BEGINNING)
-    service.end(stream, "WatchJobs", OUT_OF_RANGE, "CURSOR_AHEAD")
-    service.send("WatchJobs", many(SNAPSHOT, "a", 4), many(SNAPSHOT, "b", 2), many(BOOKMARK, cursor=b"y"), LAST)
-    assert reader.lines() == [*TOLD, (SNAPSHOT, "a", 4), (SNAPSHOT, "b", 2), (LEFT, "c", 0), (CHANGED, "last", 1)]
-    assert [type(relist.error) for _, relist in reader.relists] == [CursorAheadError]
+    service.end(stream, "WatchJobs", OUT_OF_RANGE, "HISTORY_LOST")
+    again = many(SNAPSHOT, "a", 5)
+    again.job.etag = "of another time"
+    service.send("WatchJobs", again, many(SNAPSHOT, "b", 2), many(BOOKMARK, cursor=b"y"), LAST)
+    assert reader.lines() == [*TOLD, (SNAPSHOT, "a", 5), (LEFT, "c", 0), (CHANGED, "last", 1)]
+    assert [type(relist.error) for _, relist in reader.relists] == [HistoryLostError]
 
 
 def test_a_cursor_from_before_is_begun_again_at_once(service: Played):
@@ -119,11 +121,11 @@ def test_a_relist_that_breaks_begins_again_and_is_reported_once(service: Played)
     assert len(reader.relists) == 1
 
 
-@pytest.mark.parametrize("reason", ["HISTORY_TRIMMED", "CURSOR_AHEAD"])
+@pytest.mark.parametrize("reason", ["HISTORY_TRIMMED", "HISTORY_LOST"])
 def test_without_relist_it_is_an_error(service: Played, reason: str):
     reader = Reader(service, cursor=b"old", relist=False)
     service.refuse("WatchJobs", OUT_OF_RANGE, reason)
-    assert isinstance(reader.done.exception(BOUND), HistoryTrimmedError | CursorAheadError)
+    assert isinstance(reader.done.exception(BOUND), HistoryTrimmedError | HistoryLostError)
     assert reader.relists == []
 
 

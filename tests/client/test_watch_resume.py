@@ -10,8 +10,8 @@ import pytest
 from jobledger.v1 import job_service_pb2 as jobs
 from jobledger.v1.job_pb2 import Job
 from jobledger_client import (
-    CursorAheadError,
     DeadlineExceededError,
+    HistoryLostError,
     HistoryTrimmedError,
     JobClient,
     JobledgerError,
@@ -205,7 +205,7 @@ def test_an_outage_that_outlasts_the_timeout_is_a_timeout(service: Played):
     ("code", "reason", "expected"),
     [
         (grpc.StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED", HistoryTrimmedError),
-        (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_AHEAD", CursorAheadError),
+        (grpc.StatusCode.OUT_OF_RANGE, "HISTORY_LOST", HistoryLostError),
         (grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND", JobNotFoundError),
         (grpc.StatusCode.UNAUTHENTICATED, "", UnauthenticatedError),
     ],

@@ -44,7 +44,7 @@ class LargeLedger:
             WriteStore(database),
             ProtoCodec(),
             lambda: self.now,
-            Cursors(self.reads.epoch.id),
+            Cursors(self.reads.epoch.id, lambda: self.reads.history.terms),
             all_families(database),
             quiet=0,
         )

@@ -44,7 +44,7 @@ def database(store: str, tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def executor(database: Database) -> Executor:
     clock, reads = count(1_000_000), ReadStore(database)
-    cursors = Cursors(reads.epoch.id)
+    cursors = Cursors(reads.epoch.id, lambda: reads.history.terms)
     return Executor(WriteStore(database), ProtoCodec(), lambda: next(clock), cursors, all_families(database), quiet=0)
 
 

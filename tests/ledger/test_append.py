@@ -33,6 +33,8 @@ def test_events_are_encoded_before_positions_are_taken(tmp_path: Path):
                 if statement.startswith(table):
                     steps.append(step)
 
+        with ledger.database.write():  # begins a term
+            pass
         event.listen(ledger.database.writer, "before_cursor_execute", note)
         _, [commit] = ledger.executor.run([create("a"), create("b"), create("c")])
         assert steps[:4] == ["encode"] * 3 + ["take"]

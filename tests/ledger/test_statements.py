@@ -35,6 +35,7 @@ def run(ledger: Ledger, command: Command[Any, Any]) -> tuple[Any, Sequence[str]]
 
 
 def test_no_job_is_looked_for_under_an_id_that_the_service_has_just_made(ledger: Ledger):
+    run(ledger, new_job("first", has_new_id=True))  # begins a term
     made, statements = run(ledger, new_job("made", has_new_id=True))
     assert made[1] is True
     assert not [one for one in statements if "FROM jobs" in one]

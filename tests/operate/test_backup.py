@@ -79,7 +79,7 @@ async def test_a_restored_back_up_has_what_was_acknowledged_before_it(
     assert {job.job_id for job in found.jobs} == set(before)
     with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
         await api.get(writers.acknowledged[-1])
-    with refused(grpc.StatusCode.OUT_OF_RANGE, "CURSOR_AHEAD"):
+    with refused(grpc.StatusCode.OUT_OF_RANGE, "HISTORY_LOST"):
         async with api.watch_jobs(kind, cursor=ahead) as watch:
             await watch.message()
     assert restored.stop() == 0

@@ -23,6 +23,7 @@ from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from jobledger_service.core.api import errors as core_errors
 from jobledger_service.core.ledger.cursor import Cursors
+from jobledger_service.core.model.terms import Terms
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.transport import errors as transport_errors
 from jobledger_service.transport.methods import ANY_CALL, ANY_READ, Method
@@ -117,8 +118,10 @@ class World:
         """Return what else requests have, by reason, and by method and reason."""
         of_reason = {
             "PAGE_TOKEN_INVALID": {"pageToken": "x"},
-            "CURSOR_AHEAD": {"cursor": base64.b64encode(self.cursor).decode()},
-            "FOREIGN_CURSOR": {"cursor": base64.b64encode(Cursors(UUID(ID)).encode(1)).decode()},
+            "HISTORY_LOST": {"cursor": base64.b64encode(self.cursor).decode()},
+            "FOREIGN_CURSOR": {
+                "cursor": base64.b64encode(Cursors(UUID(ID), lambda: Terms([(0, 0)])).encode(1)).decode()
+            },
             "ETAG_MISMATCH": {"etag": self.etag},
             "REQUEST_ID_REUSED": {"requestId": USED},
             "WEBHOOK_NOT_FOUND": {"webhookId": ID},
@@ -127,7 +130,7 @@ class World:
         }
         of_pair = {
             ("ExportJobs", "PAGE_TOKEN_INVALID"): {"resumeToken": "x"},
-            ("ExportJobs", "CURSOR_AHEAD"): {"resumeToken": self.export_token},
+            ("ExportJobs", "HISTORY_LOST"): {"resumeToken": self.export_token},
             ("CreateJob", "JOB_ALREADY_EXISTS"): {"jobId": "queued"},
             ("CreateJob", "JOB_UNREADABLE"): {"jobId": "unreadable"},
             ("CreateJob", "UNIQUE_KEY_TAKEN"): {"uniqueKey": "one", "onConflict": "ON_CONFLICT_REFUSE"},

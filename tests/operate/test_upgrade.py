@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from jobledger_service.core.model.writer_level import OUTDATED
+from jobledger_service.core.model.writer_level import OUTDATED, WRITER_LEVEL
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import VERSIONS, SchemaError, check, upgrade
 
@@ -15,6 +15,7 @@ from tests.conftest import StartServer
 from tests.operate.test_writer_level import query
 from tests.support.api import Api
 from tests.support.bounds import BOUND
+from tests.support.databases import empty_postgres
 from tests.support.errors import read
 from tests.support.server import Server
 from tests.support.states import COMPLETED, FAILED, QUEUED, RUNNING
@@ -46,13 +47,14 @@ async def test_what_is_there_is_upgraded(start_server: StartServer, connect: Con
     names = {QUEUED: "QUEUED", RUNNING: "RUNNING", COMPLETED: "COMPLETED", FAILED: "FAILED"}
     assert dict(greeted) == {job_id: f"hello {names[state]}" for state, job_id in jobs.items()}
     assert query(server.database, events) == before
+    assert query(server.database, "SELECT greeted FROM ledger") == query(server.database, "SELECT position FROM ledger")
     with closing(open_database(server.database)) as opened:
         with pytest.raises(SchemaError, match="writer level"):
             upgrade(opened, NEXT)
-        with pytest.raises(SchemaError, match="0002, is of a later version"):
+        with pytest.raises(SchemaError, match="9000, is of a later version"):
             check(opened)
     result = refused_to_start(tmp_path, "--database", server.database, "--listen", "127.0.0.1:0", status=78)
-    assert "0002, is of a later version: upgrade this server" in result
+    assert "9000, is of a later version: upgrade this server" in result
 
 
 async def test_a_server_that_writes_meanwhile_leaves_nothing_that_the_migration_missed(
@@ -82,3 +84,10 @@ async def test_a_server_that_writes_meanwhile_leaves_nothing_that_the_migration_
     kept = {job_id for (job_id,) in query(server.database, "SELECT job_id FROM jobs JOIN greetings USING (job_key)")}
     assert kept == {job_id for acknowledged, _ in ended for job_id in acknowledged}
     assert query(server.database, "SELECT count(*) FROM jobs") == [(len(kept),)]
+
+
+def test_a_new_database_is_made_by_all_migrations(store: str, tmp_path: Path):
+    database = f"sqlite:///{tmp_path}/new.db" if store == "sqlite" else empty_postgres()
+    upgrade_to_next(database)
+    assert query(database, "SELECT greeted, position, writer_level FROM ledger") == [(0, 0, WRITER_LEVEL)]
+    assert query(database, "SELECT * FROM greetings") == []

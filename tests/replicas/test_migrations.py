@@ -1,4 +1,4 @@
-"""Migrations: a schema that does not fit is refused in a sentence, and what `migrate` makes is what the store uses."""
+"""Migrations: a schema that does not fit is refused in a sentence, and of several that run at once one migrates."""
 
 import subprocess
 from collections.abc import Iterator
@@ -8,11 +8,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.tables import metadata
 
 from tests.replicas.conftest import SETTINGS
 from tests.support.bounds import BOUND
@@ -87,22 +82,3 @@ def test_a_database_that_is_not_there_is_reported_in_a_sentence(empty: str, tmp_
     status, _, result = migrate(gone)
     assert status == 69
     assert result.splitlines()[-1].startswith("jobledger-server: ")
-
-
-def is_ours(name: str | None, type_: str, _parents: object) -> bool:
-    """Leave out the tables that FTS5 keeps for itself."""
-    return type_ != "table" or not str(name).startswith("job_search")
-
-
-@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index")
-@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")  # SQLite has one
-@pytest.mark.parametrize("kind_of_store", ["sqlite", "postgresql"])
-def test_the_migrations_make_the_tables_that_the_store_uses(kind_of_store: str, tmp_path: Path):
-    database = open_database(new_database(kind_of_store, tmp_path))
-    try:
-        upgrade(database)
-        with database.write() as connection:
-            context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": is_ours})
-            assert compare_metadata(context, metadata) == []
-    finally:
-        database.close()

@@ -13,12 +13,15 @@ from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CreateJob, DeleteJob, UpdateJob
 from jobledger_service.core.ledger.cursor import Cursors
-from jobledger_service.core.ledger.paging import PageTokens
+from jobledger_service.core.ledger.feed.live_feed import LiveFeed
+from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
 from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
@@ -52,7 +55,7 @@ class Ledger:
             WriteStore(self.database),
             ProtoCodec(),
             lambda: next(self.clock),
-            Cursors(self.reads.epoch.id),
+            Cursors(self.reads.epoch.id, lambda: self.reads.history.terms),
             all_families(self.database),
             quiet,
         )
@@ -147,7 +150,11 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(open_ledger: 
     ledger = open_ledger(quiet=SECOND * 1_000)
     for begin in range(0, JOBS, 500):
         ledger.create(*(f"job-{number}" for number in range(begin, begin + 500)), name="n" * 1_000)
-    exports = Exports(ledger.exports, PageTokens(ledger.reads.epoch), Cursors(ledger.reads.epoch.id), UnreadableRows())
+    readers = Readers()
+    feed = LiveFeed(ledger.reads, readers, ProtoCodec(), list[Entry]().append, sole_writer=True)
+    queries = Queries(ledger.reads, readers)
+    cursors = Cursors(ledger.reads.epoch.id, lambda: feed.terms)
+    exports = Exports(ledger.exports, queries.tokens, cursors, UnreadableRows(), feed)
     rows = taken = 0
     limits = []
     with traced():

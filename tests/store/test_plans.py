@@ -53,6 +53,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened = open_database(f"sqlite:///{tmp_path / 'plans.db'}")
     with closing(opened):
         upgrade(opened)
+        with opened.write():  # begins a term
+            pass
         yield opened
 
 

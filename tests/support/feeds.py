@@ -12,6 +12,7 @@ from jobledger_service.core.ledger.feed.subscription import FeedSubscription
 from jobledger_service.core.ledger.readers import Readers
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.entry import Entry
+from jobledger_service.core.store.history import History
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.reads import EventRow
@@ -86,6 +87,7 @@ class FeedLedger:
         with self.database.write() as connection:
             connection.execute(delete(events))
             connection.execute(update(ledger).values(position=0, trimmed=0))
+        self.database.history = History(self.database.dialect.start)
 
     def trim(self, through: int) -> None:
         """Forget events, as another process does."""

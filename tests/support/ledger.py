@@ -35,7 +35,7 @@ class Ledger:
             WriteStore(self.database),
             codec or ProtoCodec(),
             lambda: next(clock),
-            Cursors(self.reads.epoch.id),
+            Cursors(self.reads.epoch.id, lambda: self.reads.history.terms),
             all_families(self.database),
             quiet=0,
         )

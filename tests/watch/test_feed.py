@@ -225,7 +225,10 @@ async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(ledger: F
 
 async def test_a_watch_that_waits_refers_to_nothing_that_it_has_read_or_yielded(ledger: FeedLedger):
     ledger.append(rows([("alice", 10)] * 5))
-    queries, cursors = Queries(ledger.reads, ledger.readers), Cursors(ledger.reads.epoch.id)
+    queries, cursors = (
+        Queries(ledger.reads, ledger.readers),
+        Cursors(ledger.reads.epoch.id, lambda: ledger.reads.history.terms),
+    )
     watch = Watch(ledger.reads, queries, ledger.readers, cursors, ledger.open_feed(), codec, bookmark_every=BOUND)
     begin, every = cursors.encode(0), WatchOptions(Mode.EVERY)
     for opened in (watch.jobs(JobFilter("alice"), begin, every), watch.job("alice", "j1", begin, every)):
@@ -238,11 +241,14 @@ async def test_a_watch_that_waits_refers_to_nothing_that_it_has_read_or_yielded(
 
 async def test_a_long_way_on_which_nothing_matches_is_reported_by_bookmarks_that_rise(ledger: FeedLedger):
     ledger.append(rows([("alice", 10)] * (3 * MAX_PAGE_ENTRIES + 5)))
-    queries, cursors = Queries(ledger.reads, ledger.readers), Cursors(ledger.reads.epoch.id)
+    queries, cursors = (
+        Queries(ledger.reads, ledger.readers),
+        Cursors(ledger.reads.epoch.id, lambda: ledger.reads.history.terms),
+    )
     watch = Watch(ledger.reads, queries, ledger.readers, cursors, ledger.open_feed(), codec, bookmark_every=1e-9)
     others = JobFilter("alice", kinds=frozenset({"other"}))
     async with aclosing(watch.jobs(others, cursors.encode(0), WatchOptions(Mode.EVERY))) as messages:
         reported = [WatchJobsResponse.FromString(one) for _ in range(4) for one in await anext(messages)]
     assert [message.type for message in reported] == [BOOKMARK] * 4
-    places = [cursors.parse(message.cursor) for message in reported]
+    places = [cursors.parse(message.cursor).position for message in reported]
     assert places == [MAX_PAGE_ENTRIES, 2 * MAX_PAGE_ENTRIES, 3 * MAX_PAGE_ENTRIES, 3 * MAX_PAGE_ENTRIES + 5]

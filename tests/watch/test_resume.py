@@ -159,7 +159,7 @@ async def test_a_cursor_ahead_of_a_restored_database_is_refused(
         left.unlink()
     shutil.copy(tmp_path / "backup.db", file)
     api = connect(server.start())
-    with refused(grpc.StatusCode.OUT_OF_RANGE, "CURSOR_AHEAD"):
+    with refused(grpc.StatusCode.OUT_OF_RANGE, "HISTORY_LOST"):
         await watching(api, job, cursor=cursor).message()
 
 

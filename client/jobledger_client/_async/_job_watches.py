@@ -87,7 +87,7 @@ class AsyncJobWatches(AsyncJobService):
         When the service no longer has the history after the cursor, the watch restarts from the jobs that match now: it
         returns those that are new or changed as SNAPSHOT, calls `on_relist`, and returns LEFT, with owner and job_id
         alone, for jobs of this watch that are gone. The events in between are missing, and jobs that the caller knew
-        before this watch may be gone. With `relist=False` it raises HistoryTrimmedError or CursorAheadError instead.
+        before this watch may be gone. With `relist=False` it raises HistoryTrimmedError or HistoryLostError instead.
         """
         request = rpc.WatchJobsRequest(
             filter=requests.job_filter(filter),

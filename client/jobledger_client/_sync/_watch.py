@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from jobledger.v1.job_service_pb2 import WatchJobRequest, WatchJobResponse, WatchJobsRequest, WatchJobsResponse
 
 from jobledger_client._enums import TERMINAL_STATES, WatchMessageType
-from jobledger_client._errors import CursorAheadError, CursorError, HistoryTrimmedError, JobledgerError
+from jobledger_client._errors import CursorError, HistoryLostError, HistoryTrimmedError, JobledgerError
 from jobledger_client._seen_jobs import Relist, SeenJobs
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._stream import ResumingStream
@@ -28,11 +28,11 @@ Message = TypeVar("Message", WatchJobResponse, WatchJobsResponse)
 class Watch(Generic[Request, Message]):
     """The messages of a watch, in order, each once. It resumes by itself from its last cursor.
 
-    Raises HistoryTrimmedError, ForeignCursorError or CursorAheadError for a cursor that no longer works,
+    Raises HistoryTrimmedError, ForeignCursorError or HistoryLostError for a cursor that no longer works,
     JobNotFoundError, InvalidFieldError, DeadlineExceededError after the watch's timeout, and UnavailableError when no
     server answers for `reconnect_timeout`.
 
-    With `relist`, it restarts without a cursor instead of raising HistoryTrimmedError or CursorAheadError.
+    With `relist`, it restarts without a cursor instead of raising HistoryTrimmedError or HistoryLostError.
     """
 
     def __init__(
@@ -122,11 +122,9 @@ class Watch(Generic[Request, Message]):
 
     def _restart(self, error: JobledgerError) -> bool:
         """Drop a cursor that no longer works, if the watch may; return whether it did."""
-        if not self._relist or not isinstance(error, HistoryTrimmedError | CursorAheadError):
+        if not self._relist or not isinstance(error, HistoryTrimmedError | HistoryLostError):
             return False
         logger.warning("the watch restarts from the jobs as they are now: %s", error)
-        if isinstance(error, CursorAheadError):
-            self._seen.forget_revisions()
         self._relist_error = error
         self._cursor = b""
         return True

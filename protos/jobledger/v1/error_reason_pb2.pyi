@@ -74,9 +74,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_FOREIGN_CURSOR (INVALID_ARGUMENT) is a cursor of another database, or from before this one was restored.
     Example: a staging cursor sent to production.
     """
-    ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 13
-    """ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: an older copy of the database was
-    restored by hand. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
+    ERROR_REASON_HISTORY_LOST: _ErrorReason.ValueType  # 13
+    """ERROR_REASON_HISTORY_LOST (OUT_OF_RANGE) is a cursor of a history whose end the database lost, as a standby without it
+    was promoted, or an older copy was put back. Open watches end with it too. List again.
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 14
     """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged, of another request, or from
@@ -275,9 +275,9 @@ ERROR_REASON_FOREIGN_CURSOR: ErrorReason.ValueType  # 12
 """ERROR_REASON_FOREIGN_CURSOR (INVALID_ARGUMENT) is a cursor of another database, or from before this one was restored.
 Example: a staging cursor sent to production.
 """
-ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 13
-"""ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: an older copy of the database was
-restored by hand. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
+ERROR_REASON_HISTORY_LOST: ErrorReason.ValueType  # 13
+"""ERROR_REASON_HISTORY_LOST (OUT_OF_RANGE) is a cursor of a history whose end the database lost, as a standby without it
+was promoted, or an older copy was put back. Open watches end with it too. List again.
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 14
 """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged, of another request, or from

@@ -272,7 +272,7 @@ class JobServiceServicer:
         it.
 
         Role: CALLER. Class: WATCH.
-        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
+        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST);
         RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
         cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
         received.
@@ -288,7 +288,7 @@ class JobServiceServicer:
         cancels it.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
-        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST); RESOURCE_EXHAUSTED
         (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
         watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
         """
@@ -363,7 +363,7 @@ class JobServiceServicer:
         resume_token.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
-        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST); RESOURCE_EXHAUSTED
         (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -119,7 +119,7 @@ class JobServiceStub:
     it.
 
     Role: CALLER. Class: WATCH.
-    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
+    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST);
     RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
     cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
     received.
@@ -131,7 +131,7 @@ class JobServiceStub:
     cancels it.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
-    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST); RESOURCE_EXHAUSTED
     (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
     watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
     """
@@ -182,7 +182,7 @@ class JobServiceStub:
     resume_token.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
-    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST); RESOURCE_EXHAUSTED
     (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
     """
     CancelJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]
@@ -303,7 +303,7 @@ class JobServiceAsyncStub(JobServiceStub):
     it.
 
     Role: CALLER. Class: WATCH.
-    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
+    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST);
     RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
     cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
     received.
@@ -315,7 +315,7 @@ class JobServiceAsyncStub(JobServiceStub):
     cancels it.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
-    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+    Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST); RESOURCE_EXHAUSTED
     (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
     watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
     """
@@ -366,7 +366,7 @@ class JobServiceAsyncStub(JobServiceStub):
     resume_token.
 
     Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
-    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+    Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST); RESOURCE_EXHAUSTED
     (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
     """
     CancelJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]  # type: ignore[assignment]
@@ -544,7 +544,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         it.
 
         Role: CALLER. Class: WATCH.
-        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
+        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST);
         RESOURCE_EXHAUSTED (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE watch again without a
         cursor. An open watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor
         received.
@@ -562,7 +562,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         cancels it.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
-        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+        Errors: INVALID_ARGUMENT (FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST); RESOURCE_EXHAUSTED
         (TOO_MANY_WATCHES, QUOTA_EXCEEDED); DATA_LOSS (JOB_UNREADABLE). After JOB_UNREADABLE list again, and watch from there. An open
         watch also ends when its key does, and when its server drains. Retry: safe, with the last cursor received.
         """
@@ -649,7 +649,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         resume_token.
 
         Role: CALLER, or ADMIN for another owner's jobs. Class: WATCH.
-        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED
+        Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, HISTORY_LOST); RESOURCE_EXHAUSTED
         (TOO_MANY_WATCHES, QUOTA_EXCEEDED). Retry: safe, with the last resume_token received.
         """
 

@@ -225,6 +225,8 @@ class DatabaseHealth(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
     LABEL_INDEXES_FIELD_NUMBER: _builtins.int
+    LOST_POSITIONS_FIELD_NUMBER: _builtins.int
+    LOST_TIME_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """kind is "sqlite" or "postgresql"."""
     reachable: _builtins.bool
@@ -235,6 +237,10 @@ class DatabaseHealth(_message.Message):
     """size_bytes is the size of the database, including the log of SQLite and the indexes of PostgreSQL."""
     disk_free_bytes: _builtins.int
     """disk_free_bytes is the free space on the disk of the SQLite file. Absent for PostgreSQL, whose disk is elsewhere."""
+    lost_positions: _builtins.int
+    """lost_positions is how many acknowledged changes the database has lost since this server started, as it was exchanged
+    for one without them: a standby that was promoted, for example.
+    """
     @_builtins.property
     def latency(self) -> _duration_pb2.Duration:
         """latency is how long a small read took."""
@@ -242,6 +248,10 @@ class DatabaseHealth(_message.Message):
     @_builtins.property
     def label_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelIndex]:
         """label_indexes are the labels by which lists read an index (the setting indexed_labels), by name."""
+
+    @_builtins.property
+    def lost_time(self) -> _timestamp_pb2.Timestamp:
+        """lost_time is when the server noticed the last of these losses. Absent if there was none."""
 
     def __init__(
         self,
@@ -253,10 +263,12 @@ class DatabaseHealth(_message.Message):
         size_bytes: _builtins.int = ...,
         disk_free_bytes: _builtins.int | None = ...,
         label_indexes: _abc.Iterable[Global___LabelIndex] | None = ...,
+        lost_positions: _builtins.int = ...,
+        lost_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes", "disk_free_bytes", b"disk_free_bytes", "latency", b"latency"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes", "disk_free_bytes", b"disk_free_bytes", "latency", b"latency", "lost_time", b"lost_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes", "disk_free_bytes", b"disk_free_bytes", "kind", b"kind", "label_indexes", b"label_indexes", "latency", b"latency", "reachable", b"reachable", "schema_version", b"schema_version", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes", "disk_free_bytes", b"disk_free_bytes", "kind", b"kind", "label_indexes", b"label_indexes", "latency", b"latency", "lost_positions", b"lost_positions", "lost_time", b"lost_time", "reachable", b"reachable", "schema_version", b"schema_version", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__disk_free_bytes: _TypeAlias = _typing.Literal["disk_free_bytes"]  # noqa: Y015
     _WhichOneofArgType__disk_free_bytes: _TypeAlias = _typing.Literal["_disk_free_bytes", b"_disk_free_bytes"]  # noqa: Y015

@@ -56,7 +56,7 @@ class _KeyDatabase(grpc.UnaryUnaryClientInterceptor):
         with closing(self._open()) as database:
             prepare(database)
             with database.read() as connection:
-                tokens = PageTokens(read_epoch(connection))
+                tokens = PageTokens(read_epoch(connection), database.history, _see_nothing_later)
             store = SqlKeyStore(database)
             calls = KeyCalls(store, _run_now, _run_now, clock_of(database), secrets.token_bytes, tokens, _notify_nobody)
             try:
@@ -100,6 +100,10 @@ def _no_cursor(position: int) -> bytes:
 
 async def _run_now(work: Callable[[], T], /) -> T:
     return work()
+
+
+async def _see_nothing_later() -> None:
+    """No other process's tokens are read here."""
 
 
 async def _notify_nobody() -> None:

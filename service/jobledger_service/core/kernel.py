@@ -92,7 +92,7 @@ class Kernel(MsgStruct, frozen=True):
         most so many, and the place of the last one if there may be more.
         """
         limit, mark = checked_page_size(request.page_size, default=default, max_size=max_size), request_mark(*listed)
-        after = self.tokens.parse(request.page_token, mark, place)
+        after = await self.tokens.parse(request.page_token, mark, place)
         rows, last = await self.readers.for_owner(owner, read, after, limit)
         return rows, self.tokens.encode(mark, *last) if last else ""
 

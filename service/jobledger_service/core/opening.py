@@ -1,5 +1,6 @@
 """Opens the core of one server process: store, committer, feed, and what the calls share."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,6 @@ from .ledger.core_families import core_families
 from .ledger.current_call import begin_call
 from .ledger.cursor import Cursors
 from .ledger.feed.live_feed import LiveFeed
-from .ledger.paging import PageTokens
 from .ledger.queries import Queries
 from .ledger.readers import Readers
 from .ledger.row_families import OpenFamily
@@ -68,7 +68,7 @@ def open_kernel(
     unreadable = UnreadableRows(on_unreadable)
     codec, writes = ProtoCodec(unreadable), WriteStore(database, unreadable)
     store = ReadStore(database, unreadable=unreadable)
-    readers, cursors = Readers(settings.reads_per_owner), Cursors(store.epoch.id)
+    readers, cursors = Readers(settings.reads_per_owner), Cursors(store.epoch.id, lambda: feed.terms)
     queries = Queries(store, readers)
     quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
     executor = Executor(writes, codec, clock, cursors, [*core_families(database.dialect), *families], quiet=quiet)
@@ -82,6 +82,8 @@ def open_kernel(
             claims.wake(dict.fromkeys(queues, entry.ready))
 
     feed = LiveFeed(store, readers, codec, on_remote_entry, sole_writer=database.single_writer)
+    loop = asyncio.get_running_loop()
+    store.history.on_change = lambda *change: loop.call_soon_threadsafe(feed.change_history, *change)
     calls = CallControls(_in_flight_of(settings, committer), _open_calls_of(settings), rate_limiter)
     schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
     return Kernel(
@@ -96,7 +98,7 @@ def open_kernel(
         store=store,
         readers=readers,
         queries=queries,
-        tokens=PageTokens(store.epoch),
+        tokens=queries.tokens,
         cursors=cursors,
         committer=committer,
         claims=claims,

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, aclosing, closing
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import grpc
 import structlog
@@ -62,6 +62,15 @@ QUIET_SECONDS: Final = 0.1
 MAX_QUIET_CHECKS: Final = 20
 
 
+class Source(Protocol):
+    """What answers are read from: it has been broken off, and has begun anew, so many times."""
+
+    losses: int
+
+    def check_unbroken(self, losses: int) -> None:
+        """Raise what a caller gets for an answer that was begun when there were so many losses, and fewer than now."""
+
+
 class CallControls(MsgStruct, frozen=True):
     """What calls share: how many are in flight, which are open, how often keys may call, what is counted; health."""
 
@@ -85,6 +94,7 @@ class RpcServer:
         max_watches: MaxWatches,
         controls: CallControls,
         refused_by_service: Callable[[Exception], Refused | None],
+        source: Source,
         metrics: CallMetrics,
         access_log: AccessLog,
         tracer: "CallTracer | None",
@@ -95,6 +105,7 @@ class RpcServer:
         self._controls = controls
         self._in_flight = controls.in_flight
         self._refused_by_service = refused_by_service
+        self._source = source
         self._metrics = metrics
         self._access_log = access_log
         self._tracer = tracer
@@ -161,7 +172,10 @@ class RpcServer:
         """Receive a request and return the reply. Nothing of both is kept by a call that is being refused."""
         handler = call.handler
         request = self._receive_each(call) if handler.method.sends_many else await self._receive(call)
+        losses = self._source.losses
         call.reply = await handler.answer(request, call.caller)
+        if handler.method.kind is Kind.READ:
+            self._source.check_unbroken(losses)
         reply: bytes = call.reply if isinstance(call.reply, bytes) else call.reply.SerializeToString()
         if len(reply) > SMALL:
             self._count_until_sent(call, COPIES * len(reply))

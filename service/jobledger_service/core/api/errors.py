@@ -37,7 +37,7 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     errors.ChunkNotClaimable: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_CHUNK_NOT_CLAIMABLE),
     errors.HistoryTrimmed: (code_pb2.OUT_OF_RANGE, ErrorReason.ERROR_REASON_HISTORY_TRIMMED),
     errors.ForeignCursor: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_FOREIGN_CURSOR),
-    errors.CursorAhead: (code_pb2.OUT_OF_RANGE, ErrorReason.ERROR_REASON_CURSOR_AHEAD),
+    errors.HistoryLost: (code_pb2.OUT_OF_RANGE, ErrorReason.ERROR_REASON_HISTORY_LOST),
     errors.PageTokenInvalid: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID),
     access_errors.ApiKeyNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_API_KEY_NOT_FOUND),
     access_errors.ApiKeyEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_API_KEY_ENDED),

@@ -11,6 +11,7 @@ from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.errors import Refusal, StoreUnavailable
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.terms import Point
 from jobledger_service.core.store.clock import Clock
 from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.writes import ConflictError
@@ -142,7 +143,9 @@ class Executor:
         # all is encoded before positions are taken: others wait then
         first, commit_time = transaction.take_positions(left.records, left.entries, now)
         entries = [
-            self._codec.seal(entry, position, commit_time, self._cursors.encode(position))
+            self._codec.seal(
+                entry, position, commit_time, self._cursors.encode_point(Point(position, transaction.term))
+            )
             for position, entry in enumerate(left.entries, first)
         ]
         transaction.insert_events(left.records, entries, commit_time)

@@ -1,7 +1,7 @@
 """Page tokens: opaque, and bound to the request that they continue."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any, Final, TypeVar
 
@@ -12,6 +12,8 @@ from msgspec.structs import asdict
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.errors import PageTokenInvalid
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.terms import Point
+from jobledger_service.core.store.history import History
 
 Place = TypeVar("Place", bound=tuple[Any, ...])
 """Where a page begins."""
@@ -49,17 +51,35 @@ def last_place(found: Sequence[object], limit: int, name: str) -> tuple[str] | N
 
 
 class PageTokens:
-    """Creates and reads the page tokens of one epoch: it refuses tokens that were changed or made elsewhere."""
+    """Creates and reads the page tokens of one epoch: it refuses tokens that were changed or made elsewhere.
 
-    def __init__(self, epoch: Epoch) -> None:
+    A token is of the newest point that its maker has seen, and refused when the ledger no longer has what it had there.
+    `look` has this process see the end of the ledger.
+    """
+
+    def __init__(self, epoch: Epoch, history: History, look: Callable[[], Awaitable[object]]) -> None:
         self._epoch = epoch
+        self._history = history
+        self._look = look
 
     def encode(self, mark: str, *values: int | str) -> str:
         """Return the token of the next page's start, `values`, for the request with this fingerprint."""
-        return self._epoch.sign(_PURPOSE, json.encode([mark, *values]))
+        return self._epoch.sign(_PURPOSE, json.encode([mark, *self._history.newest, *values]))
 
-    def parse(self, token: str, mark: str, place: type[Place], field: str = "page_token") -> Place | None:
-        """Return the place of a token, of this type, None for an empty one; raises PageTokenInvalid for that field."""
+    async def parse(self, token: str, mark: str, place: type[Place]) -> Place | None:
+        """Return the place of a token, of this type, None for an empty one; raises PageTokenInvalid."""
+        read = self.read(token, mark, place, "page_token")
+        if read is None:
+            return None
+        point, found = read
+        if point.position > self._history.position:
+            await self._look()
+        if not self._history.includes(point):
+            raise PageTokenInvalid("is of a part of the history that the database lost", "page_token")
+        return found
+
+    def read(self, token: str, mark: str, place: type[Place], field: str) -> tuple[Point, Place] | None:
+        """Return the point that a token is of and its place, None for an empty one; raises PageTokenInvalid."""
         if not token:
             return None
         try:
@@ -72,7 +92,6 @@ class PageTokens:
         if found != mark:
             raise PageTokenInvalid("belongs to another request", field)
         try:
-            found_place: Place = convert(values, place)
+            return convert(values[:2], Point), convert(values[2:], place)
         except ValidationError as error:
             raise PageTokenInvalid("is of another version", field) from error
-        return found_place

@@ -32,7 +32,7 @@ from jobledger_service.core.store.reads import (
 from .cursor import Cursors
 from .loader import Loader, NotReadError
 from .paging import PageTokens, fitting, request_mark
-from .readers import Readers
+from .readers import OPERATORS, Readers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,9 +113,12 @@ class Queries:
     def __init__(self, store: ReadStore, readers: Readers) -> None:
         self._store = store
         self._readers = readers
-        self._tokens = PageTokens(store.epoch)
-        self._cursors = Cursors(store.epoch.id)
+        self.tokens = self._tokens = PageTokens(store.epoch, store.history, self._look)
+        self._cursors = Cursors(store.epoch.id, lambda: store.history.terms)
         self._small_jobs = {view: Loader(partial(self._fetch_small_jobs, view), owner_of=owner_of) for view in View}
+
+    async def _look(self) -> None:
+        await self._readers.for_equal_calls(OPERATORS, "position", self._store.position)
 
     async def _fetch_small_jobs(self, view: View, keys: Sequence[str]) -> Callable[[str], _SmallJob]:
         read = await self._readers.for_single_jobs(self._store.read_small_jobs, keys, view)
@@ -215,13 +218,13 @@ class Queries:
         Every page carries the first one's total and cursor. Calls with the same `same` that wait together are one.
         """
         owner = listing.filter.owner
+        mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
+        place = await self._tokens.parse(page_token, mark, _ListPlace)
         return await self._readers.for_equal_calls(
-            owner, same, lambda: show(self._job_page(listing, page_token, known))
+            owner, same, lambda: show(self._job_page(listing, mark, place, known))
         )
 
-    def _job_page(self, listing: Listing, page_token: str, known: Known) -> JobPage:
-        mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
-        place = self._tokens.parse(page_token, mark, _ListPlace)
+    def _job_page(self, listing: Listing, mark: str, place: _ListPlace | None, known: Known) -> JobPage:
         if place is None:
             listed = self._store.list_jobs(replace(listing, count_to=COUNT_TO), known)
             count, more, position = listed.count, int(listed.more), listed.position
@@ -247,7 +250,7 @@ class Queries:
         """Return `show` of a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
         mark = _chunks_mark(key, states)
-        (after,) = self._tokens.parse(page_token, mark, tuple[int]) or (-1,)
+        (after,) = await self._tokens.parse(page_token, mark, tuple[int]) or (-1,)
 
         def read_and_show() -> R:
             read = self._store.list_chunks(key, states, after, limit)
@@ -260,7 +263,7 @@ class Queries:
     async def list_attempts(self, wanted: AttemptsWanted, page_token: str, show: Callable[[AttemptPage], R]) -> R:
         """Return `show` of a page of attempts, by chunk and number; raises JobNotFound, PageTokenInvalid."""
         mark = request_mark("attempts", wanted.job_key, wanted.chunk_index, wanted.task_id)
-        if place := self._tokens.parse(page_token, mark, AttemptPlace):
+        if place := await self._tokens.parse(page_token, mark, AttemptPlace):
             wanted = replace(wanted, after=place)
 
         def read_and_show() -> R:
@@ -288,7 +291,7 @@ class Queries:
         """
         key = job_key(owner, job_id)
         mark = request_mark("events", key, uid, newest_first)
-        place = self._tokens.parse(page_token, mark, tuple[int, str])
+        place = await self._tokens.parse(page_token, mark, tuple[int, str])
         after, of_job = (None, uid) if place is None else (place[0], bytes.fromhex(place[1]))
 
         def read_and_show() -> R:
@@ -316,7 +319,7 @@ class Queries:
         The read counts as the caller's. `keeps` is asked about no more than 1,000 events.
         """
         mark = request_mark("all events", wanted)
-        (after,) = self._tokens.parse(page_token, mark, tuple[int]) or (None,)
+        (after,) = await self._tokens.parse(page_token, mark, tuple[int]) or (None,)
 
         def read_and_show() -> R:
             page = self._store.find_events(wanted, after, limit if wanted.is_indexed or not keeps else MAX_ASKED)

@@ -14,6 +14,7 @@ from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of, job_key, owner_of
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.terms import Point
 from jobledger_service.core.store.entry import Entry
 from jobledger_service.core.store.reading import ReadStore
 from jobledger_service.core.store.reads import Listing, PageKey, View
@@ -97,7 +98,7 @@ class Snapshots:
         """Return the cursor of a stream at a position and a place."""
         return self._cursors.encode_within(position, request_mark(jobs), place.create_time, place.job_key)
 
-    def parse(self, cursor: bytes, jobs: JobFilter) -> tuple[int, Place | None]:
-        """Return the position of a cursor, and its place, None past the snapshots; refuses that of another filter."""
-        position, within = self._cursors.parse_within(cursor, request_mark(jobs))
-        return position, None if within is None else Place.of(*within)
+    def parse(self, cursor: bytes, jobs: JobFilter) -> tuple[Point, Place | None]:
+        """Return the point of a cursor, and its place, None past the snapshots; refuses that of another filter."""
+        point, within = self._cursors.parse_within(cursor, request_mark(jobs))
+        return point, None if within is None else Place.of(*within)

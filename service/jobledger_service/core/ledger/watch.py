@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.errors import CursorAhead, Draining, JobNotFound, JobUnreadable
+from jobledger_service.core.model.errors import Draining, JobNotFound, JobUnreadable
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.states import ENDED
@@ -81,17 +81,23 @@ class Watch:
         self._cursors = cursors
         self._feed = feed
         self._codec = codec
-        self._snapshots = Snapshots(store, cursors, codec)
+        # its pages are encoded on other threads, where newer terms than those of the feed may be known
+        self._snapshots = Snapshots(store, Cursors(store.epoch.id, lambda: store.history.terms), codec)
         self._bookmark_every = bookmark_every
         self._on_merged = on_merged
 
     async def job(self, owner: str, job_id: str, cursor: bytes, options: WatchOptions) -> Messages:
-        """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
+        """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, HistoryLost, ForeignCursor, Draining."""
         key = job_key(owner, job_id)
-        after = await self._position(owner, cursor) if cursor else None
+        resumed = self._cursors.parse(cursor) if cursor else None
+        after = None if resumed is None else resumed.position
         view = View.FULL if after is None and not options.status else View.BASIC
         show = partial(self._begin, with_snapshot=after is None, status=options.status)
+        losses = self._feed.losses
         found = await self._queries.show_job(key, show, view, for_watch=True)
+        self._feed.check_unbroken(losses)
+        if resumed is not None:
+            self._cursors.check(resumed, found.position)
         if after is None:
             if not found.exists:
                 raise JobNotFound(job_id)
@@ -179,14 +185,13 @@ class Watch:
         return [self._codec.merge(entries[-1], entries[:-1], cursor, status=options.status)]
 
     async def jobs(self, jobs: JobFilter, cursor: bytes, options: WatchOptions) -> Messages:
-        """Watch all jobs that match; raises HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
+        """Watch all jobs that match; raises HistoryTrimmed, HistoryLost, ForeignCursor, Draining."""
+        resumed, place = self._snapshots.parse(cursor, jobs) if cursor else (None, None if options.from_now else FIRST)
         # entries of others up to now precede the first bookmark, also at a replica that lags
-        owed_from = await self._end(jobs.owner)
-        begin, place = owed_from, None if options.from_now else FIRST
-        if cursor:
-            begin, place = self._snapshots.parse(cursor, jobs)
-        if begin > owed_from:
-            raise CursorAhead(begin, owed_from)
+        begin = owed_from = await self._end(jobs.owner)
+        if resumed is not None:
+            self._cursors.check(resumed, owed_from)
+            begin = resumed.position
         selection = Selection(options.changes, jobs, begins_complete=not (cursor or options.from_now))
         subscribed = self._feed.subscribe(begin, jobs=jobs, bare=options.status, selection=selection)
         with closing(subscribed) as subscription:
@@ -195,6 +200,7 @@ class Watch:
             while place is not None:
                 read = partial(self._snapshots.read, status=options.status)
                 page = await self._readers.for_watch(jobs.owner, read, jobs, place)
+                subscription.check_kept()
                 while subscription.position < page.position:
                     yield self._matching(jobs, await subscription.next_through(page.position), options, place)
                 yield self._batched(page.messages, options)
@@ -267,18 +273,12 @@ class Watch:
             message = self._codec.left(message)
         return message
 
-    async def _position(self, owner: str, cursor: bytes) -> int:
-        """Return the position of a cursor, which this ledger has reached."""
-        position = self._cursors.parse(cursor)
-        if position > self._feed.position:
-            end = await self._end(owner)
-            if position > end:
-                raise CursorAhead(position, end)
-        return position
-
     async def _end(self, owner: str) -> int:
         """Return the newest position, read once for all watches of an owner that open together."""
-        return await self._readers.for_equal_watches(owner, "position", self._store.position)
+        losses = self._feed.losses
+        position = await self._readers.for_equal_watches(owner, "position", self._store.position)
+        self._feed.check_unbroken(losses)
+        return position
 
     def _bookmark(self, subscription: FeedSubscription) -> bytes:
         return self._codec.bookmark(self._cursors.encode(subscription.position))

@@ -16,7 +16,7 @@ Refusal
 ├── ChunkNotClaimable     the chunk is held, done or not yet due
 ├── HistoryTrimmed        the cursor is older than the history
 ├── ForeignCursor         the cursor is of another database, or from before a restore
-├── CursorAhead           the cursor is past the end of the ledger
+├── HistoryLost           the database lost the history that the cursor is of
 ├── PageTokenInvalid      the page token is damaged or of another request
 ├── WebhookNotFound       no such webhook of this owner
 ├── DeliveryNotFound      no such delivery of this webhook
@@ -165,13 +165,11 @@ class ForeignCursor(Refusal):
         super().__init__("the cursor is of another database, or from before a restore: list again and watch from there")
 
 
-class CursorAhead(Refusal):
-    """The cursor is past the end of the ledger, for example after a restore of an older backup."""
+class HistoryLost(Refusal):
+    """The cursor is of a history whose end the database lost, in a fail-over or as an older copy was put back."""
 
-    def __init__(self, position: int, end: int) -> None:
-        super().__init__(
-            f"the cursor is at {position}, past the ledger's end at {end}: list again and watch from there"
-        )
+    def __init__(self) -> None:
+        super().__init__("the database lost the end of the history that was watched: list again and watch from there")
 
 
 class PageTokenInvalid(Refusal):

@@ -220,9 +220,12 @@ class Job(MsgStruct, frozen=True):
 
     @property
     def etag(self) -> str:
-        """The tag of this revision of this job; a job created again under the same id has other etags."""
+        """The tag of this revision of this job; its time tells it from one that the database lost.
+
+        A job created again under the same id has other etags.
+        """
         random = self.spec.uid_bytes[8:].hex()  # that of a UUIDv7: the tag is stored with each change
-        return f"{random}-{self.revision:x}"
+        return f"{random}-{self.revision:x}-{self.update_time:x}"
 
     @property
     def in_queue(self) -> tuple[int, int]:

@@ -12,21 +12,26 @@ from .epoch import Epoch
 from .job import NO_UID, Job
 from .states import ChunkState
 
-_HEADER: Final = struct.Struct(">16sII")
-_PURPOSE: Final = b"lease"
+_HEADER: Final = struct.Struct(">16sIIq")
+_PURPOSE: Final = b"claim"
 
 
 class Lease(MsgStruct, frozen=True):
-    """The content of a token. `uid` tells a job from another one under the same id."""
+    """The content of a token: what was claimed, with which fence, and when.
+
+    `uid` tells a job from another one under the same id, and the time a claim from one that the database lost.
+    """
 
     job_key: str
     uid: bytes
     index: int
     fence: int
+    claim_time: Micros = Micros(0)
 
     def token(self, epoch: Epoch) -> str:
         """Return the token as workers carry it; only the ledger can create one."""
-        return epoch.sign(_PURPOSE, _HEADER.pack(self.uid, self.index, self.fence) + self.job_key.encode())
+        header = _HEADER.pack(self.uid, self.index, self.fence, self.claim_time)
+        return epoch.sign(_PURPOSE, header + self.job_key.encode())
 
     @classmethod
     def parse(cls, token: str, epoch: Epoch) -> Self | None:
@@ -49,12 +54,12 @@ NO_LEASE: Final = Lease("", NO_UID, 0, 0)
 
 def lease_of(job: Job, chunk: Chunk) -> Lease:
     """Return the chunk's latest lease."""
-    return Lease(job.key, job.spec.uid_bytes, chunk.index, chunk.fence)
+    return Lease(job.key, job.spec.uid_bytes, chunk.index, chunk.fence, chunk.start_time or Micros(0))
 
 
 def is_latest(lease: Lease, job: Job, chunk: Chunk) -> bool:
     """Whether the chunk has no newer lease."""
-    return chunk.fence == lease.fence and job.spec.uid_bytes == lease.uid
+    return chunk.fence == lease.fence and chunk.start_time == lease.claim_time and job.spec.uid_bytes == lease.uid
 
 
 def holds(lease: Lease, job: Job, chunk: Chunk, now: Micros) -> bool:

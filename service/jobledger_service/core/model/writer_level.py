@@ -2,7 +2,7 @@
 
 from typing import Final
 
-WRITER_LEVEL: Final = 1
+WRITER_LEVEL: Final = 2
 """The level of this code. The ledger's row stores the lowest level that may write to the database. Raise it together
 with a migration after which servers without the new code would write wrong or incomplete rows, for example one that
 adds a table that every commit must update."""

@@ -36,6 +36,9 @@ class Dialect(Protocol):
     kind: str
     """The name of the dialect: sqlite, postgresql."""
 
+    start: str
+    """The SQL expression for the last start of the database: its time line, `@`, and a name that no other start has."""
+
     has_row_locks: bool
     """Whether others can write at the same time, so that rows must be locked."""
 

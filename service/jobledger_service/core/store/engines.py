@@ -23,12 +23,13 @@ from jobledger_service.core.model.errors import Draining, StoreUnavailable
 from jobledger_service.core.model.limit_errors import ReadTooLong
 from jobledger_service.core.model.writer_level import may_write
 
+from .beginning import TERM, Beginning, Beginnings
 from .cells import read_json
 from .dialects import Dialect
-from .driver_statements import rows
+from .history import History, StaleDatabaseError
 from .sqlite_dialect import Sqlite
 from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
-from .writer_level import WRITER_TERMS, WRITTEN_LABELS
+from .writer_level import WRITTEN_LABELS
 from .writes import RejectedStatementError
 
 log = structlog.get_logger(__name__)
@@ -51,6 +52,10 @@ READERS = OWNER_THREADS + 3
 and one each for single jobs, the feed, and the duties. Exports have another one."""
 PROGRESS_STEPS = 1_000_000
 """Instructions of SQLite's machine, 20 to 50 ms, after which a read checks its deadline."""
+
+
+_POSITION: Final = "position"
+_FLOOR: Final = "floor"
 
 
 class DatabaseInUseError(Exception):
@@ -106,13 +111,22 @@ class ReadAccess:
         self._seconds = seconds
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Open a transaction that sees one snapshot; raises ReadTooLong after its time limit."""
+    def read(self, *, reads_position: bool = True) -> Iterator[Connection]:
+        """Open a transaction that sees one snapshot; raises ReadTooLong after its time limit.
+
+        It first reads the ledger's position, unless the caller does that, and calls `compare`.
+        """
+        history = self._database.history
+        floor = history.position
         with self._database.translated(self._seconds), self._engine.begin() as connection:
             deadline: Deadline = connection.info["deadline"]
             deadline.begin(self._seconds)
+            connection.info[_FLOOR] = floor
             try:
-                yield connection
+                with self._database.fresh(connection):
+                    if reads_position:
+                        connection.info[_POSITION] = history.find(connection, floor)
+                    yield connection
             finally:
                 deadline.begin(None)
 
@@ -130,15 +144,18 @@ class Database:
         engines: Engines,
         limits: TimeLimits,
         release: Callable[[], None],
+        history: History,
         file: Path | None = None,
     ) -> None:
         self.dialect = dialect
+        self.history = history
         self.writer = engines.writer
         self.reader = engines.reader
         self.limits = limits
         self.file = file
         self.on_outdated: Callable[[int], object] = lambda _level: None
         self.availability = Availability()
+        self._beginnings = Beginnings(dialect)
         self.exports = ReadAccess(self, engines.exporter, limits.export)
         self._reads = ReadAccess(self, engines.reader, limits.read)
         self.engines = engines
@@ -164,12 +181,38 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a writing transaction; raises Draining when only servers of a higher writer level may write."""
-        with self.translated(), self.writer.begin() as connection:
-            [(lowest, connection.info[WRITTEN_LABELS])] = rows(connection, WRITER_TERMS, ())
-            if not may_write(lowest):
-                self.on_outdated(lowest)
-                raise Draining
-            yield connection
+        with self.translated():
+            while True:
+                floor = self.history.position
+                with self.writer.begin() as connection, self.fresh(connection):
+                    beginning = self._begin(connection, floor)
+                    if beginning is not None:
+                        connection.info[WRITTEN_LABELS], connection.info[TERM] = beginning.label_indexes, beginning.term
+                        yield connection
+                        return
+                with self.writer.begin() as connection:
+                    self._beginnings.begin_term(connection)
+
+    def _begin(self, connection: Connection, floor: int) -> Beginning | None:
+        """Return what a writing transaction reads first, None when a term has to begin before."""
+        beginning = self._beginnings.read(connection)
+        if not may_write(beginning.writer_level):
+            self.on_outdated(beginning.writer_level)
+            raise Draining
+        self.history.check_start(beginning.start)
+        self.history.compare(connection, beginning.position, beginning.term, floor)
+        return None if beginning.needs_term else beginning
+
+    @contextmanager
+    def fresh(self, connection: Connection) -> Iterator[None]:
+        """Leave a connection to a stale database, with StoreUnavailable: the next one looks for the newer database."""
+        try:
+            yield
+        except StaleDatabaseError as error:
+            log.error("the database is not used", why=str(error))  # noqa: TRY400  a sentence says it all
+            connection.invalidate()
+            self.availability.failed()
+            raise StoreUnavailable from error
 
     @contextmanager
     def change_schema(self) -> Iterator[Connection]:
@@ -177,9 +220,17 @@ class Database:
         with self.translated(), self.writer.begin() as connection:
             yield connection
 
-    def read(self) -> AbstractContextManager[Connection]:
+    def read(self, *, reads_position: bool = True) -> AbstractContextManager[Connection]:
         """Open a transaction that sees one snapshot; raises ReadTooLong after the time limit of reads."""
-        return self._reads.read()
+        return self._reads.read(reads_position=reads_position)
+
+    def compare(self, connection: Connection, position: int, term: int) -> None:
+        """Compare the ledger's position and present term, as a read's own statement found them, with what was seen."""
+        self.history.compare(connection, position, term, connection.info[_FLOOR])
+
+    def find_position(self, connection: Connection) -> int:
+        """Return the position of a read whose own statement found none."""
+        return self.history.find(connection, connection.info[_FLOOR])
 
     @contextmanager
     def translated(self, read_seconds: float | None = None) -> Iterator[None]:
@@ -206,6 +257,12 @@ class Database:
         except StatementError as error:
             raise RejectedStatementError(str(error)) from error
         self.availability.succeeded()
+
+
+def position_of(connection: Connection) -> int:
+    """Return the newest position of the snapshot of a transaction that reads."""
+    position: int = connection.info[_POSITION]
+    return position
 
 
 def without_password(url: str) -> str:
@@ -247,16 +304,18 @@ def _postgres(url: URL, limits: TimeLimits) -> Database:
     from .postgres_dialect import CHANNEL, Postgres  # noqa: PLC0415  SQLite does without SQLAlchemy's dialect
 
     name = uuid4().hex
+    dialect = Postgres(name)
+    history = History(dialect.start)
     url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
     # one connection writes, as there is one writer thread
-    writer = _postgres_engine(url, limits, 1)
-    reader = _postgres_reader(url, limits.for_reads(limits.read), READERS)
-    exporter = _postgres_reader(url, limits.for_reads(limits.export), 1)
-    return Database(Postgres(name), Engines(writer, reader, exporter), limits, lambda: None)
+    writer = _postgres_engine(url, limits, history, 1)
+    reader = _postgres_reader(url, limits.for_reads(limits.read), history, READERS)
+    exporter = _postgres_reader(url, limits.for_reads(limits.export), history, 1)
+    return Database(dialect, Engines(writer, reader, exporter), limits, lambda: None, history)
 
 
-def _postgres_engine(url: URL, limits: TimeLimits, connections: int) -> Engine:
-    from .postgres import BoundedConnection, bounded  # noqa: PLC0415  SQLite does without psycopg
+def _postgres_engine(url: URL, limits: TimeLimits, history: History, connections: int) -> Engine:
+    from .postgres import BoundedConnection, bounded, newest_of  # noqa: PLC0415  SQLite does without psycopg
 
     engine = create_engine(
         url,
@@ -268,7 +327,7 @@ def _postgres_engine(url: URL, limits: TimeLimits, connections: int) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, args: list[Any], kwargs: dict[str, Any]) -> BoundedConnection:
-        connection = BoundedConnection.connect(*args, **bounded(kwargs, limits))
+        connection = newest_of(lambda host: BoundedConnection.connect(*args, **bounded(host, limits)), kwargs, history)
         connection.answer_timeout = None if limits.statement is None else limits.statement + CLIENT_GRACE_SECONDS
         return connection
 
@@ -279,8 +338,8 @@ def _postgres_engine(url: URL, limits: TimeLimits, connections: int) -> Engine:
     return engine
 
 
-def _postgres_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:
-    engine = _postgres_engine(url, limits, connections)
+def _postgres_reader(url: URL, limits: TimeLimits, history: History, connections: int) -> Engine:
+    engine = _postgres_engine(url, limits, history, connections)
     event.listen(engine, "connect", _expect_indexes)
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
@@ -308,7 +367,8 @@ def _sqlite(url: URL, file: Path, limits: TimeLimits) -> Database:
     writer = _sqlite_engine(url, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
     reader = _sqlite_reader(url, limits, READERS)
     exporter = _sqlite_reader(url, limits, 1)
-    return Database(Sqlite(), Engines(writer, reader, exporter), limits, lock.close, file)
+    dialect = Sqlite()
+    return Database(dialect, Engines(writer, reader, exporter), limits, lock.close, History(dialect.start), file)
 
 
 def _sqlite_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:

@@ -14,6 +14,7 @@ from jobledger_service.core.model.filter import ANY_TIME, TimeRange
 from jobledger_service.core.model.micros import Micros
 
 from .dialects import Dialect
+from .engines import position_of
 from .event_terms import INDEXED, term
 from .indexed_events import TermWalk, read_events_at
 from .reads import EventRow
@@ -182,7 +183,7 @@ def _positions(connection: Connection, wanted: EventsWanted) -> tuple[int, int]:
     """Return the positions of a query: later ones never have earlier times, so that few are looked up."""
     begin, end = wanted.begin, wanted.end
     if wanted.commit_time != ANY_TIME:
-        newest, trimmed = connection.execute(select(ledger.c.position, ledger.c.trimmed)).one()
+        newest, trimmed = position_of(connection), connection.execute(select(ledger.c.trimmed)).scalar_one()
 
         def time_of(position: int) -> Micros:
             for table in (audit, events) if position <= trimmed else (events,):

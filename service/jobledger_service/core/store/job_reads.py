@@ -52,8 +52,8 @@ class JobsWithin(MsgStruct):
     jobs: dict[str, JobRead] = {}
     unread: Sequence[str] = ()
     bad: set[str] = set()
-    position: int | None = None
-    """The position of the ledger, where a row has it."""
+    place: tuple[int, int] | None = None
+    """The position of the ledger and its present term, where a row has them."""
 
     def before(self, key: str, keys: Sequence[str]) -> "JobsWithin":
         """Return what was read of `keys` before one of them; that one and all later ones are unread."""

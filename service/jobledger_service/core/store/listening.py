@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import psycopg
 import structlog
-from psycopg.conninfo import conninfo_to_dict
 
 from jobledger_service.core.model.chunk import Queue
 
 from .engines import Database
-from .postgres import bounded
+from .history import StaleDatabaseError
+from .postgres import bounded, each_host
 from .postgres_dialect import CHANNEL
 
 log = structlog.get_logger(__name__)
@@ -58,10 +58,28 @@ async def listen(database: Database, on_commit: Callable[[], None], on_ready: Re
 @asynccontextmanager
 async def _connected(database: Database) -> AsyncIterator[ListenConnection]:
     """Open a connection for the length of the block; it is closed at once, whether or not the database answers."""
-    address = database.writer.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    given = bounded(conninfo_to_dict(address), database.limits)
-    connection = await psycopg.AsyncConnection.connect(autocommit=True, **given)
+    connection = await _open(database)
     try:
         yield connection
     finally:
         connection.pgconn.finish()
+
+
+async def _open(database: Database) -> ListenConnection:
+    """Return a connection to the first of the database's hosts that is not stale, as the writer has one."""
+    _, given = database.writer.dialect.create_connect_args(database.writer.url)
+    for host in each_host(given):
+        try:
+            connection = await psycopg.AsyncConnection.connect(autocommit=True, **bounded(host, database.limits))
+        except psycopg.OperationalError as error:
+            why: Exception = error
+            continue
+        try:
+            [start] = await (await connection.execute(database.history.start_query)).fetchone() or [""]
+            database.history.check_start(start)
+        except (StaleDatabaseError, psycopg.Error) as error:
+            connection.pgconn.finish()
+            why = error
+        else:
+            return connection
+    raise psycopg.OperationalError(str(why)) from why

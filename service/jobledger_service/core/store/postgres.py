@@ -1,7 +1,7 @@
 """Connections to PostgreSQL: bounded waits, at the server and at the client, and how arrays are sent."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from math import inf
 from typing import Any, Final, TypeVar
@@ -12,6 +12,7 @@ from psycopg.abc import PQGen
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
+from .history import History, StaleDatabaseError
 from .postgres_arrays import ARRAYS, Array
 from .time_limits import CLIENT_GRACE_SECONDS, Deadline, TimeLimits
 
@@ -94,6 +95,38 @@ def bounded(given: Mapping[str, Any], limits: TimeLimits) -> dict[str, Any]:
         ours |= {"keepalives_idle": interval, "keepalives_interval": interval, "keepalives_count": KEEPALIVES}
         ours |= {"tcp_user_timeout": round(limits.statement * 1_000)}
     return {**ours, **given, "options": ours["options"]}
+
+
+def newest_of(
+    connect: Callable[[dict[str, Any]], BoundedConnection], given: Mapping[str, Any], history: History
+) -> BoundedConnection:
+    """Return a connection to the first of the hosts that is not stale; libpq would take the first that is writable."""
+    for host in each_host(given):
+        try:
+            connection = connect(host)
+        except psycopg.OperationalError as error:
+            why: Exception = error
+            continue
+        try:
+            if history.start:
+                [start] = connection.execute(history.start_query).fetchone() or [""]
+                connection.rollback()
+                history.check_start(start)
+        except (StaleDatabaseError, psycopg.Error) as error:
+            connection.close()
+            why = error
+        else:
+            return connection
+    raise psycopg.OperationalError(str(why)) from why
+
+
+def each_host(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of a connection to each of the hosts that they name, in their order."""
+    hosts = str(given.get("host", "")).split(",")
+    ports = str(given.get("port", "")).split(",")
+    for number, host in enumerate(hosts):
+        port = ports[number] if len(ports) == len(hosts) else ports[0]
+        yield {**given, **({"host": host} if host else {}), **({"port": port} if port else {})}
 
 
 def _options(limits: TimeLimits) -> str:

@@ -49,6 +49,11 @@ class Postgres(Dialect):
     """Passes a set as one array for each column; `name` tells this process from the other replicas."""
 
     kind = "postgresql"
+    # the time line grows with each promotion; the name changes with each restart too. A standby has neither
+    start = (
+        "CASE WHEN pg_is_in_recovery() THEN '@standby' ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"
+        " || '@' || extract(epoch FROM pg_postmaster_start_time()) END"
+    )
     has_row_locks = True
 
     def __init__(self, name: str) -> None:

@@ -34,11 +34,12 @@ from .attempts import AttemptReads, attempts_size
 from .batch_rows import RUN
 from .cells import read_json
 from .dialects import Dialect
-from .driver_statements import DriverStatement, rows
+from .driver_statements import DriverStatement
 from .due import lapsed, overdue
-from .engines import Database
+from .engines import Database, position_of
 from .epochs import read_epoch
 from .event_pages import EventPageRead, EventPages, EventsWanted
+from .history import History
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
 from .listing import BUDGET, Budget, list_keys
 from .outputs import select_chunks
@@ -74,9 +75,8 @@ from .tables import (
 from .trails import Trail, read_trail
 from .unreadable_rows import UnreadableRows
 
-_POSITION = "SELECT position FROM ledger"
 _LAST_OWNER = select(func.max(jobs.c.owner)).where(jobs.c.owner < bindparam("below"))
-_ENDS = select(ledger.c.position, ledger.c.trimmed)
+_TRIMMED = select(ledger.c.trimmed)
 MAX_EVENT_BYTES = 1024 * 1024
 """A read of events ends with the event that makes it this large: at least one, if there is one."""
 EVENTS_AT_ONCE: Final = 32
@@ -147,10 +147,15 @@ class ReadStore:
         """The epoch of the ledger."""
         return self._epoch
 
+    @property
+    def history(self) -> History:
+        """What this process has seen of the ledger's history."""
+        return self._database.history
+
     def position(self) -> int:
         """Return the position of the newest event."""
         with self._database.read() as connection:
-            return _position(connection)
+            return position_of(connection)
 
     def read_jobs(
         self,
@@ -163,7 +168,7 @@ class ReadStore:
     ) -> JobsRead:
         """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
         with self._database.read() as connection:
-            position, room = _position(connection), _REPLY_BYTES if bounded else sys.maxsize
+            position, room = position_of(connection), _REPLY_BYTES if bounded else sys.maxsize
             found, left = _known_within(known(keys, position), room)
             wanted = [key for key in keys if key not in found]
             read = self._jobs_of(connection, wanted, view, ByteBudget(left), with_outputs=with_outputs)
@@ -171,9 +176,13 @@ class ReadStore:
 
     def read_small_jobs(self, keys: Sequence[str], view: View) -> JobsRead:
         """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
-        with self._database.read() as connection:
+        with self._database.read(reads_position=False) as connection:
             read = self._small_jobs.read(connection, keys, view)
-            position = _position(connection) if read.position is None else read.position
+            if read.place is None:
+                position = self._database.find_position(connection)
+            else:
+                position, _ = read.place
+                self._database.compare(connection, *read.place)
             return JobsRead(position, read.jobs, read.bad, read.unread)
 
     def _jobs_of(
@@ -206,7 +215,7 @@ class ReadStore:
     def list_jobs(self, listing: Listing, known: Known = nothing_known) -> Listed:
         """Return a page of jobs, as many as fit into a reply."""
         with self._database.read() as connection:
-            position = _position(connection)
+            position = position_of(connection)
             found = list_keys(connection, self._database.dialect, listing, self._budget)
             keys = [key.job_key for key in found.keys]
             there, left = _known_within(known(keys, position), _REPLY_BYTES // listing.copies)
@@ -263,7 +272,7 @@ class ReadStore:
         elif owner is not None:
             statement, wanted["owner"] = self._events_of_owner, owner
         with self._database.read() as connection:
-            position, trimmed = connection.execute(_ENDS).one()
+            position, trimmed = position_of(connection), connection.execute(_TRIMMED).scalar_one()
             found, size = statement.fetch(connection, wanted, _within)
             rows = [EventRow(*row[:4]) for row in found] if bare else with_artifacts(connection, found)
 
@@ -384,8 +393,3 @@ def _events_read(
     complete = len(rows) < limit and size < MAX_EVENT_BYTES
     through = max(position, after) if complete else rows[-1].position
     return EventsRead(rows, through, trimmed, complete)
-
-
-def _position(connection: Connection) -> int:
-    [(position,)] = rows(connection, _POSITION, ())
-    return int(position)

@@ -28,6 +28,7 @@ MAX_HISTORIES: Final = 50
 """Jobs with earlier attempts that are read together: the last ones of each may be 80 KiB."""
 MAX_CHUNK_BYTES: Final = 512 * 1024
 """Bytes of chunks that are read together."""
+_PLACE: Final = slice(len(WHOLE_COLUMNS), len(WHOLE_COLUMNS) + 2)
 
 
 class SmallJobReads:
@@ -41,8 +42,8 @@ class SmallJobReads:
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
         size = SHOWN_BYTES + SHOWN_OUTPUT_BYTES
-        position = select(ledger.c.position).scalar_subquery()
-        basic = select(*WHOLE_COLUMNS, position).select_from(WHOLE_JOBS).where(named)
+        place = [select(column).scalar_subquery() for column in (ledger.c.position, ledger.c.term)]
+        basic = select(*WHOLE_COLUMNS, *place).select_from(WHOLE_JOBS).where(named)
         detail = basic.add_columns(jobs.c.chunks_completed, jobs.c.input).where(
             size + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES
         )
@@ -60,9 +61,9 @@ class SmallJobReads:
         """Return the small jobs, in view FULL as many as have MAX_CHUNKS together: the first are read in any case."""
         bad: set[str] = set()
         found: dict[str, JobRead] = {}
-        with_outputs, position = False, None  # only COMPLETED chunks have an output
+        with_outputs, place = False, None  # only COMPLETED chunks have an output
         for row in self._jobs[view].rows(connection, self._keys(keys)):
-            position = row[len(WHOLE_COLUMNS)]
+            place = row[_PLACE]
             job = self._unreadable.read("job", whole_job_read, row[: len(WHOLE_COLUMNS)], row[0], bad)
             if job is not None:
                 if view in (View.DETAIL, View.FULL):
@@ -71,7 +72,7 @@ class SmallJobReads:
                 found[job.key] = job
         found = {job.key: job for job in self._outputs.added(connection, found.values())}
         if view is not View.FULL:
-            return JobsWithin(found, (), bad, position)
+            return JobsWithin(found, (), bad, place)
         taken, unread = _within([found[key] for key in keys if key in found])
         read = Chunks()
         if taken:
@@ -85,7 +86,7 @@ class SmallJobReads:
         bad.update(key for key, _ in read.bad)
         whole = (_whole(found[key], read) for key in taken if key not in bad)
         shown = self._attempts.added(connection, _with_few_histories(one for one in whole if one is not None))
-        return JobsWithin({one.key: one for one in shown}, unread, bad, position)
+        return JobsWithin({one.key: one for one in shown}, unread, bad, place)
 
     def _keys(self, keys: Sequence[str]) -> dict[str, object]:
         return {"keys": self._dialect.key_values(keys)}

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, TypeVar
+from uuid import uuid4
 
 from msgspec import json
 from sqlalchemy import (
@@ -50,6 +51,10 @@ class Sqlite(Dialect):
     name = ""
     kind = "sqlite"
     has_row_locks = False
+
+    def __init__(self) -> None:
+        # a file cannot be exchanged under a server that holds it open
+        self.start = f"'@{uuid4().hex}'"
 
     def keys(self, name: str = "keys") -> Select[Any]:
         return select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value)

@@ -7,9 +7,9 @@ from sqlalchemy import func, literal, select
 from jobledger_service.core.model.service_kinds import ALL_OWNERS
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
-from .engines import Database
+from .engines import Database, position_of
 from .label_indexes import read_states
-from .tables import counts, counts_of_all, dead, deliveries, ledger, pending, schema_version
+from .tables import counts, counts_of_all, dead, deliveries, pending, schema_version
 from .writer_level import read_writer_level
 
 _JOBS_BY_STATE = select(counts.c.state, counts.c.jobs).where(counts.c.owner == ALL_OWNERS, counts_of_all)
@@ -30,8 +30,7 @@ def read_vitals(database: Database) -> StoreVitals:
     """Return the health of the database."""
     dialect, file = database.dialect, database.file
     with database.read() as connection:
-        position: int = connection.execute(select(ledger.c.position)).scalar_one()
-        lowest = read_writer_level(connection)
+        position, lowest = position_of(connection), read_writer_level(connection)
         version: str = connection.execute(select(schema_version.c.version_num)).scalar_one()
         size, replicas = dialect.size(connection), dialect.replicas(connection)
         by_state = {state: int(number) for state, number in connection.execute(_JOBS_BY_STATE)}

@@ -12,9 +12,6 @@ from sqlalchemy import Connection, update
 from .tables import ledger
 
 _READ: Final = "SELECT writer_level FROM ledger"
-WRITER_TERMS: Final = "SELECT writer_level, label_indexes FROM ledger"
-"""Reads the lowest level that may write, and which labels are indexed."""
-
 WRITTEN_LABELS: Final = "written_labels"
 """Where a connection has, during a writing transaction, what the ledger says of the indexes of labels."""
 

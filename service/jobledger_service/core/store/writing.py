@@ -28,9 +28,11 @@ from jobledger_service.core.model.holds import HELD_BY_JOB
 from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.model.terms import Term
 
 from .artifact_versions import references_row, version_rows, with_versions
 from .attempts import let_go
+from .beginning import TERM
 from .cells import Row, json_text
 from .chunk_rows import CHUNK_COLUMNS, attempt_row, chunk_of, chunk_row, steady_chunk_row, with_artifacts
 from .dialects import Dialect, Rows
@@ -150,6 +152,14 @@ class Transaction(JobSweeps):
         self._set_aside = set_aside
         self._bad: set[str | ChunkKey] = set()
         self._row_sets = RowSets(dialect)
+        self.last_position: int | None = None
+        """The last position that was taken, if any was."""
+
+    @property
+    def term(self) -> Term:
+        """The term of the positions that the transaction takes."""
+        term: Term = self.connection.info[TERM]
+        return term
 
     @property
     def shared(self) -> bool:
@@ -292,6 +302,7 @@ class Transaction(JobSweeps):
         self._insert(artifact_versions, [row for pair in pairs if pair[1].artifacts for row in version_rows(*pair)])
         taken = {"taken": len(entries), "now": now}
         [(last, commit_time)] = self._statements.take_positions.rows(self.connection, taken)
+        self.last_position = last
         return Positions(last - len(entries) + 1, commit_time)
 
     def insert_events(self, records: Sequence[Record], entries: Sequence[Entry], commit_time: Micros) -> None:
@@ -360,4 +371,8 @@ class WriteStore:
         """Open a transaction that commits, durably, when the block ends without an error."""
         with self._database.write() as connection:
             dialect = self._database.dialect
-            yield Transaction(connection, dialect, self._statements, self._unreadable, self._set_aside)
+            transaction = Transaction(connection, dialect, self._statements, self._unreadable, self._set_aside)
+            term = transaction.term
+            yield transaction
+        if transaction.last_position is not None:
+            self._database.history.advance(term, transaction.last_position)

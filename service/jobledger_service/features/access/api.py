@@ -165,7 +165,7 @@ class KeyCalls(MsgStruct, frozen=True):
             if request.owner:
                 checks.owner("owner", request.owner)
         mark = request_mark("keys", request.owner, request.show_ended)
-        after = self.tokens.parse(request.page_token, mark, tuple[int, str])
+        after = await self.tokens.parse(request.page_token, mark, tuple[int, str])
 
         def read_and_show() -> bytes:
             now, show_ended = self.clock(), request.show_ended

@@ -50,6 +50,7 @@ def access(kernel: Kernel) -> Feature:
             await kernel.committer.run_on_writer(partial(store.record_last_used, some), len(some))
         return False
 
+    kernel.feed.on_loss.append(keyring.begin_anew)
     run_write, run_read = kernel.committer.run_on_writer, partial(kernel.readers.for_owner, OPERATORS)
     calls = KeyCalls(store, run_write, run_read, kernel.clock, kernel.random_bytes, kernel.tokens, changed)
     return Feature(

@@ -44,7 +44,7 @@ class KeyRing:
         self._read = read
         self._clock = clock
         self._shared = shared
-        self._through = 0
+        self._through = self._losses = 0
         self._by_digest: dict[bytes, _CachedKey] = {}
         self._by_id: dict[str, _CachedKey] = {}
         self._loader = Loader(self._fetch)
@@ -65,13 +65,24 @@ class KeyRing:
         return held.caller
 
     def check(self, key_id: str) -> None:
-        """Raise ApiKeyExpired or ApiKeyRevoked when a known key has ended since."""
-        self._by_id[key_id].key.check(self._clock())
+        """Raise ApiKeyExpired or ApiKeyRevoked when a known key has ended since, ApiKeyUnknown when it was lost."""
+        held = self._by_id.get(key_id)
+        if held is None:
+            raise ApiKeyUnknown
+        held.key.check(self._clock())
 
     async def refresh(self) -> None:
         """Read the changes since the last refresh, of this and other processes; raises StoreUnavailable."""
         async with self._reading:  # an older refresh that ended later would undo a newer one
-            self._apply(await self._read(self._through))
+            losses = self._losses
+            changes = await self._read(self._through)
+            if losses == self._losses:
+                self._apply(changes)
+
+    def begin_anew(self) -> None:
+        """Have the next refresh read all keys: the database lost changes, and gives their numbers again."""
+        self._losses += 1
+        self._through = 0
 
     async def _fetch(self, _: Sequence[bytes]) -> Callable[[bytes], _CachedKey | None]:
         await asyncio.sleep(GATHER_SECONDS)
@@ -80,6 +91,8 @@ class KeyRing:
 
     def _apply(self, changes: KeyChanges) -> None:
         keys, through = changes
+        if not self._through:
+            self._by_id, self._by_digest = {}, {}
         for key in keys:
             held = self._by_id.get(key.key_id)
             if held is None:

@@ -19,13 +19,15 @@ from jobledger_service.core.api.parse import filter_fields
 from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.cursor import Cursors
+from jobledger_service.core.ledger.feed.live_feed import LiveFeed
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.ledger.readers import SharedReaders
-from jobledger_service.core.model.errors import CursorAhead, Draining
+from jobledger_service.core.model.errors import Draining, HistoryLost
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.limits import MAX_LABELS
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.search import match_prefixes
+from jobledger_service.core.model.terms import Point
 from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
@@ -46,7 +48,7 @@ PIECE_BYTES: Final = 64 * 1024
 class _ExportProgress(MsgStruct, frozen=True):
     """The progress of an export; its token contains it."""
 
-    position: int
+    point: Point
     jobs: int
     place: ExportKey = BEGIN
     looked_at: int = 0
@@ -54,15 +56,15 @@ class _ExportProgress(MsgStruct, frozen=True):
     unreadable: int = 0
 
     def token(self, tokens: PageTokens, mark: str) -> str:
-        return tokens.encode(mark, *self.place, self.position, self.jobs, self.looked_at, self.rows, self.unreadable)
+        return tokens.encode(mark, *self.place, *self.point, self.jobs, self.looked_at, self.rows, self.unreadable)
 
     @classmethod
     def parse(cls, tokens: PageTokens, token: str, mark: str) -> "_ExportProgress | None":
-        values = tokens.parse(token, mark, tuple[Micros, str, int, int, int, int, int], "resume_token")
-        if values is None:
+        read = tokens.read(token, mark, tuple[Micros, str, int, int, int, int, int, int], "resume_token")
+        if read is None:
             return None
-        create_time, key, position, jobs, *counted = values
-        return cls(position, jobs, ExportKey(create_time, key), *counted)
+        _, (create_time, key, position, term, jobs, *counted) = read
+        return cls(Point(position, term), jobs, ExportKey(create_time, key), *counted)
 
     @property
     def percent(self) -> float:
@@ -72,8 +74,16 @@ class _ExportProgress(MsgStruct, frozen=True):
 class Exports:
     """Opens exports. Owners take turns, page by page, on a thread of its own, so that other reads do not wait."""
 
-    def __init__(self, store: SqlExportStore, tokens: PageTokens, cursors: Cursors, unreadable: UnreadableRows) -> None:
+    def __init__(
+        self,
+        store: SqlExportStore,
+        tokens: PageTokens,
+        cursors: Cursors,
+        unreadable: UnreadableRows,
+        feed: LiveFeed,
+    ) -> None:
         self.store, self.tokens, self.cursors, self.unreadable = store, tokens, cursors, unreadable
+        self._feed = feed
         self._readers = SharedReaders("exporter", 1)
         self._closed = False
 
@@ -91,14 +101,16 @@ class Exports:
     async def open(self, wanted: JobFilter, lines: Lines, token: str) -> AsyncGenerator[Sequence[bytes]]:
         """Yield the export, or what of it comes after a token: pieces of whole lines, page by page.
 
-        Raises PageTokenInvalid, CursorAhead, HistoryTrimmed, Draining, StoreUnavailable.
+        Raises PageTokenInvalid, HistoryLost, HistoryTrimmed, Draining, StoreUnavailable.
         """
         mark = request_mark("export", wanted, lines.mark)
         reached = _ExportProgress.parse(self.tokens, token, mark)
         head = b""
         if reached is None:
-            start = await self._run(wanted.owner, self.store.start_export, wanted)
-            reached, head = _ExportProgress(*start), lines.head
+            losses = self._feed.losses
+            position, count = await self._run(wanted.owner, self.store.start_export, wanted)
+            self._feed.check_unbroken(losses)
+            reached, head = _ExportProgress(self._feed.terms.point(position), count), lines.head
         more = True
         while more:
             page = _Page(self, wanted, lines, mark, reached, head)
@@ -131,9 +143,9 @@ class _Page(MsgStruct):
     def read(self) -> list[ExportJobsResponse]:
         """Return the page in pieces, at least one: the last tells how far the page has come."""
         begun = self.reached
-        page = self.exports.store.export_page(self.wanted, begun.position, begun.place, JOBS_PER_PAGE)
-        if page.position < begun.position:
-            raise CursorAhead(begun.position, page.position)
+        page = self.exports.store.export_page(self.wanted, begun.point.position, begun.place, JOBS_PER_PAGE)
+        if not self.exports.store.history.includes(begun.point):
+            raise HistoryLost
         pieces, written, size, reached = [], [self.data], len(self.data), begun
         for one in page.shown:
             line, broken = self._line(one)
@@ -173,7 +185,7 @@ class _Page(MsgStruct):
         return ExportJobsResponse(
             data=b"".join(written),
             resume_token="" if last else reached.token(self.exports.tokens, self.mark),
-            cursor=self.exports.cursors.encode(reached.position),
+            cursor=self.exports.cursors.encode_point(reached.point),
             row_count=reached.rows,
             percent=100.0 if last else reached.percent,
             unreadable_row_count=reached.unreadable,
@@ -230,11 +242,12 @@ def _nearest(name: str) -> str:
 
 METHODS: Final = (
     Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH,
-        ("PAGE_TOKEN_INVALID", "HISTORY_TRIMMED", "CURSOR_AHEAD", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"), waits=True),
+        ("PAGE_TOKEN_INVALID", "HISTORY_TRIMMED", "HISTORY_LOST", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"), waits=True),
 )  # fmt: skip
 
 
 def exports(kernel: Kernel) -> Feature:
     """Return what exports add to a server."""
-    opened = Exports(SqlExportStore(kernel.database), kernel.tokens, kernel.cursors, kernel.unreadable)
+    store = SqlExportStore(kernel.database)
+    opened = Exports(store, kernel.tokens, kernel.cursors, kernel.unreadable, kernel.feed)
     return Feature(calls=[Calls(METHODS, opened)], drain=opened.drain, close=opened.close)

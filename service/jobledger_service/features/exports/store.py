@@ -25,7 +25,7 @@ from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.store.artifact_versions import previous_bytes, with_artifacts
 from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.engines import Database, position_of
 from jobledger_service.core.store.job_rows import WHOLE_JOBS
 from jobledger_service.core.store.reads import EventRow
 from jobledger_service.core.store.routes import all_tests, parameters
@@ -66,13 +66,12 @@ class ExportedJob(MsgStruct, frozen=True):
 class ExportPage(MsgStruct, frozen=True):
     """Jobs that are, or may be, meant, oldest first; `through` is the last place read, None after the last job.
 
-    `looked_at` counts the jobs that exist now, of those that were read; `position` is when that was.
+    `looked_at` counts the jobs that exist now, of those that were read.
     """
 
     shown: Sequence[ExportedJob]
     through: ExportKey | None
     looked_at: int
-    position: int
 
 
 MAX_PAGE_BYTES: Final = 1024 * 1024
@@ -82,7 +81,7 @@ MAX_COUNTED: Final = 100_000
 """Jobs of a span of time that are counted for the progress of an export."""
 
 _SEGMENTS: Final = (jobs.c.job_key, jobs.c.fixed, jobs.c.moving, artifact_versions.c.encoded, jobs.c.artifacts_revision)
-_ENDS = select(ledger.c.position, ledger.c.trimmed)
+_TRIMMED_TO = select(ledger.c.trimmed)
 
 
 class _Candidate(MsgStruct, frozen=True):
@@ -108,14 +107,14 @@ class SqlExportStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.history = database.history
         self._rows = select(*_SEGMENTS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(database.dialect.keys()))
         self._around = _around(database.dialect)
 
     def start_export(self, wanted: JobFilter) -> tuple[int, int]:
         """Return the start of an export: the ledger's position, and the number of jobs to read."""
         with self._database.exports.read() as connection:
-            position: int = connection.execute(select(ledger.c.position)).scalar_one()
-            return position, self._count(connection, wanted)
+            return position_of(connection), self._count(connection, wanted)
 
     def _count(self, connection: Connection, wanted: JobFilter) -> int:
         """Return the number of jobs to read; when those of a span are many, all of the owner's."""
@@ -132,7 +131,7 @@ class SqlExportStore:
     def export_page(self, wanted: JobFilter, position: int, after: ExportKey, limit: int) -> ExportPage:
         """Return the jobs after a place as of a position; raises HistoryTrimmed when that is not known."""
         with self._database.exports.read() as connection:
-            now, trimmed = connection.execute(_ENDS).one()
+            trimmed = connection.execute(_TRIMMED_TO).scalar_one()
             if trimmed > position:
                 raise HistoryTrimmed(trimmed, _TRIMMED)
             found, more = self._candidates(connection, wanted, position, after, limit)
@@ -140,7 +139,7 @@ class SqlExportStore:
             some = _some_of(found, sources)
             shown = self._shown(connection, some, sources)
         through = some[-1].place if more or len(some) < len(found) else None
-        return ExportPage(shown, through, sum(one.exists for one in some), now)
+        return ExportPage(shown, through, sum(one.exists for one in some))
 
     def _candidates(
         self, connection: Connection, wanted: JobFilter, position: int, after: ExportKey, limit: int

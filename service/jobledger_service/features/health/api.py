@@ -31,7 +31,7 @@ def system_health(found: Health, database_kind: str, start_time: Micros) -> api.
         check_time=timestamp(found.time),
         version=VERSION,
         start_time=timestamp(start_time),
-        database=_database(vitals, database_kind),
+        database=_database(found, database_kind),
         committer=_committer(vitals),
         feed=api.FeedHealth(position=vitals.feed_position, lag=vitals.feed_lag, watchers=vitals.watchers),
         active_workers=vitals.workers,
@@ -58,12 +58,16 @@ def _seconds(value: float | None) -> Duration | None:
     return None if value is None else duration(round(value * MICROS))
 
 
-def _database(vitals: Vitals, kind: str) -> api.DatabaseHealth:
+def _database(found: Health, kind: str) -> api.DatabaseHealth:
+    vitals, age = found.vitals, found.vitals.lost_age
+    lost_time = None if age is None else timestamp(Micros(found.time - round(age * MICROS)))
     if vitals.store is None or vitals.latency is None:
-        return api.DatabaseHealth(kind=kind, reachable=False)
+        return api.DatabaseHealth(kind=kind, reachable=False, lost_positions=vitals.lost_positions, lost_time=lost_time)
     return api.DatabaseHealth(
         kind=kind,
         reachable=True,
+        lost_positions=vitals.lost_positions,
+        lost_time=lost_time,
         latency=_seconds(vitals.latency),
         schema_version=vitals.store.schema_version,
         size_bytes=vitals.store.size,

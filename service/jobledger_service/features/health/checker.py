@@ -104,6 +104,7 @@ class HealthChecker:
         committer, feed = self._kernel.committer, self._kernel.feed
         now, last, since = asyncio.get_running_loop().time(), committer.last, committer.busy_since
         failed, oldest = committer.failed, None if store is None else store.oldest_delivery
+        history = self._kernel.database.history
         return Vitals(
             store=store,
             latency=latency,
@@ -119,5 +120,8 @@ class HealthChecker:
             workers=self._kernel.active_workers.count(),
             rate_store_is_down=rate_store_is_down,
             components=dict(self._kernel.components),
+            database_is_stale=history.is_stale,
+            lost_positions=history.lost_positions,
+            lost_age=None if history.lost_at is None else time.monotonic() - history.lost_at,
             delivery_age=None if oldest is None else max(0, self._kernel.clock() - oldest) / SECOND,
         )

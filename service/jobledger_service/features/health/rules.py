@@ -11,6 +11,8 @@ from jobledger_service.core.model.writer_level import may_write, outdated
 
 FAILED_WRITE_SECONDS: Final = 60.0
 """Seconds for which a failed write is reported when no other write follows."""
+LOSS_SECONDS: Final = 3_600.0
+"""Seconds for which lost positions are reported."""
 CRITICAL_DISK_DIVISOR: Final = 10
 """A disk with less than one part in this many of the wanted free space is critical."""
 
@@ -45,6 +47,12 @@ class Vitals(MsgStruct, frozen=True):
     """What else the server depends on, by name."""
     delivery_age: float | None = None
     """How many seconds the oldest waiting webhook delivery has waited."""
+    database_is_stale: bool = False
+    """Whether the database was last found to be an older one than this server has seen."""
+    lost_positions: int = 0
+    """How many positions the database has lost since the server started."""
+    lost_age: float | None = None
+    """Seconds since the last of these losses was noticed."""
 
     @property
     def feed_lag(self) -> int:
@@ -78,6 +86,12 @@ def findings(vitals: Vitals, limits: Thresholds) -> list[Finding]:
 
 
 def _of_database(vitals: Vitals, limits: Thresholds) -> Iterator[tuple[Status, str]]:
+    if vitals.lost_age is not None and vitals.lost_age < LOSS_SECONDS:
+        lost = f"the database was exchanged {vitals.lost_age:,.0f} s ago"
+        yield Status.DEGRADED, f"{lost}: {vitals.lost_positions:,} acknowledged changes are gone"
+    if vitals.database_is_stale:
+        yield Status.UNHEALTHY, "the database is older than the one that this server has seen: it is not used"
+        return
     if vitals.store is None or vitals.latency is None:
         yield Status.UNHEALTHY, "the database does not answer"
         return

@@ -20,6 +20,7 @@ from jobledger_service.core.store.tables import (
     ledger,
     outputs,
     requests,
+    terms,
     tombstones,
 )
 
@@ -73,6 +74,7 @@ class SqlHistoryStore:
             connection.execute(delete(events).where(events.c.position <= newest))
             # Last, as commits wait for this row; both are seen together.
             connection.execute(update(ledger).where(ledger.c.id == 1).values(trimmed=newest))
+            connection.execute(delete(terms).where(terms.c.first_position < _term_at(newest)))
             return newest
 
     def _keep(self, connection: Connection, old: Sequence[Any]) -> None:
@@ -158,6 +160,11 @@ class SqlHistoryStore:
 
 _AUDITED = ("job_key", "position", "commit_time", "changes")
 _KEPT = (*_AUDITED, "message", "artifacts")
+
+
+def _term_at(position: int) -> Any:  # noqa: ANN401  an SQL expression
+    """Return where the term of a position began."""
+    return select(func.max(terms.c.first_position)).where(terms.c.first_position <= position).scalar_subquery()
 
 
 def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:

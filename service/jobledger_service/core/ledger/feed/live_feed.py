@@ -7,9 +7,11 @@ import structlog
 
 from jobledger_service.core.ledger.codec import Codec
 from jobledger_service.core.ledger.readers import Readers
-from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.errors import Refusal, StoreUnavailable
 from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.terms import Terms
 from jobledger_service.core.store.entry import Entry
+from jobledger_service.core.store.history import Loss
 from jobledger_service.core.store.reading import ReadStore
 
 from .pages import MAX_PAGE_ENTRIES, NoProgressError, Page, Pages
@@ -47,6 +49,12 @@ class LiveFeed:
         self._on_remote_entry = on_remote_entry
         self._sole_writer = sole_writer
         self._ring = Ring(store.position())
+        self.terms = store.history.terms
+        """The terms of all positions that watchers have been shown, or will be before these change."""
+        self.losses = 0
+        """How often the database has lost the end of its history, as far as this process's watchers know."""
+        self.on_loss: list[Callable[[], object]] = []
+        """What is called after each of these times."""
         self._pages = Pages(self._load_history)
         self.counts = FeedCounts()
         self._subscribers = Subscribers(self.counts)
@@ -87,6 +95,26 @@ class LiveFeed:
         self._ring.forget(through)
         self._pages.forget()
 
+    def change_history(self, terms: Terms, loss: Loss | None) -> None:
+        """Go on with the terms of an exchanged database; all watches end with HistoryLost if it lost anything."""
+        self.terms = terms
+        if loss is None:
+            return
+        self.losses += 1
+        self._ring.reset_to(loss.kept)
+        self._pages.forget()
+        for subscription in self._subscribers:
+            subscription.lose()
+        self._stops.check_all()
+        self._hint.set()
+        for notify in self.on_loss:
+            notify()
+
+    def check_unbroken(self, losses: int) -> None:
+        """Raise StoreUnavailable if the database lost anything since `losses` was read: what was read is mixed."""
+        if losses != self.losses:
+            raise StoreUnavailable
+
     async def run(self) -> None:
         """Fill the gaps that other processes' commits leave, until cancelled."""
         while True:
@@ -110,7 +138,10 @@ class LiveFeed:
         """Read from the head to the end of the ledger."""
         while True:
             # decoded on the reader's thread, so that large events do not hold up the event loop
+            losses = self.losses
             page = await self._readers.for_feed(self._read, self._ring.head)
+            if losses != self.losses:
+                continue
             if page.trimmed > self._ring.head:
                 self._skip(page.trimmed)
             self._dispatch(page.entries)

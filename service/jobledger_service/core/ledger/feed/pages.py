@@ -89,15 +89,16 @@ class Pages:
             async with turn:
                 page = self._kept.find(readers, after)
                 if page is None:
+                    kept = self._kept
                     page = _checked(await self._load(after, owner, None, bare))
-                    self._kept.add(readers, page)
+                    kept.add(readers, page)
         if page.after == after:
             return page
         entries = [entry for entry in page.entries if entry.position > after]
         return Page(entries, after, page.through, page.trimmed, page.complete)
 
     def forget(self) -> None:
-        """Drop all cached pages: the history was trimmed."""
+        """Drop all cached pages, also those that are being read: the history was trimmed, or lost its end."""
         self._kept = _KeptPages()
 
 

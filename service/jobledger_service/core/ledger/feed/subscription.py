@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.errors import Draining
+from jobledger_service.core.model.errors import Draining, HistoryLost
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.store.entry import Entry
@@ -184,6 +184,7 @@ class FeedSubscription:
         self._max_queue = MAX_JOB_QUEUE if jobs is None else MAX_QUEUE
         self._bytes = 0
         self._behind = True
+        self._is_lost = False
         self._live: Live | None = None
         self._wakeup = Wakeup()
 
@@ -275,6 +276,17 @@ class FeedSubscription:
         self._behind = True
         self._live = None
 
+    def lose(self) -> None:
+        """End with HistoryLost: the database lost the end of the history."""
+        self._is_lost = True
+        self.fall_behind()
+        self.wake()
+
+    def check_kept(self) -> None:
+        """Raise HistoryLost when the database has lost the end of the history."""
+        if self._is_lost:
+            raise HistoryLost
+
     def _clear_queue(self) -> None:
         self._queue.clear()
         self._counts.queued_bytes -= self._bytes
@@ -285,13 +297,18 @@ class FeedSubscription:
         self._wakeup.wake()
 
     async def next(self, timeout_seconds: float) -> Sequence[Entry]:
-        """Return what follows, oldest first; nothing after `timeout_seconds`, or when none concerns this watcher."""
+        """Return what follows, oldest first; nothing after `timeout_seconds`, or when none concerns this watcher.
+
+        Raises HistoryLost, HistoryTrimmed, Draining.
+        """
+        self.check_kept()
         if self._closing.is_set():
             raise Draining
         if self._behind:
             return await self._catch_up()
         if not self._queue:
             await self._wakeup.wait(timeout_seconds)
+            self.check_kept()
         return self._drain()
 
     def _drain(self) -> Sequence[Entry]:
@@ -315,6 +332,7 @@ class FeedSubscription:
 
     async def next_through(self, end: int) -> Sequence[Entry]:
         """Return what follows, at most to a position that the ledger has reached, and perhaps not this process."""
+        self.check_kept()
         if self._closing.is_set():
             raise Draining
         await self._turn()
@@ -329,11 +347,15 @@ class FeedSubscription:
         """Wait for a turn to read a page and make messages of it, unless it is surely a small one."""
         if self._ring.head - self._position > FEW_ENTRIES:
             await self._pages.loop_turns.next(self.owner)
+            self.check_kept()
 
     async def _stored_page(self) -> Page:
         if self.jobs is None:
-            return await self._pages.of_job(self._position, self.job_key, bare=self._bare)
-        return await self._pages.of_owner(self._position, self.owner, bare=self._bare)
+            page = await self._pages.of_job(self._position, self.job_key, bare=self._bare)
+        else:
+            page = await self._pages.of_owner(self._position, self.owner, bare=self._bare)
+        self.check_kept()  # the page may be of either history
+        return page
 
     def _selected(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         jobs = self.jobs

@@ -56,6 +56,7 @@ from .ledger import (
     events,
     ledger,
     requests,
+    terms,
     tombstones,
 )
 from .schema import NEVER, add_postgres_options, metadata, schema_version
@@ -120,6 +121,7 @@ __all__ = [
     "search_vector",
     "sized",
     "slots_free",
+    "terms",
     "tombstones",
     "unique_keys",
     "usage",

@@ -140,11 +140,22 @@ ledger = Table(
     Column("trimmed", BigInteger, nullable=False),
     Column("commit_time", BigInteger, nullable=False),
     Column("writer_level", Integer, nullable=False),
+    # The present term, and the last start of the database that has begun one.
+    Column("term", BigInteger, nullable=False, server_default="0"),
+    Column("start", Text, nullable=False, server_default=""),
     # The numbers of the label indexes that every commit writes, by name, as JSON.
     Column("label_indexes", Text, nullable=False),
     CheckConstraint("id = 1", name="one_row"),
     CheckConstraint("trimmed BETWEEN 0 AND position", name="trimmed_in_range"),
 )
+
+terms = Table(
+    "terms",
+    metadata,
+    Column("first_position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("term", BigInteger, nullable=False),
+)
+"""The terms of the ledger; those of which no event is left are gone."""
 
 requests = Table(
     "requests",

@@ -1,12 +1,13 @@
-"""A migration that no version has: a table that every commit has to keep, filled from the jobs that are there."""
+"""A migration that no version has: a table and a column that every commit has to keep, filled from what is there."""
 
 import sqlalchemy as sa
 from alembic import op
 from jobledger_service.core.model.writer_level import WRITER_LEVEL
+from jobledger_service.core.store.migrate import VERSIONS
 from jobledger_service.core.store.writer_level import raise_writer_level
 
-revision = "0002"
-down_revision = "0001"
+revision = "9000"
+down_revision = max(file.stem.partition("_")[0] for file in VERSIONS.glob("[0-9]*.py"))
 
 
 def upgrade() -> None:
@@ -14,3 +15,5 @@ def upgrade() -> None:
     raise_writer_level(op.get_bind(), WRITER_LEVEL + 1)
     op.create_table("greetings", sa.Column("job_key", sa.Text(), primary_key=True), sa.Column("greeting", sa.Text()))
     op.execute("INSERT INTO greetings (job_key, greeting) SELECT job_key, 'hello ' || state FROM jobs")
+    op.add_column("ledger", sa.Column("greeted", sa.BigInteger(), nullable=False, server_default="0"))
+    op.execute("UPDATE ledger SET greeted = position")
