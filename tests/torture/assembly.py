@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -11,14 +11,12 @@ from jobledger.v1.admin_service_pb2 import SetQuotaRequest
 from jobledger.v1.limit_scope_pb2 import LimitScope
 from jobledger.v1.limit_service_pb2 import SetLimitRequest
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import upgrade
 
 from tests.fuzz.campaign import SETTINGS
+from tests.support.cluster import Cluster
 from tests.support.databases import new_database
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.server import Server, running
-from tests.torture.nodes import Postgres
 from tests.torture.workload import LIMITED, MAX_RUNNING, QUOTA
 from tests.torture.world import FaultLog, World
 
@@ -40,14 +38,16 @@ class Owner:
 @asynccontextmanager
 async def built(store: str, folder: Path, rng: Random) -> AsyncIterator[tuple[World, str]]:
     """Give a world whose servers run, and the token of its admin; end what is left of it. The folder exists."""
-    nodes: list[Postgres] = []
+    cluster: Cluster | None = None
     world: World | None = None
     try:
-        database = await asyncio.to_thread(_database, store, folder, nodes)
+        if store != "sqlite":
+            cluster = await asyncio.to_thread(_cluster, store)
+        database = cluster.url(*cluster.nodes) if cluster else new_database(store, folder)
         token = await asyncio.to_thread(first_key, database)
         log = FaultLog(folder / "faults.jsonl")
         world = World(store, folder, rng, database, log, SETTINGS | {"expiry_delay": "0.1"})
-        world.nodes.extend(nodes)
+        world.cluster = cluster
         world.servers.extend(Server(database, folder, world.settings) for _ in range(REPLICAS[store]))
         for server in world.servers:
             await asyncio.to_thread(server.start)
@@ -61,28 +61,16 @@ async def built(store: str, folder: Path, rng: Random) -> AsyncIterator[tuple[Wo
                 server.kill()
         for proxy in [*world.client_proxies.values(), *world.database_proxies] if world else ():
             proxy.close()
-        for node in nodes:
-            node.close()
+        if cluster is not None:
+            cluster.close()
 
 
-def _database(store: str, folder: Path, nodes: list[Postgres]) -> str:
-    """Return the URL of a migrated database; adds the processes that it needs."""
-    if store == "sqlite":
-        return new_database(store, folder)
-    primary = Postgres("primary")
-    nodes.append(primary)
-    primary.initialise()
-    primary.start()
-    with closing(open_database(primary.url)) as database:
-        upgrade(database)
-    if store == "postgresql":
-        return primary.url
-    standby = Postgres("standby")
-    nodes.append(standby)
-    standby.copy(primary)
-    standby.start()
-    hosts = f"host=127.0.0.1,127.0.0.1&port={primary.port},{standby.port}"
-    return f"postgresql+psycopg://postgres@/postgres?{hosts}&target_session_attrs=read-write"
+def _cluster(store: str) -> Cluster:
+    """Return a primary, with a synchronous standby if it is to fail over."""
+    cluster = Cluster()
+    if store == "failover":
+        cluster.add_standby(synchronous=True)
+    return cluster
 
 
 async def make_owners(target: str, token: str, rng: Random) -> list[Owner]:

@@ -19,11 +19,11 @@ from tests.torture.world import LostTail
 Fields = dict[str, Any]
 UNCERTAIN = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", ""}
 """Outcomes of calls that may have taken effect; "" is a call whose caller was killed."""
-LOST_REASONS = {"HISTORY_LOST", "CURSOR_AHEAD"}
-"""Reasons that tell a watcher that a fail-over lost what it had seen."""
+LOST = "HISTORY_LOST"
+"""The reason that tells a watcher that a fail-over lost what it had seen."""
 RECOVERY = 10.0
 """Seconds after a fault in which streams may still be silent."""
-STARTS_ANEW = LOST_REASONS | {"HISTORY_TRIMMED"}
+STARTS_ANEW = {LOST, "HISTORY_TRIMMED"}
 
 
 @dataclass(slots=True)
@@ -70,6 +70,8 @@ class Message:
     revision: int = 0
     position: int = 0
     """Of the event; 0 in a snapshot and in a bookmark."""
+    commit_time: int = 0
+    """Of the event: with position and revision, it tells the event from one that has taken its place."""
     merged: int = 0
     digest: int = 0
     """Of the event with its changes and of the chunks; equal to that of the ledger's event."""

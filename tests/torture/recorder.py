@@ -88,7 +88,9 @@ def plain_message(message: Any) -> dict[str, Any]:
         fields |= {"uid": job.uid, "owner": job.owner, "kind": job.kind, "revision": job.revision}
         fields["state"] = JobState.Name(job.state).removeprefix("JOB_STATE_")
     if message.HasField("event"):
+        committed = message.event.commit_time
         fields |= {"position": message.event.position, "digest": digest_of(message)}
+        fields["commit_time"] = committed.seconds * 1_000_000 + committed.nanos // 1_000
     if message.merged_revision_count:
         fields["merged"] = message.merged_revision_count
     return fields

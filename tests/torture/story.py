@@ -131,7 +131,7 @@ def message_of(event: Event, merged: int = 0) -> Message:
     kind, state = event.job["kind"], event.job["state"]
     form = "DELETED" if event.is_last else "CHANGED"
     return Message(event.position * 1.0, form, f"cursor-{event.position}", event.uid, ALICE, kind, state,
-                   event.revision, event.position, merged, event.digest)  # fmt: skip
+                   event.revision, event.position, event.commit_time, merged, event.digest)  # fmt: skip
 
 
 def snapshot_of(event: Event) -> Message:

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+from tests.support.cluster import Cluster
 from tests.support.server import Server
 
 if TYPE_CHECKING:
@@ -27,26 +28,6 @@ class Proxy(Protocol):
 
     def close(self) -> None:
         """End all connections and the listener."""
-
-
-class DatabaseNode(Protocol):
-    """One PostgreSQL process with its directory. All methods block."""
-
-    url: str
-    directory: Path
-
-    @property
-    def pid(self) -> int | None:
-        """The postmaster's process id, None while it is down."""
-
-    def start(self) -> None:
-        """Start it and wait until it accepts connections, as a standby if it was made one."""
-
-    def crash(self) -> None:
-        """End it at once, without a checkpoint (SIGQUIT, immediate shutdown), and wait until it is gone."""
-
-    def promote(self) -> None:
-        """Make a standby the primary and wait until it can be written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +86,12 @@ class World:
     """The replicas; one on SQLite. A server keeps its port over `kill()` and `start()`."""
     workers: list["Popen[bytes]"] = field(default_factory=list)
     """Worker processes, one lease holder each; the runner starts another one in place of one that ended."""
-    nodes: list[DatabaseNode] = field(default_factory=list)
-    """PostgreSQL processes of the run's own, the primary first; empty on SQLite."""
+    cluster: Cluster | None = None
+    """The PostgreSQL servers of the run's own: a primary, and on "failover" a standby; none on SQLite."""
     client_proxies: dict[str, Proxy] = field(default_factory=dict)
     """Proxies before servers, by the server's target: callers dial `target_of(server)`."""
     database_proxies: list[Proxy] = field(default_factory=list)
-    """Proxies between servers and nodes, in the order of `nodes`."""
+    """Proxies between servers and the nodes of the cluster, in their order."""
 
     def target_of(self, server: Server) -> str:
         """Return the address at which callers reach a server."""

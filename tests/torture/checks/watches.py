@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from tests.torture.checks import guarantee
 from tests.torture.history import (
-    LOST_REASONS,
+    LOST,
     RECOVERY,
     STARTS_ANEW,
     Call,
@@ -109,7 +109,8 @@ def is_shown(event: Event) -> bool:
 def matches_ledger(history: History, message: Message) -> bool:
     """Whether the ledger still has the event of a message."""
     event = history.by_position.get(message.position)
-    return event is not None and (event.uid, event.revision) == (message.uid, message.revision)
+    shown = (message.uid, message.revision, message.commit_time)
+    return event is not None and (event.uid, event.revision, event.commit_time) == shown
 
 
 def where(call: Call, message: Message | None = None) -> str:
@@ -185,7 +186,11 @@ def reliable(history: History) -> Iterator[str]:
 def _gaps_in_positions(history: History, chain: Chain) -> Iterator[str]:
     """Yield the events of the owner that lie within what a watcher in mode EVERY saw, and that it did not see."""
     seen = {message.position for message in chain.events()}
-    current = [message.position for message, is_current in chain.messages() if is_current and message.position]
+    current = [
+        message.position
+        for message, is_current in chain.messages()
+        if is_current and message.position and matches_ledger(history, message)
+    ]
     for event in history.events if current else ():
         is_within = current[0] <= event.position <= current[-1]
         if is_within and event.owner == chain.first.owner and is_shown(event) and event.position not in seen:
@@ -230,7 +235,7 @@ def resumable(history: History) -> Iterator[str]:
         for call in chain.calls:
             if call.code in OWN_ENDS or (call.method == "WatchJob" and call.code == "NOT_FOUND"):
                 continue
-            if call.reason in STARTS_ANEW and (history.lost_tails or call.reason not in LOST_REASONS):
+            if call.reason in STARTS_ANEW and (history.lost_tails or call.reason != LOST):
                 continue
             yield f"{where(call)} ended with {call.code} {call.reason}"
 
