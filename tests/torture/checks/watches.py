@@ -79,7 +79,7 @@ def chains_of(history: History, method: str = "WatchJobs") -> Iterator[Chain]:
             if call.method != method or call.owner not in history.owners:
                 continue
             cursor = call.request.get("cursor", "")
-            if chain is None or not cursor or cursor not in known:
+            if chain is None or not cursor or cursor not in known or chain.calls[-1].reason in STARTS_ANEW:
                 if chain is not None:
                     yield chain
                 chain, known = _begun(history, call), {cursor}
