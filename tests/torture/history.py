@@ -193,7 +193,11 @@ class History:
 
     def may_be_lost(self, call: Call) -> bool:
         """Whether a fail-over may have lost what was acknowledged to this call, by the time of it."""
-        return any(call.end >= tail.lost_from and call.start <= tail.promoted for tail in self.lost_tails)
+        return self.is_in_lost_time(call.start, call.end)
+
+    def is_in_lost_time(self, start: float, end: float) -> bool:
+        """Whether commits were lost, as a fail-over later showed, at some time between two times."""
+        return any(end >= tail.lost_from and start <= tail.promoted for tail in self.lost_tails)
 
     @classmethod
     def load(cls, folder: Path) -> "History":

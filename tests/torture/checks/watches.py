@@ -7,7 +7,6 @@ from itertools import pairwise
 from tests.torture.checks import guarantee
 from tests.torture.history import (
     LOST,
-    RECOVERY,
     STARTS_ANEW,
     Call,
     Event,
@@ -138,6 +137,9 @@ def current_first(history: History) -> Iterator[str]:
             yield f"{where(call)} was given a cursor and begins with a snapshot"
         if not chain.began_with_state or chain.listed is not None or chain.states or "BOOKMARK" not in types:
             continue
+        bookmark = call.messages[types.index("BOOKMARK")]
+        if history.is_in_lost_time(call.start, bookmark.time):
+            continue  # it may show what was deleted or created in the lost time
         shown = {message.uid for message in call.messages[: types.index("BOOKMARK")]}
         for creation, job in created:
             if creation.owner == call.owner and creation.end < call.start and job["uid"] not in shown:
@@ -247,8 +249,7 @@ def _untold_losses(history: History, chain: Chain) -> Iterator[str]:
         if not matches_ledger(history, message):
             lost = message
             is_of_a_tail = any(
-                message.position > tail.kept_position and message.time <= tail.promoted + RECOVERY
-                for tail in history.lost_tails
+                message.position > tail.kept_position and message.time >= tail.lost_from for tail in history.lost_tails
             )
             if not is_of_a_tail:
                 yield f"{where(chain.first, message)} shows position {message.position}, which the ledger does not have"
