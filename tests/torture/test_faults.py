@@ -1,4 +1,4 @@
-"""The faults do what they say: a log of SQLite is cut behind its last commit, and never within what was acknowledged."""
+"""The faults do what they say: a log of SQLite is cut behind its last commit, never within what was acknowledged."""
 
 import shutil
 import sqlite3
