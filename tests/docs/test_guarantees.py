@@ -40,10 +40,10 @@ def _numbers(test: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def tests_of() -> dict[str, set[str]]:
     """Return the tests that are marked, by the number of the guarantee."""
-    found: dict[str, set[str]] = defaultdict(set)
+    marked: dict[str, set[str]] = defaultdict(set)
     for test, number in marks():
-        found[number].add(test)
-    return found
+        marked[number].add(test)
+    return marked
 
 
 def test_guarantees_are_numbered_in_order():
