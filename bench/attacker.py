@@ -8,7 +8,7 @@ from typing import Final
 import uvloop
 
 from .attacks import Attack, Score
-from .attacks_on_reads import CatchUps, LargeReads, MalformedBytes, SlowReads, Watchers
+from .attacks_on_reads import CatchUps, LargeReads, MalformedBytes, SlowReads, UnreadWatches, Watchers
 from .attacks_on_writes import (
     CancelledClaims,
     Flood,
@@ -34,6 +34,7 @@ ATTACKS: Final[Mapping[str, type[Attack]]] = {
     "claims of many kinds": ManyKinds,
     "claims that are left": CancelledClaims,
     "2,000 watchers": Watchers,
+    "unread watches": UnreadWatches,
     "large reads": LargeReads,
     "large requests": LargeRequests,
     "large requests of numbers": LargeNumbers,

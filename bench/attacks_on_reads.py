@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
+import grpc
 from google.protobuf.struct_pb2 import Struct
 from jobledger.v1 import job_service_pb2 as jobs_api
 from jobledger.v1 import worker_service_pb2 as work_api
@@ -20,6 +22,8 @@ from .targets import Stream
 
 WIDE: Final = "w" * 250
 MALFORMED: Final = b"\xff\xff\xff\xff"
+LARGE_EVENTS: Final = 330
+"""Events of 16 KB after which a stream counts as read."""
 HEALTH: Final = "/grpc.health.v1.Health/Check"
 REFLECTION: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
@@ -77,6 +81,58 @@ class Watchers(Attack):
         await asyncio.sleep(until - time.perf_counter())
         for stream in self._streams:
             stream.cancel()
+
+
+class UnreadWatches(Attack):
+    """Thirty watches of its own events that are never read, beside one that is; "READ" counts what came to that one."""
+
+    def __init__(self) -> None:
+        self._reader: Stream | None = None
+        self._unread: list[Stream] = []
+        self._filter = JobFilter(kinds=["unread"])
+
+    async def open(self, owners: Sequence[Owner], score: Score) -> None:
+        """Have the reader read enough to count as one, then open the others."""
+        request = jobs_api.WatchJobsRequest(filter=self._filter, mode=jobs_api.WATCH_MODE_EVERY, from_now=True)
+        self._reader = owners[0].stream(f"{JOBS}/WatchJobs", request.SerializeToString())
+        await self._reader.read()
+        labels = {f"label-{number}": WIDE for number in range(64)}
+        large = jobs_api.CreateJobRequest(kind="unread", item_count=1, labels=labels)
+
+        async def create(_: int) -> None:
+            await score.count(owners[0].create(large))
+
+        await asyncio.gather(at_once(8, LARGE_EVENTS, create), _some_of(self._reader, LARGE_EVENTS))
+        self._unread = [owners[0].stream(f"{JOBS}/WatchJobs", request.SerializeToString(), n) for n in range(30)]
+        for stream in self._unread:
+            await stream.read()
+
+    async def go(self, owners: Sequence[Owner], until: float, score: Score) -> None:
+        """Create jobs, and count what the reader gets."""
+        request = jobs_api.CreateJobRequest(kind="unread", item_count=1).SerializeToString()
+
+        async def create(slot: int) -> None:
+            await score.count(owners[0].send(f"{JOBS}/CreateJob", request, slot))
+
+        reader = self._reader
+        assert reader is not None  # noqa: S101  it was opened
+        reading = asyncio.create_task(_count(reader, score))
+        await over_and_over(16, until, create)
+        reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await reading
+        for stream in (reader, *self._unread):
+            stream.cancel()
+
+
+async def _some_of(stream: Stream, count: int) -> None:
+    for _ in range(count):
+        await stream.read()
+
+
+async def _count(stream: Stream, score: Score) -> None:
+    while await stream.read() is not grpc.aio.EOF:
+        score.codes["READ"] += 1
 
 
 class LargeReads(Attack):

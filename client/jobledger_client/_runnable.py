@@ -5,6 +5,8 @@ import signal
 from collections.abc import Coroutine
 from typing import Any
 
+_LEFT_TASKS_SECONDS = 1.0  # for tasks that are left at the end to take their cancellation
+
 
 class Runnable:
     """Serves once, until `stop`."""
@@ -21,7 +23,7 @@ class Runnable:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            asyncio.run(self._run())
+            _run_to_its_end(self._run())
         else:
             raise RuntimeError(f"{type(self).__name__}.run() makes an event loop of its own: await serve() in this one")
 
@@ -52,3 +54,26 @@ class Runnable:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         await self.serve()
+
+
+def _run_to_its_end(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on a loop of its own, as asyncio.run does; wait for no task that swallows its cancellation."""
+    loop = asyncio.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(main)
+    finally:
+        try:
+            loop.run_until_complete(_cancel_left_tasks())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+
+async def _cancel_left_tasks() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_LEFT_TASKS_SECONDS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import random
 import secrets
@@ -22,7 +23,7 @@ from .core.model.errors import Refusal
 from .core.model.writer_level import OUTDATED, outdated
 from .core.opening import default_bounds, open_kernel, time_limits_of
 from .core.store.clock import clock_of
-from .core.store.engines import open_database
+from .core.store.engines import Pooling, open_database
 from .core.store.migrate import prepare
 from .features.access.feature import access
 from .features.access.listeners import listeners_of, rate_limiter_of
@@ -70,6 +71,9 @@ FEATURES: Final[Sequence[Callable[[Kernel], Feature]]] = (
 )
 """All features but the metrics, which count from before the kernel on."""
 
+CLOSE_SECONDS: Final = 5.0
+"""Seconds for the last writes of a server, and for its database to let go of it, after the drain of its calls."""
+
 SWITCH_INTERVAL = 0.0005
 """Seconds for which one thread may keep others from going on."""
 
@@ -85,7 +89,10 @@ class App:
         self._settings = settings
         self._stopping = asyncio.Event()
         self._status = 0
-        self._database = open_database(settings.database, time_limits_of(settings))
+        self.is_cut_off = False
+        """Whether threads still wait for a database that does not answer, though the server has stopped."""
+        pooling = Pooling(settings.database_transaction_pooling, settings.database_listen)
+        self._database = open_database(settings.database, time_limits_of(settings), pooling)
         prepare(self._database)
         loop = asyncio.get_running_loop()
         self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
@@ -206,7 +213,20 @@ class App:
         return task
 
     async def _drain(self, others: list[asyncio.Task[None]], writer: asyncio.Task[None]) -> None:
-        """Stop without losing anything: watches end with a bookmark, calls finish, what was submitted is committed."""
+        """Stop without losing anything: watches end with a bookmark, calls finish, what was submitted is committed.
+
+        A database that does not answer gets CLOSE_SECONDS beside the time of the calls; then the process is to be ended
+        whatever its threads wait for.
+        """
+        try:
+            async with asyncio.timeout(self._settings.drain_timeout + CLOSE_SECONDS):
+                await self._close(others, writer)
+        except TimeoutError:
+            log.error("the database does not answer: the server ends without it, and its last counts are lost")  # noqa: TRY400  a sentence says it all
+            self.is_cut_off = True
+        log.info("stopped")
+
+    async def _close(self, others: list[asyncio.Task[None]], writer: asyncio.Task[None]) -> None:
         kernel = self._kernel
         log.info("draining", watchers=kernel.feed.watchers, queued=kernel.committer.queued)
         kernel.calls.health.drain()
@@ -226,9 +246,8 @@ class App:
                     log.warning("the last counts of a feature were lost", why=str(refusal))
         kernel.committer.close()
         await asyncio.gather(writer, return_exceptions=True)
-        kernel.readers.close()
-        self._database.close()
-        log.info("stopped")
+        await asyncio.to_thread(kernel.readers.close)
+        await asyncio.to_thread(self._database.close)
 
 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> int:
@@ -245,4 +264,10 @@ async def serve(settings: Settings, ready: Callable[[str], None]) -> int:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, app.stop)
-    return await app.run(ready)
+    status = await app.run(ready)
+    if app.is_cut_off:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # the threads that wait would hold up the end of the interpreter
+    return status

@@ -62,6 +62,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: Annotated[str, about("The database: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.")] = (
         "sqlite:///jobledger.db"
     )
+    database_transaction_pooling: Annotated[
+        bool, about("Whether a pooler may give each transaction another connection to PostgreSQL.")
+    ] = False
+    database_listen: Annotated[str, about("The URL for wake-ups, past a pooler; that of the database when empty.")] = ""
+    database_call_timeout: Annotated[
+        float, span("How long a call waits for a database that does not answer.", ge=1)
+    ] = 10
     database_connect_timeout: Annotated[float, span("How long connecting to PostgreSQL may take.", ge=2)] = 5
     database_statement_timeout: Annotated[float, span("How long PostgreSQL may take for a statement.", ge=1)] = 15
     database_lock_timeout: Annotated[float, span("How long a statement may wait for a lock.", gt=0)] = 10

@@ -361,3 +361,42 @@ def test_a_worker_process_gives_back_its_chunks_when_it_is_asked_to_stop(
     assert (process.returncode, output, errors) == (0, "stopped\n", "")
     chunk = sync_client.get_job(job.job_id).chunks[0]
     assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 0)
+
+
+DEAF = """
+import asyncio, sys
+from datetime import timedelta
+from jobledger_client import Worker
+
+worker = Worker(sys.argv[1], drain_timeout=timedelta(seconds=0.01), cancel_grace=timedelta(seconds=0.1))
+
+@worker.handler(sys.argv[2])
+async def handler(ctx):
+    print("started", flush=True)
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            continue
+
+worker.run()
+print("stopped", flush=True)
+"""
+
+
+def test_a_worker_process_ends_though_a_handler_swallows_each_cancellation(
+    sync_client: JobClient, server: Server, kind: str
+):
+    job = sync_client.create_job(kind).job
+    command = [sys.executable, "-c", DEAF, server.target, kind]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGTERM)
+        try:
+            output, _ = process.communicate(timeout=BOUND)
+        finally:
+            process.kill()
+    assert (process.returncode, output) == (0, "stopped\n")
+    chunk = sync_client.get_job(job.job_id).chunks[0]
+    assert (chunk.state, chunk.attempt) == (ChunkState.PENDING, 0)

@@ -238,6 +238,25 @@ async def test_handlers_that_never_stop_do_not_take_the_workers_slots(
     assert any("does not stop; it is abandoned" in message for message in caplog.messages)
 
 
+async def test_a_thread_that_cannot_start_fails_its_attempt_and_takes_no_slot(
+    client: AsyncJobClient, serving: Serving, kind: str
+):
+    attempts = 3
+    policy = RetryPolicy(max_attempts=attempts, initial_backoff=timedelta(milliseconds=1))
+    async with serving({kind: lambda ctx: None}, concurrency=1):
+        first = (await client.create_job(kind)).job
+        await client.wait(first.job_id, timeout=CALL_TIMEOUT)  # the worker has its own threads now
+        before = threading.stack_size(2**46)  # more than there is memory for: no thread can start
+        try:
+            ruined = (await client.create_job(kind, retry_policy=policy)).job
+            failed = await client.wait(ruined.job_id, timeout=CALL_TIMEOUT)
+        finally:
+            threading.stack_size(before)
+        assert (failed.state, failed.error.code) == (JobState.FAILED, "RuntimeError")
+        job = (await client.create_job(kind)).job
+        assert (await client.wait(job.job_id, timeout=CALL_TIMEOUT)).state == JobState.COMPLETED
+
+
 class RefusedClaims(logging.Handler):
     """Sets `seen` when a claim is refused."""
 

@@ -20,6 +20,7 @@ from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.settings import Settings
 
+from tests.support.clocks import SetClock
 from tests.support.families import all_families
 
 HOUR = 3_600 * SECOND
@@ -84,7 +85,7 @@ async def opened(url: str, **settings: Any) -> AsyncIterator[Ledger]:
             on_batch=nothing,
             on_merged=nothing,
             on_unreadable=nothing,
-            clock=lambda: clock[0],
+            clock=SetClock(clock),
             new_id=lambda: str(uuid4()),
             sample_jitter=lambda: 0.5,
             random_bytes=bytes,

@@ -53,6 +53,16 @@ async def test_keys_of_different_owners_go_into_a_read_in_turn():
     assert sets.read == [["alice/0", "bob/0", "carol/0"], ["alice/1", "bob/1", "alice/2"], ["alice/3", "alice/4"]]
 
 
+async def test_a_key_whose_value_cannot_be_made_fails_alone():
+    async def fetch(_: Sequence[str]) -> Callable[[str], str]:
+        return {"good": "value"}.__getitem__
+
+    loader = Loader(fetch)
+    outcomes = await asyncio.gather(*map(loader.load, ("bad", "good")), return_exceptions=True)
+    assert (type(outcomes[0]), outcomes[1]) == (KeyError, "value")
+    assert await loader.load("good") == "value"
+
+
 async def test_a_key_whose_callers_have_left_is_not_read():
     sets = Sets()
     loader = Loader(sets.fetch, owner_of=owner_of)

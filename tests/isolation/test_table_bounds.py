@@ -38,6 +38,7 @@ from sqlalchemy import func, select
 from tests.bulk.runs import ended
 from tests.docs.documents import ROOT
 from tests.support.api import fresh_kind
+from tests.support.clocks import SetClock
 from tests.support.keys import ADMIN, CALLER, KeyedApi
 from tests.support.limits import each_scope, kind_scope, set_limit
 from tests.support.pauses import pause
@@ -134,7 +135,7 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
         on_batch=nothing,
         on_merged=nothing,
         on_unreadable=nothing,
-        clock=lambda: clock[0],
+        clock=SetClock(clock),
         new_id=lambda: str(uuid4()),
         sample_jitter=lambda: 0.5,
         random_bytes=bytes,

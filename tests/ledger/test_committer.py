@@ -6,7 +6,7 @@ import pytest
 from jobledger.v1.job_pb2 import Job
 from jobledger_service.core.ledger.commands import CreateJob
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.model.errors import Draining, JobAlreadyExists
+from jobledger_service.core.model.errors import Draining, JobAlreadyExists, StoreUnavailable
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.limit_errors import QueueFull
@@ -86,3 +86,19 @@ async def test_commands_that_come_together_are_one_transaction_and_a_heavy_one_e
         ["me/heavy"],
         ["me/c"],
     ]
+
+
+async def test_a_committer_that_ends_by_an_error_refuses_all_who_wait_or_come_later(ledger: Ledger):
+    def fail(_: object) -> None:
+        raise RuntimeError("a defect")
+
+    committer = Committer(ledger.executor, fail, bounds=PATIENT)
+    heavy = CreateJob(NewJob(JobSpec("me", "heavy", "k", b""), [1] * 10_000), "caller")
+    waiting = [asyncio.create_task(committer.submit(one)) for one in (create("a"), create("b"), heavy)]
+    await asyncio.sleep(0)  # all are in the queue
+    with pytest.raises(RuntimeError, match="a defect"):
+        await committer.run()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(one) for one in outcomes] == [StoreUnavailable, StoreUnavailable, Draining]
+    with pytest.raises(Draining):
+        await committer.run_on_writer(lambda: None)

@@ -79,6 +79,10 @@ def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
         (vitals(StoreVitals(100, "0001", 1, dead_deliveries=9)), Status.HEALTHY, ""),
         (vitals(components={"a store": Component(1, "is away")}), Status.DEGRADED, "a store: is away"),
         (vitals(components={"a store": Component(1)}), Status.HEALTHY, ""),
+        (vitals(clock_ahead=3_600.0), Status.DEGRADED, "3,600 s ahead of the clock"),
+        (vitals(clock_ahead=-3_600.0), Status.DEGRADED, "jumped 3,600 s ahead"),
+        (vitals(clock_ahead=-1.0), Status.HEALTHY, ""),
+        (vitals(clock_ahead=1.0), Status.HEALTHY, ""),
     ],
 )
 def test_each_threshold_has_a_verdict_and_a_reason(found: Vitals, status: Status, word: str):

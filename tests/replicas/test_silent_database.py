@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from jobledger.v1.job_service_pb2 import WatchMode
+from grpc.aio import AioRpcError
+from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
 
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.replicas.test_lost_database import AWAY, assert_kept, blocked, calling
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
+from tests.support.errors import read
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.lives import assert_gapless, ended
 from tests.support.postgres import connect as connect_to_database
@@ -136,3 +138,32 @@ async def test_a_replica_that_is_cut_off_within_a_transaction_stops_of_its_locks
     finally:
         await asyncio.gather(alices.channel.close(), bobs.channel.close())
         near.kill()
+
+
+async def test_no_call_waits_longer_than_the_one_bound_and_a_drain_does_not_wait_for_the_database(
+    tmp_path: Path, connect: Connect, kind: str
+):
+    for_ever = {f"database_{name}_timeout": "600" for name in ("statement", "lock", "idle", "read", "export")}
+    settings = SETTINGS | for_ever | {"database_call_timeout": "1", "health_commit_stall": "0.5", "drain_timeout": "1"}
+    with proxied(new_database("postgresql", tmp_path)) as proxy:
+        server = Server(proxy.database, tmp_path, settings).start()
+        api = connect(server)
+        job = await api.create(kind, item_count=1)
+        proxy.fall_silent()
+        calls = [
+            api.create(kind),  # a commit
+            api.get(job.job_id),  # a small read, of many callers together
+            api.jobs.ListJobs(ListJobsRequest()),  # a read in the owner's turn
+            api.claim(kind),
+            api.watch_job(job.job_id).message(),
+            api.watch_jobs(kind).message(),
+            *(api.cancel(job.job_id) for _ in range(5)),  # what waits behind them
+        ]
+        for outcome in await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), BOUND):
+            assert isinstance(outcome, AioRpcError), outcome
+            refusal = read(outcome)
+            assert (refusal.code, refusal.reason) == AWAY
+            assert refusal.retry_delay is not None
+        server.terminate()
+        assert await asyncio.to_thread(server.wait) == 0
+        assert "its last counts are lost" in server.log.read_text()

@@ -138,3 +138,15 @@ async def test_replicas_are_notified_of_retries_that_another_one_found_due(
         received: list[list[str]] = []
         while ["default", kind, "1"] not in received:
             received += [notice.payload.split("\n")[1:] for notice in connection.notifies(timeout=0.2)]
+
+
+async def test_a_notice_that_no_replica_of_this_version_sends_is_a_hint_like_others(
+    three: list[Server], apis: list[Api], kind: str
+):
+    with connect_to_database(three[0].database) as connection:
+        for payload in ("", "x", "x\ny", f"x\ndefault\n{kind}\nmany", "x\na\nb\n1\nc"):
+            connection.execute("SELECT pg_notify('jobledger', %s)", [payload])
+    await live_here_watched_there(apis, kind)
+    claim = await waiting_claim(apis[0], kind)
+    await held_by_one([claim], await apis[1].create(kind))
+    assert [server.defects() for server in three] == [[], [], []]

@@ -118,7 +118,7 @@ def test_the_duty_walks_the_index_of_jobs_with_a_deadline(database: Database):
 
 def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
     plans = Plans(database)
-    assert SqlDueStore(database, 0, DUE).due(1) == []
+    assert SqlDueStore(database, 0, DUE).due(1, 1) == []
     for index in (
         "chunks_leased",
         "chunks_delayed",
@@ -132,7 +132,7 @@ def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
 
 def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(database: Database):
     plans = Plans(database)
-    assert SqlDueStore(database, 0, DUE).due(1) == []
+    assert SqlDueStore(database, 0, DUE).due(1, 1) == []
     assert LimitStore(database).free_slots(10) == []
     assert LimitStore(database).trim(10) == 0
     assert LimitStore(database).spread(10) == 0

@@ -1,8 +1,11 @@
-"""Machines whose clock is wrong: servers that are started with a wall clock which the test sets."""
+"""Clocks that a test sets: those of machines on which servers run, and that of a ledger in this process."""
 
 import os
 from pathlib import Path
 
+from jobledger_service.core.model.micros import Micros
+
+from tests.support.postgres import connect
 from tests.support.server import Server
 
 # Python imports this module in every process that finds it, before anything else runs there.
@@ -45,3 +48,45 @@ class ServerWithClock(Server):
         """Return the environment of a process on this machine."""
         path = os.pathsep.join(filter(None, (str(self._machine), os.environ.get("PYTHONPATH"))))
         return super().environment() | {"PYTHONPATH": path, "CLOCK_FILE": str(self._machine / "clock")}
+
+
+OTHER_CLOCK = """
+CREATE SCHEMA clocks;
+CREATE TABLE clocks.ahead (seconds INTEGER NOT NULL);
+INSERT INTO clocks.ahead VALUES (0);
+CREATE FUNCTION clocks.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+    'SELECT pg_catalog.clock_timestamp() + seconds * interval ''1 second'' FROM clocks.ahead'
+"""
+
+
+class DatabaseWithClock:
+    """A PostgreSQL database whose clock the test sets, for all connections that are opened from now on."""
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+        with connect(database) as connection:
+            connection.execute(OTHER_CLOCK)
+            name = connection.info.dbname
+            connection.execute(f"ALTER DATABASE {name} SET search_path = public, clocks, pg_catalog")
+
+    def set_clock(self, ahead: int) -> None:
+        """Set the clock to so many seconds ahead of the right time."""
+        with connect(self._database) as connection:
+            connection.execute("UPDATE clocks.ahead SET seconds = %s", [ahead])
+
+
+class SetClock:
+    """The clock of a ledger in this process, which shows what the test has put into `times`."""
+
+    def __init__(self, times: list[int]) -> None:
+        self._times = times
+
+    def __call__(self) -> Micros:
+        """Return the time."""
+        return Micros(self._times[0])
+
+    calendar = __call__
+
+    def ahead_seconds(self) -> float:
+        """Return 0: it follows nothing."""
+        return 0.0

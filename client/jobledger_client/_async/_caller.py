@@ -52,9 +52,13 @@ class AsyncCaller:
         """Return the metadata of one call or stream, with the caller's trace. Raises ClientClosedError."""
         if self._closed:
             raise _closed("the client is closed")
+        self.check_process()
+        return traced(self._metadata())
+
+    def check_process(self) -> None:
+        """Raise ClientClosedError in a process that was forked from the client's: it has none of its threads."""
         if self._process != os.getpid():
             raise _closed("the client was created before this process was forked; create another one after the fork")
-        return traced(self._metadata())
 
     def close(self) -> None:
         """Refuse every later call."""
@@ -74,6 +78,7 @@ class AsyncCaller:
         the one before it, if the last says only that time was up.
         """
         deadline = self.deadline(self.timeout if timeout is None else timeout)
+        self.check_process()  # before the throttle's lock, which a thread of the parent may have held at the fork
         failures = sent = 0
         previous: JobledgerError | None = None
         while True:

@@ -59,6 +59,7 @@ class AsyncResumingStream(Generic[Message]):
         return self
 
     async def __anext__(self) -> Message:
+        self._caller.check_process()
         while not self._ended:
             try:
                 message = await read(self._connection or self._connect())

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -23,7 +22,7 @@ _START_STOP_SECONDS = 10.0  # for the loop to start, and to end
 
 
 class LoopThread:
-    """The loop and its thread. They belong to the process that creates them: a forked child needs its own."""
+    """The loop and its thread. They belong to the process that creates them."""
 
     client: AsyncJobClient
     keeper: LeaseKeeper
@@ -42,7 +41,6 @@ class LoopThread:
         self._lease_duration = lease_duration
         self._heartbeat_interval = heartbeat_interval
         self._worker = worker
-        self._pid = os.getpid()
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
@@ -52,15 +50,15 @@ class LoopThread:
 
     @property
     def is_usable(self) -> bool:
-        """Whether this process created the thread, and it still runs."""
-        return self._pid == os.getpid() and self._thread.is_alive()
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
 
     def start(self, coroutine: Coroutine[Any, Any, Result]) -> Future[Result]:
-        """Run a coroutine on the loop; any thread may wait for the future."""
+        """Run a coroutine on the loop; any thread may wait for the future, which `close` cancels."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def close(self) -> None:
-        """End the heartbeats and the connection."""
+        """End the heartbeats, the connection, and all that runs on the loop."""
         if self.is_usable:
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join(_START_STOP_SECONDS)
@@ -84,9 +82,10 @@ class LoopThread:
                 task.add_done_callback(_log_end)
             self._ready.set()
             await self._closing.wait()
-            for task in tasks:
+            running = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in running:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
             await self.keeper.close()
 
 

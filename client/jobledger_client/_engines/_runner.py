@@ -5,11 +5,11 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack
 
 import grpc
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
@@ -17,12 +17,14 @@ from jobledger.v1.worker_service_pb2 import ClaimedChunk
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._loop_thread import LoopThread
-from jobledger_client._errors import ChunkNotClaimableError
+from jobledger_client._errors import ChunkNotClaimableError, ClientClosedError
 from jobledger_client._sync._client import JobClient
 from jobledger_client._values import seconds
 from jobledger_client._worker._attempt import Attempt
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._lease_keeper import checked_interval
+
+Result = TypeVar("Result")
 
 
 class EngineRunner:
@@ -30,7 +32,8 @@ class EngineRunner:
 
     `name` is for people and the audit trail; None means host and process id. `lease_duration`, 1 s to 24 h, is how long
     a process that died keeps its chunk; a thread sends heartbeats each `heartbeat_interval`, None means a third of
-    `lease_duration`. For the other parameters see AsyncJobClient. Any thread may use it, and so may a forked process.
+    `lease_duration`. For the other parameters see AsyncJobClient. Any thread may use it. A process that was forked
+    after the first attempt needs a runner of its own, and gets ClientClosedError from this one.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class EngineRunner:
         self._heartbeat_interval = checked_interval(lease_duration, heartbeat_interval)
         self._open_client: Callable[[], AsyncJobClient] = partial(AsyncJobClient, target, **connection)
         self._open_sync_client: Callable[[], JobClient] = partial(JobClient, target, **connection)
+        self._process: int | None = None  # of the first attempt
         self._lock = threading.Lock()
         self._loop_thread: LoopThread | None = None
         self._running: set[tuple[str, int]] = set()
@@ -73,7 +77,8 @@ class EngineRunner:
         the block still runs `cancel_grace` after `cancelled`.
 
         Raises ChunkNotClaimableError when there is nothing to do: the chunk is completed, cancelled, not yet due, or
-        another process works on it, even under the same `task_id`. Also raises JobNotFoundError, ChunkNotFoundError.
+        another process works on it, even under the same `task_id`. Also raises JobNotFoundError, ChunkNotFoundError,
+        and ClientClosedError when the runner is closed before the end is reported: the lease then expires.
         """
         claimed = self._claim(job_id, chunk_index, task_id)
         ended: Future[None] = Future()
@@ -82,7 +87,7 @@ class EngineRunner:
         reported = loop_thread.start(
             _run_attempt(loop_thread, claimed, started, ended, seconds(cancel_grace), on_overdue)
         )
-        attempt, context = started.result()
+        attempt, context = _result_of(started)
         try:
             yield context
         except (SystemExit, KeyboardInterrupt):
@@ -94,11 +99,15 @@ class EngineRunner:
         finally:
             if not ended.done():
                 ended.set_result(None)
-            reported.result()
-            self._running.discard((job_id, chunk_index))
+            try:
+                _result_of(reported)
+            finally:
+                self._running.discard((job_id, chunk_index))
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection. Attempts that still run are not reported: their leases expire."""
+        if self._process != os.getpid():
+            return
         with self._lock:
             if self._loop_thread is not None:
                 self._loop_thread.close()
@@ -111,6 +120,9 @@ class EngineRunner:
         self.close()
 
     def _get_loop_thread(self) -> LoopThread:
+        self._process = self._process or os.getpid()
+        if self._process != os.getpid():  # before the lock, which a thread of the parent may have held at the fork
+            raise _closed("the runner was used before this process was forked; create another one after the fork")
         with self._lock:
             if self._loop_thread is None or not self._loop_thread.is_usable:
                 self._loop_thread = LoopThread(
@@ -127,11 +139,13 @@ class EngineRunner:
                 raise _already_claimed(job_id, chunk_index, self.name)
             self._running.add(chunk)
         try:
-            claimed = loop_thread.start(
-                loop_thread.client.leases.claim_chunk(
-                    job_id, chunk_index, worker=self.name, task_id=task_id, lease_duration=self._lease_duration
+            claimed = _result_of(
+                loop_thread.start(
+                    loop_thread.client.leases.claim_chunk(
+                        job_id, chunk_index, worker=self.name, task_id=task_id, lease_duration=self._lease_duration
+                    )
                 )
-            ).result()
+            )
         except BaseException:
             self._running.discard(chunk)
             raise
@@ -139,6 +153,18 @@ class EngineRunner:
             self._running.discard(chunk)
             raise _already_claimed(job_id, chunk_index, claimed.chunk.worker)
         return claimed
+
+
+def _result_of(future: Future[Result]) -> Result:
+    """Wait for a result of the loop; raises ClientClosedError when the loop has ended without it."""
+    try:
+        return future.result()
+    except CancelledError:
+        raise _closed("the runner was closed meanwhile") from None
+
+
+def _closed(message: str) -> ClientClosedError:
+    return ClientClosedError(message, code=grpc.StatusCode.CANCELLED)
 
 
 def _already_claimed(job_id: str, chunk_index: int, worker: str) -> ChunkNotClaimableError:
@@ -169,6 +195,7 @@ async def _run_attempt(
     try:
         await attempt.run()
     finally:
+        started.cancel()  # does nothing once the block has begun
         overdue.cancel()
 
 

@@ -60,6 +60,7 @@ class ResumingStream(Generic[Message]):
         return self
 
     def __next__(self) -> Message:
+        self._caller.check_process()
         while not self._ended:
             try:
                 message = read(self._connection or self._connect())

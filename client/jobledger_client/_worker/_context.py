@@ -1,6 +1,7 @@
 """The argument of a handler: its chunk, and the methods to report on it."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ class Postponement:
 class ChunkContext:
     """One attempt at one chunk. Any thread may call its methods; they return at once.
 
-    The next heartbeat carries the reports, the latest of each value, at most about twice a second.
+    The next heartbeat carries the reports, the latest of each value, at most about twice a second. In a process that
+    the handler forked, methods that report raise RuntimeError.
     """
 
     def __init__(self, claimed: ClaimedChunk, pending: PendingReport) -> None:
@@ -51,6 +53,8 @@ class ChunkContext:
         self._cancelled = threading.Event()
         self._stop_reason: StopReason | None = None
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._process = os.getpid()
+        self._adding_artifacts = threading.Lock()
         self._artifact_sizes = {name: rules.artifact_bytes(name, one) for name, one in claimed.chunk.artifacts.items()}
         self._job_artifact_sizes: dict[str, int] = {}
         self._result_uri = ""
@@ -147,6 +151,7 @@ class ChunkContext:
     def _declare(self, name: str, values: StructLike) -> None:
         message = struct(values, name) or Struct()
         rules.check_output(name, message)
+        self._check_process()
         self._outputs[name] = message
 
     def _declared(self, name: str) -> dict[str, Any] | None:
@@ -178,9 +183,13 @@ class ChunkContext:
     async def until_cancelled(self) -> None:
         """Return once `cancelled`. Asynchronous handlers use it; they are also cancelled a grace period later."""
         event = asyncio.Event()
-        self._waiters.append((asyncio.get_running_loop(), event))
-        if not self._cancelled.is_set():  # `cancel` sets this first, and reads the waiters afterwards
-            await event.wait()
+        waiter = (asyncio.get_running_loop(), event)
+        self._waiters.append(waiter)
+        try:
+            if not self._cancelled.is_set():  # `cancel` sets this first, and reads the waiters afterwards
+                await event.wait()
+        finally:
+            self._waiters.remove(waiter)
 
     def progress(
         self,
@@ -201,6 +210,7 @@ class ChunkContext:
         self._check_percent("stage_percent", stage_percent)
         self._check_stage(stage)
         self._check_items(items_completed)
+        self._check_process()
         if message is not None:
             message = message[:_MESSAGE_LENGTH]
             rules.check_text("message", message, _MESSAGE_LENGTH)
@@ -234,8 +244,10 @@ class ChunkContext:
             uri=uri, content_type=content_type, size_bytes=size_bytes, metadata=struct(metadata, "metadata")
         )
         rules.check_artifact(name, artifact, self._claimed.artifact_schemes)
-        self._check_artifact_limits(name, artifact, job=job)
-        self._pending.add_artifact(name, artifact, job=job)
+        self._check_process()
+        with self._adding_artifacts:
+            self._check_artifact_limits(name, artifact, job=job)
+            self._pending.add_artifact(name, artifact, job=job)
 
     def result(self, uri: str) -> None:
         """Set the URI of the job's result. It is visible once the job is COMPLETED; the last one counts.
@@ -243,6 +255,7 @@ class ChunkContext:
         Raises ValueError for a `uri` that the service would refuse, as `artifact` does.
         """
         rules.check_uri(uri, self._claimed.artifact_schemes)
+        self._check_process()
         self._result_uri = uri
 
     def release(self, *, after: timedelta = timedelta(0), reason: str = "") -> None:
@@ -252,6 +265,7 @@ class ChunkContext:
         the audit trail. An exception of the handler fails the attempt nevertheless. Raises ValueError.
         """
         rules.check_text("reason", reason, _MESSAGE_LENGTH)
+        self._check_process()
         self._postponed = Postponement(delay(after), reason or "the handler released it")
 
     @property
@@ -266,6 +280,11 @@ class ChunkContext:
         for loop, event in tuple(self._waiters):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(event.set)
+
+    def _check_process(self) -> None:
+        """Raise RuntimeError in a process that was forked from the worker's, where a report would be lost silently."""
+        if self._process != os.getpid():
+            raise RuntimeError("a process that the handler forked cannot report: return the values to the handler")
 
     def _check_percent(self, name: str, value: float | None) -> None:
         if value is not None and not 0 <= value <= 100:  # noqa: PLR2004 - what percent means

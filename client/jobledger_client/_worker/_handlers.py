@@ -147,9 +147,9 @@ class HandlerCall:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(finish, returned, error)
 
-        self._thread, self._in_thread = ended, True
         name = f"jobledger-{self._context.job_id}-{self._context.chunk.index}"
-        threading.Thread(target=target, name=name, daemon=True).start()
+        threading.Thread(target=target, name=name, daemon=True).start()  # raises RuntimeError when there are too many
+        self._thread, self._in_thread = ended, True
         returned, error = await asyncio.shield(ended)
         if error is not None:
             raise error

@@ -58,7 +58,8 @@ class _KeyDatabase(grpc.UnaryUnaryClientInterceptor):
             with database.read() as connection:
                 tokens = PageTokens(read_epoch(connection), database.history, _see_nothing_later)
             store = SqlKeyStore(database)
-            calls = KeyCalls(store, _run_now, _run_now, clock_of(database), secrets.token_bytes, tokens, _notify_nobody)
+            clock = clock_of(database).calendar
+            calls = KeyCalls(store, _run_now, _run_now, clock, secrets.token_bytes, tokens, _notify_nobody)
             try:
                 reply = asyncio.run(getattr(calls, method)(request, OPERATOR))
                 return ListApiKeysResponse.FromString(reply) if isinstance(reply, bytes) else reply

@@ -18,6 +18,8 @@ from .model.limits import SECOND
 from .store.clock import DatabaseClock
 from .store.due import SqlDueStore
 
+EXPIRE_SECONDS = 0.5
+"""Seconds after which it is looked again who has waited too long for a database that does not answer."""
 CLOCK_RENEW_SECONDS = 5.0
 """Seconds after which the database is asked for the time again; two good clocks part by less than a millisecond."""
 
@@ -40,7 +42,7 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
         kernel.feed.close()
         kernel.claims.close()
 
-    duties = [service_jobs.duty, leases(kernel, delay), holds(kernel), label_indexes(kernel)]
+    duties = [service_jobs.duty, leases(kernel, delay), holds(kernel), label_indexes(kernel), _waits(kernel)]
     if isinstance(kernel.clock, DatabaseClock):
         duties.append(_clock(kernel, kernel.clock))
     return Feature(
@@ -74,6 +76,15 @@ def _calls(kernel: Kernel, encoded: EncodedJobs | None) -> list[Calls]:
     return [Calls(job_service.METHODS, jobs), Calls(worker_service.METHODS, workers)]
 
 
+def _waits(kernel: Kernel) -> Duty:
+    async def expire() -> bool:
+        if kernel.committer.is_stopped or kernel.database.availability.is_away:
+            kernel.waits.expire(kernel.settings.database_call_timeout)
+        return False
+
+    return Duty("waits", expire, EXPIRE_SECONDS)
+
+
 def _clock(kernel: Kernel, clock: DatabaseClock) -> Duty:
     async def renew() -> bool:
         await kernel.readers.for_server(clock.renew)
@@ -88,7 +99,7 @@ def _due_scanner(kernel: Kernel, delay: int, duties: Iterable[Duty]) -> Duty:
     store = SqlDueStore(kernel.database, delay, {name: duty.due for name, duty in by_name.items()})
 
     async def wake_due() -> bool:
-        for name in await kernel.readers.for_server(store.due, kernel.clock()):
+        for name in await kernel.readers.for_server(store.due, kernel.clock(), kernel.clock.calendar()):
             by_name[name].wake_event.set()
         return False
 

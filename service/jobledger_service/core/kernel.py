@@ -26,10 +26,11 @@ from .ledger.feed.live_feed import LiveFeed
 from .ledger.paging import PageTokens, Place, request_mark
 from .ledger.queries import Queries
 from .ledger.readers import Readers
+from .ledger.waits import Waits
 from .ledger.watch import Watch
 from .model.chunk import Queue
 from .model.vitals import Component
-from .store.clock import Clock
+from .store.clock import LedgerClock
 from .store.engines import Database
 from .store.reading import ReadStore
 from .store.unreadable_rows import UnreadableRows
@@ -53,7 +54,7 @@ class Kernel(MsgStruct, frozen=True):
 
     settings: Settings
     database: Database
-    clock: Clock
+    clock: LedgerClock
     new_id: NewId
     sample_jitter: Callable[[], float]
     random_bytes: Callable[[int], bytes]
@@ -74,6 +75,7 @@ class Kernel(MsgStruct, frozen=True):
     quotas: ShownQuotas
     components: dict[str, Component]
     """What else the server depends on, by name, as features find it."""
+    waits: Waits
 
     async def read_page(
         self,

@@ -28,12 +28,13 @@ from .ledger.queries import Queries
 from .ledger.readers import Readers
 from .ledger.row_families import OpenFamily
 from .ledger.shares import Shares
+from .ledger.waits import Waits
 from .ledger.watch import Watch
 from .model.chunk import NO_KIND
 from .model.limit_errors import QuotaExceeded
 from .model.limits import SECOND
 from .model.quotas import Bounds
-from .store.clock import Clock
+from .store.clock import LedgerClock
 from .store.engines import Database
 from .store.entry import Entry
 from .store.reading import ReadStore
@@ -56,7 +57,7 @@ def open_kernel(
     on_batch: Callable[[Batch], None],
     on_merged: Callable[[int], None],
     on_unreadable: Callable[[str], None],
-    clock: Clock,
+    clock: LedgerClock,
     new_id: NewId,
     sample_jitter: Callable[[], float],
     random_bytes: Callable[[int], bytes],
@@ -68,12 +69,14 @@ def open_kernel(
     unreadable = UnreadableRows(on_unreadable)
     codec, writes = ProtoCodec(unreadable), WriteStore(database, unreadable)
     store = ReadStore(database, unreadable=unreadable)
-    readers, cursors = Readers(settings.reads_per_owner), Cursors(store.epoch.id, lambda: feed.terms)
+    waits = Waits()
+    readers, cursors = Readers(settings.reads_per_owner, waits), Cursors(store.epoch.id, lambda: feed.terms)
     queries = Queries(store, readers)
     quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
-    executor = Executor(writes, codec, clock, cursors, [*core_families(database.dialect), *families], quiet=quiet)
+    rows = [*core_families(database.dialect), *families]
+    executor = Executor(writes, codec, clock, cursors, rows, quiet=quiet, calendar=clock.calendar)
     bounds = QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
-    committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch)
+    committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch, waits=waits)
     claims = ClaimQueue(committer)
 
     def on_remote_entry(entry: Entry) -> None:
@@ -109,6 +112,7 @@ def open_kernel(
         calls=calls,
         quotas=ShownQuotas(database, default_bounds(settings), calls.open_calls.streams_of),
         components={},
+        waits=waits,
     )
 
 

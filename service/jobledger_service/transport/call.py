@@ -49,7 +49,7 @@ class MethodHandler:
 
     __slots__ = (
         "answer", "calls", "checks_writer", "keeps_trace", "make", "max_bytes", "method", "metrics", "names_job",
-        "owner_of", "receiver", "reply", "request", "unsent",
+        "owner_of", "receiver", "reply", "request", "send_turns", "unsent",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,7 @@ class MethodHandler:
         self.answer: Callable[[Any, Caller], Any] = getattr(answers, method.name)
         self.receiver = in_flight.receiver_of(method, streams=descriptor.server_streaming)
         self.unsent = in_flight.unsent_of(method)
+        self.send_turns = in_flight.send_turns
         self.max_bytes = in_flight.max_bytes_of(method)
         self.calls = in_flight.shares_of(method)
         self.checks_writer = needs_key and method.kind is Kind.WRITE and not method.reserved

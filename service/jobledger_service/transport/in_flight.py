@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from .methods import Kind, Method
 from .receiving import LargeRequests, RequestReceiver
+from .send_turns import SendTurns
 from .sending import Unsent
 
 RESERVE_DIVISOR: Final = 4
@@ -87,6 +88,7 @@ class InFlight:
         of_public = unsent // RESERVE_DIVISOR // 2
         self.public_unsent = Unsent(shares(of_public, 0))
         self.unsent = Unsent(shares(unsent - unsent // RESERVE_DIVISOR, unsent // RESERVE_DIVISOR - of_public))
+        self.send_turns = SendTurns()
         self.bytes = shares(waiting - waiting // RESERVE_DIVISOR, waiting // RESERVE_DIVISOR)
         self.check_writer = check_writer
         self.begin_call = begin_call

@@ -1,4 +1,4 @@
-"""The log of refused calls: a line for each caller with a key; sums for overload and for strangers.
+"""The log of refused calls: a line for each of a caller with a key; sums for many of one, for overload, for strangers.
 
 A line for each of those would cost more than the refusal, and fill the log.
 """
@@ -18,6 +18,9 @@ log = structlog.get_logger(__name__)
 
 OVERLOAD_SECONDS: Final = 1.0
 """Seconds between two sums of an overload."""
+KEY_SECONDS: Final = 1.0
+KEY_LINES: Final = 10
+"""The lines of one key in so many seconds; further refusals are summed up at their end."""
 ANONYMOUS_SECONDS: Final = 60.0
 """Seconds between two sums of the refusals of unknown callers."""
 
@@ -28,6 +31,8 @@ class RefusalLog:
     def __init__(self, refused: Callable[[str], None]) -> None:
         self._refused = refused
         self._overload: Counter[tuple[str, str]] = Counter()
+        self._lines: Counter[str] = Counter()
+        self._further: Counter[tuple[str, str, str, str, str]] = Counter()
         self._anonymous: Counter[tuple[str, str, str]] = Counter()
         self._next: asyncio.TimerHandle | None = None
 
@@ -51,10 +56,23 @@ class RefusalLog:
             if self._next is None:  # the first of a minute is logged at once, later ones when the minute is over
                 self._write_anonymous()
         else:
+            self._log_or_count(call, refused)
+
+    def _log_or_count(self, call: Call, refused: Refused) -> None:
+        """Log one of the first refusals of a key, or count it."""
+        caller = call.caller
+        subject = caller.key_id or caller.owner
+        if not self._lines:
+            asyncio.get_running_loop().call_later(KEY_SECONDS, self._write_further)
+        self._lines[subject] += 1
+        if self._lines[subject] <= KEY_LINES:
             log.info("refused", code=call.code, why=refused.status.details, **call.log_fields())
+        else:
+            self._further[caller.owner, caller.key_id, call.handler.method.name, call.code, refused.reason] += 1
 
     def close(self) -> None:
-        """Log the strangers that have not been logged yet."""
+        """Log what has not been logged yet."""
+        self._write_further()
         if self._next is not None:
             self._next.cancel()
         self._write_anonymous()
@@ -63,6 +81,13 @@ class RefusalLog:
         counts, self._overload = self._overload, Counter()
         for (owner, bound), count in counts.items():
             log.warning("calls are refused for overload", owner=owner, bound=bound, calls=count)
+
+    def _write_further(self) -> None:
+        further, self._further = self._further, Counter()
+        self._lines.clear()
+        for (owner, key_id, method, code, reason), calls in further.items():
+            sums = {"method": method, "code": code, "reason": reason, "calls": calls}
+            log.info("further refusals of a key", owner=owner, key_id=key_id or None, **sums)
 
     def _write_anonymous(self) -> None:
         self._next = None

@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from .refusals import InFlightFull
+from .send_turns import READ_BYTES
 from .sending import MAX_WAITING_BYTES
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ class StreamWriter:
 
     `send` is for the task of the call. `begin` wakes no task, neither now nor later: `on_written` is called once, on
     the event loop, when the message is written, and `on_failed` when it cannot be. `begin` must not be called when the
-    call has ended. Messages are counted until they are written.
+    call has ended. Messages are counted until they are written. Each waits for its turn until the stream counts as
+    read.
     """
 
     __slots__ = (
-        "_context", "_counted", "_metrics", "_owner", "_room", "_unsent", "_usage", "_wanted", "_write", "has_failed",
-        "is_writing", "on_failed", "on_written",
+        "_context", "_counted", "_is_read", "_metrics", "_owner", "_room", "_sent", "_turns", "_unsent", "_usage",
+        "_waiting", "_wanted", "_write", "has_failed", "is_writing", "on_failed", "on_written",
     )  # fmt: skip
 
     def __init__(self, call: "Call") -> None:
@@ -35,6 +37,10 @@ class StreamWriter:
         self._usage = call.usage
         self._owner = call.owner
         self._unsent = call.handler.unsent
+        self._turns = call.handler.send_turns
+        self._sent = 0  # until the stream counts as read
+        self._is_read = False
+        self._waiting: bytes | None = None  # the message that was begun, until its turn
         self._counted = 0  # of the message that was begun
         self._wanted = 0  # for the message that could not be begun
         self._room = 0  # kept for it, since `finish`
@@ -54,9 +60,10 @@ class StreamWriter:
             counted = size
         try:
             for message in messages:
+                if not self._is_read:
+                    await self._turns.wait(self._owner)
                 await self._context.write(message)
-                self._usage.sent += len(message)
-                self._metrics.messages += 1
+                self._count_sent(message)
         except Exception as error:  # gRPC's own kind is private; bytes already fail for no other reason
             raise CallerLeftError from error
         finally:
@@ -73,15 +80,34 @@ class StreamWriter:
             self._wanted = len(message)
             return False
         self._counted = counted
-        self._usage.sent += len(message)
-        self._metrics.messages += 1
         self.is_writing = True
+        self._waiting = message
+        if self._is_read or self._turns.try_send():
+            self._start()
+        else:
+            self._turns.add(self._owner, self._start)
+        return True
+
+    def _start(self) -> None:
+        """Write the message that was begun, unless the call has ended before its turn."""
+        message, self._waiting = self._waiting, None
+        if message is None:
+            return
+        self._count_sent(message)
         self._write = write = self._context.write(message)
         try:
             write.send(None).add_done_callback(self._finish)
         except Exception:  # noqa: BLE001  the call has ended
             self._fail()
-        return True
+
+    def _count_sent(self, message: bytes) -> None:
+        self._usage.sent += len(message)
+        self._metrics.messages += 1
+        if not self._is_read:
+            self._sent += len(message)
+            if self._sent > READ_BYTES:
+                self._is_read = True
+                self._turns.readers += 1
 
     def _count(self, size: int) -> int | None:
         """Count so many bytes, or as many as there is room kept for; None when there is no room."""
@@ -131,6 +157,11 @@ class StreamWriter:
             self._room = wanted
 
     def close(self) -> None:
-        """Give back the room that was kept."""
+        """Give back the room that was kept, and drop a message whose turn has not come."""
         room, self._room = self._room, 0
         self._unsent.remove(self._owner, room)
+        if self._waiting is not None:
+            self._waiting = None
+            self._end()
+        self._turns.readers -= self._is_read
+        self._is_read = False

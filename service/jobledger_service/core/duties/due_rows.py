@@ -15,6 +15,7 @@ from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.store.clock import Clock
 from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE
 
 Row = TypeVar("Row", bound=str | ChunkKey)
@@ -30,7 +31,8 @@ class DueRows(Generic[Row]):
     """Does what is due of one kind, with up to `limit` rows read and one command in each step.
 
     `read` returns the first rows that are due at a time, in microseconds, but for those of some owners: the owners of
-    many rows of the steps before, until nothing of others is due. The command checks again what is due.
+    many rows of the steps before, until nothing of others is due. The command checks again what is due. `clock` is the
+    ledger's unless another is given.
     """
 
     def __init__(
@@ -40,19 +42,21 @@ class DueRows(Generic[Row]):
         read: Callable[[Micros, int, Sequence[str]], Sequence[Row]],
         command: Callable[[Sequence[Row]], Command[int, int]],
         limit: int = ROWS_PER_STEP,
+        clock: Clock | None = None,
     ) -> None:
         self._kernel = kernel
         self._place = place
         self._read = read
         self._command = command
         self._limit = limit
+        self._clock = clock or kernel.clock
         self._passed_over: dict[str, None] = {}
 
     async def do_step(self) -> bool:
         """Do some of what is due; return whether there may be more."""
         kernel = self._kernel
         but = list(self._passed_over)
-        rows = await kernel.readers.for_server(self._read, kernel.clock(), self._limit, but)
+        rows = await kernel.readers.for_server(self._read, self._clock(), self._limit, but)
         left = await submit_bisecting(
             rows, lambda some: kernel.committer.submit(self._command(some)), self._place, kernel.unreadable
         )
@@ -69,7 +73,7 @@ class DueRows(Generic[Row]):
 def holds(kernel: Kernel) -> Duty:
     """Return the duty that lifts holds."""
     backoffs = DueRows(kernel, "holds", kernel.store.due_backoffs, LiftBackoffs)
-    schedules = DueRows(kernel, "holds", kernel.store.due_schedules, LiftSchedules)
+    schedules = DueRows(kernel, "holds", kernel.store.due_schedules, LiftSchedules, clock=kernel.clock.calendar)
     return Duty("holds", partial(_do_steps, backoffs, schedules), due=HOLDS_DUE)
 
 

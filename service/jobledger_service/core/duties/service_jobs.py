@@ -116,6 +116,7 @@ class ServiceJobs:
             await self._fail(claimed, for_good=isinstance(error, Refusal | ValueError))
         finally:
             work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     async def _heartbeat(self, claimed: commands.ClaimedChunk) -> bool:
         """Extend the lease; return whether it is still held, as far as is known."""

@@ -17,7 +17,7 @@ def trimming(name: str, kernel: Kernel, trim: Callable[[int, int], int], kept: i
     """
 
     async def once() -> bool:
-        step = partial(trim, kernel.clock() - kept, ROWS_PER_STEP)
+        step = partial(trim, kernel.clock.calendar() - kept, ROWS_PER_STEP)
         return await kernel.committer.run_on_writer(step, ROWS_PER_STEP) >= ROWS_PER_STEP
 
     return Duty(name, once, kernel.settings.retention_interval)

@@ -63,7 +63,8 @@ class Executor:
     """Carries out batches against the store; called on the writer's thread only.
 
     `families` are the rows that a batch has beside those of jobs and chunks. A job that has not changed for `quiet`
-    microseconds is kept with its next event as it was before it.
+    microseconds is kept with its next event as it was before it. Dates have come by the `calendar`, without one by the
+    clock.
     """
 
     def __init__(
@@ -74,10 +75,12 @@ class Executor:
         cursors: Cursors,
         families: Sequence[OpenFamily],
         quiet: int,
+        calendar: Clock | None = None,
     ) -> None:
         self._store = store
         self._codec = codec
         self._clock = clock
+        self._calendar = calendar or clock
         self._cursors = cursors
         self._families = families
         self._quiet = quiet
@@ -116,7 +119,7 @@ class Executor:
             loaded = LoadedRows(transaction, self._families, self._fleet_turns)
             loaded.load([command.needs() for command in commands])
             # the time is read after the locks: not before what others have done to these jobs
-            work = WorkingSet(loaded, self._codec, self._clock())
+            work = WorkingSet(loaded, self._codec, self._clock(), self._calendar())
             decided = _decide_all(commands, work)
             # the log refers to the working set, and would keep all rows in memory until the garbage collector runs
             work.undo.clear()

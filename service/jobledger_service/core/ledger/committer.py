@@ -7,12 +7,13 @@ from typing import Any, Final, TypeVar
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.errors import Draining, StoreUnavailable
+from jobledger_service.core.model.errors import Draining, Refusal, StoreUnavailable
 
 from .batch import Commit, Executor, Outcome, Postponed
 from .commands import Command
 from .current_call import SERVICE_OWNER, DeadlinePassedError, charged_owner, current_call
 from .fair_queue import Admission, BatchBounds, FairQueue, QueuedWork, Throughput
+from .waits import Waits
 
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")
@@ -59,7 +60,9 @@ class Committer:
         *,
         bounds: QueueBounds | None = None,
         on_batch: Callable[[Batch], None] = lambda _: None,
+        waits: Waits | None = None,
     ) -> None:
+        self._waits = waits or Waits()
         bounds = bounds or QueueBounds()
         self._executor = executor
         self._on_commit = on_commit
@@ -110,7 +113,10 @@ class Committer:
         self._queue.push(one)
         self._wake_event.set()
         try:
-            return await one.caller
+            return await self._waits.answer(one.caller)
+        except StoreUnavailable:
+            self._queue.remove(one)
+            raise
         except asyncio.CancelledError:
             self._queue.remove(one)
             answered = one.caller.done() and not one.caller.cancelled() and one.caller.exception() is None
@@ -145,7 +151,8 @@ class Committer:
         self._wake_event.set()
 
     async def run(self) -> None:
-        """Carry out commands until `close`."""
+        """Carry out commands until `close`. When it ends by an error, those who wait are refused."""
+        batch: list[QueuedWork] = []
         try:
             while self._queue or not self._closed:
                 batch = self._next_batch()
@@ -155,6 +162,10 @@ class Committer:
                     self._wake_event.clear()
                     await self._wake_event.wait()
         finally:
+            self._closed = True
+            _refuse(batch, StoreUnavailable)  # what became of it is not known
+            while self._queue:
+                _refuse(self._queue.take(BATCH_BOUNDS), Draining)
             self._thread.shutdown(wait=True)
 
     def _next_batch(self) -> list[QueuedWork]:
@@ -234,6 +245,13 @@ class Committer:
         if unforeseen > 0:
             for one in done:
                 self._queue.charge(one.owner, unforeseen // len(done))
+
+
+def _refuse(works: Sequence[QueuedWork], error: Callable[[], Refusal]) -> None:
+    """Raise an error at those who still wait."""
+    for one in works:
+        if not one.caller.done():
+            one.caller.set_exception(error())
 
 
 def _cost_of(batch: Sequence[QueuedWork], outcomes: Sequence[Outcome]) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from jobledger_service.core.model.errors import Refusal
@@ -77,15 +77,26 @@ class Loader(Generic[Key, Value]):
                 for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
                     await self._serve({key: callers[key] for key in half})
                 return
-            for caller in (one for ones in callers.values() for one in ones if not one.done()):
-                caller.set_exception(error)
+            _fail((one for ones in callers.values() for one in ones), error)
             return
         for key, ones in callers.items():
             try:
                 value = value_of(key)
             except NotReadError:
                 self._add(key, ones)
-                continue
-            for caller in ones:
-                if not caller.done():
-                    caller.set_result(value)
+            except Exception as error:  # noqa: BLE001  as above
+                _fail(ones, error)
+            else:
+                _answer(ones, value)
+
+
+def _answer(callers: "Iterable[asyncio.Future[Value]]", value: Value) -> None:
+    for caller in callers:
+        if not caller.done():
+            caller.set_result(value)
+
+
+def _fail(callers: "Iterable[asyncio.Future[Value]]", error: Exception) -> None:
+    for caller in callers:
+        if not caller.done():
+            caller.set_exception(error)

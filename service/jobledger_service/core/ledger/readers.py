@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import monotonic
@@ -16,6 +16,7 @@ from jobledger_service.core.model.limit_errors import TooManyReads
 from jobledger_service.core.store.engines import OWNER_THREADS
 
 from .current_call import charged_owner
+from .waits import Waits
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,16 +33,37 @@ FORGET_FROM: Final = 64
 class Reader:
     """One thread for reads, in the order of their requests."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, waits: Waits) -> None:
         self._thread = ThreadPoolExecutor(1, name)
+        self._waits = waits
 
     async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a read of the store."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(read, *args, **kwargs))
+        loop = asyncio.get_running_loop()
+        caller: asyncio.Future[R] = loop.create_future()
+        running = loop.run_in_executor(self._thread, partial(read, *args, **kwargs))
+        running.add_done_callback(partial(_answer, [caller]))
+        try:
+            return await self._waits.answer(caller)
+        except asyncio.CancelledError:
+            running.cancel()
+            raise
 
     def close(self) -> None:
         """Wait for the running read."""
         self._thread.shutdown(wait=True)
+
+
+def _answer(callers: "Iterable[asyncio.Future[Any]]", done: "asyncio.Future[Any]") -> None:
+    """Give the outcome of a read to those who still wait for it."""
+    error = None if done.cancelled() else done.exception()
+    for caller in callers:
+        if caller.done():
+            continue
+        if error is None:
+            caller.set_result(done.result())
+        else:
+            caller.set_exception(error)
 
 
 class _PendingRead(MsgStruct):
@@ -79,8 +101,14 @@ class SharedReaders:
     """
 
     def __init__(
-        self, name: str, threads: int, limit: int = READS_PER_OWNER, clock: Callable[[], float] = monotonic
+        self,
+        name: str,
+        threads: int,
+        limit: int = READS_PER_OWNER,
+        clock: Callable[[], float] = monotonic,
+        waits: Waits | None = None,
     ) -> None:
+        self._waits = waits or Waits()
         self._threads = ThreadPoolExecutor(threads, name)
         self._idle = threads
         self._of_one = max(1, threads - 1)
@@ -131,7 +159,7 @@ class SharedReaders:
         one.callers.append(caller)
         self._line_up(owner, share)
         self._start()
-        return await caller
+        return await self._waits.answer(caller)
 
     def _line_up(self, owner: str, share: _Share) -> None:
         if not share.in_line and share.running < self._of_one and _next_place(share) is not None:
@@ -168,14 +196,7 @@ class SharedReaders:
         share.running -= 1
         share.used += self._clock() - begun
         share.shared_running.discard(one.same)
-        error = done.exception()
-        for caller in one.callers:
-            if caller.done():
-                continue
-            if error is None:
-                caller.set_result(done.result())
-            else:
-                caller.set_exception(error)
+        _answer(one.callers, done)
         self._line_up(owner, share)
         self._forget()
         self._start()
@@ -218,9 +239,12 @@ class Readers:
     Owners take turns on some; small single jobs of all owners, the server's own reads and its feed wait for no owner.
     """
 
-    def __init__(self, reads_per_owner: int = READS_PER_OWNER) -> None:
-        self._owners = SharedReaders("owners", OWNER_THREADS, reads_per_owner)
-        self._single_jobs, self._server, self._feed = Reader("single jobs"), Reader("duties"), Reader("feed")
+    def __init__(self, reads_per_owner: int = READS_PER_OWNER, waits: Waits | None = None) -> None:
+        waits = waits or Waits()
+        self._owners = SharedReaders("owners", OWNER_THREADS, reads_per_owner, waits=waits)
+        self._single_jobs, self._server, self._feed = (
+            Reader(name, waits) for name in ("single jobs", "duties", "feed")
+        )
         self.for_owner = self._owners.run
         self.for_equal_calls = self._owners.run_shared
         self.for_watch = self._owners.run_for_watch

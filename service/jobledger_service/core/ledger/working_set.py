@@ -47,8 +47,10 @@ NO_ERROR: Final = WorkError("")
 class WorkingSet:
     """A batch's jobs and chunks; `undo` undoes what a refused command did."""
 
-    def __init__(self, loaded: LoadedRows, codec: Codec, now: Micros) -> None:
+    def __init__(self, loaded: LoadedRows, codec: Codec, now: Micros, calendar: Micros) -> None:
         self.now = now
+        self.calendar = calendar
+        """The time by which dates that people name have come."""
         self.rows = 0
         """About how many rows the commands so far change."""
         self.row_budget = MAX_BATCH_ROWS

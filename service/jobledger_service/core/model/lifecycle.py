@@ -51,8 +51,9 @@ def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
     return [chunk_size] * whole + [rest] * bool(rest)
 
 
-def create(new: NewJob, actor: str, now: Micros) -> Step:
-    """Return a new job and its chunks."""
+def create(new: NewJob, actor: str, now: Micros, calendar: Micros | None = None) -> Step:
+    """Return a new job and its chunks; its schedule_time has come by the `calendar`, without one by `now`."""
+    schedule_time, has_come = new.schedule_time, now if calendar is None else calendar
     spec = replace(new.spec, create_time=now)
     chunks = tuple(_chunks(spec, new.sizes))
     work = sum(chunk.work for chunk in chunks)
@@ -66,7 +67,7 @@ def create(new: NewJob, actor: str, now: Micros) -> Step:
         labels=new.labels,
         expire_time=new.expire_time,
         schedule_time=new.schedule_time,
-        held_until=new.schedule_time if new.schedule_time is not None and now < new.schedule_time else None,
+        held_until=schedule_time if schedule_time is not None and has_come < schedule_time else None,
     )
     return Step(job, chunks, Change(ChangeType.CREATED, actor, None, job.state))
 

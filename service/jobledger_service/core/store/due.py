@@ -28,13 +28,15 @@ def lapsed(cutoff: Time) -> ColumnElement[bool]:
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _LEASE_CUTOFF: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
 """The time up to which ended leases expire, and runs time out."""
+_CALENDAR: Final[BindParameter[int]] = bindparam("calendar", type_=BigInteger)
+"""The time by which the dates that people name have come."""
 LEASES_DUE: Final = or_(
     exists().select_from(chunks).where(lapsed(_LEASE_CUTOFF)),
     exists().select_from(jobs).where(overdue(_NOW, _LEASE_CUTOFF)),
 )
 HOLDS_DUE: Final = or_(
     exists().select_from(chunks).where(delayed, chunks.c.next_attempt_time <= _NOW),
-    exists().select_from(jobs).where(scheduled_jobs, jobs.c.held_until <= _NOW),
+    exists().select_from(jobs).where(scheduled_jobs, jobs.c.held_until <= _CALENDAR),
 )
 SERVICE_JOBS_DUE: Final = exists().select_from(chunks).where(of_service)
 
@@ -48,8 +50,8 @@ class SqlDueStore:
         self._database = database
         self._delay = delay
 
-    def due(self, now: Micros) -> list[str]:
-        """Return the duties that have something to do."""
+    def due(self, now: Micros, calendar: Micros) -> list[str]:
+        """Return the duties that have something to do at a time, and at the time by which dates have come."""
         with self._database.read() as connection:
-            found = connection.execute(self._all, {"now": now, "lapsed": now - self._delay}).one()
+            found = connection.execute(self._all, {"now": now, "lapsed": now - self._delay, "calendar": calendar}).one()
         return [due for due, is_due in zip(self._duties, found, strict=True) if is_due]

@@ -4,7 +4,7 @@ import fcntl
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from math import inf
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import IO, Any, Final, NamedTuple
 from uuid import uuid4
 
 import structlog
+from msgspec import Struct as MsgStruct
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -93,6 +94,19 @@ class Availability:
         return self._failed_at >= moment
 
 
+class Pooling(MsgStruct, frozen=True):
+    """How a pooler stands before PostgreSQL: whether each transaction may get another connection of the database.
+
+    `listen` is the URL past the pooler, on which a server listens to the others; empty for none.
+    """
+
+    by_transaction: bool = False
+    listen: str = ""
+
+
+NO_POOLER: Final = Pooling()
+
+
 class Engines(NamedTuple):
     """The engines: one writer, the readers beside it, and one reader for exports."""
 
@@ -146,7 +160,9 @@ class Database:
         release: Callable[[], None],
         history: History,
         file: Path | None = None,
+        pooling: Pooling = NO_POOLER,
     ) -> None:
+        self.pooling = pooling
         self.dialect = dialect
         self.history = history
         self.writer = engines.writer
@@ -270,7 +286,7 @@ def without_password(url: str) -> str:
     return _PASSWORD.sub(r"\1***", url)
 
 
-def open_database(url: str, limits: TimeLimits = DEFAULT_LIMITS) -> Database:
+def open_database(url: str, limits: TimeLimits = DEFAULT_LIMITS, pooling: Pooling = NO_POOLER) -> Database:
     """Open `sqlite:///FILE` or `postgresql+psycopg://…`; raises UnknownDatabaseError, DatabaseInUseError."""
     try:
         parsed = make_url(url)
@@ -280,7 +296,7 @@ def open_database(url: str, limits: TimeLimits = DEFAULT_LIMITS) -> Database:
         case "sqlite" if parsed.database and parsed.database != ":memory:":
             return _sqlite(parsed, Path(parsed.database), limits)
         case "postgresql":
-            return _postgres(parsed.set(drivername="postgresql+psycopg"), limits)
+            return _postgres(parsed.set(drivername="postgresql+psycopg"), limits, pooling)
     raise _unknown(url)
 
 
@@ -300,7 +316,7 @@ def _unknown(url: str) -> UnknownDatabaseError:
     )
 
 
-def _postgres(url: URL, limits: TimeLimits) -> Database:
+def _postgres(url: URL, limits: TimeLimits, pooling: Pooling) -> Database:
     from .postgres_dialect import CHANNEL, Postgres  # noqa: PLC0415  SQLite does without SQLAlchemy's dialect
 
     name = uuid4().hex
@@ -308,14 +324,28 @@ def _postgres(url: URL, limits: TimeLimits) -> Database:
     history = History(dialect.start)
     url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
     # one connection writes, as there is one writer thread
-    writer = _postgres_engine(url, limits, history, 1)
-    reader = _postgres_reader(url, limits.for_reads(limits.read), history, READERS)
-    exporter = _postgres_reader(url, limits.for_reads(limits.export), history, 1)
-    return Database(dialect, Engines(writer, reader, exporter), limits, lambda: None, history)
+    writer = _postgres_engine(url, limits, history, pooling, 1)
+    reader = _postgres_reader(url, limits.for_reads(limits.read), history, pooling, READERS)
+    exporter = _postgres_reader(url, limits.for_reads(limits.export), history, pooling, 1)
+    return Database(dialect, Engines(writer, reader, exporter), limits, lambda: None, history, pooling=pooling)
 
 
-def _postgres_engine(url: URL, limits: TimeLimits, history: History, connections: int) -> Engine:
-    from .postgres import BoundedConnection, bounded, newest_of  # noqa: PLC0415  SQLite does without psycopg
+def _postgres_engine(
+    url: URL,
+    limits: TimeLimits,
+    history: History,
+    pooling: Pooling,
+    connections: int,
+    planner: Mapping[str, str] = {},
+) -> Engine:
+    from .postgres import (  # noqa: PLC0415  SQLite does without psycopg
+        BoundedConnection,
+        bounded,
+        limits_of,
+        newest_of,
+        probes_of,
+        setting,
+    )
 
     engine = create_engine(
         url,
@@ -329,29 +359,42 @@ def _postgres_engine(url: URL, limits: TimeLimits, history: History, connections
     def connect(_dialect: object, _record: object, args: list[Any], kwargs: dict[str, Any]) -> BoundedConnection:
         connection = newest_of(lambda host: BoundedConnection.connect(*args, **bounded(host, limits)), kwargs, history)
         connection.answer_timeout = None if limits.statement is None else limits.statement + CLIENT_GRACE_SECONDS
+        if pooling.by_transaction:
+            connection.prepare_threshold = None
         return connection
+
+    values, options = {**limits_of(limits), **planner}, str(url.query.get("options", ""))
+    for_session = setting({**values, **probes_of(limits)}, options, for_transaction=False)
+    for_transaction = setting(values, options, for_transaction=True)
 
     @event.listens_for(engine, "connect")
     def connected(connection: BoundedConnection, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's
         record.info["deadline"] = connection.deadline
+        if not pooling.by_transaction:
+            connection.execute(for_session)
+            connection.commit()
 
+    def begin_transaction(connection: PoolProxiedConnection) -> None:
+        connection.cursor().execute(for_transaction)
+
+    if pooling.by_transaction:
+        # what is set for a session would be set for whoever gets its connection next
+        engine.dialect.do_begin = begin_transaction  # type: ignore[method-assign, assignment]
     return engine
 
 
-def _postgres_reader(url: URL, limits: TimeLimits, history: History, connections: int) -> Engine:
-    engine = _postgres_engine(url, limits, history, connections)
-    event.listen(engine, "connect", _expect_indexes)
+_PLANNER: Final = {
+    # every read has an index, and the planner's estimates are unreliable for small tables
+    "enable_seqscan": "off",
+    # a page of jobs is not worth a compilation or parallel workers
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+}
+
+
+def _postgres_reader(url: URL, limits: TimeLimits, history: History, pooling: Pooling, connections: int) -> Engine:
+    engine = _postgres_engine(url, limits, history, pooling, connections, _PLANNER)
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-
-
-def _expect_indexes(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
-    """Prevent table scans: every read has an index, and the planner's estimates are unreliable for small tables."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET enable_seqscan = off")
-        # a page of jobs is not worth a compilation or parallel workers
-        cursor.execute("SET jit = off")
-        cursor.execute("SET max_parallel_workers_per_gather = 0")
-    connection.commit()
 
 
 # For each parameter that is no number or text the driver looks for an adapter, and is three times as fast when there is

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import psycopg
 import structlog
+from sqlalchemy import make_url
 
 from jobledger_service.core.model.chunk import Queue
 
@@ -30,6 +31,9 @@ async def listen(database: Database, on_commit: Callable[[], None], on_ready: Re
     `on_ready` gets the number of chunks that wait again in a queue, when another replica has found due retries.
     """
     answer_timeout = database.limits.statement
+    if database.pooling.by_transaction and not database.pooling.listen:
+        log.warning("without database_listen other servers' commits are found by polling, up to a second later")
+        return
     while True:
         try:
             async with _connected(database) as connection:
@@ -41,11 +45,11 @@ async def listen(database: Database, on_commit: Callable[[], None], on_ready: Re
                         replica, *waiting = notice.payload.split("\n")
                         if replica == database.dialect.name:
                             continue
-                        if waiting:
-                            owner, kind, count = waiting
-                            on_ready({(owner, kind): int(count)})
-                        else:
-                            on_commit()
+                        match waiting:
+                            case [owner, kind, count] if count.isdecimal():
+                                on_ready({(owner, kind): int(count)})
+                            case _:  # also what a replica of another version may send
+                                on_commit()
                     async with asyncio.timeout(
                         answer_timeout
                     ):  # the connection was quiet: check it. LISTEN twice is the same as once
@@ -67,7 +71,11 @@ async def _connected(database: Database) -> AsyncIterator[ListenConnection]:
 
 async def _open(database: Database) -> ListenConnection:
     """Return a connection to the first of the database's hosts that is not stale, as the writer has one."""
-    _, given = database.writer.dialect.create_connect_args(database.writer.url)
+    url = database.writer.url
+    if database.pooling.listen:
+        name = {"application_name": str(url.query["application_name"])}
+        url = make_url(database.pooling.listen).set(drivername=url.drivername).update_query_dict(name)
+    _, given = database.writer.dialect.create_connect_args(url)
     for host in each_host(given):
         try:
             connection = await psycopg.AsyncConnection.connect(autocommit=True, **bounded(host, database.limits))

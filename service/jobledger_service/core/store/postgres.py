@@ -84,17 +84,16 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 def bounded(given: Mapping[str, Any], limits: TimeLimits) -> dict[str, Any]:
-    """Return the parameters of a connection with the limits; the operator's own values take precedence."""
-    ours = {
-        "connect_timeout": max(2, round(limits.connect)),
-        "keepalives": 1,
-        "options": f"{_options(limits)} {given.get('options', '')}",
-    }
+    """Return the parameters of a connection with the client's limits; the operator's own values take precedence.
+
+    The database's limits are set once there is a connection: poolers refuse them as start-up parameters.
+    """
+    ours: dict[str, Any] = {"connect_timeout": max(2, round(limits.connect)), "keepalives": 1}
     if limits.statement is not None:
         interval = _probe_interval(limits.statement)
         ours |= {"keepalives_idle": interval, "keepalives_interval": interval, "keepalives_count": KEEPALIVES}
         ours |= {"tcp_user_timeout": round(limits.statement * 1_000)}
-    return {**ours, **given, "options": ours["options"]}
+    return {**ours, **given}
 
 
 def newest_of(
@@ -129,21 +128,34 @@ def each_host(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**given, **({"host": host} if host else {}), **({"port": port} if port else {})}
 
 
-def _options(limits: TimeLimits) -> str:
-    """Return the options of the connection: of two values for a setting the later one counts."""
+def limits_of(limits: TimeLimits) -> dict[str, str]:
+    """Return the settings with which the database bounds a transaction, in milliseconds."""
     timeouts = {
         "statement_timeout": limits.statement,
         "lock_timeout": limits.lock,
         "idle_in_transaction_session_timeout": limits.idle,
     }
-    options = {name: f"{round(seconds * 1_000)}" for name, seconds in timeouts.items() if seconds is not None}
-    if limits.statement is not None:
-        # the server notices a lost client in the same way, and releases its locks
-        interval = _probe_interval(limits.statement)
-        options |= {"tcp_keepalives_idle": str(interval), "tcp_keepalives_interval": str(interval)}
-        options |= {"tcp_keepalives_count": str(KEEPALIVES)}
-        options |= {"tcp_user_timeout": str(round(limits.statement * 1_000))}
-    return " ".join(f"-c {name}={value}" for name, value in options.items())
+    return {name: f"{round(seconds * 1_000)}" for name, seconds in timeouts.items() if seconds is not None}
+
+
+def probes_of(limits: TimeLimits) -> dict[str, str]:
+    """Return the settings with which the database notices a lost client, and releases its locks."""
+    if limits.statement is None:
+        return {}
+    interval = f"{_probe_interval(limits.statement)}"
+    names = {"tcp_keepalives_idle": interval, "tcp_keepalives_interval": interval}
+    return {
+        **names,
+        "tcp_keepalives_count": f"{KEEPALIVES}",
+        "tcp_user_timeout": f"{round(limits.statement * 1_000)}",
+    }
+
+
+def setting(values: Mapping[str, str], options: str, *, for_transaction: bool) -> str:
+    """Return the statement that sets these values, but for those that the operator's own `options` set."""
+    ours = {name: value for name, value in values.items() if f"{name}=" not in options.replace(" = ", "=")}
+    calls = [f"set_config('{name}', '{value}', {str(for_transaction).lower()})" for name, value in ours.items()]
+    return f"SELECT {', '.join(calls) or '1'}"
 
 
 def _probe_interval(seconds: float) -> int:

@@ -24,7 +24,7 @@ def access(kernel: Kernel) -> Feature:
     if kernel.settings.auth != "keys":
         return Feature(calls=[Calls(METHODS, NoKeyCalls())], duties=[retention])
     shared = not kernel.database.single_writer
-    keyring = KeyRing(lambda after: read(store.changes, after), kernel.clock, store.changes(0), shared=shared)
+    keyring = KeyRing(lambda after: read(store.changes, after), kernel.clock.calendar, store.changes(0), shared=shared)
 
     def cancel_calls() -> None:
         kernel.calls.open_calls.cancel_refused(keyring.check)
@@ -50,9 +50,8 @@ def access(kernel: Kernel) -> Feature:
             await kernel.committer.run_on_writer(partial(store.record_last_used, some), len(some))
         return False
 
-    kernel.feed.on_loss.append(keyring.begin_anew)
     run_write, run_read = kernel.committer.run_on_writer, partial(kernel.readers.for_owner, OPERATORS)
-    calls = KeyCalls(store, run_write, run_read, kernel.clock, kernel.random_bytes, kernel.tokens, changed)
+    calls = KeyCalls(store, run_write, run_read, kernel.clock.calendar, kernel.random_bytes, kernel.tokens, changed)
     return Feature(
         calls=[Calls(METHODS, calls)],
         duties=[

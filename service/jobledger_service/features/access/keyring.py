@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from msgspec import Struct as MsgStruct
@@ -9,7 +10,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.ledger.loader import Loader
 from jobledger_service.core.store.clock import Clock
 from jobledger_service.transport.identity import Caller
-from jobledger_service.transport.refusals import ApiKeyUnknown
+from jobledger_service.transport.refusals import ApiKeyUnknown, InFlightFull
 
 from .rules import TOKEN, ApiKey, digest_of
 
@@ -19,8 +20,11 @@ GATHER_SECONDS: Final = 0.05
 """Seconds for which unknown keys are gathered before a refresh: a flood of them makes 20 reads a second."""
 
 
-KeyChanges = tuple[Sequence[ApiKey], int]
-"""Keys created or changed after a number, and the number of the last of these changes."""
+MAX_UNKNOWN: Final = 1_000
+"""Calls with unknown keys that may wait for a refresh: anyone may send them, and a silent database lets them wait."""
+
+KeyChanges = Sequence[tuple[int, ApiKey]]
+"""Keys by the number of their last change, in its order."""
 
 
 class _CachedKey(MsgStruct):
@@ -34,8 +38,9 @@ class _CachedKey(MsgStruct):
 class KeyRing:
     """All keys as of the last refresh.
 
-    Every change of a key has a number, so a refresh reads only new changes. `shared` means that other processes change
-    keys too: the ring then refreshes before it refuses an unknown key.
+    Every change of a key has a number, so a refresh reads only new changes, and the last known one: a database that
+    lacks it has lost changes in a fail-over and gives their numbers again, so the ring then reads all keys. `shared`
+    means that other processes change keys too: the ring then refreshes before it refuses an unknown key.
     """
 
     def __init__(
@@ -44,7 +49,8 @@ class KeyRing:
         self._read = read
         self._clock = clock
         self._shared = shared
-        self._through = self._losses = 0
+        self._newest: tuple[int, ApiKey] | None = None
+        self._unknown = 0
         self._by_digest: dict[bytes, _CachedKey] = {}
         self._by_id: dict[str, _CachedKey] = {}
         self._loader = Loader(self._fetch)
@@ -52,17 +58,30 @@ class KeyRing:
         self._apply(known)
 
     async def caller(self, token: str) -> Caller:
-        """Return the caller of this token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
+        """Return the caller of this token.
+
+        Raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable; InFlightFull when too many unknown wait.
+        """
         digest = digest_of(token)
         held = self._by_digest.get(digest)
         if held is None and self._shared and TOKEN.fullmatch(token):
-            held = await self._loader.load(digest)
+            held = await self._look_up(digest)
         if held is None or not held.key.is_of(digest):
             raise ApiKeyUnknown
         now = self._clock()
         held.key.check(now)
         held.used = now
         return held.caller
+
+    async def _look_up(self, digest: bytes) -> _CachedKey | None:
+        """Return a key that is new; None when there is none."""
+        if self._unknown >= MAX_UNKNOWN:
+            raise InFlightFull("public_calls")
+        self._unknown += 1
+        try:
+            return await self._loader.load(digest)
+        finally:
+            self._unknown -= 1
 
     def check(self, key_id: str) -> None:
         """Raise ApiKeyExpired or ApiKeyRevoked when a known key has ended since, ApiKeyUnknown when it was lost."""
@@ -74,32 +93,34 @@ class KeyRing:
     async def refresh(self) -> None:
         """Read the changes since the last refresh, of this and other processes; raises StoreUnavailable."""
         async with self._reading:  # an older refresh that ended later would undo a newer one
-            losses = self._losses
-            changes = await self._read(self._through)
-            if losses == self._losses:
+            newest = self._newest
+            changes = await self._read(newest[0] if newest else 0)
+            if newest and not (changes and _is_same(changes[0], newest)):
+                self._replace(await self._read(0))
+            else:
                 self._apply(changes)
-
-    def begin_anew(self) -> None:
-        """Have the next refresh read all keys: the database lost changes, and gives their numbers again."""
-        self._losses += 1
-        self._through = 0
 
     async def _fetch(self, _: Sequence[bytes]) -> Callable[[bytes], _CachedKey | None]:
         await asyncio.sleep(GATHER_SECONDS)
         await self.refresh()
         return self._by_digest.get
 
+    def _replace(self, every: KeyChanges) -> None:
+        """Keep these keys and no others."""
+        known = {key.key_id for _, key in every}
+        self._by_id = {key_id: held for key_id, held in self._by_id.items() if key_id in known}
+        self._by_digest = {held.key.digest: held for held in self._by_id.values()}
+        self._newest = None
+        self._apply(every)
+
     def _apply(self, changes: KeyChanges) -> None:
-        keys, through = changes
-        if not self._through:
-            self._by_id, self._by_digest = {}, {}
-        for key in keys:
+        for _, key in changes:
             held = self._by_id.get(key.key_id)
             if held is None:
                 self._by_id[key.key_id] = self._by_digest[key.digest] = _CachedKey(key, key.caller)
             else:
                 held.key = key
-        self._through = max(self._through, through)
+        self._newest = changes[-1] if changes else self._newest
 
     def pop_used(self) -> dict[str, int]:
         """Return when keys were last used, by key_id, for those used since the last call."""
@@ -107,3 +128,9 @@ class KeyRing:
         for key_id in used:
             self._by_id[key_id].used = None
         return used
+
+
+def _is_same(change: tuple[int, ApiKey], other: tuple[int, ApiKey]) -> bool:
+    """Whether these are one change; when a key was last used is none."""
+    (number, key), (other_number, other_key) = change, other
+    return number == other_number and replace(key, last_used_time=other_key.last_used_time) == other_key

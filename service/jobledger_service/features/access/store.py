@@ -72,12 +72,11 @@ class SqlKeyStore:
             return found, (found[-1].create_time, found[-1].key_id)
         return found, None if last is None else (last.create_time, last.key_id)
 
-    def changes(self, after: int) -> KeyChanges:
-        """Return the keys created or changed after a number; all for 0."""
-        wanted = select(*COLUMNS, api_keys.c.change).where(api_keys.c.change > after).order_by(api_keys.c.change)
+    def changes(self, since: int) -> KeyChanges:
+        """Return the keys created or changed from this change on, each with the number of its last change."""
+        wanted = select(*COLUMNS, api_keys.c.change).where(api_keys.c.change >= since).order_by(api_keys.c.change)
         with self._database.read() as connection:
-            rows = connection.execute(wanted).all()
-        return [_key_of(row[:-1]) for row in rows], rows[-1].change if rows else after
+            return [(row.change, _key_of(row[:-1])) for row in connection.execute(wanted)]
 
     def record_last_used(self, used: dict[str, int]) -> None:
         """Record when keys were last used."""

@@ -120,6 +120,7 @@ class HealthChecker:
             workers=self._kernel.active_workers.count(),
             rate_store_is_down=rate_store_is_down,
             components=dict(self._kernel.components),
+            clock_ahead=self._kernel.clock.ahead_seconds(),
             database_is_stale=history.is_stale,
             lost_positions=history.lost_positions,
             lost_age=None if history.lost_at is None else time.monotonic() - history.lost_at,

@@ -54,6 +54,8 @@ def _readings(vitals: Vitals) -> Iterator[Reading]:
     yield "workers_active", "Workers that claimed or reported here within a minute.", vitals.workers
     busy = vitals.current_commit_duration or 0
     yield "commit_busy_seconds", "How long the commit that runs has been running; 0 while none does.", busy
+    ahead = "How far the ledger's time is ahead of the clock that it follows; below 0 after a jump of that clock."
+    yield "clock_ahead_seconds", ahead, vitals.clock_ahead
     yield "database_lost_positions", "Acknowledged changes that an exchanged database lost.", vitals.lost_positions
     yield "database_stale", "1 while the database is an older one than this server has seen.", vitals.database_is_stale
     store = vitals.store

@@ -15,6 +15,8 @@ LOSS_SECONDS: Final = 3_600.0
 """Seconds for which lost positions are reported."""
 CRITICAL_DISK_DIVISOR: Final = 10
 """A disk with less than one part in this many of the wanted free space is critical."""
+MAX_CLOCK_DIFFERENCE_SECONDS: Final = 1.0
+"""Seconds by which the ledger's time may differ from the clock that it follows."""
 
 
 class Status(IntEnum):
@@ -47,6 +49,8 @@ class Vitals(MsgStruct, frozen=True):
     """What else the server depends on, by name."""
     delivery_age: float | None = None
     """How many seconds the oldest waiting webhook delivery has waited."""
+    clock_ahead: float = 0.0
+    """By how many seconds the ledger's time is ahead of the clock that it follows."""
     database_is_stale: bool = False
     """Whether the database was last found to be an older one than this server has seen."""
     lost_positions: int = 0
@@ -130,6 +134,12 @@ def _of_others(vitals: Vitals, limits: Thresholds) -> Iterator[tuple[Status, str
         yield Status.DEGRADED, "the rate limit store does not answer: this server counts only its own calls"
     if age is not None and age > limits.webhook_age:
         yield Status.DEGRADED, f"a webhook delivery has waited for {age:,.0f} s, more than {limits.webhook_age:g} s"
+    if vitals.clock_ahead > MAX_CLOCK_DIFFERENCE_SECONDS:
+        ahead = f"the ledger's time is {vitals.clock_ahead:,.0f} s ahead of the clock that it follows"
+        yield Status.DEGRADED, f"{ahead}: leases and time limits last longer, up to twice, until it has caught up"
+    if vitals.clock_ahead < -MAX_CLOCK_DIFFERENCE_SECONDS:
+        jump = f"the clock jumped {-vitals.clock_ahead:,.0f} s ahead of the ledger's time"
+        yield Status.DEGRADED, f"{jump}, which follows when the jump has lasted for a twentieth of that"
     for name, component in vitals.components.items():
         if component.problem:
             yield Status.DEGRADED, f"{name}: {component.problem}"

@@ -28,7 +28,7 @@ VERSIONS_PER_STEP: Final = 1_000
 
 def expired_jobs(kernel: Kernel) -> DueRows[str]:
     """Return the ended jobs that are to be deleted."""
-    return DueRows(kernel, "retention", kernel.store.expired_jobs, RemoveExpired, JOBS_PER_STEP)
+    return DueRows(kernel, "retention", kernel.store.expired_jobs, RemoveExpired, JOBS_PER_STEP, kernel.clock.calendar)
 
 
 def retention(kernel: Kernel) -> Feature:
@@ -41,7 +41,7 @@ def retention(kernel: Kernel) -> Feature:
 
     async def once() -> bool:
         """Delete what is due; return whether there is more."""
-        now = kernel.clock()
+        now = kernel.clock.calendar()
         more = await expired.do_step()
         through = await trim(store.trim_events, now - round(settings.event_retention * SECOND), EVENTS_PER_STEP)
         if through is not None:

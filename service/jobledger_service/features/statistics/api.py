@@ -99,7 +99,7 @@ def statistics(kernel: Kernel) -> Feature:
         due, folded = await kernel.readers.for_server(store.unfolded, (kernel.clock() - FOLD_DELAY) // HOUR), 0
         if due is not None:
             folded = await committer.run_on_writer(partial(store.fold, *due))
-        trim = partial(store.trim, kernel.clock() - retention, TOTALS_PER_STEP)
+        trim = partial(store.trim, kernel.clock.calendar() - retention, TOTALS_PER_STEP)
         return await committer.run_on_writer(trim, TOTALS_PER_STEP) == TOTALS_PER_STEP or folded > 0
 
     return Feature(

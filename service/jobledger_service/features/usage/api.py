@@ -1,5 +1,6 @@
 """GetUsage, a method of AdminService, and the duty that keeps what the transport counts, by day."""
 
+import asyncio
 from functools import partial
 from typing import Final
 
@@ -99,7 +100,18 @@ def usage(kernel: Kernel) -> Feature:
     """Return what usage adds to a server. A crash loses counts in memory."""
     counted, store = kernel.calls.usage, SqlUsageStore(kernel.database)
 
+    writing: asyncio.Task[None] | None = None
+
     async def record() -> bool:
+        """Write new counts. A write that has begun is not cancelled: whether it took effect would not be known."""
+        nonlocal writing
+        if writing is not None:
+            await asyncio.gather(writing, return_exceptions=True)
+        writing = asyncio.create_task(write(), name="usage")
+        await asyncio.shield(writing)
+        return False
+
+    async def write() -> None:
         """Write new counts, in steps."""
         rows = counted.drain(day_of(kernel.clock()))
         while rows:
@@ -109,7 +121,6 @@ def usage(kernel: Kernel) -> Feature:
                 counted.restore(rows)
                 raise
             rows = rows[ROWS_PER_STEP:]
-        return False
 
     return Feature(
         calls=[Calls(METHODS, UsageCalls(store, kernel))],

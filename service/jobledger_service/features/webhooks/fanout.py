@@ -107,6 +107,7 @@ class WebhookFanout(MsgStruct):
     wake_event: asyncio.Event = field(default_factory=asyncio.Event)
     _has_webhooks: bool = False
     _seen: int = 0
+    _losses: int = 0
     _written: int = 0
     _percents: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)
 
@@ -115,9 +116,17 @@ class WebhookFanout(MsgStruct):
         if self._has_webhooks:
             self.wake_event.set()
 
+    def begin_anew(self) -> None:
+        """Begin at the recorded place again: the database lost events, and gives their positions again."""
+        self._losses += 1
+        self._seen = 0
+        self._percents.clear()
+        self.wake_event.set()
+
     async def once(self) -> bool:
         """Record the next events; return whether there are more."""
         await asyncio.sleep(GATHER_SECONDS if self._has_webhooks else 0)
+        losses = self._losses
         recorded = await self.kernel.readers.for_server(self.webhooks.fanout_position)
         self._has_webhooks = recorded is not None
         if recorded is None:
@@ -131,6 +140,8 @@ class WebhookFanout(MsgStruct):
                 self._has_webhooks = False
                 return False
             self._written = self.kernel.clock()
+        if losses != self._losses:
+            return True
         self._seen = batch.through
         if batch.deliveries:
             self.on_recorded()

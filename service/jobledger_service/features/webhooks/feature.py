@@ -94,6 +94,7 @@ def webhooks(kernel: Kernel) -> Feature:
         kernel, delivery_store, partial(post_of, "deliveries"), lambda outcome: attempts.labels(outcome).inc()
     )
     fanout = WebhookFanout(kernel, store, dispatcher.wake_event.set)
+    kernel.feed.on_loss.append(fanout.begin_anew)
 
     def wake_all() -> None:
         fanout.wake_event.set()

@@ -109,7 +109,7 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
             work.check_readable(holder)
             return Creation(holder, is_new=False)
         savepoint = work.undo.savepoint
-        work.create(lifecycle.create(self.new, self.actor, work.now), self.inputs)
+        work.create(lifecycle.create(self.new, self.actor, work.now, work.calendar), self.inputs)
         if self.validate_only:
             encoded = work.encode_now(spec.key)
             work.undo.rollback(savepoint)
@@ -286,7 +286,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
         lifecycle.check_etag(job, self.etag)
         if not self.new.paths:
             raise InvalidField(("update_mask", "must name a field"))
-        step = lifecycle.update(job, self.new, self.actor, work.now, self.reason)
+        step = lifecycle.update(job, self.new, self.actor, work.calendar, self.reason)
         if step is not None:
             work.apply(step)
         return job.key

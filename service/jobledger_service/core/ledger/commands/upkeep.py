@@ -93,7 +93,7 @@ class LiftSchedules(_Upkeep[str], MsgStruct, frozen=True):
 
     def _one(self, work: WorkingSet, item: str) -> None:
         job = work.find(item)
-        step = lifecycle.lift_schedule(job, work.now) if job else None
+        step = lifecycle.lift_schedule(job, work.calendar) if job else None
         if step is not None:
             work.apply(step)
 
@@ -130,6 +130,6 @@ class RemoveExpired(_Upkeep[str], MsgStruct, frozen=True):
 
     def _one(self, work: WorkingSet, item: str) -> None:
         job = work.find(item)
-        if job is None or not job.ended or job.expire_time is None or work.now < job.expire_time:
+        if job is None or not job.ended or job.expire_time is None or work.calendar < job.expire_time:
             return
         work.delete(job, lifecycle.delete(job, SERVICE_ACTOR, force=False, reason="its expire_time has come"))

@@ -1,0 +1,88 @@
+"""Builds a world: databases, servers, owners with their keys, quotas and limits; and ends it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from jobledger.v1.admin_service_pb2 import SetQuotaRequest
+from jobledger.v1.limit_scope_pb2 import LimitScope
+from jobledger.v1.limit_service_pb2 import SetLimitRequest
+from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
+
+from tests.fuzz.campaign import SETTINGS
+from tests.support.cluster import Cluster
+from tests.support.databases import new_database
+from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
+from tests.support.server import Server, running
+from tests.torture.workload import LIMITED, MAX_RUNNING, QUOTA
+from tests.torture.world import FaultLog, World
+
+STORES = ["sqlite", "postgresql", "failover"]
+OWNERS = ("alice", "bob")
+HOSTILE = "mallory"
+REPLICAS = {"sqlite": 1, "postgresql": 3, "failover": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """An owner, its key, and a text that is in all its data and that no other owner may be told."""
+
+    name: str
+    token: str
+    mark: str
+
+
+@asynccontextmanager
+async def built(store: str, folder: Path, rng: Random) -> AsyncIterator[tuple[World, str]]:
+    """Give a world whose servers run, and the token of its admin; end what is left of it. The folder exists."""
+    cluster: Cluster | None = None
+    world: World | None = None
+    try:
+        if store != "sqlite":
+            cluster = await asyncio.to_thread(_cluster, store)
+        database = cluster.url(*cluster.nodes) if cluster else new_database(store, folder)
+        token = await asyncio.to_thread(first_key, database)
+        log = FaultLog(folder / "faults.jsonl")
+        world = World(store, folder, rng, database, log, SETTINGS | {"expiry_delay": "0.1"})
+        world.cluster = cluster
+        world.servers.extend(Server(database, folder, world.settings) for _ in range(REPLICAS[store]))
+        for server in world.servers:
+            await asyncio.to_thread(server.start)
+        yield world, token
+    finally:
+        for process in world.workers if world else ():
+            process.kill()
+            process.wait()
+        for server in world.servers if world else ():
+            if server in running:
+                server.kill()
+        for proxy in [*world.client_proxies.values(), *world.database_proxies] if world else ():
+            proxy.close()
+        if cluster is not None:
+            cluster.close()
+
+
+def _cluster(store: str) -> Cluster:
+    """Return a primary, with a synchronous standby if it is to fail over."""
+    cluster = Cluster()
+    if store == "failover":
+        cluster.add_standby(synchronous=True)
+    return cluster
+
+
+async def make_owners(target: str, token: str, rng: Random) -> list[Owner]:
+    """Make the owners, the hostile one last, with quotas and limits for the others."""
+    admin, owners = KeyedApi(target, token), list[Owner]()
+    for name in (*OWNERS, HOSTILE):
+        mark = f"{name}-{rng.getrandbits(64):016x}"
+        made = await admin.make(CALLER, WORKER, owner=name, name=mark)
+        owners.append(Owner(name, made.token, mark))
+    for name in OWNERS:
+        await admin.admin.SetQuota(SetQuotaRequest(owner=name, max_unfinished_jobs=QUOTA))
+        limit = SetLimitRequest(scope=LimitScope(kind=LIMITED), max_running=MAX_RUNNING, owner=name)
+        await LimitServiceStub(admin.channel).SetLimit(limit)
+    await admin.channel.close()
+    return owners
