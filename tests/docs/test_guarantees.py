@@ -57,6 +57,15 @@ def test_each_guarantee_has_tests_and_each_mark_a_guarantee(tests_of: dict[str, 
     assert set(NUMBERS) == set(tests_of)
 
 
+def test_what_the_harness_checks_is_numbered_as_here():
+    checks = (ROOT / "tests" / "torture" / "checks").glob("*.py")
+    numbered = {
+        number for file in checks for number in re.findall(r'^@guarantee\("(3\w\.\d+) ', file.read_text(), re.M)
+    }
+    assert numbered <= set(NUMBERS)
+    assert len(numbered) > 10
+
+
 @pytest.mark.parametrize(("number", "sentence", "named"), ROWS, ids=NUMBERS)
 def test_a_guarantee_names_one_or_two_of_its_tests(
     number: str, sentence: str, named: str, tests_of: dict[str, set[str]]
