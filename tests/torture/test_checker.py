@@ -236,7 +236,7 @@ def a_lease_has_no_result(history: History) -> None:
     call_of(history, methods=("Heartbeat",)).response["results"] = []
 
 
-@plants("3c.13 Nothing of a paused kind is claimed")
+@plants("3c.14 Nothing of a paused kind is claimed")
 def a_chunk_of_a_paused_kind_is_claimed(history: History) -> None:
     paused, claim = (call_of(history, methods=(method,)) for method in ("PauseKind", "ClaimChunks"))
     paused.request["kind"] = call_of(history, methods=("ResumeKind",)).request["kind"] = "plain"

@@ -141,7 +141,7 @@ def reports_fail_alone(history: History) -> Iterator[str]:
             yield f"{call.call_id} has no result of its own for each lease"
 
 
-@guarantee("3c.13 Nothing of a paused kind is claimed")
+@guarantee("3c.14 Nothing of a paused kind is claimed")
 def pauses(history: History) -> Iterator[str]:
     begun: dict[tuple[str, str], float] = {}
     paused: list[tuple[str, str, float, float]] = []
