@@ -29,6 +29,8 @@ class RestartedServer:
         await world.kill_and_restart(world.random.choice(world.servers))
 
 
+@pytest.mark.guarantee("3a.1", "3a.2", "3a.3", "3a.4", "3a.5", "3a.6", "3a.7", "3a.8", "3a.9", "3b.1", "3b.8", "3b.13")
+@pytest.mark.guarantee("3c.1", "3c.2", "3c.5", "3c.6", "3c.9", "3c.10", "3c.14", "3d.1", "3d.2", "3d.4")
 @pytest.mark.parametrize("kind", STORES)
 async def test_no_guarantee_is_broken_under_faults(kind: str, tmp_path: Path):
     run = Torture(kind, SECONDS, SEED, tmp_path / "history", print, [RestartedServer(), *all_faults()])
