@@ -101,6 +101,11 @@ def a_merge_is_not_told(history: History) -> None:
 
 
 @plants("3a.4 Reliable")
+def a_watch_of_one_job_skips_an_event(history: History) -> None:
+    del stream(history, "single")[3]
+
+
+@plants("3a.4 Reliable")
 def a_stream_falls_silent(history: History) -> None:
     stream(history, "latest").pop()
 

@@ -175,6 +175,8 @@ def unique(history: History) -> Iterator[str]:
 @guarantee("3a.4 Reliable")
 def reliable(history: History) -> Iterator[str]:
     last: dict[str, Chain] = {}
+    for chain in chains_of(history, "WatchJob"):
+        yield from _gaps_in_revisions(chain)
     for chain in chains_of(history):
         last[chain.first.client] = chain
         yield from _gaps_in_revisions(chain)
