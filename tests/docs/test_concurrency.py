@@ -1,4 +1,4 @@
-"""The tables of docs/adr/0070 name every task, thread, process and lock of the code, and nothing that is not there."""
+"""The tables of docs/adr/0065 name every task, thread, process and lock of the code, and nothing that is not there."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tests.docs.source_code import async_functions, calls, divided_changes
 
 pytestmark = pytest.mark.one_store("the examples see messages, not the store")
 
-[RECORD] = (ROOT / "docs" / "adr").glob("0070-*.md")
+[RECORD] = (ROOT / "docs" / "adr").glob("0065-*.md")
 TASKS = ("create_task", "ensure_future", "TaskGroup", "run_coroutine_threadsafe", "call_later")
 THREADS = ("Thread", "Timer", "ThreadPoolExecutor", "ProcessPoolExecutor", "to_thread", "call_soon_threadsafe")
 PROCESSES = ("create_subprocess_exec", "create_subprocess_shell", "Popen", "fork", "Process")

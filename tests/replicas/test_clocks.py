@@ -71,10 +71,10 @@ class Machines:
         self._opened.push_async_callback(opened.channel.close)
         return opened
 
-    async def make_keys(self) -> None:
+    async def make_keys(self, **fields: object) -> None:
         """Make a key for each owner."""
         admin = self.api(self.servers[0], self._admin_token)
-        self.keys = [(await admin.make(CALLER, WORKER, owner=owner)).token for owner in OWNERS]
+        self.keys = [(await admin.make(CALLER, WORKER, owner=owner, **fields)).token for owner in OWNERS]
 
     def set_clock(self, ahead: int) -> None:
         """Set the clock that the ledger follows: the database's if the test sets it, else the machine's."""
@@ -228,6 +228,7 @@ async def test_a_clock_that_was_an_hour_ahead_at_the_start_makes_no_job_early_an
         assert server.stop() == 0
         server.start()
     await one.all_say("s ahead of the clock")
+    await one.make_keys(expire_time=datetime.now(UTC) + timedelta(minutes=10))
     alice, bob = (one.api(one.servers[-1], key) for key in one.keys)
     await no_early_job(one)
     kind = fresh_kind()
