@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.torture.assembly import STORES
+from tests.torture.assembly import HOSTILE, STORES
 from tests.torture.checks import CHECKS, Violation, check
 from tests.torture.history import History
 from tests.torture.run import Torture
@@ -36,9 +36,11 @@ def torture(store: str, minutes: float, seed: int) -> int:
     began = time.monotonic()
     history, violations = run.checked()
     show(violations)
+    hostile = [call for call in history.calls if call.owner == HOSTILE]
     messages = sum(len(call.messages) for call in history.calls)
     print(
-        f"{store}, seed {seed}: {run.told_faults()} faults, {len(history.calls):,} operations, "
+        f"{store}, seed {seed}: faults {run.told_faults()}; {len(history.calls):,} operations, "
+        f"{len(hostile):,} of them hostile, to {len({call.method for call in hostile})} methods; "
         f"{messages:,} messages, {len(history.events):,} events; {len(CHECKS)} guarantees and invariants checked in "
         f"{time.monotonic() - began:.0f} s; {len(violations)} violations"
     )

@@ -14,7 +14,7 @@ from tests.fuzz.findings import Finding
 from tests.fuzz.hostile import Hostile
 from tests.fuzz.memory import Memory, Value, name_of
 from tests.fuzz.methods import Target, served
-from tests.torture.recorder import HistoryWriter
+from tests.torture.recorder import OPTIONS, HistoryWriter
 
 STOLEN = {"job_id", "uid", "lease_token", "cursor", "page_token", "etag", "task_id", "key_id", "webhook_id"}
 """Names of the fields whose values are taken from neighbours, as if they had leaked."""
@@ -23,7 +23,7 @@ AIMED = 0.5
 """The share of its requests that are about a neighbour's names."""
 PAUSE = 0.02
 """Seconds between two of its requests: it is to be hostile, not to be all the load."""
-STAY = 5.0
+STAY = 10.0
 """Seconds at one server."""
 EXPECTED = ("UNAVAILABLE of a server that is well", "no answer")
 """Findings of the fuzzer that faults explain."""
@@ -61,7 +61,7 @@ class Neighbour(Hostile):
         self._call_id = ""
 
     async def attack(self, target_of_any: Callable[[], str], goes_on: Callable[[], bool]) -> None:
-        """Attack one server after another for as long as it goes on."""
+        """Attack one server after another for as long as it goes on: every method on a neighbour's names, then any."""
         loop, targets = asyncio.get_running_loop(), list[Target]()
         while goes_on():
             server, leaving = target_of_any(), loop.time() + STAY
@@ -69,6 +69,9 @@ class Neighbour(Hostile):
                 targets = targets or await asyncio.to_thread(served, server)
             except grpc.RpcError:
                 continue
+            async with grpc.aio.insecure_channel(server, options=OPTIONS) as channel:
+                for target in targets if goes_on() else ():
+                    await self.send(channel, target, self._aimed(target))
             await self.run(server, targets, lambda leaving=leaving: goes_on() and loop.time() < leaving)
 
     async def send(self, channel: grpc.aio.Channel, target: Target, given: bytes | None = None) -> None:

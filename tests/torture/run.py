@@ -21,7 +21,7 @@ from tests.torture.hostile import Loot, Neighbour
 from tests.torture.recorder import HistoryWriter, RecordedClient
 from tests.torture.workload import LIMITED, MAX_RUNNING, QUOTA, pause_kinds
 
-FAULT_PAUSE = (0.2, 1.0)
+FAULT_PAUSE = (0.2, 1.5)
 """Seconds between two faults."""
 FAULT_BOUND = 180.0
 """Seconds after which a fault must be over."""

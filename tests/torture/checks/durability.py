@@ -22,7 +22,7 @@ def jobs_of(call: Call) -> Iterator[Fields]:
     yield from call.response.get("jobs", ())
 
 
-@guarantee("3d Positions are gapless")
+@guarantee("Invariant: positions")
 def gapless(history: History) -> Iterator[str]:
     for before, after in pairwise(history.events):
         if after.position != before.position + 1:
@@ -35,7 +35,7 @@ def gapless(history: History) -> Iterator[str]:
             yield f"the revisions of {uid} are {revisions}"
 
 
-@guarantee("3d An acknowledged write survives")
+@guarantee("3d.1 An acknowledged write survives")
 def acknowledged_survives(history: History) -> Iterator[str]:
     kept = {(event.uid, event.revision) for event in history.events}
     deleted = {event.job_id for event in history.events if event.is_last}
@@ -65,7 +65,7 @@ def _lost_ends(history: History) -> Iterator[str]:
                 yield f"{report.call.call_id} completed {lease.attempt}, which is not completed"
 
 
-@guarantee("3d A read sees what was acknowledged before")
+@guarantee("3d.1 A read sees what was acknowledged before")
 def reads_see_writes(history: History) -> Iterator[str]:
     acknowledged: dict[str, list[tuple[float, int, str]]] = {}
     for call in history.answered(*CHANGES):
@@ -89,7 +89,7 @@ def reads_see_writes(history: History) -> Iterator[str]:
                 yield f"{call.call_id} shows {job['job_id']} at {job['revision']}, which was at {newest} before"
 
 
-@guarantee("3d A request id takes effect once")
+@guarantee("3d.4 A creation takes effect once")
 def request_ids(history: History) -> Iterator[str]:
     alive: dict[tuple[str, str], str] = {}
     for event in history.events:

@@ -63,7 +63,7 @@ def limits(history: History) -> Iterator[str]:
             yield f"{len(jobs)} jobs of {event.owner} run at position {event.position}, and {limit} may"
 
 
-@guarantee("Invariant: quotas")
+@guarantee("3b.13 No more jobs than the quota")
 def quotas(history: History) -> Iterator[str]:
     unfinished: dict[str, set[str]] = defaultdict(set)
     for event in history.events:
@@ -93,7 +93,7 @@ def unique_keys(history: History) -> Iterator[str]:
             del holders[name]
 
 
-@guarantee("Invariant: finalizers")
+@guarantee("3c.10 A finalizer waits for all others")
 def finalizers(history: History) -> Iterator[str]:
     for event in history.events:
         summary = event.job.get("chunks_summary", {})

@@ -175,6 +175,8 @@ def unique(history: History) -> Iterator[str]:
 @guarantee("3a.4 Reliable")
 def reliable(history: History) -> Iterator[str]:
     last: dict[str, Chain] = {}
+    for chain in chains_of(history, "WatchJob"):
+        yield from _gaps_in_revisions(chain)
     for chain in chains_of(history):
         last[chain.first.client] = chain
         yield from _gaps_in_revisions(chain)
@@ -233,13 +235,18 @@ def atomic(history: History) -> Iterator[str]:
 @guarantee("3a.6 Resumable")
 def resumable(history: History) -> Iterator[str]:
     for chain in (*chains_of(history), *chains_of(history, "WatchJob")):
-        yield from _untold_losses(history, chain)
         for call in chain.calls:
             if call.code in OWN_ENDS or (call.method == "WatchJob" and call.code == "NOT_FOUND"):
                 continue
             if call.reason in STARTS_ANEW and (history.lost_tails or call.reason != LOST):
                 continue
             yield f"{where(call)} ended with {call.code} {call.reason}"
+
+
+@guarantee("3d.2 What a fail-over lost is told")
+def losses_are_told(history: History) -> Iterator[str]:
+    for chain in (*chains_of(history), *chains_of(history, "WatchJob")):
+        yield from _untold_losses(history, chain)
 
 
 def _untold_losses(history: History, chain: Chain) -> Iterator[str]:

@@ -90,7 +90,7 @@ def completed_means_ran(history: History) -> Iterator[str]:
             yield f"position {event.position} completes chunk {attempt}, which no worker has completed"
 
 
-@guarantee("3c.2 The last word counts")
+@guarantee("3c.2 The last report counts")
 def last_word_counts(history: History) -> Iterator[str]:
     completed = {
         (event.job_id, chunk.get("index", 0), chunk.get("start_time", 0)): (event, chunk)
@@ -107,6 +107,27 @@ def last_word_counts(history: History) -> Iterator[str]:
                 yield f"position {event.position} completes {lease.attempt} without its last word {sorted(words)}"
 
 
+def accepted(lease: Lease) -> Iterator[Report]:
+    """Yield the reports on a lease that were taken."""
+    return (report for report in lease.reports if report.status in ("OK", "CANCEL_REQUESTED"))
+
+
+@guarantee("3d.2 What a fail-over lost is refused")
+def lost_leases_are_refused(history: History) -> Iterator[str]:
+    begun = claims_in_ledger(history)
+    for lease in leases_of(history).values():
+        for report in accepted(lease) if lease.attempt not in begun else ():
+            if not history.may_be_lost(report.call):
+                yield f"{report.call.call_id} reports on {lease.attempt}, whose claim the ledger does not have"
+
+
+@guarantee("3c.9 Nothing is claimed before its time")
+def schedules(history: History) -> Iterator[str]:
+    for event in history.events:
+        if "CLAIMED" in event.types and event.commit_time < event.job.get("schedule_time", 0):
+            yield f"position {event.position} claims a chunk of {event.job_id} before its time"
+
+
 @guarantee("3c.5 At most once a lease")
 def fencing(history: History) -> Iterator[str]:
     leases = leases_of(history)
@@ -115,11 +136,8 @@ def fencing(history: History) -> Iterator[str]:
         by_chunk.setdefault(lease.attempt[:2], []).append(lease)
         if len({(call.client, call.request.get("request_id")) for call in lease.claims}) > 1:
             yield f"the lease of {lease.attempt} was given to several claims"
-    begun = claims_in_ledger(history)
     for lease in leases.values():
-        for report in lease.reports:
-            if report.status not in ("OK", "CANCEL_REQUESTED"):
-                continue
+        for report in accepted(lease):
             later = [
                 other for other in by_chunk[lease.attempt[:2]]
                 if other is not lease and min(call.start for call in other.claims) > lease.claimed
@@ -127,8 +145,6 @@ def fencing(history: History) -> Iterator[str]:
             ]  # fmt: skip
             if later:
                 yield f"{report.call.call_id} reports on {lease.attempt} after {later[0].attempt} was claimed"
-            if lease.attempt not in begun and not history.may_be_lost(report.call):
-                yield f"{report.call.call_id} reports on {lease.attempt}, whose claim the ledger does not have"
 
 
 @guarantee("3c.6 A report fails alone")
@@ -141,7 +157,7 @@ def reports_fail_alone(history: History) -> Iterator[str]:
             yield f"{call.call_id} has no result of its own for each lease"
 
 
-@guarantee("3c.14 Nothing of a paused kind is claimed")
+@guarantee("3c.14 No chunk of a paused kind is claimed")
 def pauses(history: History) -> Iterator[str]:
     begun: dict[tuple[str, str], float] = {}
     paused: list[tuple[str, str, float, float]] = []
