@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PEERS  := $(VENV)/.peers
+PATRONI := $(VENV)/.patroni
 CONSOLE := $(VENV)/.console
 BROWSER := $(VENV)/.browser
 SITE   := $(VENV)/.site
@@ -36,7 +37,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz soak torture check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
+.PHONY: help setup run demo demo-replicas demo-failover example examples console gen gen-check fmt lint types test test-fast test-long test-console pictures fuzz soak torture check bench bench-batches bench-reads bench-targets bench-import bench-isolation bench-overload bench-peers seed dist docs docs-serve clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +56,11 @@ $(READY): constraints.txt pyproject.toml protos/pyproject.toml client/pyproject.
 $(PEERS): $(READY) bench/peers.txt
 	@echo "Once, for some seconds: the queues that Jobledger is measured beside go into $(VENV)"
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -r bench/peers.txt
+	@touch $@
+
+$(PATRONI): $(READY) examples/failover/requirements.txt
+	@echo "Once, for some seconds: Patroni goes into $(VENV)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -r examples/failover/requirements.txt
 	@touch $@
 
 $(CONSOLE): $(READY) console/pyproject.toml
@@ -80,6 +86,9 @@ demo: $(READY) ## Hash the standard library with three workers, one of which is 
 
 demo-replicas: $(READY) ## Kill and drain replicas under work, and check what 50 watchers saw
 	$(BIN)/python -m examples.replicas.demo
+
+demo-failover: $(PATRONI) ## Lose the primary's host, a server and the network of three PostgreSQL under Patroni; needs etcd
+	$(BIN)/python -m examples.failover.demo
 
 example: $(READY) ## Run one of the systems under examples/: make example NAME=speech_video
 	$(BIN)/python -m examples.$(or $(filter $(EXAMPLES),$(NAME)),$(error NAME is one of $(EXAMPLES)))

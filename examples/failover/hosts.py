@@ -1,0 +1,120 @@
+"""The hosts of the databases: network namespaces where we may make them, else processes of this machine."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+UNPRIVILEGED = 65534
+"""Whom the databases take us for when we are root, by whom PostgreSQL refuses to be run: Linux's nobody."""
+BRIDGE = "jobledger-ha"
+NETWORK = "10.77.0"
+
+
+@dataclass
+class Host:
+    """Where one database runs: a name, an address, and what was started there."""
+
+    name: str
+    address: str
+    is_namespace: bool
+    processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    def start(self, command: Sequence[str | Path], log: Path) -> None:
+        """Start a process on this host."""
+        words: list[str | Path] = list(command)
+        if os.geteuid() == 0:
+            words = ["unshare", "--user", f"--map-user={UNPRIVILEGED}", f"--map-group={UNPRIVILEGED}", *words]
+        if self.is_namespace:
+            words = ["ip", "netns", "exec", self.name, *words]
+        with log.open("a") as output:
+            self.processes.append(subprocess.Popen(words, stdout=output, stderr=output, start_new_session=True))
+
+    def kill(self) -> None:
+        """SIGKILL every process of the host, all at once."""
+        for process in self._running():
+            process.send_signal(signal.SIGSTOP)  # so that none starts another one meanwhile
+        for process in self._running():
+            process.kill()
+        for started in self.processes:
+            started.wait()
+        self.processes.clear()
+
+    def _running(self) -> list[psutil.Process]:
+        found = [psutil.Process(started.pid) for started in self.processes if started.poll() is None]
+        return [each for process in found for each in (process, *process.children(recursive=True))]
+
+    def cut(self) -> None:
+        """Let nothing through between this host and the others."""
+        if self.is_namespace:
+            _ip("link", "set", _outside(self.name), "down")
+
+    def heal(self) -> None:
+        """Let everything through again."""
+        if self.is_namespace:
+            _ip("link", "set", _outside(self.name), "up")
+
+
+@contextmanager
+def hosts(count: int) -> Iterator[tuple[str, list[Host]]]:
+    """Yield the address of this machine for the hosts, and the hosts; what runs on them ends with the block."""
+    in_namespaces = os.geteuid() == 0 and shutil.which("ip") is not None and _may_make_namespaces()
+    made = [
+        Host(f"jobledger-ha{n}", f"{NETWORK}.{10 + n}" if in_namespaces else "127.0.0.1", in_namespaces)
+        for n in range(count)
+    ]
+    try:
+        if in_namespaces:
+            _connect(made)
+        yield (f"{NETWORK}.1" if in_namespaces else "127.0.0.1"), made
+    finally:
+        for host in made:
+            host.kill()
+        if in_namespaces:
+            _remove(made)
+
+
+def _may_make_namespaces() -> bool:
+    try:
+        _ip("netns", "add", BRIDGE)
+    except subprocess.CalledProcessError:
+        return False
+    _ip("netns", "del", BRIDGE)
+    return True
+
+
+def _connect(made: Sequence[Host]) -> None:
+    _remove(made)  # what a demo that was killed has left
+    _ip("link", "add", BRIDGE, "type", "bridge")
+    _ip("addr", "add", f"{NETWORK}.1/24", "dev", BRIDGE)
+    _ip("link", "set", BRIDGE, "up")
+    for host in made:
+        _ip("netns", "add", host.name)
+        _ip("link", "add", _outside(host.name), "type", "veth", "peer", "name", "eth0", "netns", host.name)
+        _ip("link", "set", _outside(host.name), "master", BRIDGE, "up")
+        _ip("-n", host.name, "addr", "add", f"{host.address}/24", "dev", "eth0")
+        for device in ("lo", "eth0"):
+            _ip("-n", host.name, "link", "set", device, "up")
+
+
+def _remove(made: Sequence[Host]) -> None:
+    """Remove the hosts; a cable goes later than its host, unless it is told to."""
+    for host in made:
+        for words in (("link", "del", _outside(host.name)), ("netns", "del", host.name)):
+            _ip(*words, check=False)
+    _ip("link", "del", BRIDGE, check=False)
+
+
+def _outside(name: str) -> str:
+    """Return the end of a host's cable on this machine; names of devices have at most 15 characters."""
+    return f"jlha-{name[-1]}"
+
+
+def _ip(*words: str, check: bool = True) -> None:
+    subprocess.run([shutil.which("ip") or "ip", *words], check=check, capture_output=True)
