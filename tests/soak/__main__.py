@@ -8,9 +8,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from tests.soak.run import Soak
 from tests.support.databases import STORES
+
+KEPT: Final = Path(".soak")
+"""Where the samples of a run are kept in which something rose or was violated."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,8 +34,13 @@ def main(arguments: Sequence[str]) -> int:
         except KeyboardInterrupt:
             print(f"\nstopped: {soak.summary()}")
             return 130
-        is_well = soak.report()
-    return 0 if is_well else 1
+    if soak.report():
+        return 0
+    KEPT.mkdir(exist_ok=True)
+    file = KEPT / f"{options.store}-{options.seed}.json"
+    file.write_bytes(msgspec.json.encode(soak.points))
+    print(f"the samples, as seconds and values by name, are in {file}")
+    return 1
 
 
 def _print(line: str) -> None:
