@@ -40,10 +40,10 @@ def _numbers(test: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def tests_of() -> dict[str, set[str]]:
     """Return the tests that are marked, by the number of the guarantee."""
-    found: dict[str, set[str]] = defaultdict(set)
+    marked: dict[str, set[str]] = defaultdict(set)
     for test, number in marks():
-        found[number].add(test)
-    return found
+        marked[number].add(test)
+    return marked
 
 
 def test_guarantees_are_numbered_in_order():
@@ -55,6 +55,15 @@ def test_guarantees_are_numbered_in_order():
 
 def test_each_guarantee_has_tests_and_each_mark_a_guarantee(tests_of: dict[str, set[str]]):
     assert set(NUMBERS) == set(tests_of)
+
+
+def test_what_the_harness_checks_is_numbered_as_here():
+    checks = (ROOT / "tests" / "torture" / "checks").glob("*.py")
+    numbered = {
+        number for file in checks for number in re.findall(r'^@guarantee\("(3\w\.\d+) ', file.read_text(), re.M)
+    }
+    assert numbered <= set(NUMBERS)
+    assert len(numbered) > 10
 
 
 @pytest.mark.parametrize(("number", "sentence", "named"), ROWS, ids=NUMBERS)

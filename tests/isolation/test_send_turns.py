@@ -79,6 +79,7 @@ async def watching(ledger: History, stream: Stream) -> "asyncio.Task[None]":
     return task
 
 
+@pytest.mark.guarantee("3a.10")
 async def test_thirty_watches_that_may_not_be_read_add_no_write_to_an_event_of_a_reader():
     turns, ledger = Turns(), History()
     reader, others = await read_stream(turns), [Stream(turns) for _ in range(WATCHES)]

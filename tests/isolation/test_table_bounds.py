@@ -59,6 +59,7 @@ FORGETTING = {
 }
 LEFT = {
     "ledger": 1,
+    "terms": 1,
     "counts": 5,  # those of all owners and kinds together, by state
     "label_indexes": 1,
     "webhook_checkpoint": 1,

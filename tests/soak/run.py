@@ -144,22 +144,23 @@ class Soak:
 
     def trends(self) -> list[Trend]:
         """Return how everything that was measured moved, what rises first."""
-        found = [
+        trends = [
             trend(name, self.quantities[name].unit, points, self.seconds, self.quantities[name].bound)
             for name, points in self.points.items()
         ]
-        return sorted((one for one in found if one.level or one.rise), key=lambda one: (not one.rises, one.name))
+        moved = (each for each in trends if each.level or each.rise)
+        return sorted(moved, key=lambda each: (not each.rises, each.name))
 
     def report(self) -> bool:
         """Print the slopes and the violations; return whether all is well."""
         trends = self.trends()
         self.print_line(HEADING)
-        for one in trends:
-            self.print_line(str(one))
+        for each in trends:
+            self.print_line(str(each))
         for violation in self.violations()[:20]:
             self.print_line(violation)
         self.print_line(self.summary())
-        return not self.violations() and not any(one.rises for one in trends)
+        return not self.violations() and not any(each.rises for each in trends)
 
 
 async def _forget(receiver: Receiver) -> None:

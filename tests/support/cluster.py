@@ -54,9 +54,9 @@ class Node:
         self._pid = int((self.folder / "postmaster.pid").read_text(encoding="ascii").partition("\n")[0])
         return self
 
-    def execute(self, statement: str) -> Sequence[tuple[object, ...]]:
+    def execute(self, statement: str, database: str = "postgres") -> Sequence[tuple[object, ...]]:
         """Carry out a statement in a transaction of its own, and return its rows."""
-        with psycopg.connect(self.address, autocommit=True) as connection:
+        with psycopg.connect(self.address, dbname=database, autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
@@ -138,9 +138,11 @@ class Cluster:
             self.primary.execute("SELECT pg_sleep(0.02)")
 
     def promote(self, standby: Node) -> None:
-        """Make a standby the primary; who was it goes on by itself, if it runs."""
+        """Make a standby the primary, also one that has been promoted; who was it goes on by itself, if it runs."""
         standby.execute("ALTER SYSTEM RESET synchronous_standby_names")
-        standby.promote()
+        standby.execute("SELECT pg_reload_conf()")
+        if standby.execute("SELECT pg_is_in_recovery()") == [(True,)]:
+            standby.promote()
         self.primary = standby
 
     def rejoin(self, node: Node) -> None:

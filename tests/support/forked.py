@@ -23,6 +23,8 @@ from typing import IO
 NUMBER = 8  # bytes of a process id or an exit status
 IMPORTED = ["jobledger_service.app", "alembic.command", "alembic.config"]
 """What the command imports when it needs it."""
+BEFORE = "IMPORT_BEFORE"
+"""A variable of the environment: a module to import before the server starts."""
 
 
 class Forked:
@@ -126,6 +128,9 @@ def _become(arguments: Sequence[str], environment: Mapping[str, str], directory:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["jobledger-server", *arguments]
+    if module := os.environ.pop(BEFORE, ""):
+        sys.path.insert(0, directory)
+        import_module(module)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import IO
 
 from jobledger.v1.admin_service_pb2 import SetQuotaRequest
 from jobledger.v1.limit_scope_pb2 import LimitScope
@@ -15,8 +16,10 @@ from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 from tests.fuzz.campaign import SETTINGS
 from tests.support.cluster import Cluster
 from tests.support.databases import new_database
+from tests.support.forked import BEFORE, Forked
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.server import Server, running
+from tests.torture import moments
 from tests.torture.workload import LIMITED, MAX_RUNNING, QUOTA
 from tests.torture.world import FaultLog, World
 
@@ -35,6 +38,23 @@ class Owner:
     mark: str
 
 
+class ArmedServer(Server):
+    """A server that kills itself at the moment that its file names."""
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the process."""
+        armed = {BEFORE: moments.__name__, moments.MOMENT_FILE: str(moment_file(self))}
+        return super().environment() | armed
+
+    def _begun(self, arguments: list[str], log: IO[str]) -> Forked:
+        return Forked(arguments, self.environment(), Path.cwd(), log)
+
+
+def moment_file(server: Server) -> Path:
+    """Return the file that names the moment at which a server is to die."""
+    return server.log.with_suffix(".moment")
+
+
 @asynccontextmanager
 async def built(store: str, folder: Path, rng: Random) -> AsyncIterator[tuple[World, str]]:
     """Give a world whose servers run, and the token of its admin; end what is left of it. The folder exists."""
@@ -48,7 +68,7 @@ async def built(store: str, folder: Path, rng: Random) -> AsyncIterator[tuple[Wo
         log = FaultLog(folder / "faults.jsonl")
         world = World(store, folder, rng, database, log, SETTINGS | {"expiry_delay": "0.1"})
         world.cluster = cluster
-        world.servers.extend(Server(database, folder, world.settings) for _ in range(REPLICAS[store]))
+        world.servers.extend(ArmedServer(database, folder, world.settings) for _ in range(REPLICAS[store]))
         for server in world.servers:
             await asyncio.to_thread(server.start)
         yield world, token

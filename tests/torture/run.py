@@ -42,6 +42,7 @@ class Torture:
         self.store, self.seconds, self.seed, self.folder = store, seconds, seed, folder
         self.faults = all_faults() if faults is None else list(faults)
         self.injected: dict[str, int] = {}
+        self.kills = 0
         self._notify = notify
         self._end = 0.0
         shutil.rmtree(folder, ignore_errors=True)
@@ -112,7 +113,7 @@ class Torture:
                 except Exception:  # noqa: BLE001 - whatever it is, the run goes on and tells of it
                     log.write("defect", line=f"{fault.name} failed: {traceback.format_exc(limit=-4)}")
                     return
-            self.injected = dict(log.count)
+            self.injected, self.kills = dict(log.count), log.kills
 
     async def _tell(self) -> None:
         """Print how far it is."""
@@ -123,8 +124,8 @@ class Torture:
 
     def told_faults(self) -> str:
         """Return the faults so far and how often each was injected."""
-        counted = sorted(self.injected.items())
-        return f"{sum(self.injected.values())} ({', '.join(f'{name} {count}' for name, count in counted)})"
+        counted = ", ".join(f"{name} {count}" for name, count in sorted(self.injected.items()))
+        return f"{sum(self.injected.values())} with {self.kills} kills ({counted})"
 
     def _rng(self, name: str) -> Random:
         return Random(f"{self.seed} {self.store} {name}")

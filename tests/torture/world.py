@@ -48,6 +48,7 @@ class FaultLog:
     path: Path
     count: Counter[str] = field(default_factory=Counter)
     lost_tails: list[LostTail] = field(default_factory=list)
+    kills: int = 0
 
     @contextmanager
     def injected(self, name: str) -> Iterator[None]:
@@ -58,6 +59,11 @@ class FaultLog:
             yield
         finally:
             self.write("fault", name=name, phase="end")
+
+    def killed(self, what: str, **fields: object) -> None:
+        """Count a SIGKILL, and write what it ended, and when."""
+        self.kills += 1
+        self.write("kill", what=what, **fields)
 
     def lost_tail(self, tail: LostTail) -> None:
         """Say that a fail-over has lost commits, so that the checker does not miss them."""

@@ -19,7 +19,7 @@ STILL = {
 }  # fmt: skip
 """Settings with which a server leaves an old database as it is, though years have gone by."""
 
-ConnectAs = Callable[[Server, str], "KeyedApi"]
+ConnectAs = Callable[[Server, str], KeyedApi]
 
 
 @pytest.fixture(params=VERSIONS)

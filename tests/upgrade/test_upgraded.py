@@ -114,7 +114,7 @@ async def test_cursors_are_good_and_lists_begin_again(
     server = start_server(upgraded, **STILL)
     for owned in recorded.owners.values():
         api = connect_as(server, owned.token)
-        seen = [(one.position, one.job_id, one.revision) for one in owned.seen]
+        seen = [(event.position, event.job_id, event.revision) for event in owned.seen]
         for number in range(0, len(seen) - 1, 5):
             assert await rest(api, owned.seen[number].cursor) == seen[number + 1 :]
         async with api.watch_jobs(cursor=owned.list_cursor, mode=EVERY, filter=None) as watch:

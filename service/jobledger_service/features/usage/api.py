@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from jobledger.v1 import admin_service_pb2 as api
@@ -96,6 +97,14 @@ class UsageCalls(MsgStruct, frozen=True):
         return shown + api.GetUsageResponse(next_page_token=token).SerializeToString()
 
 
+def _taken_from(step: list[list[UsageRow]]) -> list[UsageRow]:
+    """Take the rows of a step: of the writer and who waits for it, one gets them."""
+    try:
+        return step.pop()
+    except IndexError:
+        return []
+
+
 def usage(kernel: Kernel) -> Feature:
     """Return what usage adds to a server. A crash loses counts in memory."""
     counted, store = kernel.calls.usage, SqlUsageStore(kernel.database)
@@ -114,13 +123,23 @@ def usage(kernel: Kernel) -> Feature:
     async def write() -> None:
         """Write new counts, in steps."""
         rows = counted.drain(day_of(kernel.clock()))
+        loop = asyncio.get_running_loop()
         while rows:
+            step, rows = [rows[:ROWS_PER_STEP]], rows[ROWS_PER_STEP:]
             try:
-                await kernel.committer.run_on_writer(partial(store.add, rows[:ROWS_PER_STEP]), ROWS_PER_STEP)
+                await kernel.committer.run_on_writer(partial(add, step, loop), ROWS_PER_STEP)
             except BaseException:
-                counted.restore(rows)
+                counted.restore(chain(_taken_from(step), rows))
                 raise
-            rows = rows[ROWS_PER_STEP:]
+
+    def add(step: list[list[UsageRow]], loop: asyncio.AbstractEventLoop) -> None:
+        """Write counts that nobody has taken back; whose wait for it is over learns nothing of its end."""
+        taken = _taken_from(step)
+        try:
+            store.add(taken)
+        except BaseException:
+            loop.call_soon_threadsafe(counted.restore, taken)
+            raise
 
     return Feature(
         calls=[Calls(METHODS, UsageCalls(store, kernel))],

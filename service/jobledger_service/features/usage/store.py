@@ -48,6 +48,8 @@ class SqlUsageStore:
         values = sorted(
             (row.day, row.owner, row.key_id, row.method, *(getattr(row.counts, name) for name in SUMS)) for row in rows
         )
+        if not values:
+            return
         with self._database.write() as connection:
             connection.execute(self._add, [dict(zip((*DIMENSIONS, *SUMS), one, strict=True)) for one in values])
 
