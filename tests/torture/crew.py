@@ -64,7 +64,9 @@ class Crew:
     def start(self) -> None:
         """Start what goes on until it is ended: the watchers, and the worker within this process."""
         for name, form in WATCHERS.items():
-            self.watchers.append(JobsWatcher(self.client(name), self.target, self.rng(f"{self.owner} {name}"), **form))
+            self.watchers.append(
+                JobsWatcher(self.client(name), self.target, self.rng(f"{self.owner.name} {name}"), **form)
+            )
         self._tasks += [asyncio.create_task(watcher.run()) for watcher in self.watchers]
         rng = self.rng(f"{self.owner.name} worker")
         self._tasks.append(asyncio.create_task(Worker(self.client("worker"), rng, self.target).run()))
@@ -98,7 +100,7 @@ class Crew:
         name = f"{self.owner.mark}-worker-{self._started}"
         targets = ",".join(map(self.world.target_of, self.world.servers))
         history = self.world.directory / f"calls-{name}.jsonl"
-        seed = self.rng(name).getrandbits(32)
+        seed = self.rng(f"{self.owner.name} worker {self._started}").getrandbits(32)
         words = ["--owner", self.owner.name, "--name", name, "--token", self.owner.token, "--history", str(history)]
         words += ["--targets", targets, "--seed", str(seed)]
         log = (self.world.directory / "workers.log").open("ab")

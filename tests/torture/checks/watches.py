@@ -7,6 +7,7 @@ from itertools import pairwise
 from tests.torture.checks import guarantee
 from tests.torture.history import (
     LOST,
+    RECOVERY,
     STARTS_ANEW,
     Call,
     Event,
@@ -238,9 +239,16 @@ def resumable(history: History) -> Iterator[str]:
         for call in chain.calls:
             if call.code in OWN_ENDS or (call.method == "WatchJob" and call.code == "NOT_FOUND"):
                 continue
-            if call.reason in STARTS_ANEW and (history.lost_tails or call.reason != LOST):
+            if call.reason in STARTS_ANEW - {LOST} or (call.reason == LOST and _may_hold_lost(history, chain, call)):
                 continue
             yield f"{where(call)} ended with {call.code} {call.reason}"
+
+
+def _may_hold_lost(history: History, chain: Chain, call: Call) -> bool:
+    """Whether a watcher that was told of a loss began before a fail-over that lost something."""
+    return any(
+        tail.lost_from <= call.end and chain.first.start <= tail.promoted + RECOVERY for tail in history.lost_tails
+    )
 
 
 @guarantee("3d.2 What a fail-over lost is told")
