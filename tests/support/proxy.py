@@ -1,10 +1,13 @@
-"""A TCP proxy before a PostgreSQL that can fall silent: connections stay open, and nothing comes through."""
+"""TCP proxies: one before a PostgreSQL that can fall silent, and one before anything that forwards badly."""
 
+import asyncio
+import math
 import socket
+import struct
 import threading
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import make_url
 
@@ -81,3 +84,79 @@ def proxied(database: str) -> "Iterator[SilentProxy]":
     """Give a proxy for the length of the block."""
     with closing(SilentProxy(database)) as proxy:
         yield proxy
+
+
+class FaultyProxy:
+    """Forwards from a port of its own to an address, on the event loop, as slowly and as badly as it is told.
+
+    `delay` is in seconds for each piece, `rate` in bytes a second; while `flows` is not set nothing comes through.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.target = ""
+        self.delay = 0.0
+        self.rate = math.inf
+        self.flows = asyncio.Event()
+        self.flows.set()
+        self._server: asyncio.Server | None = None
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> Self:
+        """Listen on a free port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.target = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    def cut(self) -> None:
+        """Close all connections, in good order."""
+        for end in list(self._ends):
+            end.close()
+
+    def reset(self) -> None:
+        """Reset all connections: what was on its way is lost."""
+        for end in list(self._ends):
+            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            end.transport.abort()
+
+    def half_close(self) -> None:
+        """Tell every other end that nothing more comes from beyond, and go on in the other direction."""
+        for end in list(self._ends)[::2]:
+            with suppress(OSError, RuntimeError):
+                end.write_eof()
+
+    def close(self) -> None:
+        """End all connections and the listener."""
+        self.flows.set()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        if self._server is not None:
+            self._server.close()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = self.origin.rpartition(":")
+        try:
+            beyond = await asyncio.open_connection(host, int(port))
+        except OSError:
+            writer.close()
+            return
+        self._ends |= {writer, beyond[1]}
+        for task in (
+            asyncio.create_task(self._forward(reader, beyond[1])),
+            asyncio.create_task(self._forward(beyond[0], writer)),
+        ):
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, RuntimeError):
+            while piece := await reader.read(PIECE):
+                await self.flows.wait()
+                if pause := self.delay + len(piece) / self.rate:
+                    await asyncio.sleep(pause)
+                writer.write(piece)
+                await writer.drain()
+        self._ends.discard(writer)
+        writer.close()

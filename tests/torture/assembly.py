@@ -1,7 +1,7 @@
 """Builds a world: databases, servers, owners with their keys, quotas and limits; and ends it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,11 @@ from jobledger.v1.limit_service_pb2 import SetLimitRequest
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 
 from tests.fuzz.campaign import SETTINGS
-from tests.support.cluster import Cluster
+from tests.support.cluster import NAME, Cluster
 from tests.support.databases import new_database
 from tests.support.forked import BEFORE, Forked
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
+from tests.support.proxy import FaultyProxy
 from tests.support.server import Server, running
 from tests.torture import moments
 from tests.torture.workload import LIMITED, MAX_RUNNING, QUOTA
@@ -44,10 +45,22 @@ class ArmedServer(Server):
     def environment(self) -> dict[str, str]:
         """Return the environment of the process."""
         armed = {BEFORE: moments.__name__, moments.MOMENT_FILE: str(moment_file(self))}
+        armed[moments.CLOCK_FILE] = str(clock_file(self))
         return super().environment() | armed
 
     def _begun(self, arguments: list[str], log: IO[str]) -> Forked:
         return Forked(arguments, self.environment(), Path.cwd(), log)
+
+
+def clock_file(server: Server) -> Path:
+    """Return the file that says by how many seconds a server's clock is wrong."""
+    return server.log.with_suffix(".clock")
+
+
+def url_through(proxies: Sequence[FaultyProxy]) -> str:
+    """Return the URL of the ledger through the proxies of all nodes."""
+    hosts = "&".join(f"host={proxy.target}" for proxy in proxies)
+    return f"postgresql+psycopg://postgres@/{NAME}?{hosts}&target_session_attrs=read-write"
 
 
 def moment_file(server: Server) -> Path:
@@ -63,14 +76,17 @@ async def built(store: str, folder: Path, rng: Random) -> AsyncIterator[tuple[Wo
     try:
         if store != "sqlite":
             cluster = await asyncio.to_thread(_cluster, store)
-        database = cluster.url(*cluster.nodes) if cluster else new_database(store, folder)
+        proxies = [await FaultyProxy(f"127.0.0.1:{node.port}").open() for node in (cluster.nodes if cluster else ())]
+        database = url_through(proxies) if cluster else new_database(store, folder)
         token = await asyncio.to_thread(first_key, database)
         log = FaultLog(folder / "faults.jsonl")
         world = World(store, folder, rng, database, log, SETTINGS | {"expiry_delay": "0.1"})
         world.cluster = cluster
+        world.database_proxies.extend(proxies)
         world.servers.extend(ArmedServer(database, folder, world.settings) for _ in range(REPLICAS[store]))
         for server in world.servers:
             await asyncio.to_thread(server.start)
+            world.client_proxies[server.target] = await FaultyProxy(server.target).open()
         yield world, token
     finally:
         for process in world.workers if world else ():

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from jobledger_service.transport.methods import Kind
 
 MOMENT_FILE = "TORTURE_MOMENT_FILE"
 """A variable of the environment: the path of the file."""
+CLOCK_FILE = "TORTURE_CLOCK_FILE"
+"""A variable of the environment: the path of the file with the seconds by which the clock is wrong."""
 BEFORE_COMMIT = "before the commit"
 AFTER_COMMIT = "after the commit and before the feed"
 AFTER_FEED = "after the feed and before the answer"
@@ -66,5 +69,17 @@ def _replace(owner: type, name: str, replacement: Callable[..., Any]) -> None:
     setattr(owner, name, replacement)
 
 
+def _patch_clock() -> None:
+    """Let the clock be wrong by what the file says, which is read on SIGUSR1."""
+    true_time, offset = time.time_ns, [0]
+
+    def read_offset(*_: object) -> None:
+        offset[0] = round(float(Path(os.environ[CLOCK_FILE]).read_text(encoding="utf-8")) * 1_000_000_000)
+
+    signal.signal(signal.SIGUSR1, read_offset)
+    time.time_ns = lambda: true_time() + offset[0]
+
+
 if MOMENT_FILE in os.environ:
     _patch()
+    _patch_clock()

@@ -9,25 +9,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from tests.support.cluster import Cluster
+from tests.support.proxy import FaultyProxy
 from tests.support.server import Server
 
 if TYPE_CHECKING:
     from subprocess import Popen
-
-
-class Proxy(Protocol):
-    """Forwards from the address that callers dial to another one."""
-
-    target: str
-    """The address to dial, `host:port`."""
-    origin: str
-    """The address that it forwards to, `host:port`."""
-
-    def close(self) -> None:
-        """End all connections and the listener."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +83,9 @@ class World:
     """Worker processes, one lease holder each; the runner starts another one in place of one that ended."""
     cluster: Cluster | None = None
     """The PostgreSQL servers of the run's own: a primary, and on "failover" a standby; none on SQLite."""
-    client_proxies: dict[str, Proxy] = field(default_factory=dict)
+    client_proxies: dict[str, FaultyProxy] = field(default_factory=dict)
     """Proxies before servers, by the server's target: callers dial `target_of(server)`."""
-    database_proxies: list[Proxy] = field(default_factory=list)
+    database_proxies: list[FaultyProxy] = field(default_factory=list)
     """Proxies between servers and the nodes of the cluster, in their order."""
 
     def target_of(self, server: Server) -> str:

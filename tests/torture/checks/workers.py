@@ -170,5 +170,12 @@ def pauses(history: History) -> Iterator[str]:
     for call in history.answered("ClaimChunks"):
         for claimed in call.response.get("chunks", ()):
             for owner, kind, start, end in paused:
-                if (call.owner, claimed["kind"]) == (owner, kind) and start < call.start and call.end < end:
+                in_pause = (call.owner, claimed["kind"]) == (owner, kind) and start < call.start and call.end < end
+                if in_pause and not _is_repetition(call, claimed):
                     yield f"{call.call_id} claimed a chunk of {kind}, which is paused"
+
+
+def _is_repetition(call: Call, claimed: Fields) -> bool:
+    """Whether a claim was answered with a lease of the first one of its request_id, which it extends."""
+    held: int = claimed["lease"].get("expire_time", 0) - claimed["chunk"].get("start_time", 0)
+    return bool(held > call.request.get("lease_duration", held))

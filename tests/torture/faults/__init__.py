@@ -7,9 +7,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Protocol
 
-from tests.torture.world import FaultLog, LostTail, Proxy, World
+from tests.torture.world import FaultLog, LostTail, World
 
-__all__ = ["FAULTS", "Fault", "FaultLog", "LostTail", "Proxy", "World", "all_faults"]
+__all__ = ["FAULTS", "Fault", "FaultLog", "LostTail", "World", "all_faults"]
 
 
 class Fault(Protocol):

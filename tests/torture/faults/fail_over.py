@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from tests.support.cluster import Cluster, Node
+from tests.support.cluster import NAME, Cluster, Node
 from tests.torture.faults import FAULTS
 from tests.torture.world import LostTail, World
 
@@ -22,6 +22,12 @@ async def _restore(cluster: Cluster, node: Node) -> None:
     """Make a node the synchronous standby of the primary, whatever it was."""
     await asyncio.to_thread(cluster.rejoin, node)
     await asyncio.to_thread(cluster.primary.set, "synchronous_standby_names", node.folder.name)
+
+
+def _replay(standby: Node) -> None:
+    """Wait until a standby shows all that it has received."""
+    while standby.execute("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()") == [(True,)]:
+        pass
 
 
 class _FailOver:
@@ -58,9 +64,11 @@ class LostEnd(_FailOver):
         await asyncio.sleep(world.random.uniform(*LAG_SECONDS))
         world.log.killed("the primary")
         await asyncio.to_thread(primary.kill)
+        # before it is promoted: afterwards servers may have given these positions again
+        await asyncio.to_thread(_replay, standby)
+        [(kept,)] = await asyncio.to_thread(standby.execute, "SELECT position FROM ledger", NAME)
         promoted = time.monotonic()
         await asyncio.to_thread(cluster.promote, standby)
-        [(kept,)] = await asyncio.to_thread(standby.execute, "SELECT position FROM ledger", "ledger")
         world.log.lost_tail(LostTail(int(str(kept)), begin, promoted))
         if self.comes_back:
             await self._come_back(world, primary, standby)

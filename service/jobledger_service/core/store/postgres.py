@@ -10,7 +10,7 @@ import psycopg
 from psycopg import errors
 from psycopg.abc import PQGen
 from psycopg.adapt import Dumper
-from psycopg.pq import Format
+from psycopg.pq import Format, TransactionStatus
 
 from .history import History, StaleDatabaseError
 from .postgres_arrays import ARRAYS, Array
@@ -53,6 +53,14 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: PQGen[Answer], interval: float = 0.1, timeout: float | None = None) -> Answer:
         """Wait for an answer; raises OperationalError without one, QueryCanceled at the deadline."""
+        try:
+            return self._wait(gen, interval, timeout)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.pgconn.finish()  # what was sent was not answered: nothing else can be sent
+            raise
+
+    def _wait(self, gen: PQGen[Answer], interval: float, timeout: float | None) -> Answer:
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         if self.deadline.is_over:
