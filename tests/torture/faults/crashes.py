@@ -14,7 +14,7 @@ from tests.torture.faults import FAULTS
 from tests.torture.moments import MOMENTS
 from tests.torture.world import World
 
-KILLS = 6
+KILLS = 10
 """The most kills of one fault, one soon after the other."""
 PATIENCE = 3.0
 """Seconds for a chosen moment to come; then the server is killed where it is."""
@@ -150,4 +150,5 @@ def end_of_commits(content: bytes) -> int:
     return end
 
 
-FAULTS += [KillServers(), KillServers(), KillAtMoment(), KillAtMoment(), KillWorkers(), KillDatabase(), LoseLogTail()]
+# crashes as often as all others together
+FAULTS += [KillServers(), KillAtMoment()] * 5 + [KillWorkers(), KillDatabase(), LoseLogTail()]
