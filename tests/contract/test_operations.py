@@ -40,7 +40,7 @@ def job_in(packed: Any) -> Job:
 async def test_a_job_is_an_operation(operations: OperationsAsyncClient, api: Api, kind: str):
     job = await api.job_in(RUNNING, kind, item_count=2, chunk_size=1)
     operation = await operations.get_operation(f"operations/{job.job_id}")
-    assert operation.name == f"operations/{job.job_id}"
+    assert operation.name == f"operations/{job.job_id}@{job.uid}"
     assert not operation.done
     assert operation.WhichOneof("result") is None
     assert job_in(operation.metadata).state == RUNNING
@@ -92,6 +92,18 @@ async def test_delete_is_for_what_is_done(operations: OperationsAsyncClient, api
     await operations.delete_operation(name)
     with pytest.raises(exceptions.NotFound):
         await operations.get_operation(name)
+
+
+async def test_a_name_is_of_one_job_whoever_has_its_id_later(operations: OperationsAsyncClient, api: Api, kind: str):
+    job = await api.create(kind)
+    name = (await operations.get_operation(f"operations/{job.job_id}")).name
+    await operations.cancel_operation(name)
+    await operations.delete_operation(name)
+    again = await api.create(kind, job_id=job.job_id)
+    for call in (operations.get_operation, operations.cancel_operation, operations.delete_operation):
+        with pytest.raises(exceptions.NotFound):
+            await call(name)
+    assert (await operations.get_operation(f"operations/{job.job_id}")).name.endswith(again.uid)
 
 
 async def test_googles_own_future_gets_the_result(operations: OperationsAsyncClient, api: Api, kind: str):
@@ -162,13 +174,13 @@ async def test_a_list_is_filtered_by_state(
 
 
 async def test_a_list_continues_over_pages(stub: lro.OperationsStub, api: Api, kind: str):
-    made = [(await api.create(kind)).job_id for _ in range(3)]
+    made = [await api.create(kind) for _ in range(3)]
     request, names = lro.ListOperationsRequest(name="operations", page_size=2), []
     for _ in range(2):
         page = await stub.ListOperations(request)
         names += [operation.name for operation in page.operations]
         request.page_token = page.next_page_token
-    assert names[:3] == [f"operations/{job_id}" for job_id in reversed(made)]
+    assert names[:3] == [f"operations/{job.job_id}@{job.uid}" for job in reversed(made)]
 
 
 @pytest.mark.parametrize("name", ["", "operations/", "jobs/x", "operations/a b", "operations/a/b"])

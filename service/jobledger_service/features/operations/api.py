@@ -3,7 +3,8 @@
 import asyncio
 import re
 from contextlib import aclosing
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 from google.longrunning import operations_pb2 as lro
 from google.longrunning import operations_proto_pb2
@@ -21,7 +22,7 @@ from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.commands import CancelJob, DeleteJob
 from jobledger_service.core.ledger.queries import JobPage
 from jobledger_service.core.ledger.watch import WatchOptions
-from jobledger_service.core.model.errors import InvalidField, JobUnreadable
+from jobledger_service.core.model.errors import InvalidField, JobNotFound, JobUnreadable
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.lifecycle import Cancellation
@@ -33,17 +34,26 @@ from jobledger_service.transport.methods import Calls, Kind, Method
 
 COLLECTION: Final = "operations"
 MAX_FILTER: Final = 1_000
+_UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STATE: Final = re.compile(r'(?:metadata\.)?state\s*=\s*"?([A-Z]+)"?')
 _DONE: Final = re.compile(r"done\s*=\s*(true|false)")
 RULE: Final = "must be empty, done=true, done=false, or state=STATE terms joined by OR"
 
 
-def named_job(name: str) -> str:
-    """Return the job_id of an operation; raises InvalidField."""
-    collection, _, job_id = name.partition("/")
-    if collection != COLLECTION or not JOB_ID.fullmatch(job_id):
-        raise InvalidField(("name", f"value {name[:200]!r} must be {COLLECTION}/JOB_ID"))
-    return job_id
+class Named(NamedTuple):
+    """What an operation's name says: a job_id, and the uid of that job, empty for whichever has the id now."""
+
+    job_id: str
+    uid: str
+
+
+def named_job(name: str) -> Named:
+    """Return the job of an operation; raises InvalidField."""
+    collection, _, job = name.partition("/")
+    job_id, at, uid = job.partition("@")
+    if collection != COLLECTION or not JOB_ID.fullmatch(job_id) or bool(at) is not bool(_UID.fullmatch(uid)):
+        raise InvalidField(("name", f"value {name[:200]!r} must be {COLLECTION}/JOB_ID, or {COLLECTION}/JOB_ID@UID"))
+    return Named(job_id, uid)
 
 
 def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
@@ -81,7 +91,7 @@ def operation(read: JobRead) -> lro.Operation:
     """Return a job as an operation: its metadata is the job; done when the job has ended. Raises ValueError."""
     job, raw = shown_job(read)
     packed = AnyMessage(type_url=_JOB_TYPE, value=raw)
-    shown = lro.Operation(name=f"{COLLECTION}/{read.job_id}", metadata=packed, done=read.state in ENDED)
+    shown = lro.Operation(name=f"{COLLECTION}/{read.job_id}@{job.uid}", metadata=packed, done=read.state in ENDED)
     match read.state:
         case JobState.COMPLETED:
             shown.response.CopyFrom(packed)
@@ -138,33 +148,47 @@ class OperationsService(MsgStruct, frozen=True):
 
     async def CancelOperation(self, request: lro.CancelOperationRequest, caller: Caller) -> Empty:
         how = Cancellation(DEFAULT_GRACE, "", force=False)
-        await self.kernel.committer.submit(CancelJob(caller.owner, named_job(request.name), how, caller.name))
+        await self.kernel.committer.submit(
+            CancelJob(caller.owner, await self._found(request.name, caller), how, caller.name)
+        )
         return Empty()
 
     async def DeleteOperation(self, request: lro.DeleteOperationRequest, caller: Caller) -> Empty:
-        await self.kernel.committer.submit(DeleteJob(caller.owner, named_job(request.name), caller.name))
+        await self.kernel.committer.submit(
+            DeleteJob(caller.owner, await self._found(request.name, caller), caller.name)
+        )
         return Empty()
 
     async def WaitOperation(self, request: lro.WaitOperationRequest, caller: Caller) -> bytes:
-        job_id = named_job(request.name)
-        watch = self.kernel.watch.job(caller.owner, job_id, b"", WatchOptions(status=True))
+        named = named_job(request.name)
+        watch = self.kernel.watch.job(caller.owner, named.job_id, b"", WatchOptions(status=True))
         try:
             async with asyncio.timeout(_wait_seconds(request)), aclosing(watch) as messages:
                 async for _ in messages:
                     pass  # the watch ends when the job does
         except TimeoutError:
             pass
-        return await self._read(job_id, caller)
+        return await self._read(named, caller)
 
-    async def _read(self, job_id: str, caller: Caller) -> bytes:
-        return await self.kernel.queries.job(caller.owner, job_id, self._encoded, View.BASIC)
+    async def _read(self, named: Named, caller: Caller) -> bytes:
+        return await self.kernel.queries.job(caller.owner, named.job_id, partial(self._encoded, named), View.BASIC)
 
-    def _encoded(self, read: JobRead) -> bytes:
+    async def _found(self, name: str, caller: Caller) -> str:
+        """Return the job_id of an operation, whose job is there if the name has its uid."""
+        named = named_job(name)
+        if named.uid:
+            await self._read(named, caller)
+        return named.job_id
+
+    def _encoded(self, named: Named, read: JobRead) -> bytes:
         try:
             shown = operation(read)
         except Exception as error:
             self.kernel.unreadable.add("GetOperation", read.key, error)
             raise JobUnreadable(read.job_id) from error
+        if named.uid and not shown.name.endswith(f"@{named.uid}"):
+            # another job has the id, after a deletion, or after a fail-over that lost the first one
+            raise JobNotFound(named.job_id)
         raw: bytes = shown.SerializeToString()
         return raw
 
