@@ -48,6 +48,7 @@ def timeless(job: Job) -> Job:
     kept.ClearField("etag")
     for chunk in kept.chunks:
         chunk.ClearField("holds")
+        chunk.ClearField("next_attempt_time")
     return kept
 
 

@@ -291,10 +291,11 @@ def race_free(history: History) -> Iterator[str]:
         if chain.sentinel is None or not chain.began_with_state or not chain.sentinel.position:
             continue
         held, matching = _held(chain), _matching(history, chain, chain.sentinel.position)
-        for uid in matching.keys() ^ held.keys():
+        merged_later = set() if chain.is_every else _changed_after(history, chain.sentinel.position)
+        for uid in (matching.keys() ^ held.keys()) - merged_later:
             name = "still shows" if uid in held else "does not show"
             yield f"{where(chain.first)} {name} {uid} in the end"
-        for uid in matching.keys() & held.keys():
+        for uid in (matching.keys() & held.keys()) - merged_later:
             if held[uid] < matching[uid]:
                 yield f"{where(chain.first)} shows {uid} at {held[uid]} in the end, which is at {matching[uid]}"
 
@@ -318,6 +319,11 @@ def _matching(history: History, chain: Chain, position: int) -> dict[str, int]:
             if event.is_last or (chain.states and event.job["state"] not in chain.states):
                 del matching[event.uid]
     return matching
+
+
+def _changed_after(history: History, position: int) -> set[str]:
+    """Return the jobs with events after a position: in mode LATEST, earlier ones of theirs may come with those."""
+    return {event.uid for event in history.events if event.position > position}
 
 
 @guarantee("3a.9 Ends well")
