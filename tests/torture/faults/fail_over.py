@@ -25,8 +25,12 @@ async def _restore(cluster: Cluster, node: Node) -> None:
 
 
 def _replay(standby: Node) -> None:
-    """Wait until a standby shows all that it has received."""
-    while standby.execute("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()") == [(True,)]:
+    """Wait until a standby shows all that it has received; of the last record it may have received only a part."""
+    waits_for_more = (
+        "SELECT pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn() OR EXISTS (SELECT FROM pg_stat_activity"
+        " WHERE backend_type = 'startup' AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval'))"
+    )
+    while standby.execute(waits_for_more) != [(True,)]:
         pass
 
 

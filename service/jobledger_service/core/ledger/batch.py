@@ -14,7 +14,7 @@ from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.terms import Point
 from jobledger_service.core.store.clock import Clock
 from jobledger_service.core.store.entry import Entry
-from jobledger_service.core.store.writes import ConflictError
+from jobledger_service.core.store.writes import ConflictError, StatementFailure
 from jobledger_service.core.store.writing import Transaction, WriteStore
 
 from .batch_changes import BatchChanges
@@ -194,6 +194,8 @@ def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:
         work.undo.rollback()
         # the exception is an answer: its frames would keep the whole batch in memory, in a cycle with it
         return refusal.with_traceback(None)
+    except StatementFailure:
+        raise  # the transaction is lost, with all its commands
     except Exception as error:
         work.undo.rollback()
         log.exception("a command fails", command=type(command).__name__)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct as MsgStruct
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobledger_service.core.model.chunk import Chunk, ChunkKey
 from jobledger_service.core.model.job import Inputs, Job
@@ -11,6 +12,10 @@ from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.sweep import Sweep
 
 from .entry import ChunkRange, JobSegments
+
+
+StatementFailure = SQLAlchemyError
+"""A statement of the transaction failed; what that means is known when the transaction ends."""
 
 
 class RejectedStatementError(Exception):
