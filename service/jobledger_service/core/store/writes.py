@@ -13,7 +13,6 @@ from jobledger_service.core.model.sweep import Sweep
 
 from .entry import ChunkRange, JobSegments
 
-
 StatementFailure = SQLAlchemyError
 """A statement of the transaction failed; what that means is known when the transaction ends."""
 
