@@ -29,6 +29,8 @@ PAUSE = 0.2
 """Seconds between two jobs, until all steps are done."""
 STEADY = 10
 """Jobs that are acknowledged before the next step."""
+LAST_LINES = 40
+"""Lines that are printed of each log when the demo fails."""
 
 
 class Writer(threading.Thread):
@@ -124,7 +126,7 @@ def start_ledger(stack: ExitStack, folder: Path, address: str, made: Sequence[Ho
     """Start etcd and the databases, and return these with the URL of the ledger, whose schema is made."""
     etcd = Etcd(folder, address)
     stack.callback(etcd.stop)
-    databases = [Database(host, folder, etcd.address) for host in made]
+    databases = [Database(host, etcd.address) for host in made]
     for database in databases:
         database.start()
     primary = primary_of(databases)
@@ -162,7 +164,7 @@ def check(client: JobClient, folder: Path, writer: Writer, seconds: float) -> No
 
 def run(stack: ExitStack, folder: Path) -> None:
     """Run the demo with its files in `folder`."""
-    address, made = stack.enter_context(hosts(DATABASES))
+    address, made = stack.enter_context(hosts(DATABASES, folder))
     what = "network namespaces" if made[0].is_namespace else "processes, as namespaces are not allowed here"
     say(f"Three hosts: {what}.")
     say("Patroni makes a primary and its standbys, some 15 s ...")
@@ -205,6 +207,13 @@ def run(stack: ExitStack, folder: Path) -> None:
     check(client, folder, writer, writer.longest_silence(begun))
 
 
+def print_logs(folder: Path) -> None:
+    """Print the end of each log, from which one sees why the demo failed."""
+    for log in sorted(folder.glob("*.log")):
+        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        say("\n".join((f"\nThe last lines of {log.name}:", *lines)))
+
+
 def main() -> None:
     """Run the demo in a temporary folder that goes when it ends."""
     if lacking := missing():
@@ -213,7 +222,11 @@ def main() -> None:
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())  # without one, the libraries of PostgreSQL warn
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with stage("failover") as (stack, folder):
-        run(stack, folder)
+        try:
+            run(stack, folder)
+        except SystemExit:
+            print_logs(folder)
+            raise
 
 
 if __name__ == "__main__":

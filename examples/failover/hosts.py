@@ -2,10 +2,9 @@
 
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,36 +18,52 @@ NETWORK = "10.77.0"
 
 @dataclass
 class Host:
-    """Where one database runs: a name, an address, and what was started there."""
+    """Where one database runs: a name, an address, a folder, and what was started there."""
 
     name: str
     address: str
     is_namespace: bool
+    folder: Path
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
-    def start(self, command: Sequence[str | Path], log: Path) -> None:
-        """Start a process on this host."""
+    @property
+    def log(self) -> Path:
+        """What its processes print."""
+        return self.folder.with_suffix(".log")
+
+    def start(self, command: Sequence[str | Path]) -> None:
+        """Start a process on this host, whose command names the host's folder."""
         words: list[str | Path] = list(command)
         if os.geteuid() == 0:
             words = ["unshare", "--user", f"--map-user={UNPRIVILEGED}", f"--map-group={UNPRIVILEGED}", *words]
         if self.is_namespace:
             words = ["ip", "netns", "exec", self.name, *words]
-        with log.open("a") as output:
+        with self.log.open("a") as output:
             self.processes.append(subprocess.Popen(words, stdout=output, stderr=output, start_new_session=True))
 
     def kill(self) -> None:
         """SIGKILL every process of the host, all at once."""
-        for process in self._running():
-            process.send_signal(signal.SIGSTOP)  # so that none starts another one meanwhile
-        for process in self._running():
-            process.kill()
-        for started in self.processes:
-            started.wait()
+        while running := self._running():
+            for send in (psutil.Process.suspend, psutil.Process.kill):  # stopped first, so that none starts another one
+                for process in running:
+                    with suppress(psutil.NoSuchProcess):
+                        send(process)
+            psutil.wait_procs(running, timeout=1.0)
         self.processes.clear()
 
     def _running(self) -> list[psutil.Process]:
-        found = [psutil.Process(started.pid) for started in self.processes if started.poll() is None]
-        return [each for process in found for each in (process, *process.children(recursive=True))]
+        """Find its processes; PostgreSQL is not Patroni's child, so that it survives a Patroni that dies."""
+        named = [
+            process
+            for process in psutil.process_iter(["cmdline", "status"])
+            if process.info["status"] != psutil.STATUS_ZOMBIE
+            and any(str(self.folder) in word for word in process.info["cmdline"] or ())
+        ]
+        found = set(named)
+        for process in named:
+            with suppress(psutil.NoSuchProcess):
+                found.update(process.children(recursive=True))
+        return list(found)
 
     def cut(self) -> None:
         """Let nothing through between this host and the others."""
@@ -62,12 +77,12 @@ class Host:
 
 
 @contextmanager
-def hosts(count: int) -> Iterator[tuple[str, list[Host]]]:
+def hosts(count: int, folder: Path) -> Iterator[tuple[str, list[Host]]]:
     """Yield the address of this machine for the hosts, and the hosts; what runs on them ends with the block."""
     in_namespaces = os.geteuid() == 0 and shutil.which("ip") is not None and _may_make_namespaces()
     made = [
-        Host(f"jobledger-ha{n}", f"{NETWORK}.{10 + n}" if in_namespaces else "127.0.0.1", in_namespaces)
-        for n in range(count)
+        Host(name, f"{NETWORK}.{10 + n}" if in_namespaces else "127.0.0.1", in_namespaces, folder / name)
+        for n, name in enumerate(f"jobledger-ha{n}" for n in range(count))
     ]
     try:
         if in_namespaces:

@@ -53,9 +53,9 @@ class Etcd:
 class Database:
     """One of the PostgreSQL servers, with its Patroni."""
 
-    def __init__(self, host: Host, folder: Path, etcd: str) -> None:
+    def __init__(self, host: Host, etcd: str) -> None:
         self.host = host
-        self.folder = folder / host.name
+        self.folder = host.folder
         self.folder.mkdir()
         self.port, rest_port = _free_ports("0.0.0.0" if host.is_namespace else host.address, 2)  # noqa: S104  a look
         self._settings = self.folder / "patroni.yml"
@@ -63,7 +63,7 @@ class Database:
 
     def start(self) -> None:
         """Start Patroni, which starts PostgreSQL."""
-        self.host.start([BIN / "patroni", self._settings], self.folder.with_suffix(".log"))
+        self.host.start([BIN / "patroni", self._settings])
 
     def answer(self, statement: str) -> object:
         """Return the first value that a statement finds; raises psycopg.OperationalError."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -37,7 +38,14 @@ def two() -> Iterator[Cluster]:
 @pytest.fixture
 def server(two: Cluster, tmp_path: Path) -> Iterator[Server]:
     """Return a server that knows both nodes."""
-    started = Server(two.url(*two.nodes), tmp_path, SETTINGS).start()
+    with running_over(two, tmp_path, SETTINGS) as started:
+        yield started
+
+
+@contextmanager
+def running_over(two: Cluster, directory: Path, settings: dict[str, str]) -> Iterator[Server]:
+    """Run a server that knows both nodes for the length of the block."""
+    started = Server(two.url(*two.nodes), directory, settings).start()
     yield started
     started.stop()
     unexpected = [one for one in started.defects() if not str(one["event"]).startswith("the database")]
@@ -89,6 +97,7 @@ async def test_a_lost_tail_ends_streams_and_nothing_that_it_gave_is_taken_again(
     first = await create(api, kind, 10)
     watch = api.watch_jobs(kind, mode=EVERY)
     snapshots = await watch.changes(10)
+    two.wait_for(two.nodes[1])
     kept = (await watch.bookmark()).cursor
     job = await api.get(snapshots[0].job.job_id)
     two.nodes[1].leave()
@@ -173,6 +182,7 @@ async def test_a_synchronous_fail_over_loses_nothing_and_nobody_lists_again(
 async def test_a_primary_that_comes_back_is_not_written_to(two: Cluster, server: Server, connect: Connect):
     api, kind = connect(server), fresh_kind()
     await create(api, kind, 5)
+    two.wait_for(two.nodes[1])
     old, new = fail_over(two)
     acknowledged = await create(api, kind, 5)
     old.start()
@@ -183,6 +193,22 @@ async def test_a_primary_that_comes_back_is_not_written_to(two: Cluster, server:
     assert count_of(new, kind) == 5 + len(acknowledged)
     assert (await health(api)).database.lost_positions == 0
     assert (await asyncio.wait_for(api.watch_jobs(kind).until(lambda one: one.type == BOOKMARK), BOUND)).cursor
+
+
+@pytest.mark.guarantee("3d.3")
+async def test_an_old_primary_whose_commits_wait_for_ever_is_left_for_the_new_one(
+    two: Cluster, tmp_path: Path, connect: Connect
+):
+    old, new = two.nodes
+    old.set("synchronous_standby_names", new.folder.name)
+    quick = SETTINGS | {"database_statement_timeout": "2"}
+    with running_over(two, tmp_path, quick) as server:
+        api, kind = connect(server), fresh_kind()
+        await create(api, kind, 3)
+        two.promote(new)
+        acknowledged = await create(api, kind, 5)
+        assert (count_of(new, kind), len(acknowledged)) == (8, 5)
+        assert (await health(api)).database.lost_positions == 0
 
 
 def end_connections(node: Node) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from math import inf
 from pathlib import Path
 from types import NoneType
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
 import structlog
@@ -32,6 +32,9 @@ from .sqlite_dialect import Sqlite
 from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
 from .writer_level import WRITTEN_LABELS
 from .writes import RejectedStatementError
+
+if TYPE_CHECKING:
+    from .postgres import Hosts
 
 log = structlog.get_logger(__name__)
 
@@ -317,23 +320,25 @@ def _unknown(url: str) -> UnknownDatabaseError:
 
 
 def _postgres(url: URL, limits: TimeLimits, pooling: Pooling) -> Database:
+    from .postgres import Hosts  # noqa: PLC0415  SQLite does without psycopg
     from .postgres_dialect import CHANNEL, Postgres  # noqa: PLC0415  SQLite does without SQLAlchemy's dialect
 
     name = uuid4().hex
     dialect = Postgres(name)
     history = History(dialect.start)
+    hosts = Hosts(history)
     url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
     # one connection writes, as there is one writer thread
-    writer = _postgres_engine(url, limits, history, pooling, 1)
-    reader = _postgres_reader(url, limits.for_reads(limits.read), history, pooling, READERS)
-    exporter = _postgres_reader(url, limits.for_reads(limits.export), history, pooling, 1)
+    writer = _postgres_engine(url, limits, hosts, pooling, 1)
+    reader = _postgres_reader(url, limits.for_reads(limits.read), hosts, pooling, READERS)
+    exporter = _postgres_reader(url, limits.for_reads(limits.export), hosts, pooling, 1)
     return Database(dialect, Engines(writer, reader, exporter), limits, lambda: None, history, pooling=pooling)
 
 
 def _postgres_engine(
     url: URL,
     limits: TimeLimits,
-    history: History,
+    hosts: "Hosts",
     pooling: Pooling,
     connections: int,
     planner: Mapping[str, str] = {},
@@ -342,7 +347,6 @@ def _postgres_engine(
         BoundedConnection,
         bounded,
         limits_of,
-        newest_of,
         probes_of,
         setting,
     )
@@ -357,7 +361,7 @@ def _postgres_engine(
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, args: list[Any], kwargs: dict[str, Any]) -> BoundedConnection:
-        connection = newest_of(lambda host: BoundedConnection.connect(*args, **bounded(host, limits)), kwargs, history)
+        connection = hosts.connect(lambda host: BoundedConnection.connect(*args, **bounded(host, limits)), kwargs)
         connection.answer_timeout = None if limits.statement is None else limits.statement + CLIENT_GRACE_SECONDS
         if pooling.by_transaction:
             connection.prepare_threshold = None
@@ -392,8 +396,8 @@ _PLANNER: Final = {
 }
 
 
-def _postgres_reader(url: URL, limits: TimeLimits, history: History, pooling: Pooling, connections: int) -> Engine:
-    engine = _postgres_engine(url, limits, history, pooling, connections, _PLANNER)
+def _postgres_reader(url: URL, limits: TimeLimits, hosts: "Hosts", pooling: Pooling, connections: int) -> Engine:
+    engine = _postgres_engine(url, limits, hosts, pooling, connections, _PLANNER)
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from jobledger_service.core.model.chunk import Queue
 
 from .engines import Database
-from .history import StaleDatabaseError
+from .history import History, StaleDatabaseError
 from .postgres import bounded, each_host
 from .postgres_dialect import CHANNEL
 
@@ -50,11 +50,9 @@ async def listen(database: Database, on_commit: Callable[[], None], on_ready: Re
                                 on_ready({(owner, kind): int(count)})
                             case _:  # also what a replica of another version may send
                                 on_commit()
-                    async with asyncio.timeout(
-                        answer_timeout
-                    ):  # the connection was quiet: check it. LISTEN twice is the same as once
-                        await connection.execute(f"LISTEN {CHANNEL}")
-        except (psycopg.Error, TimeoutError) as error:
+                    async with asyncio.timeout(answer_timeout):  # the connection was quiet: check it
+                        await _check(connection, database.history)
+        except (StaleDatabaseError, psycopg.Error, TimeoutError) as error:
             log.warning("the connection for wake-ups is lost", why=str(error) or "the database does not answer")
         await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -83,11 +81,16 @@ async def _open(database: Database) -> ListenConnection:
             why: Exception = error
             continue
         try:
-            [start] = await (await connection.execute(database.history.start_query)).fetchone() or [""]
-            database.history.check_start(start)
+            await _check(connection, database.history)
         except (StaleDatabaseError, psycopg.Error) as error:
             connection.pgconn.finish()
             why = error
         else:
             return connection
     raise psycopg.OperationalError(str(why)) from why
+
+
+async def _check(connection: ListenConnection, history: History) -> None:
+    """Raise StaleDatabaseError for a connection to a database that is older than one that was seen."""
+    [start] = await (await connection.execute(history.start_query)).fetchone() or [""]
+    history.check_start(start)

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import Any, Final, TypeVar
 
@@ -46,6 +47,8 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     answer_timeout: float | None = None
     """Seconds for one answer; set when the connection is opened."""
+    on_silence: Callable[[], object] = staticmethod(lambda: None)
+    """Called when the database has not answered in time."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  the driver's
         super().__init__(*args, **kwargs)
@@ -87,6 +90,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise self._no_answer_error() from None
 
     def _no_answer_error(self) -> psycopg.OperationalError:
+        self.on_silence()
         self.pgconn.finish()
         return psycopg.OperationalError("the database does not answer")
 
@@ -104,36 +108,55 @@ def bounded(given: Mapping[str, Any], limits: TimeLimits) -> dict[str, Any]:
     return {**ours, **given}
 
 
-def newest_of(
-    connect: Callable[[dict[str, Any]], BoundedConnection], given: Mapping[str, Any], history: History
-) -> BoundedConnection:
-    """Return a connection to the first of the hosts that is not stale; libpq would take the first that is writable."""
-    for host in each_host(given):
-        try:
-            connection = connect(host)
-        except psycopg.OperationalError as error:
-            why: Exception = error
-            continue
-        try:
-            if history.start:
-                [start] = connection.execute(history.start_query).fetchone() or [""]
-                connection.rollback()
-                history.check_start(start)
-        except (StaleDatabaseError, psycopg.Error) as error:
-            connection.close()
-            why = error
-        else:
-            return connection
-    raise psycopg.OperationalError(str(why)) from why
+class Hosts:
+    """The hosts of a database, in the order in which they are tried: one that stopped answering is tried last.
+
+    libpq would always take the first that can be written to. That may be an old primary whose commits wait for ever,
+    because its standbys have left it.
+    """
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._silent: tuple[object, object] | None = None
+
+    def connect(
+        self, connect: Callable[[dict[str, Any]], BoundedConnection], parameters: Mapping[str, Any]
+    ) -> BoundedConnection:
+        """Return a connection to the first host that is not stale; raises OperationalError."""
+        for host in sorted(each_host(parameters), key=lambda host: _name(host) == self._silent):
+            try:
+                connection = connect(host)
+            except psycopg.OperationalError as error:
+                why: Exception = error
+                continue
+            try:
+                if self._history.start:
+                    [start] = connection.execute(self._history.start_query).fetchone() or [""]
+                    connection.rollback()
+                    self._history.check_start(start)
+            except (StaleDatabaseError, psycopg.Error) as error:
+                connection.close()
+                why = error
+            else:
+                connection.on_silence = partial(self._remember, _name(host))
+                return connection
+        raise psycopg.OperationalError(str(why)) from why
+
+    def _remember(self, host: tuple[object, object]) -> None:
+        self._silent = host
 
 
-def each_host(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _name(host: Mapping[str, Any]) -> tuple[object, object]:
+    return host.get("host"), host.get("port")
+
+
+def each_host(parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the parameters of a connection to each of the hosts that they name, in their order."""
-    hosts = str(given.get("host", "")).split(",")
-    ports = str(given.get("port", "")).split(",")
+    hosts = str(parameters.get("host", "")).split(",")
+    ports = str(parameters.get("port", "")).split(",")
     for number, host in enumerate(hosts):
         port = ports[number] if len(ports) == len(hosts) else ports[0]
-        yield {**given, **({"host": host} if host else {}), **({"port": port} if port else {})}
+        yield {**parameters, **({"host": host} if host else {}), **({"port": port} if port else {})}
 
 
 def limits_of(limits: TimeLimits) -> dict[str, str]:
