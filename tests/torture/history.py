@@ -143,6 +143,8 @@ class History:
     """How many rows a recount corrected, by table."""
     defects: list[str] = field(default_factory=list)
     """Lines of the servers' logs at level error, and exit codes that are not 0."""
+    no_end: str = ""
+    """Why the ledger of the end could not be recorded; empty when it was."""
     lost_tails: list[LostTail] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     setup: Fields = field(default_factory=dict)
@@ -231,6 +233,8 @@ class History:
                 getattr(self, kind).update(record)
             case "defect":
                 self.defects.append(record["line"])
+            case "no_end":
+                self.no_end = record["line"]
 
 
 def _add_to_call(kind: str, record: Fields, calls: dict[str, Call]) -> None:

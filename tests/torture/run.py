@@ -73,13 +73,12 @@ class Torture:
             async with asyncio.TaskGroup() as group:
                 for crew in crews:
                     group.create_task(crew.finish(REST))
-            failures = [failure for crew in crews for failure in crew.failures()] + _tracebacks(self.folder)
+            for failure in [failure for crew in crews for failure in crew.failures()] + _tracebacks(self.folder):
+                self._writer.write("defect", line=f"a part of the run failed: {failure}")
             try:
                 await record_end(world, token, cursor, self.folder)
             except Exception:  # noqa: BLE001 - whatever it is, the history is kept and tells of it
-                failures.append(traceback.format_exc(limit=-6))
-            for failure in failures:
-                self._writer.write("defect", line=f"the end could not be recorded, or a part failed: {failure}")
+                self._writer.write("no_end", line=traceback.format_exc(limit=-6))
             self._writer.close()
 
     def checked(self) -> tuple[History, list[Violation]]:

@@ -407,6 +407,11 @@ def test_a_call_whose_outcome_is_unknown_may_have_happened():
     assert check(history) == []
 
 
+def test_a_run_whose_end_is_not_recorded_is_reported_alone():
+    history = replace(told_story(), no_end="UNAVAILABLE", events=[], jobs={})
+    assert [violation.guarantee for violation in check(history)] == ["the run"]
+
+
 def test_a_history_is_read_as_it_was_written(tmp_path: Path):
     writer = HistoryWriter(tmp_path / "calls-main.jsonl")
     writer.write("call", call_id="1", owner="alice", client="c", method="WatchJobs", request={"mode": "EVERY"})

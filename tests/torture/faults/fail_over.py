@@ -94,4 +94,4 @@ class StalePrimary(LostEnd):
     comes_back = True
 
 
-FAULTS += [Synchronous(), LostEnd(), StalePrimary()]
+FAULTS += [Synchronous(), LostEnd(), StalePrimary()] * 4
