@@ -168,15 +168,19 @@ def pauses(history: History) -> Iterator[str]:
             begun[name] = call.end
         elif call.method == "ResumeKind" and name in begun:
             paused.append((*name, begun.pop(name), call.start))
+    begins = _first_starts(history)
     for call in history.answered("ClaimChunks"):
+        begin = begins[call.owner, call.request.get("request_id", call.call_id)]
         for claimed in call.response.get("chunks", ()):
             for owner, kind, start, end in paused:
-                in_pause = (call.owner, claimed["kind"]) == (owner, kind) and start < call.start and call.end < end
-                if in_pause and not _is_repetition(call, claimed):
+                if (call.owner, claimed["kind"]) == (owner, kind) and start < begin and call.end < end:
                     yield f"{call.call_id} claimed a chunk of {kind}, which is paused"
 
 
-def _is_repetition(call: Call, claimed: Fields) -> bool:
-    """Whether a claim was answered with a lease of the first one of its request_id, which it extends."""
-    held: int = claimed["lease"].get("expire_time", 0) - claimed["chunk"].get("start_time", 0)
-    return bool(held > call.request.get("lease_duration", held))
+def _first_starts(history: History) -> dict[tuple[str, str], float]:
+    """Return when each claim was first sent, by its owner and request id: a repeated one may have happened then."""
+    starts: dict[tuple[str, str], float] = {}
+    for call in history.calls:
+        if call.method == "ClaimChunks":
+            starts.setdefault((call.owner, call.request.get("request_id", call.call_id)), call.start)
+    return starts
