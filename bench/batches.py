@@ -20,8 +20,17 @@ from typing import Any, Final
 from jobledger.v1 import job_service_pb2 as api
 from jobledger_service.core.api import job_requests as read
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.batch import Executor, Postponed
-from jobledger_service.core.ledger.commands import (
+from jobledger_service.core.cursor import Cursors
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.model.bounds.quotas import Bounds
+from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.work import NO_RESULTS, Claim, WorkReport
+from jobledger_service.core.read.reading import ReadStore
+from jobledger_service.core.write.batch import Executor, Postponed
+from jobledger_service.core.write.commands import (
     ClaimChunks,
     ClaimedChunk,
     Command,
@@ -29,17 +38,8 @@ from jobledger_service.core.ledger.commands import (
     CreateJobs,
     Heartbeat,
 )
-from jobledger_service.core.ledger.core_families import core_families
-from jobledger_service.core.ledger.cursor import Cursors
-from jobledger_service.core.model.limits import SECOND
-from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.model.progress import ProgressReport
-from jobledger_service.core.model.quotas import Bounds
-from jobledger_service.core.model.work import NO_RESULTS, Claim, WorkReport
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.write.core_families import core_families
+from jobledger_service.core.write.writing import WriteStore
 from jobledger_service.features.limits.family import limits_family, paused_kinds_family
 from jobledger_service.features.quotas.family import quotas_family
 from jobledger_service.features.retention.feature import expire_times

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from jobledger_service.core.ledger.stored_chunks import StoredChunks
-from jobledger_service.core.model.change import Change, JobDelta, Step
+from jobledger_service.core.model.bounds.limits import DAY, SECOND
 from jobledger_service.core.model.chunk import Chunk, WorkError
+from jobledger_service.core.model.history.change import Change, JobDelta, Step
 from jobledger_service.core.model.job import Job, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob, cancel, create
-from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
@@ -25,6 +24,7 @@ from jobledger_service.core.model.work import (
     fail,
     heartbeat,
 )
+from jobledger_service.core.write.stored_chunks import StoredChunks
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from msgspec.structs import replace
 

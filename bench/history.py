@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import uvloop
 from jobledger.v1 import job_service_pb2 as api
-from jobledger_service.core.ledger.cursor import Cursors
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.tables import events, ledger
+from jobledger_service.core.cursor import Cursors
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.tables import events, ledger
+from jobledger_service.core.read.reading import ReadStore
 from sqlalchemy import delete, insert, select, update
 
 from . import jobs

@@ -8,13 +8,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from jobledger_service.core.api.convert import segments
-from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.database.rows.writes import Writes
+from jobledger_service.core.model.bounds.limits import DAY
+from jobledger_service.core.model.filters.filter import FilterFields
 from jobledger_service.core.model.job import Inputs, Job, JobSpec, uid_of
 from jobledger_service.core.model.lifecycle import NewJob, create
-from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.writes import Writes
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 
 from .histories import ERRORS, STAGES, JobPlan, shifted_chunk, simulate, write_history

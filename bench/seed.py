@@ -8,12 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
-from jobledger_service.core.model.limits import HOUR
-from jobledger_service.core.store.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.tables import job_words, jobs, ledger
-from jobledger_service.core.store.writes import Writes
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.database.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.rows.writes import Writes
+from jobledger_service.core.database.tables import job_words, jobs, ledger
+from jobledger_service.core.model.bounds.limits import HOUR
+from jobledger_service.core.write.writing import WriteStore
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from jobledger_service.features.statistics.running_totals import RunningTotals

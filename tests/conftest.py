@@ -14,8 +14,8 @@ import grpc
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.migrate import upgrade
 
 pytest.register_assert_rewrite("tests.support")
 

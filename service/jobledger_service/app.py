@@ -16,15 +16,15 @@ import structlog
 import uuid_utils
 
 from .core.api.errors import refused_by_core
+from .core.database.clock import clock_of
+from .core.database.engines import Pooling, open_database
+from .core.database.migrate import prepare
 from .core.feature import core
 from .core.kernel import Feature, Kernel
-from .core.ledger.batch import Commit
-from .core.model.errors import Refusal
-from .core.model.writer_level import OUTDATED, outdated
+from .core.model.history.writer_level import OUTDATED, outdated
+from .core.model.refusals.errors import Refusal
 from .core.opening import default_bounds, open_kernel, time_limits_of
-from .core.store.clock import clock_of
-from .core.store.engines import Pooling, open_database
-from .core.store.migrate import prepare
+from .core.write.batch import Commit
 from .features.access.feature import access
 from .features.access.listeners import listeners_of, rate_limiter_of
 from .features.artifacts.family import artifact_removals_family
@@ -180,7 +180,7 @@ class App:
         for one in self._features:
             others += (self._start_task(duty.name, duty.run(self._metrics.duty)) for duty in one.duties)
         if not self._database.single_writer:
-            from .core.store.listening import listen  # noqa: PLC0415  SQLite does without psycopg
+            from .core.database.listening import listen  # noqa: PLC0415  SQLite does without psycopg
 
             others.append(self._start_task("wake-ups", listen(self._database, kernel.feed.hint, kernel.claims.wake)))
         await self._server.start()

@@ -4,8 +4,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.migrate import upgrade
 from jobledger_service.features.access.rules import ApiKey
 from jobledger_service.features.access.store import Place, SqlKeyStore
 

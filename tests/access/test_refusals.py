@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger_service.core.api import errors as core_statuses
-from jobledger_service.core.ledger.current_call import DeadlinePassedError
-from jobledger_service.core.model import access_errors, limit_errors  # noqa: F401 - declares refusals
-from jobledger_service.core.model.errors import Refusal, StoreUnavailable
-from jobledger_service.core.model.limit_errors import QueueFull, TooManyReads
+from jobledger_service.core.model.refusals import access_errors, limit_errors  # noqa: F401 - declares refusals
+from jobledger_service.core.model.refusals.errors import Refusal, StoreUnavailable
+from jobledger_service.core.model.refusals.limit_errors import QueueFull, TooManyReads
+from jobledger_service.core.sharing.current_call import DeadlinePassedError
 from jobledger_service.transport import errors as call_statuses
 from jobledger_service.transport.errors import Refused
 from jobledger_service.transport.refusals import CallRefused, InFlightFull, ReplyUnsent, RequestTimedOut

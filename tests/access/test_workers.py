@@ -20,7 +20,12 @@ from jobledger.v1.worker_service_pb2 import (
 from jobledger_client import AsyncJobClient, ChunkContext
 from jobledger_client import Worker as SdkWorker
 from jobledger_client.cli._main import run
-from jobledger_service.core.ledger.active_workers import (
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.tables import api_keys
+from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES, SECOND
+from jobledger_service.core.model.owners import Owners
+from jobledger_service.core.write.active_workers import (
     ACTIVE,
     MAX_WORKERS,
     REMEMBERED,
@@ -28,11 +33,6 @@ from jobledger_service.core.ledger.active_workers import (
     SeenWorker,
     WorkerInfo,
 )
-from jobledger_service.core.model.limits import MAX_REPLY_BYTES, SECOND
-from jobledger_service.core.model.owners import Owners
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.tables import api_keys
 from jobledger_service.features.workers.store import SqlWorkerStore
 from sqlalchemy import insert, select
 

@@ -17,9 +17,9 @@ from jobledger.v1.worker_service_pb2 import (
     LeaseReport,
     ReleaseChunksRequest,
 )
+from jobledger_service.core.database.epochs import read_epoch
 from jobledger_service.core.model.job import uid_of
 from jobledger_service.core.model.leases import Lease
-from jobledger_service.core.store.epochs import read_epoch
 from sqlalchemy import create_engine
 
 from tests.bulk.runs import changes, create_many, ended, report

@@ -3,14 +3,14 @@
 from hypothesis import strategies as st
 from jobledger.v1 import job_pb2
 from jobledger_service.core.api import convert
-from jobledger_service.core.model.change import Change, ChangeType
+from jobledger_service.core.database.rows.entry import Record
 from jobledger_service.core.model.chunk import Artifact, Chunk, ChunkProgress, WorkError
 from jobledger_service.core.model.counts import Counts
-from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.filters.filter import FilterFields
+from jobledger_service.core.model.history.change import Change, ChangeType
 from jobledger_service.core.model.job import Job, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.job_progress import JobProgress
 from jobledger_service.core.model.states import ChunkState, JobState
-from jobledger_service.core.store.entry import Record
 from msgspec.structs import replace
 
 SECOND = 1_000_000

@@ -3,11 +3,11 @@
 import asyncio
 
 from jobledger_service.core.api.encoded_jobs import MAX_CHANGES, MAX_REPLY_SECONDS, EncodedJobs, Reading
-from jobledger_service.core.ledger.batch import Commit
+from jobledger_service.core.database.rows.entry import Entry
+from jobledger_service.core.database.rows.reads import JobRead, View
 from jobledger_service.core.model.job import Outputs
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.entry import Entry
-from jobledger_service.core.store.reads import JobRead, View
+from jobledger_service.core.write.batch import Commit
 
 MINE, OTHER = "me/job", "me/other"
 PART = b"\n\x05hello"

@@ -13,8 +13,8 @@ from jobledger.v1 import job_service_pb2 as api
 from jobledger_service.core.api import job_requests, list_requests, worker_requests
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.event_requests import watch_options
-from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.store.reads import View
+from jobledger_service.core.database.rows.reads import View
+from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.features.access import api as access_requests
 from jobledger_service.features.limits import api as limit_requests
 from jobledger_service.features.usage import api as usage_requests

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import pytest
 from jobledger_service.core.api import codec, convert
-from jobledger_service.core.model.change import Change, ChangeType
+from jobledger_service.core.model.bounds.limits import MAX_STAGES
+from jobledger_service.core.model.bounds.slots import MAX_LIMITED_LABELS
+from jobledger_service.core.model.filters.search import label_digest
+from jobledger_service.core.model.history.change import Change, ChangeType
 from jobledger_service.core.model.job import JobSpec, Stage
-from jobledger_service.core.model.limits import MAX_STAGES
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.search import label_digest
-from jobledger_service.core.model.slots import MAX_LIMITED_LABELS
 from jobledger_service.core.model.states import JobState
 
 MIB = 1024 * 1024

@@ -5,12 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobledger.v1 import chunk_pb2, job_pb2
 from jobledger_service.core.api.message_functions import target_of
-from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Field, Kept
-from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.job_progress import Rate
-from jobledger_service.core.store.cells import artifacts_text
-from jobledger_service.core.store.chunk_rows import (
+from jobledger_service.core.database.cells import artifacts_text
+from jobledger_service.core.database.rows.chunk_rows import (
     CHUNK_COLUMNS,
     chunk_of,
     chunk_row,
@@ -18,7 +14,7 @@ from jobledger_service.core.store.chunk_rows import (
     new_chunk_row,
     steady_chunk_row,
 )
-from jobledger_service.core.store.job_rows import (
+from jobledger_service.core.database.rows.job_rows import (
     JOB_COLUMNS,
     is_steady_job,
     job_of,
@@ -27,8 +23,12 @@ from jobledger_service.core.store.job_rows import (
     read_current,
     steady_job_row,
 )
-from jobledger_service.core.store.tables import chunks as chunks_table
-from jobledger_service.core.store.tables import jobs as jobs_table
+from jobledger_service.core.database.tables import chunks as chunks_table
+from jobledger_service.core.database.tables import jobs as jobs_table
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Field, Kept
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.job_progress import Rate
 from msgspec import msgpack
 from msgspec.structs import replace
 from sqlalchemy import Table

@@ -10,10 +10,10 @@ from jobledger.v1.job_service_pb2 import GetJobResponse, WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.api.convert import fill_chunk, segments
 from jobledger_service.core.api.shown_jobs import job_field, shown_job, shown_job_field
+from jobledger_service.core.database.rows.reads import JobRead
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.job import Inputs, Job
-from jobledger_service.core.store.reads import JobRead
+from jobledger_service.core.model.refusals.errors import JobUnreadable
 from msgspec.structs import replace
 
 from tests.codec.jobs import chunks, fill_job, jobs

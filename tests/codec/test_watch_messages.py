@@ -11,13 +11,13 @@ from jobledger_service.core.api import convert
 from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec
 from jobledger_service.core.api.convert import encoded_change, fill_chunk
 from jobledger_service.core.api.parse import filter_fields
-from jobledger_service.core.model.change import ChangeType
-from jobledger_service.core.model.filter import FilterFields, changed_fields
+from jobledger_service.core.database.rows.entry import Entry, Record
+from jobledger_service.core.database.rows.reads import EventRow
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.bounds.sizes import bytes_of_change, bytes_of_chunk, bytes_of_job
+from jobledger_service.core.model.filters.filter import FilterFields, changed_fields
+from jobledger_service.core.model.history.change import ChangeType
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.sizes import bytes_of_change, bytes_of_chunk, bytes_of_job
-from jobledger_service.core.store.entry import Entry, Record
-from jobledger_service.core.store.reads import EventRow
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import joined
 from msgspec import json
 from msgspec.structs import replace

@@ -20,7 +20,7 @@ from jobledger.v1.job_service_pb2 import (
     WatchMode,
 )
 from jobledger_service.core.api.created_jobs import encoded_outcomes
-from jobledger_service.core.model.errors import InvalidField
+from jobledger_service.core.model.refusals.errors import InvalidField
 
 from tests.support.api import Api
 from tests.support.errors import invalid

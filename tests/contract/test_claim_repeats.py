@@ -5,7 +5,7 @@ from datetime import timedelta
 import grpc
 import pytest
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ClaimChunksRequest, ClaimedChunk, CompleteChunksRequest
-from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.database.engines import open_database
 from sqlalchemy import text
 
 from tests.support.api import Api, fresh_kind

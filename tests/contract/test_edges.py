@@ -27,8 +27,8 @@ from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 from jobledger_client.cli._main import run
+from jobledger_service.core.model.bounds.limits import MAX_TIME, SECOND
 from jobledger_service.core.model.job_progress import Rate
-from jobledger_service.core.model.limits import MAX_TIME, SECOND
 from jobledger_service.features.webhooks import fanout
 from jobledger_service.features.webhooks.rules import WebhookEventType
 

@@ -12,7 +12,7 @@ import pytest
 from jobledger.v1.export_pb2 import ExportJobsResponse
 from jobledger.v1.job_pb2 import Job, JobState
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, RetryJobRequest, UpdateJobRequest, WatchMode
-from jobledger_service.core.model.epoch import MAC_BYTES
+from jobledger_service.core.model.history.epoch import MAC_BYTES
 
 from tests.conftest import StartServer
 from tests.support.api import Api

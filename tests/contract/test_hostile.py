@@ -9,7 +9,7 @@ from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_pb2 import JobView
 from jobledger.v1.job_service_pb2 import CancelJobRequest, CreateJobRequest, ListChunksRequest, ListJobsRequest
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport, LeaseStatus
-from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
+from jobledger_service.core.model.filters.search import MAX_SEARCH_WORDS, words
 
 from tests.support.api import Api
 from tests.support.errors import invalid, read

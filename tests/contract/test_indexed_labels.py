@@ -23,8 +23,8 @@ from jobledger.v1.job_service_pb2 import (
     WatchMessageType,
 )
 from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.recount import Recount
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.recount import Recount
 
 from tests.bulk.runs import ended
 from tests.conftest import StartServer

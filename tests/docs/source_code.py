@@ -17,7 +17,7 @@ MUTATORS = {
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Return the hand-written modules of service and client by name: `core/ledger/committer`, `client/_stream`."""
+    """Return the hand-written modules of service and client by name: `core/write/committer`, `client/_stream`."""
     files = {path.relative_to(SERVICE): path for path in sorted(SERVICE.rglob("*.py"))}
     files |= {"client" / path.relative_to(CLIENT): path for path in sorted(CLIENT.rglob("*.py"))}
     texts = {str(name).removesuffix(".py"): path.read_text() for name, path in files.items()}

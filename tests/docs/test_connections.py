@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.database.engines import open_database
 
 LISTENING = 1
 """The connection for wake-ups, beside the pools."""

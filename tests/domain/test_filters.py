@@ -4,8 +4,14 @@ from collections.abc import Mapping
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.model.filter import FilterFields, JobFilter, LabelCondition, TimeRange, changed_fields
-from jobledger_service.core.model.search import (
+from jobledger_service.core.model.filters.filter import (
+    FilterFields,
+    JobFilter,
+    LabelCondition,
+    TimeRange,
+    changed_fields,
+)
+from jobledger_service.core.model.filters.search import (
     MAX_WORD_LENGTH,
     MAX_WORDS,
     label_marks,

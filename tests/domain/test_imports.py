@@ -5,15 +5,15 @@ from collections import Counter
 import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.stored_chunks import StoredChunks
 from jobledger_service.core.model import lifecycle, work
-from jobledger_service.core.model.change import Step
 from jobledger_service.core.model.chunk import Chunk, WorkError
-from jobledger_service.core.model.errors import InvalidField
+from jobledger_service.core.model.history.change import Step
 from jobledger_service.core.model.job import FailurePolicy, Job, JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import ChunkState, JobState
+from jobledger_service.core.write.stored_chunks import StoredChunks
 from jobledger_service.features.imports.imported_job import ChunkEnd, ImportedJob, default_end, import_job
 from jobledger_service.features.imports.rules import check
 from msgspec.structs import replace

@@ -5,18 +5,18 @@ from collections import Counter, defaultdict
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from jobledger_service.core.ledger.stored_chunks import StoredChunks
 from jobledger_service.core.model import lifecycle, work
 from jobledger_service.core.model.attempts import Attempt, latest_attempt, max_kept_attempts
-from jobledger_service.core.model.change import Step
 from jobledger_service.core.model.chunk import AttemptOutcome, Chunk, WorkError
-from jobledger_service.core.model.errors import ChunkNotClaimable, NothingToRetry
+from jobledger_service.core.model.history.change import Step
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
 from jobledger_service.core.model.leases import Lease, holds, lease_of
 from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.refusals.errors import ChunkNotClaimable, NothingToRetry
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import CHUNK_TRANSITIONS, ENDED, JOB_TRANSITIONS, ChunkState, JobState
+from jobledger_service.core.write.stored_chunks import StoredChunks
 from msgspec.structs import replace
 
 from tests.support.examples import at_most

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from jobledger_service.core.model.ledger_time import MAX_STEP, SLOW_DIVISOR, WAIT_DIVISOR, LedgerTime
+from jobledger_service.core.model.history.ledger_time import MAX_STEP, SLOW_DIVISOR, WAIT_DIVISOR, LedgerTime
 
 SECOND = 1_000_000_000
 HOUR = 3_600 * SECOND

@@ -6,10 +6,10 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.job import Stage
 from jobledger_service.core.model.job_progress import Rate
 from jobledger_service.core.model.lifecycle import sizes_of
-from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.progress import staged
 from jobledger_service.core.model.retry import RetryPolicy
 

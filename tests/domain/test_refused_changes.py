@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import pytest
-from jobledger_service.core.ledger.stored_chunks import StoredChunks
 from jobledger_service.core.model import lifecycle, work
-from jobledger_service.core.model.change import ChangeType, Step
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.errors import (
+from jobledger_service.core.model.history.change import ChangeType, Step
+from jobledger_service.core.model.job import Job, JobSpec, Stage
+from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.refusals.errors import (
     ChunkNotClaimable,
     ChunkNotFound,
     EtagMismatch,
@@ -17,9 +18,8 @@ from jobledger_service.core.model.errors import (
     NothingToRetry,
     Refusal,
 )
-from jobledger_service.core.model.job import Job, JobSpec, Stage
-from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.write.stored_chunks import StoredChunks
 from msgspec.structs import replace
 
 LEASE = 60_000_000

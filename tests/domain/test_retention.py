@@ -2,10 +2,10 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from jobledger_service.core.model.bounds.limits import MAX_TIME
 from jobledger_service.core.model.counts import Counts
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.job_progress import JobProgress
-from jobledger_service.core.model.limits import MAX_TIME
 from jobledger_service.core.model.states import ENDED, JobState
 from jobledger_service.features.retention.rules import Retention
 from msgspec.structs import replace

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from jobledger_service.core.model.bounds.slots import LimitScope, limit_key, scope_of, scope_of_key
 from jobledger_service.core.model.counts import Counts
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.job_progress import JobProgress
-from jobledger_service.core.model.slots import LimitScope, limit_key, scope_of, scope_of_key
 from jobledger_service.features.limits.rules import (
     Limit,
     admitted,

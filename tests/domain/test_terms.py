@@ -4,7 +4,7 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.model.terms import TERM_GAP_MICROS, Point, Term, Terms, new_term
+from jobledger_service.core.model.history.terms import TERM_GAP_MICROS, Point, Term, Terms, new_term
 
 SEEDS = st.integers(0, 2**32)
 STARTS = st.lists(st.integers(0, 20), max_size=5)

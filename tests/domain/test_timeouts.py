@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis.strategies import datetimes, just
-from jobledger_service.core.ledger.stored_chunks import StoredChunks
 from jobledger_service.core.model import lifecycle, work
-from jobledger_service.core.model.change import ChangeType, Step
 from jobledger_service.core.model.durations import duration_text, time_text
+from jobledger_service.core.model.history.change import ChangeType, Step
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.leases import holds, lease_of
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import ChunkState, JobState
+from jobledger_service.core.write.stored_chunks import StoredChunks
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND

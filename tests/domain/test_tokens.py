@@ -8,13 +8,13 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.cursor import Cursors
-from jobledger_service.core.ledger.paging import PageTokens
-from jobledger_service.core.model.epoch import Epoch
-from jobledger_service.core.model.errors import ForeignCursor, InvalidField, PageTokenInvalid
+from jobledger_service.core.cursor import Cursors
+from jobledger_service.core.database.history import History
+from jobledger_service.core.model.history.epoch import Epoch
+from jobledger_service.core.model.history.terms import Point, Terms
 from jobledger_service.core.model.leases import Lease
-from jobledger_service.core.model.terms import Point, Terms
-from jobledger_service.core.store.history import History
+from jobledger_service.core.model.refusals.errors import ForeignCursor, InvalidField, PageTokenInvalid
+from jobledger_service.core.read.paging import PageTokens
 
 NO_TERMS = Terms([(0, 0)])
 EPOCH = Epoch(UUID(int=1), b"s" * 32)

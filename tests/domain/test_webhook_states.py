@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.model.errors import InvalidField
+from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.states import WebhookState
 from jobledger_service.features.webhooks.rules import (
     DEFAULT_PERCENTS,

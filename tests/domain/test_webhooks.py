@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.model.change import Change, ChangeType
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.model.history.change import Change, ChangeType
 from jobledger_service.core.model.states import JobState
 from jobledger_service.features.webhooks.deliveries import Attempt, delivery_id, parse_delivery_id, schedule
 from jobledger_service.features.webhooks.rules import (

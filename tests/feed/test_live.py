@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.feed.subscription import MAX_JOB_QUEUE, BookmarkTimer, FeedSubscription, Live
-from jobledger_service.core.store.entry import Entry
+from jobledger_service.core.database.rows.entry import Entry
+from jobledger_service.core.watch.subscription import MAX_JOB_QUEUE, BookmarkTimer, FeedSubscription, Live
 
 from tests.feed.test_ring import entry
 from tests.feed.test_subscription import History, do

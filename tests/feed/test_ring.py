@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.feed.pages import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, count_of_page
-from jobledger_service.core.ledger.feed.ring import EntryLog, Ring
-from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry
+from jobledger_service.core.database.rows.entry import JOB_ITSELF, ArtifactsKey, Entry
+from jobledger_service.core.watch.pages import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, count_of_page
+from jobledger_service.core.watch.ring import EntryLog, Ring
 from msgspec.structs import replace
 
 OWNERS = ("alice", "bob", "carol")

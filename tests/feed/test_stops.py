@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.feed.stops import MAX_JOBS, Stops, StopSubscribers, StopSubscription
-from jobledger_service.core.ledger.feed.subscription import FeedCounts
+from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.model import lifecycle
-from jobledger_service.core.model.errors import Draining
-from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.filters.filter import FilterFields
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.owners import ALL_OWNERS
+from jobledger_service.core.model.refusals.errors import Draining
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.entry import Entry
+from jobledger_service.core.watch.stops import MAX_JOBS, Stops, StopSubscribers, StopSubscription
+from jobledger_service.core.watch.subscription import FeedCounts
 from msgspec.structs import replace
 
 from tests.feed.test_ring import entry

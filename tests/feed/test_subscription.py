@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.feed.pages import MAX_KEPT_BYTES, MAX_PAGE_BYTES, Page, Pages, count_of_page
-from jobledger_service.core.ledger.feed.ring import Ring
-from jobledger_service.core.ledger.feed.subscribers import Subscribers
-from jobledger_service.core.ledger.feed.subscription import MAX_JOB_QUEUE, FeedCounts, FeedSubscription, Wakeup
-from jobledger_service.core.model.errors import Draining
-from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.store.entry import Entry
+from jobledger_service.core.database.rows.entry import Entry
+from jobledger_service.core.model.filters.filter import JobFilter
+from jobledger_service.core.model.refusals.errors import Draining
+from jobledger_service.core.watch.pages import MAX_KEPT_BYTES, MAX_PAGE_BYTES, Page, Pages, count_of_page
+from jobledger_service.core.watch.ring import Ring
+from jobledger_service.core.watch.subscribers import Subscribers
+from jobledger_service.core.watch.subscription import MAX_JOB_QUEUE, FeedCounts, FeedSubscription, Wakeup
 
 from tests.feed.test_ring import entry
 from tests.support.bounds import BOUND

@@ -6,18 +6,18 @@ from contextlib import asynccontextmanager, closing
 from typing import Any
 from uuid import uuid4
 
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.migrate import upgrade
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.batch import Commit
-from jobledger_service.core.ledger.commands import CancelJob, ClaimChunks, ClaimedChunk, CreateJob, FailChunks
+from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec, owner_of
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob
-from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure
 from jobledger_service.core.opening import open_kernel
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.write.batch import Commit
+from jobledger_service.core.write.commands import CancelJob, ClaimChunks, ClaimedChunk, CreateJob, FailChunks
 from jobledger_service.settings import Settings
 
 from tests.support.clocks import SetClock

@@ -6,21 +6,21 @@ from typing import Any, Final
 from uuid import uuid4
 
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.batch import Commit, Executor, Postponed
-from jobledger_service.core.ledger.commands import ClaimChunk, ClaimChunks, ClaimedChunk, CreateJob
-from jobledger_service.core.ledger.cursor import Cursors
+from jobledger_service.core.cursor import Cursors
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.rows.job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of
+from jobledger_service.core.database.tables import jobs
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.job import FailurePolicy, Job, JobSpec, job_key
 from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.work import Claim
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.tables import jobs
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.read.reading import ReadStore
+from jobledger_service.core.write.batch import Commit, Executor, Postponed
+from jobledger_service.core.write.commands import ClaimChunk, ClaimChunks, ClaimedChunk, CreateJob
+from jobledger_service.core.write.writing import WriteStore
 from sqlalchemy import event, select
 
 from tests.support.families import all_families

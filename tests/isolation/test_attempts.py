@@ -4,7 +4,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.ledger.commands import (
+from jobledger_service.core.database.rows.attempts import jobs_of_task
+from jobledger_service.core.database.rows.reads import AttemptPlace, AttemptsRead, AttemptsWanted, View
+from jobledger_service.core.database.tables import attempts
+from jobledger_service.core.model.attempts import MAX_ATTEMPTS_OF_JOB, Attempt, max_kept_attempts
+from jobledger_service.core.model.bounds.limits import MAX_CHUNKS, MAX_REPLY_BYTES
+from jobledger_service.core.model.chunk import AttemptOutcome, WorkError
+from jobledger_service.core.model.job import job_id_of, job_key
+from jobledger_service.core.model.lifecycle import Cancellation
+from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure
+from jobledger_service.core.write.commands import (
     CancelJob,
     ClaimChunk,
     ClaimedChunk,
@@ -13,15 +22,6 @@ from jobledger_service.core.ledger.commands import (
     FailChunks,
     RetryJob,
 )
-from jobledger_service.core.model.attempts import MAX_ATTEMPTS_OF_JOB, Attempt, max_kept_attempts
-from jobledger_service.core.model.chunk import AttemptOutcome, WorkError
-from jobledger_service.core.model.job import job_id_of, job_key
-from jobledger_service.core.model.lifecycle import Cancellation
-from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_REPLY_BYTES
-from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure
-from jobledger_service.core.store.attempts import jobs_of_task
-from jobledger_service.core.store.reads import AttemptPlace, AttemptsRead, AttemptsWanted, View
-from jobledger_service.core.store.tables import attempts
 from sqlalchemy import event, func, select, update
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger

@@ -8,8 +8,8 @@ from itertools import count
 
 import pytest
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest, UpdateJobRequest
-from jobledger_service.core.ledger.readers import MAX_SHARING, SharedReaders
-from jobledger_service.core.model.limit_errors import TooManyReads
+from jobledger_service.core.model.refusals.limit_errors import TooManyReads
+from jobledger_service.core.sharing.readers import MAX_SHARING, SharedReaders
 
 from tests.support.api import Api
 from tests.support.bounds import BOUND

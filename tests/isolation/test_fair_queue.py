@@ -7,9 +7,13 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.commands.workers import ClaimChunks
-from jobledger_service.core.ledger.committer import BATCH_BOUNDS
-from jobledger_service.core.ledger.fair_queue import (
+from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.model.refusals.limit_errors import QueueFull
+from jobledger_service.core.model.work import Claim
+from jobledger_service.core.sharing.shares import Shares
+from jobledger_service.core.write.commands.workers import ClaimChunks
+from jobledger_service.core.write.committer import BATCH_BOUNDS
+from jobledger_service.core.write.fair_queue import (
     COMMAND_COST,
     TURN_CREDIT,
     Admission,
@@ -18,10 +22,6 @@ from jobledger_service.core.ledger.fair_queue import (
     QueuedWork,
     Throughput,
 )
-from jobledger_service.core.ledger.shares import Shares
-from jobledger_service.core.model.limit_errors import QueueFull
-from jobledger_service.core.model.limits import SECOND
-from jobledger_service.core.model.work import Claim
 
 from tests.support.examples import at_most
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 from jobledger.v1.job_service_pb2 import WatchJobResponse
-from jobledger_service.core.ledger.batch import Postponed
-from jobledger_service.core.ledger.commands import CancelJob, CreateJob, DeleteJob, FailChunks, RetryJob, UpdateJob
-from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS, MAX_EVENT_BYTES
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
 from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.model.work import NOTHING_NEW, Failure
+from jobledger_service.core.write.batch import Postponed
+from jobledger_service.core.write.commands import CancelJob, CreateJob, DeleteJob, FailChunks, RetryJob, UpdateJob
+from jobledger_service.core.write.working_set import MAX_BATCH_ROWS, MAX_EVENT_BYTES
 
 from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, large_ledger
 from tests.support.databases import new_database

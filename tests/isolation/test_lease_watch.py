@@ -8,7 +8,7 @@ import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger.v1.worker_service_pb2 import WatchLeasesRequest, WatchLeasesResponse
-from jobledger_service.core.ledger.feed.stops import MAX_JOBS, StopSubscription
+from jobledger_service.core.watch.stops import MAX_JOBS, StopSubscription
 
 from tests.conftest import StartServer
 from tests.isolation.conftest import Tenants

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.ledger.commands import CancelJob, ClaimChunks, CreateJob, RetryJob, UpdateJob
-from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
+from jobledger_service.core.database.tables import limits
+from jobledger_service.core.model.bounds.slots import LimitScope
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
-from jobledger_service.core.model.slots import LimitScope
 from jobledger_service.core.model.work import Claim
-from jobledger_service.core.store.tables import limits
+from jobledger_service.core.write.commands import CancelJob, ClaimChunks, CreateJob, RetryJob, UpdateJob
+from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
 from jobledger_service.features.limits.store import LimitStore
 from sqlalchemy import func, select

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from jobledger_service.core.duties.due_rows import DueRows
-from jobledger_service.core.ledger.commands import ExpireLeases
-from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.chunk import ChunkKey
-from jobledger_service.core.model.errors import StoreUnavailable
 from jobledger_service.core.model.job import job_key
+from jobledger_service.core.model.refusals.errors import StoreUnavailable
+from jobledger_service.core.write.commands import ExpireLeases
+from jobledger_service.core.write.working_set import WorkingSet
 
 from tests.isolation.kernels import HOUR, Ledger, opened
 from tests.support.databases import new_database

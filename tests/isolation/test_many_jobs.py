@@ -12,8 +12,15 @@ from jobledger.v1.import_service_pb2 import ImportedJob, ImportJobsRequest, Impo
 from jobledger.v1.job_pb2 import JobState as State
 from jobledger.v1.job_service_pb2 import CreateJobRequest
 from jobledger_service.core.api.worker_requests import RequestContext
-from jobledger_service.core.ledger.batch import Commit
-from jobledger_service.core.ledger.commands import (
+from jobledger_service.core.database.rows.reads import View
+from jobledger_service.core.model.bounds.slots import LimitScope
+from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.job import JobSpec, job_key
+from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
+from jobledger_service.core.model.states import JobState
+from jobledger_service.core.model.work import NOTHING_NEW, Failure
+from jobledger_service.core.write.batch import Commit
+from jobledger_service.core.write.commands import (
     CancelJob,
     CreateJob,
     EndOverdue,
@@ -22,15 +29,8 @@ from jobledger_service.core.ledger.commands import (
     RemoveExpired,
     UpdateJob,
 )
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
-from jobledger_service.core.model.chunk import WorkError
-from jobledger_service.core.model.job import JobSpec, job_key
-from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
-from jobledger_service.core.model.slots import LimitScope
-from jobledger_service.core.model.states import JobState
-from jobledger_service.core.model.work import NOTHING_NEW, Failure
-from jobledger_service.core.store.reads import View
+from jobledger_service.core.write.committer import Committer
+from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
 from jobledger_service.features.imports.api import ImportService
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
 from jobledger_service.transport.identity import Caller, Role

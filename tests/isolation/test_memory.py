@@ -9,13 +9,13 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.ledger.commands import CancelJob, CreateJob
-from jobledger_service.core.ledger.committer import BATCH_BOUNDS
-from jobledger_service.core.ledger.current_call import begin_call
-from jobledger_service.core.ledger.shares import Shares
-from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob
+from jobledger_service.core.sharing.current_call import begin_call
+from jobledger_service.core.sharing.shares import Shares
+from jobledger_service.core.write.commands import CancelJob, CreateJob
+from jobledger_service.core.write.committer import BATCH_BOUNDS
+from jobledger_service.core.write.working_set import WorkingSet
 from jobledger_service.transport.in_flight import HARD, WRITTEN, InFlight
 from jobledger_service.transport.receiving import LARGE, LargeRequests
 

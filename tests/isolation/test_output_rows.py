@@ -5,15 +5,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.ledger.commands import CompleteChunks, DeleteJob, FailChunks, Heartbeat, RetryJob
+from jobledger_service.core.database.rows.entry import JOB_ITSELF
+from jobledger_service.core.database.rows.reads import View
+from jobledger_service.core.database.tables import deleted_outputs, events, outputs
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import Outputs, job_key
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, Results, WorkReport
-from jobledger_service.core.store.entry import JOB_ITSELF
-from jobledger_service.core.store.reads import View
-from jobledger_service.core.store.tables import deleted_outputs, events, outputs
+from jobledger_service.core.write.commands import CompleteChunks, DeleteJob, FailChunks, Heartbeat, RetryJob
 from jobledger_service.features.retention.store import MAX_TRIM_BYTES, SqlHistoryStore
 from sqlalchemy import event, func, select
 

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.worker_service_pb2 import LeaseStatus
 from jobledger_service.core.api.errors import refused_by_core
-from jobledger_service.core.model.limit_errors import QueueFull
+from jobledger_service.core.model.refusals.limit_errors import QueueFull
 
 from tests.conftest import StartServer
 from tests.operate.conftest import scrape

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
-from jobledger_service.core.ledger.current_call import begin_call
-from jobledger_service.core.ledger.shares import Shares
+from jobledger_service.core.sharing.current_call import begin_call
+from jobledger_service.core.sharing.shares import Shares
 from jobledger_service.settings import Settings
 from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.receiving import Places, RequestReceiver

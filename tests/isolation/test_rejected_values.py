@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.batch import Executor
-from jobledger_service.core.ledger.commands import CompleteChunks, CreateJob, LeaseStatus
-from jobledger_service.core.ledger.cursor import Cursors
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.readers import Readers
-from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.cursor import Cursors
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.rows.reads import View
 from jobledger_service.core.model.job import NO_UID, JobSpec, job_key
 from jobledger_service.core.model.leases import Lease
 from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.core.model.work import NO_RESULTS, WorkReport
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import View
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.read.queries import Queries
+from jobledger_service.core.read.reading import ReadStore
+from jobledger_service.core.sharing.readers import Readers
+from jobledger_service.core.write.batch import Executor
+from jobledger_service.core.write.commands import CompleteChunks, CreateJob, LeaseStatus
+from jobledger_service.core.write.writing import WriteStore
 
 from tests.support.databases import new_database
 from tests.support.families import all_families

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from jobledger.v1.bulk_pb2 import DeleteJobsRequest
+from jobledger_service.core.database.rows.reads import View
 from jobledger_service.core.kernel import Turn
-from jobledger_service.core.ledger.commands import ClaimChunks
-from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.work import Claim
-from jobledger_service.core.store.reads import View
+from jobledger_service.core.write.commands import ClaimChunks
+from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
 from jobledger_service.features.bulk.duty import BulkRuns
 from jobledger_service.features.bulk.requests import parse_request, run
 from jobledger_service.transport.identity import Caller, Role

@@ -7,14 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.ledger.loader import Loader
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.readers import Readers
-from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.database.engines import OWNER_THREADS
+from jobledger_service.core.database.rows.reads import JobRead, Listing, View
+from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import job_key, owner_of
-from jobledger_service.core.store.engines import OWNER_THREADS
-from jobledger_service.core.store.reads import JobRead, Listing, View
-from jobledger_service.core.store.small_jobs import MAX_CHUNKS, MAX_JOB_CHUNKS
+from jobledger_service.core.read.queries import Queries
+from jobledger_service.core.read.small_jobs import MAX_CHUNKS, MAX_JOB_CHUNKS
+from jobledger_service.core.sharing.loader import Loader
+from jobledger_service.core.sharing.readers import Readers
 
 from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, large_ledger
 from tests.support.bounds import BOUND

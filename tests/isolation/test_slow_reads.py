@@ -10,11 +10,11 @@ import grpc
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
-from jobledger_service.core.model.errors import StoreUnavailable
-from jobledger_service.core.model.limit_errors import ReadTooLong
-from jobledger_service.core.store.engines import OWNER_THREADS, Database, open_database
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.time_limits import TimeLimits
+from jobledger_service.core.database.engines import OWNER_THREADS, Database, open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.time_limits import TimeLimits
+from jobledger_service.core.model.refusals.errors import StoreUnavailable
+from jobledger_service.core.model.refusals.limit_errors import ReadTooLong
 
 from tests.replicas.conftest import serving
 from tests.support.databases import new_database

@@ -9,7 +9,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER
-from jobledger_service.core.ledger.commands import (
+from jobledger_service.core.model import lifecycle, work
+from jobledger_service.core.model.chunk import Chunk, WorkError
+from jobledger_service.core.model.history.change import Step
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.lifecycle import Cancellation
+from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, Release, WorkReport
+from jobledger_service.core.write.commands import (
     CancelJob,
     CompleteChunks,
     EndOverdue,
@@ -18,15 +26,7 @@ from jobledger_service.core.ledger.commands import (
     ReleaseChunks,
     RetryJob,
 )
-from jobledger_service.core.ledger.stored_chunks import StoredChunks
-from jobledger_service.core.model import lifecycle, work
-from jobledger_service.core.model.change import Step
-from jobledger_service.core.model.chunk import Chunk, WorkError
-from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.lifecycle import Cancellation
-from jobledger_service.core.model.progress import ProgressReport
-from jobledger_service.core.model.states import ChunkState
-from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, Release, WorkReport
+from jobledger_service.core.write.stored_chunks import StoredChunks
 from msgspec.structs import replace
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger

@@ -16,11 +16,11 @@ from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.tables import metadata
+from jobledger_service.core.duty import Duty
+from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.opening import open_kernel
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.tables import metadata
 from jobledger_service.features.access.feature import access
 from jobledger_service.features.artifacts.family import artifact_removals_family
 from jobledger_service.features.limits.api import limits

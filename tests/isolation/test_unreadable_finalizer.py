@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jobledger.v1.job_pb2 import JOB_VIEW_BASIC
 from jobledger.v1.job_service_pb2 import GetJobRequest
-from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.database.engines import open_database
 from sqlalchemy import text
 
 from tests.conftest import StartServer

@@ -25,7 +25,7 @@ from jobledger.v1.job_pb2 import Job, JobState, JobView
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, ListChunksRequest, ListJobsRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseStatus
-from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.database.engines import open_database
 from msgspec import msgpack
 from sqlalchemy import text
 

@@ -10,8 +10,8 @@ from jobledger.v1.chunk_pb2 import Artifact
 from jobledger.v1.job_pb2 import JobView
 from jobledger.v1.job_service_pb2 import GetJobRequest, UpdateJobRequest, WatchJobRequest
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
-from jobledger_service.core.ledger.current_call import begin_call
-from jobledger_service.core.ledger.shares import Shares
+from jobledger_service.core.sharing.current_call import begin_call
+from jobledger_service.core.sharing.shares import Shares
 from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.refusals import InFlightFull
 from jobledger_service.transport.sending import SMALL, Unsent

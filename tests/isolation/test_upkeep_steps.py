@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.features.access.feature import access
 from jobledger_service.features.access.rules import ApiKey, digest_of, token_of

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.store.entry import Entry, JobSegments, Record
+from jobledger_service.core.database.rows.entry import Entry, JobSegments, Record
 from sqlalchemy import event
 
 from tests.support.ledger import Ledger, create

@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 from jobledger_service.core.api.shown_jobs import shown_job
-from jobledger_service.core.ledger import claims
-from jobledger_service.core.ledger.batch import Commit
-from jobledger_service.core.ledger.claims import ClaimQueue
-from jobledger_service.core.ledger.commands import ClaimChunks, ClaimedChunk, CompleteChunks, CreateJob, ReportAndClaim
-from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.database.rows.reads import AttemptPlace, AttemptsWanted, View
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Claim, Release
-from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, View
+from jobledger_service.core.write import claims
+from jobledger_service.core.write.batch import Commit
+from jobledger_service.core.write.claims import ClaimQueue
+from jobledger_service.core.write.commands import ClaimChunks, ClaimedChunk, CompleteChunks, CreateJob, ReportAndClaim
+from jobledger_service.core.write.committer import Committer
 
 from tests.support.bounds import BOUND
 from tests.support.ledger import PATIENT, Ledger, create

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 from jobledger.v1.job_pb2 import Job
-from jobledger_service.core.ledger.commands import CreateJob
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.model.errors import Draining, JobAlreadyExists, StoreUnavailable
+from jobledger_service.core.database.rows.reads import View
+from jobledger_service.core.database.rows.writes import RejectedStatementError
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.limit_errors import QueueFull
-from jobledger_service.core.store.reads import View
-from jobledger_service.core.store.writes import RejectedStatementError
+from jobledger_service.core.model.refusals.errors import Draining, JobAlreadyExists, StoreUnavailable
+from jobledger_service.core.model.refusals.limit_errors import QueueFull
+from jobledger_service.core.write.commands import CreateJob
+from jobledger_service.core.write.committer import Committer
 from msgspec.structs import replace
 
 from tests.support.ledger import PATIENT, Ledger, create

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.fleet_turns import MAX_FLEETS, MAX_TURNS, FleetTurns, Turns
-from jobledger_service.core.ledger.picking import FIRST_FETCH, ClaimQuery, pick
+from jobledger_service.core.database.rows.writes import WaitingChunk
 from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.owners import Owners
-from jobledger_service.core.store.ready_owners import ReadyOwner, ReadyOwnersQuery
-from jobledger_service.core.store.writes import WaitingChunk
+from jobledger_service.core.write.fleet_turns import MAX_FLEETS, MAX_TURNS, FleetTurns, Turns
+from jobledger_service.core.write.picking import FIRST_FETCH, ClaimQuery, pick
+from jobledger_service.core.write.ready_owners import ReadyOwner, ReadyOwnersQuery
 
 KINDS = ("a", "b", "c")
 

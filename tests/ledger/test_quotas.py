@@ -1,9 +1,9 @@
 """What a quota costs a batch: a number of statements that does not grow with its commands."""
 
 import pytest
-from jobledger_service.core.model.limit_errors import QuotaExceeded
-from jobledger_service.core.model.quotas import Bounds
-from jobledger_service.core.store.quotas import Quota
+from jobledger_service.core.database.rows.quotas import Quota
+from jobledger_service.core.model.bounds.quotas import Bounds
+from jobledger_service.core.model.refusals.limit_errors import QuotaExceeded
 from jobledger_service.features.quotas.store import SqlQuotaStore
 from sqlalchemy import event
 

@@ -4,19 +4,19 @@ import re
 from itertools import pairwise
 
 import pytest
-from jobledger_service.core.ledger.commands import ClaimChunks, CompleteChunks, CreateJob, FailChunks, Heartbeat
-from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily, open_families
-from jobledger_service.core.ledger.undo import Undo
+from jobledger_service.core.model.bounds.slots import LimitScope
 from jobledger_service.core.model.chunk import Artifact, WorkError
-from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import JobSpec, Stage
 from jobledger_service.core.model.leases import Lease
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.slots import LimitScope
 from jobledger_service.core.model.work import NO_RESULTS, Claim, Failure, WorkReport
-from jobledger_service.core.store.writing import Transaction, WriteStore
+from jobledger_service.core.write.commands import ClaimChunks, CompleteChunks, CreateJob, FailChunks, Heartbeat
+from jobledger_service.core.write.row_families import OpenFamily, RowFamily, open_families
+from jobledger_service.core.write.undo import Undo
+from jobledger_service.core.write.writing import Transaction, WriteStore
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
 from jobledger_service.features.limits.rules import Limit
 from jobledger_service.features.limits.store import LimitStore

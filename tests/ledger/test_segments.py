@@ -23,14 +23,14 @@ from jobledger.v1.job_service_pb2 import (
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.api.job_service import JobService
-from jobledger_service.core.ledger.commands import CancelJob, UpdateJob
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.readers import Readers
+from jobledger_service.core.database.rows import job_rows
+from jobledger_service.core.database.rows.reads import View
+from jobledger_service.core.database.tables import jobs
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.lifecycle import Cancellation, CancelOutcome, JobUpdate
-from jobledger_service.core.store import job_rows
-from jobledger_service.core.store.reads import View
-from jobledger_service.core.store.tables import jobs
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
+from jobledger_service.core.read.queries import Queries
+from jobledger_service.core.sharing.readers import Readers
+from jobledger_service.core.write.commands import CancelJob, UpdateJob
 from jobledger_service.transport.identity import Caller, Role
 from sqlalchemy import event, select
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from jobledger_service.core.ledger.commands import ClaimChunks, Command, CreateJob
-from jobledger_service.core.model.errors import JobAlreadyExists
 from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.refusals.errors import JobAlreadyExists
 from jobledger_service.core.model.work import Claim
+from jobledger_service.core.write.commands import ClaimChunks, Command, CreateJob
 from sqlalchemy import event
 
 from tests.support.ledger import Ledger

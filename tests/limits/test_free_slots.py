@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.core.ledger.commands import CreateJob
+from jobledger_service.core.database.tables import limits
+from jobledger_service.core.model.bounds.slots import LimitScope
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.slots import LimitScope
-from jobledger_service.core.store.tables import limits
+from jobledger_service.core.write.commands import CreateJob
 from jobledger_service.features.limits.commands import SetLimit
 from jobledger_service.features.limits.store import LimitStore
 from sqlalchemy import event, update

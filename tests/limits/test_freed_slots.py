@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.ledger.commands import ClaimChunks, ClaimedChunk, CompleteChunks, CreateJob, ReportAndClaim
-from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
+from jobledger_service.core.model.bounds.slots import LimitScope
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.slots import LimitScope
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Results
+from jobledger_service.core.write.commands import ClaimChunks, ClaimedChunk, CompleteChunks, CreateJob, ReportAndClaim
+from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
 from jobledger_service.features.limits.commands import SetLimit
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger

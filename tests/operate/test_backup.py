@@ -10,9 +10,9 @@ import pytest
 from click.testing import Result
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest
 from jobledger_service.cli import main as cli
-from jobledger_service.core.store import backup
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.database import backup
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.migrate import upgrade
 from typer.testing import CliRunner
 
 from tests.conftest import QUICK

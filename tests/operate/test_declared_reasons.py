@@ -22,9 +22,9 @@ from jobledger.v1.job_service_pb2 import BatchCreateJobsRequest, CreateJobReques
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from jobledger_service.core.api import errors as core_errors
-from jobledger_service.core.ledger.cursor import Cursors
-from jobledger_service.core.model.terms import Terms
-from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.cursor import Cursors
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.model.history.terms import Terms
 from jobledger_service.transport import errors as transport_errors
 from jobledger_service.transport.methods import ANY_CALL, ANY_READ, Method
 from sqlalchemy import text

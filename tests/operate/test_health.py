@@ -20,7 +20,7 @@ from jobledger.v1.system_health_pb2 import (
     GetSystemHealthRequest,
     SystemHealth,
 )
-from jobledger_service.core.model.vitals import Component, StoreVitals
+from jobledger_service.core.model.history.vitals import Component, StoreVitals
 from jobledger_service.features.artifacts import probes
 from jobledger_service.features.artifacts.probes import PROBE_THREAD, StoreProbes
 from jobledger_service.features.artifacts.rules import Roots, parse_root

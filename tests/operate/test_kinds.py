@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.vitals import read_vitals
 from jobledger_service.core.model.service_kinds import ALL_KINDS
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.kind_figures import KindFigures, KindFiguresReader
-from jobledger_service.core.store.vitals import read_vitals
+from jobledger_service.core.read.kind_figures import KindFigures, KindFiguresReader
 from sqlalchemy import text
 
 from tests.bulk.runs import create_many

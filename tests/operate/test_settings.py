@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jobledger_service.cli import main as cli
 from jobledger_service.cli.configuration import CLIENT_VARIABLES, unknown_names
-from jobledger_service.core.store.engines import without_password
+from jobledger_service.core.database.engines import without_password
 from jobledger_service.settings import SETTINGS, InvalidSettingsError, Settings, read_settings
 from typer.testing import CliRunner
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from jobledger_service.core.model.writer_level import OUTDATED, WRITER_LEVEL
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import VERSIONS, SchemaError, check, upgrade
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.migrate import VERSIONS, SchemaError, check, upgrade
+from jobledger_service.core.model.history.writer_level import OUTDATED, WRITER_LEVEL
 
 from tests.conftest import StartServer
 from tests.operate.test_writer_level import query

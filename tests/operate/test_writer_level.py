@@ -11,11 +11,11 @@ from typing import Any
 import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import WatchMode
-from jobledger_service.core.model.errors import Draining, StoreUnavailable
-from jobledger_service.core.model.vitals import StoreVitals
-from jobledger_service.core.model.writer_level import OUTDATED, WRITER_LEVEL, may_write
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.writer_level import raise_writer_level
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.writer_level import raise_writer_level
+from jobledger_service.core.model.history.vitals import StoreVitals
+from jobledger_service.core.model.history.writer_level import OUTDATED, WRITER_LEVEL, may_write
+from jobledger_service.core.model.refusals.errors import Draining, StoreUnavailable
 from jobledger_service.features.health.rules import Status, Thresholds, Vitals, findings
 from sqlalchemy import make_url, text
 

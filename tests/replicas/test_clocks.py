@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from jobledger.v1.job_service_pb2 import UpdateJobRequest, WatchMode
 from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.tables import events
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.tables import events
 from sqlalchemy import select
 
 from tests.replicas.conftest import SETTINGS

@@ -10,8 +10,8 @@ from pathlib import Path
 import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, WatchMode
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.migrate import upgrade
 
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.support.api import Api

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from jobledger.v1.job_service_pb2 import WatchMode
-from jobledger_service.core.store.engines import Database, Pooling, open_database
-from jobledger_service.core.store.time_limits import TimeLimits
+from jobledger_service.core.database.engines import Database, Pooling, open_database
+from jobledger_service.core.database.time_limits import TimeLimits
 from sqlalchemy import text
 
 from tests.replicas.conftest import Connect, serving

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from jobledger_service.core.store.tables import metadata
+from jobledger_service.core.database.tables import metadata
 from sqlalchemy import make_url
 
 from tests.soak.slopes import NOT_JUDGED, Bound

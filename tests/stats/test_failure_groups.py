@@ -7,15 +7,15 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.tables import failures
+from jobledger_service.core.model.bounds.limits import HOUR
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.counts import Counts
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.job_progress import JobProgress
-from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.service_kinds import BULK
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.tables import failures
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.write.writing import WriteStore
 from jobledger_service.features.statistics.failures import (
     DAY_HOURS,
     MAX_GROUPS,

@@ -5,15 +5,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.rows.writes import Writes
+from jobledger_service.core.database.vitals import read_vitals
+from jobledger_service.core.model.bounds.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
-from jobledger_service.core.model.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.vitals import read_vitals
-from jobledger_service.core.store.writes import Writes
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.write.writing import WriteStore
 from jobledger_service.features.statistics import figures as figures_module
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import Measure, StatisticsDelta

@@ -5,7 +5,7 @@ from math import ceil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jobledger_service.core.model.limits import MAX_SUM
+from jobledger_service.core.model.bounds.limits import MAX_SUM
 from jobledger_service.features.statistics.rollup import UNMEASURED, Activity, Measure, bucket_of, clamped, middle_of
 from jobledger_service.features.statistics.running_totals import activity_of, text_of
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.recount import Recount, Recounted
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.recount import Recount, Recounted
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from sqlalchemy import Connection, text
 
 from tests.conftest import StartServer

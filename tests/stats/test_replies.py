@@ -1,8 +1,8 @@
 """A reply stays within what a message may hold, whatever was counted."""
 
 import pytest
+from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES, MAX_SUM
 from jobledger_service.core.model.holds import HoldReason
-from jobledger_service.core.model.limits import MAX_REPLY_BYTES, MAX_SUM
 from jobledger_service.core.model.states import JobState
 from jobledger_service.features.statistics.api import MAX_POINTS
 from jobledger_service.features.statistics.failures import MAX_SHOWN, FailureGroup, FailureGroups

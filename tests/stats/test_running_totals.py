@@ -3,11 +3,11 @@
 import random
 
 import pytest
-from jobledger_service.core.model.limits import HOUR, MAX_SUM
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.tables import counts, running_totals
+from jobledger_service.core.model.bounds.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.service_kinds import BULK
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.tables import counts, running_totals
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.write.writing import WriteStore
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import Activity, Measure, StatisticsDelta
 from jobledger_service.features.statistics.rules import StatsQuery

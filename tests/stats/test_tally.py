@@ -1,14 +1,14 @@
 """What one batch did to a job is counted step by step, also what it undid again."""
 
 import pytest
-from jobledger_service.core.ledger.stored_chunks import StoredChunks
 from jobledger_service.core.model import lifecycle, work
-from jobledger_service.core.model.change import Change, JobDelta, Step
+from jobledger_service.core.model.bounds.limits import HOUR
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Chunk, WorkError
+from jobledger_service.core.model.history.change import Change, JobDelta, Step
 from jobledger_service.core.model.job import Job, JobSpec
-from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
+from jobledger_service.core.write.stored_chunks import StoredChunks
 from jobledger_service.features.statistics.rollup import (
     NOT_HELD,
     UNMEASURED,

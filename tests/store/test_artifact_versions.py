@@ -9,17 +9,17 @@ import pytest
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec, whole
-from jobledger_service.core.ledger.commands import ClaimedChunk, CompleteChunks, DeleteJob, Heartbeat
+from jobledger_service.core.database.rows.entry import JOB_ITSELF
+from jobledger_service.core.database.rows.reads import EventRow
+from jobledger_service.core.database.tables import artifact_versions, events
 from jobledger_service.core.model.chunk import Artifact
-from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import JobSpec, job_id_of, job_key
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NO_RESULTS, WorkReport
-from jobledger_service.core.store.entry import JOB_ITSELF
-from jobledger_service.core.store.reads import EventRow
-from jobledger_service.core.store.tables import artifact_versions, events
+from jobledger_service.core.write.commands import ClaimedChunk, CompleteChunks, DeleteJob, Heartbeat
 from jobledger_service.features.artifacts.removal import ArtifactRemoval, DeletedJob
 from jobledger_service.features.artifacts.store import DeletedArtifacts
 from jobledger_service.features.exports.api import job_of

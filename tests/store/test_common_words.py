@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.rows.reads import Listing
+from jobledger_service.core.database.rows.writes import Writes
+from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.listing import Budget
-from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import Listing
-from jobledger_service.core.store.writes import Writes
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.read.listing import Budget
+from jobledger_service.core.read.reading import ReadStore
+from jobledger_service.core.write.writing import WriteStore
 from msgspec.structs import replace
 from sqlalchemy import event
 

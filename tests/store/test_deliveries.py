@@ -3,8 +3,8 @@
 from collections import Counter
 
 import pytest
+from jobledger_service.core.database.engines import Database
 from jobledger_service.core.model.states import DeliveryState, WebhookState
-from jobledger_service.core.store.engines import Database
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryCapacity
 from jobledger_service.features.webhooks.delivery_store import EXPIRED_MESSAGE, SqlDeliveryStore
 from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook, WebhookEventType

@@ -6,16 +6,17 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from jobledger_service.core.model.change import ChangeType
-from jobledger_service.core.store import indexed_events, term_recount
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.event_pages import EventsWanted
-from jobledger_service.core.store.event_terms import INDEXED, EventTerms, forget_terms, name_of, term, term_rows
-from jobledger_service.core.store.indexed_events import TermWalk
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import audit, event_terms, ledger
-from jobledger_service.core.store.term_recount import TermRecount
+from jobledger_service.core.database import term_recount
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.rows.event_terms import INDEXED, EventTerms, forget_terms, name_of, term, term_rows
+from jobledger_service.core.database.rows.row_sets import RowSets
+from jobledger_service.core.database.tables import audit, event_terms, ledger
+from jobledger_service.core.database.term_recount import TermRecount
+from jobledger_service.core.model.history.change import ChangeType
+from jobledger_service.core.read import indexed_events
+from jobledger_service.core.read.event_pages import EventsWanted
+from jobledger_service.core.read.indexed_events import TermWalk
 from sqlalchemy import delete, func, select, update
 
 from tests.support.databases import new_database

@@ -10,22 +10,22 @@ from pathlib import Path
 import pytest
 from jobledger.v1.export_pb2 import ExportJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.batch import Executor
-from jobledger_service.core.ledger.commands import CreateJob, DeleteJob, UpdateJob
-from jobledger_service.core.ledger.cursor import Cursors
-from jobledger_service.core.ledger.feed.live_feed import LiveFeed
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.readers import Readers
-from jobledger_service.core.model.errors import HistoryTrimmed
-from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.cursor import Cursors
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.rows.entry import Entry
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.entry import Entry
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.model.refusals.errors import HistoryTrimmed
+from jobledger_service.core.read.queries import Queries
+from jobledger_service.core.read.reading import ReadStore
+from jobledger_service.core.sharing.readers import Readers
+from jobledger_service.core.watch.live_feed import LiveFeed
+from jobledger_service.core.write.batch import Executor
+from jobledger_service.core.write.commands import CreateJob, DeleteJob, UpdateJob
+from jobledger_service.core.write.writing import WriteStore
 from jobledger_service.features.exports.api import Exports, job_of
 from jobledger_service.features.exports.lines import COLUMNS, JsonLines
 from jobledger_service.features.exports.store import BEGIN, MAX_PAGE_BYTES, ExportPage, SqlExportStore

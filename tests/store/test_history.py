@@ -5,12 +5,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.model.errors import StoreUnavailable
-from jobledger_service.core.model.terms import Point, Terms
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.history import Loss
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.tables import ledger, terms
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.history import Loss
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.tables import ledger, terms
+from jobledger_service.core.model.history.terms import Point, Terms
+from jobledger_service.core.model.refusals.errors import StoreUnavailable
 from sqlalchemy import delete, insert, select, update
 
 

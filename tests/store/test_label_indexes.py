@@ -4,12 +4,12 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.label_indexes import LOCK, LabelIndexStore, read_states, ready_indexes
-from jobledger_service.core.store.recount import Recount
-from jobledger_service.core.store.tables import job_labels, jobs, label_indexes
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.label_indexes import LOCK, LabelIndexStore, read_states, ready_indexes
+from jobledger_service.core.database.recount import Recount
+from jobledger_service.core.database.tables import job_labels, jobs, label_indexes
+from jobledger_service.core.model.filters.filter import JobFilter
+from jobledger_service.core.write.writing import WriteStore
 from sqlalchemy import delete, select, update
 
 from bench.population import JobPopulation

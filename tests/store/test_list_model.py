@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jobledger_service.core.model.filter import FilterFields, JobFilter, LabelCondition, TimeRange
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.label_indexes import LabelIndexStore
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.rows.reads import Listing, Order, View
+from jobledger_service.core.database.rows.writes import Writes
+from jobledger_service.core.model.filters.filter import FilterFields, JobFilter, LabelCondition, TimeRange
+from jobledger_service.core.model.filters.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
-from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.label_indexes import LabelIndexStore
-from jobledger_service.core.store.listing import Budget
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import Listing, Order, View
-from jobledger_service.core.store.writes import Writes
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.read.listing import Budget
+from jobledger_service.core.read.reading import ReadStore
+from jobledger_service.core.write.writing import WriteStore
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import StatisticsDelta
 from msgspec.structs import replace

@@ -3,15 +3,15 @@
 from typing import Any, Self
 
 import pytest
-from jobledger_service.core.model.filter import JobFilter, LabelCondition, TimeRange
-from jobledger_service.core.model.label_indexes import NO_LABEL_INDEXES, LabelIndexes
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.label_indexes import LabelIndexStore, ready_indexes
+from jobledger_service.core.database.rows.reads import Listing, Order, PageKey
+from jobledger_service.core.database.tables import job_labels
+from jobledger_service.core.model.filters.filter import JobFilter, LabelCondition, TimeRange
+from jobledger_service.core.model.filters.label_indexes import NO_LABEL_INDEXES, LabelIndexes
 from jobledger_service.core.model.states import ENDED, JobState
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.label_indexes import LabelIndexStore, ready_indexes
-from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import Listing, Order, PageKey
-from jobledger_service.core.store.routes import Steps, routes
-from jobledger_service.core.store.tables import job_labels
+from jobledger_service.core.read.reading import ReadStore
+from jobledger_service.core.read.routes import Steps, routes
 from msgspec.structs import replace
 from sqlalchemy import event, select
 

@@ -6,25 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.core.model.change import CHANGE_BITS, ChangeType
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.rows.artifact_versions import read_versions
+from jobledger_service.core.database.rows.attempts import AttemptReads, jobs_of_task
+from jobledger_service.core.database.rows.entry import ArtifactsKey
+from jobledger_service.core.database.rows.event_terms import EventTerms, term_rows
+from jobledger_service.core.database.rows.reads import AttemptPlace, AttemptsWanted, JobRead, Listing
+from jobledger_service.core.database.rows.row_sets import RowSets
+from jobledger_service.core.database.tables import attempts, chunks, event_terms, events, job_labels, job_words, jobs
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.bounds.limits import HOUR
 from jobledger_service.core.model.chunk import NO_KIND
-from jobledger_service.core.model.filter import JobFilter, TimeRange
-from jobledger_service.core.model.limits import HOUR
+from jobledger_service.core.model.filters.filter import JobFilter, TimeRange
+from jobledger_service.core.model.history.change import CHANGE_BITS, ChangeType
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.artifact_versions import read_versions
-from jobledger_service.core.store.attempts import AttemptReads, jobs_of_task
-from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.entry import ArtifactsKey
-from jobledger_service.core.store.event_pages import EventPages, EventsWanted
-from jobledger_service.core.store.event_terms import EventTerms, term_rows
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, JobRead, Listing
-from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import attempts, chunks, event_terms, events, job_labels, job_words, jobs
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.read.due import HOLDS_DUE, LEASES_DUE, SERVICE_JOBS_DUE, SqlDueStore
+from jobledger_service.core.read.event_pages import EventPages, EventsWanted
+from jobledger_service.core.read.reading import ReadStore
+from jobledger_service.core.write.writing import WriteStore
 from jobledger_service.features.exports.store import ExportKey, SqlExportStore
 from jobledger_service.features.limits.store import SLOTS_DUE, LimitStore
 from jobledger_service.features.statistics.failures import run_mark

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.tables import chunks, jobs, paused_kinds
 from jobledger_service.core.model.owners import Owners
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
-from jobledger_service.core.store.tables import chunks, jobs, paused_kinds
-from jobledger_service.core.store.waiting_chunks import WaitingChunks
+from jobledger_service.core.write.ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery
+from jobledger_service.core.write.waiting_chunks import WaitingChunks
 from sqlalchemy import Connection, LargeBinary, Table, Text, event, insert, text
 
 from tests.support.databases import new_database

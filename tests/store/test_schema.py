@@ -1,4 +1,4 @@
-"""Migrations from the first to the newest make the schema that `core/store/tables` describes."""
+"""Migrations from the first to the newest make the schema that `core/database/tables` describes."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.tables import metadata
+from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.tables import metadata
 
 from tests.support.databases import empty_postgres
 from tests.support.schemas import create_described, schema

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Self
 
 import psycopg
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.migrate import upgrade
 
 from tests.support.bounds import BOUND
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.tables import counts, job_words, jobs
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.tables import counts, job_words, jobs
 from sqlalchemy import CTE, BigInteger, Text, cast, insert, literal, select, true, update
 
 from bench.population import JobPopulation

@@ -10,8 +10,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import psycopg
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.migrate import upgrade
 
 STORES = ["sqlite", "postgresql"]
 TEMPLATE = "jobledger_template"

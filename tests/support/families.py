@@ -1,9 +1,9 @@
 """The rows of a batch that a server has beside those of jobs and chunks."""
 
-from jobledger_service.core.ledger.core_families import core_families
-from jobledger_service.core.ledger.row_families import OpenFamily
-from jobledger_service.core.model.quotas import Bounds
-from jobledger_service.core.store.engines import Database
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.model.bounds.quotas import Bounds
+from jobledger_service.core.write.core_families import core_families
+from jobledger_service.core.write.row_families import OpenFamily
 from jobledger_service.features.artifacts.family import artifact_removals_family
 from jobledger_service.features.limits.family import limits_family, paused_kinds_family
 from jobledger_service.features.quotas.family import quotas_family

@@ -7,16 +7,16 @@ from typing import Self
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.feed.live_feed import LiveFeed
-from jobledger_service.core.ledger.feed.subscription import FeedSubscription
-from jobledger_service.core.ledger.readers import Readers
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.entry import Entry
-from jobledger_service.core.store.history import History
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.reads import EventRow
-from jobledger_service.core.store.tables import events, ledger
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.history import History
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.rows.entry import Entry
+from jobledger_service.core.database.rows.reads import EventRow
+from jobledger_service.core.database.tables import events, ledger
+from jobledger_service.core.read.reading import ReadStore
+from jobledger_service.core.sharing.readers import Readers
+from jobledger_service.core.watch.live_feed import LiveFeed
+from jobledger_service.core.watch.subscription import FeedSubscription
 from sqlalchemy import delete, insert, update
 
 from tests.support.databases import new_database

@@ -4,17 +4,17 @@ from itertools import count
 from pathlib import Path
 
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.batch import Commit, Executor
-from jobledger_service.core.ledger.codec import Codec
-from jobledger_service.core.ledger.commands import CreateJob
-from jobledger_service.core.ledger.committer import QueueBounds
-from jobledger_service.core.ledger.cursor import Cursors
+from jobledger_service.core.codec import Codec
+from jobledger_service.core.cursor import Cursors
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.migrate import upgrade
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import ReadStore
-from jobledger_service.core.store.writing import WriteStore
+from jobledger_service.core.read.reading import ReadStore
+from jobledger_service.core.write.batch import Commit, Executor
+from jobledger_service.core.write.commands import CreateJob
+from jobledger_service.core.write.committer import QueueBounds
+from jobledger_service.core.write.writing import WriteStore
 
 from tests.support.bounds import BOUND
 from tests.support.families import all_families

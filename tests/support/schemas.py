@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from jobledger_service.core.store.tables import metadata
+from jobledger_service.core.database.tables import metadata
 from sqlalchemy import Connection
 from sqlalchemy.schema import CreateTable
 
@@ -33,7 +33,7 @@ FROM pg_class WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace
 
 
 def create_described(connection: Connection) -> None:
-    """Create the tables and indexes that `core/store/tables` describes, in an empty database."""
+    """Create the tables and indexes that `core/database/tables` describes, in an empty database."""
     for table in metadata.sorted_tables:
         connection.execute(CreateTable(table))
         for index in table.indexes:

@@ -132,7 +132,7 @@ class WithoutPolls(Server):
     """One whose waiting claims look again only when they are woken: what they get proves that they were."""
 
     program = (
-        "from jobledger_service.core.ledger import claims; claims.POLL_SECONDS = 3_600.0; "
+        "from jobledger_service.core.write import claims; claims.POLL_SECONDS = 3_600.0; "
         "from jobledger_service.cli.main import main; main()"
     )
 

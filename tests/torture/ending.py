@@ -10,9 +10,9 @@ from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest, WatchJobsRequest, WatchMode
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.recount import Recount
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.recount import Recount
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
 
 from tests.fuzz.campaign import wrong_line
 from tests.support.bounds import BOUND

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobledger_service.core.ledger.feed.live_feed import LiveFeed
-from jobledger_service.core.store.entry import Entry
-from jobledger_service.core.store.writing import Transaction, WriteStore
+from jobledger_service.core.database.rows.entry import Entry
+from jobledger_service.core.watch.live_feed import LiveFeed
+from jobledger_service.core.write.writing import Transaction, WriteStore
 from jobledger_service.transport.call import AccessLog, Call
 from jobledger_service.transport.methods import Kind
 

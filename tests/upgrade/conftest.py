@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.migrate import upgrade
 
 from tests.support.keys import KeyedApi
 from tests.support.server import Server

@@ -11,10 +11,10 @@ import pytest
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_client import AsyncJobClient, ChunkContext, JobState, WatchMode, Worker
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.model.writer_level import OUTDATED
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.recount import Recount, Recounted
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.recount import Recount, Recounted
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.history.writer_level import OUTDATED
 
 from tests.conftest import QUICK
 from tests.operate.test_writer_level import query

@@ -14,12 +14,12 @@ from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksRequest
 from jobledger_service.cli import main as cli
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.model.writer_level import WRITER_LEVEL
-from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.recount import Recount, Recounted
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
-from jobledger_service.core.store.writer_level import read_writer_level
+from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.recount import Recount, Recounted
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.database.writer_level import read_writer_level
+from jobledger_service.core.model.history.writer_level import WRITER_LEVEL
 from sqlalchemy import inspect
 from typer.testing import CliRunner
 

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.cursor import Cursors
-from jobledger_service.core.ledger.feed.pages import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, NoProgressError, Page, Pages
-from jobledger_service.core.ledger.feed.ring import Ring
-from jobledger_service.core.ledger.feed.subscription import FeedCounts, FeedSubscription
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.watch import Mode, Watch, WatchOptions
-from jobledger_service.core.model.errors import HistoryTrimmed
-from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.cursor import Cursors
+from jobledger_service.core.database.rows.reads import EventRow
+from jobledger_service.core.model.filters.filter import JobFilter
+from jobledger_service.core.model.refusals.errors import HistoryTrimmed
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.reads import EventRow
+from jobledger_service.core.read.queries import Queries
+from jobledger_service.core.watch.pages import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, NoProgressError, Page, Pages
+from jobledger_service.core.watch.ring import Ring
+from jobledger_service.core.watch.subscription import FeedCounts, FeedSubscription
+from jobledger_service.core.watch.watch import Mode, Watch, WatchOptions
 from jobledger_service.features.retention.store import SqlHistoryStore
 from structlog.testing import capture_logs
 

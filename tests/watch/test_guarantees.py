@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
-from jobledger_service.core.ledger.feed.pages import MAX_PAGE_BYTES
+from jobledger_service.core.watch.pages import MAX_PAGE_BYTES
 
 from tests.conftest import StartServer
 from tests.operate.conftest import scrape

@@ -9,7 +9,7 @@ import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job, JobView
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
-from jobledger_service.core.ledger.snapshots import SNAPSHOT_PAGE_SIZE
+from jobledger_service.core.watch.snapshots import SNAPSHOT_PAGE_SIZE
 
 from tests.isolation.conftest import Tenants
 from tests.operate.conftest import scrape

@@ -3,7 +3,7 @@
 import pytest
 from jobledger.v1.job_pb2 import Job, JobView
 from jobledger.v1.job_service_pb2 import GetJobRequest, WatchMode
-from jobledger_service.core.store.tables import events
+from jobledger_service.core.database.tables import events
 from sqlalchemy import NullPool, create_engine, func, select
 
 from tests.support.api import Api, fresh_kind

@@ -6,7 +6,7 @@ import grpc
 import pytest
 from jobledger.v1 import webhook_pb2 as hooks
 from jobledger.v1 import webhook_service_pb2 as rpc
-from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
 
 from tests.support.errors import invalid, refused
 from tests.support.receiver import Receiver

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from jobledger_service.core.database.tables import events
 from jobledger_service.core.model.states import DeliveryState
-from jobledger_service.core.store.tables import events
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
 from jobledger_service.features.webhooks.feature import webhooks
 from jobledger_service.features.webhooks.store import SqlWebhookStore

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from jobledger_service.core.ledger.commands import CreateJob
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.readers import Readers
+from jobledger_service.core.database.tables import deliveries
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.store.tables import deliveries
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
+from jobledger_service.core.sharing.readers import Readers
+from jobledger_service.core.write.commands import CreateJob
+from jobledger_service.core.write.committer import Committer
 from jobledger_service.features.webhooks.fanout import MAX_BODY_BYTES, MAX_DELIVERIES, WebhookFanout
 from jobledger_service.features.webhooks.rules import MAX_WEBHOOKS, Secret, Webhook, WebhookEventType
 from jobledger_service.features.webhooks.store import SqlWebhookStore

@@ -8,7 +8,7 @@ from typing import Final
 
 from jobledger_client.cli._error_output import TRACEBACK
 
-from jobledger_service.core.store.engines import without_password
+from jobledger_service.core.database.engines import without_password
 from jobledger_service.settings import PREFIX, SETTINGS
 
 CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})

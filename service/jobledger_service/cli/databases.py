@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.store.backup import back_up, restore
-from jobledger_service.core.store.engines import check_exists, open_database
-from jobledger_service.core.store.epochs import begin_epoch
-from jobledger_service.core.store.migrate import SchemaError, check, prepare, upgrade
-from jobledger_service.core.store.recount import Recount
-from jobledger_service.core.store.time_limits import UNLIMITED
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
+from jobledger_service.core.database.backup import back_up, restore
+from jobledger_service.core.database.engines import check_exists, open_database
+from jobledger_service.core.database.epochs import begin_epoch
+from jobledger_service.core.database.migrate import SchemaError, check, prepare, upgrade
+from jobledger_service.core.database.recount import Recount
+from jobledger_service.core.database.time_limits import UNLIMITED
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
 
 from .exits import exit_on_error, print_error
 from .options import option, settings_of

@@ -13,12 +13,12 @@ from jobledger.v1.admin_service_pb2 import ListApiKeysResponse
 from jobledger_client import JobClient
 
 from jobledger_service.core.api.errors import refused_by_core
-from jobledger_service.core.ledger.paging import PageTokens
-from jobledger_service.core.model.errors import Refusal, StoreUnavailable
-from jobledger_service.core.store.clock import clock_of
-from jobledger_service.core.store.engines import Database, DatabaseInUseError, check_exists, open_database
-from jobledger_service.core.store.epochs import read_epoch
-from jobledger_service.core.store.migrate import prepare
+from jobledger_service.core.database.clock import clock_of
+from jobledger_service.core.database.engines import Database, DatabaseInUseError, check_exists, open_database
+from jobledger_service.core.database.epochs import read_epoch
+from jobledger_service.core.database.migrate import prepare
+from jobledger_service.core.model.refusals.errors import Refusal, StoreUnavailable
+from jobledger_service.core.read.paging import PageTokens
 from jobledger_service.features.access.api import KeyCalls
 from jobledger_service.features.access.store import SqlKeyStore
 from jobledger_service.transport.identity import DEFAULT_OWNER, Caller, Role

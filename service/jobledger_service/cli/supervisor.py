@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import structlog
 from msgspec.structs import asdict
 
-from jobledger_service.core.model.writer_level import OUTDATED
+from jobledger_service.core.model.history.writer_level import OUTDATED
 from jobledger_service.settings import PREFIX, Settings
 from jobledger_service.transport.server import CannotListenError
 

@@ -8,15 +8,15 @@ from .api import job_service, worker_service
 from .api.encoded_jobs import EncodedJobs
 from .api.job_service import JobService
 from .api.worker_service import WorkerService
+from .database.clock import DatabaseClock
 from .duties.due_rows import holds, leases
 from .duties.label_indexes import label_indexes
 from .duties.service_jobs import ServiceJobs
+from .duty import Duty
 from .kernel import Feature, Kernel
-from .ledger.batch import Commit
-from .ledger.duty import Duty
-from .model.limits import SECOND
-from .store.clock import DatabaseClock
-from .store.due import SqlDueStore
+from .model.bounds.limits import SECOND
+from .read.due import SqlDueStore
+from .write.batch import Commit
 
 EXPIRE_SECONDS = 0.5
 """Seconds after which it is looked again who has waited too long for a database that does not answer."""

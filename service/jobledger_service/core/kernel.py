@@ -15,25 +15,25 @@ from .api.job_requests import NewId
 from .api.list_requests import checked_page_size
 from .api.quotas import ShownQuotas
 from .api.worker_requests import RequestContext
-from .ledger.active_workers import ActiveWorkers
-from .ledger.batch import Commit
-from .ledger.claims import ClaimQueue
-from .ledger.commands import ClaimedChunk, OnDeletion
-from .ledger.committer import Committer
-from .ledger.cursor import Cursors
-from .ledger.duty import Duty
-from .ledger.feed.live_feed import LiveFeed
-from .ledger.paging import PageTokens, Place, request_mark
-from .ledger.queries import Queries
-from .ledger.readers import Readers
-from .ledger.waits import Waits
-from .ledger.watch import Watch
+from .cursor import Cursors
+from .database.clock import LedgerClock
+from .database.engines import Database
+from .database.unreadable_rows import UnreadableRows
+from .duty import Duty
 from .model.chunk import Queue
-from .model.vitals import Component
-from .store.clock import LedgerClock
-from .store.engines import Database
-from .store.reading import ReadStore
-from .store.unreadable_rows import UnreadableRows
+from .model.history.vitals import Component
+from .read.paging import PageTokens, Place, request_mark
+from .read.queries import Queries
+from .read.reading import ReadStore
+from .sharing.readers import Readers
+from .sharing.waits import Waits
+from .watch.live_feed import LiveFeed
+from .watch.watch import Watch
+from .write.active_workers import ActiveWorkers
+from .write.batch import Commit
+from .write.claims import ClaimQueue
+from .write.commands import ClaimedChunk, OnDeletion
+from .write.committer import Committer
 
 Rows = TypeVar("Rows")
 

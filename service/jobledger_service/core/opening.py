@@ -14,33 +14,33 @@ from .api.codec import ProtoCodec
 from .api.job_requests import NewId
 from .api.quotas import ShownQuotas
 from .api.worker_requests import RequestContext
+from .cursor import Cursors
+from .database.clock import LedgerClock
+from .database.engines import Database
+from .database.rows.entry import Entry
+from .database.time_limits import TimeLimits
+from .database.unreadable_rows import UnreadableRows
 from .kernel import Kernel
-from .ledger.active_workers import ActiveWorkers
-from .ledger.batch import Commit, Executor
-from .ledger.claims import ClaimQueue
-from .ledger.commands import OnDeletion
-from .ledger.committer import Batch, Committer, QueueBounds
-from .ledger.core_families import core_families
-from .ledger.current_call import begin_call
-from .ledger.cursor import Cursors
-from .ledger.feed.live_feed import LiveFeed
-from .ledger.queries import Queries
-from .ledger.readers import Readers
-from .ledger.row_families import OpenFamily
-from .ledger.shares import Shares
-from .ledger.waits import Waits
-from .ledger.watch import Watch
+from .model.bounds.limits import SECOND
+from .model.bounds.quotas import Bounds
 from .model.chunk import NO_KIND
-from .model.limit_errors import QuotaExceeded
-from .model.limits import SECOND
-from .model.quotas import Bounds
-from .store.clock import LedgerClock
-from .store.engines import Database
-from .store.entry import Entry
-from .store.reading import ReadStore
-from .store.time_limits import TimeLimits
-from .store.unreadable_rows import UnreadableRows
-from .store.writing import WriteStore
+from .model.refusals.limit_errors import QuotaExceeded
+from .read.queries import Queries
+from .read.reading import ReadStore
+from .sharing.current_call import begin_call
+from .sharing.readers import Readers
+from .sharing.shares import Shares
+from .sharing.waits import Waits
+from .watch.live_feed import LiveFeed
+from .watch.watch import Watch
+from .write.active_workers import ActiveWorkers
+from .write.batch import Commit, Executor
+from .write.claims import ClaimQueue
+from .write.commands import OnDeletion
+from .write.committer import Batch, Committer, QueueBounds
+from .write.core_families import core_families
+from .write.row_families import OpenFamily
+from .write.writing import WriteStore
 
 if TYPE_CHECKING:
     from jobledger_service.transport.rate_limiter import RateLimiter

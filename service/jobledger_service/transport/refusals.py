@@ -1,4 +1,4 @@
-"""What the transport refuses, and why; what the core refuses is in core/model/errors.py.
+"""What the transport refuses, and why; what the core refuses is in core/model/refusals/errors.py.
 
 CallRefused
 ├── ApiKeyMissing         the call carries no API key

@@ -2,9 +2,9 @@
 
 import sqlalchemy as sa
 from alembic import op
-from jobledger_service.core.model.writer_level import WRITER_LEVEL
-from jobledger_service.core.store.migrate import VERSIONS
-from jobledger_service.core.store.writer_level import raise_writer_level
+from jobledger_service.core.database.migrate import VERSIONS
+from jobledger_service.core.database.writer_level import raise_writer_level
+from jobledger_service.core.model.history.writer_level import WRITER_LEVEL
 
 revision = "9000"
 down_revision = max(file.stem.partition("_")[0] for file in VERSIONS.glob("[0-9]*.py"))

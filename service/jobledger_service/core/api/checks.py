@@ -12,9 +12,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.model.limits import KEY_ID, OWNER
+from jobledger_service.core.model.bounds.limits import KEY_ID, OWNER
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.service_kinds import RESERVED, is_reserved
 from jobledger_service.transport.structs import broken_rules
 from jobledger_service.transport.units import MICROS_PER_SECOND, NANOS_PER_MICROSECOND, NANOS_PER_SECOND

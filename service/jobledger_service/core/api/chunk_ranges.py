@@ -5,12 +5,12 @@ from itertools import chain
 
 from jobledger.v1 import chunk_pb2
 
-from jobledger_service.core.model.change import ChangeType
+from jobledger_service.core.database.rows.entry import Record
+from jobledger_service.core.model.bounds.limits import CHUNK_RANGES_FROM
 from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.history.change import ChangeType
 from jobledger_service.core.model.holds import HELD_BY_JOB
-from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
 from jobledger_service.core.model.states import ChunkState
-from jobledger_service.core.store.entry import Record
 
 from .convert import CHUNK_STATES
 

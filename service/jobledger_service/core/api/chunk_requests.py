@@ -5,7 +5,7 @@ from typing import Final
 
 from jobledger.v1 import job_service_pb2 as api
 
-from jobledger_service.core.model import limits
+from jobledger_service.core.model.bounds import limits
 from jobledger_service.core.model.chunk import WHOLE
 from jobledger_service.core.model.job import Inputs
 from jobledger_service.core.model.lifecycle import sizes_of

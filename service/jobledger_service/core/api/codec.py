@@ -18,18 +18,18 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
 
-from jobledger_service.core.model.change import ChangeType
+from jobledger_service.core.database.rows.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
+from jobledger_service.core.database.rows.event_terms import EventTerms
+from jobledger_service.core.database.rows.reads import EventRow, JobRead
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.bounds.limits import CHUNKS_IN_VIEW
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.errors import JobUnreadable
-from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.filters.filter import FilterFields
+from jobledger_service.core.model.history.change import ChangeType
 from jobledger_service.core.model.job import NO_OUTPUTS, Job, uid_text
-from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.errors import JobUnreadable
 from jobledger_service.core.model.states import ENDED
-from jobledger_service.core.store.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
-from jobledger_service.core.store.event_terms import EventTerms
-from jobledger_service.core.store.reads import EventRow, JobRead
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport import joined
 
 from . import convert

@@ -10,17 +10,17 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2, limit_scope_pb2
 
+from jobledger_service.core.database.rows.entry import JobSegments
 from jobledger_service.core.model.attempts import Attempt
-from jobledger_service.core.model.change import Change, ChangeType
+from jobledger_service.core.model.bounds.limits import MAX_DURATION, MAX_TIME
+from jobledger_service.core.model.bounds.slots import LimitScope
 from jobledger_service.core.model.chunk import Artifact, Chunk, WorkError
 from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Field, Kept
+from jobledger_service.core.model.history.change import Change, ChangeType
 from jobledger_service.core.model.holds import Hold, HoldReason
 from jobledger_service.core.model.job import Job, JobSpec, Stage, StageTiming
-from jobledger_service.core.model.limits import MAX_DURATION, MAX_TIME
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.slots import LimitScope
 from jobledger_service.core.model.states import ChunkState, JobState
-from jobledger_service.core.store.entry import JobSegments
 
 from .message_functions import message_filler, message_maker
 

@@ -6,8 +6,8 @@ from typing import Final
 from jobledger.v1 import job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
-from jobledger_service.core.model.errors import Refusal
-from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.transport.errors import cut
 from jobledger_service.transport.joined import field
 

@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from jobledger_service.core.ledger.batch import Commit
+from jobledger_service.core.database.rows.reads import JobRead, View
 from jobledger_service.core.model.job import NO_OUTPUTS, owner_of
-from jobledger_service.core.store.reads import JobRead, View
+from jobledger_service.core.write.batch import Commit
 
 Key = TypeVar("Key", str, tuple[str, bytes])
 

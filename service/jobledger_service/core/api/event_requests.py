@@ -7,13 +7,13 @@ from jobledger.v1 import event_pb2, job_pb2
 from jobledger.v1 import job_service_pb2 as api
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.feed.selection import ChangeFilter
-from jobledger_service.core.ledger.watch import Mode, WatchOptions
-from jobledger_service.core.model.change import ChangeType
-from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.store.event_pages import EventsWanted
-from jobledger_service.core.store.event_terms import INDEXED, name_of
-from jobledger_service.core.store.reads import EventRow
+from jobledger_service.core.database.rows.event_terms import INDEXED, name_of
+from jobledger_service.core.database.rows.reads import EventRow
+from jobledger_service.core.model.history.change import ChangeType
+from jobledger_service.core.model.refusals.errors import InvalidField
+from jobledger_service.core.read.event_pages import EventsWanted
+from jobledger_service.core.watch.selection import ChangeFilter
+from jobledger_service.core.watch.watch import Mode, WatchOptions
 from jobledger_service.transport.identity import Caller
 
 from .checks import Checks, must_be_one_of

@@ -9,16 +9,16 @@ from jobledger.v1 import chunk_pb2, job_pb2
 from jobledger.v1 import job_service_pb2 as api
 from msgspec import msgpack
 
-from jobledger_service.core.ledger import commands
-from jobledger_service.core.model import limits
+from jobledger_service.core.model.bounds import limits
+from jobledger_service.core.model.bounds.limits import DAY
+from jobledger_service.core.model.bounds.slots import MAX_LIMITED_LABELS
 from jobledger_service.core.model.durations import time_text
-from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import NO_UID, FailurePolicy, Inputs, JobSpec, Stage, uid_of
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
-from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.slots import MAX_LIMITED_LABELS
+from jobledger_service.core.write import commands
 from jobledger_service.transport.identity import Caller
 
 from .checks import JOB_ID, LABEL, LABEL_FORM, UID, Checks, shown

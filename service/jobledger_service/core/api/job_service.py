@@ -8,17 +8,17 @@ from google.protobuf.message import Message
 from jobledger.v1 import job_service_pb2 as api
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger import commands
-from jobledger_service.core.ledger.commands import OnDeletion
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.queries import AttemptPage, ChunkPage, EventPage, JobPage, Queries
-from jobledger_service.core.ledger.watch import Messages, Watch
+from jobledger_service.core.database.rows.reads import EventRow, JobRead, JobsRead, View
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import CancelOutcome
-from jobledger_service.core.store.reads import EventRow, JobRead, JobsRead, View
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.refusals.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
+from jobledger_service.core.read.queries import AttemptPage, ChunkPage, EventPage, JobPage, Queries
+from jobledger_service.core.watch.watch import Messages, Watch
+from jobledger_service.core.write import commands
+from jobledger_service.core.write.commands import OnDeletion
+from jobledger_service.core.write.committer import Committer
 from jobledger_service.transport import trace_context as traces
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.joined import field

@@ -7,14 +7,14 @@ from typing import Any, Final, cast
 from jobledger.v1 import filter_pb2, job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
-from jobledger_service.core.model import limits
+from jobledger_service.core.database.rows.reads import AttemptPlace, AttemptsWanted, Listing, Order, View
+from jobledger_service.core.model.bounds import limits
 from jobledger_service.core.model.durations import time_text
-from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.model.filter import ANY_TIME, JobFilter, LabelCondition, TimeRange
+from jobledger_service.core.model.filters.filter import ANY_TIME, JobFilter, LabelCondition, TimeRange
+from jobledger_service.core.model.filters.search import MAX_SEARCH, MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.job import job_key
-from jobledger_service.core.model.search import MAX_SEARCH, MAX_SEARCH_WORDS, words
+from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.states import ChunkState
-from jobledger_service.core.store.reads import AttemptPlace, AttemptsWanted, Listing, Order, View
 from jobledger_service.transport.identity import Caller
 
 from .checks import LABEL, LABEL_FORM, Checks, must_be_one_of, shown

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from jobledger_service.core.model.chunk import Artifact, WorkError
 from jobledger_service.core.model.fields import Field, Kept
-from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.filters.filter import FilterFields
 from jobledger_service.core.model.job import Stage, StageTiming
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import JobState

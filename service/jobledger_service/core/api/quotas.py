@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from jobledger.v1 import admin_service_pb2 as api
 
-from jobledger_service.core.ledger.paging import last_place
-from jobledger_service.core.model.quotas import Bounds, JobsHeld
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.quotas import Quota, QuotaRows
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.rows.quotas import Quota, QuotaRows
+from jobledger_service.core.model.bounds.quotas import Bounds, JobsHeld
+from jobledger_service.core.read.paging import last_place
 
 from .convert import timestamp
 

@@ -5,10 +5,10 @@ from typing import TypeVar
 
 from jobledger.v1 import job_pb2
 
+from jobledger_service.core.database.rows.reads import JobRead
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import Artifacts, Chunk
 from jobledger_service.core.model.job import NO_OUTPUTS, Inputs, Outputs
-from jobledger_service.core.store.reads import JobRead
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
 from jobledger_service.transport.structs import check_shown
 
 Name = TypeVar("Name", str, int)

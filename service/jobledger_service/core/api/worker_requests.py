@@ -8,20 +8,20 @@ from jobledger.v1 import chunk_pb2
 from jobledger.v1 import worker_service_pb2 as api
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger import commands
-from jobledger_service.core.ledger.active_workers import WorkerInfo
-from jobledger_service.core.model import limits
+from jobledger_service.core.database.clock import Clock
+from jobledger_service.core.model.bounds import limits
+from jobledger_service.core.model.bounds.limits import DAY, SECOND
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
-from jobledger_service.core.model.epoch import Epoch
-from jobledger_service.core.model.errors import JobNotFound
+from jobledger_service.core.model.history.epoch import Epoch
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.leases import NO_LEASE, Lease
-from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
+from jobledger_service.core.model.refusals.errors import JobNotFound
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release, Results, WorkReport
-from jobledger_service.core.store.clock import Clock
+from jobledger_service.core.write import commands
+from jobledger_service.core.write.active_workers import WorkerInfo
 from jobledger_service.transport.identity import Caller
 
 from .checks import Checks, shown

@@ -8,22 +8,22 @@ from google.protobuf.message import Message
 from jobledger.v1 import worker_service_pb2 as api
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.active_workers import ActiveWorkers
-from jobledger_service.core.ledger.claims import ClaimQueue
-from jobledger_service.core.ledger.commands import (
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.refusals.errors import JobUnreadable, Refusal
+from jobledger_service.core.model.work import Failure, Release, WorkReport
+from jobledger_service.core.watch.live_feed import LiveFeed
+from jobledger_service.core.write.active_workers import ActiveWorkers
+from jobledger_service.core.write.claims import ClaimQueue
+from jobledger_service.core.write.commands import (
     ClaimedChunk,
     FailChunks,
     LeaseAnswer,
     LeaseStatus,
     ReportAndClaim,
 )
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.feed.live_feed import LiveFeed
-from jobledger_service.core.model.chunk import WorkError
-from jobledger_service.core.model.errors import JobUnreadable, Refusal
-from jobledger_service.core.model.limits import MAX_REPLY_BYTES
-from jobledger_service.core.model.work import Failure, Release, WorkReport
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
+from jobledger_service.core.write.committer import Committer
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 from jobledger_service.transport.structs import check_encodable
@@ -33,7 +33,7 @@ from . import worker_requests as read
 from .services import WORKER_SERVICE
 
 if TYPE_CHECKING:
-    from jobledger_service.core.ledger.commands import EndReports
+    from jobledger_service.core.write.commands import EndReports
 
 UNREADABLE: Final = "INPUT_UNREADABLE"
 """The error code of a chunk that no worker can be shown."""

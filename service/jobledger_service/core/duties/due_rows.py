@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
+from jobledger_service.core.database.clock import Clock
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.bisection import submit_bisecting
-from jobledger_service.core.ledger.commands import Command, EndOverdue, ExpireLeases, LiftBackoffs, LiftSchedules
-from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.store.clock import Clock
-from jobledger_service.core.store.due import HOLDS_DUE, LEASES_DUE
+from jobledger_service.core.read.due import HOLDS_DUE, LEASES_DUE
+from jobledger_service.core.write.bisection import submit_bisecting
+from jobledger_service.core.write.commands import Command, EndOverdue, ExpireLeases, LiftBackoffs, LiftSchedules
 
 Row = TypeVar("Row", bound=str | ChunkKey)
 

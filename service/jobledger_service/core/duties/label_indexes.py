@@ -3,10 +3,10 @@
 from typing import Final
 
 from jobledger_service.core.api.checks import LABEL, LABEL_FORM
+from jobledger_service.core.database.label_indexes import LabelIndexStore
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.model.label_indexes import MAX_INDEXED_LABELS
-from jobledger_service.core.store.label_indexes import LabelIndexStore
+from jobledger_service.core.model.filters.label_indexes import MAX_INDEXED_LABELS
 from jobledger_service.settings import InvalidSettingError, Settings
 
 JOBS_PER_STEP: Final = 250

@@ -9,16 +9,16 @@ from typing import Any, Final
 
 import structlog
 
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import ChunkHandler, Kernel, Turn
-from jobledger_service.core.ledger import commands
-from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.chunk import Queue, WorkError
-from jobledger_service.core.model.errors import Draining, Refusal, StoreUnavailable
-from jobledger_service.core.model.limit_errors import QueueFull
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.refusals.errors import Draining, Refusal, StoreUnavailable
+from jobledger_service.core.model.refusals.limit_errors import QueueFull
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release
-from jobledger_service.core.store.due import SERVICE_JOBS_DUE
+from jobledger_service.core.read.due import SERVICE_JOBS_DUE
+from jobledger_service.core.write import commands
 
 log = structlog.get_logger(__name__)
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.duty import Duty
 
 ROWS_PER_STEP: Final = 1_000
 

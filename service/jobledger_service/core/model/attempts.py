@@ -5,9 +5,8 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.micros import Micros
-
 from .chunk import AttemptOutcome, Chunk, WorkError
+from .micros import Micros
 from .states import ChunkState
 
 MAX_ATTEMPTS_OF_CHUNK: Final = 19

@@ -7,10 +7,9 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.micros import Micros
-
+from .bounds.limits import DEFAULT_LEASE
 from .holds import HoldReason, reasons_of
-from .limits import DEFAULT_LEASE
+from .micros import Micros
 from .states import ChunkState
 
 WHOLE: Final = 1_000_000

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from .limits import DAY, HOUR, SECOND
+from .bounds.limits import DAY, HOUR, SECOND
 
 _UNITS: Final = (("d", DAY), ("h", HOUR), ("m", 60 * SECOND))
 

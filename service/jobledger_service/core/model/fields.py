@@ -11,7 +11,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from msgspec import Struct as MsgStruct
 from msgspec.structs import FieldInfo, fields
 
-from jobledger_service.core.model.micros import Micros
+from .micros import Micros
 
 
 class Kept(Enum):

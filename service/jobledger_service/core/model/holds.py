@@ -2,7 +2,7 @@
 
 The bits are derived: `Job.held` has those on all chunks of a job, `Chunk.own_held` those on one chunk, `Job.with_holds`
 sets both. A transition that changes what they are derived from sets or lifts a hold; nothing else does. A paused kind
-is no bit: it holds chunks whose rows do not say so (`core/store/paused_kinds.py`).
+is no bit: it holds chunks whose rows do not say so (`core/database/rows/paused_kinds.py`).
 """
 
 from enum import IntEnum
@@ -10,9 +10,8 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.micros import Micros
-
-from .slots import LimitScope
+from .bounds.slots import LimitScope
+from .micros import Micros
 
 
 class HoldReason(IntEnum):

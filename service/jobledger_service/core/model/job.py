@@ -9,16 +9,15 @@ from typing import Final, Self
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.model.micros import Micros
-
 from .attempts import has_ended_attempt, max_kept_attempts
+from .bounds.limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
+from .bounds.slots import scope_of_key
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
 from .counts import Counts
 from .holds import Hold, HoldReason
 from .job_progress import JobProgress, Rate
-from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
+from .micros import Micros
 from .retry import RetryPolicy
-from .slots import scope_of_key
 from .states import ENDED, ChunkState, JobState, check_job_transition
 from .sweep import Sweep, Totals
 

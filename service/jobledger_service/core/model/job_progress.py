@@ -6,10 +6,9 @@ from typing import Final, Self
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.model.micros import Micros
-
+from .bounds.limits import MAX_TIME, SECOND
 from .chunk import ChunkProgress
-from .limits import MAX_TIME, SECOND
+from .micros import Micros
 
 TIME_CONSTANT: Final = 30 * SECOND
 KNOWN_AFTER: Final = 1 * SECOND

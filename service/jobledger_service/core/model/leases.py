@@ -5,11 +5,10 @@ from typing import Final, Self
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.micros import Micros
-
 from .chunk import AttemptOutcome, Chunk
-from .epoch import Epoch
+from .history.epoch import Epoch
 from .job import NO_UID, Job
+from .micros import Micros
 from .states import ChunkState
 
 _HEADER: Final = struct.Struct(">16sIIq")

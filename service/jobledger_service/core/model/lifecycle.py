@@ -9,16 +9,23 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.model.micros import Micros
-
-from .change import SERVICE_ACTOR, Change, ChangeType, Step
+from .bounds.limits import DEFAULT_PRIORITY, MAX_LABELS
 from .chunk import TIMED_OUT, Chunk, WorkError
 from .counts import Counts
 from .durations import duration_text, time_text
-from .errors import ChunkNotFound, EtagMismatch, InvalidField, JobEnded, JobNotEnded, JobStarted, NothingToRetry
+from .history.change import SERVICE_ACTOR, Change, ChangeType, Step
 from .job import NO_LABELS, Job, JobSpec
 from .job_progress import JobProgress
-from .limits import DEFAULT_PRIORITY, MAX_LABELS
+from .micros import Micros
+from .refusals.errors import (
+    ChunkNotFound,
+    EtagMismatch,
+    InvalidField,
+    JobEnded,
+    JobNotEnded,
+    JobStarted,
+    NothingToRetry,
+)
 from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 

@@ -7,8 +7,8 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .chunk import WHOLE, Chunk, ChunkProgress
-from .errors import InvalidField
 from .job import Job, Stage
+from .refusals.errors import InvalidField
 
 
 class ProgressReport(MsgStruct, frozen=True):

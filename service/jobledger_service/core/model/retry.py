@@ -2,7 +2,7 @@
 
 from msgspec import Struct as MsgStruct
 
-from .limits import SECOND
+from .bounds.limits import SECOND
 
 
 class RetryPolicy(MsgStruct, frozen=True, array_like=True):

@@ -6,9 +6,8 @@ from typing import Final, Protocol
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.model.micros import Micros
-
 from .chunk import AttemptOutcome, Chunk, WorkError
+from .micros import Micros
 from .states import ChunkState, check_chunk_transition
 
 

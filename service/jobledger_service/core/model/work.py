@@ -5,19 +5,18 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.model.micros import Micros
-
-from .change import SERVICE_ACTOR, Change, ChangeType, Step
+from .bounds.limits import MAX_CHUNK_ARTIFACT_BYTES, MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES, MAX_JOB_ARTIFACTS
+from .bounds.sizes import bytes_of_artifacts
+from .bounds.slots import scope_of_key
 from .chunk import NO_ARTIFACTS, NO_PROGRESS, TIMED_OUT, WHOLE, Artifacts, AttemptOutcome, Chunk, WorkError
 from .durations import duration_text
-from .errors import ChunkNotClaimable, InvalidField
+from .history.change import SERVICE_ACTOR, Change, ChangeType, Step
 from .holds import HoldReason
 from .job import FailurePolicy, Job
 from .lifecycle import stop, stop_chunks
-from .limits import MAX_CHUNK_ARTIFACT_BYTES, MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES, MAX_JOB_ARTIFACTS
+from .micros import Micros
 from .progress import ProgressReport, advance
-from .sizes import bytes_of_artifacts
-from .slots import scope_of_key
+from .refusals.errors import ChunkNotClaimable, InvalidField
 from .states import ENDED, UNFINISHED, WAITING, ChunkState, JobState, check_chunk_transition
 from .sweep import NO_TOTALS, JobChunks, Sweep
 

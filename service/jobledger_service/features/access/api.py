@@ -13,13 +13,13 @@ from jobledger_service.core.api.convert import maker
 from jobledger_service.core.api.job_requests import request_id as check_request_id
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.ledger.paging import PageTokens, fitting, request_mark
-from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound, AuthDisabled
+from jobledger_service.core.database.clock import Clock
+from jobledger_service.core.model.bounds.limits import DAY, MAX_OWNERS
 from jobledger_service.core.model.durations import time_text
-from jobledger_service.core.model.errors import RequestIdReused
-from jobledger_service.core.model.limits import DAY, MAX_OWNERS
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.store.clock import Clock
+from jobledger_service.core.model.refusals.access_errors import ApiKeyEnded, ApiKeyNotFound, AuthDisabled
+from jobledger_service.core.model.refusals.errors import RequestIdReused
+from jobledger_service.core.read.paging import PageTokens, fitting, request_mark
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 

@@ -4,10 +4,10 @@ from functools import partial
 from typing import Final
 
 from jobledger_service.core.duties.trimming import trimming
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.ledger.readers import OPERATORS
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.sharing.readers import OPERATORS
 from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, KeyCalls, NoKeyCalls

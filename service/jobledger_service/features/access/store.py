@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, literal, or_, select, tuple_, update
 
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.tables import api_keys
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.tables import api_keys
 from jobledger_service.transport.identity import Role
 
 from .keyring import KeyChanges

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
-from jobledger_service.core.ledger.core_families import Runs
-from jobledger_service.core.ledger.row_families import Needs
-from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import MAX_REPORTED, RunState
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.write.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
+from jobledger_service.core.write.core_families import Runs
+from jobledger_service.core.write.row_families import Needs
+from jobledger_service.core.write.working_set import WorkingSet
 
 from .walk import Walk
 

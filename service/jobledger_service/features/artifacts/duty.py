@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from jobledger_service.core.api.convert import encoded_struct
+from jobledger_service.core.database.rows.entry import JOB_ITSELF
 from jobledger_service.core.duties.service_jobs import LEASE
 from jobledger_service.core.kernel import Kernel, Turn
-from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
-from jobledger_service.core.store.entry import JOB_ITSELF
+from jobledger_service.core.write.commands import ClaimedChunk, StepLease, StepOutcome
 
 from .commands import ArtifactsStep
 from .objects import remove

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily
-from jobledger_service.core.ledger.undo import Undo
-from jobledger_service.core.model.change import JobDelta
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.rows.row_sets import RowSets
+from jobledger_service.core.database.tables import artifact_removals
+from jobledger_service.core.model.history.change import JobDelta
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import ARTIFACTS
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import artifact_removals
-from jobledger_service.core.store.writing import Transaction
+from jobledger_service.core.write.row_families import OpenFamily, RowFamily
+from jobledger_service.core.write.undo import Undo
+from jobledger_service.core.write.writing import Transaction
 
 
 def artifact_removals_family(dialect: Dialect) -> OpenFamily:

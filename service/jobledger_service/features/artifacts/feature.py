@@ -1,7 +1,7 @@
 """Deletion of what the artifacts of deleted jobs point at."""
 
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.service_kinds import ARTIFACTS
 
 from .duty import ArtifactDeletions

@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Final
 
+from jobledger_service.core.model.history.vitals import Component
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.model.vitals import Component
 
 from .objects import has_bucket
 from .rules import FILE, Root, Roots

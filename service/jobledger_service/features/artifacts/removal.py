@@ -8,13 +8,13 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.api.convert import encoded_struct, struct_content
 from jobledger_service.core.api.job_requests import NewId
-from jobledger_service.core.ledger.commands import ClaimedChunk
-from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
+from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.job import Inputs, Job, JobSpec, job_key, uid_of
-from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.service_kinds import ARTIFACTS, is_reserved
+from jobledger_service.core.write.commands import ClaimedChunk
+from jobledger_service.core.write.working_set import WorkingSet
 
 from .family import ArtifactRemovals
 

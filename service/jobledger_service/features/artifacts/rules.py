@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.limits import OWNER
+from jobledger_service.core.model.bounds.limits import OWNER
 
 FILE: Final = "file"
 OWNER_SEGMENT: Final = "{owner}"

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection
 
-from jobledger_service.core.store.artifact_versions import last_version
-from jobledger_service.core.store.cells import artifacts_of
-from jobledger_service.core.store.engines import Database
+from jobledger_service.core.database.cells import artifacts_of
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.rows.artifact_versions import last_version
 
 from .removal import DeletedJob
 from .walk import Place

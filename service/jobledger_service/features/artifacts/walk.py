@@ -5,8 +5,8 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.database.rows.entry import JOB_ITSELF
 from jobledger_service.core.model.run import RunCursor
-from jobledger_service.core.store.entry import JOB_ITSELF
 
 Place = tuple[int, int]
 """An artifact of a deleted job: the index of its chunk, or JOB_ITSELF, and its number there."""

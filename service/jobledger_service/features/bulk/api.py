@@ -8,11 +8,11 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.api.shown_jobs import reply_with, status
 from jobledger_service.core.api.unreadable import encode_each
+from jobledger_service.core.database.rows.reads import JobRead, Listing, View
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.commands import FindCreated
-from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.service_kinds import BULK
-from jobledger_service.core.store.reads import JobRead, Listing, View
+from jobledger_service.core.write.commands import FindCreated
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 

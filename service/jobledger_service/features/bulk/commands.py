@@ -6,18 +6,18 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.commands.callers import CancelJob, DeleteJob, OnDeletion, RetryJob, UpdateJob
-from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
-from jobledger_service.core.ledger.core_families import Runs
-from jobledger_service.core.ledger.row_families import Needs
-from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS, WorkingSet
-from jobledger_service.core.model.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
-from jobledger_service.core.model.filter import FilterFields, JobFilter
+from jobledger_service.core.model.filters.filter import FilterFields, JobFilter
 from jobledger_service.core.model.job import Job, job_id_of
 from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.refusals.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
 from jobledger_service.core.model.run import RunCursor, RunState
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.write.commands.callers import CancelJob, DeleteJob, OnDeletion, RetryJob, UpdateJob
+from jobledger_service.core.write.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
+from jobledger_service.core.write.core_families import Runs
+from jobledger_service.core.write.row_families import Needs
+from jobledger_service.core.write.working_set import MAX_BATCH_ROWS, WorkingSet
 
 Single = CancelJob | RetryJob | UpdateJob | DeleteJob
 ForJob = Callable[[str], Single]

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final, cast
 from msgspec.structs import replace
 
 from jobledger_service.core.api.convert import encoded_struct
+from jobledger_service.core.database.rows.reads import JobRead, Listing, PageKey, View
 from jobledger_service.core.duties.service_jobs import LEASE
 from jobledger_service.core.kernel import Kernel, Turn
-from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
-from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
-from jobledger_service.core.model.filter import TimeRange
+from jobledger_service.core.model.filters.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
-from jobledger_service.core.store.reads import JobRead, Listing, PageKey, View
+from jobledger_service.core.write.commands import ClaimedChunk, StepLease, StepOutcome
+from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
 from jobledger_service.transport.receiving import Turns
 
 from .commands import BulkStep, StepBatch

@@ -13,14 +13,14 @@ from jobledger_service.core.api.convert import encoded_struct, struct_content
 from jobledger_service.core.api.job_requests import cancellation, fingerprint, job_update, request_id
 from jobledger_service.core.api.list_requests import filter_of
 from jobledger_service.core.api.owners import owner_of
-from jobledger_service.core.ledger import commands
-from jobledger_service.core.ledger.commands import ClaimedChunk
-from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import Inputs, JobSpec, uid_of
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.service_kinds import BULK
+from jobledger_service.core.write import commands
+from jobledger_service.core.write.commands import ClaimedChunk
 from jobledger_service.transport.identity import Caller, Role
 
 from .commands import ForJob

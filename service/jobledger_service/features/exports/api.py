@@ -17,18 +17,18 @@ from jobledger_service.core.api.codec import whole
 from jobledger_service.core.api.list_requests import filter_of
 from jobledger_service.core.api.parse import filter_fields
 from jobledger_service.core.api.services import JOB_SERVICE
+from jobledger_service.core.cursor import Cursors
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.cursor import Cursors
-from jobledger_service.core.ledger.feed.live_feed import LiveFeed
-from jobledger_service.core.ledger.paging import PageTokens, request_mark
-from jobledger_service.core.ledger.readers import SharedReaders
-from jobledger_service.core.model.errors import Draining, HistoryLost
-from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.limits import MAX_LABELS
+from jobledger_service.core.model.bounds.limits import MAX_LABELS
+from jobledger_service.core.model.filters.filter import JobFilter
+from jobledger_service.core.model.filters.search import match_prefixes
+from jobledger_service.core.model.history.terms import Point
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.model.search import match_prefixes
-from jobledger_service.core.model.terms import Point
-from jobledger_service.core.store.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.refusals.errors import Draining, HistoryLost
+from jobledger_service.core.read.paging import PageTokens, request_mark
+from jobledger_service.core.sharing.readers import SharedReaders
+from jobledger_service.core.watch.live_feed import LiveFeed
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 

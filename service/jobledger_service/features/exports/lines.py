@@ -14,12 +14,12 @@ from msgspec.structs import fields
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.message_functions import reading
 from jobledger_service.core.api.parse import READERS
+from jobledger_service.core.model.bounds.limits import MAX_TIME, SECOND
 from jobledger_service.core.model.chunk import Artifact, Artifacts, WorkError
 from jobledger_service.core.model.compiled import compiled
 from jobledger_service.core.model.durations import time_text
 from jobledger_service.core.model.fields import JOB_FIELDS, plain_type
 from jobledger_service.core.model.job import Job, StageTiming, job_id_of, owner_of
-from jobledger_service.core.model.limits import MAX_TIME, SECOND
 from jobledger_service.core.model.micros import Micros
 
 from .store import ExportKey

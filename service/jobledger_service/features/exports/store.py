@@ -20,16 +20,12 @@ from sqlalchemy import (
     tuple_,
 )
 
-from jobledger_service.core.model.errors import HistoryTrimmed
-from jobledger_service.core.model.filter import JobFilter, TimeRange
-from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.store.artifact_versions import previous_bytes, with_artifacts
-from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.engines import Database, position_of
-from jobledger_service.core.store.job_rows import WHOLE_JOBS
-from jobledger_service.core.store.reads import EventRow
-from jobledger_service.core.store.routes import all_tests, parameters
-from jobledger_service.core.store.tables import (
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.engines import Database, position_of
+from jobledger_service.core.database.rows.artifact_versions import previous_bytes, with_artifacts
+from jobledger_service.core.database.rows.job_rows import WHOLE_JOBS
+from jobledger_service.core.database.rows.reads import EventRow
+from jobledger_service.core.database.tables import (
     artifact_versions,
     counts,
     counts_of_all,
@@ -38,7 +34,11 @@ from jobledger_service.core.store.tables import (
     ledger,
     tombstones,
 )
-from jobledger_service.core.store.walks import condition
+from jobledger_service.core.model.filters.filter import JobFilter, TimeRange
+from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.errors import HistoryTrimmed
+from jobledger_service.core.read.routes import all_tests, parameters
+from jobledger_service.core.read.walks import condition
 
 
 class ExportKey(NamedTuple):

@@ -9,8 +9,8 @@ from msgspec import Struct as MsgStruct
 from jobledger_service import VERSION
 from jobledger_service.core.api.convert import MICROS, duration, maker, timestamp
 from jobledger_service.core.api.services import ADMIN_SERVICE
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method

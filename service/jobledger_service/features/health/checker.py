@@ -8,12 +8,12 @@ from typing import Final
 import structlog
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.database.vitals import read_vitals
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.model.errors import Refusal
-from jobledger_service.core.model.limits import SECOND
-from jobledger_service.core.model.vitals import StoreVitals
-from jobledger_service.core.model.writer_level import may_write
-from jobledger_service.core.store.vitals import read_vitals
+from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.model.history.vitals import StoreVitals
+from jobledger_service.core.model.history.writer_level import may_write
+from jobledger_service.core.model.refusals.errors import Refusal
 
 from .rules import Finding, Status, Thresholds, Vitals, findings
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.vitals import Component, StoreVitals
-from jobledger_service.core.model.writer_level import may_write, outdated
+from jobledger_service.core.model.history.vitals import Component, StoreVitals
+from jobledger_service.core.model.history.writer_level import may_write, outdated
 
 FAILED_WRITE_SECONDS: Final = 60.0
 """Seconds for which a failed write is reported when no other write follows."""

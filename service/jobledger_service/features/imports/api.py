@@ -16,15 +16,15 @@ from jobledger_service.core.api.errors import reason_number
 from jobledger_service.core.api.job_requests import NewId, fingerprint, new_job
 from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of, output_of
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
+from jobledger_service.core.model.bounds.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.durations import time_text
-from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.job import uid_of
-from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS, MAX_TASK_ID
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
+from jobledger_service.core.write.committer import Committer
+from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.commands.base import Command
-from jobledger_service.core.ledger.core_families import OutputRows
-from jobledger_service.core.ledger.row_families import Needs
-from jobledger_service.core.ledger.working_set import WorkingSet
-from jobledger_service.core.model.errors import JobAlreadyExists, Refusal
+from jobledger_service.core.database.rows.entry import JOB_ITSELF
 from jobledger_service.core.model.job import Inputs
-from jobledger_service.core.store.entry import JOB_ITSELF
+from jobledger_service.core.model.refusals.errors import JobAlreadyExists, Refusal
+from jobledger_service.core.write.commands.base import Command
+from jobledger_service.core.write.core_families import OutputRows
+from jobledger_service.core.write.row_families import Needs
+from jobledger_service.core.write.working_set import WorkingSet
 
 from . import imported_job as imports
 

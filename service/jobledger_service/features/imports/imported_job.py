@@ -6,7 +6,6 @@ from functools import lru_cache
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.model.change import Change, ChangeType, Step
 from jobledger_service.core.model.chunk import (
     NO_ARTIFACTS,
     TIMED_OUT,
@@ -18,6 +17,7 @@ from jobledger_service.core.model.chunk import (
     WorkError,
 )
 from jobledger_service.core.model.counts import counts_of
+from jobledger_service.core.model.history.change import Change, ChangeType, Step
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.micros import Micros

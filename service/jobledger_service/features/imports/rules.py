@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from jobledger_service.core.model.bounds.limits import MAX_JOB_ARTIFACT_BYTES
+from jobledger_service.core.model.bounds.sizes import bytes_of_artifacts
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.durations import time_text
-from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import FailurePolicy
-from jobledger_service.core.model.limits import MAX_JOB_ARTIFACT_BYTES
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.model.sizes import bytes_of_artifacts
+from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
 from .imported_job import ChunkEnd, ImportedJob, default_end, others_completed

@@ -12,13 +12,13 @@ from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import LABEL, LABEL_FORM, Checks
 from jobledger_service.core.api.convert import limit_scope, maker
 from jobledger_service.core.api.owners import owner_of, read_owner
+from jobledger_service.core.database.rows.paused_kinds import PausedKind
 from jobledger_service.core.duties.trimming import trimming
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.batch import Commit
-from jobledger_service.core.ledger.bisection import submit_bisecting
-from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.model.slots import MAX_RUNNING, LimitScope
-from jobledger_service.core.store.paused_kinds import PausedKind
+from jobledger_service.core.model.bounds.slots import MAX_RUNNING, LimitScope
+from jobledger_service.core.write.batch import Commit
+from jobledger_service.core.write.bisection import submit_bisecting
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 

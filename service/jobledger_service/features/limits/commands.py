@@ -5,13 +5,13 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.commands.base import Command, PartialCommand, ServiceCommand, chunks_in
-from jobledger_service.core.ledger.row_families import Needs
-from jobledger_service.core.ledger.working_set import WorkingSet
+from jobledger_service.core.database.rows.paused_kinds import PausedKind
+from jobledger_service.core.model.bounds.slots import LimitScope, limit_key
 from jobledger_service.core.model.chunk import NO_KIND
-from jobledger_service.core.model.slots import LimitScope, limit_key
 from jobledger_service.core.model.states import WAITING
-from jobledger_service.core.store.paused_kinds import PausedKind
+from jobledger_service.core.write.commands.base import Command, PartialCommand, ServiceCommand, chunks_in
+from jobledger_service.core.write.row_families import Needs
+from jobledger_service.core.write.working_set import WorkingSet
 
 from .family import Limits, PausedKinds, pause_key
 from .rules import Limit

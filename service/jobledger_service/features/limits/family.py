@@ -6,19 +6,19 @@ from typing import Final
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from jobledger_service.core.ledger.row_families import Needs, OpenFamily, PostponedError, RowFamily, keys_of
-from jobledger_service.core.ledger.undo import Undo
-from jobledger_service.core.model.change import JobDelta
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.rows.paused_kinds import PausedKind, PausedKindRows
+from jobledger_service.core.model.bounds.slots import LimitScope, limit_key
 from jobledger_service.core.model.chunk import Queue
+from jobledger_service.core.model.history.change import JobDelta
 from jobledger_service.core.model.job import Job, owner_of
-from jobledger_service.core.model.limit_errors import TooManyPausedKinds
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.limit_errors import TooManyPausedKinds
 from jobledger_service.core.model.service_kinds import is_reserved
-from jobledger_service.core.model.slots import LimitScope, limit_key
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.paused_kinds import PausedKind, PausedKindRows
-from jobledger_service.core.store.writing import Transaction
+from jobledger_service.core.write.row_families import Needs, OpenFamily, PostponedError, RowFamily, keys_of
+from jobledger_service.core.write.undo import Undo
+from jobledger_service.core.write.writing import Transaction
 
 from .rules import Limit, admitted, counted_limits, in_force, keys_over, released, scopes_over
 from .store import LimitRows

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.model.bounds.slots import LimitScope, limit_key, scope_of
 from jobledger_service.core.model.job import Job, JobSpec
-from jobledger_service.core.model.slots import LimitScope, limit_key, scope_of
 
 
 class Limit(MsgStruct, frozen=True):

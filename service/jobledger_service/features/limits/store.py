@@ -6,16 +6,13 @@ from typing import Final
 from msgspec.structs import asdict
 from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
-from jobledger_service.core.ledger.paging import last_place
-from jobledger_service.core.model.slots import scope_of_key
-from jobledger_service.core.store.cells import Row
-from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.parked_jobs import BY_URGENCY
-from jobledger_service.core.store.paused_kinds import COLUMNS as PAUSED
-from jobledger_service.core.store.paused_kinds import PausedKind
-from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import (
+from jobledger_service.core.database.cells import Row
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.rows.paused_kinds import COLUMNS as PAUSED
+from jobledger_service.core.database.rows.paused_kinds import PausedKind
+from jobledger_service.core.database.rows.row_sets import RowSets
+from jobledger_service.core.database.tables import (
     jobs,
     limits,
     limits_paused,
@@ -24,6 +21,9 @@ from jobledger_service.core.store.tables import (
     paused_kinds,
     slots_free,
 )
+from jobledger_service.core.model.bounds.slots import scope_of_key
+from jobledger_service.core.read.paging import last_place
+from jobledger_service.core.write.parked_jobs import BY_URGENCY
 
 from .rules import Limit, in_force
 

@@ -22,16 +22,16 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from jobledger_service import VERSION
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.batch import Commit
-from jobledger_service.core.ledger.committer import Batch, Committer
-from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.ledger.feed.live_feed import LiveFeed
-from jobledger_service.core.model.change import ChangeType
-from jobledger_service.core.model.limit_errors import QUEUE_BOUNDS
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.model.history.change import ChangeType
+from jobledger_service.core.model.refusals.limit_errors import QUEUE_BOUNDS
 from jobledger_service.core.model.service_kinds import ALL_KINDS
-from jobledger_service.core.store.kind_figures import KindFigures, KindFiguresReader
+from jobledger_service.core.read.kind_figures import KindFigures, KindFiguresReader
+from jobledger_service.core.watch.live_feed import LiveFeed
+from jobledger_service.core.write.batch import Commit
+from jobledger_service.core.write.committer import Batch, Committer
 from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.metrics import CallMetrics
 from jobledger_service.transport.refusals import IN_FLIGHT_BOUNDS

@@ -18,17 +18,17 @@ from jobledger_service.core.api.checks import JOB_ID, Checks
 from jobledger_service.core.api.list_requests import page_size
 from jobledger_service.core.api.shown_jobs import shown_job
 from jobledger_service.core.api.unreadable import encode_each
+from jobledger_service.core.database.rows.reads import JobRead, Listing, View
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.commands import CancelJob, DeleteJob
-from jobledger_service.core.ledger.queries import JobPage
-from jobledger_service.core.ledger.watch import WatchOptions
-from jobledger_service.core.model.errors import InvalidField, JobNotFound, JobUnreadable
-from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.bounds.limits import DAY, DEFAULT_GRACE, SECOND
+from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.lifecycle import Cancellation
-from jobledger_service.core.model.limits import DAY, DEFAULT_GRACE, SECOND
+from jobledger_service.core.model.refusals.errors import InvalidField, JobNotFound, JobUnreadable
 from jobledger_service.core.model.states import ENDED, JobState
-from jobledger_service.core.store.reads import JobRead, Listing, View
+from jobledger_service.core.read.queries import JobPage
+from jobledger_service.core.watch.watch import WatchOptions
+from jobledger_service.core.write.commands import CancelJob, DeleteJob
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 

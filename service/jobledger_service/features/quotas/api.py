@@ -13,13 +13,13 @@ from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of, read_owner
 from jobledger_service.core.api.services import ADMIN_SERVICE
+from jobledger_service.core.database.rows.quotas import Quota
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.loader import Loader
-from jobledger_service.core.ledger.readers import OPERATORS
-from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.bounds.quotas import Bounds
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.model.quotas import Bounds
-from jobledger_service.core.store.quotas import Quota
+from jobledger_service.core.model.refusals.errors import Refusal
+from jobledger_service.core.sharing.loader import Loader
+from jobledger_service.core.sharing.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from jobledger_service.core.ledger.row_families import Needs, OpenFamily, PostponedError, RowFamily
-from jobledger_service.core.ledger.undo import Undo
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.rows.quotas import QuotaRows
+from jobledger_service.core.model.bounds.quotas import Bounds, JobsHeld
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.quotas import Bounds, JobsHeld
 from jobledger_service.core.model.service_kinds import is_reserved
-from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.quotas import QuotaRows
-from jobledger_service.core.store.writing import Transaction
+from jobledger_service.core.write.row_families import Needs, OpenFamily, PostponedError, RowFamily
+from jobledger_service.core.write.undo import Undo
+from jobledger_service.core.write.writing import Transaction
 
 
 def quotas_family(dialect: Dialect, defaults: Bounds) -> OpenFamily:

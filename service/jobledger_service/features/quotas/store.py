@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from msgspec.structs import asdict
 from sqlalchemy import delete
 
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.quotas import Quota, QuotaRows
-from jobledger_service.core.store.tables import quotas
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.rows.quotas import Quota, QuotaRows
+from jobledger_service.core.database.tables import quotas
 
 
 class SqlQuotaStore:

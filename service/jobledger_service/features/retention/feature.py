@@ -7,12 +7,12 @@ from typing import Final, TypeVar
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.duties.due_rows import DueRows
 from jobledger_service.core.duties.trimming import ROWS_PER_STEP
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.commands import RemoveExpired
-from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily
+from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.write.commands import RemoveExpired
+from jobledger_service.core.write.row_families import OpenFamily, RowFamily
 from jobledger_service.settings import Settings
 
 from .rules import Retention

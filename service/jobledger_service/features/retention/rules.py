@@ -3,8 +3,8 @@
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.model.bounds.limits import MAX_TIME
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.limits import MAX_TIME
 
 
 class Retention(MsgStruct, frozen=True):

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, delete, exists, func, select, update
 
-from jobledger_service.core.store.artifact_versions import forget_versions
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.event_terms import EventTerms, forget_terms
-from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import (
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.rows.artifact_versions import forget_versions
+from jobledger_service.core.database.rows.event_terms import EventTerms, forget_terms
+from jobledger_service.core.database.rows.row_sets import RowSets
+from jobledger_service.core.database.tables import (
     artifact_removals,
     artifact_versions,
     audit,

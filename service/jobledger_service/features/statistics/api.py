@@ -9,10 +9,10 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of
 from jobledger_service.core.api.services import JOB_SERVICE
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.model.bounds.limits import HOUR, SECOND
 from jobledger_service.core.model.durations import time_text
-from jobledger_service.core.model.limits import HOUR, SECOND
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method

@@ -5,10 +5,10 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Connection, Integer, bindparam, cast, delete, func, select, tuple_, union_all
 
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.rows.row_sets import RowSets
+from jobledger_service.core.database.tables import failures, jobs
 from jobledger_service.core.model.job import job_id_of, job_key
-from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import failures, jobs
 
 from . import failures as reasons
 

@@ -9,9 +9,9 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.model.bounds.limits import HOUR
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import ALL_KINDS, is_reserved
 

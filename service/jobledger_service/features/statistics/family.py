@@ -5,12 +5,12 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily
-from jobledger_service.core.model.change import JobDelta
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.rows.row_sets import RowSets
+from jobledger_service.core.database.tables import counts, rollups
+from jobledger_service.core.model.history.change import JobDelta
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import counts, rollups
+from jobledger_service.core.write.row_families import OpenFamily, RowFamily
 
 from .failure_rows import add_failures
 from .rollup import StatisticsDelta

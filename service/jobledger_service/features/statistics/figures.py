@@ -23,10 +23,10 @@ from sqlalchemy import (
     select,
 )
 
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.tables import chunk_counts, counts, jobs, paused_kinds, rollups, running_totals
 from jobledger_service.core.model.service_kinds import ALL_KINDS, RESERVED
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.tables import chunk_counts, counts, jobs, paused_kinds, rollups, running_totals
 
 from .failure_rows import FailureReader
 from .rollup import Activity

@@ -7,8 +7,8 @@ from jobledger.v1.chunk_pb2 import HOLD_REASON_PAUSED
 from jobledger.v1.filter_pb2 import TimeRange
 
 from jobledger_service.core.api.convert import HOLD_REASONS, MICROS, duration, maker, timestamp
+from jobledger_service.core.model.bounds.limits import HOUR
 from jobledger_service.core.model.holds import HoldReason
-from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import JobState
 

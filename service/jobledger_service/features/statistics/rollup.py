@@ -10,11 +10,11 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.change import ChangeType, JobDelta
+from jobledger_service.core.model.bounds.limits import HOUR, MAX_SUM, SECOND
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifacts, Chunk
+from jobledger_service.core.model.history.change import ChangeType, JobDelta
 from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.limits import HOUR, MAX_SUM, SECOND
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
 from jobledger_service.core.model.states import JobState

@@ -28,10 +28,10 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.store.cells import json_text
-from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import counts, rollups, running_totals
+from jobledger_service.core.database.cells import json_text
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.rows.row_sets import RowSets
+from jobledger_service.core.database.tables import counts, rollups, running_totals
 
 from .rollup import Activity
 

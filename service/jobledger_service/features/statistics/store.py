@@ -1,7 +1,7 @@
 """Statistics in the database: figures, the folding of rollups, and the forgetting of what is too old."""
 
-from jobledger_service.core.model.limits import HOUR
-from jobledger_service.core.store.engines import Database
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.model.bounds.limits import HOUR
 
 from .failure_rows import trim_failures
 from .figures import FiguresReader

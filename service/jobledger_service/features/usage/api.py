@@ -13,10 +13,10 @@ from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, check_key_id
 from jobledger_service.core.api.list_requests import time_range
 from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.duties.trimming import trimming
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.ledger.readers import OPERATORS
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.sharing.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 from jobledger_service.transport.usage import UsageRow

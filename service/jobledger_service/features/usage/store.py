@@ -7,8 +7,8 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from sqlalchemy import BigInteger, cast, delete, func, select, tuple_
 
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.tables import usage
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.tables import usage
 from jobledger_service.transport.usage import UsageCounts, UsageRow
 
 DIMENSIONS: Final = ("day", "owner", "key_id", "method")

@@ -13,10 +13,10 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.api import audit
 from jobledger_service.core.api.job_requests import fingerprint
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.paging import fitting
-from jobledger_service.core.model.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
 from jobledger_service.core.model.states import DeliveryState
+from jobledger_service.core.read.paging import fitting
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 

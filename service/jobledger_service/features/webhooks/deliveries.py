@@ -8,8 +8,8 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.model.bounds.limits import HOUR
 from jobledger_service.core.model.job import job_id_of
-from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import DeliveryState

@@ -7,11 +7,11 @@ from typing import Final
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, select, tuple_, update
 
-from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.tables import dead, deliveries, over, pending, scheduled, webhooks
+from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import DeliveryState, WebhookState
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.tables import dead, deliveries, over, pending, scheduled, webhooks
 
 from . import rows as stored
 from .deliveries import Attempt, Delivery, DeliveryCapacity

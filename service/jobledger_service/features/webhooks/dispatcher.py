@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.model.errors import Refusal
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
 from .deliveries import Delivery, DeliveryCapacity, Schedule, schedule

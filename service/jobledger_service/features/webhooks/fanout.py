@@ -16,13 +16,13 @@ from msgspec import field, json
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.codec import whole
+from jobledger_service.core.database.rows.reads import EventRow
 from jobledger_service.core.kernel import Kernel
-from jobledger_service.core.ledger.committer import UPKEEP_ROWS
-from jobledger_service.core.model.change import Change
+from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.model.history.change import Change
 from jobledger_service.core.model.job import job_id_of, owner_of, uid_of
-from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.store.reads import EventRow
+from jobledger_service.core.write.committer import UPKEEP_ROWS
 
 from .deliveries import Attempt, Delivery
 from .rules import Webhook, WebhookEventType, event_types, reached

@@ -15,9 +15,9 @@ import httpcore
 import structlog
 from standardwebhooks import Webhook
 
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.database.clock import Clock
+from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.store.clock import Clock
 from jobledger_service.settings import Settings
 
 from .addresses import LOOKUPS_PER_ATTEMPT, NameLookups, RefusedAddressError, UnknownHostError, addresses_of

@@ -13,7 +13,7 @@ from jobledger_service.core.api.checks import MAX_NUMBERS, Checks, shown
 from jobledger_service.core.api.convert import maker
 from jobledger_service.core.api.job_requests import MAX_PATHS, request_id
 from jobledger_service.core.api.list_requests import labels
-from jobledger_service.core.model.limits import DAY
+from jobledger_service.core.model.bounds.limits import DAY
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 from msgspec import convert, json, to_builtins
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, literal_column, or_, select, update
 
+from jobledger_service.core.database.cells import json_text
+from jobledger_service.core.database.tables import deliveries, pending, scheduled, webhooks
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import WebhookState
-from jobledger_service.core.store.cells import json_text
-from jobledger_service.core.store.tables import deliveries, pending, scheduled, webhooks
 
 from .deliveries import Delivery
 from .rules import Webhook

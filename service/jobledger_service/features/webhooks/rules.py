@@ -8,10 +8,10 @@ from typing import Any, Final
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.model.change import Change, ChangeType
-from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.model.limits import DAY, SECOND
+from jobledger_service.core.model.bounds.limits import DAY, SECOND
+from jobledger_service.core.model.history.change import Change, ChangeType
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState, WebhookState
 

@@ -7,12 +7,12 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, select, update
 
-from jobledger_service.core.model.limit_errors import TooManyWebhooks
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.rows.outputs import JobOutputs
+from jobledger_service.core.database.tables import deliveries, events, ledger, webhook_checkpoint, webhooks
 from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.limit_errors import TooManyWebhooks
 from jobledger_service.core.model.states import WebhookState
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.outputs import JobOutputs
-from jobledger_service.core.store.tables import deliveries, events, ledger, webhook_checkpoint, webhooks
 
 from .deliveries import Delivery
 from .rows import delivery_row, lock, reset_attempts, schedule, unschedule, webhook_of, webhook_row

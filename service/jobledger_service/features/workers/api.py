@@ -10,11 +10,11 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.services import WORKER_SERVICE
 from jobledger_service.core.duties.trimming import trimming
+from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
-from jobledger_service.core.ledger.active_workers import REMEMBERED
-from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.ledger.paging import fitting
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.bounds.limits import SECOND
+from jobledger_service.core.read.paging import fitting
+from jobledger_service.core.write.active_workers import REMEMBERED
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 

@@ -19,11 +19,11 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.ledger.active_workers import MAX_WORKERS, SeenWorker
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.tables import chunks, leased, of_fleets, workers
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.owners import Owners
-from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.tables import chunks, leased, of_fleets, workers
+from jobledger_service.core.write.active_workers import MAX_WORKERS, SeenWorker
 
 ALL: Final = "*"
 """The owners of a worker that claims for all."""

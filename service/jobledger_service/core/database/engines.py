@@ -1,0 +1,472 @@
+"""Connections: one writer for SQLite, with readers beside it; a few for PostgreSQL, reopened when they are lost."""
+
+import fcntl
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from math import inf
+from pathlib import Path
+from types import NoneType
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import uuid4
+
+import structlog
+from msgspec import Struct as MsgStruct
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
+
+from jobledger_service import VERSION
+from jobledger_service.core.model.history.writer_level import may_write
+from jobledger_service.core.model.refusals.errors import Draining, StoreUnavailable
+from jobledger_service.core.model.refusals.limit_errors import ReadTooLong
+
+from .beginning import TERM, Beginning, Beginnings
+from .cells import read_json
+from .dialects import Dialect
+from .history import History, StaleDatabaseError
+from .rows.writes import RejectedStatementError
+from .sqlite_dialect import Sqlite
+from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
+from .writer_level import WRITTEN_LABELS
+
+if TYPE_CHECKING:
+    from .postgres import Hosts
+
+log = structlog.get_logger(__name__)
+
+WRITER_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    # Some builds zero every page that becomes free: a large deletion then writes all its bytes again.
+    "PRAGMA secure_delete=FAST",
+    "PRAGMA busy_timeout=5000",
+    "PRAGMA cache_size=-65536",
+)
+READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
+_PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|(?:^|[?&\s])(?:ssl)?password\s*=)(?:.*(?=@)|[^&#]*)")
+OWNER_THREADS: Final = 3
+"""Threads on which owners take turns. One is always free for other owners, whatever one owner requests."""
+READERS = OWNER_THREADS + 3
+"""The number of connections, one for each thread that reads, so that none waits for another's: those of callers' reads,
+and one each for single jobs, the feed, and the duties. Exports have another one."""
+PROGRESS_STEPS = 1_000_000
+"""Instructions of SQLite's machine, 20 to 50 ms, after which a read checks its deadline."""
+
+
+_POSITION: Final = "position"
+_FLOOR: Final = "floor"
+
+
+class DatabaseInUseError(Exception):
+    """Another server has this database open."""
+
+
+class UnknownDatabaseError(ValueError):
+    """The URL does not name a database that Jobledger can use."""
+
+
+class Availability:
+    """Whether the database answers: when a transaction last succeeded, and when one failed. Any thread may use it."""
+
+    __slots__ = ("_failed_at", "_succeeded_at")
+
+    def __init__(self) -> None:
+        self._failed_at = -inf
+        self._succeeded_at = -inf
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database failed a transaction, and none has succeeded since."""
+        return self._failed_at > self._succeeded_at
+
+    def failed(self) -> None:
+        """Record that the database failed a transaction: it cannot be reached, or did not answer."""
+        self._failed_at = time.monotonic()
+
+    def succeeded(self) -> None:
+        """Record that a transaction succeeded."""
+        self._succeeded_at = time.monotonic()
+
+    def has_failed_since(self, moment: float) -> bool:
+        """Whether the database failed a transaction at or after a time of the monotonic clock."""
+        return self._failed_at >= moment
+
+
+class Pooling(MsgStruct, frozen=True):
+    """How a pooler stands before PostgreSQL: whether each transaction may get another connection of the database.
+
+    `listen` is the URL past the pooler, on which a server listens to the others; empty for none.
+    """
+
+    by_transaction: bool = False
+    listen: str = ""
+
+
+NO_POOLER: Final = Pooling()
+
+
+class Engines(NamedTuple):
+    """The engines: one writer, the readers beside it, and one reader for exports."""
+
+    writer: Engine
+    reader: Engine
+    exporter: Engine
+
+
+class ReadAccess:
+    """Reads of a database through one engine, each within `seconds`."""
+
+    def __init__(self, database: "Database", engine: Engine, seconds: float | None) -> None:
+        self.dialect = database.dialect
+        self._database = database
+        self._engine = engine
+        self._seconds = seconds
+
+    @contextmanager
+    def read(self, *, reads_position: bool = True) -> Iterator[Connection]:
+        """Open a transaction that sees one snapshot; raises ReadTooLong after its time limit.
+
+        It first reads the ledger's position, unless the caller does that, and calls `compare`.
+        """
+        history = self._database.history
+        floor = history.position
+        with self._database.translated(self._seconds), self._engine.begin() as connection:
+            deadline: Deadline = connection.info["deadline"]
+            deadline.begin(self._seconds)
+            connection.info[_FLOOR] = floor
+            try:
+                with self._database.fresh(connection):
+                    if reads_position:
+                        connection.info[_POSITION] = history.find(connection, floor)
+                    yield connection
+            finally:
+                deadline.begin(None)
+
+
+class Database:
+    """The engines of one database; `file` is that of SQLite, None for a server elsewhere.
+
+    `exports` is the same database as exports read it: on a connection and within a time of their own. `on_outdated` is
+    called, on the thread that wanted to write, with the lowest writer level when it is above ours.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        engines: Engines,
+        limits: TimeLimits,
+        release: Callable[[], None],
+        history: History,
+        file: Path | None = None,
+        pooling: Pooling = NO_POOLER,
+    ) -> None:
+        self.pooling = pooling
+        self.dialect = dialect
+        self.history = history
+        self.writer = engines.writer
+        self.reader = engines.reader
+        self.limits = limits
+        self.file = file
+        self.on_outdated: Callable[[int], object] = lambda _level: None
+        self.availability = Availability()
+        self._beginnings = Beginnings(dialect)
+        self.exports = ReadAccess(self, engines.exporter, limits.export)
+        self._reads = ReadAccess(self, engines.reader, limits.read)
+        self.engines = engines
+        self._release = release
+
+    @property
+    def display_url(self) -> str:
+        """The database's URL, without its password."""
+        url = self.writer.url.difference_update_query(["application_name"])
+        return without_password(url.render_as_string(hide_password=False))
+
+    @property
+    def single_writer(self) -> bool:
+        """Whether no other process can write to this database."""
+        return not self.dialect.has_row_locks
+
+    def close(self) -> None:
+        """Close all connections and release the database."""
+        for engine in self.engines:
+            engine.dispose()
+        self._release()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a writing transaction; raises Draining when only servers of a higher writer level may write."""
+        with self.translated():
+            while True:
+                floor = self.history.position
+                with self.writer.begin() as connection, self.fresh(connection):
+                    beginning = self._begin(connection, floor)
+                    if beginning is not None:
+                        connection.info[WRITTEN_LABELS], connection.info[TERM] = beginning.label_indexes, beginning.term
+                        yield connection
+                        return
+                with self.writer.begin() as connection:
+                    self._beginnings.begin_term(connection)
+
+    def _begin(self, connection: Connection, floor: int) -> Beginning | None:
+        """Return what a writing transaction reads first, None when a term has to begin before."""
+        beginning = self._beginnings.read(connection)
+        if not may_write(beginning.writer_level):
+            self.on_outdated(beginning.writer_level)
+            raise Draining
+        self.history.check_start(beginning.start)
+        self.history.compare(connection, beginning.position, beginning.term, floor)
+        return None if beginning.needs_term else beginning
+
+    @contextmanager
+    def fresh(self, connection: Connection) -> Iterator[None]:
+        """Leave a connection to a stale database, with StoreUnavailable: the next one looks for the newer database."""
+        try:
+            yield
+        except StaleDatabaseError as error:
+            log.error("the database is not used", why=str(error))  # noqa: TRY400  a sentence says it all
+            connection.invalidate()
+            self.availability.failed()
+            raise StoreUnavailable from error
+
+    @contextmanager
+    def change_schema(self) -> Iterator[Connection]:
+        """Open a writing transaction on a schema of any version."""
+        with self.translated(), self.writer.begin() as connection:
+            yield connection
+
+    def read(self, *, reads_position: bool = True) -> AbstractContextManager[Connection]:
+        """Open a transaction that sees one snapshot; raises ReadTooLong after the time limit of reads."""
+        return self._reads.read(reads_position=reads_position)
+
+    def compare(self, connection: Connection, position: int, term: int) -> None:
+        """Compare the ledger's position and present term, as a read's own statement found them, with what was seen."""
+        self.history.compare(connection, position, term, connection.info[_FLOOR])
+
+    def find_position(self, connection: Connection) -> int:
+        """Return the position of a read whose own statement found none."""
+        return self.history.find(connection, connection.info[_FLOOR])
+
+    @contextmanager
+    def translated(self, read_seconds: float | None = None) -> Iterator[None]:
+        """Raise the ledger's errors in place of the database's; what is cancelled is a read that took too long.
+
+        It was not the read that took too long when the database was away at its beginning, or failed meanwhile.
+        """
+        began, was_away = time.monotonic(), self.availability.is_away
+        try:
+            yield
+        except DBAPIError as error:
+            if read_seconds is not None and self.dialect.was_cancelled(error):
+                if was_away or self.availability.has_failed_since(began):
+                    raise StoreUnavailable from error.orig
+                raise ReadTooLong(read_seconds) from error.orig
+            meaning = self.dialect.ledger_error(error)
+            if isinstance(meaning, StoreUnavailable):
+                self.availability.failed()
+                log.error("the database fails", why=str(error.orig))  # noqa: TRY400  a sentence says it all
+            raise meaning from error.orig
+        except PoolTimeoutError as error:
+            log.error("no connection to the database is free", why=str(error))  # noqa: TRY400  as above
+            raise StoreUnavailable from error
+        except StatementError as error:
+            raise RejectedStatementError(str(error)) from error
+        self.availability.succeeded()
+
+
+def position_of(connection: Connection) -> int:
+    """Return the newest position of the snapshot of a transaction that reads."""
+    position: int = connection.info[_POSITION]
+    return position
+
+
+def without_password(url: str) -> str:
+    """Return a URL, also one that is none, such as libpq's `host=h password=p`, with `***` in place of passwords."""
+    return _PASSWORD.sub(r"\1***", url)
+
+
+def open_database(url: str, limits: TimeLimits = DEFAULT_LIMITS, pooling: Pooling = NO_POOLER) -> Database:
+    """Open `sqlite:///FILE` or `postgresql+psycopg://…`; raises UnknownDatabaseError, DatabaseInUseError."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise _unknown(url) from None
+    match parsed.get_backend_name():
+        case "sqlite" if parsed.database and parsed.database != ":memory:":
+            return _sqlite(parsed, Path(parsed.database), limits)
+        case "postgresql":
+            return _postgres(parsed.set(drivername="postgresql+psycopg"), limits, pooling)
+    raise _unknown(url)
+
+
+def check_exists(url: str) -> None:
+    """Raise UnknownDatabaseError for a missing SQLite file; other databases report it themselves."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise _unknown(url) from None
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise UnknownDatabaseError(f"{parsed.database} does not exist: no server has created it yet")
+
+
+def _unknown(url: str) -> UnknownDatabaseError:
+    return UnknownDatabaseError(
+        f"value {without_password(url)!r} must be a database URL, like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
+    )
+
+
+def _postgres(url: URL, limits: TimeLimits, pooling: Pooling) -> Database:
+    from .postgres import Hosts  # noqa: PLC0415  SQLite does without psycopg
+    from .postgres_dialect import CHANNEL, Postgres  # noqa: PLC0415  SQLite does without SQLAlchemy's dialect
+
+    name = uuid4().hex
+    dialect = Postgres(name)
+    history = History(dialect.start)
+    hosts = Hosts(history)
+    url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
+    # one connection writes, as there is one writer thread
+    writer = _postgres_engine(url, limits, hosts, pooling, 1)
+    reader = _postgres_reader(url, limits.for_reads(limits.read), hosts, pooling, READERS)
+    exporter = _postgres_reader(url, limits.for_reads(limits.export), hosts, pooling, 1)
+    return Database(dialect, Engines(writer, reader, exporter), limits, lambda: None, history, pooling=pooling)
+
+
+def _postgres_engine(
+    url: URL,
+    limits: TimeLimits,
+    hosts: "Hosts",
+    pooling: Pooling,
+    connections: int,
+    planner: Mapping[str, str] = {},
+) -> Engine:
+    from .postgres import (  # noqa: PLC0415  SQLite does without psycopg
+        BoundedConnection,
+        bounded,
+        limits_of,
+        probes_of,
+        setting,
+    )
+
+    engine = create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=limits.connect,
+        json_deserializer=read_json,
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, args: list[Any], kwargs: dict[str, Any]) -> BoundedConnection:
+        connection = hosts.connect(lambda host: BoundedConnection.connect(*args, **bounded(host, limits)), kwargs)
+        connection.answer_timeout = None if limits.statement is None else limits.statement + CLIENT_GRACE_SECONDS
+        if pooling.by_transaction:
+            connection.prepare_threshold = None
+        return connection
+
+    values, options = {**limits_of(limits), **planner}, str(url.query.get("options", ""))
+    for_session = setting({**values, **probes_of(limits)}, options, for_transaction=False)
+    for_transaction = setting(values, options, for_transaction=True)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: BoundedConnection, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's
+        record.info["deadline"] = connection.deadline
+        if not pooling.by_transaction:
+            connection.execute(for_session)
+            connection.commit()
+
+    def begin_transaction(connection: PoolProxiedConnection) -> None:
+        connection.cursor().execute(for_transaction)
+
+    if pooling.by_transaction:
+        # what is set for a session would be set for whoever gets its connection next
+        engine.dialect.do_begin = begin_transaction  # type: ignore[method-assign, assignment]
+    return engine
+
+
+_PLANNER: Final = {
+    # every read has an index, and the planner's estimates are unreliable for small tables
+    "enable_seqscan": "off",
+    # a page of jobs is not worth a compilation or parallel workers
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+}
+
+
+def _postgres_reader(url: URL, limits: TimeLimits, hosts: "Hosts", pooling: Pooling, connections: int) -> Engine:
+    engine = _postgres_engine(url, limits, hosts, pooling, connections, _PLANNER)
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+# For each parameter that is no number or text the driver looks for an adapter, and is three times as fast when there is
+# one. Half of a job's columns are NULL. These adapters, none of which is Python, change nothing.
+_same: dict[None, None] = {}
+sqlite3.register_adapter(NoneType, _same.get)
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(bool, int)
+
+
+def _sqlite(url: URL, file: Path, limits: TimeLimits) -> Database:
+    lock = _lock(file)
+    writer = _sqlite_engine(url, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
+    reader = _sqlite_reader(url, limits, READERS)
+    exporter = _sqlite_reader(url, limits, 1)
+    dialect = Sqlite()
+    return Database(dialect, Engines(writer, reader, exporter), limits, lock.close, History(dialect.start), file)
+
+
+def _sqlite_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:
+    # use the connection that was used last, so that few caches fill
+    pool: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_use_lifo": True}
+    engine = _sqlite_engine(url, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_timeout=limits.connect, **pool)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, record: Any) -> None:  # noqa: ANN401  the driver's, SQLAlchemy's
+        deadline = record.info["deadline"] = Deadline()
+        connection.set_progress_handler(lambda: deadline.is_over, PROGRESS_STEPS)
+
+    return engine
+
+
+def _lock(file: Path) -> IO[str]:
+    """Take the lock beside an SQLite file: several writers can damage its log, so that there is one server, always.
+
+    A file that is new is its owner's alone: it holds the secrets that webhooks are signed with.
+    """
+    try:
+        lock = file.with_name(file.name + ".lock").open("w")
+        if not file.exists():
+            file.touch(0o600)
+    except OSError as error:
+        raise UnknownDatabaseError(f"{file} cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise DatabaseInUseError(f"{file} is open in another server; an SQLite database allows only one") from None
+    return lock
+
+
+_STATEMENTS_KEPT: Final = 256
+"""Prepared statements that a connection keeps: there is one for each size of a set of rows."""
+
+
+def _sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:  # noqa: ANN401  SQLAlchemy's
+    connect_args = {"check_same_thread": False, "cached_statements": _STATEMENTS_KEPT}
+    engine = create_engine(url, connect_args=connect_args, json_deserializer=read_json, **pool)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
+        connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where the driver guesses
+        for pragma in pragmas:
+            connection.execute(pragma)
+
+    def begin_transaction(dbapi_connection: PoolProxiedConnection) -> None:
+        dbapi_connection.cursor().execute(begin)
+
+    # In place of a listener of the engine: with one, each statement looks for listeners of four events.
+    engine.dialect.do_begin = begin_transaction  # type: ignore[method-assign]
+    return engine

@@ -1,0 +1,88 @@
+"""Creates and upgrades the schema, and checks whether it matches this version."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, insert, inspect, select
+
+from jobledger_service.core.model.history.writer_level import WRITER_LEVEL, may_write
+
+from .engines import Database
+from .epochs import epoch_values
+from .tables import ledger, schema_version
+from .writer_level import read_writer_level
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+VERSIONS: Final = MIGRATIONS / "versions"
+"""The migrations of this version of the server, one file each, in the order of their names."""
+
+
+class SchemaError(Exception):
+    """The schema of the database does not match this version."""
+
+
+def upgrade(database: Database, versions: Sequence[Path] = (VERSIONS,)) -> bool:
+    """Bring the schema to the newest of these versions, in one transaction; return whether there was anything to do.
+
+    `versions` are directories of migrations. Of several processes that try at once on PostgreSQL, one does it, and the
+    others wait for it. Raises SchemaError for a schema of a later version.
+    """
+    with database.change_schema() as connection:
+        database.dialect.lock(connection, "migrate")
+        if _is_current(connection, versions):
+            return False
+        _migrate(connection, versions)
+        if connection.execute(select(ledger.c.id)).first() is None:
+            values = {"id": 1, "position": 0, "trimmed": 0, "commit_time": 0, "label_indexes": "{}", **epoch_values()}
+            connection.execute(insert(ledger).values(writer_level=WRITER_LEVEL, **values))
+        return True
+
+
+def prepare(database: Database) -> None:
+    """Upgrade an SQLite file to this version; a PostgreSQL schema, which others use too, must already match."""
+    if database.single_writer:
+        upgrade(database)
+    else:
+        check(database)
+
+
+def check(database: Database) -> bool:
+    """Return False, as nothing is to be done; raises SchemaError unless the schema matches this version."""
+    with database.change_schema() as connection:
+        if not _is_current(connection, [VERSIONS]):
+            raise SchemaError("the database's schema is of an earlier version: run `jobledger-server migrate` first")
+    return False
+
+
+def _is_current(connection: Connection, versions: Sequence[Path]) -> bool:
+    """Return whether the schema is up to date, without Alembic: usually another start has upgraded it."""
+    revisions = sorted(file.stem.partition("_")[0] for directory in versions for file in directory.glob("[0-9]*.py"))
+    found = None
+    if inspect(connection).has_table(schema_version.name):
+        found = connection.execute(select(schema_version.c.version_num)).scalar_one_or_none()
+    if found is not None and found not in revisions:
+        raise SchemaError(f"the database's schema, {found}, is of a later version: upgrade this server")
+    if found != revisions[-1]:
+        return False
+    lowest = read_writer_level(connection)
+    if not may_write(lowest):
+        raise SchemaError(
+            f"the database accepts writes from servers of writer level {lowest} or above; this one has {WRITER_LEVEL}:"
+            " upgrade this server"
+        )
+    return True
+
+
+def _migrate(connection: Connection, versions: Sequence[Path]) -> None:
+    """Run the migrations that the schema lacks."""
+    from alembic import command  # noqa: PLC0415  it takes a tenth of a server's start
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", os.pathsep.join(map(str, versions)))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,347 @@
+"""Makes derived rows right again: counts, words, what limits count, the terms of events, label indexes.
+
+A commit changes a job and what is counted of it together, so that it does not change by how much a count is wrong. One
+statement, which sees one snapshot, finds the difference between the jobs and the count; the difference is then added.
+So the outcome is exact whatever other servers write meanwhile, and no count is locked while jobs are being read. Words
+are compared in pages of jobs that are locked, in the order of their keys; terms: see term_recount.py.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import structlog
+from msgspec import Struct as MsgStruct
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    LargeBinary,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    text,
+    tuple_,
+    union_all,
+    update,
+)
+
+from jobledger_service.core.model.filters.filter import FilterFields
+from jobledger_service.core.model.holds import HoldReason
+from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
+
+from .engines import Database
+from .label_indexes import LOCK, LabelIndexStore
+from .rows.event_terms import EventTerms
+from .rows.job_rows import JOB_COLUMNS, job_of, read_current
+from .rows.row_sets import RowSets
+from .tables import (
+    chunk_counts,
+    counts,
+    counts_of_all,
+    failures,
+    job_words,
+    jobs,
+    limits,
+    parked,
+    rollups,
+    running_totals,
+    scheduled_jobs,
+)
+from .term_recount import TermRecount
+
+log = structlog.get_logger(__name__)
+
+NOT_DERIVED: Final = (
+    "neither jobs nor their history hold every wait, run, attempt and artifact of an hour: "
+    "jobs are deleted, runs are retried, and history is trimmed"
+)
+"""The reason why the statistics of past hours cannot be recounted."""
+JOBS_PER_PAGE: Final = 500
+"""Jobs whose words are compared in one transaction, which locks them."""
+
+_ARTIFACTS: Final = ("artifacts_revision", "content")
+_JOBS: Final = (
+    select(jobs.c.job_key, *(null() if column.name in _ARTIFACTS else column for column in JOB_COLUMNS))
+    .where(jobs.c.job_key > bindparam("after"))
+    .order_by(jobs.c.job_key)
+    .limit(JOBS_PER_PAGE)
+    .with_for_update()
+)
+_WORDS: Final = select(job_words.c.job_key, job_words.c.words).where(job_words.c.job_key > bindparam("after"))
+_COUNT_SLOTS: Final = (
+    update(limits)
+    .where(limits.c.limit_key == bindparam("of"))
+    .values(running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer"))
+)
+
+
+class Recounted(MsgStruct):
+    """The number of wrong rows, and of unreadable jobs, whose words did not change."""
+
+    counts: int = 0
+    limits: int = 0
+    words: int = 0
+    terms: int = 0
+    unreadable: int = 0
+    label_indexes: int = 0
+    """How many indexes of labels were built anew, as those of each recount are."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the outcome for each derived table, and the reason for those that cannot be derived."""
+        yield f"counts: {self.counts:,} rows corrected"
+        yield f"limits: {self.limits:,} rows corrected"
+        yield f"job_words: {self.words:,} rows corrected"
+        yield f"event_terms: {self.terms:,} rows corrected"
+        yield f"job_labels: {self.label_indexes:,} indexes built anew"
+        for table in (rollups, running_totals, failures):
+            yield f"{table.name}: not recounted; {NOT_DERIVED}"
+
+
+class Recount:
+    """One run over a database. `progress` is called with what was done so far, after each step.
+
+    `terms` returns what the terms of an event are made from, None when its message cannot be read.
+    """
+
+    def __init__(
+        self, database: Database, progress: Callable[[str], None], terms: Callable[[int, bytes], EventTerms | None]
+    ) -> None:
+        self._database = database
+        self._progress = progress
+        self._terms = TermRecount(database.dialect, terms)
+        self._row_sets = RowSets(database.dialect)
+        self._done = Recounted()
+
+    def run(self) -> Recounted:
+        """Correct all derived rows, one transaction a step; several runs at once take turns."""
+        place: tuple[str, str] | None = ("", "")
+        while place := self._step(self._recount_kind, place):
+            self._progress(f"counts: {place[0]} {place[1]}")
+        owner: str | None = ""
+        while owner := self._step(self._recount_all_kinds, owner):
+            self._progress(f"counts: {owner}")
+        self._step(self._recount_all_owners, None)
+        owner = ""
+        while owner := self._step(self._recount_limits, owner):
+            self._progress(f"limits: {owner}")
+        after: str | None = ""
+        while after := self._step(self._compare_words, after):
+            self._progress(f"words: through {after}")
+        self._step(self._rebuild_search, None)
+        with self._database.read() as connection:
+            parts = self._terms.parts(connection)
+        for done, part in enumerate(parts, 1):
+            self._done.terms += self._step(self._terms.correct, part)
+            self._progress(f"event_terms: {done} of {len(parts)} parts")
+        labels = LabelIndexStore(self._database)
+        self._done.label_indexes = labels.renew()
+        while self._step(self._build_labels, labels):
+            self._progress("job_labels")
+        return self._done
+
+    def _step(self, work: Callable[[Connection, Any], Any], after: object) -> Any:  # noqa: ANN401  the next place
+        with self._database.write() as connection:
+            self._database.dialect.lock(connection, "recount")
+            return work(connection, after)
+
+    # Counts
+
+    def _recount_kind(self, connection: Connection, after: tuple[str, str]) -> tuple[str, str] | None:
+        """Correct the counts of the next kind of an owner, and return it."""
+        found = connection.execute(_next_kind(after)).first()
+        if found is None:
+            return None
+        owner, kind = found
+        self._add_differences(connection, owner, _count_differences(owner, kind))
+        return owner, kind
+
+    def _recount_all_kinds(self, connection: Connection, after: str) -> str | None:
+        """Correct the counts of all kinds of the next owner by those of each, and return the owner."""
+        next_owner = select(func.min(counts.c.owner)).where(counts.c.owner > after)
+        owner: str | None = connection.execute(next_owner).scalar()
+        if owner is not None:
+            self._add_differences(connection, owner, _differences_of_all(owner))
+        return owner
+
+    def _recount_all_owners(self, connection: Connection, _after: None) -> None:
+        """Correct the counts over all owners by those of each."""
+        self._add_differences(connection, ALL_OWNERS, _differences_over_owners())
+
+    def _add_differences(self, connection: Connection, owner: str, differences: Select[Any]) -> None:
+        rows = [
+            {
+                "owner": owner,
+                "kind": kind,
+                "state": state,
+                "jobs": int(more),
+                **{column.name: int(number) for column, number in zip(chunk_counts, numbers, strict=True)},
+            }
+            for kind, state, more, *numbers in connection.execute(differences)
+            if more or any(numbers)
+        ]
+        self._row_sets.add(connection, counts, sorted(rows, key=lambda row: (row["kind"], row["state"])))
+        self._done.counts += len(rows)
+
+    # Limits
+
+    def _recount_limits(self, connection: Connection, after: str) -> str | None:
+        """Correct the counts of the next owner's limits, and return the owner."""
+        owner: str | None = connection.execute(
+            select(limits.c.owner).where(limits.c.owner > after).order_by(limits.c.owner).limit(1)
+        ).scalar()
+        if owner is None:
+            return None
+        differences: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+        recorded = set()
+        for key, running, waiting, body, parked_for in connection.execute(_slots(owner)):
+            if key is not None:
+                recorded.add(key)
+                differences[key][0] -= running
+                differences[key][1] -= waiting
+            for slot in read_current(body).slots if body else ():
+                differences[slot][0] += 1
+            if parked_for:
+                differences[parked_for][1] += 1
+        wrong = sorted(key for key in recorded if any(differences[key]))
+        if wrong:
+            rows = [{"of": key, "more": differences[key][0], "longer": differences[key][1]} for key in wrong]
+            connection.execute(_COUNT_SLOTS, rows)
+        self._done.limits += len(wrong)
+        return owner
+
+    # Words
+
+    def _compare_words(self, connection: Connection, after: str) -> str | None:
+        """Correct the words of the next jobs, and return the last of them; None when there are no more."""
+        page = connection.execute(_JOBS, {"after": after}).all()
+        last: str | None = page[-1].job_key if page else None
+        recorded_words = _WORDS if last is None else _WORDS.where(job_words.c.job_key <= last)
+        recorded: dict[str, str] = {
+            row.job_key: row.words for row in connection.execute(recorded_words, {"after": after})
+        }
+        new: list[dict[str, str]] = []
+        changed: list[dict[str, str]] = []
+        for row in page:
+            words = self._words_of(row)
+            if words is not None and recorded.get(row.job_key) != words:
+                (changed if row.job_key in recorded else new).append({"job_key": row.job_key, "words": words})
+        self._row_sets.insert(connection, job_words, new)
+        self._row_sets.update(connection, job_words, changed)
+        gone = self._forget_words(connection, recorded.keys() - {row.job_key for row in page})
+        self._done.words += len(new) + len(changed) + gone
+        return last
+
+    def _words_of(self, row: Any) -> str | None:  # noqa: ANN401  a row of _JOBS
+        try:
+            return FilterFields.of(job_of(row[1:])).full_text
+        except Exception:
+            log.exception("a job cannot be read: its words stay as they are", job_key=row.job_key)
+            self._done.unreadable += 1
+            return None
+
+    def _forget_words(self, connection: Connection, keys: set[str]) -> int:
+        """Delete the words of missing jobs; others may have been created since the page was read."""
+        if not keys:
+            return 0
+        dialect = self._database.dialect
+        has_job = exists().where(jobs.c.job_key == job_words.c.job_key)
+        gone = delete(job_words).where(job_words.c.job_key.in_(dialect.keys()), ~has_job)
+        return connection.execute(gone, {"keys": dialect.key_values(keys)}).rowcount
+
+    def _rebuild_search(self, connection: Connection, _after: None) -> None:
+        """Rebuild SQLite's index of the words, which is a table of its own; PostgreSQL's index cannot be wrong."""
+        if self._database.single_writer:
+            connection.execute(text("INSERT INTO job_search (job_search) VALUES ('rebuild')"))
+
+    def _build_labels(self, connection: Connection, labels: LabelIndexStore) -> bool:
+        """Do a step of building indexes and of deleting the rows of those before; return whether there is more."""
+        self._database.dialect.lock(connection, LOCK)
+        return labels.do_step(connection, JOBS_PER_PAGE)
+
+
+def _next_kind(after: tuple[str, str]) -> Select[Any]:
+    """Return the statement of the next owner and kind with jobs or counts."""
+
+    def first(table: FromClause) -> FromClause:
+        place = (table.c.owner, table.c.kind)
+        return (
+            select(*place)
+            .where(tuple_(*place) > tuple_(*after), table.c.kind != ALL_KINDS, table.c.owner != ALL_OWNERS)
+            .order_by(*place)
+            .limit(1)
+            .subquery()
+        )
+
+    either = union_all(select(first(jobs)), select(first(counts))).subquery()
+    return select(either.c.owner, either.c.kind).order_by(either.c.owner, either.c.kind).limit(1)
+
+
+_finalizer_waits: Final = and_(
+    jobs.c.finalizer_work.is_not(None),
+    jobs.c.chunks_pending > 0,
+    jobs.c.chunks_cancelled == 0,
+    jobs.c.chunks_pending + jobs.c.chunks_processing + jobs.c.chunks_failed > 1,
+)
+"""What `Job.finalizer_waits` says."""
+_HELD: Final = {
+    HoldReason.LIMIT: case((parked, jobs.c.chunks_pending), else_=0),
+    HoldReason.SCHEDULE: case((scheduled_jobs, jobs.c.chunks_pending), else_=0),
+    HoldReason.BACKOFF: jobs.c.chunks_delayed,
+    HoldReason.FINALIZER: case((_finalizer_waits, 1), else_=0),
+}
+_CHUNKS: Final = (jobs.c.chunks_pending, jobs.c.chunks_processing, *(_HELD[reason] for reason in HoldReason))
+"""What each of `chunk_counts` sums."""
+
+
+def _count_differences(owner: str, kind: str) -> Select[Any]:
+    """Return the statement of how far each state's jobs exceed their count: jobs, chunks waiting or held."""
+    counted = select(
+        jobs.c.state.label("state"),
+        func.count().label("jobs"),
+        *(func.sum(numbers).label(column.name) for column, numbers in zip(chunk_counts, _CHUNKS, strict=True)),
+    ).where(jobs.c.owner == owner, jobs.c.kind == kind)
+    recorded = select(counts.c.state, -counts.c.jobs, *(-column for column in chunk_counts))
+    both = union_all(
+        counted.group_by(jobs.c.state), recorded.where(counts.c.owner == owner, counts.c.kind == kind)
+    ).subquery()
+    sums = [func.sum(both.c[name]) for name in ("jobs", *(column.name for column in chunk_counts))]
+    return select(literal(kind), both.c.state, *sums).group_by(both.c.state)
+
+
+def _differences_of_all(owner: str) -> Select[Any]:
+    """Return the statement of how far the counts of an owner's kinds exceed those of all kinds, by state."""
+    sums = _excess(counts_of_all)
+    return select(literal(ALL_KINDS), counts.c.state, *sums).where(counts.c.owner == owner).group_by(counts.c.state)
+
+
+def _differences_over_owners() -> Select[Any]:
+    """Return the statement of how far the counts of owners exceed those of all owners, by kind and state."""
+    sums = _excess(counts.c.owner == ALL_OWNERS)
+    differs = or_(*(one != 0 for one in sums))
+    return select(counts.c.kind, counts.c.state, *sums).group_by(counts.c.kind, counts.c.state).having(differs)
+
+
+def _excess(is_total: ColumnElement[bool]) -> list[ColumnElement[int]]:
+    """Return by how much the sums over other rows exceed those over totals."""
+    return [func.sum(case((is_total, -column), else_=column)) for column in (counts.c.jobs, *chunk_counts)]
+
+
+def _slots(owner: str) -> Any:  # noqa: ANN401  a union
+    """Return the statement of an owner's limits with what they count, and of the jobs that may hold a slot or wait."""
+    recorded = select(
+        limits.c.limit_key, limits.c.running, limits.c.waiting, null().cast(LargeBinary), null().cast(Text)
+    )
+    nothing = (null().cast(Text), literal(0), literal(0))
+    holding = select(*nothing, jobs.c.current, jobs.c.parked_for)
+    is_counted = and_(jobs.c.owner == owner, jobs.c.end_time.is_(None))
+    return union_all(recorded.where(limits.c.owner == owner), holding.where(is_counted))

@@ -1,0 +1,1 @@
+"""Rows to values and back: what reads and batches have in common."""

@@ -1,0 +1,72 @@
+"""The quotas of owners, and what is counted against them: read, and in the transactions of batches."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct as MsgStruct
+from sqlalchemy import Connection, select
+
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.tables import counts, quotas
+from jobledger_service.core.model.bounds.quotas import Bounds, JobsHeld
+from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.service_kinds import ALL_KINDS, SERVICE_KINDS
+from jobledger_service.core.model.states import JobState
+
+
+class Quota(MsgStruct, frozen=True):
+    """What an admin set for an owner: its bounds, None for the server's default; why, by whom, and when."""
+
+    owner: str
+    bounds: Bounds = Bounds()
+    reason: str = ""
+    set_by: str = ""
+    set_time: Micros | None = None
+
+
+_BOUNDS: Final = Bounds.__struct_fields__
+_QUOTAS: Final = select(
+    quotas.c.owner, *(quotas.c[name] for name in _BOUNDS), quotas.c.reason, quotas.c.set_by, quotas.c.set_time
+)
+
+
+class QuotaRows:
+    """The statements over quotas and counts: none reads a row for each job or kind."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._of_owners = _QUOTAS.where(quotas.c.owner.in_(dialect.keys()))
+        self._counts = select(counts.c.owner, counts.c.kind, counts.c.state, counts.c.jobs).where(
+            counts.c.owner.in_(dialect.keys()), counts.c.kind.in_((ALL_KINDS, *SERVICE_KINDS))
+        )
+
+    def find(self, connection: Connection, owners: Iterable[str]) -> dict[str, Quota]:
+        """Return the quotas that were set, by owner."""
+        rows = connection.execute(self._of_owners, {"keys": self._dialect.key_values(owners)})
+        return {row[0]: _quota_of(row) for row in rows}
+
+    def page(self, connection: Connection, after: str, limit: int) -> list[Quota]:
+        """Return at most `limit` quotas after an owner."""
+        rows = connection.execute(_QUOTAS.where(quotas.c.owner > after).order_by(quotas.c.owner).limit(limit))
+        return [_quota_of(row) for row in rows]
+
+    def jobs_held(self, connection: Connection, owners: Collection[str]) -> dict[str, JobsHeld]:
+        """Return how many jobs each owner has, without the service's own."""
+        held = dict.fromkeys(owners, JobsHeld())
+        for owner, kind, state, jobs in connection.execute(self._counts, {"keys": self._dialect.key_values(owners)}):
+            held[owner] = held[owner].plus(JobState(state), jobs if kind == ALL_KINDS else -jobs)
+        return held
+
+    def lock(self, connection: Connection, owners: Iterable[str], defaults: Bounds) -> Mapping[str, Bounds]:
+        """Return the bounds in force of the owners that have any on jobs; nobody else adds jobs of theirs meanwhile."""
+        found = self.find(connection, owners)
+        in_force = {owner: (found[owner].bounds if owner in found else Bounds()).or_(defaults) for owner in owners}
+        bounded = {owner: bounds for owner, bounds in in_force.items() if bounds.on_jobs}
+        if bounded:
+            self._dialect.lock(connection, *(f"jobs of {owner}" for owner in bounded))
+        return bounded
+
+
+def _quota_of(row: Sequence[object]) -> Quota:
+    owner, *others = row
+    return Quota(owner, Bounds(*others[: len(_BOUNDS)]), *others[len(_BOUNDS) :])  # type: ignore[arg-type] # of the columns

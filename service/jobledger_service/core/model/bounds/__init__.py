@@ -1,0 +1,1 @@
+"""How large and how many: limits of values, sizes, quotas and slots."""

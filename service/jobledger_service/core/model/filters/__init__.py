@@ -1,0 +1,1 @@
+"""Which jobs a caller means: filters, searches, and labels with an index."""

@@ -1,0 +1,1 @@
+"""What a ledger remembers: changes, epoch, terms, time, and who may write."""

@@ -1,0 +1,1 @@
+"""Why a request is refused: one class for each reason."""

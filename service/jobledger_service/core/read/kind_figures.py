@@ -1,0 +1,83 @@
+"""What there is of each kind, over all owners: of a bounded number of kinds, in a bounded number of rows."""
+
+from typing import Any, Final
+
+from msgspec import Struct as MsgStruct
+from sqlalchemy import Connection, Select, bindparam, func, literal, select, union_all
+
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.tables import counts, jobs, sized, waiting_jobs, waiting_since
+from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
+from jobledger_service.core.model.states import ENDED, JobState
+
+
+class KindFigures(MsgStruct):
+    """The QUEUED jobs of a kind, its chunks, and since when the oldest claimable job waits."""
+
+    jobs_queued: int = 0
+    chunks_pending: int = 0
+    chunks_processing: int = 0
+    waiting_since: Micros | None = None
+
+
+_UNFINISHED: Final = sorted(set(JobState) - ENDED)
+
+
+class KindFiguresReader:
+    """The statements that read figures by kind: none looks at more than some rows for each kind that is shown."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._largest = [_largest(some) for some in (_UNFINISHED, sorted(ENDED))]
+        numbers = (counts.c.jobs, counts.c.chunks_pending, counts.c.chunks_processing)
+        self._numbers = select(counts.c.kind, counts.c.state, *numbers).where(
+            counts.c.owner == ALL_OWNERS, counts.c.kind.in_(dialect.keys())
+        )
+        wanted = dialect.keys().subquery("wanted")
+        oldest = (
+            select(waiting_since)
+            .where(jobs.c.kind == wanted.c[0], waiting_jobs)
+            .order_by(waiting_since)
+            .limit(1)
+            .correlate(wanted)
+        )
+        self._oldest = select(wanted.c[0], oldest.scalar_subquery())
+
+    def read(self, connection: Connection, limit: int) -> dict[str, KindFigures]:
+        """Return the figures of at most `limit` kinds, and those of all kinds together under ALL_KINDS.
+
+        The kinds are those with the most jobs that have not ended, to an order of magnitude, then those with the most
+        that have.
+        """
+        kinds: dict[str, None] = {}
+        for largest in self._largest:
+            if len(kinds) < limit:
+                kinds |= dict.fromkeys(connection.execute(largest, {"most": limit}).scalars())
+        shown = list(kinds)[:limit]
+        figures = {kind: KindFigures() for kind in (*shown, ALL_KINDS)}
+        keys = {"keys": self._dialect.key_values(figures)}
+        for kind, state, queued, pending, processing in connection.execute(self._numbers, keys):
+            one = figures[kind]
+            one.jobs_queued += queued if state == JobState.QUEUED else 0
+            one.chunks_pending += pending
+            one.chunks_processing += processing
+        for kind, since in connection.execute(self._oldest, {"keys": self._dialect.key_values(shown)}):
+            figures[kind].waiting_since = since
+        return figures
+
+
+def _largest(states: list[JobState]) -> Select[Any]:
+    """Return the statement of the kinds with the most jobs in some states, `most` of each state, the largest first."""
+    parts = [
+        select(
+            select(counts.c.kind, counts.c.size)
+            .where(counts.c.state == literal(state.value), sized)
+            .order_by(counts.c.size.desc(), counts.c.kind)
+            .limit(bindparam("most"))
+            .subquery()
+        )
+        for state in states
+    ]
+    found = union_all(*parts).subquery("found")
+    return select(found.c.kind).group_by(found.c.kind).order_by(func.max(found.c.size).desc(), found.c.kind)

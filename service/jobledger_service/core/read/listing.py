@@ -1,0 +1,306 @@
+"""The list of jobs: pages that cost the same however many jobs there are, and wherever in the list they begin.
+
+A list is walked on the index of its order. Conditions that the index does not serve are put to each row, and a page
+looks at no more than 20,000 of these. When a first short look does not fill the page, and a condition is found
+that few jobs meet, these few are sorted instead.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
+from msgspec.structs import replace as with_changes
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, literal_column, or_, select
+
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.driver_statements import DriverStatement
+from jobledger_service.core.database.label_indexes import ready_indexes
+from jobledger_service.core.database.rows.attempts import jobs_of_task
+from jobledger_service.core.database.rows.reads import Listing, Order, PageKey
+from jobledger_service.core.database.tables import counts, counts_of_all, job_labels
+from jobledger_service.core.model.filters.filter import JobFilter
+from jobledger_service.core.model.filters.label_indexes import LabelIndexes
+from jobledger_service.core.model.filters.search import owner_mark
+from jobledger_service.core.model.service_kinds import SERVICE_KINDS
+
+from .routes import (
+    Route,
+    Steps,
+    all_tests,
+    bounded,
+    indexed_conditions,
+    kind_routes,
+    label_routes,
+    parameters,
+    place_parameters,
+    route,
+    routes,
+    states_of,
+    word_parts,
+    word_tests,
+)
+from .walks import By, sorted_few
+
+
+class Budget(MsgStruct, frozen=True):
+    """What one page may cost: rows of its first look, above ten for each job wanted; rows after it; jobs to sort.
+
+    `likely` are rows after the first look which that expects to fill the page; `count` those that are only counted.
+    """
+
+    first: int = 500
+    then: int = 20_000
+    few: int = 2_000
+    likely: int = 4_000
+    count: int = 5_000
+
+
+BUDGET: Final = Budget()
+
+
+class FoundKeys(MsgStruct, frozen=True):
+    """A page of keys, in order; `next` is where the following page begins, None after the last.
+
+    `count` is how many jobs match, as far as that was asked for; `more` is true when there may be more.
+    """
+
+    keys: Sequence[PageKey]
+    next: PageKey | None
+    count: int = 0
+    more: bool = False
+
+
+def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget: Budget = BUDGET) -> FoundKeys:
+    """Return a page of keys; with `count_to`, count what matches: exactly, or up to there."""
+    exact, service_jobs = _counted(connection, dialect, listing.filter) if listing.count_to else (None, None)
+    if service_jobs is None and listing.filter.callers_only:
+        service_jobs = _service_jobs(connection, listing.filter.owner)
+    if service_jobs == 0:  # there are none to leave out, and so no row has to be tested for that
+        listing = with_changes(listing, filter=with_changes(listing.filter, include_service_jobs=True))
+    indexes = ready_indexes(connection, listing.filter)
+    walker = _Walker(Steps(connection, dialect, listing.ascending), listing, indexes)
+    wanted = listing.limit + 1
+    first = wanted * 10 + budget.first
+    seen = [] if listing.filter.job_ids else walker.scan(first, wanted)
+    left, then = wanted - len(seen), budget.then
+    if left > 0 and not walker.done and len(seen) * budget.likely >= left * first:
+        seen += walker.scan(budget.likely, left)
+        then = max(1, then - budget.likely)
+    if len(seen) < wanted and not walker.done:
+        few = _few(connection, dialect, listing, indexes, budget.few)
+        if few is None:
+            seen += walker.scan(then, wanted - len(seen))
+        else:
+            walker.finish()
+            seen = few
+    found = _page(seen, listing, walker)
+    if not listing.count_to:
+        return found
+    if exact is not None:
+        return replace(found, count=exact)
+    if len(seen) <= listing.count_to and not walker.done:
+        # SQLite stops at the last job that is wanted; PostgreSQL would read all entries of each word
+        if walker.has_tests and not dialect.has_row_locks and _is_of_words(listing.filter):
+            parts = word_parts(listing.filter)
+            hits = len(_found(connection, dialect, listing.filter, parts, listing.count_to))
+            return replace(found, count=min(hits, listing.count_to), more=hits > listing.count_to)
+        seen += walker.scan(budget.count, listing.count_to + 1 - len(seen))
+    more = len(seen) > listing.count_to or not walker.done
+    return replace(found, count=min(len(seen), listing.count_to), more=more)
+
+
+def _page(seen: Sequence[PageKey], listing: Listing, walker: "_Walker") -> FoundKeys:
+    keys = seen[: listing.limit]
+    if len(seen) > len(keys):
+        return FoundKeys(keys, keys[-1])
+    return FoundKeys(keys, None if walker.done else walker.after)
+
+
+class _Walker:
+    """Walks the routes of a list one after the other; `after` is the last place that it read."""
+
+    def __init__(self, steps: Steps, listing: Listing, indexes: LabelIndexes) -> None:
+        self.after = listing.after
+        self._steps = steps
+        self._routes = routes(listing.filter, listing.order, indexes, ascending=listing.ascending)
+        if not listing.ascending:
+            self._routes = [one for one in self._routes if not self._is_past(one)]
+
+    def _is_past(self, route: Route) -> bool:
+        """Whether the page begins after all that is on a route whose rows are all in one place."""
+        return route.place is not None and self.after is not None and self.after.value < route.place
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to look at."""
+        return not self._routes
+
+    @property
+    def has_tests(self) -> bool:
+        """Whether rows of what is left are put to tests."""
+        return any(one.tests for one in self._routes)
+
+    def finish(self) -> None:
+        """Leave out what is left."""
+        self._routes = []
+
+    def scan(self, max_rows: int, wanted: int) -> list[PageKey]:
+        """Return the next keys that pass the tests, having read at most `most` rows of a route."""
+        found: list[PageKey] = []
+        while self._routes:
+            route, after = self._routes[0], self._after(self._routes[0])
+            last = self._last(route, after, max_rows) if route.tests else None
+            found += self._steps.fetch(route, wanted - len(found), after=after, until=last)
+            if len(found) >= wanted:
+                self.after = found[-1]
+                break
+            if last is not None:
+                self.after = last
+                break
+            self._routes.pop(0)
+        return found
+
+    def _last(self, route: Route, after: PageKey | None, max_rows: int) -> PageKey | None:
+        """Return the place of the last row to look at, None when the route ends before."""
+        return next(iter(self._steps.fetch(replace(route, tests={}), 1, skip=max_rows - 1, after=after)), None)
+
+    def _after(self, route: Route) -> PageKey | None:
+        """Return the place on a route after which to continue: None for a route that begins after all places so far."""
+        if route.place is not None and self.after is not None and self.after.value != route.place:
+            return None
+        return self.after
+
+
+def _is_of_words(wanted: JobFilter) -> bool:
+    """Whether full text knows all that a filter asks for."""
+    plain = JobFilter(
+        wanted.owner,
+        labels=wanted.labels,
+        search=wanted.search,
+        include_service_jobs=True,
+        unique_key=wanted.unique_key,
+        error_code=wanted.error_code,
+        label_conditions=wanted.label_conditions,
+    )
+    return wanted == plain and all(one.values for one in wanted.label_conditions)
+
+
+def _few(
+    connection: Connection, dialect: Dialect, listing: Listing, indexes: LabelIndexes, max_jobs: int
+) -> list[PageKey] | None:
+    """Return what is left of the list, sorted, if one of its conditions is met by few jobs."""
+    wanted = listing.filter
+    for keys, is_searched in _candidates(connection, dialect, wanted, listing.order, indexes, max_jobs):
+        if len(keys) <= max_jobs:
+            tests = all_tests(wanted)
+            if is_searched:
+                tests = {name: value for name, value in tests.items() if name not in word_tests(wanted)}
+            return _sorted(connection, dialect, listing, {**tests, "keys": keys})
+    return None
+
+
+def _sorted(connection: Connection, dialect: Dialect, listing: Listing, given: dict[str, Any]) -> list[PageKey]:
+    names = tuple(sorted(given.keys() - {"keys"}))
+    statement = sorted_few(listing.order, names, dialect, ascending=listing.ascending, after=listing.after is not None)
+    given = parameters(given, dialect)
+    given["most"] = max(listing.limit, listing.count_to) + 1
+    if listing.after is not None:
+        given |= place_parameters("after", listing.after)
+    return [PageKey(*row) for row in connection.execute(statement, given)]
+
+
+def _candidates(
+    connection: Connection,
+    dialect: Dialect,
+    wanted: JobFilter,
+    order: Order,
+    indexes: LabelIndexes,
+    max_jobs: int,
+) -> Iterator[tuple[list[str], bool]]:
+    """Yield, for each condition that an index knows of, the keys of the jobs that meet it; above `most`, one more.
+
+    With them comes whether they are those that full text found.
+    """
+    if wanted.job_ids:
+        yield wanted.job_keys, False
+    if parts := word_parts(wanted):
+        # A number or an id is rather in few jobs. Full text reads through all that it holds of each common beginning.
+        numbers = [word for word in wanted.search if any(map(str.isdigit, word))]
+        if numbers and len(wanted.search) > 1:
+            longest = [f" {max(numbers, key=len)}"]
+            yield _found(connection, dialect, wanted, [longest, *parts[len(wanted.search) :]], max_jobs), False
+        yield _found(connection, dialect, wanted, parts, max_jobs), True
+    if wanted.task_id:
+        yield jobs_of_task(connection, wanted.owner, wanted.task_id, max_jobs + 1), False
+    steps = Steps(connection, dialect)
+    main = route(wanted, order, states_of(wanted), indexes)
+    if wanted.kinds and main.by is not By.KIND:
+        yield _keys_of(steps, kind_routes(wanted), max_jobs), False
+    is_walked = main.by.table is job_labels and "state_among" not in main.tests
+    for condition, _ in indexed_conditions(wanted, indexes)[1 if is_walked else 0 :]:
+        yield _keys_of(steps, label_routes(wanted, condition, indexes), max_jobs), False
+    for other in bounded(wanted):
+        if other is not order:
+            bound = replace(route(wanted, other, states_of(wanted), indexes), tests={})
+            yield _keys_of(steps, [bound], max_jobs), False
+
+
+def _found(
+    connection: Connection, dialect: Dialect, wanted: JobFilter, parts: list[list[str]], max_jobs: int
+) -> list[str]:
+    query = dialect.query_value([[f"{owner_mark(wanted.owner)} "], *parts])
+    return list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars())
+
+
+def _keys_of(steps: Steps, some: Iterable[Route], max_jobs: int) -> list[str]:
+    """Return the keys of the jobs on some routes; above `max_jobs`, one more."""
+    keys: list[str] = []
+    for one in some:
+        keys += [key.job_key for key in steps.fetch(one, max_jobs + 1 - len(keys))]
+        if len(keys) > max_jobs:
+            break
+    return keys
+
+
+def _searched(dialect: Dialect) -> Select[Any]:
+    return dialect.searched().limit(bindparam("most"))
+
+
+def _service_jobs(connection: Connection, owner: str) -> int:
+    """Return how many jobs of the service's own an owner has: a seek for each of their kinds."""
+    return int(connection.execute(_OF_SERVICE, {"owner": owner}).scalar_one())
+
+
+_SERVICE_KINDS: Final[list[ColumnElement[str]]] = [literal_column(f"'{kind}'") for kind in SERVICE_KINDS]
+_OF_SERVICE: Final = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
+    counts.c.owner == bindparam("owner"), counts.c.kind.in_(_SERVICE_KINDS)
+)
+
+
+def _counted(connection: Connection, dialect: Dialect, wanted: JobFilter) -> tuple[int | None, int | None]:
+    """Return how many jobs match, and how many of the service's own are left out: exactly, None if unknown."""
+    plain = JobFilter(wanted.owner, wanted.states, wanted.kinds, include_service_jobs=wanted.include_service_jobs)
+    if wanted != plain:
+        return None, None
+    among = {name: keys for name in ("state", "kind") if (keys := getattr(wanted, f"{name}s"))}
+    given = {"owner": wanted.owner, **{name: dialect.key_values(sorted(keys)) for name, keys in among.items()}}
+    [(of_callers, others)] = _total(dialect, tuple(among)).rows(connection, given)
+    return (int(of_callers), int(others)) if wanted.callers_only else (int(of_callers + others), 0)
+
+
+@lru_cache
+def _total(dialect: Dialect, among: Sequence[str]) -> DriverStatement:
+    """Return the count of an owner's jobs, of callers and of the service, `among` some states or kinds."""
+    of_service = counts.c.kind.in_(_SERVICE_KINDS)
+    # the service's own are among all: subtracted from these
+    callers = case((of_service, literal_column("0") if "kind" in among else -counts.c.jobs), else_=counts.c.jobs)
+    wanted = [counts.c.owner == bindparam("owner"), *(dialect.is_one_of(counts.c[name], name) for name in among)]
+    if "kind" not in among:
+        wanted.append(or_(counts_of_all, of_service))
+    total = select(
+        func.coalesce(func.sum(callers), 0),
+        func.coalesce(func.sum(case((of_service, counts.c.jobs), else_=0)), 0),
+    ).where(*wanted)
+    return DriverStatement(total)

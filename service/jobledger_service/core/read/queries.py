@@ -1,0 +1,344 @@
+"""The reading side: the current state, and the history."""
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+
+from msgspec import Struct as MsgStruct
+from msgspec.structs import replace
+
+from jobledger_service.core.cursor import Cursors
+from jobledger_service.core.database.rows.reads import (
+    AttemptPlace,
+    AttemptsRead,
+    AttemptsWanted,
+    ChunksRead,
+    EventRow,
+    JobRead,
+    JobsRead,
+    Known,
+    Listed,
+    Listing,
+    PageKey,
+    View,
+    nothing_known,
+)
+from jobledger_service.core.model.job import job_id_of, job_key, owner_of
+from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.errors import JobNotFound, JobUnreadable
+from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.sharing.loader import Loader, NotReadError
+from jobledger_service.core.sharing.readers import OPERATORS, Readers
+
+from .event_pages import EventPageRead, EventsWanted
+from .paging import PageTokens, fitting, request_mark
+from .reading import ReadStore
+
+P = ParamSpec("P")
+R = TypeVar("R")
+JobReadT = TypeVar("JobReadT", JobRead, JobRead | None)
+ShowJob = Callable[[JobRead | None, int], R]
+"""Makes a reply of a job, None when there is none, and of its position."""
+
+KeepEvent = Callable[[EventRow], bool]
+"""Whether an event is on a page."""
+MAX_ASKED: Final = 1_000
+"""Events of a page that are read to be looked into."""
+COUNT_TO: Final = 1_000
+"""The maximum of counts that cannot be exact."""
+
+
+class JobPage(MsgStruct, frozen=True):
+    """A page of jobs; `total` counts all that match, up to the maximum."""
+
+    read: Listed
+    jobs: Sequence[JobRead]
+    next_page_token: str
+    total: int
+    total_is_lower_bound: bool
+    cursor: bytes
+
+
+class ChunkPage(MsgStruct, frozen=True):
+    """A page of chunks."""
+
+    read: ChunksRead
+    next_page_token: str
+
+
+class AttemptPage(MsgStruct, frozen=True):
+    """A page of attempts."""
+
+    read: AttemptsRead
+    next_page_token: str
+
+
+class EventPage(MsgStruct, frozen=True):
+    """A page of a job's history, as stored messages."""
+
+    rows: Sequence[EventRow]
+    next_page_token: str
+
+
+class _ListPlace(NamedTuple):
+    """Where a page of jobs begins, and what the first one counted, at its position; `more` is 0 for an exact count."""
+
+    value: int
+    create_time: Micros
+    job_key: str
+    total: int
+    more: int
+    position: int
+
+
+class _SmallJob(NamedTuple):
+    """A small job as it was read, None if it is not small, does not exist, or cannot be read; and the position.
+
+    `shown` is what was made of it for callers with the same `same`.
+    """
+
+    read: JobRead | None
+    position: int
+    unreadable: bool
+    shown: dict[Hashable, Any]
+
+
+class Queries:
+    """The reads of jobs, on the threads of `readers`.
+
+    Small single jobs of all callers are read together, and wait for no owner. A `show` function runs on the thread of
+    the read, unless it shows only a small job: so the event loop builds no large reply.
+    """
+
+    def __init__(self, store: ReadStore, readers: Readers) -> None:
+        self._store = store
+        self._readers = readers
+        self.tokens = self._tokens = PageTokens(store.epoch, store.history, self._look)
+        self._cursors = Cursors(store.epoch.id, lambda: store.history.terms)
+        self._small_jobs = {view: Loader(partial(self._fetch_small_jobs, view), owner_of=owner_of) for view in View}
+
+    async def _look(self) -> None:
+        await self._readers.for_equal_calls(OPERATORS, "position", self._store.position)
+
+    async def _fetch_small_jobs(self, view: View, keys: Sequence[str]) -> Callable[[str], _SmallJob]:
+        read = await self._readers.for_single_jobs(self._store.read_small_jobs, keys, view)
+        unread = set(read.unread)
+
+        def found(key: str) -> _SmallJob:
+            if key in unread:
+                raise NotReadError
+            return _SmallJob(read.jobs.get(key), read.position, key in read.unreadable, {})
+
+        return found
+
+    async def show_job(
+        self, key: str, show: ShowJob[R], view: View, *, for_watch: bool = False, same: Hashable = None
+    ) -> R:
+        """Return `show` of a job, as it is after every acknowledged write; raises JobUnreadable.
+
+        Small jobs are read with those of other calls, and shown once for calls with the same `same`. Others are read
+        in their owner's turn, and shown there; without outputs for a watch, as these would take the room of chunks.
+        """
+        small = await self._small_jobs[view].load(key)
+        if small.unreadable:
+            raise JobUnreadable(job_id_of(key))
+        if small.read is not None:
+            if same is None:
+                return show(small.read, small.position)
+            if same not in small.shown:
+                small.shown[same] = show(small.read, small.position)
+            shown: R = small.shown[same]
+            return shown
+        run = self._readers.for_watch if for_watch else self._readers.for_owner
+        return await run(owner_of(key), self._read_and_show, key, show, view, not for_watch)
+
+    def _read_and_show(self, key: str, show: ShowJob[R], view: View, with_outputs: bool) -> R:  # noqa: FBT001  given by position to a thread
+        read = self._store.read_jobs([key], view, with_outputs=with_outputs)
+        if key in read.unreadable:
+            raise JobUnreadable(job_id_of(key))
+        return show(self._with_next(read.jobs.get(key)), read.position)
+
+    async def job(
+        self, owner: str, job_id: str, show: Callable[[JobRead], R], view: View, *, same: Hashable = None
+    ) -> R:
+        """Return `show` of a job, made once for calls with the same `same`; raises JobNotFound, JobUnreadable."""
+
+        def shown(read: JobRead | None, _: int) -> R:
+            if read is None:
+                raise JobNotFound(job_id)
+            return show(read)
+
+        return await self.show_job(job_key(owner, job_id), shown, view, same=same)
+
+    async def existing(self, owner: str, job_ids: Sequence[str]) -> list[str]:
+        """Return those of these ids that jobs have."""
+        keys = [job_key(owner, job_id) for job_id in job_ids]
+        return [job_id_of(key) for key in await self._readers.for_owner(owner, self._store.existing, keys)]
+
+    async def jobs(
+        self,
+        owner: str,
+        job_ids: Sequence[str],
+        show: Callable[[JobsRead], R],
+        view: View,
+        *,
+        same: Hashable = None,
+        known: Known = nothing_known,
+    ) -> R:
+        """Return `show` of the jobs that exist, as many as fit into a reply, all from one snapshot.
+
+        Calls with the same `same` that wait together are one.
+        """
+        keys = [job_key(owner, job_id) for job_id in job_ids]
+
+        def read_and_show() -> R:
+            read = self._store.read_jobs(keys, view, with_outputs=True, known=known)
+            return show(replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()}))
+
+        return await self._readers.for_equal_calls(owner, same, read_and_show)
+
+    def _with_next(self, read: JobReadT) -> JobReadT:
+        """Return a job with the page token of its unread chunks."""
+        if read is None or not read.more_chunks:
+            return read
+        last = read.chunks[-1].index if read.chunks else -1
+        return replace(read, next_chunks=self._tokens.encode(_chunks_mark(read.key, frozenset()), last))
+
+    async def list_jobs(
+        self,
+        listing: Listing,
+        page_token: str,
+        show: Callable[[JobPage], R],
+        *,
+        same: Hashable = None,
+        known: Known = nothing_known,
+    ) -> R:
+        """Return `show` of a page of jobs; raises PageTokenInvalid.
+
+        Every page carries the first one's total and cursor. Calls with the same `same` that wait together are one.
+        """
+        owner = listing.filter.owner
+        mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
+        place = await self._tokens.parse(page_token, mark, _ListPlace)
+        return await self._readers.for_equal_calls(
+            owner, same, lambda: show(self._job_page(listing, mark, place, known))
+        )
+
+    def _job_page(self, listing: Listing, mark: str, place: _ListPlace | None, known: Known) -> JobPage:
+        if place is None:
+            listed = self._store.list_jobs(replace(listing, count_to=COUNT_TO), known)
+            count, more, position = listed.count, int(listed.more), listed.position
+        else:
+            value, create_time, key, count, more, position = place
+            listed = self._store.list_jobs(replace(listing, after=PageKey(value, create_time, key)), known)
+        token = ""
+        if listed.next:
+            page = listed.next
+            token = self._tokens.encode(mark, page.value, page.create_time, page.job_key, count, more, position)
+        jobs, cursor = [self._with_next(one) for one in listed.jobs], self._cursors.encode(position)
+        return JobPage(listed, jobs, token, count, bool(more), cursor)
+
+    async def list_chunks(
+        self,
+        owner: str,
+        job_id: str,
+        states: frozenset[ChunkState],
+        limit: int,
+        page_token: str,
+        show: Callable[[ChunkPage], R],
+    ) -> R:
+        """Return `show` of a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
+        key = job_key(owner, job_id)
+        mark = _chunks_mark(key, states)
+        (after,) = await self._tokens.parse(page_token, mark, tuple[int]) or (-1,)
+
+        def read_and_show() -> R:
+            read = self._store.list_chunks(key, states, after, limit)
+            if read is None:
+                raise JobNotFound(job_id)
+            return show(ChunkPage(read, self._tokens.encode(mark, read.last) if read.more else ""))
+
+        return await self._readers.for_owner(owner, read_and_show)
+
+    async def list_attempts(self, wanted: AttemptsWanted, page_token: str, show: Callable[[AttemptPage], R]) -> R:
+        """Return `show` of a page of attempts, by chunk and number; raises JobNotFound, PageTokenInvalid."""
+        mark = request_mark("attempts", wanted.job_key, wanted.chunk_index, wanted.task_id)
+        if place := await self._tokens.parse(page_token, mark, AttemptPlace):
+            wanted = replace(wanted, after=place)
+
+        def read_and_show() -> R:
+            read = self._store.list_attempts(wanted)
+            if read is None:
+                raise JobNotFound(job_id_of(wanted.job_key))
+            return show(AttemptPage(read, self._tokens.encode(mark, *read.last) if read.more else ""))
+
+        return await self._readers.for_owner(owner_of(wanted.job_key), read_and_show)
+
+    async def list_job_events(
+        self,
+        owner: str,
+        job_id: str,
+        uid: bytes | None,
+        limit: int,
+        page_token: str,
+        show: Callable[[EventPage], R],
+        *,
+        newest_first: bool,
+    ) -> R:
+        """Return `show` of a page of the history of the job with a uid, by default of the present or else the last one.
+
+        Raises JobNotFound, PageTokenInvalid. All pages are of the first one's job.
+        """
+        key = job_key(owner, job_id)
+        mark = request_mark("events", key, uid, newest_first)
+        place = await self._tokens.parse(page_token, mark, tuple[int, str])
+        after, of_job = (None, uid) if place is None else (place[0], bytes.fromhex(place[1]))
+
+        def read_and_show() -> R:
+            found = self._store.job_events(key, of_job, after, limit, newest_first=newest_first)
+            if found is None:
+                raise JobNotFound(job_id)
+            trail, page = found
+            rows, last = _fitting(page)
+            token = "" if last is None else self._tokens.encode(mark, last, trail.uid.hex())
+            return show(EventPage(rows, token))
+
+        return await self._readers.for_owner(owner, read_and_show)
+
+    async def list_events(
+        self,
+        caller: str,
+        wanted: EventsWanted,
+        keeps: KeepEvent | None,
+        limit: int,
+        page_token: str,
+        show: Callable[[EventPage], R],
+    ) -> R:
+        """Return `show` of a page of the events of an owner, or of all, that `keeps` keeps; raises PageTokenInvalid.
+
+        The read counts as the caller's. `keeps` is asked about no more than 1,000 events.
+        """
+        mark = request_mark("all events", wanted)
+        (after,) = await self._tokens.parse(page_token, mark, tuple[int]) or (None,)
+
+        def read_and_show() -> R:
+            page = self._store.find_events(wanted, after, limit if wanted.is_indexed or not keeps else MAX_ASKED)
+            rows, last = _fitting(page)
+            if keeps:
+                kept = [row for row in rows if keeps(row)]
+                if len(kept) > limit:
+                    last = kept[limit - 1].position
+                rows = kept[:limit]
+            return show(EventPage(rows, "" if last is None else self._tokens.encode(mark, last)))
+
+        return await self._readers.for_owner(caller, read_and_show)
+
+
+def _fitting(page: EventPageRead) -> tuple[Sequence[EventRow], int | None]:
+    """Return the rows of a page that fit into a reply, and the last position that was looked at, None at the end."""
+    rows = page.rows[: fitting(len(row.message) for row in page.rows)]
+    return rows, rows[-1].position if len(rows) < len(page.rows) else page.last
+
+
+def _chunks_mark(key: str, states: frozenset[ChunkState]) -> str:
+    return request_mark("chunks", key, states)

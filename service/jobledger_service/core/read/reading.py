@@ -1,0 +1,395 @@
+"""The reading half: every method is one snapshot."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec.structs import replace
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+)
+
+from jobledger_service.core.database.cells import read_json
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.driver_statements import DriverStatement
+from jobledger_service.core.database.engines import Database, position_of
+from jobledger_service.core.database.epochs import read_epoch
+from jobledger_service.core.database.history import History
+from jobledger_service.core.database.rows.artifact_versions import with_artifacts
+from jobledger_service.core.database.rows.attempts import AttemptReads, attempts_size
+from jobledger_service.core.database.rows.batch_rows import RUN
+from jobledger_service.core.database.rows.outputs import select_chunks
+from jobledger_service.core.database.rows.paused_kinds import is_paused
+from jobledger_service.core.database.rows.reads import (
+    AttemptsRead,
+    AttemptsWanted,
+    ChunksRead,
+    EventRow,
+    EventsRead,
+    JobRead,
+    JobsRead,
+    Known,
+    Listed,
+    Listing,
+    View,
+    nothing_known,
+)
+from jobledger_service.core.database.tables import (
+    chunks,
+    delayed,
+    event_owner,
+    events,
+    expiring,
+    jobs,
+    ledger,
+    of_service,
+    parked,
+    runs,
+    scheduled_jobs,
+)
+from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.bounds.slots import MAX_COUNTED_PLACE
+from jobledger_service.core.model.chunk import ChunkKey, Queue
+from jobledger_service.core.model.history.epoch import Epoch
+from jobledger_service.core.model.job import Inputs, Outputs
+from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.run import RunState
+from jobledger_service.core.model.states import ENDED, ChunkState
+
+from .due import lapsed, overdue
+from .event_pages import EventPageRead, EventPages, EventsWanted
+from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
+from .listing import BUDGET, Budget, list_keys
+from .small_jobs import SmallJobReads
+from .trails import Trail, read_trail
+
+_LAST_OWNER = select(func.max(jobs.c.owner)).where(jobs.c.owner < bindparam("below"))
+_TRIMMED = select(ledger.c.trimmed)
+MAX_EVENT_BYTES = 1024 * 1024
+"""A read of events ends with the event that makes it this large: at least one, if there is one."""
+EVENTS_AT_ONCE: Final = 32
+"""Events that are fetched together."""
+_EVENT_COLUMNS: Final = [
+    *(events.c[name] for name in ("position", "job_key", "message")),
+    cast(events.c.before, Text).label("before"),
+    events.c.artifacts,
+    events.c.artifacts_bytes,
+]
+
+
+def _events(dialect: Dialect, *conditions: ColumnElement[bool]) -> DriverStatement:
+    """Return the query for the first events after a position.
+
+    On PostgreSQL those that are left out are measured, and not read; SQLite reads each when it is asked for.
+    """
+    first = events.c.position > bindparam("after"), *conditions
+    if not dialect.has_row_locks:
+        plain = select(*_EVENT_COLUMNS).where(*first).order_by(events.c.position).limit(bindparam("most"))
+        return DriverStatement(plain)
+    size = func.length(events.c.message) + events.c.artifacts_bytes
+    measured = (
+        select(
+            events.c.position,
+            (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"),
+        )
+        .where(*first)
+        .order_by(events.c.position)
+        .limit(bindparam("most"))
+        .subquery()
+    )
+    within = (
+        select(*_EVENT_COLUMNS)
+        .join_from(measured, events, events.c.position == measured.c.position)
+        .where(measured.c.bytes_before < MAX_EVENT_BYTES)
+        .order_by(measured.c.position)
+    )
+    return DriverStatement(within)
+
+
+class ReadStore:
+    """The reading half of the store."""
+
+    def __init__(self, database: Database, budget: Budget = BUDGET, unreadable: UnreadableRows | None = None) -> None:
+        self._database = database
+        self._budget = budget
+        self._unreadable = unreadable or UnreadableRows()
+        self._jobs = JobReads(database.dialect, self._unreadable)
+        self._attempts = AttemptReads(database.dialect, self._unreadable)
+        self._small_jobs = SmallJobReads(database.dialect, self._unreadable, self._attempts)
+        page = select_chunks(with_outputs=True).where(
+            chunks.c.job_key == bindparam("key"), chunks.c.chunk_index > bindparam("after", type_=BigInteger)
+        )
+        page = page.order_by(chunks.c.chunk_index).limit(bindparam("most", type_=BigInteger))
+        in_states = page.where(database.dialect.is_one_of(chunks.c.state, "states"))
+        self._chunks = {some: bounded(database.dialect, in_states if some else page) for some in (False, True)}
+        self._events = _events(database.dialect)
+        self._events_of_owner = _events(database.dialect, event_owner == bindparam("owner"))
+        self._events_of_job = _events(database.dialect, events.c.job_key == bindparam("key"))
+        self._event_pages = EventPages(database.dialect)
+        self._existing = select(jobs.c.job_key).where(jobs.c.job_key.in_(database.dialect.keys()))
+        with database.read() as connection:
+            self._epoch = read_epoch(connection)
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch of the ledger."""
+        return self._epoch
+
+    @property
+    def history(self) -> History:
+        """What this process has seen of the ledger's history."""
+        return self._database.history
+
+    def position(self) -> int:
+        """Return the position of the newest event."""
+        with self._database.read() as connection:
+            return position_of(connection)
+
+    def read_jobs(
+        self,
+        keys: Sequence[str],
+        view: View,
+        *,
+        bounded: bool = True,
+        with_outputs: bool = False,
+        known: Known = nothing_known,
+    ) -> JobsRead:
+        """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
+        with self._database.read() as connection:
+            position, room = position_of(connection), _REPLY_BYTES if bounded else sys.maxsize
+            found, left = _known_within(known(keys, position), room)
+            wanted = [key for key in keys if key not in found]
+            read = self._jobs_of(connection, wanted, view, ByteBudget(left), with_outputs=with_outputs)
+            return JobsRead(position, read.jobs, read.bad, read.unread, found)
+
+    def read_small_jobs(self, keys: Sequence[str], view: View) -> JobsRead:
+        """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
+        with self._database.read(reads_position=False) as connection:
+            read = self._small_jobs.read(connection, keys, view)
+            if read.place is None:
+                position = self._database.find_position(connection)
+            else:
+                position, _ = read.place
+                self._database.compare(connection, *read.place)
+            return JobsRead(position, read.jobs, read.bad, read.unread)
+
+    def _jobs_of(
+        self,
+        connection: Connection,
+        keys: Sequence[str],
+        view: View,
+        byte_budget: ByteBudget,
+        *,
+        with_outputs: bool = False,
+    ) -> JobsWithin:
+        read = self._jobs.read(connection, keys, byte_budget, view, with_outputs=with_outputs)
+        if view is not View.FULL:
+            return read
+        counted, first = 0, True
+        for one in self._attempts.added(connection, list(read.jobs.values())):
+            fits = byte_budget.take(attempts_size(one.attempts)) or first
+            if not fits or (one.parked_for and counted >= MAX_PLACES):
+                return read.before(one.key, keys)
+            first, place = False, _place(connection, one) if one.parked_for else None
+            read.jobs[one.key] = replace(one, place=place)
+            counted += place or 0
+        return read
+
+    def existing(self, keys: Iterable[str]) -> list[str]:
+        """Return those of these keys that jobs have."""
+        with self._database.read() as connection:
+            return list(connection.execute(self._existing, {"keys": self._database.dialect.key_values(keys)}).scalars())
+
+    def list_jobs(self, listing: Listing, known: Known = nothing_known) -> Listed:
+        """Return a page of jobs, as many as fit into a reply."""
+        with self._database.read() as connection:
+            position = position_of(connection)
+            found = list_keys(connection, self._database.dialect, listing, self._budget)
+            keys = [key.job_key for key in found.keys]
+            there, left = _known_within(known(keys, position), _REPLY_BYTES // listing.copies)
+            wanted = [key for key in keys if key not in there]
+            within = self._jobs_of(connection, wanted, listing.view, ByteBudget(left)) if wanted else JobsWithin()
+        looked = keys[: keys.index(within.unread[0])] if within.unread else keys
+        shown = [within.jobs[key] for key in looked if key in within.jobs]
+        bad = [key for key in looked if key not in within.jobs and key not in there]
+        follows = found.keys[len(looked) - 1] if within.unread else found.next
+        return Listed(position, looked, shown, there, bad, follows, found.count, found.more)
+
+    def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
+        """Return a job's chunks with an index above `after`, as many as fit into a reply."""
+        values = {
+            "key": job_key,
+            "after": after,
+            "most": limit + 1,
+            "states": self._database.dialect.key_values(sorted(states)),
+        }
+        with self._database.read() as connection:
+            paused = connection.scalar(select(is_paused(jobs.c.owner, jobs.c.kind)).where(jobs.c.job_key == job_key))
+            if paused is None:
+                return None
+            read = read_chunks(
+                connection, self._chunks[bool(states)], values, ByteBudget(_REPLY_BYTES), self._unreadable
+            )
+        found, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
+        looked = sorted(bad.union(chunk.index for chunk in found))
+        last = looked[:limit][-1] if looked else after
+        inputs = Inputs(None, read.inputs.get(job_key, {}))
+        outputs = Outputs(None, read.outputs.get(job_key, {}))
+        more = len(looked) > limit or not read.complete
+        shown = [chunk for chunk in found if chunk.index <= last]
+        return ChunksRead(shown, inputs, outputs, last, more, sorted(index for index in bad if index <= last), paused)
+
+    def list_attempts(self, wanted: AttemptsWanted) -> AttemptsRead | None:
+        """Return a page of attempts, as many as fit into a reply; None when there is no such job."""
+        with self._database.read() as connection:
+            if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == wanted.job_key)).first() is None:
+                return None
+            return self._attempts.page(connection, wanted, _REPLY_BYTES)
+
+    def events(
+        self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None, bare: bool = False
+    ) -> EventsRead:
+        """Return the events after a position, of one job, of one owner or of all, oldest first.
+
+        `bare` ones lack their artifacts.
+        """
+        wanted: dict[str, object] = {"after": after, "most": limit}
+        statement = self._events
+        if job_key is not None:
+            statement, wanted["key"] = self._events_of_job, job_key
+        elif owner is not None:
+            statement, wanted["owner"] = self._events_of_owner, owner
+        with self._database.read() as connection:
+            position, trimmed = position_of(connection), connection.execute(_TRIMMED).scalar_one()
+            found, size = statement.fetch(connection, wanted, _within)
+            rows = [EventRow(*row[:4]) for row in found] if bare else with_artifacts(connection, found)
+
+        return _events_read(rows, size, after, limit, position, trimmed)
+
+    def job_events(
+        self, job_key: str, uid: bytes | None, after: int | None, limit: int, *, newest_first: bool
+    ) -> tuple[Trail, EventPageRead] | None:
+        """Return a page of a job's trail, without artifacts; None when there is no such trail."""
+        with self._database.read() as connection:
+            trail = read_trail(connection, job_key, uid)
+            if trail is None:
+                return None
+            wanted = EventsWanted(job_key, newest_first=newest_first, begin=trail.begin, end=trail.end)
+            return trail, self._event_pages.read(connection, wanted, after, limit)
+
+    def find_events(self, wanted: EventsWanted, after: int | None, limit: int) -> EventPageRead:
+        """Return a page of events, without artifacts."""
+        with self._database.read() as connection:
+            return self._event_pages.read(connection, wanted, after, limit)
+
+    def last_owner(self, below: str) -> str | None:
+        """Return the last owner of jobs whose name comes before another, None when there is none."""
+        with self._database.read() as connection:
+            found: str | None = connection.execute(_LAST_OWNER, {"below": below}).scalar_one()
+        return found
+
+    def expired_leases(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
+        """Return chunks whose lease has expired, roughly the earliest first, but for those of some owners."""
+        return self._chunk_keys(lapsed(now), chunks.c.lease_check_time, limit, but)
+
+    def due_backoffs(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[ChunkKey]:
+        """Return chunks whose wait after an attempt is over, the earliest first, but for those of some owners."""
+        is_due = delayed & (chunks.c.next_attempt_time <= now)
+        return self._chunk_keys(is_due, chunks.c.next_attempt_time, limit, but)
+
+    def due_schedules(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[str]:
+        """Return jobs whose schedule_time has come, the earliest first, but for those of some owners."""
+        return self._job_keys(scheduled_jobs & (jobs.c.held_until <= now), jobs.c.held_until, limit, but)
+
+    def _chunk_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions
+        wanted = select(chunks.c.job_key, chunks.c.chunk_index).where(condition, *_of_others(chunks, but))
+        wanted = wanted.order_by(time).limit(limit)
+        with self._database.read() as connection:
+            return [(key, index) for key, index in connection.execute(wanted)]
+
+    def overdue_jobs(self, now: Micros, cutoff: int, limit: int, but: Sequence[str] = ()) -> list[str]:
+        """Return jobs whose deadline has come, CANCELLING ones by now, runs up to a cutoff, but for some owners'."""
+        return self._job_keys(overdue(now, cutoff), jobs.c.deadline, limit, but)
+
+    def expired_jobs(self, now: Micros, limit: int, but: Sequence[str] = ()) -> list[str]:
+        """Return ended jobs whose expire_time has come, but for those of some owners."""
+        is_due = expiring & (jobs.c.expire_time <= now) & jobs.c.state.in_(sorted(ENDED))
+        return self._job_keys(is_due, jobs.c.expire_time, limit, but)
+
+    def _job_keys(self, condition: Any, time: Any, limit: int, but: Sequence[str]) -> list[str]:  # noqa: ANN401  SQL expressions
+        wanted = select(jobs.c.job_key).where(condition, *_of_others(jobs, but)).order_by(time).limit(limit)
+        with self._database.read() as connection:
+            return list(connection.execute(wanted).scalars())
+
+    def service_queues(self) -> list[Queue]:
+        """Return the queues of waiting chunks of the service's own jobs, the longest waiting first."""
+        queue = (chunks.c.owner, chunks.c.kind)
+        wanted = select(*queue).where(of_service).group_by(*queue).order_by(func.min(chunks.c.create_time))
+        with self._database.read() as connection:
+            return [(owner, kind) for owner, kind in connection.execute(wanted)]
+
+    def read_run(self, job_key: str) -> RunState | None:
+        """Return the run of one of the service's own jobs, None when there is no such job."""
+        with self._database.read() as connection:
+            run = connection.execute(select(runs.c.run).where(runs.c.job_key == job_key)).scalar()
+        return None if run is None else RUN.decode(run)
+
+
+def _known_within(known: Mapping[str, bytes], room: int) -> tuple[Mapping[str, bytes], int]:
+    """Return known jobs, and the bytes that they leave for others: none if they are more than half."""
+    left = room - sum(map(len, known.values()))
+    return (known, left) if left >= room // 2 else ({}, room)
+
+
+def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]:
+    return [table.c.owner.not_in(owners)] if owners else []
+
+
+MAX_PLACES: Final = 20_000
+"""Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
+_REPLY_BYTES = MAX_REPLY_BYTES - 128 * 1024
+"""Bytes of what is read for a reply, which is a little longer for what stands around it."""
+
+
+def _place(connection: Connection, job: JobRead) -> int:
+    """Return a parked job's place among those that wait for the same limit."""
+    older = or_(
+        jobs.c.create_time < job.create_time,
+        and_(jobs.c.create_time == job.create_time, jobs.c.job_key < job.key),
+    )
+    ahead = or_(jobs.c.priority > job.priority, and_(jobs.c.priority == job.priority, older))
+    counted = select(literal(1)).where(jobs.c.parked_for == job.parked_for, parked, ahead).limit(MAX_COUNTED_PLACE - 1)
+    return connection.execute(select(func.count()).select_from(counted.subquery())).scalar_one() + 1
+
+
+def _within(cursor: Any) -> tuple[list[tuple[Any, ...]], int]:  # noqa: ANN401  the driver's
+    """Return the events up to the one that fills MAX_EVENT_BYTES, and how many bytes they have with their artifacts."""
+    found: list[tuple[Any, ...]] = []
+    size = 0
+    while some := cursor.fetchmany(EVENTS_AT_ONCE):
+        for position, key, message, before, artifacts, artifacts_bytes in some:
+            if size >= MAX_EVENT_BYTES:
+                return found, size
+            found.append((position, key, message, None if before is None else read_json(before), artifacts))
+            size += len(message) + artifacts_bytes
+    return found, size
+
+
+def _events_read(
+    rows: Sequence[EventRow], size: int, after: int, limit: int, position: int, trimmed: int
+) -> EventsRead:
+    complete = len(rows) < limit and size < MAX_EVENT_BYTES
+    through = max(position, after) if complete else rows[-1].position
+    return EventsRead(rows, through, trimmed, complete)

@@ -1,0 +1,1 @@
+"""How much may wait, and who is next: shares, waits, threads that read, and turns of the loop."""

@@ -1,0 +1,102 @@
+"""Shared reads: keys requested during a read are read together by the next one."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from jobledger_service.core.model.refusals.errors import Refusal
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+_Callers = OrderedDict[Key, "list[asyncio.Future[Value]]"]
+
+
+class NotReadError(Exception):
+    """A read had room for other keys and none for this one: the next read includes it."""
+
+
+class Loader(Generic[Key, Value]):
+    """Gathers single reads into sets of at most `limit` keys.
+
+    A read always begins after its request. Keys of different owners go into a set in turn, one of each; `owner_of`
+    returns the owner of a key.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[Sequence[Key]], Awaitable[Callable[[Key], Value]]],
+        limit: int = 256,
+        owner_of: Callable[[Key], str] = lambda _: "",
+    ) -> None:
+        self._fetch = fetch
+        self._limit = limit
+        self._owner_of = owner_of
+        self._waiting: OrderedDict[str, _Callers[Key, Value]] = OrderedDict()
+        self._running: asyncio.Task[None] | None = None
+
+    async def load(self, key: Key) -> Value:
+        """Return the value of a key."""
+        caller: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+        self._add(key, [caller])
+        if self._running is None:
+            self._running = asyncio.create_task(self._run(), name="loader")
+        return await caller
+
+    def _add(self, key: Key, callers: "list[asyncio.Future[Value]]") -> None:
+        of_owner = self._waiting.setdefault(self._owner_of(key), OrderedDict())
+        of_owner.setdefault(key, []).extend(callers)
+
+    def _take(self) -> "_Callers[Key, Value]":
+        """Return the next set of keys, without those whose callers have left."""
+        taken: _Callers[Key, Value] = OrderedDict()
+        while self._waiting and len(taken) < self._limit:
+            owner, of_owner = self._waiting.popitem(last=False)
+            key, callers = of_owner.popitem(last=False)
+            if not all(caller.done() for caller in callers):
+                taken[key] = callers
+            if of_owner:
+                self._waiting[owner] = of_owner
+        return taken
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                if callers := self._take():
+                    await self._serve(callers)
+        finally:
+            self._running = None
+
+    async def _serve(self, callers: "Mapping[Key, list[asyncio.Future[Value]]]") -> None:
+        """Read a set of keys; halving the set finds a key at which the read fails, and it fails alone."""
+        try:
+            value_of = await self._fetch(list(callers))
+        except Exception as error:  # noqa: BLE001  whatever it is, the callers get it
+            if len(callers) > 1 and not isinstance(error, Refusal):
+                keys = list(callers)
+                for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+                    await self._serve({key: callers[key] for key in half})
+                return
+            _fail((one for ones in callers.values() for one in ones), error)
+            return
+        for key, ones in callers.items():
+            try:
+                value = value_of(key)
+            except NotReadError:
+                self._add(key, ones)
+            except Exception as error:  # noqa: BLE001  as above
+                _fail(ones, error)
+            else:
+                _answer(ones, value)
+
+
+def _answer(callers: "Iterable[asyncio.Future[Value]]", value: Value) -> None:
+    for caller in callers:
+        if not caller.done():
+            caller.set_result(value)
+
+
+def _fail(callers: "Iterable[asyncio.Future[Value]]", error: Exception) -> None:
+    for caller in callers:
+        if not caller.done():
+            caller.set_exception(error)

@@ -1,0 +1,130 @@
+"""The index of subscriptions: those of an entry are found by its job, or by its owner, and kind and labels."""
+
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Final
+
+from msgspec import Struct as MsgStruct
+from msgspec import field
+
+from jobledger_service.core.database.rows.entry import Entry
+from jobledger_service.core.model.filters.filter import JobFilter
+from jobledger_service.core.model.job import owner_of
+from jobledger_service.core.model.owners import ALL_OWNERS
+
+from .subscription import Delivery, FeedCounts, FeedSubscription
+
+Label = tuple[str, str]
+Route = tuple[str | None, Label | None] | str
+"""A kind and a label that an entry must have for a filter to match it, None is any; or the key of its job."""
+
+ANY: Final = None
+
+
+class _FilterGroup(MsgStruct):
+    """Subscriptions with equal filters."""
+
+    filter: JobFilter
+    subscriptions: dict[FeedSubscription, None] = field(default_factory=dict)
+
+
+_Groups = dict[Hashable, _FilterGroup]
+
+
+class Subscribers:
+    """The subscriptions of one process. An entry costs nothing to those of other owners, kinds or jobs."""
+
+    def __init__(self, counts: FeedCounts) -> None:
+        self._counts = counts
+        self._of_job: dict[str, dict[FeedSubscription, None]] = {}
+        self._of_owner: dict[str, dict[Route, _Groups]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[FeedSubscription]:
+        for of_job in self._of_job.values():
+            yield from of_job
+        yield from {one for groups in self._all_groups() for group in groups.values() for one in group.subscriptions}
+
+    def _all_groups(self) -> Iterable[_Groups]:
+        return (groups for routes in self._of_owner.values() for groups in routes.values())
+
+    def add(self, subscription: FeedSubscription) -> None:
+        """Deliver entries to a subscription from now on."""
+        self._count += 1
+        if subscription.jobs is None:
+            self._of_job.setdefault(subscription.job_key, {})[subscription] = None
+            return
+        routes = self._of_owner.setdefault(subscription.owner, {})
+        for route in _routes_of_filter(subscription.jobs):
+            groups = routes.setdefault(route, {})
+            group = groups.setdefault(subscription.jobs.identity, _FilterGroup(subscription.jobs))
+            group.subscriptions[subscription] = None
+
+    def remove(self, subscription: FeedSubscription) -> None:
+        """Stop delivering to a subscription."""
+        self._count -= 1
+        if subscription.jobs is None:
+            of_job = self._of_job[subscription.job_key]
+            del of_job[subscription]
+            if not of_job:
+                del self._of_job[subscription.job_key]
+            return
+        identity = subscription.jobs.identity
+        routes = self._of_owner[subscription.owner]
+        for route in _routes_of_filter(subscription.jobs):
+            groups = routes[route]
+            del groups[identity].subscriptions[subscription]
+            if not groups[identity].subscriptions:
+                del groups[identity]
+            if not groups:
+                del routes[route]
+        if not routes:
+            del self._of_owner[subscription.owner]
+
+    def publish(self, entry: Entry) -> None:
+        """Deliver an entry to the matching subscriptions; equal filters are applied once."""
+        if of_job := self._of_job.get(entry.job_key):
+            self._offer(entry, of_job)
+        for owner in (owner_of(entry.job_key), ALL_OWNERS):
+            if (routes := self._of_owner.get(owner)) is not None:
+                self._publish(entry, routes)
+
+    def _publish(self, entry: Entry, routes: "dict[Route, _Groups]") -> None:
+        if not entry.is_readable:
+            self._offer(entry, {one for groups in routes.values() for g in groups.values() for one in g.subscriptions})
+            return
+        for route in _routes_of_entry(entry):
+            for group in routes.get(route, _NO_GROUPS).values():
+                self._counts.evaluations += 1
+                if entry.concerns(group.filter):
+                    self._offer(entry, group.subscriptions)
+
+    def _offer(self, entry: Entry, subscriptions: Iterable[FeedSubscription]) -> None:
+        delivery = Delivery(entry)
+        for subscription in subscriptions:
+            subscription.offer(delivery)
+
+
+_NO_GROUPS: Final[_Groups] = {}
+
+
+def _routes_of_filter(jobs: JobFilter) -> list[Route]:
+    """Return the routes of all entries that a filter may match: one for each of its jobs, or else of its kinds."""
+    if jobs.job_ids and not jobs.all_owners:
+        return list(jobs.job_keys)
+    label = min(jobs.labels.items(), default=ANY)
+    return [(kind, label) for kind in jobs.kinds or (ANY,)]
+
+
+def _routes_of_entry(entry: Entry) -> Iterator[Route]:
+    """Yield the routes of all filters that may match an entry, by its job before and after."""
+    yield entry.job_key
+    sides = [facts for facts in (entry.before, entry.after) if facts is not None]
+    labels: set[Label | None] = {ANY}
+    for facts in sides:
+        labels.update(facts.labels.items())
+    for kind in {ANY, *(facts.kind for facts in sides)}:
+        for label in labels:
+            yield kind, label

@@ -1,0 +1,148 @@
+"""What a command is, and one about many items, which does as much as a batch has room for."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from msgspec import Struct as MsgStruct
+
+from jobledger_service.core.model.job import FailurePolicy
+from jobledger_service.core.model.states import UNFINISHED, ChunkState
+from jobledger_service.core.sharing.current_call import SERVICE_OWNER
+from jobledger_service.core.write.row_families import Needs
+from jobledger_service.core.write.working_set import WorkingSet
+
+Decided = TypeVar("Decided")
+AnswerT_co = TypeVar("AnswerT_co", covariant=True)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Command(Generic[Decided, AnswerT_co]):
+    """A request to change the ledger, decided inside a batch.
+
+    `decide` changes the working set, or raises a Refusal and changes nothing. `answer`, called when every command of
+    the batch was decided and before any caller is notified, makes the caller's answer from the current rows.
+    """
+
+    __slots__ = ()
+
+    reserved: ClassVar[bool] = False
+    """Whether it precedes its owner's other commands and is admitted when those are refused.
+
+    Reports on held leases are urgent, as refusing them would lose finished work, and so are the service's own duties.
+    """
+
+    @property
+    @abstractmethod
+    def owner(self) -> str:
+        """The owner of the command: owners are served in turn. SERVICE_OWNER for the service itself."""
+
+    @property
+    def weight(self) -> int:
+        """The approximate number of rows that it changes, before any is loaded."""
+        return 1
+
+    def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  for commands that override it
+        """Return the approximate number of rows that it changes, when they are loaded: a batch ends by rows.
+
+        For a command that can be done in parts, this is the number of rows of the first part.
+        """
+        return self.weight
+
+    @abstractmethod
+    def needs(self) -> Needs:
+        """Return the rows to load."""
+
+    @abstractmethod
+    def decide(self, work: WorkingSet) -> Decided:
+        """Decide over the rows as the earlier commands left them."""
+
+    def answer(self, decided: Decided, work: WorkingSet) -> AnswerT_co:  # noqa: ARG002  for commands that override it
+        """Return the caller's answer: the decision, unless the command makes another one of it."""
+        return decided  # type: ignore[return-value] # a command with another answer says how it is made
+
+
+class ServiceCommand(Command[Decided, AnswerT_co]):
+    """A command of a duty, which submits one at a time: it needs no bound."""
+
+    __slots__ = ()
+
+    reserved = True
+
+    @property
+    def owner(self) -> str:
+        """The service itself."""
+        return SERVICE_OWNER
+
+
+class PartialResult(MsgStruct, frozen=True):
+    """The decision of a command of which a part is done: the command for the rest."""
+
+    rest: Any
+
+
+class PartialCommand(Command[Decided, AnswerT_co], Generic[Decided, AnswerT_co, Item, Result]):
+    """A command that does one thing to each of its items, and leaves those without room in a batch to later ones."""
+
+    __slots__ = ()
+
+    items: Sequence[Item]
+
+    @property
+    def weight(self) -> int:
+        """The number of items."""
+        return len(self.items)
+
+    def rows(self, work: WorkingSet) -> int:
+        """Return the approximate number of rows that the first item changes."""
+        return self.rows_of(work, self.items[0]) if self.items else 0
+
+    def rows_of(self, work: WorkingSet, item: Item) -> int:  # noqa: ARG002  for commands that override it
+        """Return the approximate number of rows that an item changes."""
+        return 1
+
+    @abstractmethod
+    def do(self, work: WorkingSet, item: Item) -> Result:
+        """Do what the command does to an item."""
+
+    @abstractmethod
+    def conclude(self, results: list[Result], work: WorkingSet) -> Decided:
+        """Return the decision from the results of the first items: of all, or as many as fit into the batch."""
+
+    def decide(self, work: WorkingSet) -> Decided:
+        """Do one item after the other, the first always, as long as they fit into the batch.
+
+        What would make the event of a job too large is undone.
+        """
+        results: list[Result] = []
+        begun = work.rows
+        for item in self.items:
+            savepoint = work.undo.savepoint
+            if results and work.rows - begun + self.rows_of(work, item) > work.row_budget:
+                break
+            results.append(self.do(work, item))
+            if work.exceeded and len(results) > 1:
+                work.undo.rollback(savepoint)
+                results.pop()
+                break
+        return self.conclude(results, work)
+
+
+def chunks_in(work: WorkingSet, job_key: str, *states: ChunkState) -> int:
+    """Return the number of chunks of a loaded job in these states; 0 for a job that does not exist."""
+    job = work.find(job_key)
+    return 0 if job is None else sum(job.counts.of(state) for state in states)
+
+
+def deleted_rows(work: WorkingSet, job_key: str) -> int:
+    """Return about how many rows the deletion of a loaded job changes."""
+    job = work.find(job_key)
+    return 1 if job is None else 1 + job.counts.total + job.kept_attempts
+
+
+def ended_rows(work: WorkingSet, job_key: str) -> int:
+    """Return about how many rows a failed attempt at a chunk may change: with FAIL_FAST it may stop all others."""
+    job = work.find(job_key)
+    fails_fast = job is not None and job.spec.failure_policy is FailurePolicy.FAIL_FAST
+    return 1 + chunks_in(work, job_key, *UNFINISHED) if fails_fast else 1

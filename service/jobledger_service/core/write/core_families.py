@@ -1,0 +1,268 @@
+"""The core's own row families: request ids, unique keys, outputs, indexed labels, runs of the service's own jobs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Generic, TypeVar
+
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.rows.batch_rows import Request, RequestRows, RunRows, UniqueKeyRows
+from jobledger_service.core.database.rows.entry import JOB_ITSELF
+from jobledger_service.core.database.rows.job_labels import JobLabels
+from jobledger_service.core.database.rows.outputs import OutputWrites
+from jobledger_service.core.database.rows.writes import ConflictError
+from jobledger_service.core.model.chunk import ChunkKey
+from jobledger_service.core.model.history.change import JobDelta
+from jobledger_service.core.model.job import Job, JobSpec, job_id_of
+from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.refusals.errors import UniqueKeyTaken
+from jobledger_service.core.model.run import NEW_RUN, RunState
+from jobledger_service.core.model.service_kinds import is_reserved
+
+from .row_families import Needs, OpenFamily, RowFamily, keys_of
+from .undo import Undo
+from .writing import Transaction
+
+Rows = TypeVar("Rows")
+
+
+class _CoreFamily(RowFamily, Generic[Rows]):
+    """A family with the statements about its rows."""
+
+    def __init__(self, rows: Rows, transaction: Transaction, undo: Undo) -> None:
+        self._rows = rows
+        self._connection = transaction.connection
+        self._undo = undo
+
+
+def core_families(dialect: Dialect) -> list[OpenFamily]:
+    """Return the families of the core."""
+    return [
+        partial(RequestIds, RequestRows(dialect)),
+        partial(Runs, RunRows(dialect)),
+        partial(UniqueKeys, UniqueKeyRows(dialect)),
+        partial(OutputRows, OutputWrites(dialect)),
+        partial(IndexedLabels, JobLabels(dialect)),
+    ]
+
+
+def claim_key(owner: str, request_id: str) -> str:
+    """Return the key of a remembered claim: no request for a job has one that begins so."""
+    return f"/{owner}/{request_id}"
+
+
+def is_claim_key(key: str) -> bool:
+    """Whether a key is that of a claim."""
+    return key.startswith("/")
+
+
+class RequestIds(_CoreFamily[RequestRows]):
+    """The requests that took effect, by key, as the commands so far left them."""
+
+    rank = 2
+
+    def __init__(self, rows: RequestRows, transaction: Transaction, undo: Undo) -> None:
+        super().__init__(rows, transaction, undo)
+        self._wanted: set[str] = set()
+        self._known: dict[str, Request] = {}
+        self._new: dict[str, Request] = {}
+        self._again: dict[str, Request] = {}
+
+    def find_jobs(self, needs: Sequence[Needs]) -> Iterable[str]:
+        """Return the jobs of requests that took effect."""
+        self._wanted = keys_of(RequestIds, needs)
+        if self._wanted:
+            self._known = self._rows.find(self._connection, self._wanted)
+        return {request.job_key for request in self._known.values() if request.job_key}
+
+    def find_chunks(self) -> Iterable[ChunkKey]:
+        """Return the chunks that claims leased."""
+        return {(lease.job_key, lease.index) for request in self._known.values() for lease in request.leases}
+
+    def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
+        """Load requests that took effect at another replica while this one waited for its locks on their jobs.
+
+        Locking such a job now would break the order: the batch begins again, and then includes it from the start.
+        """
+        missing = {key for key in self._wanted - self._known.keys() if not is_claim_key(key)}
+        if not missing or not jobs.keys() & {key for need in needs if need.rows.get(RequestIds) for key in need.jobs}:
+            return
+        found = self._rows.find(self._connection, missing)
+        self._known |= found
+        if {request.job_key for request in found.values()} - jobs.keys():
+            raise ConflictError("a request took effect elsewhere while its job was waited for")
+
+    def find(self, key: str) -> Request | None:
+        """Return the request that took effect under this key, if one did."""
+        return self._known.get(key)
+
+    def record(self, key: str, request: Request) -> None:
+        """Record that a request took effect."""
+        self._undo.put(self._again if key in self._known and key not in self._new else self._new, key, request)
+        self._undo.put(self._known, key, request)
+
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it is about no job
+        """Write the new ones."""
+        if self._new:
+            self._rows.insert(self._connection, self._new, now)
+        if self._again:
+            self._rows.update(self._connection, self._again, now)
+        return False
+
+
+class Runs(_CoreFamily[RunRows]):
+    """Runs by job, as the commands so far left them."""
+
+    rank = 3
+
+    def __init__(self, rows: RunRows, transaction: Transaction, undo: Undo) -> None:
+        super().__init__(rows, transaction, undo)
+        self._known: dict[str, RunState] = {}
+        self._new: dict[str, None] = {}
+        self._changed: dict[str, RunState] = {}
+
+    def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:  # noqa: ARG002  they are locked with their jobs
+        """Load the runs that commands name."""
+        if keys := keys_of(Runs, needs):
+            self._known = self._rows.find(self._connection, keys)
+
+    def changed(self, before: Job | None, after: Job) -> Job:
+        """Begin a run with each new job of the service's own."""
+        if before is None and is_reserved(after.spec.kind):
+            self._undo.put(self._new, after.key, None)
+        return after
+
+    def find(self, key: str) -> RunState:
+        """Return a run that was loaded."""
+        return self._known.get(key, NEW_RUN)
+
+    def checkpoint(self, key: str, run: RunState) -> None:
+        """Record the progress of a run."""
+        self._undo.put(self._known, key, run)
+        self._undo.put(self._changed, key, run)
+
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it was called for each change
+        """Write the new ones and those that have come farther."""
+        if self._new:
+            self._rows.insert(self._connection, self._new)
+        if self._changed:
+            self._rows.update(self._connection, self._changed)
+        return False
+
+
+def full_key(spec: JobSpec) -> str:
+    """Return the ledger-wide unique key of a job."""
+    return f"{spec.owner}/{spec.kind}/{spec.unique_key}"
+
+
+class UniqueKeys(_CoreFamily[UniqueKeyRows]):
+    """The jobs that have unique keys, as the commands so far left them.
+
+    Who has a key is decided under the lock on the job that has it; of two that take a free key at once, one loses with
+    a conflict, and begins again.
+    """
+
+    rank = 4
+
+    def __init__(self, rows: UniqueKeyRows, transaction: Transaction, undo: Undo) -> None:
+        super().__init__(rows, transaction, undo)
+        self._holders: dict[str, str | None] = {}
+        self._locked: set[str] = set()
+        self._freed: dict[tuple[str, str], None] = {}
+        self._taken: dict[str, str | None] = {}
+
+    def find_jobs(self, needs: Sequence[Needs]) -> Iterable[str]:
+        """Return the jobs that have the keys of new jobs."""
+        wanted = keys_of(UniqueKeys, needs)
+        self._locked = {*self._rows.find(self._connection, wanted).values()} if wanted else set()
+        return self._locked
+
+    def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
+        """Load who has the keys of new jobs and of jobs that may begin again, now that their jobs are locked."""
+        wanted = keys_of(UniqueKeys, needs)
+        requeued = {key for need in needs if need.requeues for key in need.jobs}
+        again = {full_key(jobs[key].spec) for key in requeued & jobs.keys() if jobs[key].spec.unique_key}
+        if not wanted and not again:
+            return
+        self._holders.update(self._rows.find(self._connection, wanted | again))
+        if {job for key, job in self._holders.items() if key in wanted} - self._locked:
+            raise ConflictError("a unique key was taken elsewhere while its job was waited for")
+
+    def find(self, spec: JobSpec) -> str | None:
+        """Return the key of the job that has the unique key of a job; None when it is free."""
+        return self._holders.get(full_key(spec)) if spec.unique_key else None
+
+    def check_free(self, job: Job) -> None:
+        """Raise UniqueKeyTaken when another job has the job's unique key."""
+        holder = self.find(job.spec)
+        if holder not in (None, job.key):
+            raise UniqueKeyTaken(job.spec.unique_key, job_id_of(holder))
+
+    def changed(self, before: Job | None, after: Job) -> Job:
+        """Take the key of a job that begins, and free that of one that ends."""
+        if after.spec.unique_key and after.ended != (before is None or before.ended):
+            if after.ended:
+                self._free(after)
+            else:
+                self._put(self._taken, full_key(after.spec), after.key)
+        return after
+
+    def deleted(self, job: Job) -> None:
+        """Free the key of a job that is deleted before it has ended."""
+        if job.spec.unique_key and not job.ended:
+            self._free(job)
+
+    def _free(self, job: Job) -> None:
+        key = full_key(job.spec)
+        if self._taken.get(key) is None:
+            self._undo.put(self._freed, (key, job.key), None)
+        self._put(self._taken, key, None)
+
+    def _put(self, target: dict[str, str | None], key: str, job_key: str | None) -> None:
+        self._undo.put(target, key, job_key)
+        self._undo.put(self._holders, key, job_key)
+
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it was called for each change
+        """Delete the keys that are free, then insert those that are taken."""
+        if self._freed:
+            self._rows.delete(self._connection, self._freed)
+        if taken := {key: job_key for key, job_key in self._taken.items() if job_key is not None}:
+            self._rows.insert(self._connection, taken)
+        return False
+
+
+class OutputRows(_CoreFamily[OutputWrites]):
+    """The outputs that a batch declares, of a job the last one; they are locked with their jobs."""
+
+    rank = 5
+
+    def __init__(self, rows: OutputWrites, transaction: Transaction, undo: Undo) -> None:
+        super().__init__(rows, transaction, undo)
+        self._declared: dict[tuple[str, int], bytes] = {}
+
+    def declare(self, job_key: str, outputs: Iterable[tuple[int, bytes | None]]) -> None:
+        """Keep the outputs of completed chunks of a job, by index, and its own as that of JOB_ITSELF."""
+        for index, output in outputs:
+            if output is not None:
+                self._undo.put(self._declared, (job_key, index), output)
+
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it has nothing to do later
+        """Delete the outputs of jobs that have another one now, then insert the new ones."""
+        if not self._declared:
+            return False
+        uids = {delta.job.key: delta.job.spec.uid_bytes for delta in deltas if not delta.deleted}
+        declared = {(uids[key], index): raw for (key, index), raw in self._declared.items() if key in uids}
+        had = {delta.before.key for delta in deltas if delta.before and delta.before.output_bytes is not None}
+        stale = {(uids[key], JOB_ITSELF) for key in had & uids.keys()} & declared.keys()
+        self._rows.replace(self._connection, declared, stale)
+        return False
+
+
+class IndexedLabels(_CoreFamily[JobLabels]):
+    """The rows by which lists walk the jobs with one value of a label. They belong to jobs, which are locked."""
+
+    rank = 9
+
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it has nothing to do later
+        """Write those of all changed jobs."""
+        self._rows.save(self._connection, deltas)
+        return False

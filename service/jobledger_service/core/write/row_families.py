@@ -1,0 +1,110 @@
+"""Rows that a batch reads and writes beside those of jobs and chunks, and the order in which it locks them.
+
+A batch locks the rows of jobs by key, then those of families by rank and, within each, by key, and last the ledger's
+counter row (docs/adr/0033-bounds-and-one-order-of-locks.md).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from msgspec import Struct as MsgStruct
+
+from jobledger_service.core.model.chunk import ChunkKey
+from jobledger_service.core.model.history.change import JobDelta
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.micros import Micros
+
+from .picking import ClaimQuery
+from .undo import Undo
+from .writing import Transaction
+
+
+class PostponedError(Exception):
+    """The command cannot be decided in this batch, but in the next."""
+
+
+class Needs(MsgStruct, frozen=True):
+    """The rows that a command needs loaded before it is decided."""
+
+    jobs: tuple[str, ...] = ()
+    chunks: tuple[ChunkKey, ...] = ()
+    claim_query: ClaimQuery | None = None
+    rows: "Mapping[type[RowFamily], Sequence[str]]" = {}
+    """Keys of rows of families."""
+    new_jobs: Sequence[NewJob] = ()
+    """Jobs that it may create."""
+    requeues: bool = False
+    """Whether its jobs may begin to wait for workers again."""
+    starts: bool = False
+    """Whether it may claim the first chunk of a job."""
+
+    @classmethod
+    def of_all(cls, needs: "Sequence[Needs]") -> "Needs":
+        """Return the jobs, rows and new jobs that several commands need together."""
+        families = {family for need in needs for family in need.rows}
+        return cls(
+            jobs=tuple(key for need in needs for key in need.jobs),
+            rows={family: [*keys_of(family, needs)] for family in families},
+            new_jobs=[new for need in needs for new in need.new_jobs],
+        )
+
+
+class RowFamily:
+    """The rows of one family in one batch. What a command changes is changed through `undo`, and so can be undone."""
+
+    rank: ClassVar[int]
+    """Where its locks come among those of families; each has a rank of its own."""
+
+    def find_jobs(self, needs: Sequence[Needs]) -> Iterable[str]:  # noqa: ARG002  for families that override it
+        """Return the keys of more jobs that are to be locked. Nothing is locked yet, and this locks nothing."""
+        return ()
+
+    def find_chunks(self) -> Iterable[ChunkKey]:
+        """Return the keys of more chunks that are to be loaded, after `find_jobs`."""
+        return ()
+
+    def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
+        """Lock and load rows, in the order of their keys; `jobs` are those of the batch, which are locked."""
+
+    def changed(self, before: Job | None, after: Job) -> Job:  # noqa: ARG002  for families that override it
+        """Return a job as it is to be kept; `before` is None when a command creates it.
+
+        It is called when a job is new, or its state, its slots or what it waits for changed.
+        """
+        return after
+
+    def starting(self, job: Job) -> Job:
+        """Return a job of which the first chunk is about to be claimed; parked when it has to wait after all."""
+        return job
+
+    def with_slots(self, job: Job) -> Job:
+        """Return a job that waits for a slot with its slots if they are free now, or as it then waits."""
+        return job
+
+    def deleted(self, job: Job) -> None:
+        """React to the deletion of a job."""
+
+    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  for families that override it
+        """Write what changed, in the order of keys; return whether its feature has something to do after the commit.
+
+        `deltas` are what the batch did to jobs, except to those that only report progress.
+        """
+        return False
+
+
+OpenFamily = Callable[[Transaction, Undo], RowFamily]
+"""Makes a family for one batch."""
+
+
+def open_families(families: Iterable[OpenFamily], transaction: Transaction, undo: Undo) -> list[RowFamily]:
+    """Return the families of one batch in the order of their ranks, in which they lock."""
+    opened = sorted((open_family(transaction, undo) for open_family in families), key=lambda family: family.rank)
+    ranks = [family.rank for family in opened]
+    assert len({*ranks}) == len(ranks), f"two families have the same rank: {opened}"  # noqa: S101  of the assembly
+    return opened
+
+
+def keys_of(family: type[RowFamily], needs: Iterable[Needs]) -> set[str]:
+    """Return the keys that commands name of a family."""
+    return {key for need in needs for key in need.rows.get(family, ())}

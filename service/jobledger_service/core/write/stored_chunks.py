@@ -1,0 +1,55 @@
+"""The chunks of one job as a batch sees them: loaded ones from memory, the others by one statement."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from jobledger_service.core.model.chunk import Chunk, WorkError
+from jobledger_service.core.model.micros import Micros
+from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.model.sweep import Totals, totals_of
+
+from .writing import Transaction
+
+
+class StoredChunks:
+    """Answers questions of decisions about all chunks of a job.
+
+    `ask` returns the transaction when the store has chunks that are not loaded, else None.
+    """
+
+    def __init__(self, job_key: str, loaded: Mapping[int, Chunk], ask: Callable[[], Transaction | None]) -> None:
+        self._key: Final = job_key
+        self._loaded = loaded
+        self._ask = ask
+
+    def totals(self, now: Micros, excluded: int | None = None) -> Totals:
+        """Return the sums over the chunks in PROCESSING, except one."""
+        in_work = [c for c in self._loaded.values() if c.state is ChunkState.PROCESSING and c.index != excluded]
+        here = totals_of(in_work, now)
+        store = self._ask()
+        return here if store is None else _added(here, store.totals(self._key, self._others(excluded), now))
+
+    def states(self, indexes: Collection[int]) -> Mapping[int, ChunkState]:
+        """Return the states of those of these chunks that exist."""
+        here = {index: self._loaded[index].state for index in indexes if index in self._loaded}
+        others = [index for index in indexes if index not in here]
+        store = self._ask() if others else None
+        return here if store is None else {**store.chunk_states(self._key, others), **here}
+
+    def first_error(self, excluded: Collection[int]) -> WorkError | None:
+        """Return the error of the first FAILED chunk, except these; None when there is none."""
+        passed = set(excluded)
+        here = [c for c in self._loaded.values() if c.state is ChunkState.FAILED and c.index not in passed]
+        found = [(c.index, c.error) for c in here]
+        if (store := self._ask()) is not None and (one := store.first_error(self._key, passed | {*self._loaded})):
+            found.append(one)
+        return min(found, key=lambda pair: pair[0])[1] if found else None
+
+    def _others(self, excluded: int | None) -> list[int]:
+        return [*self._loaded, *([] if excluded is None else [excluded])]
+
+
+def _added(one: Totals, other: Totals) -> Totals:
+    stages = {*one.stage_times, *other.stage_times}
+    times = {stage: one.stage_times.get(stage, 0) + other.stage_times.get(stage, 0) for stage in stages}
+    return Totals(one.work_done + other.work_done, one.items_done + other.items_done, times)
