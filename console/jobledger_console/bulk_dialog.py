@@ -11,7 +11,7 @@ from jobledger_console.components.dialogs import Dialog
 from jobledger_console.components.fields import Check, Field, show_check, show_input, show_select
 from jobledger_console.components.messages import show_error
 from jobledger_console.components.states import show_state
-from jobledger_console.layout import element
+from jobledger_console.elements import element
 from jobledger_console.page import Page
 from jobledger_console.verbs import MAX_REASON, BulkResponse, Choices, Target, Verb
 from jobledger_console.wording import plural

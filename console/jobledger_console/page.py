@@ -6,19 +6,18 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Request
-from fastapi.responses import RedirectResponse, Response
 from jobledger_client import AsyncJobClient, JobledgerError, UnauthenticatedError
 from nicegui import Client, ui
 
-from jobledger_console import layout
 from jobledger_console.backends import Access, Backend
 from jobledger_console.components.messages import show_empty, show_error
+from jobledger_console.elements import notify_error, show_loading
 from jobledger_console.reads import SharedRead
-from jobledger_console.sessions import COOKIE, Session, Sessions
+from jobledger_console.sessions import Session
 from jobledger_console.settings import Settings
 from jobledger_console.sign_in import sign_in_address
 from jobledger_console.streams import Listener, Model, Open, SharedStream
@@ -27,9 +26,6 @@ logger = logging.getLogger("jobledger_console")
 
 Value = TypeVar("Value")
 Build = Callable[["Page"], Awaitable[None]]
-
-_CONNECT_SECONDS: Final = 60.0
-_NOTICE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +162,8 @@ class Page:
         """Fill the page. An error of a call is shown in it."""
         self._client.run_javascript("window.onpopstate = () => location.reload()")
         with content:
-            layout.show_notices(self, _NOTICE_SECONDS)
             self.body = ui.element("div").classes("page-body")
-            loading = layout.show_loading()
+            loading = show_loading()
         with self.body:
             try:
                 await self.kind.build(self)
@@ -214,43 +209,6 @@ class Page:
                 await work
         except JobledgerError as error:
             with self._client:
-                layout.notify_error(error)
+                notify_error(error)
         except Exception:
             logger.exception("a task of a page failed")
-
-
-class Pages:
-    """What opens pages."""
-
-    def __init__(self, settings: Settings, sessions: Sessions, kinds: tuple[PageKind, ...]) -> None:
-        self._settings = settings
-        self._sessions = sessions
-        self._kinds = kinds
-
-    def register(self) -> None:
-        """Let NiceGUI serve the pages."""
-        for kind in self._kinds:
-            ui.page(kind.path, title=f"{kind.title} · Jobledger")(self._opening(kind))
-
-    def _opening(self, kind: PageKind) -> Callable[[Request], Awaitable[Response | None]]:
-        async def open_page(request: Request) -> Response | None:
-            session = self._sessions.find(request.cookies.get(COOKIE, ""))
-            if session is None or (kind.for_admins and not session.backend.access.is_admin):
-                return self._elsewhere(request, session)
-            page, client = Page(kind, session, self._settings, request), ui.context.client
-            session.pages[client.id] = page.leave
-            client.on_delete(page.close)
-            content = layout.show_frame(page, self._kinds, request.cookies.get(layout.THEME_COOKIE, ""))
-            await client.connected(timeout=_CONNECT_SECONDS)
-            content.clear()
-            page.spawn(page.run(content))
-            return None
-
-        return open_page
-
-    def _elsewhere(self, request: Request, session: Session | None) -> Response:
-        if session is not None:
-            return RedirectResponse(self._settings.root_path + "/", 303)
-        path = request.url.path.removeprefix(self._settings.root_path)
-        following = path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(sign_in_address(self._settings.root_path, following), 303)

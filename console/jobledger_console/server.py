@@ -16,7 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from jobledger_console import __version__
 from jobledger_console.backends import Backends
-from jobledger_console.page import Pages
+from jobledger_console.frame import Pages
 from jobledger_console.pages import KINDS
 from jobledger_console.security import Security
 from jobledger_console.sessions import Sessions

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from jobledger_client import JobledgerError
 from nicegui import ui
 
-from jobledger_console import layout
+from jobledger_console import elements
 from jobledger_console.components.dialogs import Dialog
 from jobledger_console.components.fields import Field, show_input, show_select
 from jobledger_console.components.messages import show_button
@@ -44,7 +44,7 @@ class Form(Dialog):
             self._error.props["role"] = "alert"
         self._form.on("submit", lambda event: self._submit(event.args), js_handler=_SUBMIT)
         with self.buttons:
-            button = layout.element("button", verb, classes=f"button {'danger' if is_danger else 'primary'}")
+            button = elements.element("button", verb, classes=f"button {'danger' if is_danger else 'primary'}")
             button.props["type"] = "submit"
             button.props["form"] = self._form.html_id
             show_button("Close", self.close)
@@ -80,7 +80,7 @@ class Form(Dialog):
             self._show(sentence_of(error))
         else:
             self.close()
-            layout.notify(done)
+            elements.notify(done)
 
     def _show(self, problem: str) -> None:
         self._is_running = False

@@ -10,8 +10,8 @@ from jobledger_console.bulk_dialog import ask
 from jobledger_console.commands import job_commands
 from jobledger_console.components.messages import show_button, show_heading
 from jobledger_console.components.parts import Part
+from jobledger_console.elements import element, notify
 from jobledger_console.job_model import JobModel
-from jobledger_console.layout import element, notify
 from jobledger_console.page import Page, PageKind
 from jobledger_console.pages import job_summary as summary
 from jobledger_console.pages.job_chunks import ChunkCharts

@@ -13,8 +13,8 @@ from jobledger_console.components.dialogs import Dialog
 from jobledger_console.components.messages import show_heading
 from jobledger_console.components.states import show_state, words
 from jobledger_console.components.timeline import TimelineChart
+from jobledger_console.elements import element
 from jobledger_console.job_model import JobModel
-from jobledger_console.layout import element
 from jobledger_console.page import Page
 from jobledger_console.pages.job_summary import show_artifacts
 from jobledger_console.timelines import rate, timeline

@@ -15,7 +15,7 @@ from nicegui import ui
 from jobledger_console.components.facts import show_facts
 from jobledger_console.components.messages import show_heading
 from jobledger_console.components.states import show_state, words
-from jobledger_console.layout import element
+from jobledger_console.elements import element
 from jobledger_console.wording import clock, duration, local_time, plural, rate, seconds, size, spoken
 
 TimeField: TypeAlias = Literal["schedule_time", "start_time", "end_time", "expire_time"]

@@ -8,7 +8,7 @@ from jobledger.v1.webhook_service_pb2 import ListWebhookDeliveriesResponse, List
 from jobledger_client import WebhookDeliveryState, WebhookEventType, WebhookState
 from nicegui import ui
 
-from jobledger_console import layout
+from jobledger_console import elements
 from jobledger_console.components.facts import show_facts
 from jobledger_console.components.fields import show_toggle
 from jobledger_console.components.forms import Form, Values
@@ -168,7 +168,7 @@ class WebhookView:
 
     async def _ping(self) -> None:
         answer = (await self._page.client.webhooks.ping_webhook(self._webhook_id)).attempt
-        layout.notify(f"The receiver {_outcome(answer.status_code, answer.error)}.")
+        elements.notify(f"The receiver {_outcome(answer.status_code, answer.error)}.")
 
     def _redeliver_dead(self) -> None:
         async def redeliver(values: Values) -> str:

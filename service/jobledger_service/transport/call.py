@@ -6,26 +6,23 @@ import time
 import uuid
 from collections.abc import Callable
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from .identity import PUBLIC_CALLER, Caller
-from .methods import Kind, Method
+from .methods import Context, Kind, Method
 from .metrics import MethodMetrics
 from .units import MICROS_PER_SECOND
 from .usage import UsageCounts
 
 if TYPE_CHECKING:
-    import grpc
     from google.protobuf.message import Message
 
     from .in_flight import InFlight
     from .tracing import OpenSpan
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # generic in its stubs only
 
 log = structlog.get_logger(__name__)
 

@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from google.protobuf.descriptor import ServiceDescriptor
 from msgspec import Struct as MsgStruct
 
 from .identity import Role
+
+if TYPE_CHECKING:
+    import grpc
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # generic in its stubs only
 
 
 class Kind(StrEnum):

@@ -12,7 +12,7 @@ from contextvars import copy_context
 from math import inf
 from typing import Any, Final, NamedTuple, TypeVar
 
-from .call import Context
+from .methods import Context
 from .refusals import InFlightFull, RequestTimedOut
 
 T = TypeVar("T")

@@ -18,13 +18,13 @@ from msgspec import Struct as MsgStruct
 from msgspec import field
 
 from . import trace_context as traces
-from .call import MAX_ID_LENGTH, AccessLog, Call, Context, MethodHandler
+from .call import MAX_ID_LENGTH, AccessLog, Call, MethodHandler
 from .encoded_fields import decode
 from .errors import Refused, internal_status, refused_by_transport
 from .grpc_services import HealthService
 from .identity import DEFAULT_CALLER, Caller
 from .in_flight import COPIES, UNREAD_BYTES, InFlight
-from .methods import Calls, Kind, Method
+from .methods import Calls, Context, Kind, Method
 from .metrics import CallMetrics
 from .open_calls import OpenCalls, PublicStreams
 from .receiving import LARGE, Places

@@ -1,16 +1,15 @@
-"""Connections: one writer for SQLite, with readers beside it; a few for PostgreSQL, reopened when they are lost."""
+"""A database: its engines, its transactions, and what its errors mean. SQLite has one writer, and readers beside it."""
 
 import fcntl
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from math import inf
 from pathlib import Path
 from types import NoneType
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
-from uuid import uuid4
+from typing import IO, Any, Final, NamedTuple
 
 import structlog
 from msgspec import Struct as MsgStruct
@@ -19,7 +18,6 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
-from jobledger_service import VERSION
 from jobledger_service.core.model.history.writer_level import may_write
 from jobledger_service.core.model.refusals.errors import Draining, StoreUnavailable
 from jobledger_service.core.model.refusals.limit_errors import ReadTooLong
@@ -30,11 +28,8 @@ from .dialects import Dialect
 from .history import History, StaleDatabaseError
 from .rows.writes import RejectedStatementError
 from .sqlite_dialect import Sqlite
-from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
+from .time_limits import DEFAULT_LIMITS, Deadline, TimeLimits
 from .writer_level import WRITTEN_LABELS
-
-if TYPE_CHECKING:
-    from .postgres import Hosts
 
 log = structlog.get_logger(__name__)
 
@@ -299,7 +294,9 @@ def open_database(url: str, limits: TimeLimits = DEFAULT_LIMITS, pooling: Poolin
         case "sqlite" if parsed.database and parsed.database != ":memory:":
             return _sqlite(parsed, Path(parsed.database), limits)
         case "postgresql":
-            return _postgres(parsed.set(drivername="postgresql+psycopg"), limits, pooling)
+            from .postgres_engines import open_postgres  # noqa: PLC0415  SQLite does without psycopg
+
+            return open_postgres(parsed.set(drivername="postgresql+psycopg"), limits, pooling)
     raise _unknown(url)
 
 
@@ -317,88 +314,6 @@ def _unknown(url: str) -> UnknownDatabaseError:
     return UnknownDatabaseError(
         f"value {without_password(url)!r} must be a database URL, like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
     )
-
-
-def _postgres(url: URL, limits: TimeLimits, pooling: Pooling) -> Database:
-    from .postgres import Hosts  # noqa: PLC0415  SQLite does without psycopg
-    from .postgres_dialect import CHANNEL, Postgres  # noqa: PLC0415  SQLite does without SQLAlchemy's dialect
-
-    name = uuid4().hex
-    dialect = Postgres(name)
-    history = History(dialect.start)
-    hosts = Hosts(history)
-    url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
-    # one connection writes, as there is one writer thread
-    writer = _postgres_engine(url, limits, hosts, pooling, 1)
-    reader = _postgres_reader(url, limits.for_reads(limits.read), hosts, pooling, READERS)
-    exporter = _postgres_reader(url, limits.for_reads(limits.export), hosts, pooling, 1)
-    return Database(dialect, Engines(writer, reader, exporter), limits, lambda: None, history, pooling=pooling)
-
-
-def _postgres_engine(
-    url: URL,
-    limits: TimeLimits,
-    hosts: "Hosts",
-    pooling: Pooling,
-    connections: int,
-    planner: Mapping[str, str] = {},
-) -> Engine:
-    from .postgres import (  # noqa: PLC0415  SQLite does without psycopg
-        BoundedConnection,
-        bounded,
-        limits_of,
-        probes_of,
-        setting,
-    )
-
-    engine = create_engine(
-        url,
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=limits.connect,
-        json_deserializer=read_json,
-    )
-
-    @event.listens_for(engine, "do_connect")
-    def connect(_dialect: object, _record: object, args: list[Any], kwargs: dict[str, Any]) -> BoundedConnection:
-        connection = hosts.connect(lambda host: BoundedConnection.connect(*args, **bounded(host, limits)), kwargs)
-        connection.answer_timeout = None if limits.statement is None else limits.statement + CLIENT_GRACE_SECONDS
-        if pooling.by_transaction:
-            connection.prepare_threshold = None
-        return connection
-
-    values, options = {**limits_of(limits), **planner}, str(url.query.get("options", ""))
-    for_session = setting({**values, **probes_of(limits)}, options, for_transaction=False)
-    for_transaction = setting(values, options, for_transaction=True)
-
-    @event.listens_for(engine, "connect")
-    def connected(connection: BoundedConnection, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's
-        record.info["deadline"] = connection.deadline
-        if not pooling.by_transaction:
-            connection.execute(for_session)
-            connection.commit()
-
-    def begin_transaction(connection: PoolProxiedConnection) -> None:
-        connection.cursor().execute(for_transaction)
-
-    if pooling.by_transaction:
-        # what is set for a session would be set for whoever gets its connection next
-        engine.dialect.do_begin = begin_transaction  # type: ignore[method-assign, assignment]
-    return engine
-
-
-_PLANNER: Final = {
-    # every read has an index, and the planner's estimates are unreliable for small tables
-    "enable_seqscan": "off",
-    # a page of jobs is not worth a compilation or parallel workers
-    "jit": "off",
-    "max_parallel_workers_per_gather": "0",
-}
-
-
-def _postgres_reader(url: URL, limits: TimeLimits, hosts: "Hosts", pooling: Pooling, connections: int) -> Engine:
-    engine = _postgres_engine(url, limits, hosts, pooling, connections, _PLANNER)
-    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 # For each parameter that is no number or text the driver looks for an adapter, and is three times as fast when there is

@@ -1,18 +1,23 @@
-"""The frame around each page: navigation, theme, sign-out, and the notice that what is shown may be out of date."""
+"""Opens pages, in a frame: navigation, theme, sign-out, and the notice that what is shown may be out of date."""
 
+from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from jobledger_client import JobledgerError
+from fastapi import Request
+from fastapi.responses import RedirectResponse, Response
 from nicegui import ui
 
-from jobledger_console.sign_in import SIGN_OUT
+from jobledger_console.elements import element, show_loading
+from jobledger_console.page import Page, PageKind
+from jobledger_console.sessions import COOKIE, Session, Sessions
+from jobledger_console.settings import Settings
+from jobledger_console.sign_in import SIGN_OUT, sign_in_address
 from jobledger_console.wording import sentence_of, spoken
 
-if TYPE_CHECKING:
-    from jobledger_console.page import Page, PageKind
-
-THEME_COOKIE: Final = "jobledger_theme"
+_CONNECT_SECONDS: Final = 60.0
+_NOTICE_SECONDS: Final = 1.0
+_THEME_COOKIE: Final = "jobledger_theme"
 _THEMES: Final = {"light": False, "dark": True}
 _SLOW_READ_SECONDS: Final = 20.0
 _TOGGLE: Final = """() => {
@@ -24,20 +29,46 @@ _TOGGLE: Final = """() => {
 }"""
 
 
-def element(tag: str, text: str = "", *, classes: str = "", **attributes: str) -> ui.element:
-    """Return an HTML element with text; `aria_label` is aria-label. No value is read as markup."""
-    made = ui.element(tag)
-    if classes:
-        made.classes(classes)
-    for name, value in attributes.items():
-        made.props[name.strip("_").replace("_", "-")] = value
-    if text:
-        with made:
-            ui.label(text).classes("inline")
-    return made
+class Pages:
+    """Opens pages, each in the frame."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, kinds: tuple[PageKind, ...]) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._kinds = kinds
+
+    def register(self) -> None:
+        """Let NiceGUI serve the pages."""
+        for kind in self._kinds:
+            ui.page(kind.path, title=f"{kind.title} · Jobledger")(self._opening(kind))
+
+    def _opening(self, kind: PageKind) -> Callable[[Request], Awaitable[Response | None]]:
+        async def open_page(request: Request) -> Response | None:
+            session = self._sessions.find(request.cookies.get(COOKIE, ""))
+            if session is None or (kind.for_admins and not session.backend.access.is_admin):
+                return self._elsewhere(request, session)
+            page, client = Page(kind, session, self._settings, request), ui.context.client
+            session.pages[client.id] = page.leave
+            client.on_delete(page.close)
+            content = _show_frame(page, self._kinds, request.cookies.get(_THEME_COOKIE, ""))
+            await client.connected(timeout=_CONNECT_SECONDS)
+            content.clear()
+            with content:
+                _show_notices(page, _NOTICE_SECONDS)
+            page.spawn(page.run(content))
+            return None
+
+        return open_page
+
+    def _elsewhere(self, request: Request, session: Session | None) -> Response:
+        if session is not None:
+            return RedirectResponse(self._settings.root_path + "/", 303)
+        path = request.url.path.removeprefix(self._settings.root_path)
+        following = path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(sign_in_address(self._settings.root_path, following), 303)
 
 
-def show_frame(page: "Page", kinds: "tuple[PageKind, ...]", theme: str) -> ui.element:
+def _show_frame(page: Page, kinds: tuple[PageKind, ...], theme: str) -> ui.element:
     """Draw the frame; return the element for the page itself."""
     if theme in _THEMES:
         ui.dark_mode(_THEMES[theme])
@@ -58,18 +89,13 @@ def show_frame(page: "Page", kinds: "tuple[PageKind, ...]", theme: str) -> ui.el
     return content
 
 
-def show_loading() -> ui.element:
-    """Show that the page is being read."""
-    return element("p", "Loading …", classes="quiet loading", role="status")
-
-
-def _show_link(page: "Page", kind: "PageKind") -> None:
+def _show_link(page: Page, kind: PageKind) -> None:
     link = element("a", kind.label, href=page.address(kind.path))
     if kind is page.kind or (kind.path != "/" and page.path.startswith(f"{kind.path}/")):
         link.props["aria-current"] = "page"
 
 
-def _show_account(page: "Page") -> None:
+def _show_account(page: Page) -> None:
     with element("div", classes="account"):
         if page.settings.read_only:
             element("span", "read-only", classes="tag", title="The console was started with --read-only.")
@@ -83,7 +109,7 @@ def _show_account(page: "Page") -> None:
                 element("button", "Sign out", classes="plain", type="submit")
 
 
-def show_notices(page: "Page", seconds: float) -> None:
+def _show_notices(page: Page, seconds: float) -> None:
     """Show, and keep up to date, whether what the page shows may be out of date."""
     notice = element("div", classes="notice", role="status", aria_live="polite")
     with notice:
@@ -93,7 +119,7 @@ def show_notices(page: "Page", seconds: float) -> None:
 
     def update() -> None:
         nonlocal shown
-        sentence = notice_of(page)
+        sentence = _notice_of(page)
         if sentence == shown:
             return
         shown = sentence
@@ -104,7 +130,7 @@ def show_notices(page: "Page", seconds: float) -> None:
     page.every(seconds, update)
 
 
-def notice_of(page: "Page") -> str:
+def _notice_of(page: Page) -> str:
     """Return why the page may be out of date; empty while it is live."""
     for stream in page.streams:
         notice = stream.notice()
@@ -117,13 +143,3 @@ def notice_of(page: "Page") -> str:
         if age is not None and age > read.seconds + _SLOW_READ_SECONDS:
             return f"The server is slow, last read {spoken(age)} ago"
     return ""
-
-
-def notify_error(error: JobledgerError) -> None:
-    """Show that a call has failed, until somebody closes it."""
-    ui.notification(sentence_of(error), type="negative", close_button="Close", timeout=None, multi_line=True)
-
-
-def notify(sentence: str) -> None:
-    """Show that something was done."""
-    ui.notification(sentence, type="info", timeout=6)
