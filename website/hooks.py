@@ -21,6 +21,7 @@ from website.contract import ContractPages  # noqa: E402
 FROM_ROOT = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 """Documents of the root that are pages of the site."""
 PAGES_OF = {**FROM_ROOT, "README.md": "index.md"}
+PROTO = re.compile(r"protos/jobledger/v1/(\w+)\.proto")
 LINK = re.compile(r"\[([^\]\[]+)\]\(([^)\s]+)\)")
 CODE = re.compile(r"(^```.*?^```)", re.MULTILINE | re.DOTALL)
 REFERENCES = "reference"
@@ -89,6 +90,8 @@ def _linked(markdown: str, folder: str) -> str:
         at = folder.removeprefix("docs").strip("/") or "."
         if path.startswith("docs/"):
             return f"[{text}]({relpath(path.removeprefix('docs/'), at)}{hash_}{anchor})"
+        if proto := PROTO.fullmatch(path):
+            return f"[{text}]({relpath(f'{REFERENCES}/contract/{proto[1]}.md', at)}{hash_}{anchor})"
         if path in PAGES_OF:
             return f"[{text}]({relpath(PAGES_OF[path], at)}{hash_}{anchor})"
         return text if text.strip("`") in {path, PurePosixPath(path).name} else f"{text} (`{path}`)"

@@ -16,49 +16,10 @@ from jobledger_client import _errors as errors
 DOMAIN = "jobledger"
 
 _BY_REASON: dict[str, type[errors.JobledgerError]] = {
-    "INVALID_FIELD": errors.InvalidFieldError,
-    "JOB_NOT_FOUND": errors.JobNotFoundError,
-    "JOB_UNREADABLE": errors.JobUnreadableError,
-    "CHUNK_NOT_FOUND": errors.ChunkNotFoundError,
-    "WEBHOOK_NOT_FOUND": errors.WebhookNotFoundError,
-    "DELIVERY_NOT_FOUND": errors.DeliveryNotFoundError,
-    "CONNECTION_NOT_FOUND": errors.ConnectionNotFoundError,
-    "SERVICE_NOT_FOUND": errors.ServiceNotFoundError,
-    "TOO_MANY_WEBHOOKS": errors.TooManyWebhooksError,
-    "JOB_ALREADY_EXISTS": errors.JobAlreadyExistsError,
-    "REQUEST_ID_REUSED": errors.RequestIdReusedError,
-    "UNIQUE_KEY_TAKEN": errors.UniqueKeyTakenError,
-    "ETAG_MISMATCH": errors.EtagMismatchError,
-    "JOB_NOT_ENDED": errors.JobNotEndedError,
-    "JOB_ENDED": errors.JobEndedError,
-    "JOB_STARTED": errors.JobStartedError,
-    "NOTHING_TO_RETRY": errors.NothingToRetryError,
-    "CHUNK_NOT_CLAIMABLE": errors.ChunkNotClaimableError,
-    "HISTORY_TRIMMED": errors.HistoryTrimmedError,
-    "FOREIGN_CURSOR": errors.ForeignCursorError,
-    "HISTORY_LOST": errors.HistoryLostError,
-    "PAGE_TOKEN_INVALID": errors.PageTokenInvalidError,
-    "API_KEY_MISSING": errors.ApiKeyMissingError,
-    "API_KEY_UNKNOWN": errors.ApiKeyUnknownError,
-    "API_KEY_EXPIRED": errors.ApiKeyExpiredError,
-    "API_KEY_REVOKED": errors.ApiKeyRevokedError,
-    "ROLE_MISSING": errors.RoleMissingError,
-    "API_KEY_NOT_FOUND": errors.ApiKeyNotFoundError,
-    "API_KEY_ENDED": errors.ApiKeyEndedError,
-    "AUTH_DISABLED": errors.AuthDisabledError,
-    "RATE_LIMITED": errors.RateLimitedError,
-    "TOO_MANY_WATCHES": errors.TooManyWatchesError,
-    "TOO_MANY_CLAIMS": errors.TooManyClaimsError,
-    "TOO_MANY_PAUSED_KINDS": errors.TooManyPausedKindsError,
-    "QUOTA_EXCEEDED": errors.QuotaExceededError,
-    "TOO_MANY_READS": errors.TooManyReadsError,
-    "READ_TOO_LONG": errors.ReadTooLongError,
-    "MESSAGE_TOO_LARGE": errors.MessageTooLargeError,
-    "QUEUE_FULL": errors.QueueFullError,
-    "DRAINING": errors.DrainingError,
-    "STORE_UNAVAILABLE": errors.StoreUnavailableError,
-    "INTERNAL": errors.InternalError,
+    reason: getattr(errors, "".join(word.capitalize() for word in reason.split("_")) + "Error")
+    for reason in (value.name.removeprefix("ERROR_REASON_") for value in ErrorReason.DESCRIPTOR.values if value.number)
 }
+"""The class of a reason has the reason's name: JOB_NOT_FOUND is JobNotFoundError."""
 
 # Errors of gRPC itself, which Jobledger did not send, have a code and no reason.
 _BY_CODE: dict[grpc.StatusCode, type[errors.JobledgerError]] = {

@@ -43,7 +43,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 5
     """ERROR_REASON_REQUEST_ID_REUSED (ALREADY_EXISTS) is a request_id that was used before with other content.
-    Example: CreateJob with the request_id of an earlier, different CreateJob. Metadata: request_id, job_id.
+    Example: CreateJob with the request_id of an earlier, different CreateJob. Metadata: request_id, and
+    job_id, webhook_id or key_id.
     """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 6
     """ERROR_REASON_ETAG_MISMATCH (ABORTED) is an etag of an older revision: read again, decide again.
@@ -63,7 +64,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: RetryJob with chunk_indexes [0] when chunk 0 is COMPLETED. Metadata: job_id; of a named chunk chunk_index, state.
     """
     ERROR_REASON_CHUNK_NOT_CLAIMABLE: _ErrorReason.ValueType  # 10
-    """ERROR_REASON_CHUNK_NOT_CLAIMABLE (FAILED_PRECONDITION) is a chunk that is not PENDING, or not yet due.
+    """ERROR_REASON_CHUNK_NOT_CLAIMABLE (FAILED_PRECONDITION) is a chunk that is not PENDING, has a hold, or is of the service's own.
     Example: ClaimChunk of a chunk that another worker holds. Metadata: job_id, chunk_index, state.
     """
     ERROR_REASON_HISTORY_TRIMMED: _ErrorReason.ValueType  # 11
@@ -85,7 +86,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 15
     """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who already has too much waiting, or who does
-    not read; nothing was done. RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
+    not read; nothing was done. RetryInfo says when to retry, after 1 to 10 s.
+    Metadata: bound (age, share, commands, rows, bytes, calls, unsent or receiving).
     Example: a burst that the disk cannot keep up with.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 16
@@ -244,7 +246,8 @@ Example: CreateJob of "nightly" with another kind. Metadata: job_id.
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 5
 """ERROR_REASON_REQUEST_ID_REUSED (ALREADY_EXISTS) is a request_id that was used before with other content.
-Example: CreateJob with the request_id of an earlier, different CreateJob. Metadata: request_id, job_id.
+Example: CreateJob with the request_id of an earlier, different CreateJob. Metadata: request_id, and
+job_id, webhook_id or key_id.
 """
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 6
 """ERROR_REASON_ETAG_MISMATCH (ABORTED) is an etag of an older revision: read again, decide again.
@@ -264,7 +267,7 @@ job without failed and cancelled chunks.
 Example: RetryJob with chunk_indexes [0] when chunk 0 is COMPLETED. Metadata: job_id; of a named chunk chunk_index, state.
 """
 ERROR_REASON_CHUNK_NOT_CLAIMABLE: ErrorReason.ValueType  # 10
-"""ERROR_REASON_CHUNK_NOT_CLAIMABLE (FAILED_PRECONDITION) is a chunk that is not PENDING, or not yet due.
+"""ERROR_REASON_CHUNK_NOT_CLAIMABLE (FAILED_PRECONDITION) is a chunk that is not PENDING, has a hold, or is of the service's own.
 Example: ClaimChunk of a chunk that another worker holds. Metadata: job_id, chunk_index, state.
 """
 ERROR_REASON_HISTORY_TRIMMED: ErrorReason.ValueType  # 11
@@ -286,7 +289,8 @@ Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 15
 """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who already has too much waiting, or who does
-not read; nothing was done. RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
+not read; nothing was done. RetryInfo says when to retry, after 1 to 10 s.
+Metadata: bound (age, share, commands, rows, bytes, calls, unsent or receiving).
 Example: a burst that the disk cannot keep up with.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 16
