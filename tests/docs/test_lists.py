@@ -66,7 +66,7 @@ def test_every_setting_is_reported_with_its_default():
 
 def test_every_state_is_reported():
     states = {name.removeprefix("JOB_STATE_") for name in dict(JobState.items())}
-    assert states - {"UNSPECIFIED"} <= first_cells(read("docs/lifecycle.md"))
+    assert states - {"UNSPECIFIED"} <= first_cells(read("docs/concepts.md"))
 
 
 def test_every_column_of_an_export_is_reported_in_its_order():
