@@ -126,12 +126,11 @@ def start_ledger(stack: ExitStack, folder: Path, address: str, made: Sequence[Ho
     """Start etcd and the databases, and return these with the URL of the ledger, whose schema is made."""
     etcd = Etcd(folder, address)
     stack.callback(etcd.stop)
-    databases = [Database(host, etcd.address) for host in made]
+    databases = [Database(host, etcd) for host in made]
     for database in databases:
         database.start()
     primary = primary_of(databases)
-    where = {"host": primary.host.address, "port": primary.port, "user": "postgres", "dbname": "postgres"}
-    with psycopg.connect(**where, autocommit=True) as connection:  # type: ignore[arg-type]
+    with psycopg.connect(**primary.where, autocommit=True) as connection:  # type: ignore[arg-type]
         connection.execute(f"CREATE DATABASE {NAME}".encode())
     url = url_of(databases)
     subprocess.run([str(BIN / "jobledger-server"), "migrate", "--database", url], check=True)
@@ -165,7 +164,9 @@ def check(client: JobClient, folder: Path, writer: Writer, seconds: float) -> No
 def run(stack: ExitStack, folder: Path) -> None:
     """Run the demo with its files in `folder`."""
     address, made = stack.enter_context(hosts(DATABASES, folder))
-    what = "network namespaces" if made[0].is_namespace else "processes, as namespaces are not allowed here"
+    what = (
+        "network namespaces" if made[0].is_namespace else "processes behind proxies (namespaces are not allowed here)"
+    )
     say(f"Three hosts: {what}.")
     say("Patroni makes a primary and its standbys, some 15 s ...")
     databases, url = start_ledger(stack, folder, address, made)

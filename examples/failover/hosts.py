@@ -1,30 +1,42 @@
-"""The hosts of the databases: network namespaces where we may make them, else processes of this machine."""
+"""The hosts of the databases: network namespaces where we may make them, else processes that proxies lead to."""
 
 import os
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import psutil
+
+from .silent_proxy import HERE, SilentProxy
 
 UNPRIVILEGED = 65534
 """Whom the databases take us for when we are root, by whom PostgreSQL refuses to be run: Linux's nobody."""
 BRIDGE = "jobledger-ha"
 NETWORK = "10.77.0"
+PATIENCE: Final = 30.0
+"""Seconds for killed processes to be gone."""
 
 
 @dataclass
 class Host:
-    """Where one database runs: a name, an address, a folder, and what was started there."""
+    """Where one database runs: a name, an address, a folder, and what was started there.
+
+    Unless it is a namespace, all that its processes and others say to each other goes through proxies.
+    """
 
     name: str
     address: str
     is_namespace: bool
     folder: Path
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    proxies: list[SilentProxy] = field(default_factory=list)
 
     @property
     def log(self) -> Path:
@@ -43,7 +55,10 @@ class Host:
 
     def kill(self) -> None:
         """SIGKILL every process of the host, all at once."""
+        end = time.monotonic() + PATIENCE
         while running := self._running():
+            if time.monotonic() > end:
+                raise SystemExit(f"still running after SIGKILL: {', '.join(str(process) for process in running)}")
             for send in (psutil.Process.suspend, psutil.Process.kill):  # stopped first, so that none starts another one
                 for process in running:
                     with suppress(psutil.NoSuchProcess):
@@ -65,13 +80,24 @@ class Host:
                 found.update(process.children(recursive=True))
         return list(found)
 
+    def crossed(self, address: str, port: int) -> str:
+        """Return where a port beyond the border of this host is reached: one of its own by others, or one of others."""
+        if self.is_namespace:
+            return f"{address}:{port}"
+        self.proxies.append(SilentProxy(partial(socket.create_connection, (address, port))))
+        return f"{HERE}:{self.proxies[-1].port}"
+
     def cut(self) -> None:
         """Let nothing through between this host and the others."""
+        for proxy in self.proxies:
+            proxy.fall_silent()
         if self.is_namespace:
             _ip("link", "set", _outside(self.name), "down")
 
     def heal(self) -> None:
         """Let everything through again."""
+        for proxy in self.proxies:
+            proxy.speak()
         if self.is_namespace:
             _ip("link", "set", _outside(self.name), "up")
 
@@ -81,16 +107,18 @@ def hosts(count: int, folder: Path) -> Iterator[tuple[str, list[Host]]]:
     """Yield the address of this machine for the hosts, and the hosts; what runs on them ends with the block."""
     in_namespaces = os.geteuid() == 0 and shutil.which("ip") is not None and _may_make_namespaces()
     made = [
-        Host(name, f"{NETWORK}.{10 + n}" if in_namespaces else "127.0.0.1", in_namespaces, folder / name)
+        Host(name, f"{NETWORK}.{10 + n}" if in_namespaces else HERE, in_namespaces, folder / name)
         for n, name in enumerate(f"jobledger-ha{n}" for n in range(count))
     ]
     try:
         if in_namespaces:
             _connect(made)
-        yield (f"{NETWORK}.1" if in_namespaces else "127.0.0.1"), made
+        yield (f"{NETWORK}.1" if in_namespaces else HERE), made
     finally:
         for host in made:
             host.kill()
+            for proxy in host.proxies:
+                proxy.close()
         if in_namespaces:
             _remove(made)
 

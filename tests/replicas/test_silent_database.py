@@ -18,7 +18,7 @@ from tests.support.errors import read
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.lives import assert_gapless, ended
 from tests.support.postgres import connect as connect_to_database
-from tests.support.proxy import SilentProxy, proxied
+from tests.support.proxy import DatabaseProxy, proxied
 from tests.support.server import Server
 from tests.support.states import OK
 
@@ -39,7 +39,7 @@ class Distant:
     """A server whose database is behind a network that can fall silent, and callers of two owners."""
 
     server: Server
-    proxy: SilentProxy
+    proxy: DatabaseProxy
     callers: list[KeyedApi]
 
 

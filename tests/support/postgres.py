@@ -11,6 +11,8 @@ from tests.support.bounds import BOUND
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
+OURS = "jobledger-tests"
+"""What the tests call themselves, so that their own connections do not end with those of the servers."""
 LISTENING = "LISTEN %"
 """The statement on whose connection a server hears of the commits of others."""
 
@@ -23,7 +25,7 @@ def address(database: str, name: str | None = None) -> str:
 
 def connect(database: str) -> Connection:
     """Open a connection on which every statement is a transaction."""
-    return psycopg.connect(address(database), autocommit=True)
+    return psycopg.connect(address(database), autocommit=True, application_name=OURS)
 
 
 def run_program(name: str, *words: str) -> None:
@@ -38,8 +40,9 @@ def end_connections(database: str, query: str = "%") -> int:
     """End the connections to a database whose last statement is like `query`, but our own; return how many."""
     with psycopg.connect(address(database, "postgres"), autocommit=True) as connection:
         ended = connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND query LIKE %s",
-            (make_url(database).database, query),
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = %s AND query LIKE %s AND application_name <> %s",
+            (make_url(database).database, query, OURS),
         )
         return len(ended.fetchall())
 

@@ -4,34 +4,27 @@ import asyncio
 import math
 import socket
 import struct
-import threading
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import make_url
 
+from examples.failover.silent_proxy import HERE, PIECE, SilentProxy
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PIECE = 65_536
 
-
-class SilentProxy:
-    """Forwards to the Unix socket of the PostgreSQL that a database's URL names, while `silence` does not run."""
+class DatabaseProxy(SilentProxy):
+    """Forwards to the Unix socket of the PostgreSQL that a database's URL names, while it is not silent."""
 
     def __init__(self, database: str) -> None:
         """Listen on a free port."""
-        self.origin = database
         url = make_url(database)
         self._socket = str(Path(str(url.query["host"])) / f".s.PGSQL.{url.query['port']}")
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._flows = threading.Event()
-        self._flows.set()
-        self._open: list[socket.socket] = []
-        host, port = self._listener.getsockname()
-        self.database = url.set(host=host, port=port, query={}).render_as_string(hide_password=False)
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(self._dialed)
+        self.database = url.set(host=HERE, port=self.port, query={}).render_as_string(hide_password=False)
 
     @contextmanager
     def silence(self) -> "Iterator[None]":
@@ -42,47 +35,16 @@ class SilentProxy:
         finally:
             self.speak()
 
-    def fall_silent(self) -> None:
-        """Forward nothing from now on."""
-        self._flows.clear()
-
-    def speak(self) -> None:
-        """Forward again, and first what was sent meanwhile."""
-        self._flows.set()
-
-    def close(self) -> None:
-        """Close the port and all connections."""
-        self.speak()
-        for one in (self._listener, *self._open):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(self._socket)
-                self._open += [client, server]
-                for ends in ((client, server), (server, client)):
-                    threading.Thread(target=self._forward, args=ends, daemon=True).start()
-
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while piece := source.recv(PIECE):
-                self._flows.wait()
-                target.sendall(piece)
-        self._flows.wait()
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+    def _dialed(self) -> socket.socket:
+        end = socket.socket(socket.AF_UNIX)
+        end.connect(self._socket)
+        return end
 
 
 @contextmanager
-def proxied(database: str) -> "Iterator[SilentProxy]":
+def proxied(database: str) -> "Iterator[DatabaseProxy]":
     """Give a proxy for the length of the block."""
-    with closing(SilentProxy(database)) as proxy:
+    with closing(DatabaseProxy(database)) as proxy:
         yield proxy
 
 
