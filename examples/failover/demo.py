@@ -126,6 +126,7 @@ def start_ledger(stack: ExitStack, folder: Path, address: str, made: Sequence[Ho
     """Start etcd and the databases, and return these with the URL of the ledger, whose schema is made."""
     etcd = Etcd(folder, address)
     stack.callback(etcd.stop)
+    wait_for("that etcd serves", etcd.decided)
     databases = [Database(host, etcd) for host in made]
     for database in databases:
         database.start()

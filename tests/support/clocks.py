@@ -1,11 +1,11 @@
 """Clocks that a test sets: those of machines on which servers run, and that of a ledger in this process."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from jobledger_service.core.model.micros import Micros
 
-from tests.support.postgres import connect
 from tests.support.server import Server
 
 # Python imports this module in every process that finds it, before anything else runs there.
@@ -55,24 +55,24 @@ CREATE SCHEMA clocks;
 CREATE TABLE clocks.ahead (seconds INTEGER NOT NULL);
 INSERT INTO clocks.ahead VALUES (0);
 CREATE FUNCTION clocks.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
-    'SELECT pg_catalog.clock_timestamp() + seconds * interval ''1 second'' FROM clocks.ahead'
+    'SELECT pg_catalog.clock_timestamp() + seconds * interval ''1 second'' FROM clocks.ahead';
+DO $$ BEGIN
+    EXECUTE format('ALTER DATABASE %I SET search_path = public, clocks, pg_catalog', current_database());
+END $$
 """
 
 
 class DatabaseWithClock:
     """A PostgreSQL database whose clock the test sets, for all connections that are opened from now on."""
 
-    def __init__(self, database: str) -> None:
-        self._database = database
-        with connect(database) as connection:
-            connection.execute(OTHER_CLOCK)
-            name = connection.info.dbname
-            connection.execute(f"ALTER DATABASE {name} SET search_path = public, clocks, pg_catalog")
+    def __init__(self, execute: Callable[[str], object]) -> None:
+        """`execute` carries out statements in the database."""
+        self._execute = execute
+        execute(OTHER_CLOCK)
 
     def set_clock(self, ahead: int) -> None:
         """Set the clock to so many seconds ahead of the right time."""
-        with connect(self._database) as connection:
-            connection.execute("UPDATE clocks.ahead SET seconds = %s", [ahead])
+        self._execute(f"UPDATE clocks.ahead SET seconds = {ahead:d}")  # noqa: S608
 
 
 class SetClock:

@@ -60,6 +60,10 @@ class Node:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
+    def end_connections(self) -> None:
+        """End the connections of all servers."""
+        self.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'jobledger/%'")
+
     def set(self, name: str, value: str) -> None:
         """Change a setting while it runs."""
         self.execute(f"ALTER SYSTEM SET {name} = '{value}'")

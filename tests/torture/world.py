@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from tests.support.clocks import DatabaseWithClock
 from tests.support.cluster import Cluster
 from tests.support.proxy import FaultyProxy
 from tests.support.server import Server
@@ -83,6 +84,8 @@ class World:
     """Worker processes, one lease holder each; the runner starts another one in place of one that ended."""
     cluster: Cluster | None = None
     """The PostgreSQL servers of the run's own: a primary, and on "failover" a standby; none on SQLite."""
+    database_clock: DatabaseWithClock | None = None
+    """The clock of the primary; none on SQLite, whose clock is the server's."""
     client_proxies: dict[str, FaultyProxy] = field(default_factory=dict)
     """Proxies before servers, by the server's target: callers dial `target_of(server)`."""
     database_proxies: list[FaultyProxy] = field(default_factory=list)

@@ -83,8 +83,7 @@ class LostEnd(_FailOver):
         await asyncio.to_thread(old.start)
         for _ in range(world.random.randint(1, 3)):
             await asyncio.sleep(world.random.uniform(0.1, 0.5))
-            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'jobledger/%'"
-            await asyncio.to_thread(new.execute, ended)
+            await asyncio.to_thread(new.end_connections)
 
 
 class StalePrimary(LostEnd):

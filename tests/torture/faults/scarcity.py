@@ -80,8 +80,7 @@ class NoConnections:
     async def inject(self, world: World) -> None:
         assert world.cluster is not None
         primary = world.cluster.primary
-        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'jobledger/%'"
-        await asyncio.to_thread(primary.execute, ended)
+        await asyncio.to_thread(primary.end_connections)
         held = await asyncio.to_thread(_hold_all, primary.address)
         await _wait(world)
         for connection in held:
@@ -113,4 +112,24 @@ class JumpingClock:
             await _wait(world)
 
 
-FAULTS += [Overload(), FullDisk(), ReadOnly(), NoConnections(), JumpingClock()]
+class JumpingDatabaseClock:
+    """A clock of the database's machine that is up to a minute ahead or behind, and then right again.
+
+    The servers measure it at new connections.
+    """
+
+    name = "the clock of PostgreSQL jumps"
+
+    def applies(self, world: World) -> bool:
+        return world.cluster is not None and world.cluster.primary.runs
+
+    async def inject(self, world: World) -> None:
+        assert world.cluster is not None
+        assert world.database_clock is not None
+        for seconds in (world.random.randint(-60, 60), 0):
+            await asyncio.to_thread(world.database_clock.set_clock, seconds)
+            await asyncio.to_thread(world.cluster.primary.end_connections)
+            await _wait(world)
+
+
+FAULTS += [Overload(), FullDisk(), ReadOnly(), NoConnections(), JumpingClock(), JumpingDatabaseClock()]

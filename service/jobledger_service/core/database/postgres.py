@@ -109,7 +109,7 @@ def bounded(given: Mapping[str, Any], limits: TimeLimits) -> dict[str, Any]:
 
 
 class Hosts:
-    """The hosts of a database, in the order in which they are tried: one that stopped answering is tried last.
+    """The hosts of a database, in the order in which they are tried: the last one that did not answer is tried last.
 
     libpq would always take the first that can be written to. That may be an old primary whose commits wait for ever,
     because its standbys have left it.
@@ -123,11 +123,14 @@ class Hosts:
         self, connect: Callable[[dict[str, Any]], BoundedConnection], parameters: Mapping[str, Any]
     ) -> BoundedConnection:
         """Return a connection to the first host that is not stale; raises OperationalError."""
+        refused: list[str] = []
         for host in sorted(each_host(parameters), key=lambda host: _name(host) == self._silent):
             try:
                 connection = connect(host)
             except psycopg.OperationalError as error:
-                why: Exception = error
+                if isinstance(error, errors.ConnectionTimeout):
+                    self._remember(_name(host))
+                refused.append(str(error))
                 continue
             try:
                 if self._history.start:
@@ -136,11 +139,11 @@ class Hosts:
                     self._history.check_start(start)
             except (StaleDatabaseError, psycopg.Error) as error:
                 connection.close()
-                why = error
+                refused.append(str(error))
             else:
                 connection.on_silence = partial(self._remember, _name(host))
                 return connection
-        raise psycopg.OperationalError(str(why)) from why
+        raise psycopg.OperationalError("; ".join(refused))
 
     def _remember(self, host: tuple[object, object]) -> None:
         self._silent = host
