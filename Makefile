@@ -132,7 +132,7 @@ test: $(READY) ## Run the tests but the long ones, on both stores; T=watch: all 
 test-fast: $(READY) ## Run the tests that start no server and no database process, in seconds
 	$(BIN)/pytest -q -n 2 --dist worksteal -m fast --hypothesis-profile fast $(SERVED:%=--ignore tests/%)
 
-test-long: $(READY) ## Run the tests that kill, restart and overload servers, on both stores
+test-long: $(READY) $(PATRONI) ## Run the tests that kill, restart and overload servers, on both stores
 	$(TESTS) --store both -m long
 
 test-console: $(BROWSER) ## Run the tests of the console in a browser; T=test_jobs: of one file, name or guarantee
