@@ -5,7 +5,8 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import CancelOutcome
+from jobledger.v1.job_service_pb2 import CancelOutcome, RetryJobRequest
+from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -60,6 +61,33 @@ async def test_a_job_in_work_is_asked_to_stop_and_its_pending_chunks_stop_at_onc
     job = await api.get(job_id)
     assert job.state == CANCELLED
     assert chunk_states(job) == [CHUNK_COMPLETED] + [CHUNK_CANCELLED] * 4
+
+
+async def test_a_job_whose_last_chunk_is_completed_in_time_is_completed_with_its_result(api: Api, kind: str):
+    job_id = (await api.create(kind, item_count=2, chunk_size=1)).job_id
+    first, last = await api.claim(kind, 2)
+    async with api.watch_job(job_id) as watch:
+        assert (await api.cancel(job_id, reason="too slow")).outcome == REQUESTED
+        await api.complete(first)
+        completion = ChunkCompletion(lease_token=last.lease.token, result_uri="s3://b/x", job_output={"n": 1})
+        [result] = (await api.work.CompleteChunks(CompleteChunksRequest(completions=[completion]))).results
+        ended = (await watch.rest())[-1].job
+    job = await api.get(job_id)
+    assert (result.status, result.chunk_state) == (OK, CHUNK_COMPLETED)
+    assert (ended.state, job.state, job.cancel_reason) == (COMPLETED, COMPLETED, "too slow")
+    assert (job.progress.percent, job.result_uri, dict(job.output)) == (100, "s3://b/x", {"n": 1})
+    assert (await api.cancel(job_id)).outcome == ALREADY_ENDED
+
+
+async def test_a_job_of_which_a_chunk_was_stopped_can_be_retried_and_completed(api: Api, kind: str):
+    job_id = (await api.create(kind, item_count=2, chunk_size=1)).job_id
+    [held] = await api.claim(kind)
+    await api.cancel(job_id)
+    await api.complete(held)
+    assert (await api.get(job_id)).state == CANCELLED
+    await api.jobs.RetryJob(RetryJobRequest(job_id=job_id))
+    await api.complete(*await api.claim(kind, 2))
+    assert (await api.get(job_id)).state == COMPLETED
 
 
 async def test_a_running_job_of_which_nothing_is_in_work_is_cancelled_at_once(api: Api, kind: str):

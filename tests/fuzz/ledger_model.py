@@ -350,14 +350,12 @@ def _settle(job: Job) -> None:
         _stop(job.chunks[-1:])
     if job.state in ENDED or job.in_states(OPEN):
         return
-    if job.state == CANCELLING:
-        job.state = CANCELLED
-    elif job.count(CHUNK_FAILED):
-        job.state = FAILED
-    elif job.count(CHUNK_CANCELLED):
-        job.state = CANCELLED
-    else:
+    if not job.count(CHUNK_FAILED) and not job.count(CHUNK_CANCELLED):
         job.state, job.percent = COMPLETED, 100
+    elif job.count(CHUNK_FAILED) and job.state != CANCELLING:
+        job.state = FAILED
+    else:
+        job.state = CANCELLED
 
 
 def _sum_up(job: Job) -> None:

@@ -450,7 +450,9 @@ class Job(_message.Message):
     response to validate_only.
     """
     cancel_reason: _builtins.str
-    """cancel_reason is the reason given to CancelJob. Empty unless CANCELLING or CANCELLED, or when no reason was given."""
+    """cancel_reason is the reason given to CancelJob. Empty before a cancellation, after a retry, and when
+    no reason was given. A job that was completed before the cancellation took effect keeps it.
+    """
     next_chunks_page_token: _builtins.str
     """next_chunks_page_token is where the chunks after `chunks` begin: the page_token of ListChunks without states. Empty when
     `chunks` has all of them, and in views without chunks and in watches.

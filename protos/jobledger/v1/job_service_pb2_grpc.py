@@ -299,7 +299,8 @@ class JobServiceServicer:
     def CancelJob(self, request, context):
         """CancelJob stops a job. Pending chunks stop at once. Running chunks stop when their workers release them or when
         the grace period ends; with `force` they stop at once too. A chunk that is completed meanwhile counts as
-        completed, and the job still becomes CANCELLED. Cancelling an ended job changes nothing, and the outcome says so.
+        completed. A job of which no chunk was stopped, since all were completed in time, is COMPLETED with its result.
+        Cancelling an ended job changes nothing, and the outcome says so.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,

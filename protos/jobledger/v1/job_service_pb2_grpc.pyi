@@ -138,7 +138,8 @@ class JobServiceStub:
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]
     """CancelJob stops a job. Pending chunks stop at once. Running chunks stop when their workers release them or when
     the grace period ends; with `force` they stop at once too. A chunk that is completed meanwhile counts as
-    completed, and the job still becomes CANCELLED. Cancelling an ended job changes nothing, and the outcome says so.
+    completed. A job of which no chunk was stopped, since all were completed in time, is COMPLETED with its result.
+    Cancelling an ended job changes nothing, and the outcome says so.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,
@@ -322,7 +323,8 @@ class JobServiceAsyncStub(JobServiceStub):
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
     """CancelJob stops a job. Pending chunks stop at once. Running chunks stop when their workers release them or when
     the grace period ends; with `force` they stop at once too. A chunk that is completed meanwhile counts as
-    completed, and the job still becomes CANCELLED. Cancelling an ended job changes nothing, and the outcome says so.
+    completed. A job of which no chunk was stopped, since all were completed in time, is COMPLETED with its result.
+    Cancelling an ended job changes nothing, and the outcome says so.
 
     Role: CALLER. Class: WRITE.
     Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,
@@ -575,7 +577,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.CancelJobResponse, _abc.Awaitable[_job_service_pb2.CancelJobResponse]]:
         """CancelJob stops a job. Pending chunks stop at once. Running chunks stop when their workers release them or when
         the grace period ends; with `force` they stop at once too. A chunk that is completed meanwhile counts as
-        completed, and the job still becomes CANCELLED. Cancelling an ended job changes nothing, and the outcome says so.
+        completed. A job of which no chunk was stopped, since all were completed in time, is COMPLETED with its result.
+        Cancelling an ended job changes nothing, and the outcome says so.
 
         Role: CALLER. Class: WRITE.
         Errors: NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); DATA_LOSS (JOB_UNREADABLE). Retry: safe; with an etag,

@@ -12,7 +12,7 @@ class JobState(StrEnum):
     RUNNING = "RUNNING"
     """A worker has claimed a chunk in this run."""
     CANCELLING = "CANCELLING"
-    """Must stop, and waits for its workers to release their chunks."""
+    """Must stop, and waits for its workers to release their chunks, or to complete the last ones."""
     COMPLETED = "COMPLETED"
     """All chunks are completed. Final."""
     FAILED = "FAILED"
@@ -44,7 +44,7 @@ UNFINISHED: Final = frozenset({ChunkState.PENDING, ChunkState.PROCESSING})
 JOB_TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
     JobState.RUNNING: frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLING}),
-    JobState.CANCELLING: frozenset({JobState.CANCELLED}),
+    JobState.CANCELLING: frozenset({JobState.COMPLETED, JobState.CANCELLED}),
     JobState.COMPLETED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),

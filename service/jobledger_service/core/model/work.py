@@ -336,13 +336,11 @@ def settle(job: Job, now: Micros) -> tuple[Job, Sweep | None]:
     if job.state in ENDED or job.counts.processing or job.counts.pending > job.finalizer_waits:
         return job, None
     job, sweep = stop_chunks(job, WAITING, lambda: NO_TOTALS, now)
-    if job.state is JobState.CANCELLING:
-        return stop(job, now), sweep
-    if job.counts.failed:
+    if not job.counts.failed and not job.counts.cancelled:
+        return job.to(JobState.COMPLETED, now), sweep
+    if job.counts.failed and job.state is not JobState.CANCELLING:
         return job.to(JobState.FAILED, now), sweep
-    if job.counts.cancelled:
-        return stop(job, now), sweep
-    return job.to(JobState.COMPLETED, now), sweep
+    return stop(job, now), sweep
 
 
 def lift_backoff(job: Job, chunk: Chunk, now: Micros) -> Step | None:

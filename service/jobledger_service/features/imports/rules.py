@@ -191,6 +191,11 @@ def _broken_whole(imported: ImportedJob) -> Violations:
             "chunks",
             "must include a CANCELLED one in a job that was CANCELLED before its run began",
         ),
+        (
+            is_cancelled and states[ChunkState.COMPLETED] == states.total(),
+            "chunks",
+            "must not all be COMPLETED in a CANCELLED job; this job is COMPLETED",
+        ),
     ):
         if is_broken:
             yield field, rule
