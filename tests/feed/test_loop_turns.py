@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from jobledger_service.core.sharing.loop_turns import LoopTurns
+from jobledger_service.sharing.turns import LoopTurns
 
 pytestmark = pytest.mark.fast
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.refusals.limit_errors import QueueFull
 from jobledger_service.core.model.work import Claim
-from jobledger_service.core.sharing.shares import Shares
 from jobledger_service.core.write.commands.workers import ClaimChunks
 from jobledger_service.core.write.committer import BATCH_BOUNDS
 from jobledger_service.core.write.fair_queue import (
@@ -22,6 +21,7 @@ from jobledger_service.core.write.fair_queue import (
     QueuedWork,
     Throughput,
 )
+from jobledger_service.sharing.shares import Shares
 
 from tests.support.examples import at_most
 

@@ -12,7 +12,6 @@ import pytest
 from jobledger_service.core.model.job import Inputs, JobSpec
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob
 from jobledger_service.core.sharing.current_call import begin_call
-from jobledger_service.core.sharing.shares import Shares
 from jobledger_service.core.write.commands import CancelJob, CreateJob
 from jobledger_service.core.write.committer import BATCH_BOUNDS
 from jobledger_service.core.write.working_set import WorkingSet
@@ -70,7 +69,7 @@ def test_nothing_of_a_batch_stays_when_it_is_written_or_refused(ledger: LargeLed
 def test_what_is_received_and_what_waits_and_what_is_written_are_together_within_the_setting(
     setting: int, message: int
 ):
-    in_flight = InFlight(100, setting, message, Shares, lambda _: None, begin_call, 1.0)
+    in_flight = InFlight(100, setting, message, lambda _: None, begin_call, 1.0)
     waiting = in_flight.bytes.limit + in_flight.bytes.reserve
     unsent = in_flight.unsent.limit * 4 // 3  # with its reserve
     assert waiting >= setting // 4

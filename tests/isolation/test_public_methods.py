@@ -12,7 +12,6 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from jobledger.v1.job_service_pb2 import ListJobsRequest
 from jobledger_service.core.sharing.current_call import begin_call
-from jobledger_service.core.sharing.shares import Shares
 from jobledger_service.transport.grpc_services import HEALTH_METHODS
 from jobledger_service.transport.in_flight import MAX_PUBLIC_BYTES, MAX_PUBLIC_CALLS, MAX_PUBLIC_RECEIVING, InFlight
 
@@ -100,7 +99,7 @@ async def test_a_request_without_a_key_that_never_comes_keeps_no_other_from_its_
 
 
 def test_who_sends_most_without_a_key_is_refused_first():
-    in_flight = InFlight(100, 16 * MIB, MIB, Shares, lambda _: None, begin_call, 1.0)
+    in_flight = InFlight(100, 16 * MIB, MIB, lambda _: None, begin_call, 1.0)
     calls = in_flight.shares_of(HEALTH_METHODS[0])
     assert calls is not None
 

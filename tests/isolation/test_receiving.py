@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 from jobledger_service.core.sharing.current_call import begin_call
-from jobledger_service.core.sharing.shares import Shares
 from jobledger_service.settings import Settings
+from jobledger_service.sharing.turns import Places
 from jobledger_service.transport.in_flight import InFlight
-from jobledger_service.transport.receiving import Places, RequestReceiver
+from jobledger_service.transport.receiving import RequestReceiver
 from jobledger_service.transport.refusals import InFlightFull
 
 from tests.isolation.conftest import Tenants
@@ -125,10 +125,10 @@ async def test_a_report_on_a_lease_needs_no_place_of_other_requests_and_leaves_o
 def test_whatever_two_owners_hold_a_third_and_a_fourth_find_a_place(count: int):
     places = Places(count)
     for owner in ("alice", "bob"):
-        while places.take(owner):
+        while places.take_free(owner):
             pass
     for owner in ("carol", "dave")[: count - 2]:
-        assert places.take(owner)
+        assert places.take_free(owner)
 
 
 async def test_owners_leave_places_to_those_who_come_later():
@@ -148,7 +148,7 @@ async def test_reports_and_a_third_owners_calls_are_answered_while_requests_that
 ):
     default = Settings()
     places = InFlight(
-        default.calls_limit, default.memory_limit, default.message_limit, Shares, lambda _: None, begin_call, 1.0
+        default.calls_limit, default.memory_limit, default.message_limit, lambda _: None, begin_call, 1.0
     ).receiver.places
     alice, bob, carol = [await tenants.api(owner) for owner in ("alice", "bob", "carol")]
     leases = []
@@ -158,7 +158,7 @@ async def test_reports_and_a_third_owners_calls_are_answered_while_requests_that
     silent = [
         api.channel.stream_unary("/jobledger.v1.JobService/CreateJob")()
         for api in (alice, carol)
-        for _ in range(places.count)
+        for _ in range(places.limit)
     ]
     while (await asyncio.to_thread(tenants.scrape)).value("jobledger_calls_in_flight") < len(silent):
         pass

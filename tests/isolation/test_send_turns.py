@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from jobledger_service.core.sharing.shares import Shares
 from jobledger_service.core.watch.subscription import BookmarkTimer, FeedSubscription, Live
+from jobledger_service.sharing.shares import Shares
 from jobledger_service.transport.send_turns import (
     BUSY,
     CHECK_SECONDS,

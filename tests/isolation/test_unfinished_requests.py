@@ -6,7 +6,6 @@ from pathlib import Path
 import grpc
 import pytest
 from jobledger_service.core.sharing.current_call import begin_call
-from jobledger_service.core.sharing.shares import Shares
 from jobledger_service.settings import Settings
 from jobledger_service.transport.in_flight import HARD, UNREAD_BYTES, InFlight
 from jobledger_service.transport.server import OPTIONS
@@ -56,7 +55,7 @@ async def test_who_has_no_key_is_refused_before_anything_of_his_request_is_recei
 @pytest.mark.guarantee("3b.2")
 async def test_requests_that_never_end_take_no_more_than_the_places_where_they_are_received(small: Tenants):
     """What gRPC holds of each other one is what a sender may send before it is asked."""
-    in_flight = InFlight(100, MEMORY, MESSAGE, Shares, lambda _: None, begin_call, 1.0)
+    in_flight = InFlight(100, MEMORY, MESSAGE, lambda _: None, begin_call, 1.0)
     received = (in_flight.places + in_flight.stream_places) * HARD * MESSAGE
     connection = await RawConnection.open(small.server.target)
     try:
@@ -81,7 +80,7 @@ async def test_a_watch_opens_while_another_owners_watches_that_are_begun_and_nev
     tenants: Tenants, kind: str
 ):
     places = InFlight(
-        100, Settings().memory_limit, Settings().message_limit, Shares, lambda _: None, begin_call, 1.0
+        100, Settings().memory_limit, Settings().message_limit, lambda _: None, begin_call, 1.0
     ).stream_places
     assert places > 1
     alice, bob = await tenants.api("alice"), await tenants.api("bob")

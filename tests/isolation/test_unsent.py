@@ -11,7 +11,7 @@ from jobledger.v1.job_pb2 import JobView
 from jobledger.v1.job_service_pb2 import GetJobRequest, UpdateJobRequest, WatchJobRequest
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
 from jobledger_service.core.sharing.current_call import begin_call
-from jobledger_service.core.sharing.shares import Shares
+from jobledger_service.sharing.shares import Shares
 from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.refusals import InFlightFull
 from jobledger_service.transport.sending import SMALL, Unsent
@@ -29,7 +29,7 @@ LARGE = {f"a{n}": Artifact(uri="https://example.test/" + "u" * 900) for n in ran
 CALLS = 60
 GET_JOB, REFLECTION = "jobledger.v1.JobService.GetJob", "grpc.reflection.v1.ServerReflection.ServerReflectionInfo"
 EXHAUSTED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", "unsent")
-in_flight = InFlight(100, MEMORY, MESSAGE, Shares, lambda _: None, begin_call, 1.0)
+in_flight = InFlight(100, MEMORY, MESSAGE, lambda _: None, begin_call, 1.0)
 bound = in_flight.unsent.limit
 
 

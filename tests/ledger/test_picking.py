@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jobledger_service.core.database.rows.writes import WaitingChunk
 from jobledger_service.core.model.chunk import Queue
 from jobledger_service.core.model.owners import Owners
-from jobledger_service.core.write.fleet_turns import MAX_FLEETS, MAX_TURNS, FleetTurns, Turns
+from jobledger_service.core.write.fleet_turns import MAX_FLEETS, MAX_TURNS, FleetQueues, FleetTurns
 from jobledger_service.core.write.picking import FIRST_FETCH, ClaimQuery, pick
 from jobledger_service.core.write.ready_owners import ReadyOwner, ReadyOwnersQuery
 
@@ -104,7 +104,7 @@ def test_owners_take_turns_within_a_priority_and_over_all_claims_of_a_batch():
     waiting = Waiting({(owner, "k"): some for owner, some in of_owner.items()})
     query = ClaimQuery("fleet", ("k",), 2, owners=Owners(all=True))
     order = {(7, "carol"): 0, (5, "bob"): 1, (5, "alice"): 2, (5, "carol"): 3}
-    turns = Turns([(owner, "k") for owner in of_owner], order, {})
+    turns = FleetQueues([(owner, "k") for owner in of_owner], order, {})
     assert query.fleet is not None
     found = pick([query] * 4, waiting.fetch, waiting.lock_free, shared=False, turns={query.fleet: turns})
     owners = [[key.partition("/")[0] for key, _ in picked.chunks] for picked in found]

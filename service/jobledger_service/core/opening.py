@@ -29,7 +29,6 @@ from .read.queries import Queries
 from .read.reading import ReadStore
 from .sharing.current_call import begin_call
 from .sharing.readers import Readers
-from .sharing.shares import Shares
 from .sharing.waits import Waits
 from .watch.live_feed import LiveFeed
 from .watch.watch import Watch
@@ -121,7 +120,6 @@ def _in_flight_of(settings: Settings, committer: Committer) -> InFlight:
         settings.calls_limit,
         settings.memory_limit,
         settings.message_limit,
-        Shares,
         committer.check_owner,
         begin_call,
         settings.queue_wait,

@@ -1,7 +1,9 @@
 """The calls in flight: bounded in number and bytes, owners sharing what there is, so that nothing waits unseen."""
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
+
+from jobledger_service.sharing.shares import Shares
 
 from .methods import Kind, Method
 from .receiving import LargeRequests, RequestReceiver
@@ -41,27 +43,14 @@ UNREAD_BYTES: Final = 65_536
 """Bytes that a sender may have sent of a request that is not being received yet."""
 
 
-class OwnerShares(Protocol):
-    """How much each owner holds of an amount that all hold together, which has a limit and a reserve beyond it."""
-
-    limit: int
-    total: int
-
-    def try_add(self, owner: str, amount: int, *, reserved: bool) -> bool:
-        """Add to an owner's amount, if it may hold this much more; return whether it may."""
-
-    def remove(self, owner: str, amount: int) -> None:
-        """Subtract from an owner's amount."""
-
-
 class InFlight:
     """Lets calls begin while there is room for them.
 
-    Watches and claims that wait are no calls in flight; only the bytes of their requests count. `shares` makes shares
-    of a limit and a reserve. `check_writer` refuses an owner whose writes would be refused anyway. `begin_call` is
-    called in the task of each call with its owner, the size of its request and the seconds that are left for it, and
-    refuses a call whose deadline has passed. `max_wait_seconds` is how long an owner's oldest call may wait until its
-    request is received, before others are refused.
+    Watches and claims that wait are no calls in flight; only the bytes of their requests count. `check_writer` refuses
+    an owner whose writes would be refused anyway. `begin_call` is called in the task of each call with its owner, the
+    size of its request and the seconds that are left for it, and refuses a call whose deadline has passed.
+    `max_wait_seconds` is how long an owner's oldest call may wait until its request is received, before others are
+    refused.
     """
 
     def __init__(
@@ -69,14 +58,13 @@ class InFlight:
         max_calls: int,
         max_bytes: int,
         message_limit: int,
-        shares: Callable[[int, int], OwnerShares],
         check_writer: Callable[[str], None],
         begin_call: Callable[[str, int, float | None], None],
         max_wait_seconds: float,
     ) -> None:
-        self._reads = shares(max_calls, max_calls // RESERVE_DIVISOR)
-        self._writes = shares(max_calls, max_calls // RESERVE_DIVISOR)
-        self._public_calls = shares(MAX_PUBLIC_CALLS, 0)
+        self._reads = Shares(max_calls, max_calls // RESERVE_DIVISOR)
+        self._writes = Shares(max_calls, max_calls // RESERVE_DIVISOR)
+        self._public_calls = Shares(MAX_PUBLIC_CALLS, 0)
         self.message_limit = message_limit
         self.places = max(max_bytes // (RECEIVED * HARD * message_limit), MIN_PLACES)
         self.stream_places = max(self.places // RESERVE_DIVISOR, 1)
@@ -86,10 +74,10 @@ class InFlight:
         unsent = waiting // UNSENT
         waiting -= unsent
         of_public = unsent // RESERVE_DIVISOR // 2
-        self.public_unsent = Unsent(shares(of_public, 0))
-        self.unsent = Unsent(shares(unsent - unsent // RESERVE_DIVISOR, unsent // RESERVE_DIVISOR - of_public))
+        self.public_unsent = Unsent(Shares(of_public, 0))
+        self.unsent = Unsent(Shares(unsent - unsent // RESERVE_DIVISOR, unsent // RESERVE_DIVISOR - of_public))
         self.send_turns = SendTurns()
-        self.bytes = shares(waiting - waiting // RESERVE_DIVISOR, waiting // RESERVE_DIVISOR)
+        self.bytes = Shares(waiting - waiting // RESERVE_DIVISOR, waiting // RESERVE_DIVISOR)
         self.check_writer = check_writer
         self.begin_call = begin_call
         reserve = max(self.places // RESERVE_DIVISOR, 1)
@@ -102,7 +90,7 @@ class InFlight:
         """How many calls are in flight."""
         return self._reads.total + self._writes.total
 
-    def shares_of(self, method: Method) -> OwnerShares | None:
+    def shares_of(self, method: Method) -> Shares | None:
         """Return the shares that count a method's calls, None for one whose calls stay open."""
         if method.waits or method.kind is Kind.WATCH:
             return None

@@ -17,6 +17,8 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct as MsgStruct
 from msgspec import field
 
+from jobledger_service.sharing.shares import Shares
+
 from . import trace_context as traces
 from .call import MAX_ID_LENGTH, AccessLog, Call, MethodHandler
 from .encoded_fields import decode
@@ -27,7 +29,7 @@ from .in_flight import COPIES, UNREAD_BYTES, InFlight
 from .methods import Calls, Context, Kind, Method
 from .metrics import CallMetrics
 from .open_calls import OpenCalls, PublicStreams
-from .receiving import LARGE, Places
+from .receiving import LARGE
 from .refusal_log import RefusalLog
 from .refusals import (
     ApiKeyMissing,
@@ -295,7 +297,7 @@ class RpcServer:
         finally:
             receiver.release(owner, place)
 
-    async def _take_later(self, call: Call) -> Places:
+    async def _take_later(self, call: Call) -> Shares:
         """Wait for a place. What its sender may have sent is counted; of streams the number is bounded already."""
         receiver = call.handler.receiver
         unread = UNREAD_BYTES if receiver is self._in_flight.receiver else 0

@@ -7,9 +7,10 @@ more than a client holds unread; before, they take turns.
 
 import asyncio
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final
+
+from jobledger_service.sharing.turns import OwnerLines
 
 READ_BYTES: Final = 4_500_000
 """Bytes after which a stream counts as read: gRPC's own clients hold up to 4 MiB of a stream unread."""
@@ -43,7 +44,7 @@ class SendTurns:
         self.rate = MIN_RATE
         self._clock = clock
         self._cpu_time = cpu_time
-        self._lines: OrderedDict[str, deque[Callable[[], None]]] = OrderedDict()
+        self._lines: OwnerLines[Callable[[], None]] = OwnerLines()
         self._timer: asyncio.TimerHandle | None = None
         self._allowed = MAX_BURST
         self._allowed_at = self._checked_at = clock()
@@ -63,7 +64,7 @@ class SendTurns:
 
     def add(self, owner: str, send: Callable[[], None]) -> None:
         """Call `send` when it is the turn of the owner's message."""
-        self._lines.setdefault(owner, deque()).append(send)
+        self._lines.add(owner, send)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TURN_SECONDS, self.go_on)
 
@@ -83,18 +84,10 @@ class SendTurns:
         try:
             while self._lines and (self._allowed >= 1 or not self.readers):
                 self._allowed = max(self._allowed - 1, 0.0)
-                self._take_first()()
+                self._lines.take()()
         finally:
             if self._lines:
                 self._timer = asyncio.get_running_loop().call_later(TURN_SECONDS, self.go_on)
-
-    def _take_first(self) -> Callable[[], None]:
-        """Take the message whose turn it is; its owner goes to the end."""
-        owner, line = self._lines.popitem(last=False)
-        send = line.popleft()
-        if line:
-            self._lines[owner] = line
-        return send
 
     def _refill(self) -> None:
         now = self._clock()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from .refusals import InFlightFull
 
 if TYPE_CHECKING:
-    from .in_flight import OwnerShares
+    from jobledger_service.sharing.shares import Shares
 
 SMALL: Final = 4_096
 """Bytes up to which a message is not counted: gRPC keeps more than that of each call besides."""
@@ -29,7 +29,7 @@ class _Waiting(NamedTuple):
 class Unsent:
     """The bytes that are being sent, by owner. A message larger than the bound counts as much as the bound."""
 
-    def __init__(self, shares: "OwnerShares", max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
+    def __init__(self, shares: "Shares", max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
         self._shares = shares
         self.limit = shares.limit
         self._max_wait_seconds = max_wait_seconds

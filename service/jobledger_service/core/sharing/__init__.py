@@ -1,1 +1,1 @@
-"""How much may wait, and who is next: shares, waits, threads that read, and turns of the loop."""
+"""Where calls wait for the database: in whose turn, on which threads, with which other calls, and how long."""

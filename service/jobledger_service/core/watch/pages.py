@@ -11,7 +11,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.refusals.errors import HistoryTrimmed
-from jobledger_service.core.sharing.loop_turns import LoopTurns
+from jobledger_service.sharing.turns import LoopTurns
 
 MAX_KEPT_BYTES = 16 * 1024 * 1024
 PAGE_OVERHEAD = 1_024

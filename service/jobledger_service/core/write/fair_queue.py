@@ -9,7 +9,7 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.refusals.limit_errors import QueueFull
-from jobledger_service.core.sharing.shares import is_share
+from jobledger_service.sharing.shares import is_share
 
 from .commands import Command
 

@@ -23,7 +23,7 @@ Fleet = tuple[Owners, tuple[str, ...]]
 FindReady = Callable[[ReadyOwnersQuery], Sequence[ReadyOwner]]
 
 
-class Turns(MsgStruct):
+class FleetQueues(MsgStruct):
     """The queues that some claims may take from, and the order of their owners, by priority.
 
     `last` is the owner who had the last turn, by priority; it changes with each turn.
@@ -49,21 +49,21 @@ class FleetTurns:
     def __init__(self) -> None:
         self._last: OrderedDict[int, dict[int, str]] = OrderedDict()
 
-    def find(self, wanted: Iterable[tuple[Fleet, int]], find: FindReady, *, shared: bool) -> dict[Fleet, Turns]:
+    def find(self, wanted: Iterable[tuple[Fleet, int]], find: FindReady, *, shared: bool) -> dict[Fleet, FleetQueues]:
         """Return the queues for claims of so many chunks each, with one look for all claims of a fleet."""
         limits: dict[Fleet, int] = {}
         for fleet, limit in wanted:
             limits[fleet] = limits.get(fleet, 0) + limit
         return {fleet: self._turns(fleet, limit, find, shared=shared) for fleet, limit in limits.items()}
 
-    def _turns(self, fleet: Fleet, limit: int, find: FindReady, *, shared: bool) -> Turns:
+    def _turns(self, fleet: Fleet, limit: int, find: FindReady, *, shared: bool) -> FleetQueues:
         last = self._last_turns(fleet)
         enough = min(limit, MAX_TURNS)
         most = min(limit + SPARE_TURNS, MAX_TURNS) if shared else enough
         found = find(ReadyOwnersQuery(*fleet, enough, most, last))
         queues = dict.fromkeys((one.owner, one.kind) for one in found)
         places = dict.fromkeys((one.priority, one.owner) for one in found)
-        return Turns([*queues], {place: number for number, place in enumerate(places)}, last)
+        return FleetQueues([*queues], {place: number for number, place in enumerate(places)}, last)
 
     def _last_turns(self, fleet: Fleet) -> dict[int, str]:
         number = hash(fleet)  # 64 bits: small, and two fleets that share one would share their turns

@@ -11,7 +11,7 @@ from jobledger_service.core.model.chunk import NO_KIND, ChunkKey, Queue
 from jobledger_service.core.model.job import Job, owner_of
 from jobledger_service.core.model.owners import Owners
 
-from .fleet_turns import Fleet, Turns
+from .fleet_turns import Fleet, FleetQueues
 
 FIRST_FETCH = 100
 """The number of chunks of a queue that are read first. Each further read of the same queue goes four times as deep."""
@@ -65,7 +65,7 @@ def pick(
     lock_free: LockFree,
     *,
     shared: bool,
-    turns: Mapping[Fleet, Turns] = {},
+    turns: Mapping[Fleet, FleetQueues] = {},
 ) -> list[Picked]:
     """Return the chunks for each query. With `shared`, other replicas hold jobs too, which are skipped.
 
@@ -126,7 +126,7 @@ class _Walks:
     """The walks over all queues of the queries; a chunk is drawn only once."""
 
     def __init__(
-        self, queries: Sequence[ClaimQuery], fetch: Fetch, turns: Mapping[Fleet, Turns], *, shared: bool
+        self, queries: Sequence[ClaimQuery], fetch: Fetch, turns: Mapping[Fleet, FleetQueues], *, shared: bool
     ) -> None:
         self._fetch = fetch
         self._turns = turns
@@ -146,8 +146,8 @@ class _Walks:
             queue: _Walk(2 * limit + 100 if shared else limit, first[queue]) for queue, limit in wanted.items()
         }
 
-    def _turns_of(self, query: ClaimQuery) -> Turns:
-        return Turns(query.queues) if query.fleet is None else self._turns[query.fleet]
+    def _turns_of(self, query: ClaimQuery) -> FleetQueues:
+        return FleetQueues(query.queues) if query.fleet is None else self._turns[query.fleet]
 
     def draw(self, query: ClaimQuery, count: int) -> list[ChunkKey]:
         """Return the next `count` chunks over all queues of a query, fewer when there are no more."""
@@ -178,7 +178,9 @@ class _Walks:
                 self._walks[queue].put_back(head)
         return drawn
 
-    def _turn(self, turns: Turns, owner: str, heads: Sequence[tuple[WaitingChunk, Queue]]) -> tuple[int, int, int, str]:
+    def _turn(
+        self, turns: FleetQueues, owner: str, heads: Sequence[tuple[WaitingChunk, Queue]]
+    ) -> tuple[int, int, int, str]:
         """Return when it is an owner's turn: by priority, then after those who had fewer."""
         minus_priority = heads[0][0].minus_priority
         return minus_priority, self._had[minus_priority, owner], turns.place(-minus_priority, owner), owner

@@ -16,7 +16,7 @@ from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
 from jobledger_service.core.write.commands import ClaimedChunk, StepLease, StepOutcome
 from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
-from jobledger_service.transport.receiving import Turns
+from jobledger_service.sharing.turns import Places
 
 from .commands import BulkStep, StepBatch
 from .requests import BulkOrder, order_of
@@ -39,7 +39,7 @@ class BulkRuns:
         self._readers = kernel.readers
         self._rate = kernel.settings.bulk_rate
         self._max_jobs = max(1, min(JOBS_PER_STEP, self._rate // STEPS_PER_SECOND))
-        self._steps = Turns(1)
+        self._steps = Places(1)
 
     async def work(self, claimed: ClaimedChunk, turn: Turn) -> None:
         """Do the verb with the chunk's jobs, from the cursor of the last attempt, until the turn is over."""

@@ -11,19 +11,20 @@ maximum leave 1/(1 + 3N) of the bound free, and an owner with nothing gets at le
 class Shares:
     """The amounts that owners hold of at most `limit`; items with a `reserve` may exceed the limit by that much."""
 
-    __slots__ = ("_held", "limit", "reserve", "total")
+    __slots__ = ("_held", "_spread", "limit", "reserve", "total")
 
-    def __init__(self, limit: int, reserve: int = 0) -> None:
+    def __init__(self, limit: int, reserve: int = 0, *, spread: int = SPREAD) -> None:
         self.limit = limit
         self.reserve = reserve
         self.total = 0
+        self._spread = spread
         self._held: dict[str, int] = {}
 
     def try_add(self, owner: str, amount: int, *, reserved: bool) -> bool:
         """Add to an owner's amount, if it may hold this much more; return whether it may."""
         left = self.limit - self.total + (self.reserve if reserved else 0) - amount
         held = self._held.get(owner, 0)
-        if left < 0 or (held and held + amount > SPREAD * left):
+        if not is_share(held, amount, left, self._spread):
             return False
         self.total += amount
         self._held[owner] = held + amount
@@ -37,6 +38,6 @@ class Shares:
             self._held[owner] = left
 
 
-def is_share(held: int, amount: int, left: int) -> bool:
+def is_share(held: int, amount: int, left: int, spread: int = SPREAD) -> bool:
     """Whether an owner that holds so much may hold an amount more, after which so much is left."""
-    return left >= 0 and (not held or held + amount <= SPREAD * left)
+    return left >= 0 and (not held or held + amount <= spread * left)
