@@ -108,6 +108,23 @@ async def test_the_more_urgent_come_first_over_all_owners(
     assert owners_of(await worker.claim(kind, 7)) == [ALICE] * 2
 
 
+async def test_of_one_owner_the_oldest_of_all_kinds_comes_first(
+    admin: KeyedApi, as_holder: As, tenants: dict[str, KeyedApi], fleet: KeyedApi
+):
+    kinds = [fresh_kind() for _ in range(3)]
+    some = await serving(admin, as_holder, ALICE, BOB)
+    for owner in (ALICE, BOB):
+        created = [await tenants[owner].create(kind, priority=7, item_count=2, chunk_size=1) for kind in kinds]
+        for order in (kinds, kinds[::-1]):
+            for worker in (fleet, some):
+                request = ClaimChunksRequest(kinds=order, max_chunks=1, worker="w", owners=[owner])
+                [claimed] = (await worker.work.ClaimChunks(request)).chunks
+                assert claimed.job_id == created[0].job_id
+                await worker.release(claimed)
+    request = ClaimChunksRequest(kinds=kinds, max_chunks=2, worker="w")
+    assert {claimed.kind for claimed in (await fleet.work.ClaimChunks(request)).chunks} == {kinds[0]}
+
+
 @pytest.mark.guarantee("3b.9")
 async def test_every_owner_has_a_turn_also_when_there_are_more_than_one_batch_looks_at(
     admin: KeyedApi, as_holder: As, fleet: KeyedApi, kind: str

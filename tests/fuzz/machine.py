@@ -175,7 +175,9 @@ class LedgerMachine(RuleBasedStateMachine):
         given = self._call(caller, "ClaimChunks", request).chunks
         leases = self.ledger.claim(owner, names, limit, (caller, request_id) if request_id else None)
         assert [one.owner for one in given] == [one.job.owner for one in leases]
-        assert [(one.job_id, one.chunk.index) for one in given] == [(one.job.job_id, one.chunk.index) for one in leases]
+        claimed = [(chunk.job_id, chunk.chunk.index) for chunk in given]
+        expected = [(lease.job.job_id, lease.chunk.index) for lease in leases]
+        assert claimed == expected, f"{caller} claimed {claimed}, and should have claimed {expected}"
         for lease, one in zip(leases, given, strict=True):
             assert self.tokens.setdefault(lease, one.lease.token) == one.lease.token
 

@@ -38,7 +38,7 @@ class ReadyOwner(NamedTuple):
 
 
 class ReadyOwnersQuery(MsgStruct, frozen=True):
-    """A query for up to `limit` of some owners with chunks of these kinds, the most urgent first.
+    """A query for up to `limit` of some owners with chunks of these kinds, the most urgent first, each with all kinds.
 
     Of all owners, those with the next priority are looked for only when there are fewer than `enough`. `last` is the
     owner who had the last turn, by priority.
@@ -78,7 +78,7 @@ class ReadyOwners:
         found.sort(
             key=lambda one: (one.priority, one.owner < wanted.last.get(one.priority, ""), one.owner), reverse=True
         )
-        return found[: wanted.limit]
+        return _of_first_owners(found, wanted.limit)
 
     def _of_all(
         self, connection: Connection, wanted: ReadyOwnersQuery, parameters: dict[str, object]
@@ -86,14 +86,25 @@ class ReadyOwners:
         found: list[ReadyOwner] = []
         below, statement = MAX_PRIORITY + 1, self._of_one_priority["but" in parameters]
         last = {f"last_{priority}": wanted.last.get(priority, "") for priority in _PRIORITIES}
-        while len(found) < wanted.enough and below > MIN_PRIORITY:
-            given = {**parameters, **last, "below": below, "most": wanted.limit - len(found)}
-            some = connection.execute(statement, given).all()
-            if not some:
+        while (count := len(_places(found))) < wanted.enough and below > MIN_PRIORITY:
+            bounds = {"below": below, "most": wanted.limit - count}
+            rows = connection.execute(statement, {**parameters, **last, **bounds}).all()
+            if not rows:
                 break
-            found += [ReadyOwner(*row) for *row, paused in some if not paused]
-            below = some[0].priority
-        return found
+            found += [ReadyOwner(*row) for *row, paused in rows if not paused]
+            below = rows[0].priority
+        return _of_first_owners(found, wanted.limit)
+
+
+def _places(ready: Sequence[ReadyOwner]) -> list[tuple[int, str]]:
+    """Return each priority and owner once, in their order."""
+    return list(dict.fromkeys((owner.priority, owner.owner) for owner in ready))
+
+
+def _of_first_owners(ready: Sequence[ReadyOwner], count: int) -> list[ReadyOwner]:
+    """Return the first owners with all of their kinds: the oldest chunk may be of any."""
+    places = set(_places(ready)[:count])
+    return [owner for owner in ready if (owner.priority, owner.owner) in places]
 
 
 _PRIORITIES: Final = range(MIN_PRIORITY, MAX_PRIORITY + 1)
@@ -121,8 +132,8 @@ def _of_names(dialect: Dialect, condition: ColumnElement[bool]) -> Select[Any]:
 def _of_one_priority(dialect: Dialect, condition: ColumnElement[bool]) -> Select[Any]:
     """Return the owners of the highest priority below one, from the one after the last on, then the others.
 
-    Each owner is one step in the index to the next one, whatever number of jobs it has. Those who paused the kind
-    come last and do not count as found: they show that jobs with this priority wait.
+    They are the first ones of each kind. Each owner is one step in the index to the next one, whatever number of jobs it
+    has. Those who paused the kind come last and do not count as found: they show that jobs with this priority wait.
     """
     kinds = dialect.keys("kinds").subquery("kinds")
     [kind] = kinds.c
@@ -163,4 +174,4 @@ def _of_one_priority(dialect: Dialect, condition: ColumnElement[bool]) -> Select
     turns = turns.union_all(following)
     paused = is_paused(turns.c.owner, turns.c.kind).label("paused")
     found = select(turns.c.priority, turns.c.owner, turns.c.kind, paused).where(turns.c.owner.is_not(None))
-    return found.order_by(paused, turns.c.part, turns.c.owner.desc()).limit(_MOST)
+    return found.order_by(paused, turns.c.part, turns.c.owner.desc())
