@@ -132,7 +132,7 @@ def _of_names(dialect: Dialect, condition: ColumnElement[bool]) -> Select[Any]:
 def _of_one_priority(dialect: Dialect, condition: ColumnElement[bool]) -> Select[Any]:
     """Return the owners of the highest priority below one, from the one after the last on, then the others.
 
-    They are the first ones of each kind. Each owner is one step in the index to the next one, whatever number of jobs it
+    They are the first of each kind. Each owner is one step in the index to the next one, whatever number of jobs it
     has. Those who paused the kind come last and do not count as found: they show that jobs with this priority wait.
     """
     kinds = dialect.keys("kinds").subquery("kinds")
