@@ -64,7 +64,7 @@ class HealthService:
         self._draining = False
 
     def add(self, names: Iterable[str]) -> None:
-        """Add services, which do not serve yet. They need the database: ADR 50."""
+        """Add services, which do not serve yet. They need the database: ADR 40."""
         self._statuses.update(dict.fromkeys(names, _STATUS.NOT_SERVING))
 
     def start(self) -> None:
