@@ -128,9 +128,10 @@ class Hosts:
             try:
                 connection = connect(host)
             except psycopg.OperationalError as error:
+                refused.append(str(error))
                 if isinstance(error, errors.ConnectionTimeout):
                     self._remember(_name(host))
-                refused.append(str(error))
+                    refused[-1] = "{}:{}: {}".format(*_name(host), error)  # the driver does not name the host
                 continue
             try:
                 if self._history.start:
