@@ -22,7 +22,7 @@ from jobledger_service.core.api import job_requests as read
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.bounds.quotas import Bounds
 from jobledger_service.core.model.micros import Micros

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from jobledger_service.core.database.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.rows.writes import Writes
 from jobledger_service.core.database.tables import job_words, jobs, ledger
 from jobledger_service.core.model.bounds.limits import HOUR

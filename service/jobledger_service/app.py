@@ -18,7 +18,7 @@ import uuid_utils
 from .core.api.errors import refused_by_core
 from .core.database.clock import clock_of
 from .core.database.engines import Pooling, open_database
-from .core.database.migrate import prepare
+from .core.database.maintenance.migrate import prepare
 from .core.feature import core
 from .core.kernel import Feature, Kernel
 from .core.model.history.writer_level import OUTDATED, outdated
@@ -180,7 +180,7 @@ class App:
         for one in self._features:
             others += (self._start_task(duty.name, duty.run(self._metrics.duty)) for duty in one.duties)
         if not self._database.single_writer:
-            from .core.database.listening import listen  # noqa: PLC0415  SQLite does without psycopg
+            from .core.database.postgres.listening import listen  # noqa: PLC0415  SQLite does without psycopg
 
             others.append(self._start_task("wake-ups", listen(self._database, kernel.feed.hint, kernel.claims.wake)))
         await self._server.start()

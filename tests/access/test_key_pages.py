@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.features.access.rules import ApiKey
 from jobledger_service.features.access.store import Place, SqlKeyStore
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.features.access.keyring import MAX_UNKNOWN, KeyChanges, KeyRing
 from jobledger_service.features.access.rules import ApiKey, digest_of, token_of

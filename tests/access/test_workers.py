@@ -21,7 +21,7 @@ from jobledger_client import AsyncJobClient, ChunkContext
 from jobledger_client import Worker as SdkWorker
 from jobledger_client.cli._main import run
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.tables import api_keys
 from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES, SECOND
 from jobledger_service.core.model.owners import Owners

@@ -17,7 +17,7 @@ from jobledger.v1.worker_service_pb2 import (
     LeaseReport,
     ReleaseChunksRequest,
 )
-from jobledger_service.core.database.epochs import read_epoch
+from jobledger_service.core.database.maintenance.epochs import read_epoch
 from jobledger_service.core.model.job import uid_of
 from jobledger_service.core.model.leases import Lease
 from sqlalchemy import create_engine

@@ -24,7 +24,7 @@ from jobledger.v1.job_service_pb2 import (
 )
 from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.recount import Recount
+from jobledger_service.core.database.maintenance.recount import Recount
 
 from tests.bulk.runs import ended
 from tests.conftest import StartServer

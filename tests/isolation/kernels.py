@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.chunk import WorkError

@@ -8,7 +8,7 @@ from uuid import uuid4
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.rows.job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of
 from jobledger_service.core.database.tables import jobs
 from jobledger_service.core.model.chunk import Chunk

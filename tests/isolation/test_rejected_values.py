@@ -10,7 +10,7 @@ import pytest
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.rows.reads import View
 from jobledger_service.core.model.job import NO_UID, JobSpec, job_key
 from jobledger_service.core.model.leases import Lease

@@ -22,8 +22,8 @@ from jobledger.v1.job_service_pb2 import (
 )
 from jobledger.v1.worker_service_pb2 import ClaimChunksRequest, ClaimedChunk, HeartbeatRequest, LeaseReport
 from jobledger_client import AsyncJobClient, JobView
-from jobledger_service.core.database.backup import back_up
 from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.maintenance.backup import back_up
 from jobledger_service.core.database.rows.reads import View
 from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.job import job_key

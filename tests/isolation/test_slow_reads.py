@@ -11,7 +11,7 @@ import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
 from jobledger_service.core.database.engines import OWNER_THREADS, Database, open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.time_limits import TimeLimits
 from jobledger_service.core.model.refusals.errors import StoreUnavailable
 from jobledger_service.core.model.refusals.limit_errors import ReadTooLong

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.migrate import VERSIONS, SchemaError, check, upgrade
+from jobledger_service.core.database.maintenance.migrate import VERSIONS, SchemaError, check, upgrade
 from jobledger_service.core.model.history.writer_level import OUTDATED, WRITER_LEVEL
 
 from tests.conftest import StartServer

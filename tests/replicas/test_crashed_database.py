@@ -11,7 +11,7 @@ import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, WatchMode
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.support.api import Api

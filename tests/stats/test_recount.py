@@ -11,7 +11,7 @@ import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.recount import Recount, Recounted
+from jobledger_service.core.database.maintenance.recount import Recount, Recounted
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from sqlalchemy import Connection, text
 

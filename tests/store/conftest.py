@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 
 from tests.support.crowds import many
 from tests.support.databases import new_database

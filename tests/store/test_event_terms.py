@@ -8,11 +8,11 @@ from random import Random
 import pytest
 from jobledger_service.core.database import term_recount
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
+from jobledger_service.core.database.maintenance.term_recount import TermRecount
 from jobledger_service.core.database.rows.event_terms import INDEXED, EventTerms, forget_terms, name_of, term, term_rows
 from jobledger_service.core.database.rows.row_sets import RowSets
 from jobledger_service.core.database.tables import audit, event_terms, ledger
-from jobledger_service.core.database.term_recount import TermRecount
 from jobledger_service.core.model.history.change import ChangeType
 from jobledger_service.core.read import indexed_events
 from jobledger_service.core.read.event_pages import EventsWanted

@@ -12,7 +12,7 @@ from jobledger.v1.export_pb2 import ExportJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.filters.filter import JobFilter

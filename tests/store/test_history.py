@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.database.history import Loss
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.tables import ledger, terms
 from jobledger_service.core.model.history.terms import Point, Terms
 from jobledger_service.core.model.refusals.errors import StoreUnavailable

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.database.label_indexes import LOCK, LabelIndexStore, read_states, ready_indexes
-from jobledger_service.core.database.recount import Recount
+from jobledger_service.core.database.maintenance.recount import Recount
 from jobledger_service.core.database.tables import job_labels, jobs, label_indexes
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.write.writing import WriteStore

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.tables import limits
 from jobledger_service.features.limits.store import LimitStore
 from sqlalchemy import insert, select, update

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.database.label_indexes import LabelIndexStore
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.rows.reads import Listing, Order, View
 from jobledger_service.core.database.rows.writes import Writes
 from jobledger_service.core.model.filters.filter import FilterFields, JobFilter, LabelCondition, TimeRange

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.rows.artifact_versions import read_versions
 from jobledger_service.core.database.rows.attempts import AttemptReads, jobs_of_task
 from jobledger_service.core.database.rows.entry import ArtifactsKey

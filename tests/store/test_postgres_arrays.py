@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.database import postgres  # registers how arrays are sent
-from jobledger_service.core.database.postgres_arrays import ARRAYS, Array
+from jobledger_service.core.database.postgres.arrays import ARRAYS, Array
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import Format
 

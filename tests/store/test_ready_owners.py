@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import pytest
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.tables import chunks, jobs, paused_kinds
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.write.ready_owners import ReadyOwner, ReadyOwners, ReadyOwnersQuery

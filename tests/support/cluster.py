@@ -13,7 +13,7 @@ from typing import Self
 
 import psycopg
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 
 from tests.support.bounds import BOUND
 

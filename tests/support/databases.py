@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import psycopg
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 
 STORES = ["sqlite", "postgresql"]
 TEMPLATE = "jobledger_template"

@@ -9,7 +9,7 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.database.engines import open_database
 from jobledger_service.core.database.history import History
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.database.rows.reads import EventRow
 from jobledger_service.core.database.tables import events, ledger

@@ -7,7 +7,7 @@ from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.codec import Codec
 from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.read.reading import ReadStore

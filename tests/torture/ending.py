@@ -11,7 +11,7 @@ from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest, W
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.recount import Recount
+from jobledger_service.core.database.maintenance.recount import Recount
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 
 from tests.fuzz.campaign import wrong_line

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 
 from tests.support.keys import KeyedApi
 from tests.support.server import Server

@@ -12,7 +12,7 @@ from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_client import AsyncJobClient, ChunkContext, JobState, WatchMode, Worker
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.recount import Recount, Recounted
+from jobledger_service.core.database.maintenance.recount import Recount, Recounted
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.history.writer_level import OUTDATED
 

@@ -15,8 +15,8 @@ from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksReque
 from jobledger_service.cli import main as cli
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.database.engines import open_database
-from jobledger_service.core.database.migrate import upgrade
-from jobledger_service.core.database.recount import Recount, Recounted
+from jobledger_service.core.database.maintenance.migrate import upgrade
+from jobledger_service.core.database.maintenance.recount import Recount, Recounted
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.database.writer_level import read_writer_level
 from jobledger_service.core.model.history.writer_level import WRITER_LEVEL

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.database.backup import back_up, restore
 from jobledger_service.core.database.engines import check_exists, open_database
-from jobledger_service.core.database.epochs import begin_epoch
-from jobledger_service.core.database.migrate import SchemaError, check, prepare, upgrade
-from jobledger_service.core.database.recount import Recount
+from jobledger_service.core.database.maintenance.backup import back_up, restore
+from jobledger_service.core.database.maintenance.epochs import begin_epoch
+from jobledger_service.core.database.maintenance.migrate import SchemaError, check, prepare, upgrade
+from jobledger_service.core.database.maintenance.recount import Recount
 from jobledger_service.core.database.time_limits import UNLIMITED
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 

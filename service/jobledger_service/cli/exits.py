@@ -11,10 +11,10 @@ from jobledger_client import JobledgerError
 from jobledger_client.cli import _error_output as error_output
 from jobledger_client.cli._exit_codes import DEFECT, UNAVAILABLE
 
-from jobledger_service.core.database.backup import BackupError, NotSqliteError
 from jobledger_service.core.database.engines import DatabaseInUseError, UnknownDatabaseError
-from jobledger_service.core.database.epochs import ServersConnectedError
-from jobledger_service.core.database.migrate import SchemaError
+from jobledger_service.core.database.maintenance.backup import BackupError, NotSqliteError
+from jobledger_service.core.database.maintenance.epochs import ServersConnectedError
+from jobledger_service.core.database.maintenance.migrate import SchemaError
 from jobledger_service.core.model.refusals.errors import StoreUnavailable
 from jobledger_service.settings import InvalidSettingError
 from jobledger_service.transport.server import CannotListenError

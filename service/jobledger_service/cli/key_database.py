@@ -15,8 +15,8 @@ from jobledger_client import JobClient
 from jobledger_service.core.api.errors import refused_by_core
 from jobledger_service.core.database.clock import clock_of
 from jobledger_service.core.database.engines import Database, DatabaseInUseError, check_exists, open_database
-from jobledger_service.core.database.epochs import read_epoch
-from jobledger_service.core.database.migrate import prepare
+from jobledger_service.core.database.maintenance.epochs import read_epoch
+from jobledger_service.core.database.maintenance.migrate import prepare
 from jobledger_service.core.model.refusals.errors import Refusal, StoreUnavailable
 from jobledger_service.core.read.paging import PageTokens
 from jobledger_service.features.access.api import KeyCalls

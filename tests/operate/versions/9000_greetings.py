@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from jobledger_service.core.database.migrate import VERSIONS
+from jobledger_service.core.database.maintenance.migrate import VERSIONS
 from jobledger_service.core.database.writer_level import raise_writer_level
 from jobledger_service.core.model.history.writer_level import WRITER_LEVEL
 

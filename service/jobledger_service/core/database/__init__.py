@@ -1,1 +1,1 @@
-"""The database: engines, dialects, tables, migrations, clock, back-up, epoch, and the history that was seen of it."""
+"""The database: a URL comes in; transactions on a ledger of this version go out, and what their errors mean."""

@@ -1,58 +1,38 @@
-"""A database: its engines, its transactions, and what its errors mean. SQLite has one writer, and readers beside it."""
+"""A database: its engines, its transactions, and what its errors mean."""
 
-import fcntl
 import re
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from math import inf
 from pathlib import Path
-from types import NoneType
-from typing import IO, Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 from msgspec import Struct as MsgStruct
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool, StaticPool
 
 from jobledger_service.core.model.history.writer_level import may_write
 from jobledger_service.core.model.refusals.errors import Draining, StoreUnavailable
 from jobledger_service.core.model.refusals.limit_errors import ReadTooLong
 
 from .beginning import TERM, Beginning, Beginnings
-from .cells import read_json
 from .dialects import Dialect
 from .history import History, StaleDatabaseError
 from .rows.writes import RejectedStatementError
-from .sqlite_dialect import Sqlite
 from .time_limits import DEFAULT_LIMITS, Deadline, TimeLimits
 from .writer_level import WRITTEN_LABELS
 
 log = structlog.get_logger(__name__)
 
-WRITER_PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=ON",
-    # Some builds zero every page that becomes free: a large deletion then writes all its bytes again.
-    "PRAGMA secure_delete=FAST",
-    "PRAGMA busy_timeout=5000",
-    "PRAGMA cache_size=-65536",
-)
-READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
 _PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|(?:^|[?&\s])(?:ssl)?password\s*=)(?:.*(?=@)|[^&#]*)")
 OWNER_THREADS: Final = 3
 """Threads on which owners take turns. One is always free for other owners, whatever one owner requests."""
 READERS = OWNER_THREADS + 3
 """The number of connections, one for each thread that reads, so that none waits for another's: those of callers' reads,
 and one each for single jobs, the feed, and the duties. Exports have another one."""
-PROGRESS_STEPS = 1_000_000
-"""Instructions of SQLite's machine, 20 to 50 ms, after which a read checks its deadline."""
-
-
 _POSITION: Final = "position"
 _FLOOR: Final = "floor"
 
@@ -292,9 +272,11 @@ def open_database(url: str, limits: TimeLimits = DEFAULT_LIMITS, pooling: Poolin
         raise _unknown(url) from None
     match parsed.get_backend_name():
         case "sqlite" if parsed.database and parsed.database != ":memory:":
-            return _sqlite(parsed, Path(parsed.database), limits)
+            from .sqlite.engines import open_sqlite  # noqa: PLC0415  each database has a driver of its own
+
+            return open_sqlite(parsed, Path(parsed.database), limits)
         case "postgresql":
-            from .postgres_engines import open_postgres  # noqa: PLC0415  SQLite does without psycopg
+            from .postgres.engines import open_postgres  # noqa: PLC0415  as above
 
             return open_postgres(parsed.set(drivername="postgresql+psycopg"), limits, pooling)
     raise _unknown(url)
@@ -314,74 +296,3 @@ def _unknown(url: str) -> UnknownDatabaseError:
     return UnknownDatabaseError(
         f"value {without_password(url)!r} must be a database URL, like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
     )
-
-
-# For each parameter that is no number or text the driver looks for an adapter, and is three times as fast when there is
-# one. Half of a job's columns are NULL. These adapters, none of which is Python, change nothing.
-_same: dict[None, None] = {}
-sqlite3.register_adapter(NoneType, _same.get)
-sqlite3.register_adapter(bytes, bytes)
-sqlite3.register_adapter(bool, int)
-
-
-def _sqlite(url: URL, file: Path, limits: TimeLimits) -> Database:
-    lock = _lock(file)
-    writer = _sqlite_engine(url, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
-    reader = _sqlite_reader(url, limits, READERS)
-    exporter = _sqlite_reader(url, limits, 1)
-    dialect = Sqlite()
-    return Database(dialect, Engines(writer, reader, exporter), limits, lock.close, History(dialect.start), file)
-
-
-def _sqlite_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:
-    # use the connection that was used last, so that few caches fill
-    pool: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_use_lifo": True}
-    engine = _sqlite_engine(url, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_timeout=limits.connect, **pool)
-
-    @event.listens_for(engine, "connect")
-    def connected(connection: Any, record: Any) -> None:  # noqa: ANN401  the driver's, SQLAlchemy's
-        deadline = record.info["deadline"] = Deadline()
-        connection.set_progress_handler(lambda: deadline.is_over, PROGRESS_STEPS)
-
-    return engine
-
-
-def _lock(file: Path) -> IO[str]:
-    """Take the lock beside an SQLite file: several writers can damage its log, so that there is one server, always.
-
-    A file that is new is its owner's alone: it holds the secrets that webhooks are signed with.
-    """
-    try:
-        lock = file.with_name(file.name + ".lock").open("w")
-        if not file.exists():
-            file.touch(0o600)
-    except OSError as error:
-        raise UnknownDatabaseError(f"{file} cannot be opened: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise DatabaseInUseError(f"{file} is open in another server; an SQLite database allows only one") from None
-    return lock
-
-
-_STATEMENTS_KEPT: Final = 256
-"""Prepared statements that a connection keeps: there is one for each size of a set of rows."""
-
-
-def _sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:  # noqa: ANN401  SQLAlchemy's
-    connect_args = {"check_same_thread": False, "cached_statements": _STATEMENTS_KEPT}
-    engine = create_engine(url, connect_args=connect_args, json_deserializer=read_json, **pool)
-
-    @event.listens_for(engine, "connect")
-    def connected(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
-        connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where the driver guesses
-        for pragma in pragmas:
-            connection.execute(pragma)
-
-    def begin_transaction(dbapi_connection: PoolProxiedConnection) -> None:
-        dbapi_connection.cursor().execute(begin)
-
-    # In place of a listener of the engine: with one, each statement looks for listeners of four events.
-    engine.dialect.do_begin = begin_transaction  # type: ignore[method-assign]
-    return engine

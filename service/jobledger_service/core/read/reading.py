@@ -24,8 +24,8 @@ from jobledger_service.core.database.cells import read_json
 from jobledger_service.core.database.dialects import Dialect
 from jobledger_service.core.database.driver_statements import DriverStatement
 from jobledger_service.core.database.engines import Database, position_of
-from jobledger_service.core.database.epochs import read_epoch
 from jobledger_service.core.database.history import History
+from jobledger_service.core.database.maintenance.epochs import read_epoch
 from jobledger_service.core.database.rows.artifact_versions import with_artifacts
 from jobledger_service.core.database.rows.attempts import AttemptReads, attempts_size
 from jobledger_service.core.database.rows.batch_rows import RUN

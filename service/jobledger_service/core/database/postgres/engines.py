@@ -8,13 +8,13 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.pool import PoolProxiedConnection
 
 from jobledger_service import VERSION
+from jobledger_service.core.database.cells import read_json
+from jobledger_service.core.database.engines import READERS, Database, Engines, Pooling
+from jobledger_service.core.database.history import History
+from jobledger_service.core.database.time_limits import CLIENT_GRACE_SECONDS, TimeLimits
 
-from .cells import read_json
-from .engines import READERS, Database, Engines, Pooling
-from .history import History
-from .postgres import BoundedConnection, Hosts, bounded, limits_of, probes_of, setting
-from .postgres_dialect import CHANNEL, Postgres
-from .time_limits import CLIENT_GRACE_SECONDS, TimeLimits
+from .connections import BoundedConnection, Hosts, bounded, limits_of, probes_of, setting
+from .dialect import CHANNEL, Postgres
 
 
 def open_postgres(url: URL, limits: TimeLimits, pooling: Pooling) -> Database:

@@ -13,9 +13,10 @@ from psycopg.abc import PQGen
 from psycopg.adapt import Dumper
 from psycopg.pq import Format, TransactionStatus
 
-from .history import History, StaleDatabaseError
-from .postgres_arrays import ARRAYS, Array
-from .time_limits import CLIENT_GRACE_SECONDS, Deadline, TimeLimits
+from jobledger_service.core.database.history import History, StaleDatabaseError
+from jobledger_service.core.database.time_limits import CLIENT_GRACE_SECONDS, Deadline, TimeLimits
+
+from .arrays import ARRAYS, Array
 
 Answer = TypeVar("Answer")
 

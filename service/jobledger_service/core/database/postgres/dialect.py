@@ -27,15 +27,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
+from jobledger_service.core.database.cells import Row
+from jobledger_service.core.database.dialects import Columns, Dialect, Rows, keys_of, listed
+from jobledger_service.core.database.rows.writes import ConflictError, RejectedStatementError
+from jobledger_service.core.database.tables import add_postgres_options, events, job_words, search_vector
 from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.history.vitals import Replica
 from jobledger_service.core.model.refusals.errors import StoreUnavailable
 
-from .cells import Row
-from .dialects import Columns, Dialect, Rows, keys_of, listed
-from .postgres_arrays import ARRAYS, Array, Integers, Texts
-from .rows.writes import ConflictError, RejectedStatementError
-from .tables import add_postgres_options, events, job_words, search_vector
+from .arrays import ARRAYS, Array, Integers, Texts
 
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from .engines import UnknownDatabaseError, open_database, without_password
+from jobledger_service.core.database.engines import UnknownDatabaseError, open_database, without_password
+
 from .epochs import begin_epoch
 from .migrate import upgrade
 

@@ -7,14 +7,14 @@ from typing import Final
 
 from sqlalchemy import Connection, insert, inspect, select
 
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.tables import ledger, schema_version
+from jobledger_service.core.database.writer_level import read_writer_level
 from jobledger_service.core.model.history.writer_level import WRITER_LEVEL, may_write
 
-from .engines import Database
 from .epochs import epoch_values
-from .tables import ledger, schema_version
-from .writer_level import read_writer_level
 
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
+MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
 VERSIONS: Final = MIGRATIONS / "versions"
 """The migrations of this version of the server, one file each, in the order of their names."""
 

@@ -12,10 +12,10 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
 
-from .dialects import Dialect
-from .rows.event_terms import BLOCK, BLOCK_BITS, EventTerms, remove_empty, term_rows
-from .rows.row_sets import RowSets
-from .tables import audit, event_terms, events, ledger
+from jobledger_service.core.database.dialects import Dialect
+from jobledger_service.core.database.rows.event_terms import BLOCK, BLOCK_BITS, EventTerms, remove_empty, term_rows
+from jobledger_service.core.database.rows.row_sets import RowSets
+from jobledger_service.core.database.tables import audit, event_terms, events, ledger
 
 ROWS_PER_PART: Final = 100_000
 EVENTS_PER_READ: Final = 100

@@ -9,12 +9,12 @@ import psycopg
 import structlog
 from sqlalchemy import make_url
 
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.history import History, StaleDatabaseError
 from jobledger_service.core.model.chunk import Queue
 
-from .engines import Database
-from .history import History, StaleDatabaseError
-from .postgres import bounded, each_host
-from .postgres_dialect import CHANNEL
+from .connections import bounded, each_host
+from .dialect import CHANNEL
 
 log = structlog.get_logger(__name__)
 

@@ -28,13 +28,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 
+from jobledger_service.core.database.cells import Row
+from jobledger_service.core.database.dialects import Columns, Dialect, Rows, keys_of, listed
+from jobledger_service.core.database.rows.writes import RejectedStatementError
+from jobledger_service.core.database.tables import job_words
 from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.refusals.errors import StoreUnavailable
-
-from .cells import Row
-from .dialects import Columns, Dialect, Rows, keys_of, listed
-from .rows.writes import RejectedStatementError
-from .tables import job_words
 
 T = TypeVar("T")
 

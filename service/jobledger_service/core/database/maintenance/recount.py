@@ -35,16 +35,12 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.model.filters.filter import FilterFields
-from jobledger_service.core.model.holds import HoldReason
-from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
-
-from .engines import Database
-from .label_indexes import LOCK, LabelIndexStore
-from .rows.event_terms import EventTerms
-from .rows.job_rows import JOB_COLUMNS, job_of, read_current
-from .rows.row_sets import RowSets
-from .tables import (
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.label_indexes import LOCK, LabelIndexStore
+from jobledger_service.core.database.rows.event_terms import EventTerms
+from jobledger_service.core.database.rows.job_rows import JOB_COLUMNS, job_of, read_current
+from jobledger_service.core.database.rows.row_sets import RowSets
+from jobledger_service.core.database.tables import (
     chunk_counts,
     counts,
     counts_of_all,
@@ -57,6 +53,10 @@ from .tables import (
     running_totals,
     scheduled_jobs,
 )
+from jobledger_service.core.model.filters.filter import FilterFields
+from jobledger_service.core.model.holds import HoldReason
+from jobledger_service.core.model.service_kinds import ALL_KINDS, ALL_OWNERS
+
 from .term_recount import TermRecount
 
 log = structlog.get_logger(__name__)

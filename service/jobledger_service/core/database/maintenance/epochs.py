@@ -6,10 +6,9 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, select, update
 
+from jobledger_service.core.database.engines import Database
+from jobledger_service.core.database.tables import ledger
 from jobledger_service.core.model.history.epoch import Epoch
-
-from .engines import Database
-from .tables import ledger
 
 SECRET_BYTES: Final = 32
 
