@@ -10,8 +10,8 @@ import pytest
 from click.testing import Result
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest
 from jobledger_service.cli import main as cli
-from jobledger_service.core.database import backup
 from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.maintenance import backup
 from jobledger_service.core.database.maintenance.migrate import upgrade
 from typer.testing import CliRunner
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from jobledger_service.core.database import term_recount
 from jobledger_service.core.database.engines import Database, open_database
+from jobledger_service.core.database.maintenance import term_recount
 from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.maintenance.term_recount import TermRecount
 from jobledger_service.core.database.rows.event_terms import INDEXED, EventTerms, forget_terms, name_of, term, term_rows

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.database import postgres  # registers how arrays are sent
+from jobledger_service.core.database.postgres import connections  # registers how arrays are sent
 from jobledger_service.core.database.postgres.arrays import ARRAYS, Array
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import Format
@@ -43,5 +43,5 @@ def test_an_array_is_read_as_it_was_sent(name: str, data: st.DataObject):
 @pytest.mark.parametrize("values", [[2**31], [1, 2**31], [None, -(2**31) - 1]])
 def test_a_number_out_of_range_is_refused_as_the_driver_refuses_values(values: list[int | None]):
     array: Array = ARRAYS["INTEGER"](values)
-    with pytest.raises(postgres.errors.DataError):
+    with pytest.raises(connections.errors.DataError):
         Transformer().dump_sequence([array], [PyFormat.BINARY])
