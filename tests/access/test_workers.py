@@ -22,7 +22,6 @@ from jobledger_client import Worker as SdkWorker
 from jobledger_client.cli._main import run
 from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.database.maintenance.migrate import upgrade
-from jobledger_service.core.database.tables import api_keys
 from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES, SECOND
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.write.active_workers import (
@@ -33,6 +32,7 @@ from jobledger_service.core.write.active_workers import (
     SeenWorker,
     WorkerInfo,
 )
+from jobledger_service.features.access.tables import api_keys
 from jobledger_service.features.workers.store import SqlWorkerStore
 from sqlalchemy import insert, select
 

@@ -17,7 +17,6 @@ from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.tables import metadata
 from jobledger_service.core.duty import Duty
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.opening import open_kernel
@@ -42,6 +41,7 @@ from tests.support.clocks import SetClock
 from tests.support.keys import ADMIN, CALLER, KeyedApi
 from tests.support.limits import each_scope, kind_scope, set_limit
 from tests.support.pauses import pause
+from tests.support.schemas import metadata
 from tests.support.states import COMPLETED, FAILED
 
 from .conftest import Tenants

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from jobledger_service.core.database.tables import metadata
 from sqlalchemy import make_url
 
 from tests.soak.slopes import NOT_JUDGED, Bound
 from tests.support import postgres
+from tests.support.schemas import metadata
 
 MEBIBYTE: Final = 1024 * 1024
 

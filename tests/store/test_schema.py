@@ -1,4 +1,4 @@
-"""Migrations from the first to the newest make the schema that `core/database/tables` describes."""
+"""Migrations from the first to the newest make the schema that the tables of the core and of features describe."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,10 +9,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.database.maintenance.migrate import upgrade
-from jobledger_service.core.database.tables import metadata
 
 from tests.support.databases import empty_postgres
-from tests.support.schemas import create_described, schema
+from tests.support.schemas import create_described, metadata, schema
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def test_migrations_make_what_the_tables_describe(empty: Database, database: Dat
         described = schema(connection)
     with database.read() as connection:
         assert schema(connection) == described
-    assert set(described) >= {"jobs", "jobs_waiting", "chunks", "events_by_owner"}
+    assert set(described) >= {"jobs", "jobs_waiting", "chunks", "events_by_owner", "api_keys", "usage", "workers"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterator
 
+from jobledger_service import app  # noqa: F401  it imports every feature, and so each table
 from jobledger_service.core.database.tables import metadata
+from jobledger_service.core.database.tables.schema import POSTGRES
 from sqlalchemy import Connection
 from sqlalchemy.schema import CreateTable
 
@@ -33,10 +35,14 @@ FROM pg_class WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace
 
 
 def create_described(connection: Connection) -> None:
-    """Create the tables and indexes that `core/database/tables` describes, in an empty database."""
+    """Create the tables and indexes that the core and its features describe, in an empty database."""
     for table in metadata.sorted_tables:
         connection.execute(CreateTable(table))
         for index in table.indexes:
+            # Not where they are declared: SQLAlchemy imports its dialect of PostgreSQL to check them.
+            index.dialect_kwargs.update(
+                {f"{POSTGRES}_{name}": value for name, value in index.info.get(POSTGRES, {}).items()}
+            )
             index.create(connection)
 
 

@@ -7,12 +7,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, func, insert, literal, or_, select, tuple_, update
 
 from jobledger_service.core.database.engines import Database
-from jobledger_service.core.database.tables import api_keys
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.transport.identity import Role
 
 from .keyring import KeyChanges
 from .rules import ApiKey
+from .tables import api_keys
 
 COLUMNS = [column for column in api_keys.c if column.name != "change"]
 Decide = Callable[[ApiKey | None], Sequence[ApiKey]]

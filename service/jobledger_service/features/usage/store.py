@@ -8,8 +8,9 @@ from msgspec import Struct as MsgStruct
 from sqlalchemy import BigInteger, cast, delete, func, select, tuple_
 
 from jobledger_service.core.database.engines import Database
-from jobledger_service.core.database.tables import usage
 from jobledger_service.transport.usage import UsageCounts, UsageRow
+
+from .tables import usage
 
 DIMENSIONS: Final = ("day", "owner", "key_id", "method")
 SUMS: Final = ("calls", "errors", "received", "sent", "micros")

@@ -20,10 +20,12 @@ from sqlalchemy import (
 )
 
 from jobledger_service.core.database.engines import Database
-from jobledger_service.core.database.tables import chunks, leased, of_fleets, workers
+from jobledger_service.core.database.tables import chunks, leased
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.owners import Owners
 from jobledger_service.core.write.active_workers import MAX_WORKERS, SeenWorker
+
+from .tables import of_fleets, workers
 
 ALL: Final = "*"
 """The owners of a worker that claims for all."""

@@ -30,7 +30,7 @@ from sqlalchemy.exc import DBAPIError
 from jobledger_service.core.database.cells import Row
 from jobledger_service.core.database.dialects import Columns, Dialect, Rows, keys_of, listed
 from jobledger_service.core.database.rows.writes import ConflictError, RejectedStatementError
-from jobledger_service.core.database.tables import add_postgres_options, events, job_words, search_vector
+from jobledger_service.core.database.tables import events, job_words, search_vector
 from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.history.vitals import Replica
 from jobledger_service.core.model.refusals.errors import StoreUnavailable
@@ -38,8 +38,6 @@ from jobledger_service.core.model.refusals.errors import StoreUnavailable
 from .arrays import ARRAYS, Array, Integers, Texts
 
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
-
-add_postgres_options()
 
 CHANNEL = "jobledger"
 """The channel of notifications about commits."""

@@ -1,6 +1,5 @@
-"""The tables, all of one metadata. What differs between databases is in `dialects`."""
+"""The tables of the core; those of features are in their folders, in the same metadata."""
 
-from .access import api_keys, of_fleets, quotas, usage, workers
 from .figures import (
     chunk_counts,
     counts,
@@ -59,13 +58,12 @@ from .ledger import (
     terms,
     tombstones,
 )
-from .schema import NEVER, add_postgres_options, metadata, schema_version
+from .quotas import quotas
+from .schema import NEVER, metadata, schema_version
 from .webhooks import dead, deliveries, over, pending, scheduled, webhook_checkpoint, webhooks
 
 __all__ = [
     "NEVER",
-    "add_postgres_options",
-    "api_keys",
     "artifact_removals",
     "artifact_versions",
     "attempts",
@@ -102,7 +100,6 @@ __all__ = [
     "limits_spreading",
     "limits_unused",
     "metadata",
-    "of_fleets",
     "of_service",
     "of_workers",
     "outputs",
@@ -124,11 +121,9 @@ __all__ = [
     "terms",
     "tombstones",
     "unique_keys",
-    "usage",
     "waiting",
     "waiting_jobs",
     "waiting_since",
     "webhook_checkpoint",
     "webhooks",
-    "workers",
 ]

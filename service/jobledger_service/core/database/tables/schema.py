@@ -36,14 +36,6 @@ def partial_index(name: str, *columns: ColumnElement[Any], where: ColumnElement[
     return Index(name, *columns, sqlite_where=where, info={POSTGRES: {"where": where}})
 
 
-def add_postgres_options() -> None:
-    """Add the options of indexes that only PostgreSQL has: SQLAlchemy imports its dialect to check them."""
-    for table_ in metadata.tables.values():
-        for index in table_.indexes:
-            for name, value in index.info.get(POSTGRES, {}).items():
-                index.dialect_kwargs[f"{POSTGRES}_{name}"] = value
-
-
 schema_version = table("alembic_version", column("version_num"))
 """Alembic's own table, which says of which version the schema is."""
 
