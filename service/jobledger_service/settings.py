@@ -18,7 +18,7 @@ _SHOWN: Final = ("d", "h", "m", "s", "ms")
 
 
 def seconds_of(word: str) -> float:
-    """Return a span of time in seconds; raises ValueError for what is none."""
+    """Return a span of time in seconds; raises ValueError for any other text."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhdw])?", word.strip())
     if match is None:
         raise ValueError(f"value {word!r} must be a span of time such as 30s, 5m, 2h or 7d")
@@ -39,7 +39,7 @@ def text_of(seconds: float) -> str:
 
 
 class InvalidSettingError(ValueError):
-    """A setting that does not go with the others, or would be unsafe."""
+    """A setting that contradicts another, or would be unsafe."""
 
 
 Where = Literal["off", "admin", "main"]
@@ -186,10 +186,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         float, span("How long the database may be lost before health is NOT_SERVING.", ge=0)
     ] = 30
     health_commit_stall: Annotated[float, span("Unhealthy when one commit takes longer.", gt=0)] = 5
-    health_queue_share: Annotated[float, about("Degraded when more of queue_limit waits, 0 to 1.", gt=0, le=1)] = 0.5
-    health_feed_lag: Annotated[int, about("Degraded when watchers are more entries behind.", ge=0)] = 5_000
     health_webhook_age: Annotated[float, span("Degraded when a webhook delivery has waited for longer.", gt=0)] = 21_600
-    health_webhook_dead: Annotated[int, about("Degraded when more deliveries are dead.", ge=0, le=9_999)] = 1_000
     health_probe_interval: Annotated[
         float, span("How often the server checks the stores of artifacts that it may delete.", gt=0)
     ] = 30

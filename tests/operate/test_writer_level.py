@@ -178,7 +178,7 @@ def test_levels_that_may_write():
 def test_health_reports_that_a_server_is_outdated():
     store = StoreVitals(100, "0001", 1_000, 10_000, writer_level=WRITER_LEVEL + 1)
     vitals = Vitals(store, 0.0, 0, 10, None, 0, None, None, 100, 0, 0)
-    [found] = findings(vitals, Thresholds(0.5, 5, 0.5, 100, 1_000, 60, 9))
+    [found] = findings(vitals, Thresholds(database_latency=0.5, commit_stall=5, disk_free=1_000, webhook_age=60))
     assert found.status == Status.UNHEALTHY
     assert f"writer level {WRITER_LEVEL + 1} or above" in found.reason
 

@@ -24,7 +24,7 @@ NAMES: Final = tuple(sorted(variable(name) for name in SETTINGS))
 
 
 def unknown_names(environment: Iterable[str]) -> list[str]:
-    """Return a sentence for each variable with the prefix of settings that is none, with the nearest setting."""
+    """Return a sentence for each prefixed variable that is not a setting, with the nearest setting."""
     known = CLIENT_VARIABLES.union(NAMES)
     strays = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
     return [_sentence(name) for name in strays]

@@ -40,7 +40,7 @@ _ANY: Final = "any"
 def name_in(cert: Path, key: Path) -> str:
     """Return a name that a certificate is for, "" when it has none; raises CertificateError.
 
-    The standard library shows what is in a certificate to a peer alone: so one shakes hands with itself, in memory.
+    The standard library shows the contents of a certificate only to a peer: the handshake runs in memory.
     """
     try:
         server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -68,5 +68,5 @@ def _shown(server: ssl.SSLContext, client: ssl.SSLContext) -> list[tuple[str, st
             side.do_handshake()
         except ssl.SSLWantReadError:
             pending.append(side)
-    found = sides[0].getpeercert() or {}
-    return cast("list[tuple[str, str]]", found.get("subjectAltName", []))
+    certificate = sides[0].getpeercert() or {}
+    return cast("list[tuple[str, str]]", certificate.get("subjectAltName", []))

@@ -260,7 +260,7 @@ def position_of(connection: Connection) -> int:
 
 
 def without_password(url: str) -> str:
-    """Return a URL, also one that is none, such as libpq's `host=h password=p`, with `***` in place of passwords."""
+    """Return a URL, or libpq's `host=h password=p`, with `***` in place of passwords."""
     return _PASSWORD.sub(r"\1***", url)
 
 

@@ -41,8 +41,13 @@ class HealthChecker:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        names = Thresholds.__struct_fields__
-        self._thresholds = Thresholds(*(getattr(kernel.settings, f"health_{name}") for name in names))
+        settings = kernel.settings
+        self._thresholds = Thresholds(
+            database_latency=settings.health_database_latency,
+            commit_stall=settings.health_commit_stall,
+            disk_free=settings.health_disk_free,
+            webhook_age=settings.health_webhook_age,
+        )
         self._probe_task: asyncio.Task[tuple[StoreVitals, float] | None] | None = None
         self.latest: Health | None = None
         self._lost_since: float | None = None

@@ -65,15 +65,18 @@ class Vitals(MsgStruct, frozen=True):
 
 
 class Thresholds(MsgStruct, frozen=True):
-    """The thresholds of health: seconds, a share of 0 to 1, positions, bytes."""
+    """The thresholds of health: seconds and bytes that operators set, and shares and counts that none needs to set."""
 
     database_latency: float
     commit_stall: float
-    queue_share: float
-    feed_lag: int
     disk_free: int
     webhook_age: float
-    webhook_dead: int
+    queue_share: float = 0.5
+    """The share of the write queue that waits: it leaves time to act before the queue is full."""
+    feed_lag: int = 5_000
+    """The entries by which watchers are behind the ledger: a second or so of a busy ledger."""
+    webhook_dead: int = 1_000
+    """The webhook deliveries that are dead and kept."""
 
 
 class Finding(MsgStruct, frozen=True):
