@@ -64,7 +64,7 @@ def exit_on_error(*, logs_defects: bool = False) -> Iterator[None]:
 
 
 def refuse_unknown_names() -> None:
-    """Exit when an environment variable looks like a setting and is none: the command would use a default."""
+    """Exit when an environment variable looks like a setting but is not one: the command would use a default."""
     if strays := unknown_names(os.environ):
         for sentence in strays:
             print_error(sentence)

@@ -52,5 +52,5 @@ def set_up(level: str, form: Literal["auto", "json", "pretty"]) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Return False for the error that gRPC logs when a caller leaves before the reply is sent: it is none."""
+    """Return False for what gRPC logs as an error when a caller leaves before the reply is sent."""
     return not (record.exc_info and record.exc_info[0] and record.exc_info[0].__name__ == "ExecuteBatchError")

@@ -49,7 +49,7 @@ def flag(setting: str) -> str:
 
 
 def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:
-    """Give a command a flag for every setting; they are its argument `given`, by name, None where not given."""
+    """Give a command a flag for every setting; its argument `given` has them by name, None for absent flags."""
     own = [one for one in inspect.signature(command).parameters.values() if one.name != "given"]
 
     def called(**arguments: Any) -> Result:  # noqa: ANN401  typer's
@@ -76,7 +76,7 @@ def _flag_type(name: str) -> Any:  # noqa: ANN401  a type
 
 
 def settings_of(**given: Any) -> Settings:  # noqa: ANN401  the settings check their values
-    """Return the settings: what was given, else what the environment says; exit where either cannot be."""
+    """Return the settings: flags, else the environment; exit when a value is invalid."""
     refuse_unknown_names()
     try:
         return read_settings(given)

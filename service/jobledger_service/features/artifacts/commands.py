@@ -19,10 +19,10 @@ from .walk import Walk
 
 
 class ArtifactsStep(RunStep, MsgStruct, frozen=True):
-    """Take down what became of some artifacts of a deleted job; answers with how the step fared.
+    """Record the outcome of a removal step: how many artifacts of a deleted job were deleted, missing or kept.
 
-    `kept` are under no root. The `last` step of an attempt completes the chunk, or fails it with failures;
-    `jitter_sample` spreads the wait of the next attempt.
+    Those that are `kept` are under no root. The `last` step of an attempt completes the chunk, or fails it with
+    failures; `jitter_sample` spreads the wait of the next attempt.
     """
 
     step_lease: StepLease

@@ -20,7 +20,7 @@ PROBE_THREAD: Final = "artifact store"
 
 
 class StoreProbes:
-    """Checks each store once in a while, and keeps what it found in `components`.
+    """Checks each store periodically, and records the result in `components`.
 
     A probe that hangs keeps a thread of its own, which the end of the process does not wait for; no other probe of the
     store begins meanwhile.

@@ -40,11 +40,11 @@ class StepBatch(MsgStruct, frozen=True):
 
 
 class BulkStep(RunStep, MsgStruct, frozen=True):
-    """Do one verb with some jobs, each as if asked alone; answers with how the step fared.
+    """Apply one verb to a batch of jobs, each as if it were called alone, and return the outcome of the step.
 
-    A job that does not match `filter` any more is passed over. What refuses the verb is counted and reported, and stops
-    nothing. The step ends the chunk when it is the `last`, or when the run was asked to stop. Several jobs that have
-    too many rows together, as they are when they are loaded, are left as they are.
+    A job that no longer matches `filter` is skipped. A job that refuses the verb is counted and reported, and stops no
+    other. The step ends the chunk when it is the `last`, or when the run was asked to stop. Several jobs that together
+    have too many rows when they are loaded stay unchanged.
     """
 
     step_lease: StepLease
