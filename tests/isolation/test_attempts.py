@@ -13,6 +13,7 @@ from jobledger_service.core.model.chunk import AttemptOutcome, WorkError
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import Cancellation
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure
+from jobledger_service.core.read.job_reads import SMALL
 from jobledger_service.core.write.commands import (
     CancelJob,
     ClaimChunk,
@@ -206,7 +207,7 @@ def test_an_attempt_that_cannot_be_read_is_set_aside(ledger: LargeLedger):
     key = job_key(ALICE, "job")
     for shown in (
         ledger.reads.read_jobs([key], View.FULL),
-        ledger.reads.read_small_jobs([key], View.FULL),
+        ledger.reads.read_jobs([key], View.FULL, SMALL),
     ):
         last = [(one.chunk_index, one.number) for one in shown.jobs[key].attempts]
         assert last == [(0, 3), (1, 3), (0, 2), (1, 2), (1, 1)]
@@ -215,7 +216,7 @@ def test_an_attempt_that_cannot_be_read_is_set_aside(ledger: LargeLedger):
 def test_small_jobs_with_attempts_are_read_together_up_to_a_number(ledger: LargeLedger):
     keys = jobs_that_failed(ledger, 53, 1, 1)
     claim_each(ledger, [job_id_of(key) for key in keys[1:]], 1)
-    read = ledger.reads.read_small_jobs(keys, View.FULL)
+    read = ledger.reads.read_jobs(keys, View.FULL, SMALL)
     assert list(read.jobs) == keys[:51], "the others are read by themselves, and only the first had one attempt"
     assert {len(one.attempts) for key, one in read.jobs.items() if key != keys[0]} == {2}
     assert len(ledger.reads.read_jobs(keys[-1:], View.FULL).jobs[keys[-1]].attempts) == 2

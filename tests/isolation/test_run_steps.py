@@ -11,6 +11,7 @@ from jobledger_service.core.kernel import Turn
 from jobledger_service.core.model.job import job_key
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.work import Claim
+from jobledger_service.core.read.job_reads import NO_BOUND
 from jobledger_service.core.write.commands import ClaimChunks
 from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
 from jobledger_service.features.bulk.duty import BulkRuns
@@ -58,5 +59,5 @@ async def test_a_step_of_a_bulk_deletion_counts_the_attempts_that_go_with_the_jo
     assert [len(some) for some in deletions if some] == [1, 2]
     assert [key for some in deletions for key in some] == keys
     assert max(commit.rows for commit in ledger.commits) <= MAX_BATCH_ROWS
-    left = kernel.store.read_jobs([*keys, *others], View.BASIC, bounded=False)
+    left = kernel.store.read_jobs([*keys, *others], View.BASIC, NO_BOUND)
     assert [*left.jobs] == others

@@ -11,8 +11,8 @@ from jobledger_service.core.database.engines import OWNER_THREADS
 from jobledger_service.core.database.rows.reads import JobRead, Listing, View
 from jobledger_service.core.model.filters.filter import JobFilter
 from jobledger_service.core.model.job import job_key, owner_of
+from jobledger_service.core.read.job_reads import MAX_CHUNKS, MAX_SMALL_CHUNKS, SMALL
 from jobledger_service.core.read.queries import Queries
-from jobledger_service.core.read.small_jobs import MAX_CHUNKS, MAX_JOB_CHUNKS
 from jobledger_service.core.sharing.loader import Loader
 from jobledger_service.core.sharing.readers import Readers
 
@@ -75,16 +75,16 @@ async def test_a_key_whose_callers_have_left_is_not_read():
 
 @pytest.mark.guarantee("3b.2")
 def test_a_read_of_single_jobs_has_few_chunks_and_leaves_large_jobs_out(ledger: LargeLedger):
-    ledger.create("large", [1] * (MAX_JOB_CHUNKS + 1))
+    ledger.create("large", [1] * (MAX_SMALL_CHUNKS + 1))
     for n in range(7):
-        ledger.create(f"small-{n}", [1] * MAX_JOB_CHUNKS)
+        ledger.create(f"small-{n}", [1] * MAX_SMALL_CHUNKS)
     ledger.create("bystander", [1] * 5, BOB)
     keys = [job_key(ALICE, "large"), job_key(BOB, "bystander"), *(job_key(ALICE, f"small-{n}") for n in range(7))]
-    read = ledger.reads.read_small_jobs(keys, View.FULL)
+    read = ledger.reads.read_jobs(keys, View.FULL, SMALL)
     assert sum(len(one.chunks) for one in read.jobs.values()) <= MAX_CHUNKS
     assert list(read.jobs) == [job_key(BOB, "bystander"), *(job_key(ALICE, f"small-{n}") for n in range(4))]
     assert read.unread == [job_key(ALICE, f"small-{n}") for n in range(4, 7)]
-    assert set(ledger.reads.read_small_jobs(keys, View.BASIC).jobs) == set(keys)
+    assert set(ledger.reads.read_jobs(keys, View.BASIC, SMALL).jobs) == set(keys)
     shown = [len(one.chunks) for one in read.jobs.values()]
     assert shown == [one.chunk_count for one in read.jobs.values()]
 
@@ -92,9 +92,9 @@ def test_a_read_of_single_jobs_has_few_chunks_and_leaves_large_jobs_out(ledger: 
 async def test_small_jobs_that_a_read_has_no_room_for_are_in_the_next(ledger: LargeLedger, queries: Queries):
     names = [f"small-{n}" for n in range(12)]
     for name in names:
-        ledger.create(name, [1] * MAX_JOB_CHUNKS)
+        ledger.create(name, [1] * MAX_SMALL_CHUNKS)
     got = await asyncio.gather(*(queries.job(ALICE, name, lambda read: read, View.FULL) for name in names))
-    assert [(one.job_id, len(one.chunks)) for one in got] == [(name, MAX_JOB_CHUNKS) for name in names]
+    assert [(one.job_id, len(one.chunks)) for one in got] == [(name, MAX_SMALL_CHUNKS) for name in names]
 
 
 async def test_a_small_job_is_shown_once_to_equal_calls_that_wait_together(ledger: LargeLedger, queries: Queries):
@@ -116,8 +116,8 @@ def thread_name(_: JobRead | None, __: int) -> str:
 
 
 async def test_a_large_job_is_shown_on_a_thread_of_its_owners_turn(ledger: LargeLedger, queries: Queries):
-    ledger.create("large", [1] * (MAX_JOB_CHUNKS + 1))
-    ledger.create("small", [1] * MAX_JOB_CHUNKS)
+    ledger.create("large", [1] * (MAX_SMALL_CHUNKS + 1))
+    ledger.create("small", [1] * MAX_SMALL_CHUNKS)
     here = threading.current_thread().name
     assert await queries.show_job(job_key(ALICE, "small"), thread_name, View.FULL) == here
     assert await queries.show_job(job_key(ALICE, "large"), thread_name, View.BASIC) == here
@@ -128,7 +128,7 @@ async def test_a_large_job_is_shown_on_a_thread_of_its_owners_turn(ledger: Large
 @pytest.mark.guarantee("3b.3")
 async def test_large_reads_that_do_not_end_delay_no_other_owner(ledger: LargeLedger, queries: Queries):
     for owner in (ALICE, BOB):
-        ledger.create("large", [1] * (MAX_JOB_CHUNKS + 1), owner)
+        ledger.create("large", [1] * (MAX_SMALL_CHUNKS + 1), owner)
         ledger.create("small", [1] * 5, owner)
     end = threading.Event()
 
@@ -142,14 +142,14 @@ async def test_large_reads_that_do_not_end_delay_no_other_owner(ledger: LargeLed
     large = [asyncio.create_task(queries.show_job(job_key(ALICE, "large"), held, View.FULL)) for _ in range(10)]
     try:
         async with asyncio.timeout(BOUND):
-            for name, chunks in (("small", 5), ("large", MAX_JOB_CHUNKS + 1)):
+            for name, chunks in (("small", 5), ("large", MAX_SMALL_CHUNKS + 1)):
                 assert await queries.show_job(job_key(BOB, name), counted, View.FULL) == chunks
             # Small jobs of the one whose large ones do not end wait for nobody either.
             assert await queries.show_job(job_key(ALICE, "small"), counted, View.FULL) == 5
         assert not any(one.done() for one in large)
     finally:
         end.set()
-    assert await asyncio.gather(*large) == [MAX_JOB_CHUNKS + 1] * 10
+    assert await asyncio.gather(*large) == [MAX_SMALL_CHUNKS + 1] * 10
     assert len(large) > OWNER_THREADS
 
 

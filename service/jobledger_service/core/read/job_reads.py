@@ -1,52 +1,84 @@
-"""Jobs and chunks up to a number of bytes: what does not fit into a reply is not read."""
+"""Jobs by key: keys, a view and a bound come in; the jobs that the bound allows go out, as they are stored."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
-from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    null,
+    or_,
+    select,
+)
 
 from jobledger_service.core.database.dialects import Dialect
 from jobledger_service.core.database.driver_statements import DriverStatement
-from jobledger_service.core.database.rows.chunk_rows import CHUNK_COLUMNS, chunk_of
-from jobledger_service.core.database.rows.job_rows import SHOWN_COLUMNS, WHOLE_JOBS, job_read
-from jobledger_service.core.database.rows.outputs import JobOutputs, select_chunks
+from jobledger_service.core.database.rows.attempts import AttemptReads, attempts_size
+from jobledger_service.core.database.rows.job_rows import (
+    CHUNK_COUNT,
+    MESSAGE_BYTES,
+    SHOWN_BYTES,
+    SHOWN_COLUMNS,
+    WHOLE_JOBS,
+    job_read,
+)
+from jobledger_service.core.database.rows.outputs import SHOWN_OUTPUT_BYTES, JobOutputs, select_chunks
 from jobledger_service.core.database.rows.reads import JobRead, View
-from jobledger_service.core.database.tables import artifact_versions, chunks, jobs
+from jobledger_service.core.database.tables import artifact_versions, chunks, jobs, ledger, parked
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
-from jobledger_service.core.model.bounds.limits import CHUNKS_IN_VIEW
-from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.bounds.limits import CHUNKS_IN_VIEW, MAX_REPLY_BYTES
+from jobledger_service.core.model.bounds.slots import MAX_COUNTED_PLACE
 from jobledger_service.core.model.job import Inputs
+
+from .chunk_reads import ByteBudget, FetchedChunks, bounded, read_chunks
 
 FIRST_JOBS: Final = 20
 """Jobs of the first statement at most, a page by default. The next statements read as many as seem to fit."""
-CHUNKS_PER_GROUP: Final = 200
+MAX_SMALL_BYTES: Final = 16 * 1024
+"""Bytes of a small job: its segments, its output, and its input in views that show it."""
+MAX_SMALL_CHUNKS: Final = 100
+"""Chunks of a job that is small in view FULL."""
+MAX_CHUNKS: Final = 500
 """Chunks of several jobs that are read together."""
-CHUNK_OVERHEAD_BYTES: Final = 400
-"""Bytes of a chunk, encoded, beside its texts; what its parts have in JSON is about as long as they are encoded."""
+MAX_CHUNK_BYTES: Final = 512 * 1024
+"""Bytes of the chunks of small jobs that are read together."""
+MAX_HISTORIES: Final = 50
+"""Small jobs with earlier attempts that are read together: the last ones of each may be 80 KiB."""
+MAX_PLACES: Final = 20_000
+"""Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
 
-_WIDE: Final = frozenset(["current", "content", "stage", "task_id", "worker"])
-"""Columns of chunks with texts and bodies that may be long."""
-_WIDE_PLACES: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _WIDE]
+
+class Bound(NamedTuple):
+    """How much a read returns: `max_bytes`, but the first job in any case.
+
+    A read of `small_only` jobs is one pass over few rows and bytes, whatever the keys are. It leaves larger jobs out
+    like jobs that do not exist, and those whose chunks or attempts have no room beside those of others: each of them is
+    read by itself.
+    """
+
+    max_bytes: int
+    small_only: bool = False
 
 
-class ByteBudget:
-    """The remaining bytes of a reply."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def take(self, size: int) -> bool:
-        """Take bytes; return False, and take nothing, when there are too few."""
-        if size > self.left:
-            return False
-        self.left -= size
-        return True
+REPLY: Final = Bound(MAX_REPLY_BYTES - 128 * 1024)
+"""What fits into a reply, which is a little longer for what stands around it."""
+NO_BOUND: Final = Bound(sys.maxsize)
+SMALL: Final = Bound(sys.maxsize, small_only=True)
 
 
 class JobsWithin(MsgStruct):
-    """Jobs that fit into a reply, by key; the keys of those that do not, and of those that cannot be read."""
+    """Jobs within a bound, by key; the keys of those that had no room, and of those that cannot be read."""
 
     jobs: dict[str, JobRead] = {}
     unread: Sequence[str] = ()
@@ -58,200 +90,197 @@ class JobsWithin(MsgStruct):
         """Return what was read of `keys` before one of them; that one and all later ones are unread."""
         unread = keys[keys.index(key) :]
         left_out = set(unread)
-        jobs = {one: read for one, read in self.jobs.items() if one not in left_out}
-        return JobsWithin(jobs, unread, self.bad - left_out)
-
-
-class Chunks(MsgStruct):
-    """The chunks of some jobs, and their inputs and outputs; `complete` unless there was no room for all.
-
-    `bad` are the jobs and the indexes of chunks that cannot be read.
-    """
-
-    of_job: dict[str, list[Chunk]] = {}
-    inputs: dict[str, dict[int, bytes]] = {}
-    outputs: dict[str, dict[int, bytes]] = {}
-    size: dict[str, int] = {}
-    complete: bool = True
-    bad: set[tuple[str, int]] = set()
-
-
-def bounded(dialect: Dialect, wanted: Select[Any]) -> DriverStatement:
-    """Return a read of chunks in order as one that ends, on PostgreSQL, with the chunk that fills `byte_budget` bytes.
-
-    SQLite needs no end: its rows are read as they are asked for, and `read_chunks` asks for no more.
-    """
-    if not dialect.has_row_locks:
-        return DriverStatement(wanted)
-    one = wanted.subquery()
-    order = (one.c.job_key, one.c.chunk_index)
-    size = sum(func.coalesce(func.octet_length(column), 0) for column in (one.c.input, one.c.output, one.c.content))
-    read = select(one, (func.sum(size).over(order_by=order) - size).label("bytes_before")).subquery()
-    shown = [column for column in read.c if column.name != "bytes_before"]
-    within = select(*shown).where(read.c.bytes_before <= bindparam("room", type_=BigInteger))
-    return DriverStatement(within.order_by(read.c.job_key, read.c.chunk_index))
-
-
-def read_chunks(
-    connection: Connection,
-    wanted: DriverStatement,
-    values: dict[str, object],
-    budget: ByteBudget,
-    unreadable: UnreadableRows,
-) -> Chunks:
-    """Return chunks, of `select_chunks`, until the reply is full."""
-    read = Chunks()
-
-    def fetch(cursor: Any) -> Chunks:  # noqa: ANN401  the driver's
-        for *row, raw, output in cursor:
-            measured = unreadable.read("chunk", _measured_chunk, row, (row[0], row[1]), read.bad)
-            if measured is None:
-                continue
-            chunk, size = measured
-            size += len(raw or b"") + len(output or b"")
-            if not budget.take(size):
-                read.complete = False
-                break
-            read.of_job.setdefault(chunk.job_key, []).append(chunk)
-            read.size[chunk.job_key] = read.size.get(chunk.job_key, 0) + size
-            if raw is not None:
-                read.inputs.setdefault(chunk.job_key, {})[chunk.index] = raw
-            if output is not None:
-                read.outputs.setdefault(chunk.job_key, {})[chunk.index] = output
-        return read
-
-    return wanted.fetch(connection, values | {"room": budget.left}, fetch)
+        read = {job.key: job for job in self.jobs.values() if job.key not in left_out}
+        return JobsWithin(read, unread, self.bad - left_out)
 
 
 class JobReads:
-    """Reads jobs by key, in an order, until a reply is full; the first job is always read."""
+    """Reads jobs by key, in an order, up to a bound."""
 
-    def __init__(self, dialect: Dialect, unreadable: UnreadableRows) -> None:
-        keys = dialect.keys()
-        self._unreadable = unreadable
+    def __init__(self, dialect: Dialect, unreadable: UnreadableRows, attempts: AttemptReads) -> None:
         self._dialect = dialect
-        of_jobs = jobs.c.job_key.in_(keys)
-        self._jobs = DriverStatement(select(*SHOWN_COLUMNS).select_from(WHOLE_JOBS).where(of_jobs))
-        artifacts = select(jobs.c.job_key, artifact_versions.c.encoded).select_from(WHOLE_JOBS).where(of_jobs)
-        self._artifacts = DriverStatement(artifacts)
-        self._inputs = DriverStatement(select(jobs.c.job_key, jobs.c.input).where(of_jobs, jobs.c.input.is_not(None)))
+        self._unreadable = unreadable
+        self._attempts = attempts
         self._outputs = JobOutputs(dialect)
-        first_chunks = chunks.c.job_key.in_(keys), chunks.c.chunk_index < CHUNKS_IN_VIEW
+        named = jobs.c.job_key.in_(dialect.keys())
+        self._jobs = {
+            (view, small_only): DriverStatement(_select_jobs(view, small_only=small_only).where(named))
+            for view in View
+            for small_only in (False, True)
+        }
+        large = select(jobs.c.job_key, artifact_versions.c.encoded, jobs.c.input).select_from(WHOLE_JOBS)
+        self._large = DriverStatement(large.where(named))
+        first_chunks = chunks.c.job_key.in_(dialect.keys()), chunks.c.chunk_index < CHUNKS_IN_VIEW
         order = chunks.c.job_key, chunks.c.chunk_index
         self._chunks = {
-            some: bounded(dialect, select_chunks(with_outputs=some).where(*first_chunks).order_by(*order))
-            for some in (False, True)
+            with_outputs: bounded(
+                dialect, select_chunks(with_outputs=with_outputs).where(*first_chunks).order_by(*order)
+            )
+            for with_outputs in (False, True)
         }
 
     def read(
-        self,
-        connection: Connection,
-        keys: Sequence[str],
-        byte_budget: ByteBudget,
-        view: View,
-        *,
-        with_outputs: bool = False,
+        self, connection: Connection, keys: Sequence[str], view: View, bound: Bound, *, with_outputs: bool = False
     ) -> JobsWithin:
         """Return the existing jobs: in DETAIL with inputs, in FULL also with first chunks, in STATUS without artifacts.
 
         Outputs are in all views but STATUS, if they are wanted.
         """
-        within = JobsWithin()
+        within, budget = JobsWithin(), ByteBudget(bound.max_bytes)
         with_outputs &= view is not View.STATUS
-        begin, size = 0, FIRST_JOBS
+        begin, count = 0, len(keys) if bound.small_only else FIRST_JOBS
         while begin < len(keys):
-            part = keys[begin : begin + size]
-            rows = self._jobs.rows(connection, {"keys": self._dialect.key_values(part)})
-            there = {one.key: one for row in rows if (one := self._job(row, within.bad)) is not None}
-            if view is View.STATUS:
-                there = {key: replace(one, size=len(one.message)) for key, one in there.items()}
+            part = keys[begin : begin + count]
+            stored = self._stored(connection, part, view, bound, within)
             if with_outputs:
-                there = {key: replace(one, size=one.size + one.output_bytes) for key, one in there.items()}
-            ordered = [there[key] for key in part if key in there]
-            fit = self._with_artifacts(connection, _fitting(ordered, byte_budget.left))
-            if with_outputs:
-                fit = self._outputs.added(connection, fit)
-            full = self._full(connection, fit, byte_budget, within, self._chunks[with_outputs])
-            without = self._without_chunks(connection, fit, byte_budget, within, with_inputs=view.has_input)
-            for shown in full if view is View.FULL else without:
-                within.jobs[shown.key] = shown
-            left_out = (job.key for job in ordered if job.key not in within.jobs and job.key not in within.bad)
-            if first := next(left_out, None):
-                return within.before(first, keys)
+                stored = [replace(job, size=job.size + job.output_bytes) if job.output_bytes else job for job in stored]
+            fitting = self._whole(connection, _fitting(stored, budget.left), view, with_outputs=with_outputs)
+            if view is not View.FULL:
+                shown = _taken(fitting, budget, within)
+            elif bound.small_only:
+                shown = self._with_few_chunks(connection, fitting, within, with_outputs=with_outputs)
+            else:
+                shown = self._with_chunks(connection, fitting, budget, within, with_outputs=with_outputs)
+            for job in shown:
+                within.jobs[job.key] = job
+            left_out = (job.key for job in stored if job.key not in within.jobs and job.key not in within.bad)
+            if not bound.small_only and (first := next(left_out, None)):
+                within = within.before(first, keys)
+                break
             begin += len(part)
-            average = max(1, sum(job.size for job in ordered) // max(1, len(ordered)))
-            size = max(1, min(4 * size, byte_budget.left // average))
-        return within
+            average = max(1, sum(job.size for job in stored) // max(1, len(stored)))
+            count = max(1, min(4 * count, budget.left // average))
+        return self._with_attempts(connection, within, keys, budget, bound) if view is View.FULL else within
 
-    def _with_artifacts(self, connection: Connection, ordered: Sequence[JobRead]) -> Sequence[JobRead]:
-        """Return jobs whose artifacts were left out with them."""
-        wanted = [job.key for job in ordered if job.size > len(job.message)]
-        if not wanted:
-            return ordered
-        found = dict(self._artifacts.rows(connection, {"keys": self._dialect.key_values(wanted)}))
-        return [replace(job, message=job.message + (found.get(job.key) or b"")) for job in ordered]
+    def _stored(
+        self, connection: Connection, keys: Sequence[str], view: View, bound: Bound, within: JobsWithin
+    ) -> list[JobRead]:
+        """Return jobs in the order of `keys`; the artifacts and the input of large ones are still to be read."""
+        rows = self._jobs[view, bound.small_only].rows(connection, self._values(keys))
+        if rows and bound.small_only:
+            within.place = rows[0][_PLACE]
+        read = (self._unreadable.read("job", job_read, row, row[0], within.bad) for row in rows)
+        by_key = {job.key: job for job in read if job is not None}
+        ordered = [by_key[key] for key in keys if key in by_key]
+        return ordered if view is not View.STATUS else [replace(job, size=len(job.message)) for job in ordered]
 
-    def _job(self, row: Sequence[Any], bad: set[str]) -> JobRead | None:
-        return self._unreadable.read("job", job_read, row, row[0], bad)
+    def _whole(
+        self, connection: Connection, ordered: Sequence[JobRead], view: View, *, with_outputs: bool
+    ) -> Sequence[JobRead]:
+        """Return jobs with all that their view shows but chunks."""
+        large: Sequence[str] = ()
+        if view is not View.STATUS:
+            large = [job.key for job in ordered if job.size - job.output_bytes * with_outputs > MAX_SMALL_BYTES]
+        if large:
+            parts = {
+                key: (artifacts, input_) for key, artifacts, input_ in self._large.rows(connection, self._values(large))
+            }
+            ordered = [_completed(job, *parts[job.key], view) if job.key in parts else job for job in ordered]
+        return self._outputs.added(connection, ordered) if with_outputs else ordered
 
-    def _full(
+    def _with_few_chunks(
+        self, connection: Connection, ordered: Sequence[JobRead], within: JobsWithin, *, with_outputs: bool
+    ) -> Iterator[JobRead]:
+        """Yield the first jobs, as many as have MAX_CHUNKS together, with their chunks; the rest is unread."""
+        groups = _groups(ordered)
+        group = next(groups, [])
+        within.unread = [job.key for later in groups for job in later]
+        read = self._chunks_of(connection, group, ByteBudget(MAX_CHUNK_BYTES), with_outputs=with_outputs)
+        within.bad.update(key for key, _ in read.bad)
+        shown = (_shown(job, read) for job in group if job.key not in within.bad)
+        yield from (job for job in shown if not job.more_chunks)
+
+    def _with_chunks(
         self,
         connection: Connection,
         ordered: Sequence[JobRead],
-        byte_budget: ByteBudget,
+        budget: ByteBudget,
         within: JobsWithin,
-        wanted: DriverStatement,
+        *,
+        with_outputs: bool,
     ) -> Iterator[JobRead]:
-        """Yield jobs with their chunks until the reply is full; a job with an unreadable chunk is bad.
+        """Yield jobs with their chunks until the budget is spent; a job with an unreadable chunk is bad.
 
         `within` has jobs that were read before.
         """
         for group in _groups(ordered):
-            inputs = self._inputs_of(connection, [job.key for job in group])
-            before = byte_budget.left
-            if all(byte_budget.take(job.size + len(inputs.get(job.key, b""))) for job in group):
-                read = self._chunks_of(connection, wanted, [job.key for job in group], byte_budget)
+            left = budget.left
+            if all(budget.take(job.size) for job in group):
+                read = self._chunks_of(connection, group, budget, with_outputs=with_outputs)
                 if read.complete:
                     within.bad.update(key for key, _ in read.bad)
-                    yield from (_shown(job, read, inputs) for job in group if job.key not in within.bad)
+                    yield from (_shown(job, read) for job in group if job.key not in within.bad)
                     continue
-            byte_budget.left = before
+            budget.left = left
             for job in group:
-                if not byte_budget.take(job.size + len(inputs.get(job.key, b""))) and within.jobs:
+                if not budget.take(job.size) and within.jobs:
                     return
-                read = self._chunks_of(connection, wanted, [job.key], byte_budget)
+                read = self._chunks_of(connection, [job], budget, with_outputs=with_outputs)
                 if not read.complete and within.jobs:
                     return
                 if read.bad:
                     within.bad.add(job.key)
                 else:
-                    yield _shown(job, read, inputs)
-
-    def _without_chunks(
-        self,
-        connection: Connection,
-        ordered: Sequence[JobRead],
-        byte_budget: ByteBudget,
-        within: JobsWithin,
-        *,
-        with_inputs: bool,
-    ) -> Iterator[JobRead]:
-        """Yield jobs, perhaps with their inputs, until the reply is full."""
-        for group in (ordered[begin : begin + FIRST_JOBS] for begin in range(0, len(ordered), FIRST_JOBS)):
-            inputs = self._inputs_of(connection, [job.key for job in group]) if with_inputs else {}
-            for job in group:
-                raw = inputs.get(job.key)
-                if not byte_budget.take(job.size + len(raw or b"")) and within.jobs:
-                    return
-                yield job if raw is None else replace(job, inputs=Inputs(raw))
-
-    def _inputs_of(self, connection: Connection, keys: Sequence[str]) -> dict[str, bytes]:
-        return dict(self._inputs.rows(connection, {"keys": self._dialect.key_values(keys)}))
+                    yield _shown(job, read)
 
     def _chunks_of(
-        self, connection: Connection, wanted: DriverStatement, keys: Sequence[str], byte_budget: ByteBudget
-    ) -> Chunks:
-        return read_chunks(connection, wanted, {"keys": self._dialect.key_values(keys)}, byte_budget, self._unreadable)
+        self, connection: Connection, group: Sequence[JobRead], budget: ByteBudget, *, with_outputs: bool
+    ) -> FetchedChunks:
+        if not group:
+            return FetchedChunks()
+        statement = self._chunks[with_outputs and any(job.chunks_completed for job in group)]
+        return read_chunks(connection, statement, self._values([job.key for job in group]), budget, self._unreadable)
+
+    def _with_attempts(
+        self, connection: Connection, within: JobsWithin, keys: Sequence[str], budget: ByteBudget, bound: Bound
+    ) -> JobsWithin:
+        """Return jobs with their last attempts and their places, as far as these are within the bound too."""
+        read: Iterable[JobRead] = list(within.jobs.values())
+        if bound.small_only:
+            read = _with_few_histories(read)
+        within.jobs, counted = {}, 0
+        for job in self._attempts.added(connection, read):
+            fits = bound.small_only or budget.take(attempts_size(job.attempts)) or not within.jobs
+            if not fits or (job.parked_for and counted >= MAX_PLACES):
+                return within.before(job.key, keys)
+            place = _place(connection, job) if job.parked_for else None
+            within.jobs[job.key] = replace(job, place=place) if place else job
+            counted += place or 0
+        return within
+
+    def _values(self, keys: Sequence[str]) -> dict[str, object]:
+        return {"keys": self._dialect.key_values(keys)}
+
+
+_WHOLE: Final = len(SHOWN_COLUMNS) + 3
+_PLACE: Final = slice(_WHOLE, _WHOLE + 2)
+_NO_BYTES: Final = cast(null(), LargeBinary)
+
+
+def _select_jobs(view: View, *, small_only: bool) -> Select[Any]:
+    """Return a read of rows for `job_read`, those of small jobs with all that the view shows, then _PLACE if so."""
+    size: ColumnElement[int] = MESSAGE_BYTES if view is View.STATUS else SHOWN_BYTES
+    artifacts: ColumnElement[Any] = _NO_BYTES if view is View.STATUS else artifact_versions.c.encoded
+    input_: ColumnElement[Any] = _NO_BYTES
+    input_bytes: ColumnElement[int] = literal_column("0")
+    if view.has_input:
+        input_, input_bytes = jobs.c.input, func.coalesce(func.length(jobs.c.input), literal_column("0"))
+        size += input_bytes
+    if not small_only:
+        is_small = size <= literal_column(str(MAX_SMALL_BYTES))
+        artifacts, input_ = case((is_small, artifacts)), case((is_small, input_))
+        return select(*SHOWN_COLUMNS, artifacts, input_, input_bytes).select_from(WHOLE_JOBS)
+    place = [select(column).scalar_subquery() for column in (ledger.c.position, ledger.c.term)]
+    small = select(*SHOWN_COLUMNS, artifacts, input_, input_bytes, *place).select_from(WHOLE_JOBS)
+    small = small.where(size + SHOWN_OUTPUT_BYTES <= literal_column(str(MAX_SMALL_BYTES)))
+    # the place of one that waits for a slot is counted
+    return small.where(literal_column(str(CHUNKS_IN_VIEW)) >= CHUNK_COUNT, ~parked) if view is View.FULL else small
+
+
+def _completed(job: JobRead, artifacts: bytes | None, input_: bytes | None, view: View) -> JobRead:
+    """Return a large job with its artifacts, and in views that show it with its input."""
+    inputs = Inputs(input_) if view.has_input else job.inputs
+    return replace(job, message=job.message + artifacts if artifacts else job.message, inputs=inputs)
 
 
 def _fitting(ordered: Sequence[JobRead], room: int) -> Sequence[JobRead]:
@@ -263,33 +292,56 @@ def _fitting(ordered: Sequence[JobRead], room: int) -> Sequence[JobRead]:
     return ordered
 
 
+def _taken(ordered: Sequence[JobRead], budget: ByteBudget, within: JobsWithin) -> Iterator[JobRead]:
+    """Yield jobs until the budget is spent; `within` has jobs that were read before."""
+    for job in ordered:
+        if not budget.take(job.size) and within.jobs:
+            return
+        yield job
+
+
 def _groups(ordered: Sequence[JobRead]) -> Iterator[list[JobRead]]:
     """Yield jobs whose chunks are read together: few, or those of one job."""
     group: list[JobRead] = []
     count = 0
     for job in ordered:
-        own = min(job.chunk_count, CHUNKS_IN_VIEW)
-        if group and count + own > CHUNKS_PER_GROUP:
+        shown = min(job.chunk_count, CHUNKS_IN_VIEW)
+        if group and count + shown > MAX_CHUNKS:
             yield group
             group, count = [], 0
         group.append(job)
-        count += own
+        count += shown
     if group:
         yield group
 
 
-def _shown(job: JobRead, read: Chunks, inputs: dict[str, bytes]) -> JobRead:
+def _shown(job: JobRead, read: FetchedChunks) -> JobRead:
     shown = read.of_job.get(job.key, [])
     return replace(
         job,
-        inputs=Inputs(inputs.get(job.key), read.inputs.get(job.key, {})),
+        inputs=replace(job.inputs, chunks=read.inputs.get(job.key, {})),
         outputs=replace(job.outputs, chunks=read.outputs.get(job.key, {})),
         chunks=shown,
         more_chunks=len(shown) < job.chunk_count,
     )
 
 
-def _measured_chunk(row: Sequence[Any]) -> tuple[Chunk, int]:
-    values = (row[place] or b"" for place in _WIDE_PLACES)
-    size = sum(len(value.encode() if type(value) is str and not value.isascii() else value) for value in values)
-    return chunk_of(row), CHUNK_OVERHEAD_BYTES + size
+def _with_few_histories(ordered: Iterable[JobRead]) -> Iterator[JobRead]:
+    """Yield jobs, but for those with earlier attempts beyond MAX_HISTORIES."""
+    count = 0
+    for job in ordered:
+        has_earlier = any(chunk.attempt_number > 1 for chunk in job.chunks)
+        count += has_earlier
+        if count <= MAX_HISTORIES or not has_earlier:
+            yield job
+
+
+def _place(connection: Connection, job: JobRead) -> int:
+    """Return a parked job's place among those that wait for the same limit."""
+    older = or_(
+        jobs.c.create_time < job.create_time,
+        and_(jobs.c.create_time == job.create_time, jobs.c.job_key < job.key),
+    )
+    ahead = or_(jobs.c.priority > job.priority, and_(jobs.c.priority == job.priority, older))
+    counted = select(literal(1)).where(jobs.c.parked_for == job.parked_for, parked, ahead).limit(MAX_COUNTED_PLACE - 1)
+    return connection.execute(select(func.count()).select_from(counted.subquery())).scalar_one() + 1

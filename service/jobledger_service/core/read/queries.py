@@ -31,6 +31,7 @@ from jobledger_service.core.sharing.loader import Loader, NotReadError
 from jobledger_service.core.sharing.readers import OPERATORS, Readers
 
 from .event_pages import EventPageRead, EventsWanted
+from .job_reads import SMALL
 from .paging import PageTokens, fitting, request_mark
 from .reading import ReadStore
 
@@ -121,7 +122,7 @@ class Queries:
         await self._readers.for_equal_calls(OPERATORS, "position", self._store.position)
 
     async def _fetch_small_jobs(self, view: View, keys: Sequence[str]) -> Callable[[str], _SmallJob]:
-        read = await self._readers.for_single_jobs(self._store.read_small_jobs, keys, view)
+        read = await self._readers.for_single_jobs(self._store.read_jobs, keys, view, SMALL)
         unread = set(read.unread)
 
         def found(key: str) -> _SmallJob:

@@ -1,22 +1,16 @@
 """The reading half: every method is one snapshot."""
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Connection,
     Table,
     Text,
-    and_,
     bindparam,
     cast,
     func,
-    literal,
-    or_,
     select,
 )
 
@@ -27,7 +21,7 @@ from jobledger_service.core.database.engines import Database, position_of
 from jobledger_service.core.database.history import History
 from jobledger_service.core.database.maintenance.epochs import read_epoch
 from jobledger_service.core.database.rows.artifact_versions import with_artifacts
-from jobledger_service.core.database.rows.attempts import AttemptReads, attempts_size
+from jobledger_service.core.database.rows.attempts import AttemptReads
 from jobledger_service.core.database.rows.batch_rows import RUN
 from jobledger_service.core.database.rows.outputs import select_chunks
 from jobledger_service.core.database.rows.paused_kinds import is_paused
@@ -37,7 +31,6 @@ from jobledger_service.core.database.rows.reads import (
     ChunksRead,
     EventRow,
     EventsRead,
-    JobRead,
     JobsRead,
     Known,
     Listed,
@@ -54,13 +47,10 @@ from jobledger_service.core.database.tables import (
     jobs,
     ledger,
     of_service,
-    parked,
     runs,
     scheduled_jobs,
 )
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
-from jobledger_service.core.model.bounds.limits import MAX_REPLY_BYTES
-from jobledger_service.core.model.bounds.slots import MAX_COUNTED_PLACE
 from jobledger_service.core.model.chunk import ChunkKey, Queue
 from jobledger_service.core.model.history.epoch import Epoch
 from jobledger_service.core.model.job import Inputs, Outputs
@@ -68,11 +58,11 @@ from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.states import ENDED, ChunkState
 
+from .chunk_reads import ByteBudget, bounded, read_chunks
 from .due import lapsed, overdue
 from .event_pages import EventPageRead, EventPages, EventsWanted
-from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
+from .job_reads import REPLY, SMALL, Bound, JobReads
 from .listing import BUDGET, Budget, list_keys
-from .small_jobs import SmallJobReads
 from .trails import Trail, read_trail
 
 _LAST_OWNER = select(func.max(jobs.c.owner)).where(jobs.c.owner < bindparam("below"))
@@ -125,9 +115,8 @@ class ReadStore:
         self._database = database
         self._budget = budget
         self._unreadable = unreadable or UnreadableRows()
-        self._jobs = JobReads(database.dialect, self._unreadable)
         self._attempts = AttemptReads(database.dialect, self._unreadable)
-        self._small_jobs = SmallJobReads(database.dialect, self._unreadable, self._attempts)
+        self._jobs = JobReads(database.dialect, self._unreadable, self._attempts)
         page = select_chunks(with_outputs=True).where(
             chunks.c.job_key == bindparam("key"), chunks.c.chunk_index > bindparam("after", type_=BigInteger)
         )
@@ -161,51 +150,30 @@ class ReadStore:
         self,
         keys: Sequence[str],
         view: View,
+        bound: Bound = REPLY,
         *,
-        bounded: bool = True,
         with_outputs: bool = False,
         known: Known = nothing_known,
     ) -> JobsRead:
-        """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
+        """Return the jobs that exist, as far as the bound allows."""
+        if bound.small_only:
+            return self._read_small_jobs(keys, view)
         with self._database.read() as connection:
-            position, room = position_of(connection), _REPLY_BYTES if bounded else sys.maxsize
-            found, left = _known_within(known(keys, position), room)
+            position = position_of(connection)
+            found, left = _known_within(known(keys, position), bound.max_bytes)
             wanted = [key for key in keys if key not in found]
-            read = self._jobs_of(connection, wanted, view, ByteBudget(left), with_outputs=with_outputs)
+            read = self._jobs.read(connection, wanted, view, Bound(left), with_outputs=with_outputs)
             return JobsRead(position, read.jobs, read.bad, read.unread, found)
 
-    def read_small_jobs(self, keys: Sequence[str], view: View) -> JobsRead:
-        """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
+    def _read_small_jobs(self, keys: Sequence[str], view: View) -> JobsRead:
         with self._database.read(reads_position=False) as connection:
-            read = self._small_jobs.read(connection, keys, view)
+            read = self._jobs.read(connection, keys, view, SMALL, with_outputs=True)
             if read.place is None:
                 position = self._database.find_position(connection)
             else:
                 position, _ = read.place
                 self._database.compare(connection, *read.place)
             return JobsRead(position, read.jobs, read.bad, read.unread)
-
-    def _jobs_of(
-        self,
-        connection: Connection,
-        keys: Sequence[str],
-        view: View,
-        byte_budget: ByteBudget,
-        *,
-        with_outputs: bool = False,
-    ) -> JobsWithin:
-        read = self._jobs.read(connection, keys, byte_budget, view, with_outputs=with_outputs)
-        if view is not View.FULL:
-            return read
-        counted, first = 0, True
-        for one in self._attempts.added(connection, list(read.jobs.values())):
-            fits = byte_budget.take(attempts_size(one.attempts)) or first
-            if not fits or (one.parked_for and counted >= MAX_PLACES):
-                return read.before(one.key, keys)
-            first, place = False, _place(connection, one) if one.parked_for else None
-            read.jobs[one.key] = replace(one, place=place)
-            counted += place or 0
-        return read
 
     def existing(self, keys: Iterable[str]) -> list[str]:
         """Return those of these keys that jobs have."""
@@ -218,9 +186,9 @@ class ReadStore:
             position = position_of(connection)
             found = list_keys(connection, self._database.dialect, listing, self._budget)
             keys = [key.job_key for key in found.keys]
-            there, left = _known_within(known(keys, position), _REPLY_BYTES // listing.copies)
+            there, left = _known_within(known(keys, position), REPLY.max_bytes // listing.copies)
             wanted = [key for key in keys if key not in there]
-            within = self._jobs_of(connection, wanted, listing.view, ByteBudget(left)) if wanted else JobsWithin()
+            within = self._jobs.read(connection, wanted, listing.view, Bound(left))
         looked = keys[: keys.index(within.unread[0])] if within.unread else keys
         shown = [within.jobs[key] for key in looked if key in within.jobs]
         bad = [key for key in looked if key not in within.jobs and key not in there]
@@ -240,7 +208,7 @@ class ReadStore:
             if paused is None:
                 return None
             read = read_chunks(
-                connection, self._chunks[bool(states)], values, ByteBudget(_REPLY_BYTES), self._unreadable
+                connection, self._chunks[bool(states)], values, ByteBudget(REPLY.max_bytes), self._unreadable
             )
         found, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
         looked = sorted(bad.union(chunk.index for chunk in found))
@@ -256,7 +224,7 @@ class ReadStore:
         with self._database.read() as connection:
             if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == wanted.job_key)).first() is None:
                 return None
-            return self._attempts.page(connection, wanted, _REPLY_BYTES)
+            return self._attempts.page(connection, wanted, REPLY.max_bytes)
 
     def events(
         self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None, bare: bool = False
@@ -355,23 +323,6 @@ def _known_within(known: Mapping[str, bytes], room: int) -> tuple[Mapping[str, b
 
 def _of_others(table: Table, owners: Sequence[str]) -> list[ColumnElement[bool]]:
     return [table.c.owner.not_in(owners)] if owners else []
-
-
-MAX_PLACES: Final = 20_000
-"""Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
-_REPLY_BYTES = MAX_REPLY_BYTES - 128 * 1024
-"""Bytes of what is read for a reply, which is a little longer for what stands around it."""
-
-
-def _place(connection: Connection, job: JobRead) -> int:
-    """Return a parked job's place among those that wait for the same limit."""
-    older = or_(
-        jobs.c.create_time < job.create_time,
-        and_(jobs.c.create_time == job.create_time, jobs.c.job_key < job.key),
-    )
-    ahead = or_(jobs.c.priority > job.priority, and_(jobs.c.priority == job.priority, older))
-    counted = select(literal(1)).where(jobs.c.parked_for == job.parked_for, parked, ahead).limit(MAX_COUNTED_PLACE - 1)
-    return connection.execute(select(func.count()).select_from(counted.subquery())).scalar_one() + 1
 
 
 def _within(cursor: Any) -> tuple[list[tuple[Any, ...]], int]:  # noqa: ANN401  the driver's

@@ -14,6 +14,7 @@ from jobledger_service.core.model.filters.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
+from jobledger_service.core.read.job_reads import NO_BOUND
 from jobledger_service.core.write.commands import ClaimedChunk, StepLease, StepOutcome
 from jobledger_service.core.write.working_set import MAX_BATCH_ROWS
 from jobledger_service.sharing.turns import Places
@@ -81,7 +82,7 @@ class BulkRuns:
         """Return the next of the named jobs; the cursor is the number of done ones."""
         begin = cast("int", cursor[0]) if cursor else 0
         keys = [job_key(order.owner, job_id) for job_id in order.job_ids[begin : begin + max_jobs]]
-        read = await self._readers.for_owner(run.spec.owner, self._store.read_jobs, keys, View.BASIC, bounded=False)
+        read = await self._readers.for_owner(run.spec.owner, self._store.read_jobs, keys, View.BASIC, NO_BOUND)
         keys = keys[: _within(read.jobs.get(key) for key in keys)]
         end = begin + len(keys)
         readable = [key for key in keys if key not in read.unreadable]

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from msgspec.structs import replace
 from sqlalchemy import ColumnElement, and_, func, literal_column
 
 from jobledger_service.core.database.cells import Row
 from jobledger_service.core.database.tables import artifact_versions, jobs
 from jobledger_service.core.model.fields import JOB_FIELDS, Kept
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.job import Inputs, Job
 from jobledger_service.core.model.states import JobState
 
 from .entry import JOB_ITSELF
@@ -55,7 +54,12 @@ CHUNK_COUNT: Final[ColumnElement[int]] = (
     + jobs.c.chunks_failed
     + jobs.c.chunks_cancelled
 )
+NO_INPUTS: Final = Inputs()
 _artifact_bytes: Final = func.length(artifact_versions.c.encoded)
+MESSAGE_BYTES: Final[ColumnElement[int]] = func.length(jobs.c.fixed) + func.length(jobs.c.moving)
+"""The bytes of a job's segments without its artifacts."""
+SHOWN_BYTES: Final[ColumnElement[int]] = MESSAGE_BYTES + func.coalesce(_artifact_bytes, 0)
+"""The bytes of a job's segments."""
 SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     jobs.c.job_key,
     jobs.c.state,
@@ -64,6 +68,7 @@ SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     jobs.c.priority,
     jobs.c.parked_for,
     CHUNK_COUNT,
+    jobs.c.chunks_completed,
     jobs.c.fixed,
     jobs.c.moving,
     jobs.c.artifacts_revision,
@@ -71,25 +76,20 @@ SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     jobs.c.output_bytes,
     and_(jobs.c.chunks_pending > literal_column("0"), is_paused(jobs.c.owner, jobs.c.kind)),
 )
-"""The columns of a job that are read from WHOLE_JOBS, without its artifacts."""
-WHOLE_COLUMNS: Final = (*SHOWN_COLUMNS, artifact_versions.c.encoded)
-"""The same with its artifacts."""
-SHOWN_BYTES: Final[ColumnElement[int]] = (
-    func.length(jobs.c.fixed) + func.length(jobs.c.moving) + func.coalesce(_artifact_bytes, 0)
-)
-"""The bytes of a row's segments."""
+"""The columns of a job that are read from WHOLE_JOBS in all views."""
 
 
 def job_read(row: Sequence[Any]) -> JobRead:
-    """Return the job of a row of SHOWN_COLUMNS, without its artifacts; raises ValueError when these are missing."""
+    """Return the job of a row of SHOWN_COLUMNS, its artifacts, its input and the input's bytes.
+
+    Artifacts and input are None where they were not read. Raises ValueError when the store lacks the artifacts.
+    """
     (
-        key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, version, artifact_bytes,
-        output_bytes, paused,
+        key, state, revision, create_time, priority, parked_for, chunk_count, chunks_completed, fixed, moving, version,
+        artifact_bytes, output_bytes, paused, artifacts, input_, input_bytes, *_,
     ) = row  # fmt: skip
     if version is not None and artifact_bytes is None:
         raise ValueError("the artifacts are missing")
-    size = len(fixed) + len(moving) + (artifact_bytes or 0)
-    shown_output = output_bytes or 0 if state == JobState.COMPLETED else 0
     return JobRead(
         key,
         JobState(state),
@@ -98,15 +98,10 @@ def job_read(row: Sequence[Any]) -> JobRead:
         priority,
         parked_for,
         chunk_count,
-        fixed + moving,
-        size,
-        shown_output,
+        fixed + moving + artifacts if artifacts else fixed + moving,
+        len(fixed) + len(moving) + (artifact_bytes or 0) + input_bytes,
+        output_bytes or 0 if state == JobState.COMPLETED else 0,
+        NO_INPUTS if input_ is None else Inputs(input_),
         paused=bool(paused),
+        chunks_completed=chunks_completed,
     )
-
-
-def whole_job_read(row: Sequence[Any]) -> JobRead:
-    """Return the job of a row of WHOLE_COLUMNS; raises ValueError when its artifacts are missing."""
-    *shown, artifacts = row
-    job = job_read(shown)
-    return replace(job, message=job.message + artifacts) if artifacts else job

@@ -30,7 +30,7 @@ class JobRead(MsgStruct, frozen=True):
     message: bytes
     """The encoded job in view BASIC, without its place."""
     size: int
-    """The bytes of its segments, whether its artifacts were read or not."""
+    """The bytes of its segments and its input, as far as the view shows them, whether they were read or not."""
     output_bytes: int = 0
     """The bytes of its output, whether that was read or not."""
     inputs: Inputs = Inputs()
@@ -42,6 +42,8 @@ class JobRead(MsgStruct, frozen=True):
     """Its place among the jobs that wait for the same limit, from 1; None when it does not wait."""
     paused: bool = False
     """Whether it has pending chunks, and its kind is paused."""
+    chunks_completed: int = 0
+    """Its chunks that are COMPLETED: others have no output."""
     more_chunks: bool = False
     """Whether it has chunks after those that were read."""
     next_chunks: str = ""
