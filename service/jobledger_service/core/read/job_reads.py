@@ -267,14 +267,14 @@ def _select_jobs(view: View, *, small_only: bool) -> Select[Any]:
         input_, input_bytes = jobs.c.input, func.coalesce(func.length(jobs.c.input), literal_column("0"))
         size += input_bytes
     if not small_only:
-        is_small = size <= literal_column(str(MAX_SMALL_BYTES))
+        is_small = size <= MAX_SMALL_BYTES
         artifacts, input_ = case((is_small, artifacts)), case((is_small, input_))
         return select(*SHOWN_COLUMNS, artifacts, input_, input_bytes).select_from(WHOLE_JOBS)
     place = [select(column).scalar_subquery() for column in (ledger.c.position, ledger.c.term)]
     small = select(*SHOWN_COLUMNS, artifacts, input_, input_bytes, *place).select_from(WHOLE_JOBS)
-    small = small.where(size + SHOWN_OUTPUT_BYTES <= literal_column(str(MAX_SMALL_BYTES)))
+    small = small.where(size + SHOWN_OUTPUT_BYTES <= MAX_SMALL_BYTES)
     # the place of one that waits for a slot is counted
-    return small.where(literal_column(str(CHUNKS_IN_VIEW)) >= CHUNK_COUNT, ~parked) if view is View.FULL else small
+    return small.where(CHUNK_COUNT <= MAX_SMALL_CHUNKS, ~parked) if view is View.FULL else small
 
 
 def _completed(job: JobRead, artifacts: bytes | None, input_: bytes | None, view: View) -> JobRead:
