@@ -19,7 +19,6 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 from jobledger.v1.filter_pb2 import TimeRange
 from jobledger.v1.job_pb2 import Job, JobState, JobView
 from jobledger.v1.job_service_pb2 import (
@@ -31,10 +30,9 @@ from jobledger.v1.job_service_pb2 import (
 )
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger.v1.stats_pb2 import GetJobStatsRequest
-from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
 
 from .databases import STORES, kept
-from .processes import ROOT, jobledger
+from .processes import ROOT, SERVER, jobledger
 from .report import rows, run_benchmark
 
 FOLDER: Final = ROOT / "bench" / "seeded"
@@ -157,17 +155,9 @@ def seeded(store: str, jobs: int, stack: ExitStack) -> str:
 def reader(url: str, stack: ExitStack) -> Iterator[Reader]:
     """Serve a database, and yield what calls it."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobledger-bench-")))
-    settings = ("--indexed-labels", " ".join(INDEXED))
-    with jobledger(folder, url, *settings) as served, grpc.insecure_channel(served.address) as channel:
-        while not is_indexed(AdminServiceStub(channel)):
-            time.sleep(1)
+    subprocess.run([SERVER, "migrate", "--database", url, "--indexed-labels", " ".join(INDEXED)], check=True)
+    with jobledger(folder, url) as served, grpc.insecure_channel(served.address) as channel:
         yield Reader(JobServiceStub(channel))
-
-
-def is_indexed(admin: AdminServiceStub) -> bool:
-    """Whether the labels are indexed: the first time this takes about as long as making the jobs."""
-    indexes = admin.GetSystemHealth(GetSystemHealthRequest()).health.database.label_indexes
-    return {one.name for one in indexes if one.ready} == {*INDEXED}
 
 
 def compared(store: str, sizes: tuple[int, int], rounds: int) -> str:

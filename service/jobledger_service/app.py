@@ -18,12 +18,13 @@ import uuid_utils
 from .core.api.errors import refused_by_core
 from .core.database.clock import clock_of
 from .core.database.engines import Pooling, open_database
+from .core.database.label_indexes import prepare_labels
 from .core.database.maintenance.migrate import prepare
 from .core.feature import core
 from .core.kernel import Feature, Kernel
 from .core.model.history.writer_level import OUTDATED, outdated
 from .core.model.refusals.errors import Refusal
-from .core.opening import default_bounds, open_kernel, time_limits_of
+from .core.opening import default_bounds, indexed_labels_of, open_kernel, time_limits_of
 from .core.write.batch import Commit
 from .features.access.feature import access
 from .features.access.listeners import listeners_of, rate_limiter_of
@@ -94,6 +95,7 @@ class App:
         pooling = Pooling(settings.database_transaction_pooling, settings.database_listen)
         self._database = open_database(settings.database, time_limits_of(settings), pooling)
         prepare(self._database)
+        prepare_labels(self._database, indexed_labels_of(settings))
         loop = asyncio.get_running_loop()
         self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
         self._metrics = metrics = Metrics(self._database.dialect.kind)

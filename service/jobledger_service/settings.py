@@ -140,9 +140,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         "memory"
     )
     allow_file_artifacts: Annotated[bool, about("Allow file:// in the URIs of artifacts.")] = False
-    indexed_labels: Annotated[
-        str, about("Names of labels, at most 4, separated by spaces, whose values lists walk as an index.")
-    ] = ""
+    indexed_labels: (
+        Annotated[str, about("Names of labels, at most 4, separated by spaces, that `migrate` indexes.")] | None
+    ) = None
     bulk_rate: Annotated[int, about("How many jobs a second a bulk run changes.", ge=1, le=100_000)] = 500
     artifact_roots: Annotated[
         str,

@@ -24,6 +24,7 @@ from jobledger.v1.job_service_pb2 import (
 )
 from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
 from jobledger_service.core.database.engines import open_database
+from jobledger_service.core.database.label_indexes import LabelIndexStore
 from jobledger_service.core.database.maintenance.recount import Recount
 
 from tests.bulk.runs import ended
@@ -54,12 +55,28 @@ VALUES: dict[int, Callable[[Job], int]] = {
 
 
 async def ready(api: Api, *names: str) -> None:
-    """Wait until these labels are indexed, and no others."""
-    admin = AdminServiceStub(api.channel)
-    while True:
-        health = (await admin.GetSystemHealth(GetSystemHealthRequest())).health
-        if {one.name: one.ready for one in health.database.label_indexes} == dict.fromkeys(names, True):
-            return
+    """Assert that these labels are indexed, and no others."""
+    assert await shown(api) == dict.fromkeys(names, True)
+
+
+async def shown(api: Api) -> dict[str, bool]:
+    """Return what health shows of the indexes."""
+    health = (await AdminServiceStub(api.channel).GetSystemHealth(GetSystemHealthRequest())).health
+    return {index.name: index.ready for index in health.database.label_indexes}
+
+
+def migrate(database: str, directory: Path, labels: str) -> None:
+    """Index labels as an operator does."""
+    ended = run_command(directory, "migrate", "--database", database, "--indexed-labels", labels)
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (0, "labels are indexed"), ended.stderr
+
+
+def begin_indexes(database: str, labels: list[str]) -> None:
+    """Leave indexes of labels as a `migrate` leaves them that is killed after four jobs."""
+    with closing(open_database(database)) as opened:
+        indexes = LabelIndexStore(opened)
+        indexes.choose(labels)
+        assert indexes.step(4)
 
 
 async def pages(api: Api, page_size: int = 500, **fields: Any) -> list[Job]:
@@ -111,6 +128,15 @@ async def check(api: Api, users: Iterable[str]) -> None:
     assert not first.total_is_lower_bound
 
 
+async def watched(api: Api, user: str) -> set[str]:
+    """Return the jobs of the snapshot of a watch of a user's jobs."""
+    job_ids: set[str] = set()
+    async with api.watch_jobs(filter=JobFilter(labels={"user": user})) as stream:
+        while (message := await stream.message()).type != WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK:
+            job_ids.add(message.job.job_id)
+    return job_ids
+
+
 async def live(api: Api, users: list[str]) -> list[Job]:
     """Make jobs in all states with users, and change some in every way that moves them in a list."""
     made = []
@@ -137,7 +163,7 @@ async def live(api: Api, users: list[str]) -> list[Job]:
 @pytest.mark.guarantee("3e.1")
 @pytest.mark.long
 async def test_lists_are_the_same_before_while_and_after_a_label_is_indexed(
-    start_server: StartServer, connect: Connect, store: str
+    start_server: StartServer, connect: Connect, store: str, tmp_path: Path
 ):
     users = ["ada", "", "ö" * 255, "😀" * 255]
     server = start_server()
@@ -146,28 +172,39 @@ async def test_lists_are_the_same_before_while_and_after_a_label_is_indexed(
     await check(api, users)
     assert server.stop() == 0
 
-    server = start_server(server.database, indexed_labels="user tenant")
+    begin_indexes(server.database, ["tenant", "user"])
+    server = start_server(server.database, indexed_labels="user env")
     api = connect(server)
-    await ready(api, "user", "tenant")
+    assert await shown(api) == {"env": False, "tenant": False, "user": False}
+    assert server.log.read_text().count("run `jobledger-server migrate`") == 1
     await check(api, users)
     await live(api, users)
     await check(api, users)
-    async with api.watch_jobs(filter=JobFilter(labels={"user": "ada"})) as stream:
-        watched = set()
-        while (message := await stream.message()).type != WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK:
-            watched.add(message.job.job_id)
-    assert watched == {job.job_id for job in await pages(api, filter=JobFilter(labels={"user": "ada"}))}
+    if store == "sqlite":  # one process has the database
+        assert server.stop() == 0
+        migrate(server.database, tmp_path, "user tenant")
+        api = connect(server := start_server(server.database))
+    else:
+        migrate(server.database, tmp_path, "user tenant")
+    await check(api, users)
+    await live(api, users)
+    await check(api, users)
+    assert await watched(api, "ada") == {
+        job.job_id for job in await pages(api, filter=JobFilter(labels={"user": "ada"}))
+    }
     cancelled = await api.jobs.CancelJobs(CancelJobsRequest(filter=JobFilter(labels={"user": "ada"})))
     await ended(api, cancelled.job.job_id)
     await check(api, users)
     server.kill()
 
+    migrate(server.database, tmp_path, "env")
     server = start_server(server.database, indexed_labels="env")
     api = connect(server)
     await ready(api, "env")
     await live(api, users)
     await check(api, users)
     server.kill()
+    migrate(server.database, tmp_path, "user")
     server = start_server(server.database, indexed_labels="user")
     await ready(api := connect(server), "user")
     await live(api, users)
@@ -182,7 +219,7 @@ async def test_lists_are_the_same_before_while_and_after_a_label_is_indexed(
 
 @pytest.mark.guarantee("3e.1")
 async def test_a_page_token_continues_its_list_when_other_labels_are_indexed(
-    start_server: StartServer, connect: Connect, kind: str
+    start_server: StartServer, connect: Connect, kind: str, tmp_path: Path
 ):
     """Walks begin with one label indexed, continue with another, and end with none."""
     server = start_server(indexed_labels="user")
@@ -209,6 +246,7 @@ async def test_a_page_token_continues_its_list_when_other_labels_are_indexed(
     for labels in ("user", "env", ""):
         if labels != "user":
             server.kill()
+            migrate(server.database, tmp_path, labels)
             server = start_server(server.database, indexed_labels=labels)
             await ready(api := connect(server), *labels.split())
         for walk, listed in zip(walks, found, strict=True):
@@ -270,7 +308,7 @@ async def test_owners_with_the_same_value_see_their_own_jobs(start_server: Start
 
 @pytest.mark.guarantee("3e.1")
 async def test_a_replica_writes_the_labels_that_the_ledger_names(
-    start_server: StartServer, connect: Connect, store: str
+    start_server: StartServer, connect: Connect, store: str, tmp_path: Path
 ):
     if store == "sqlite":
         pytest.skip("an SQLite database has one server")
@@ -278,6 +316,7 @@ async def test_a_replica_writes_the_labels_that_the_ledger_names(
     api = connect(older)
     user = uuid4().hex
     before = await api.create(fresh_kind(), labels={"user": user})
+    migrate(older.database, tmp_path, "user")
     newer = connect(start_server(older.database, indexed_labels="user"))
     await ready(newer, "user")
     after = await api.job_in(COMPLETED, fresh_kind(), labels={"user": user})
@@ -290,6 +329,7 @@ async def test_a_replica_writes_the_labels_that_the_ledger_names(
     ("given", "rule"), [("a b c d e", "5 names; at most 4 are allowed"), ("us*er", "value 'us*er' must be a label")]
 )
 def test_a_wrong_setting_ends_the_start(tmp_path: Path, given: str, rule: str):
-    ended_start = run_command(tmp_path, "serve", "--listen", "127.0.0.1:0", "--indexed-labels", given)
-    assert ended_start.returncode == CONFIGURATION
-    assert f"--indexed-labels: {rule}" in ended_start.stderr
+    for command in (["serve", "--listen", "127.0.0.1:0"], ["migrate"]):
+        ended = run_command(tmp_path, *command, "--indexed-labels", given)
+        assert ended.returncode == CONFIGURATION
+        assert f"--indexed-labels: {rule}" in ended.stderr

@@ -1,11 +1,19 @@
-"""Indexes of labels are built in steps that any server goes on with, and have what the jobs have."""
+"""Indexes of labels are built in steps that any command continues, and have what the jobs have."""
 
 from contextlib import closing
 from typing import Any
 
 import pytest
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.label_indexes import LOCK, LabelIndexStore, read_states, ready_indexes
+from jobledger_service.core.database.label_indexes import (
+    LOCK,
+    LabelIndexStore,
+    are_indexed,
+    index_labels,
+    prepare_labels,
+    read_states,
+    ready_indexes,
+)
 from jobledger_service.core.database.maintenance.recount import Recount
 from jobledger_service.core.database.tables import job_labels, jobs, label_indexes
 from jobledger_service.core.model.filters.filter import JobFilter
@@ -39,7 +47,7 @@ def state(database: Database) -> dict[str, bool]:
 
 
 @pytest.mark.guarantee("3e.1")
-def test_any_server_goes_on_where_a_step_ended(database: Database):
+def test_any_command_continues_where_a_step_ended(database: Database):
     populate(database)
     first = LabelIndexStore(database)
     first.choose(["team", "env"])
@@ -55,7 +63,8 @@ def test_any_server_goes_on_where_a_step_ended(database: Database):
         with closing(open_database(url)) as other:
             with other.write() as connection:
                 other.dialect.lock(connection, LOCK)
-                assert not first.step(STEP), "one server at a time"
+                with database.read() as reading:
+                    assert not database.dialect.try_lock(reading, LOCK), "one command at a time"
             LabelIndexStore(other).choose(["env", "team"])  # the same: nothing begins anew
             assert LabelIndexStore(other).step(STEP)
     second = LabelIndexStore(database)
@@ -80,10 +89,7 @@ def test_any_server_goes_on_where_a_step_ended(database: Database):
 
 def test_a_recount_makes_indexes_anew(database: Database):
     populate(database)
-    indexes = LabelIndexStore(database)
-    indexes.choose(["team"])
-    while indexes.step(STEP):
-        pass
+    index_labels(database, ["team"])
     meant = written(database)
     with database.write() as connection:
         connection.execute(update(job_labels).where(job_labels.c.priority == 5).values(state="QUEUED", digest=7))
@@ -101,10 +107,38 @@ def test_a_job_that_cannot_be_read_stops_no_building(database: Database):
     with database.write() as connection:
         bad = connection.execute(select(jobs.c.job_key).order_by(jobs.c.job_key).limit(1)).scalar_one()
         connection.execute(update(jobs).where(jobs.c.job_key == bad).values(current=b"\xc1"))
-    indexes = LabelIndexStore(database)
-    indexes.choose(["team"])
-    while indexes.step(STEP):
-        pass
+    index_labels(database, ["team"])
     assert state(database) == {"team": True}
     assert {row[3] for row in written(database)}.isdisjoint({bad})
     assert len(written(database)) == JOBS - 1
+
+
+def test_a_build_says_how_far_it_is_and_continues(database: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("jobledger_service.core.database.label_indexes.JOBS_PER_STEP", STEP)
+    populate(database)
+    shown: list[tuple[int, int]] = []
+    first = LabelIndexStore(database)
+    first.choose(["team"])
+    assert first.step(STEP)
+    index_labels(database, None, lambda done, total: shown.append((done, total)))
+    assert shown == [(100, JOBS), (JOBS, JOBS)]
+    assert are_indexed(database, ["team"])
+
+
+def test_a_start_indexes_labels_only_where_there_are_no_jobs(database: Database):
+    prepare_labels(database, None)
+    assert state(database) == {}
+    prepare_labels(database, ["team"])
+    assert state(database) == {"team": True}
+    populate(database)
+    for names in (["env", "team"], ["env"], []):
+        assert not are_indexed(database, names)
+        prepare_labels(database, names)
+        assert state(database) == {"team": True}
+    index_labels(database, ["env"])
+    assert state(database) == {"env": True}
+    assert written(database)
+    index_labels(database, [])
+    assert written(database) == []
+    assert are_indexed(database, [])
+    assert are_indexed(database, None)

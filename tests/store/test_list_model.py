@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jobledger_service.core.database.engines import Database, open_database
-from jobledger_service.core.database.label_indexes import LabelIndexStore
+from jobledger_service.core.database.label_indexes import index_labels
 from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.rows.reads import Listing, Order, View
 from jobledger_service.core.database.rows.writes import Writes
@@ -51,10 +51,7 @@ def population(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 transaction.save(writes)
                 add_statistics(transaction.connection, database.dialect, statistics)
             known |= {job.key: FilterFields.of(job) for job, *_ in writes.new_jobs}
-        indexed = LabelIndexStore(database)
-        indexed.choose(["team", "n"])  # and not "env"
-        while indexed.step(100):
-            pass
+        index_labels(database, ["team", "n"])  # and not "env"
         yield database, known
 
 

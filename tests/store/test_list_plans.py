@@ -4,7 +4,7 @@ from typing import Any, Self
 
 import pytest
 from jobledger_service.core.database.engines import Database
-from jobledger_service.core.database.label_indexes import LabelIndexStore, ready_indexes
+from jobledger_service.core.database.label_indexes import index_labels, ready_indexes
 from jobledger_service.core.database.rows.reads import Listing, Order, PageKey
 from jobledger_service.core.database.tables import job_labels
 from jobledger_service.core.model.filters.filter import JobFilter, LabelCondition, TimeRange
@@ -157,10 +157,7 @@ class MachineSteps:
 
 
 def test_jobs_with_a_value_of_an_indexed_label_walk_its_index(large: Database):
-    indexes = LabelIndexStore(large)
-    indexes.choose(["team"])
-    while indexes.step(5_000):
-        pass
+    index_labels(large, ["team"])
     analyse(large)
     large_reads = ReadStore(large)
     with large.read() as connection:
@@ -179,8 +176,6 @@ def test_jobs_with_a_value_of_an_indexed_label_walk_its_index(large: Database):
                 with MachineSteps(large) as steps:
                     large_reads.list_jobs(deep)
                 assert steps.count <= MAX_STEPS, (order, name)
-    indexes.choose([])
-    while indexes.step(20_000):
-        pass
+    index_labels(large, [])
     with large.read() as connection:
         assert connection.execute(select(job_labels.c.job_key).limit(1)).first() is None

@@ -95,7 +95,7 @@ def _database(health: SystemHealth) -> Facts:
         facts["Free on its disk"] = size(database.disk_free_bytes)
     facts["Schema"] = database.schema_version
     for index in database.label_indexes:
-        facts[f"Index of label {index.name}"] = "ready" if index.ready else "being made"
+        facts[f"Index of label {index.name}"] = "ready" if index.ready else "not ready: run jobledger-server migrate"
     return facts
 
 

@@ -247,7 +247,7 @@ class DatabaseHealth(_message.Message):
 
     @_builtins.property
     def label_indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelIndex]:
-        """label_indexes are the labels by which lists read an index (the setting indexed_labels), by name."""
+        """label_indexes are the labels that have an index for lists, or should have one (the setting indexed_labels), by name."""
 
     @_builtins.property
     def lost_time(self) -> _timestamp_pb2.Timestamp:
@@ -287,7 +287,7 @@ class LabelIndex(_message.Message):
     name: _builtins.str
     """name is the label's name."""
     ready: _builtins.bool
-    """ready is true if the index has all jobs. Until then jobs are added in the background, and lists do not use it."""
+    """ready is true if the index has all jobs. Until `jobledger-server migrate` has built it, lists do not use it."""
     def __init__(
         self,
         *,

@@ -1,5 +1,6 @@
 """The commands about a database: `migrate`, `backup`, `recount`, `restore` and `new-epoch`."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Annotated
 import typer
 
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.database.engines import check_exists, open_database
+from jobledger_service.core.database.engines import Database, check_exists, open_database
+from jobledger_service.core.database.label_indexes import are_indexed, index_labels
 from jobledger_service.core.database.maintenance.backup import back_up, restore
 from jobledger_service.core.database.maintenance.epochs import begin_epoch
 from jobledger_service.core.database.maintenance.migrate import SchemaError, check, prepare, upgrade
 from jobledger_service.core.database.maintenance.recount import Recount
 from jobledger_service.core.database.time_limits import UNLIMITED
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
+from jobledger_service.core.opening import indexed_labels_of, time_limits_of
 
 from .exits import exit_on_error, print_error
 from .options import option, settings_of
@@ -25,21 +28,37 @@ cli = typer.Typer(rich_markup_mode=None)
 @cli.command()
 def migrate(
     database: Annotated[str | None, option("database")] = None,
+    indexed_labels: Annotated[str | None, option("indexed_labels")] = None,
     *,
-    check_only: Annotated[bool, typer.Option("--check", help="Only check whether the schema is current.")] = False,
+    check_only: Annotated[bool, typer.Option("--check", help="Only check whether there is anything to do.")] = False,
 ) -> None:
-    """Upgrade the database's schema to this version; with --check, exit with 1 if it is not current.
+    """Upgrade the database's schema to this version, and index labels; with --check, exit with 1 if either is due.
 
-    On SQLite a server does this when it starts. On PostgreSQL, run it before you start servers of a new version.
+    On SQLite stop the server first; it upgrades the schema itself when it starts. On PostgreSQL, run it before you
+    start servers of a new version; servers may keep running.
     """
-    settings = settings_of(database=database)
-    with exit_on_error(), closing(open_database(settings.database, UNLIMITED)) as opened:
-        try:
-            done = check(opened) if check_only else upgrade(opened)
-        except SchemaError as error:
-            print_error(str(error))
-            raise typer.Exit(1) from None
-    typer.echo("the schema was upgraded to this version" if done else "the schema is up to date")
+    settings = settings_of(database=database, indexed_labels=indexed_labels)
+    with exit_on_error():
+        names = indexed_labels_of(settings)
+        with closing(open_database(settings.database, UNLIMITED)) as opened:
+            try:
+                done = check(opened) if check_only else upgrade(opened)
+            except SchemaError as error:
+                print_error(str(error))
+                raise typer.Exit(1) from None
+        typer.echo("the schema was upgraded to this version" if done else "the schema is up to date")
+        with closing(open_database(settings.database, time_limits_of(settings))) as opened:
+            _index_labels(opened, names, check_only=check_only)
+
+
+def _index_labels(database: Database, names: Sequence[str] | None, *, check_only: bool) -> None:
+    if are_indexed(database, names):
+        return
+    if check_only:
+        print_error("labels are not indexed as the settings say: run `jobledger-server migrate` first")
+        raise typer.Exit(1)
+    index_labels(database, names, _Progress("jobs"))
+    typer.echo("labels are indexed")
 
 
 @cli.command("backup")
@@ -54,7 +73,7 @@ def backup_command(
     """
     settings = settings_of(database=database)
     with exit_on_error():
-        position = back_up(settings.database, file, _Progress())
+        position = back_up(settings.database, file, _Progress("pages"))
     typer.echo(f"{file} holds the ledger up to position {position}")
 
 
@@ -90,7 +109,7 @@ def restore_command(
     """
     settings = settings_of(database=database)
     with exit_on_error():
-        position = restore(file, settings.database, _Progress())
+        position = restore(file, settings.database, _Progress("pages"))
     typer.echo(f"{settings.database} holds the ledger up to position {position}, in a new epoch")
 
 
@@ -110,13 +129,14 @@ def new_epoch_command(database: Annotated[str | None, option("database")] = None
 
 
 class _Progress:
-    """Shows how much was copied, a line for each tenth."""
+    """Shows how much was done, a line for each tenth."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
         self._shown = -1
 
-    def __call__(self, copied: int, pages: int) -> None:
-        tenth = copied * 10 // max(pages, 1)
+    def __call__(self, done: int, total: int) -> None:
+        tenth = done * 10 // max(total, 1)
         if tenth > self._shown:
             self._shown = tenth
-            typer.echo(f"{tenth * 10:3} %  {copied:,} of {pages:,} pages", err=True)
+            typer.echo(f"{tenth * 10:3} %  {done:,} of {total:,} {self._unit}", err=True)

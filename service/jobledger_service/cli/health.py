@@ -38,7 +38,8 @@ def as_text(health: api.SystemHealth) -> str:
     if database.HasField("disk_free_bytes"):
         rows.append(("disk", f"{database.disk_free_bytes:,} bytes free"))
     rows += [
-        ("label index", f"{one.name}, {'ready' if one.ready else 'being built'}") for one in database.label_indexes
+        ("label index", f"{index.name}, {'ready' if index.ready else 'not ready: run `jobledger-server migrate`'}")
+        for index in database.label_indexes
     ]
     rows.append(("writes", f"{committer.queued:,} of {committer.queue_limit:,} wait"))
     if committer.HasField("last_commit_age"):

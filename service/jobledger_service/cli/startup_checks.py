@@ -5,6 +5,7 @@ import ipaddress
 import socket
 from typing import Any, Final
 
+from jobledger_service.core.opening import indexed_labels_of
 from jobledger_service.features.artifacts.roots import roots_of
 from jobledger_service.features.webhooks.sealing import cipher_of
 from jobledger_service.settings import InvalidSettingError, Settings
@@ -33,6 +34,7 @@ def check_settings(settings: Settings) -> None:
         raise InvalidSettingError("--tls-cert and --tls-key must be given together")
     if settings.tls_client_ca and not settings.tls_cert:
         raise InvalidSettingError("--tls-client-ca requires --tls-cert and --tls-key")
+    indexed_labels_of(settings)
     roots_of(settings)
     cipher_of(settings)
     if not settings.insecure and not _is_loopback(host):

@@ -10,7 +10,6 @@ from .api.job_service import JobService
 from .api.worker_service import WorkerService
 from .database.clock import DatabaseClock
 from .duties.due_rows import holds, leases
-from .duties.label_indexes import label_indexes
 from .duties.service_jobs import ServiceJobs
 from .duty import Duty
 from .kernel import Feature, Kernel
@@ -42,7 +41,7 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
         kernel.feed.close()
         kernel.claims.close()
 
-    duties = [service_jobs.duty, leases(kernel, delay), holds(kernel), label_indexes(kernel), _waits(kernel)]
+    duties = [service_jobs.duty, leases(kernel, delay), holds(kernel), _waits(kernel)]
     if isinstance(kernel.clock, DatabaseClock):
         duties.append(_clock(kernel, kernel.clock))
     return Feature(

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from jobledger_service.settings import Settings
+from jobledger_service.settings import InvalidSettingError, Settings
 from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.open_calls import OpenCalls
 from jobledger_service.transport.rpc_server import CallControls
 
-from .api.checks import SCHEMES
+from .api.checks import LABEL, LABEL_FORM, SCHEMES
 from .api.codec import ProtoCodec
 from .api.job_requests import NewId
 from .api.quotas import ShownQuotas
@@ -24,6 +24,7 @@ from .kernel import Kernel
 from .model.bounds.limits import SECOND
 from .model.bounds.quotas import Bounds
 from .model.chunk import NO_KIND
+from .model.filters.label_indexes import MAX_INDEXED_LABELS
 from .model.refusals.limit_errors import QuotaExceeded
 from .read.queries import Queries
 from .read.reading import ReadStore
@@ -135,6 +136,19 @@ def _open_calls_of(settings: Settings) -> OpenCalls:
         bounds = (settings.watches_per_key, settings.claims_per_key)
     open_calls = OpenCalls(*bounds, refuse)
     return open_calls
+
+
+def indexed_labels_of(settings: Settings) -> list[str] | None:
+    """Return the names of the labels to index, None where the database decides. Raises InvalidSettingError."""
+    if settings.indexed_labels is None:
+        return None
+    names = [*dict.fromkeys(settings.indexed_labels.split())]
+    if len(names) > MAX_INDEXED_LABELS:
+        raise InvalidSettingError(f"--indexed-labels: {len(names)} names; at most {MAX_INDEXED_LABELS} are allowed")
+    for name in names:
+        if LABEL.fullmatch(name) is None:
+            raise InvalidSettingError(f"--indexed-labels: value {name!r} must be {LABEL_FORM}")
+    return names
 
 
 def default_bounds(settings: Settings) -> Bounds:

@@ -1,10 +1,10 @@
-"""Indexes of labels: begun, built and cleared in steps, each a transaction that any server may do next.
+"""Indexes of labels: chosen, built and cleared by `jobledger-server migrate`, in steps, while servers write.
 
-Which indexes there are changes while nobody writes, as the writer level does: every transaction that commits later
-writes the new ones. So a job is in a new index either by its own commits, or by the step that comes past it.
+Which indexes exist changes while nobody writes, as the writer level does: every transaction that commits later writes
+the new ones. So a job gets into a new index either by its own commits, or by the step that reaches it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import structlog
@@ -23,6 +23,11 @@ from .writer_level import WRITTEN_LABELS, lock_out_writers
 log = structlog.get_logger(__name__)
 
 LOCK: Final = "label indexes"
+JOBS_PER_STEP: Final = 250
+"""Jobs that a step locks, or rows that it deletes."""
+
+OnProgress = Callable[[int, int], object]
+"""Called with the number of jobs that are indexed, and with that of all jobs."""
 
 _STATES: Final = select(label_indexes.c.name, label_indexes.c.number, label_indexes.c.state)
 _READY: Final = select(label_indexes.c.name, label_indexes.c.number).where(
@@ -33,11 +38,22 @@ _BUILDING: Final = (
     .where(label_indexes.c.state == LabelIndexState.BUILDING)
     .order_by(label_indexes.c.built_through)
 )
+_PROGRESS: Final = select(
+    select(func.count())
+    .where(
+        jobs.c.job_key
+        <= select(func.min(label_indexes.c.built_through))
+        .where(label_indexes.c.state == LabelIndexState.BUILDING)
+        .scalar_subquery()
+    )
+    .scalar_subquery(),
+    select(func.count()).select_from(jobs).scalar_subquery(),
+)
 _CLEARING: Final = select(label_indexes.c.number).where(label_indexes.c.state == LabelIndexState.CLEARING).limit(1)
 _ROWS: Final = (
     select(*(job_labels.c[name] for name in KEY))
     .where(job_labels.c.index_number == bindparam("number"))
-    .limit(bindparam("most"))
+    .limit(bindparam("limit"))
 )
 _JOBS: Final = (
     select(
@@ -51,26 +67,57 @@ _JOBS: Final = (
     )
     .where(jobs.c.job_key > bindparam("after"))
     .order_by(jobs.c.job_key)
-    .limit(bindparam("most"))
+    .limit(bindparam("limit"))
     .with_for_update()
 )
 
 
-def ready_indexes(connection: Connection, wanted: JobFilter) -> LabelIndexes:
-    """Return the indexes that have all jobs; none when a filter does not ask for values of labels."""
-    if not wanted.labels and not any(condition.values for condition in wanted.label_conditions):
+def ready_indexes(connection: Connection, job_filter: JobFilter) -> LabelIndexes:
+    """Return the indexes that have all jobs, or none for a filter without values of labels."""
+    if not job_filter.labels and not any(condition.values for condition in job_filter.label_conditions):
         return NO_LABEL_INDEXES
     return {row.name: row.number for row in connection.execute(_READY)}
 
 
 def read_states(connection: Connection) -> dict[str, bool]:
-    """Return the names of the indexes that are written, and whether each has all jobs."""
-    found = connection.execute(_STATES).all()
-    return {row.name: row.state == LabelIndexState.READY for row in found if row.state != LabelIndexState.CLEARING}
+    """Return the names of the indexes that commits write, and whether each has all jobs."""
+    states = connection.execute(_STATES).all()
+    return {row.name: row.state == LabelIndexState.READY for row in states if row.state != LabelIndexState.CLEARING}
+
+
+def are_indexed(database: Database, names: Sequence[str] | None) -> bool:
+    """Whether these labels, and no others, have complete indexes; None stands for those that commits write."""
+    with database.read() as connection:
+        states = read_states(connection)
+    return states == dict.fromkeys(states if names is None else names, True)
+
+
+def prepare_labels(database: Database, names: Sequence[str] | None) -> None:
+    """Index these labels where there are no jobs yet; elsewhere log what to run if they are not indexed."""
+    if are_indexed(database, names):
+        return
+    with database.read() as connection:
+        has_jobs = connection.execute(select(jobs.c.job_key).limit(1)).first() is not None
+    if has_jobs:
+        log.warning(
+            "the indexes of labels are not those of the settings, and lists without one are slower:"
+            " run `jobledger-server migrate` with the same settings, on SQLite while the server is stopped",
+            indexed_labels=names,
+        )
+    else:
+        index_labels(database, names)
+
+
+def index_labels(database: Database, names: Sequence[str] | None, on_progress: OnProgress = lambda *_: None) -> None:
+    """Index these labels and no others; None completes the indexes that were chosen before."""
+    indexes = LabelIndexStore(database)
+    if names is not None:
+        indexes.choose(names)
+    indexes.build(on_progress)
 
 
 class LabelIndexStore:
-    """Changes which labels are indexed, and brings the indexes there step by step."""
+    """Changes which labels are indexed, and builds and clears their indexes step by step."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -81,74 +128,73 @@ class LabelIndexStore:
         with self._database.write() as connection:
             before = read_indexes(connection.info[WRITTEN_LABELS])
         if before.keys() != {*names}:
-            self._change(names, before.keys() & {*names})
+            self._change(names, keep=names)
 
     def renew(self) -> int:
-        """Begin all indexes anew; return how many there are."""
+        """Replace all indexes by new, empty ones; return how many there are."""
         with self._database.write() as connection:
             names = [*read_indexes(connection.info[WRITTEN_LABELS])]
         if names:
-            self._change(names, ())
+            self._change(names, keep=())
         return len(names)
 
     def _change(self, names: Sequence[str], keep: Collection[str]) -> None:
-        """Change the ledger's row while nobody writes: who commits later has read it, who committed before has not."""
+        """Change the ledger's row while nobody writes: later commits have read the new one, earlier ones are over."""
         with self._database.change_schema() as connection:
             lock_out_writers(connection)
-            self._change_locked(connection, names, keep)
+            before = read_indexes(connection.execute(select(ledger.c.label_indexes)).scalar_one())
+            kept = {name: number for name, number in before.items() if name in keep}
+            last: int = connection.execute(select(func.coalesce(func.max(label_indexes.c.number), 0))).scalar_one()
+            new = {name: number for number, name in enumerate(sorted({*names} - kept.keys()), last + 1)}
+            dropped = [number for name, number in before.items() if name not in kept]
+            clear = update(label_indexes).where(label_indexes.c.number.in_(dropped))
+            connection.execute(clear.values(state=LabelIndexState.CLEARING))
+            for name, number in new.items():
+                values = {"number": number, "name": name, "state": LabelIndexState.BUILDING, "built_through": ""}
+                connection.execute(insert(label_indexes).values(values))
+            connection.execute(update(ledger).values(label_indexes=json.encode(kept | new).decode()))
 
-    def _change_locked(self, connection: Connection, names: Sequence[str], keep: Collection[str]) -> None:
-        before = read_indexes(connection.execute(select(ledger.c.label_indexes)).scalar_one())
-        kept = {name: number for name, number in before.items() if name in keep}
-        last: int = connection.execute(select(func.coalesce(func.max(label_indexes.c.number), 0))).scalar_one()
-        new = {name: number for number, name in enumerate(sorted({*names} - kept.keys()), last + 1)}
-        gone = [number for name, number in before.items() if name not in kept]
-        dropped = update(label_indexes).where(label_indexes.c.number.in_(gone))
-        connection.execute(dropped.values(state=LabelIndexState.CLEARING))
-        for name, number in new.items():
-            values = {"number": number, "name": name, "state": LabelIndexState.BUILDING, "built_through": ""}
-            connection.execute(insert(label_indexes).values(values))
-        connection.execute(update(ledger).values(label_indexes=json.encode(kept | new).decode()))
-        log.info("the indexed labels change", begun=sorted(new), dropped=len(gone))
+    def build(self, on_progress: OnProgress = lambda *_: None) -> None:
+        """Complete all indexes, and delete the rows of dropped ones; continue where a stopped build ended."""
+        with self._database.read() as connection:
+            done, total = connection.execute(_PROGRESS).one()
+        while self.step(JOBS_PER_STEP):
+            done = min(done + JOBS_PER_STEP, total)
+            on_progress(done, total)
 
     def step(self, limit: int) -> bool:
-        """Add at most `limit` jobs to the indexes that lack some, or delete as many rows; return if there is more.
+        """Add at most `limit` jobs to incomplete indexes, or delete as many rows; return whether there may be more.
 
-        Of all servers one does so at a time.
+        Concurrent builds take turns.
         """
         with self._database.write() as connection:
-            if not self._database.dialect.try_lock(connection, LOCK):
-                return False
-            return self.do_step(connection, limit)
-
-    def do_step(self, connection: Connection, limit: int) -> bool:
-        """Do a step in a transaction that holds the lock."""
-        building = connection.execute(_BUILDING).all()
-        if not building:
-            return self._clear(connection, limit)
-        page = connection.execute(_JOBS, {"after": building[0].built_through, "most": limit}).all()
-        indexes = {row.name: row.number for row in building}
-        rows: LabelRows = {}
-        for row in page:
-            rows |= _rows_of(row, indexes)
-        self._rows.delete(connection, rows)  # those that commits have written meanwhile
-        self._rows.insert(connection, rows)
-        is_whole = len(page) < limit
-        values = {"state": LabelIndexState.READY} if is_whole else {"built_through": page[-1].job_key}
-        come_past = label_indexes.c.built_through < ("" if is_whole else page[-1].job_key)
-        built = update(label_indexes).where(label_indexes.c.number.in_(indexes.values()))
-        connection.execute((built if is_whole else built.where(come_past)).values(values))
-        if is_whole:
-            log.info("labels are indexed", names=sorted(indexes))
-        return True
+            self._database.dialect.lock(connection, LOCK)
+            building = connection.execute(_BUILDING).all()
+            if not building:
+                return self._clear(connection, limit)
+            page = connection.execute(_JOBS, {"after": building[0].built_through, "limit": limit}).all()
+            indexes = {row.name: row.number for row in building}
+            rows: LabelRows = {}
+            for row in page:
+                rows |= _rows_of(row, indexes)
+            self._rows.delete(connection, rows)  # those that commits have written meanwhile
+            self._rows.insert(connection, rows)
+            is_complete = len(page) < limit
+            built = update(label_indexes).where(label_indexes.c.number.in_(indexes.values()))
+            if is_complete:
+                connection.execute(built.values(state=LabelIndexState.READY))
+            else:
+                through = page[-1].job_key
+                connection.execute(built.where(label_indexes.c.built_through < through).values(built_through=through))
+            return True
 
     def _clear(self, connection: Connection, limit: int) -> bool:
         number: int | None = connection.execute(_CLEARING).scalar()
         if number is None:
             return False
-        found = [tuple(row) for row in connection.execute(_ROWS, {"number": number, "most": limit})]
-        self._rows.delete(connection, found)
-        if len(found) < limit:
+        keys = [tuple(row) for row in connection.execute(_ROWS, {"number": number, "limit": limit})]
+        self._rows.delete(connection, keys)
+        if len(keys) < limit:
             connection.execute(delete(label_indexes).where(label_indexes.c.number == number))
         return True
 
@@ -157,6 +203,6 @@ def _rows_of(row: Any, indexes: LabelIndexes) -> LabelRows:  # noqa: ANN401  a r
     try:
         labels = read_current(row.current).labels
     except Exception:
-        log.exception("a job cannot be read: it gets no place in the indexes of labels", job_key=row.job_key)
+        log.exception("a job cannot be read: it is left out of the indexes of labels", job_key=row.job_key)
         return {}
     return label_rows(indexes, labels, row.owner, row.create_time, row.job_key, row.state, row.priority, row.end_time)

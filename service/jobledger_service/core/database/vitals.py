@@ -1,6 +1,7 @@
 """The health of a database: its size, what it holds and what waits."""
 
 import shutil
+from collections.abc import Iterable
 
 from sqlalchemy import func, literal, select
 
@@ -26,8 +27,8 @@ _DELIVERIES = select(
 ).select_from(_WAITING)
 
 
-def read_vitals(database: Database) -> StoreVitals:
-    """Return the health of the database."""
+def read_vitals(database: Database, declared_labels: Iterable[str] = ()) -> StoreVitals:
+    """Return the health of the database, also for labels that the settings declare and no index has yet."""
     dialect, file = database.dialect, database.file
     with database.read() as connection:
         position, lowest = position_of(connection), read_writer_level(connection)
@@ -35,7 +36,7 @@ def read_vitals(database: Database) -> StoreVitals:
         size, replicas = dialect.size(connection), dialect.replicas(connection)
         by_state = {state: int(number) for state, number in connection.execute(_JOBS_BY_STATE)}
         waiting, oldest, lost = connection.execute(_DELIVERIES).one()
-        labels = read_states(connection)
+        labels = dict.fromkeys(declared_labels, False) | read_states(connection)
     free = None
     if file is not None:
         log = file.with_name(f"{file.name}-wal")

@@ -14,6 +14,7 @@ from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.history.vitals import StoreVitals
 from jobledger_service.core.model.history.writer_level import may_write
 from jobledger_service.core.model.refusals.errors import Refusal
+from jobledger_service.core.opening import indexed_labels_of
 
 from .rules import Finding, Status, Thresholds, Vitals, findings
 
@@ -48,6 +49,7 @@ class HealthChecker:
             disk_free=settings.health_disk_free,
             webhook_age=settings.health_webhook_age,
         )
+        self._declared_labels = indexed_labels_of(settings) or ()
         self._probe_task: asyncio.Task[tuple[StoreVitals, float] | None] | None = None
         self.latest: Health | None = None
         self._lost_since: float | None = None
@@ -103,7 +105,7 @@ class HealthChecker:
         began = time.perf_counter()
         self._kernel.store.position()
         latency = time.perf_counter() - began
-        return read_vitals(self._kernel.database), latency
+        return read_vitals(self._kernel.database, self._declared_labels), latency
 
     def _vitals(self, store: StoreVitals | None, latency: float | None, *, rate_store_is_down: bool) -> Vitals:
         committer, feed = self._kernel.committer, self._kernel.feed

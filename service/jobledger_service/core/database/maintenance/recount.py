@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 
 from jobledger_service.core.database.engines import Database
-from jobledger_service.core.database.label_indexes import LOCK, LabelIndexStore
+from jobledger_service.core.database.label_indexes import LabelIndexStore
 from jobledger_service.core.database.rows.event_terms import EventTerms
 from jobledger_service.core.database.rows.job_rows import JOB_COLUMNS, job_of, read_current
 from jobledger_service.core.database.rows.row_sets import RowSets
@@ -145,8 +145,7 @@ class Recount:
             self._progress(f"event_terms: {done} of {len(parts)} parts")
         labels = LabelIndexStore(self._database)
         self._done.label_indexes = labels.renew()
-        while self._step(self._build_labels, labels):
-            self._progress("job_labels")
+        labels.build(lambda done, total: self._progress(f"job_labels: {done:,} of {total:,} jobs"))
         return self._done
 
     def _step(self, work: Callable[[Connection, Any], Any], after: object) -> Any:  # noqa: ANN401  the next place
@@ -262,11 +261,6 @@ class Recount:
         """Rebuild SQLite's index of the words, which is a table of its own; PostgreSQL's index cannot be wrong."""
         if self._database.single_writer:
             connection.execute(text("INSERT INTO job_search (job_search) VALUES ('rebuild')"))
-
-    def _build_labels(self, connection: Connection, labels: LabelIndexStore) -> bool:
-        """Do a step of building indexes and of deleting the rows of those before; return whether there is more."""
-        self._database.dialect.lock(connection, LOCK)
-        return labels.do_step(connection, JOBS_PER_PAGE)
 
 
 def _next_kind(after: tuple[str, str]) -> Select[Any]:

@@ -17,7 +17,7 @@ class LabelIndexState(StrEnum):
     """The state of an index of a label."""
 
     BUILDING = "BUILDING"
-    """Commits write it, and older jobs are being added."""
+    """Commits write it, and `jobledger-server migrate` adds older jobs."""
     READY = "READY"
     """It has all jobs, and lists walk it."""
     CLEARING = "CLEARING"
