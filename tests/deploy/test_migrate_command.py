@@ -8,7 +8,7 @@ from jobledger_service.cli.exits import CONFIGURATION, UNAVAILABLE
 from jobledger_service.cli.main import cli
 from jobledger_service.core.database.engines import open_database
 from jobledger_service.core.database.label_indexes import are_indexed
-from jobledger_service.core.database.migrate import upgrade
+from jobledger_service.core.database.maintenance.migrate import upgrade
 from typer.testing import CliRunner
 
 from tests.store.test_label_indexes import JOBS, populate
