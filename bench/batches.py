@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -23,13 +24,15 @@ from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.database.maintenance.migrate import upgrade
+from jobledger_service.core.database.rows.paused_kinds import PausedKindRows
+from jobledger_service.core.database.rows.quotas import QuotaRows
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.model.bounds.quotas import Bounds
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.work import NO_RESULTS, Claim, WorkReport
 from jobledger_service.core.read.reading import ReadStore
-from jobledger_service.core.write.batch import Executor, Postponed
+from jobledger_service.core.write.batch import Executor
 from jobledger_service.core.write.commands import (
     ClaimChunks,
     ClaimedChunk,
@@ -40,11 +43,12 @@ from jobledger_service.core.write.commands import (
 )
 from jobledger_service.core.write.core_families import core_families
 from jobledger_service.core.write.writing import WriteStore
-from jobledger_service.features.limits.family import limits_family, paused_kinds_family
-from jobledger_service.features.quotas.family import quotas_family
-from jobledger_service.features.retention.feature import expire_times
+from jobledger_service.features.limits.family import Limits, PausedKinds
+from jobledger_service.features.limits.store import LimitRows
+from jobledger_service.features.quotas.family import Quotas
+from jobledger_service.features.retention.family import ExpireTimes
 from jobledger_service.features.retention.rules import Retention
-from jobledger_service.features.statistics.family import statistics_family
+from jobledger_service.features.statistics.family import Statistics
 from jobledger_service.transport.identity import Caller
 from sqlalchemy import Connection, event
 from uuid_utils import uuid7
@@ -78,9 +82,10 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         dialect = database.dialect
-        families = [
-            *core_families(dialect), expire_times(Retention()), limits_family(dialect), paused_kinds_family(dialect),
-            quotas_family(dialect, Bounds()), statistics_family(dialect),
+        families: list[Any] = [
+            *core_families(dialect), partial(ExpireTimes, Retention()), partial(Limits, LimitRows(dialect)),
+            partial(PausedKinds, PausedKindRows(dialect)), partial(Quotas, QuotaRows(dialect), Bounds()),
+            partial(Statistics, dialect),
         ]  # fmt: skip
         reads = ReadStore(database)
         cursors = Cursors(reads.epoch.id, lambda: reads.history.terms)
@@ -92,7 +97,7 @@ class Ledger:
     def run(self, *commands: Command[Any, Any]) -> list[Any]:
         """Carry out commands in one batch."""
         outcomes, _ = self._executor.run(commands)
-        if failed := [one for one in outcomes if isinstance(one, Exception | Postponed)]:
+        if failed := [one for one in outcomes if isinstance(one, Exception)]:
             raise RuntimeError(f"a command fails: {failed[0]!r}")
         return outcomes
 

@@ -58,7 +58,7 @@ class JobHistory:
 
     job: Job
     chunks: dict[int, Chunk]
-    passages: list[tuple[int, JobDelta]] = field(default_factory=list)
+    deltas: list[tuple[int, JobDelta]] = field(default_factory=list)
 
     def commit(self, now: Micros, steps: Sequence[Step]) -> None:
         """Take what one commit decided; each step was made from the job that the one before left."""
@@ -66,12 +66,12 @@ class JobHistory:
         swept = (sweep.applied(chunk) for sweep in sweeps for chunk in self.chunks.values() if sweep.covers(chunk))
         changed = {chunk.index: chunk for chunk in (*(c for step in steps for c in step.chunks), *swept)}
         changes = [step.change for step in steps if isinstance(step.change, Change)]
-        before = self.job if self.passages else None
-        self.job = replace(steps[-1].job, revision=len(self.passages) + 1, update_time=now)
+        before = self.job if self.deltas else None
+        self.job = replace(steps[-1].job, revision=len(self.deltas) + 1, update_time=now)
         self.chunks |= changed
         error = self.job.error if before and before.error is None else None
-        delta = JobDelta(before, self.job, deleted=False, changes=changes, chunks=changed, artifacts={})
-        self.passages.append((now, replace(delta, failures=[error] if error else [])))
+        delta = JobDelta(before, self.job, changes, changed, failures=[error] if error else [])
+        self.deltas.append((now, delta))
 
 
 @lru_cache(maxsize=8_192)
@@ -170,7 +170,7 @@ def _times(value: object, by: int, names: Sequence[str]) -> dict[str, int]:
 def write_history(history: JobHistory, to: Job, statistics: StatisticsDelta) -> Job:
     """Return the job that a story makes of `to`, and add what happened to it to a tally."""
     before: Job | None = None
-    for now, delta in history.passages:
+    for now, delta in history.deltas:
         job = shifted(delta.job, to)
         statistics.add(replace(delta, before=before, job=job), Micros(to.spec.create_time + now))
         before = job

@@ -24,29 +24,24 @@ from .core.feature import core
 from .core.kernel import Feature, Kernel
 from .core.model.history.writer_level import OUTDATED, outdated
 from .core.model.refusals.errors import Refusal
-from .core.opening import default_bounds, indexed_labels_of, open_kernel, time_limits_of
+from .core.opening import indexed_labels_of, open_kernel, time_limits_of
 from .core.write.batch import Commit
 from .features.access.feature import access
-from .features.access.listeners import listeners_of, rate_limiter_of
-from .features.artifacts.family import artifact_removals_family
 from .features.artifacts.feature import artifacts
-from .features.artifacts.removal import ArtifactRemoval
 from .features.bulk.api import bulk
 from .features.exports.api import exports
 from .features.health.api import health
 from .features.imports.api import imports
 from .features.limits.api import limits
-from .features.limits.family import limits_family, paused_kinds_family
 from .features.metrics.feature import Metrics
 from .features.operations.api import operations
 from .features.quotas.api import quotas
-from .features.quotas.family import quotas_family
-from .features.retention.feature import expire_times, retention, retention_of
+from .features.retention.feature import retention
 from .features.statistics.api import statistics
-from .features.statistics.family import statistics_family
 from .features.usage.api import usage
 from .features.webhooks.feature import webhooks
 from .features.workers.api import workers
+from .listeners import listeners_of, rate_limiter_of
 from .settings import Settings
 from .transport import server
 from .transport.call import AccessLog
@@ -99,7 +94,6 @@ class App:
         loop = asyncio.get_running_loop()
         self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
         self._metrics = metrics = Metrics(self._database.dialect.kind)
-        dialect = self._database.dialect
         self._kernel = open_kernel(
             settings,
             self._database,
@@ -111,19 +105,12 @@ class App:
             new_id=_new_id,
             sample_jitter=random.random,
             random_bytes=secrets.token_bytes,
-            on_deletion=ArtifactRemoval(_new_id),
-            families=[
-                artifact_removals_family(dialect),
-                expire_times(retention_of(settings)),
-                limits_family(dialect),
-                paused_kinds_family(dialect),
-                quotas_family(dialect, default_bounds(settings)),
-                statistics_family(dialect),
-            ],
             rate_limiter=rate_limiter_of(settings),
         )
         features = [make(self._kernel) for make in (self._metrics.feature, *FEATURES)]
         self._features = [core(self._kernel, features), *features]
+        for feature in self._features:
+            self._kernel.committer.register(feature.families)
         self._rpc_server = self._build_rpc_server(settings, self._kernel)
         self._server = self._build_server(settings)
 
@@ -134,8 +121,8 @@ class App:
 
             tracer = CallTracer()
         return RpcServer(
-            next((one.authenticate for one in self._features if one.authenticate is not None), None),
-            next(one.max_watches for one in self._features if one.max_watches is not None),
+            next((feature.authenticate for feature in self._features if feature.authenticate is not None), None),
+            next(feature.max_watches for feature in self._features if feature.max_watches is not None),
             kernel.calls,
             partial(
                 refused_by_core,
@@ -150,18 +137,18 @@ class App:
         )
 
     def _build_server(self, settings: Settings) -> server.GrpcServer:
-        for collector in (collector for one in self._features for collector in one.collectors):
+        for collector in (collector for feature in self._features for collector in feature.collectors):
             self._metrics.registry.register(collector)
-        calls = [one for feature in self._features for one in feature.calls]
-        services = list(dict.fromkeys(method.descriptor for one in calls for method in one.methods))
+        calls = [of_service for feature in self._features for of_service in feature.calls]
+        services = list(dict.fromkeys(method.descriptor for of_service in calls for method in of_service.methods))
         listeners = listeners_of(settings, services)
         return server.build(listeners, self._rpc_server, calls, self._kernel.calls.health)
 
     def _on_commit(self, commit: Commit) -> None:
         """Notify this process of a commit, before its callers get their answers."""
-        for one in self._features:
-            if one.on_commit is not None:
-                one.on_commit(commit)
+        for feature in self._features:
+            if feature.on_commit is not None:
+                feature.on_commit(commit)
 
     def stop(self) -> None:
         """Begin to drain."""
@@ -179,8 +166,8 @@ class App:
         settings, kernel = self._settings, self._kernel
         writer = self._start_task("committer", kernel.committer.run())
         others = [self._start_task("feed", kernel.feed.run())]
-        for one in self._features:
-            others += (self._start_task(duty.name, duty.run(self._metrics.duty)) for duty in one.duties)
+        for feature in self._features:
+            others += (self._start_task(duty.name, duty.run(self._metrics.duty)) for duty in feature.duties)
         if not self._database.single_writer:
             from .core.database.postgres.listening import listen  # noqa: PLC0415  SQLite does without psycopg
 
@@ -232,18 +219,18 @@ class App:
         kernel = self._kernel
         log.info("draining", watchers=kernel.feed.watchers, queued=kernel.committer.queued)
         kernel.calls.health.drain()
-        for one in self._features:
-            if one.drain is not None:
-                one.drain()
+        for feature in self._features:
+            if feature.drain is not None:
+                feature.drain()
         await self._rpc_server.drain(self._settings.drain_timeout)
         await self._server.stop(0)
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        for one in self._features:
-            if one.close is not None:
+        for feature in self._features:
+            if feature.close is not None:
                 try:
-                    await one.close()
+                    await feature.close()
                 except Refusal as refusal:
                     log.warning("the last counts of a feature were lost", why=str(refusal))
         kernel.committer.close()

@@ -10,7 +10,7 @@ import pytest
 from google.longrunning import operations_pb2 as lro
 from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJobsRequest
 from jobledger_client import JobClient, MessageTooLargeError, RateLimitedError
-from jobledger_service.features.access.listeners import rate_limiter_of
+from jobledger_service.listeners import rate_limiter_of
 from jobledger_service.settings import InvalidSettingError, Settings
 
 from tests.access.conftest import As

@@ -19,7 +19,7 @@ from jobledger_client import AsyncJobClient, Backoff, JobClient, Role, Unavailab
 from jobledger_client.cli._main import run
 from jobledger_service.cli.main import cli
 from jobledger_service.cli.startup_checks import check_settings
-from jobledger_service.features.access.listeners import certificates_of
+from jobledger_service.listeners import certificates_of
 from jobledger_service.settings import InvalidSettingError, Settings
 from jobledger_service.transport.tls import CertificateError
 from typer.testing import CliRunner

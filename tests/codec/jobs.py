@@ -3,11 +3,9 @@
 from hypothesis import strategies as st
 from jobledger.v1 import job_pb2
 from jobledger_service.core.api import convert
-from jobledger_service.core.database.rows.entry import Record
 from jobledger_service.core.model.chunk import Artifact, Chunk, ChunkProgress, WorkError
 from jobledger_service.core.model.counts import Counts
-from jobledger_service.core.model.filters.filter import FilterFields
-from jobledger_service.core.model.history.change import Change, ChangeType
+from jobledger_service.core.model.history.change import Change, ChangeType, JobDelta
 from jobledger_service.core.model.job import Job, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.job_progress import JobProgress
 from jobledger_service.core.model.states import ChunkState, JobState
@@ -108,15 +106,15 @@ def jobs(draw: st.DrawFn, job_id: str = "j") -> Job:
 
 
 @st.composite
-def records(draw: st.DrawFn, most_chunks: int = 4) -> Record:
+def deltas(draw: st.DrawFn, most_chunks: int = 4) -> JobDelta:
     """Draw what a commit did to a job."""
     job = draw(jobs())
     of_job = draw(st.lists(chunks, max_size=most_chunks, unique_by=lambda chunk: chunk.index))
     before = draw(st.none() | jobs())
-    return Record(
-        before=None if before is None else FilterFields.of(before),
+    return JobDelta(
+        before=before,
         job=job,
-        chunks=sorted(of_job, key=lambda chunk: chunk.index),
+        chunks={chunk.index: chunk for chunk in sorted(of_job, key=lambda chunk: chunk.index)},
         changes=draw(st.lists(changes, min_size=1, max_size=3)),
         deleted=draw(st.booleans()),
     )

@@ -11,30 +11,30 @@ from jobledger_service.core.api import convert
 from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec
 from jobledger_service.core.api.convert import encoded_change, fill_chunk
 from jobledger_service.core.api.parse import filter_fields
-from jobledger_service.core.database.rows.entry import Entry, Record
+from jobledger_service.core.database.rows.entry import Entry
 from jobledger_service.core.database.rows.reads import EventRow
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.bounds.sizes import bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.core.model.filters.filter import FilterFields, changed_fields
-from jobledger_service.core.model.history.change import ChangeType
+from jobledger_service.core.model.history.change import ChangeType, JobDelta
 from jobledger_service.core.model.job import Job
 from jobledger_service.transport import joined
 from msgspec import json
 from msgspec.structs import replace
 
-from tests.codec.jobs import NOW, changes, chunks, fill_job, jobs, records
+from tests.codec.jobs import NOW, changes, chunks, deltas, fill_job, jobs
 from tests.support.examples import at_most
 from tests.support.watching import BOOKMARK, CHANGED, DELETED, LEFT
 
 CURSOR = b"c" * 25
 codec = ProtoCodec()
-few = at_most(30)  # a record has many parts to draw
+few = at_most(30)  # a delta has many parts to draw
 
 
-def committed(record: Record, position: int = 7) -> Entry:
-    """Return the entry of a record as another process reads it from the store."""
-    entry = codec.seal(codec.encode(record, codec.segments(record.job)), position, NOW, CURSOR)
-    fields = record.before and changed_fields(record.before, FilterFields.of(record.job))
+def committed(delta: JobDelta, position: int = 7) -> Entry:
+    """Return the entry of a delta as another process reads it from the store."""
+    entry = codec.seal(codec.encode(delta, codec.segments(delta.job)), position, NOW, CURSOR)
+    fields = entry.before and changed_fields(entry.before, FilterFields.of(delta.job))
     before = fields and json.decode(json.encode(fields))
     read = codec.open(EventRow(position, entry.job_key, entry.stored, before, entry.artifacts))
     assert WatchJobResponse.FromString(read.message) == WatchJobResponse.FromString(entry.message), (
@@ -55,42 +55,42 @@ def test_the_segments_of_a_job_join_into_its_message(job: Job):
 
 
 @few
-@given(records())
-def test_an_event_reports_what_the_commit_did(record: Record):
-    entry = committed(record)
+@given(deltas())
+def test_an_event_reports_what_the_commit_did(delta: JobDelta):
+    entry = committed(delta)
     message = WatchJobResponse.FromString(entry.message)
     job = WatchJobResponse()
-    fill_job(job.job, record.job)
+    fill_job(job.job, delta.job)
     assert message.job == job.job
-    assert (message.type, message.cursor) == (DELETED if record.deleted else CHANGED, CURSOR)
+    assert (message.type, message.cursor) == (DELETED if delta.deleted else CHANGED, CURSOR)
     event = message.event
-    assert (event.position, event.revision, event.commit_time.ToMicroseconds()) == (7, record.job.revision, NOW)
-    assert [change.actor for change in event.changes] == [change.actor for change in record.changes]
-    assert [chunk.index for chunk in message.chunks] == [chunk.index for chunk in record.chunks]
+    assert (event.position, event.revision, event.commit_time.ToMicroseconds()) == (7, delta.job.revision, NOW)
+    assert [change.actor for change in event.changes] == [change.actor for change in delta.changes]
+    assert [chunk.index for chunk in message.chunks] == [*delta.chunks]
     assert message == WatchJobResponse.FromString(WatchJobsResponse.FromString(entry.message).SerializeToString()), (
         "one encoding is that of both watches"
     )
 
 
 @few
-@given(records())
-def test_a_stored_event_is_filtered_as_the_job_was_and_is(record: Record):
-    entry = committed(record)
+@given(deltas())
+def test_a_stored_event_is_filtered_as_the_job_was_and_is(delta: JobDelta):
+    entry = committed(delta)
     assert entry.is_readable
-    assert entry.after == (None if record.deleted else FilterFields.of(record.job))
-    if record.before is None:
+    assert entry.after == (None if delta.deleted else FilterFields.of(delta.job))
+    if delta.before is None:
         assert entry.before is None
     else:
-        spec = record.job.spec  # what a job is from its creation on does not change, and is not stored twice
+        spec = delta.job.spec  # what a job is from its creation on does not change, and is not stored twice
         same = {"owner": spec.owner, "job_id": spec.job_id, "kind": spec.kind, "create_time": spec.create_time}
-        assert entry.before == replace(record.before, **same)
+        assert entry.before == replace(FilterFields.of(delta.before), **same)
 
 
 @pytest.mark.guarantee("3a.4")
 @few
-@given(st.lists(records(), min_size=1, max_size=4))
-def test_merged_messages_report_all_that_the_last_reports_and_how_many_they_are(of_one_job: Sequence[Record]):
-    entries = [committed(record, position) for position, record in enumerate(of_one_job, 1)]
+@given(st.lists(deltas(), min_size=1, max_size=4))
+def test_merged_messages_report_all_that_the_last_reports_and_how_many_they_are(of_one_job: Sequence[JobDelta]):
+    entries = [committed(delta, position) for position, delta in enumerate(of_one_job, 1)]
     *earlier, latest = entries
     merged = WatchJobResponse.FromString(codec.merge(latest, earlier, CURSOR))
     alone = WatchJobResponse.FromString(latest.message)
@@ -104,9 +104,9 @@ def test_merged_messages_report_all_that_the_last_reports_and_how_many_they_are(
 
 
 @few
-@given(records(), st.integers(1, 3))
-def test_a_message_that_would_be_too_large_leaves_out_the_chunks_of_earlier_ones(record: Record, count: int):
-    latest = committed(record)
+@given(deltas(), st.integers(1, 3))
+def test_a_message_that_would_be_too_large_leaves_out_the_chunks_of_earlier_ones(delta: JobDelta, count: int):
+    latest = committed(delta)
     large = replace(latest, chunks=[b"x" * MAX_MERGED_BYTES], chunk_count=1)
     many = replace(latest, chunks=(), chunk_count=TOO_MANY)
     for earlier in ([large] * count, [many] * count):
@@ -117,9 +117,9 @@ def test_a_message_that_would_be_too_large_leaves_out_the_chunks_of_earlier_ones
 
 
 @few
-@given(records())
-def test_a_message_may_have_another_cursor_and_lose_its_match(record: Record):
-    entry = committed(record)
+@given(deltas())
+def test_a_message_may_have_another_cursor_and_lose_its_match(delta: JobDelta):
+    entry = committed(delta)
     assert WatchJobResponse.FromString(codec.merge(entry, [])).cursor == CURSOR
     assert WatchJobResponse.FromString(codec.merge(entry, [], b"another")).cursor == b"another"
     left = WatchJobResponse.FromString(codec.left(entry.message))
@@ -129,14 +129,14 @@ def test_a_message_may_have_another_cursor_and_lose_its_match(record: Record):
 
 
 @few
-@given(records())
-def test_the_audit_trail_keeps_the_event_with_the_kind_and_no_mere_progress(record: Record):
-    kept = codec.audited(7, committed(record).message)
-    if all(change.type is ChangeType.PROGRESSED for change in record.changes):
+@given(deltas())
+def test_the_audit_trail_keeps_the_event_with_the_kind_and_no_mere_progress(delta: JobDelta):
+    kept = codec.audited(7, committed(delta).message)
+    if all(change.type is ChangeType.PROGRESSED for change in delta.changes):
         assert kept is None
     else:
         assert kept is not None
-        whole = WatchJobResponse.FromString(committed(record).message)
+        whole = WatchJobResponse.FromString(committed(delta).message)
         assert WatchJobResponse.FromString(kept) == WatchJobResponse(event=whole.event, job={"kind": whole.job.kind})
 
 

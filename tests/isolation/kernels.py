@@ -89,10 +89,9 @@ async def opened(url: str, **settings: Any) -> AsyncIterator[Ledger]:
             new_id=lambda: str(uuid4()),
             sample_jitter=lambda: 0.5,
             random_bytes=bytes,
-            on_deletion=lambda *_: None,
-            families=all_families(database)[:1],
             rate_limiter=None,
         )
+        kernel.committer.register(all_families(database))
         running = asyncio.create_task(kernel.committer.run())
         yield Ledger(kernel, clock, commits)
         kernel.committer.close()

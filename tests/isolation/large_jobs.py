@@ -18,8 +18,9 @@ from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.work import Claim
 from jobledger_service.core.read.reading import ReadStore
-from jobledger_service.core.write.batch import Commit, Executor, Postponed
+from jobledger_service.core.write.batch import Commit, Executor
 from jobledger_service.core.write.commands import ClaimChunk, ClaimChunks, ClaimedChunk, CreateJob
+from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.writing import WriteStore
 from sqlalchemy import event, select
 

@@ -11,8 +11,8 @@ from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.refusals.errors import InvalidField
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, WorkReport
-from jobledger_service.core.write.batch import Postponed
 from jobledger_service.core.write.commands import CompleteChunks, FailChunks, Heartbeat, RetryJob
+from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.working_set import MAX_EVENT_BYTES
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger

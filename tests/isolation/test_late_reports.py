@@ -9,7 +9,6 @@ from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.lifecycle import Cancellation
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.work import NO_RESULTS, NOTHING_NEW, Failure, Release, WorkReport
-from jobledger_service.core.write.batch import Postponed
 from jobledger_service.core.write.commands import (
     CancelJob,
     ClaimedChunk,
@@ -20,6 +19,7 @@ from jobledger_service.core.write.commands import (
     LeaseStatus,
     ReleaseChunks,
 )
+from jobledger_service.core.write.postponed import Postponed
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.databases import new_database

@@ -21,13 +21,9 @@ from jobledger_service.core.duty import Duty
 from jobledger_service.core.model.bounds.limits import SECOND
 from jobledger_service.core.opening import open_kernel
 from jobledger_service.features.access.feature import access
-from jobledger_service.features.artifacts.family import artifact_removals_family
 from jobledger_service.features.limits.api import limits
-from jobledger_service.features.limits.family import limits_family, paused_kinds_family
-from jobledger_service.features.retention.feature import expire_times, retention
-from jobledger_service.features.retention.rules import Retention
+from jobledger_service.features.retention.feature import retention
 from jobledger_service.features.statistics.api import statistics
-from jobledger_service.features.statistics.family import statistics_family
 from jobledger_service.features.usage.api import usage
 from jobledger_service.features.webhooks.feature import webhooks
 from jobledger_service.features.workers.api import workers
@@ -38,6 +34,7 @@ from tests.bulk.runs import ended
 from tests.docs.documents import ROOT
 from tests.support.api import fresh_kind
 from tests.support.clocks import SetClock
+from tests.support.families import all_families
 from tests.support.keys import ADMIN, CALLER, KeyedApi
 from tests.support.limits import each_scope, kind_scope, set_limit
 from tests.support.pauses import pause
@@ -140,17 +137,10 @@ async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list
         new_id=lambda: str(uuid4()),
         sample_jitter=lambda: 0.5,
         random_bytes=bytes,
-        on_deletion=lambda *_: None,
-        families=[
-            expire_times(Retention()),
-            *(
-                make(database.dialect)
-                for make in (artifact_removals_family, limits_family, paused_kinds_family, statistics_family)
-            ),
-        ],
         rate_limiter=None,
     )
     features = [make(kernel) for make in (access, limits, retention, statistics, usage, webhooks, workers)]
+    kernel.committer.register(all_families(database))
     running = asyncio.create_task(kernel.committer.run())
     yield [one for feature in features for one in feature.duties if one.name in FORGETTING]
     kernel.committer.close()

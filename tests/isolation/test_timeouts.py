@@ -8,7 +8,6 @@ from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.model.work import NO_RESULTS, WorkReport
-from jobledger_service.core.write.batch import Postponed
 from jobledger_service.core.write.commands import (
     CompleteChunks,
     EndOverdue,
@@ -17,6 +16,7 @@ from jobledger_service.core.write.commands import (
     LeaseStatus,
     RetryJob,
 )
+from jobledger_service.core.write.postponed import Postponed
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.databases import new_database

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.database.rows.entry import Entry, JobSegments, Record
+from jobledger_service.core.database.rows.entry import Entry, JobSegments
+from jobledger_service.core.model.history.change import JobDelta
 from sqlalchemy import event
 
 from tests.support.ledger import Ledger, create
@@ -18,10 +19,10 @@ class NotedCodec(ProtoCodec):
         super().__init__()
         self._steps = steps
 
-    def encode(self, record: Record, segments: JobSegments) -> Entry:
+    def encode(self, delta: JobDelta, segments: JobSegments, *, with_previous: bool = False) -> Entry:
         """Note it, and encode it."""
         self._steps.append("encode")
-        return super().encode(record, segments)
+        return super().encode(delta, segments, with_previous=with_previous)
 
 
 def test_events_are_encoded_before_positions_are_taken(tmp_path: Path):

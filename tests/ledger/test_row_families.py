@@ -108,7 +108,7 @@ def test_a_batch_that_only_reports_progress_opens_no_family(ledger: Ledger):
         return open_noted
 
     families = all_families(ledger.database)
-    ledger.executor._families = [noted(one) for one in families]
+    ledger.executor.families = [noted(one) for one in families]
     ledger.executor.run([create("a")])
     [lease] = claimed(ledger, "k")
     opened.clear()

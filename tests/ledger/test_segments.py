@@ -112,7 +112,7 @@ async def test_reads_of_jobs_join_segments_and_read_no_other_columns_of_them(led
     readers, nothing, statements = Readers(), cast("Any", None), list[str]()
     event.listen(ledger.database.reader, "before_cursor_execute", lambda *given: statements.append(given[2]))
     with closing(readers), calls() as counted:
-        service = JobService(nothing, Queries(ledger.reads, readers), nothing, nothing, nothing, UnreadableRows())
+        service = JobService(nothing, Queries(ledger.reads, readers), nothing, nothing, UnreadableRows())
         for view in (JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
             one = await service.GetJob(GetJobRequest(job_id="job-0", view=view), caller)
             some = await service.BatchGetJobs(BatchGetJobsRequest(job_ids=ids, view=view), caller)

@@ -3,7 +3,7 @@
 import pytest
 from jobledger_service.core.model import lifecycle, work
 from jobledger_service.core.model.bounds.limits import HOUR
-from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Chunk, WorkError
+from jobledger_service.core.model.chunk import Artifact, Chunk, WorkError
 from jobledger_service.core.model.history.change import Change, JobDelta, Step
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.retry import RetryPolicy
@@ -30,6 +30,7 @@ class Batch:
         step = lifecycle.create(lifecycle.NewJob(SPEC, [5]), "me", CREATED)
         self.before: Job = step.job
         self.job, self.chunk = step.job, step.chunks[0]
+        self.earlier = self.chunk
         self.changes: list[Change] = []
         self.attempts: list[Chunk] = []
 
@@ -64,9 +65,16 @@ class Batch:
     def chunks(self) -> StoredChunks:
         return StoredChunks(self.job.key, {0: self.chunk}, lambda: None)
 
-    def passage(self, *, deleted: bool = False) -> JobDelta:
-        artifacts = {0: NO_ARTIFACTS} if self.chunk.artifacts else {}
-        return JobDelta(self.before, self.job, deleted, self.changes, {0: self.chunk}, artifacts, self.attempts)
+    def delta(self, *, deleted: bool = False) -> JobDelta:
+        return JobDelta(
+            self.before,
+            self.job,
+            changes=self.changes,
+            chunks={0: self.chunk},
+            earlier={0: self.earlier},
+            attempts=self.attempts,
+            deleted=deleted,
+        )
 
 
 def test_runs_that_began_and_ended_within_a_batch_are_all_counted():
@@ -79,7 +87,7 @@ def test_runs_that_began_and_ended_within_a_batch_are_all_counted():
     report = work.WorkReport("r", artifacts=made, job_artifacts=made)
     batch.take(work.complete(batch.job, batch.chunk, report, work.NO_RESULTS, NOW))
     waited = NOW - CREATED
-    assert list(measures_of(batch.passage(), NOW)) == [
+    assert list(measures_of(batch.delta(), NOW)) == [
         (Measure.STARTED, bucket_of(waited), 1, waited),
         (Measure.FAILED_ATTEMPTS, 0, 1, 0),
         (Measure.FAILED, 0, 1, 0),
@@ -102,7 +110,7 @@ def test_a_chunk_is_measured_from_its_last_claim_to_its_end(seconds: float):
     batch.claim()
     batch.before, batch.changes = batch.job, []
     batch.take(work.complete(batch.job, batch.chunk, work.NOTHING_NEW, work.NO_RESULTS, NOW + took))
-    measured = list(measures_of(batch.passage(), NOW + took))
+    measured = list(measures_of(batch.delta(), NOW + took))
     assert measured[:2] == [(Measure.CHUNKS, bucket_of(took), 1, took), (Measure.ITEMS, 0, 1, 5)]
     assert Measure.RETRIED_ATTEMPTS not in {measure for measure, *_ in measured}, "a released attempt was none"
 
@@ -113,32 +121,32 @@ def test_a_run_that_was_cancelled_before_its_start_has_no_duration():
     batch.fail()
     batch.retry()
     batch.cancel()
-    assert list(measures_of(batch.passage(), NOW))[-1] == (Measure.CANCELLED, UNMEASURED, 1, 0)
+    assert list(measures_of(batch.delta(), NOW))[-1] == (Measure.CANCELLED, UNMEASURED, 1, 0)
 
 
 def test_a_clock_that_was_set_back_makes_no_duration_below_0():
     batch = Batch()
     batch.claim()
-    assert list(measures_of(batch.passage(), CREATED - 5)) == [(Measure.STARTED, 0, 1, 0)]
+    assert list(measures_of(batch.delta(), CREATED - 5)) == [(Measure.STARTED, 0, 1, 0)]
 
 
 def test_counts_move_from_the_state_before_to_the_state_after():
     batch, statistics = Batch(), StatisticsDelta()
     batch.claim()
-    statistics.add(batch.passage(), NOW)
+    statistics.add(batch.delta(), NOW)
     moved = {"QUEUED": (-1, -1, 0, *NOT_HELD), "RUNNING": (1, 0, 1, *NOT_HELD)}
     places = [(owner, kind) for owner in (ALL_OWNERS, "me") for kind in (ALL_KINDS, "k")]
     assert statistics.counts() == [((*place, state), moved[state]) for place in places for state in moved]
     deleted = StatisticsDelta()
-    deleted.add(batch.passage(deleted=True), NOW)
+    deleted.add(batch.delta(deleted=True), NOW)
     assert deleted.counts() == [((*place, "QUEUED"), moved["QUEUED"]) for place in places]
 
 
 def test_nothing_is_written_for_what_counts_nothing():
     batch, statistics = Batch(), StatisticsDelta()
-    statistics.add(batch.passage(), NOW)
+    statistics.add(batch.delta(), NOW)
     batch.claim()
     batch.take(work.release(batch.job, batch.chunk, work.NOTHING_NEW, work.Release(), NOW))
     batch.before, batch.changes = batch.job, batch.changes[-1:]
-    statistics.add(batch.passage(), NOW)
+    statistics.add(batch.delta(), NOW)
     assert (statistics.counts(), statistics.rollups()) == ([], [])

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from jobledger.v1.job_pb2 import Job
@@ -20,7 +19,7 @@ from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NO_RESULTS, WorkReport
 from jobledger_service.core.write.commands import ClaimedChunk, CompleteChunks, DeleteJob, Heartbeat
-from jobledger_service.features.artifacts.removal import ArtifactRemoval, DeletedJob
+from jobledger_service.features.artifacts.family import DeletedJob
 from jobledger_service.features.artifacts.store import DeletedArtifacts
 from jobledger_service.features.exports.api import job_of
 from jobledger_service.features.exports.lines import JsonLines
@@ -238,8 +237,7 @@ def test_a_job_that_is_imported_again_has_versions_of_its_own(ledger: LargeLedge
 
 def remove(ledger: LargeLedger, job_id: str) -> str:
     """Delete a job with its artifacts; return the key of the job that deletes these."""
-    removal = ArtifactRemoval(lambda: str(uuid4()))
-    job = Job.FromString(ledger.do(DeleteJob(ALICE, job_id, "caller", force=True, on_deletion=removal)))
+    job = Job.FromString(ledger.do(DeleteJob(ALICE, job_id, "caller", force=True, delete_artifacts=True)))
     return job_key(ALICE, job.job_id)
 
 
@@ -296,10 +294,9 @@ def test_artifacts_that_are_reported_in_the_batch_of_the_deletion_are_removed_to
     [claimed] = ledger.claim("big", [0])
     uid = ledger.job("big").spec.uid_bytes
     last = WorkReport("r", artifacts={"x": Artifact("s3://b/x")})
-    removal = ArtifactRemoval(lambda: str(uuid4()))
     _, made = ledger.batch(
         Heartbeat(ALICE, [(claimed.lease, last)], lease_duration=LEASE),
-        DeleteJob(ALICE, "big", "caller", force=True, on_deletion=removal),
+        DeleteJob(ALICE, "big", "caller", force=True, delete_artifacts=True),
     )
     assert Job.FromString(made).kind == "jobledger.artifacts"
     assert uris(ledger, DeletedJob(KEY, uid, 1), 20) == [["s3://b/x"]]

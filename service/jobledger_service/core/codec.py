@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from .database.rows.entry import Entry, JobSegments, Record
+from .database.rows.entry import Entry, JobSegments
 from .database.rows.reads import EventRow, JobRead
+from .model.history.change import JobDelta
 from .model.job import Job
 from .model.micros import Micros
 
@@ -15,8 +16,11 @@ class Codec(Protocol):
     def segments(self, job: Job) -> JobSegments:
         """Return a job in view BASIC as encoded messages."""
 
-    def encode(self, record: Record, segments: JobSegments) -> Entry:
-        """Return the entry of a record and its encoded job, without its position and the time of its commit."""
+    def encode(self, delta: JobDelta, segments: JobSegments, *, with_previous: bool = False) -> Entry:
+        """Return the entry of a batch's changes of a job, which is encoded, without its position and commit time.
+
+        With `with_previous` it also shows the whole job before.
+        """
 
     def seal(self, entry: Entry, position: int, commit_time: Micros, cursor: bytes) -> Entry:
         """Return the entry that `encode` returned with its position and time, which its message ends with."""

@@ -16,6 +16,7 @@ from .kernel import Feature, Kernel
 from .model.bounds.limits import SECOND
 from .read.due import SqlDueStore
 from .write.batch import Commit
+from .write.core_families import core_families
 
 EXPIRE_SECONDS = 0.5
 """Seconds after which it is looked again who has waited too long for a database that does not answer."""
@@ -46,6 +47,7 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
         duties.append(_clock(kernel, kernel.clock))
     return Feature(
         calls=_calls(kernel, encoded),
+        families=core_families(kernel.database.dialect),
         duties=[*duties, _due_scanner(kernel, delay, (*duties, *(duty for one in features for duty in one.duties)))],
         on_commit=on_commit,
         drain=drain,
@@ -59,7 +61,6 @@ def _calls(kernel: Kernel, encoded: EncodedJobs | None) -> list[Calls]:
         kernel.queries,
         kernel.watch,
         kernel.new_id,
-        kernel.on_deletion,
         kernel.unreadable,
         encoded,
     )

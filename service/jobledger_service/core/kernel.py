@@ -32,8 +32,9 @@ from .watch.watch import Watch
 from .write.active_workers import ActiveWorkers
 from .write.batch import Commit
 from .write.claims import ClaimQueue
-from .write.commands import ClaimedChunk, OnDeletion
+from .write.commands import ClaimedChunk
 from .write.committer import Committer
+from .write.row_families import OpenFamily
 
 Rows = TypeVar("Rows")
 
@@ -58,7 +59,6 @@ class Kernel(MsgStruct, frozen=True):
     new_id: NewId
     sample_jitter: Callable[[], float]
     random_bytes: Callable[[int], bytes]
-    on_deletion: OnDeletion
     unreadable: UnreadableRows
     store: ReadStore
     readers: Readers
@@ -102,14 +102,15 @@ class Kernel(MsgStruct, frozen=True):
 class Feature(MsgStruct, frozen=True):
     """What a feature adds; all of it is optional.
 
-    `on_commit` gets each commit of this process, before its callers get their answers. `chunk_handlers` work the
-    chunks of the service's own jobs, by kind. `collectors` show its metrics. `authenticate` names callers by their API
-    keys. `max_watches` bounds the open watches of owners. `drain` is called when the server begins to drain, `close`
-    when no call and no duty runs any more.
+    `families` are the rows that batches have for it. `on_commit` gets each commit of this process, before its callers
+    get their answers. `chunk_handlers` work the chunks of the service's own jobs, by kind. `collectors` show its
+    metrics. `authenticate` names callers by their API keys. `max_watches` bounds the open watches of owners. `drain` is
+    called when the server begins to drain, `close` when no call and no duty runs any more.
     """
 
     calls: Sequence[Calls] = ()
     duties: Sequence[Duty] = ()
+    families: Sequence[OpenFamily] = ()
     on_commit: Callable[[Commit], None] | None = None
     chunk_handlers: Mapping[str, ChunkHandler] = field(default_factory=dict)
     collectors: Sequence[Collector] = ()

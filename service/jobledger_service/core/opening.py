@@ -1,7 +1,7 @@
 """Opens the core of one server process: store, committer, feed, and what the calls share."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from jobledger_service.settings import InvalidSettingError, Settings
@@ -36,10 +36,7 @@ from .watch.watch import Watch
 from .write.active_workers import ActiveWorkers
 from .write.batch import Commit, Executor
 from .write.claims import ClaimQueue
-from .write.commands import OnDeletion
 from .write.committer import Batch, Committer, QueueBounds
-from .write.core_families import core_families
-from .write.row_families import OpenFamily
 from .write.writing import WriteStore
 
 if TYPE_CHECKING:
@@ -61,8 +58,6 @@ def open_kernel(
     new_id: NewId,
     sample_jitter: Callable[[], float],
     random_bytes: Callable[[int], bytes],
-    on_deletion: OnDeletion,
-    families: Sequence[OpenFamily],
     rate_limiter: "RateLimiter | None",
 ) -> Kernel:
     """Return the core over a database whose schema is up to date."""
@@ -73,8 +68,7 @@ def open_kernel(
     readers, cursors = Readers(settings.reads_per_owner, waits), Cursors(store.epoch.id, lambda: feed.terms)
     queries = Queries(store, readers)
     quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
-    rows = [*core_families(database.dialect), *families]
-    executor = Executor(writes, codec, clock, cursors, rows, quiet=quiet, calendar=clock.calendar)
+    executor = Executor(writes, codec, clock, cursors, (), quiet=quiet, calendar=clock.calendar)
     bounds = QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
     committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch, waits=waits)
     claims = ClaimQueue(committer)
@@ -96,7 +90,6 @@ def open_kernel(
         new_id=new_id,
         sample_jitter=sample_jitter,
         random_bytes=random_bytes,
-        on_deletion=on_deletion,
         unreadable=unreadable,
         store=store,
         readers=readers,

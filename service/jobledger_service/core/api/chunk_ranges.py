@@ -5,25 +5,24 @@ from itertools import chain
 
 from jobledger.v1 import chunk_pb2
 
-from jobledger_service.core.database.rows.entry import Record
 from jobledger_service.core.model.bounds.limits import CHUNK_RANGES_FROM
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.history.change import ChangeType
+from jobledger_service.core.model.history.change import ChangeType, JobDelta
 from jobledger_service.core.model.holds import HELD_BY_JOB
 from jobledger_service.core.model.states import ChunkState
 
 from .convert import CHUNK_STATES
 
 
-def ranges_of(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
+def ranges_of(delta: JobDelta) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
     """Return the ranges of chunks that are listed by their state, and the chunks that are listed one by one."""
-    imported = any(change.type is ChangeType.IMPORTED for change in record.changes)
-    swept = [(run.first, run.last, run.state) for run in record.ranges]
-    if len(record.chunks) < CHUNK_RANGES_FROM and not imported:
-        return [_range(*run) for run in swept], list(record.chunks)
+    imported = any(change.type is ChangeType.IMPORTED for change in delta.changes)
+    swept = [(run.first, run.last, run.state) for run in delta.swept.ranges] if delta.swept else []
+    if len(delta.chunks) < CHUNK_RANGES_FROM and not imported:
+        return [_range(*run) for run in swept], list(delta.chunks.values())
     single: list[Chunk] = []
     ranged: list[Chunk] = []
-    for chunk in record.chunks:
+    for chunk in delta.chunks.values():
         (ranged if imported or _plain(chunk) else single).append(chunk)
     return [_range(*run) for run in chain(swept, _runs(ranged))], single
 

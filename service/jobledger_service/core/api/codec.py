@@ -18,14 +18,14 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
 
-from jobledger_service.core.database.rows.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
+from jobledger_service.core.database.rows.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments
 from jobledger_service.core.database.rows.event_terms import EventTerms
 from jobledger_service.core.database.rows.reads import EventRow, JobRead
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.bounds.limits import CHUNKS_IN_VIEW
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.filters.filter import FilterFields
-from jobledger_service.core.model.history.change import ChangeType
+from jobledger_service.core.model.history.change import ChangeType, JobDelta
 from jobledger_service.core.model.job import NO_OUTPUTS, Job, uid_text
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import JobUnreadable
@@ -80,32 +80,32 @@ class ProtoCodec:
 
     segments = staticmethod(convert.segments)
 
-    def encode(self, record: Record, segments: JobSegments) -> Entry:
-        """Return the entry of a record and its encoded job, without its position and the time of its commit."""
-        job, (ranged, single) = record.job, ranges_of(record)
-        body = _DELETION if record.deleted else _CHANGE
+    def encode(self, delta: JobDelta, segments: JobSegments, *, with_previous: bool = False) -> Entry:
+        """Return the entry of a batch's changes of a job, without its position and commit time."""
+        before, job, (ranged, single) = delta.before, delta.job, ranges_of(delta)
+        body = _DELETION if delta.deleted else _CHANGE
         if ranged:
             body += Message(chunk_ranges=ranged).SerializeToString()
         shown = segments.fixed + segments.moving
         encoded = list(_without_artifacts(single))
         changed = b"".join(joined.field(_CHUNKS, chunk) for _, chunk in encoded)
-        artifacts = _artifacts_of(record, segments.artifacts, single)
+        artifacts = _artifacts_of(delta, segments.artifacts, single)
         chunks, parts = _parts(encoded, shown, body, artifacts) if artifacts else ([changed], [])
         return Entry(
             position=0,
             job_key=job.key,
             revision=job.revision,
-            before=record.before,
-            after=None if record.deleted else FilterFields.of(job),
+            before=None if before is None else FilterFields.of(before),
+            after=None if delta.deleted else FilterFields.of(job),
             ended=job.ended,
             stored=changed + joined.field(_JOB, shown) + body,
-            event=_event(record),
+            event=_event(delta),
             parts=parts,
             artifacts=artifacts,
             chunks=chunks,
             chunk_count=TOO_MANY if ranged else len(single),
-            previous=None if record.previous is None else _previous(record.previous),
-            changes=frozenset(change.type for change in record.changes),
+            previous=_previous(before) if with_previous and before is not None else None,
+            changes=frozenset(change.type for change in delta.changes),
         )
 
     def seal(self, entry: Entry, position: int, commit_time: Micros, cursor: bytes) -> Entry:
@@ -236,12 +236,12 @@ class ProtoCodec:
         return Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK, cursor=cursor).SerializeToString()
 
 
-def _event(record: Record) -> bytes:
-    """Return the event of a record, without its position and the time of its commit."""
-    changes = [joined.field(_CHANGES, convert.encoded_change(change)) for change in record.changes]
-    spec = record.job.spec
+def _event(delta: JobDelta) -> bytes:
+    """Return the event of a job's changes, without its position and the time of its commit."""
+    changes = [joined.field(_CHANGES, convert.encoded_change(change)) for change in delta.changes]
+    spec = delta.job.spec
     of_job = _event_of(spec.owner, spec.job_id, spec.uid_bytes)
-    return b"".join((of_job, _REVISION, joined.encode_varint(record.job.revision), *changes))
+    return b"".join((of_job, _REVISION, joined.encode_varint(delta.job.revision), *changes))
 
 
 @lru_cache(maxsize=2_048)
@@ -307,12 +307,12 @@ def _found(row: EventRow) -> dict[ArtifactsKey, bytes]:
     return cast("dict[ArtifactsKey, bytes]", row.artifacts)
 
 
-def _artifacts_of(record: Record, of_job: bytes, listed: Sequence[Chunk]) -> dict[ArtifactsKey, bytes]:
-    """Return the artifacts that the message of a record shows, and those that it changed."""
-    job, found = record.job, {}
+def _artifacts_of(delta: JobDelta, of_job: bytes, listed: Sequence[Chunk]) -> dict[ArtifactsKey, bytes]:
+    """Return the artifacts that the message of an entry shows, and those that it changed."""
+    job, found = delta.job, {}
     if job.artifacts_revision is not None:
         found[ArtifactsKey(job.key, job.spec.uid_bytes, JOB_ITSELF, job.artifacts_revision)] = of_job
-    changed = [chunk for chunk in record.chunks if chunk.artifacts_revision == job.revision]
+    changed = [chunk for chunk in delta.chunks.values() if chunk.artifacts_revision == job.revision]
     for chunk in chain(listed, changed):
         if chunk.artifacts_revision is not None:
             key = ArtifactsKey(job.key, job.spec.uid_bytes, chunk.index, chunk.artifacts_revision)

@@ -278,8 +278,8 @@ def job_update(checks: Checks, request: Any) -> JobUpdate:  # noqa: ANN401  of o
     )
 
 
-def delete_job(request: api.DeleteJobRequest, caller: Caller, on_deletion: commands.OnDeletion) -> commands.DeleteJob:
-    """Return the command of DeleteJob; `on_deletion` has the artifacts deleted, if they are to go with the job."""
+def delete_job(request: api.DeleteJobRequest, caller: Caller) -> commands.DeleteJob:
+    """Return the command of DeleteJob."""
     with Checks() as checks:
         owner = owner_of(checks, request, caller)
         checks.job_id("job_id", request.job_id)
@@ -291,7 +291,7 @@ def delete_job(request: api.DeleteJobRequest, caller: Caller, on_deletion: comma
         force=request.force,
         etag=request.etag,
         reason=request.reason,
-        on_deletion=on_deletion if request.delete_artifacts else None,
+        delete_artifacts=request.delete_artifacts,
     )
 
 

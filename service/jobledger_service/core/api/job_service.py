@@ -17,7 +17,6 @@ from jobledger_service.core.model.refusals.errors import InvalidField, JobNotFou
 from jobledger_service.core.read.queries import AttemptPage, ChunkPage, EventPage, JobPage, Queries
 from jobledger_service.core.watch.watch import Messages, Watch
 from jobledger_service.core.write import commands
-from jobledger_service.core.write.commands import OnDeletion
 from jobledger_service.core.write.committer import Committer
 from jobledger_service.transport import trace_context as traces
 from jobledger_service.transport.identity import Caller, Role
@@ -71,7 +70,6 @@ class JobService(MsgStruct, frozen=True):
     queries: Queries
     watch: Watch
     new_id: read.NewId
-    on_deletion: OnDeletion
     unreadable: UnreadableRows
     encoded: EncodedJobs | None = None
     """None where other processes write too."""
@@ -267,7 +265,7 @@ class JobService(MsgStruct, frozen=True):
         return reply_with(api.UpdateJobResponse(), job)
 
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> bytes:
-        removal = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
+        removal = await self.committer.submit(read.delete_job(request, caller))
         return reply_with(api.DeleteJobResponse(), removal, "artifact_job")
 
 

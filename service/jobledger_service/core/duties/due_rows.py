@@ -15,8 +15,9 @@ from jobledger_service.core.model.chunk import ChunkKey
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.read.due import HOLDS_DUE, LEASES_DUE
-from jobledger_service.core.write.bisection import submit_bisecting
 from jobledger_service.core.write.commands import Command, EndOverdue, ExpireLeases, LiftBackoffs, LiftSchedules
+
+from .failing_rows import submit_rows
 
 Row = TypeVar("Row", bound=str | ChunkKey)
 
@@ -57,10 +58,10 @@ class DueRows(Generic[Row]):
         kernel = self._kernel
         but = list(self._passed_over)
         rows = await kernel.readers.for_server(self._read, self._clock(), self._limit, but)
-        left = await submit_bisecting(
-            rows, lambda some: kernel.committer.submit(self._command(some)), self._place, kernel.unreadable
+        rest = await submit_rows(
+            rows, lambda part: kernel.committer.submit(self._command(part)), self._place, kernel.unreadable
         )
-        if len(rows) < self._limit and not left:
+        if len(rows) < self._limit and not rest:
             more, self._passed_over = bool(self._passed_over), {}
             return more
         counted = Counter(owner_of(row if isinstance(row, str) else row[0]) for row in rows)

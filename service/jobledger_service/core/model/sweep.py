@@ -41,6 +41,27 @@ class Sweep(MsgStruct, frozen=True):
         return stopped(chunk, self.time)
 
 
+class ChunkRange(MsgStruct, frozen=True):
+    """Chunks from one index through another that changed to one state together."""
+
+    first: int
+    last: int
+    state: ChunkState
+
+
+class SweptChunks(MsgStruct, frozen=True):
+    """The chunks of a job that a sweep changes with one statement: all that it covers, except the `loaded` ones."""
+
+    sweep: Sweep
+    loaded: Sequence[int]
+    ranges: Sequence[ChunkRange]
+
+    @property
+    def count(self) -> int:
+        """Their number."""
+        return sum(run.last - run.first + 1 for run in self.ranges)
+
+
 def stopped(chunk: Chunk, now: Micros) -> Chunk:
     """Return a chunk that was stopped with its job; this takes its lease away."""
     in_work = chunk.state is ChunkState.PROCESSING

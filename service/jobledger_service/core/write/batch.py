@@ -1,7 +1,7 @@
 """One batch of commands in one transaction: load, decide each in turn, write, append to the ledger."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -17,13 +17,15 @@ from jobledger_service.core.model.history.change import ChangeType
 from jobledger_service.core.model.history.terms import Point
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import Refusal, StoreUnavailable
+from jobledger_service.core.sharing.halving import Halving
 
 from .batch_changes import BatchChanges
-from .commands import Command, PartialResult
+from .commands import Command
 from .fleet_turns import FleetTurns
 from .loaded_rows import LoadedRows
-from .row_families import OpenFamily, PostponedError, RowFamily
-from .working_set import MAX_BATCH_ROWS, WorkingSet
+from .postponed import Postponed
+from .row_families import Guard, OpenFamily, Projection, RowFamily
+from .working_set import WorkingSet
 from .writing import Transaction, WriteStore
 
 log = structlog.get_logger(__name__)
@@ -49,14 +51,8 @@ class Commit(MsgStruct, frozen=True):
     """The approximate number of changed rows of jobs and chunks."""
 
 
-class Postponed(MsgStruct, frozen=True):
-    """The outcome of a command that moves to the next batch; `rest` replaces it when a part is done."""
-
-    rest: Command[Any, Any] | None = None
-
-
 Outcome = Any
-"""A caller's answer, an exception to raise, or Postponed."""
+"""A caller's answer, an exception to raise, or Postponed: the command moves to the next batch."""
 
 
 class Executor:
@@ -73,7 +69,7 @@ class Executor:
         codec: Codec,
         clock: Clock,
         cursors: Cursors,
-        families: Sequence[OpenFamily],
+        families: Iterable[OpenFamily],
         quiet: int,
         calendar: Clock | None = None,
     ) -> None:
@@ -82,27 +78,30 @@ class Executor:
         self._clock = clock
         self._calendar = calendar or clock
         self._cursors = cursors
-        self._families = families
+        self.families = [*families]
         self._quiet = quiet
         self._fleet_turns = FleetTurns()
 
     def run(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], list[Commit]]:
         """Carry out the commands; halving the batch finds one that the database rejects, which fails alone."""
-        try:
-            outcomes, commit = self._attempt(commands)
-        except Refusal as error:
-            return [error.with_traceback(None)] * len(commands), []
-        except ConflictError:
-            return [StoreUnavailable()] * len(commands), []
-        except Exception as error:
-            if len(commands) == 1:
-                log.exception("a command fails", command=type(commands[0]).__name__)
-                return [error], []
-            middle = len(commands) // 2
-            first, first_commits = self.run(commands[:middle])
-            second, second_commits = self.run(commands[middle:])
-            return first + second, first_commits + second_commits
-        return outcomes, [commit]
+        outcomes: list[Outcome] = []
+        commits: list[Commit] = []
+        parts = Halving(commands)
+        for part in parts:
+            try:
+                of_part, commit = self._attempt(part)
+            except Refusal as error:
+                outcomes += [error.with_traceback(None)] * len(part)
+            except ConflictError:
+                outcomes += [StoreUnavailable()] * len(part)
+            except Exception as error:
+                if not parts.split(part):
+                    log.exception("a command fails", command=type(part[0]).__name__)
+                    outcomes.append(error)
+            else:
+                outcomes += of_part
+                commits.append(commit)
+        return outcomes, commits
 
     def _attempt(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
         for attempt in range(1, ATTEMPTS + 1):
@@ -116,84 +115,70 @@ class Executor:
 
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
         with self._store.transaction() as transaction:
-            loaded = LoadedRows(transaction, self._families, self._fleet_turns)
+            loaded = LoadedRows(transaction, self.families, self._fleet_turns)
             loaded.load([command.needs() for command in commands])
             # the time is read after the locks: not before what others have done to these jobs
             work = WorkingSet(loaded, self._codec, self._clock(), self._calendar())
-            decided = _decide_all(commands, work)
+            decided = [_decide(command, work) for command in commands]
             # the log refers to the working set, and would keep all rows in memory until the garbage collector runs
             work.undo.clear()
             work.fetch_inputs()
-            left = BatchChanges(self._codec, Micros(work.now - self._quiet), work.encoded)
-            for key, touched in work.touched.items():
-                left.add(key, touched, work.last(key))
+            changes = BatchChanges(self._codec, work.now, Micros(work.now - self._quiet), work.encoded)
+            for delta in work.deltas.values():
+                changes.add(delta)
             outcomes = [
-                one if isinstance(one, Exception | Postponed) else command.answer(one, work)
-                for command, one in zip(commands, decided, strict=True)
+                decision if isinstance(decision, Exception) else command.answer(decision, work)
+                for command, decision in zip(commands, decided, strict=True)
             ]
-            transaction.save(left.writes)
-            families = loaded.families.values() if left.deltas or loaded.has_families else ()
-            due = [type(family) for family in families if family.save(left.deltas, work.now)]
-            if unannounced := left.ready_without_event | work.pauses:
+            transaction.save(changes.writes)
+            due = _save_families(loaded, changes)
+            if unannounced := changes.ready_without_event | work.pauses:
                 transaction.announce_ready(unannounced)
-            entries = self._append(transaction, left, work.now)
-        changes = Counter([(record.job.spec.kind, change.type) for record in left.records for change in record.changes])
-        return outcomes, Commit(entries, list(work.touched), left.ready, due, changes, work.pauses, work.rows)
+            entries = self._append(transaction, changes)
+        counts = Counter([(delta.job.spec.kind, change.type) for delta in changes.recorded for change in delta.changes])
+        return outcomes, Commit(entries, list(work.deltas), changes.ready, due, counts, work.pauses, work.rows)
 
-    def _append(self, transaction: Transaction, left: BatchChanges, now: Micros) -> Sequence[Entry]:
-        if not left.entries:
+    def _append(self, transaction: Transaction, changes: BatchChanges) -> Sequence[Entry]:
+        if not changes.entries:
             return []
         # all is encoded before positions are taken: others wait then
-        first, commit_time = transaction.take_positions(left.records, left.entries, now)
+        first, commit_time = transaction.take_positions(changes.recorded, changes.entries, changes.now)
         entries = [
             self._codec.seal(
                 entry, position, commit_time, self._cursors.encode_point(Point(position, transaction.term))
             )
-            for position, entry in enumerate(left.entries, first)
+            for position, entry in enumerate(changes.entries, first)
         ]
-        transaction.insert_events(left.records, entries, commit_time)
+        transaction.insert_events(changes.recorded, entries, commit_time)
         return entries
 
 
-def _decide_all(commands: Sequence[Command[Any, Any]], work: WorkingSet) -> list[Outcome]:
-    """Decide each command for which there is room; the postponed ones come first in the next batch.
-
-    A batch has room for one command that is larger than a batch, and for a number of rows of all others.
-    """
-    outcomes: list[Outcome] = []
-    work.row_budget, has_large = MAX_BATCH_ROWS, False
-    for command in commands:
-        rows, begun = command.rows(work), work.rows
-        is_large = rows > MAX_BATCH_ROWS
-        if has_large if is_large else rows > work.row_budget:
-            outcomes.append(Postponed())
-            continue
-        decided = _decide(command, work)
-        if begun and work.exceeded:
-            work.undo.rollback()
-            outcomes.append(Postponed())
-            continue
-        work.exceeded = False
-        if is_large:
-            has_large = True
-        else:
-            work.row_budget -= work.rows - begun
-        outcomes.append(Postponed(decided.rest) if isinstance(decided, PartialResult) else decided)
-    return outcomes
+def _save_families(loaded: LoadedRows, changes: BatchChanges) -> list[type[RowFamily]]:
+    """Save the rows of families, by rank; return those of which there may be something to do after the commit."""
+    due: list[type[RowFamily]] = []
+    for family in loaded.families.values() if changes.deltas or loaded.has_families else ():
+        if isinstance(family, Guard):
+            family.save()
+            if family.is_due:
+                due.append(type(family))
+        elif isinstance(family, Projection):
+            family.save(changes)
+    return due
 
 
 def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:
-    """Return the answer, or the exception for the command's own caller; the command has then changed nothing."""
+    """Return the answer, or the exception for the command's own caller; the command has then changed nothing.
+
+    Without room for it the command is postponed, and comes first in the next batch.
+    """
     work.undo.clear()
     try:
+        work.begin(command.rows(work))
         return command.decide(work)
-    except PostponedError:
-        work.undo.rollback()
-        return Postponed()
-    except Refusal as refusal:
+    except (Postponed, Refusal) as outcome:
         work.undo.rollback()
         # the exception is an answer: its frames would keep the whole batch in memory, in a cycle with it
-        return refusal.with_traceback(None)
+        return outcome.with_traceback(None)
     except StatementFailure:
         raise  # the transaction is lost, with all its commands
     except Exception as error:

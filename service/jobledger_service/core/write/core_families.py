@@ -10,22 +10,21 @@ from jobledger_service.core.database.rows.entry import JOB_ITSELF
 from jobledger_service.core.database.rows.job_labels import JobLabels
 from jobledger_service.core.database.rows.outputs import OutputWrites
 from jobledger_service.core.database.rows.writes import ConflictError
-from jobledger_service.core.model.chunk import ChunkKey
-from jobledger_service.core.model.history.change import JobDelta
 from jobledger_service.core.model.job import Job, JobSpec, job_id_of
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import UniqueKeyTaken
 from jobledger_service.core.model.run import NEW_RUN, RunState
 from jobledger_service.core.model.service_kinds import is_reserved
 
-from .row_families import Needs, OpenFamily, RowFamily, keys_of
+from .batch_changes import BatchChanges
+from .row_families import Guard, Needs, OpenFamily, Projection, keys_of
 from .undo import Undo
 from .writing import Transaction
 
 Rows = TypeVar("Rows")
 
 
-class _CoreFamily(RowFamily, Generic[Rows]):
+class _WithRows(Generic[Rows]):
     """A family with the statements about its rows."""
 
     def __init__(self, rows: Rows, transaction: Transaction, undo: Undo) -> None:
@@ -55,35 +54,34 @@ def is_claim_key(key: str) -> bool:
     return key.startswith("/")
 
 
-class RequestIds(_CoreFamily[RequestRows]):
+class RequestIds(_WithRows[RequestRows], Guard):
     """The requests that took effect, by key, as the commands so far left them."""
 
     rank = 2
 
     def __init__(self, rows: RequestRows, transaction: Transaction, undo: Undo) -> None:
         super().__init__(rows, transaction, undo)
-        self._wanted: set[str] = set()
+        self._keys: set[str] = set()
         self._known: dict[str, Request] = {}
         self._new: dict[str, Request] = {}
         self._again: dict[str, Request] = {}
+        self._now = Micros(0)
 
-    def find_jobs(self, needs: Sequence[Needs]) -> Iterable[str]:
-        """Return the jobs of requests that took effect."""
-        self._wanted = keys_of(RequestIds, needs)
-        if self._wanted:
-            self._known = self._rows.find(self._connection, self._wanted)
-        return {request.job_key for request in self._known.values() if request.job_key}
-
-    def find_chunks(self) -> Iterable[ChunkKey]:
-        """Return the chunks that claims leased."""
-        return {(lease.job_key, lease.index) for request in self._known.values() for lease in request.leases}
+    def add_needs(self, needs: list[Needs]) -> None:
+        """Append the jobs of requests that took effect, and the chunks that claims leased."""
+        self._keys = keys_of(RequestIds, needs)
+        if self._keys:
+            self._known = self._rows.find(self._connection, self._keys)
+        for request in self._known.values():
+            leased = tuple((lease.job_key, lease.index) for lease in request.leases)
+            needs.append(Needs(jobs=(request.job_key,) if request.job_key else (), chunks=leased))
 
     def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
         """Load requests that took effect at another replica while this one waited for its locks on their jobs.
 
         Locking such a job now would break the order: the batch begins again, and then includes it from the start.
         """
-        missing = {key for key in self._wanted - self._known.keys() if not is_claim_key(key)}
+        missing = {key for key in self._keys - self._known.keys() if not is_claim_key(key)}
         if not missing or not jobs.keys() & {key for need in needs if need.rows.get(RequestIds) for key in need.jobs}:
             return
         found = self._rows.find(self._connection, missing)
@@ -95,21 +93,20 @@ class RequestIds(_CoreFamily[RequestRows]):
         """Return the request that took effect under this key, if one did."""
         return self._known.get(key)
 
-    def record(self, key: str, request: Request) -> None:
+    def record(self, key: str, request: Request, now: Micros) -> None:
         """Record that a request took effect."""
+        self._now = now
         self._undo.put(self._again if key in self._known and key not in self._new else self._new, key, request)
         self._undo.put(self._known, key, request)
 
-    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it is about no job
-        """Write the new ones."""
+    def save(self) -> None:
         if self._new:
-            self._rows.insert(self._connection, self._new, now)
+            self._rows.insert(self._connection, self._new, self._now)
         if self._again:
-            self._rows.update(self._connection, self._again, now)
-        return False
+            self._rows.update(self._connection, self._again, self._now)
 
 
-class Runs(_CoreFamily[RunRows]):
+class Runs(_WithRows[RunRows], Guard):
     """Runs by job, as the commands so far left them."""
 
     rank = 3
@@ -120,8 +117,8 @@ class Runs(_CoreFamily[RunRows]):
         self._new: dict[str, None] = {}
         self._changed: dict[str, RunState] = {}
 
-    def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:  # noqa: ARG002  they are locked with their jobs
-        """Load the runs that commands name."""
+    def load(self, needs: Sequence[Needs], _jobs: Mapping[str, Job]) -> None:
+        """Load the runs that commands name; they are locked with their jobs."""
         if keys := keys_of(Runs, needs):
             self._known = self._rows.find(self._connection, keys)
 
@@ -140,13 +137,11 @@ class Runs(_CoreFamily[RunRows]):
         self._undo.put(self._known, key, run)
         self._undo.put(self._changed, key, run)
 
-    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it was called for each change
-        """Write the new ones and those that have come farther."""
+    def save(self) -> None:
         if self._new:
             self._rows.insert(self._connection, self._new)
         if self._changed:
             self._rows.update(self._connection, self._changed)
-        return False
 
 
 def full_key(spec: JobSpec) -> str:
@@ -154,7 +149,7 @@ def full_key(spec: JobSpec) -> str:
     return f"{spec.owner}/{spec.kind}/{spec.unique_key}"
 
 
-class UniqueKeys(_CoreFamily[UniqueKeyRows]):
+class UniqueKeys(_WithRows[UniqueKeyRows], Guard):
     """The jobs that have unique keys, as the commands so far left them.
 
     Who has a key is decided under the lock on the job that has it; of two that take a free key at once, one loses with
@@ -170,21 +165,21 @@ class UniqueKeys(_CoreFamily[UniqueKeyRows]):
         self._freed: dict[tuple[str, str], None] = {}
         self._taken: dict[str, str | None] = {}
 
-    def find_jobs(self, needs: Sequence[Needs]) -> Iterable[str]:
-        """Return the jobs that have the keys of new jobs."""
-        wanted = keys_of(UniqueKeys, needs)
-        self._locked = {*self._rows.find(self._connection, wanted).values()} if wanted else set()
-        return self._locked
+    def add_needs(self, needs: list[Needs]) -> None:
+        """Append the jobs that have the keys of new jobs."""
+        if keys := keys_of(UniqueKeys, needs):
+            self._locked = {*self._rows.find(self._connection, keys).values()}
+            needs.append(Needs(jobs=tuple(self._locked)))
 
     def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
         """Load who has the keys of new jobs and of jobs that may begin again, now that their jobs are locked."""
-        wanted = keys_of(UniqueKeys, needs)
+        of_new_jobs = keys_of(UniqueKeys, needs)
         requeued = {key for need in needs if need.requeues for key in need.jobs}
-        again = {full_key(jobs[key].spec) for key in requeued & jobs.keys() if jobs[key].spec.unique_key}
-        if not wanted and not again:
+        of_requeued = {full_key(jobs[key].spec) for key in requeued & jobs.keys() if jobs[key].spec.unique_key}
+        if not of_new_jobs and not of_requeued:
             return
-        self._holders.update(self._rows.find(self._connection, wanted | again))
-        if {job for key, job in self._holders.items() if key in wanted} - self._locked:
+        self._holders.update(self._rows.find(self._connection, of_new_jobs | of_requeued))
+        if {job for key, job in self._holders.items() if key in of_new_jobs} - self._locked:
             raise ConflictError("a unique key was taken elsewhere while its job was waited for")
 
     def find(self, spec: JobSpec) -> str | None:
@@ -221,16 +216,15 @@ class UniqueKeys(_CoreFamily[UniqueKeyRows]):
         self._undo.put(target, key, job_key)
         self._undo.put(self._holders, key, job_key)
 
-    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it was called for each change
+    def save(self) -> None:
         """Delete the keys that are free, then insert those that are taken."""
         if self._freed:
             self._rows.delete(self._connection, self._freed)
         if taken := {key: job_key for key, job_key in self._taken.items() if job_key is not None}:
             self._rows.insert(self._connection, taken)
-        return False
 
 
-class OutputRows(_CoreFamily[OutputWrites]):
+class OutputRows(_WithRows[OutputWrites], Projection):
     """The outputs that a batch declares, of a job the last one; they are locked with their jobs."""
 
     rank = 5
@@ -245,24 +239,21 @@ class OutputRows(_CoreFamily[OutputWrites]):
             if output is not None:
                 self._undo.put(self._declared, (job_key, index), output)
 
-    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it has nothing to do later
+    def save(self, changes: BatchChanges) -> None:
         """Delete the outputs of jobs that have another one now, then insert the new ones."""
         if not self._declared:
-            return False
-        uids = {delta.job.key: delta.job.spec.uid_bytes for delta in deltas if not delta.deleted}
+            return
+        uids = {delta.job.key: delta.job.spec.uid_bytes for delta in changes.deltas if not delta.deleted}
         declared = {(uids[key], index): raw for (key, index), raw in self._declared.items() if key in uids}
-        had = {delta.before.key for delta in deltas if delta.before and delta.before.output_bytes is not None}
+        had = {delta.before.key for delta in changes.deltas if delta.before and delta.before.output_bytes is not None}
         stale = {(uids[key], JOB_ITSELF) for key in had & uids.keys()} & declared.keys()
         self._rows.replace(self._connection, declared, stale)
-        return False
 
 
-class IndexedLabels(_CoreFamily[JobLabels]):
+class IndexedLabels(_WithRows[JobLabels], Projection):
     """The rows by which lists walk the jobs with one value of a label. They belong to jobs, which are locked."""
 
     rank = 9
 
-    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it has nothing to do later
-        """Write those of all changed jobs."""
-        self._rows.save(self._connection, deltas)
-        return False
+    def save(self, changes: BatchChanges) -> None:
+        self._rows.save(self._connection, changes.deltas)

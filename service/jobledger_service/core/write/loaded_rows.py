@@ -17,7 +17,7 @@ from jobledger_service.core.model.states import ChunkState
 
 from .fleet_turns import FleetTurns
 from .picking import ClaimQuery, Picked, pick
-from .row_families import Needs, OpenFamily, RowFamily, open_families
+from .row_families import Guard, Needs, OpenFamily, RowFamily, open_families
 from .undo import Undo
 from .writing import Transaction
 
@@ -46,12 +46,18 @@ class LoadedRows:
     @cached_property
     def families(self) -> dict[type[RowFamily], RowFamily]:
         """The rows of families, in the order of their ranks."""
-        return {type(one): one for one in open_families(self._open_families, self.transaction, self.undo)}
+        families = open_families(self._open_families, self.transaction, self.undo)
+        return {type(family): family for family in families}
 
     @cached_property
-    def changing(self) -> list[RowFamily]:
+    def guards(self) -> list[Guard]:
+        """The families that guard, by rank."""
+        return [family for family in self.families.values() if isinstance(family, Guard)]
+
+    @cached_property
+    def changing(self) -> list[Guard]:
         """The families that change jobs, by rank."""
-        return [one for type_, one in self.families.items() if type_.changed is not RowFamily.changed]
+        return [guard for guard in self.guards if type(guard).changed is not Guard.changed]
 
     @property
     def has_families(self) -> bool:
@@ -61,23 +67,20 @@ class LoadedRows:
     def load(self, needs: Iterable[Needs]) -> None:
         """Load what the commands need: jobs are locked in order, then claims take what is free, then families lock."""
         needs = list(needs)
+        needs_guards = any(need.rows or need.new_jobs or need.requeues or need.starts for need in needs)
+        guards = self.guards if needs_guards else []
+        for guard in guards:
+            guard.add_needs(needs)
         chunks = {key for need in needs for key in need.chunks}
-        jobs = {key for need in needs for key in need.jobs}
-        wants_families = any(need.rows or need.new_jobs or need.requeues or need.starts for need in needs)
-        families = [*self.families.values()] if wants_families else []
-        for family in families:
-            jobs.update(family.find_jobs(needs))
-            chunks.update(family.find_chunks())
-        jobs.update(key for key, _ in chunks)
-        self._lock(jobs)
+        self._lock({key for need in needs for key in need.jobs} | {key for key, _ in chunks})
         queries = [need.claim_query for need in needs if need.claim_query]
         if queries:
             self._lock_parked(chunks)
             needs.append(Needs(jobs=tuple(self.parked), requeues=True))
         chunks |= self._may_follow(chunks)
         self._pick_and_load(chunks, queries) if queries else self._load_chunks(chunks)
-        for family in families:
-            family.load(needs, self.jobs)
+        for guard in guards:
+            guard.load(needs, self.jobs)
 
     def _lock(self, jobs: set[str]) -> None:
         """Lock and load jobs, in the order of their keys."""
@@ -98,15 +101,16 @@ class LoadedRows:
         for _ in range(MAX_SEARCHES):
             known = len(self.transaction.unreadable)
             picked = self._pick(queries)
-            found = {key for one in picked for key in one.chunks}
-            self._lock({key for key, _ in found} - self.jobs.keys())
-            self._load_chunks(chunks | found)
+            keys = {key for of_query in picked for key in of_query.chunks}
+            self._lock({key for key, _ in keys} - self.jobs.keys())
+            self._load_chunks(chunks | keys)
             if len(self.transaction.unreadable) == known:
                 break
         else:
-            picked = [Picked([*filter(self.is_readable, one.chunks)], contended=True) for one in picked]
-        for query, one in zip(queries, picked, strict=True):
-            self._picked.setdefault(query, deque()).append(one)
+            readable = ([*filter(self.is_readable, of_query.chunks)] for of_query in picked)
+            picked = [Picked(chunks_of_query, contended=True) for chunks_of_query in readable]
+        for query, of_query in zip(queries, picked, strict=True):
+            self._picked.setdefault(query, deque()).append(of_query)
 
     def _pick(self, queries: Sequence[ClaimQuery]) -> Sequence[Picked]:
         store = self.transaction
@@ -133,9 +137,9 @@ class LoadedRows:
         ending = [job for job, count in self._named(chunks) if job.counts.pending + job.counts.processing <= count]
         if limits := {limit for job in ending for limit in job.slots}:
             waiting = self.transaction.first_parked(limits, min(2 * len(ending), MAX_PARKED))
-            if found := [key for key in waiting if key not in self.jobs]:
-                free = self.transaction.lock_free(found)
-                self.parked = [key for key in found if key in free]
+            if others := [key for key in waiting if key not in self.jobs]:
+                free = self.transaction.lock_free(others)
+                self.parked = [key for key in others if key in free]
                 self._lock({*self.parked})
 
     def _named(self, chunks: Collection[ChunkKey]) -> Iterator[tuple[Job, int]]:
@@ -167,7 +171,7 @@ class LoadedRows:
     def is_paused(self, job: Job) -> bool:
         """Whether the kind of a job was paused before the batch. Walks pass over it; this is for other chunks."""
         if job.queue not in self._paused:
-            queues = {one.queue for one in self.jobs.values()}
+            queues = {known.queue for known in self.jobs.values()}
             paused = self.transaction.paused_kinds(queues)
             self._paused.update({queue: queue in paused for queue in queues})
         return self._paused[job.queue]

@@ -4,24 +4,23 @@ A batch locks the rows of jobs by key, then those of families by rank and, withi
 counter row (docs/adr/0033-bounds-and-one-order-of-locks.md).
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.chunk import ChunkKey
-from jobledger_service.core.model.history.change import JobDelta
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.micros import Micros
 
+from .batch_changes import BatchChanges
 from .picking import ClaimQuery
 from .undo import Undo
 from .writing import Transaction
 
-
-class PostponedError(Exception):
-    """The command cannot be decided in this batch, but in the next."""
+if TYPE_CHECKING:
+    from .working_set import WorkingSet
 
 
 class Needs(MsgStruct, frozen=True):
@@ -51,23 +50,28 @@ class Needs(MsgStruct, frozen=True):
 
 
 class RowFamily:
-    """The rows of one family in one batch. What a command changes is changed through `undo`, and so can be undone."""
+    """The rows of one family in one batch: a Guard, or a Projection."""
 
     rank: ClassVar[int]
     """Where its locks come among those of families; each has a rank of its own."""
 
-    def find_jobs(self, needs: Sequence[Needs]) -> Iterable[str]:  # noqa: ARG002  for families that override it
-        """Return the keys of more jobs that are to be locked. Nothing is locked yet, and this locks nothing."""
-        return ()
 
-    def find_chunks(self) -> Iterable[ChunkKey]:
-        """Return the keys of more chunks that are to be loaded, after `find_jobs`."""
-        return ()
+class Guard(RowFamily):
+    """Rows over which commands are decided: they may refuse or postpone a command, or change the job that it leaves.
 
-    def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
+    What a command changes is changed through `undo`, and so can be undone.
+    """
+
+    is_due: bool = False
+    """Whether its feature has something to do after the commit; known when the family is saved."""
+
+    def add_needs(self, needs: list[Needs]) -> None:
+        """Append more jobs and chunks that its rows lead to. Nothing is locked yet, and this locks nothing."""
+
+    def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job], /) -> None:
         """Lock and load rows, in the order of their keys; `jobs` are those of the batch, which are locked."""
 
-    def changed(self, before: Job | None, after: Job) -> Job:  # noqa: ARG002  for families that override it
+    def changed(self, _before: Job | None, after: Job, /) -> Job:
         """Return a job as it is to be kept; `before` is None when a command creates it.
 
         It is called when a job is new, or its state, its slots or what it waits for changed.
@@ -85,12 +89,27 @@ class RowFamily:
     def deleted(self, job: Job) -> None:
         """React to the deletion of a job."""
 
-    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  for families that override it
-        """Write what changed, in the order of keys; return whether its feature has something to do after the commit.
+    def save(self) -> None:
+        """Write what the commands changed, in the order of keys."""
 
-        `deltas` are what the batch did to jobs, except to those that only report progress.
+
+class Projection(RowFamily):
+    """Rows that are derived from what the batch did; no command is refused or postponed for them."""
+
+    @abstractmethod
+    def save(self, changes: BatchChanges) -> None:
+        """Write what the batch's changes mean, in the order of keys."""
+
+
+class ArtifactRemover(Projection):
+    """The projection that has the artifacts of deleted jobs deleted."""
+
+    @abstractmethod
+    def begin(self, work: "WorkingSet", deleted: Sequence[Job], actor: str) -> str | None:
+        """Create the job that deletes the artifacts of jobs of one owner that this batch has deleted, for an actor.
+
+        Return its key, None when there are no artifacts. It lists none: that job does, a few at a time.
         """
-        return False
 
 
 OpenFamily = Callable[[Transaction, Undo], RowFamily]

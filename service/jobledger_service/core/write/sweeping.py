@@ -20,8 +20,6 @@ from sqlalchemy import (
 
 from jobledger_service.core.database.dialects import Dialect
 from jobledger_service.core.database.rows.chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of, read_current
-from jobledger_service.core.database.rows.entry import ChunkRange
-from jobledger_service.core.database.rows.writes import SweptRows
 from jobledger_service.core.database.tables import chunks
 from jobledger_service.core.database.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.chunk import WHOLE, AttemptOutcome, Chunk, WorkError
@@ -29,7 +27,7 @@ from jobledger_service.core.model.holds import HoldReason
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.states import ChunkState
-from jobledger_service.core.model.sweep import Sweep, Totals
+from jobledger_service.core.model.sweep import ChunkRange, Sweep, SweptChunks, Totals
 
 _KEY: Final = chunks.c.job_key == bindparam("key")
 _IN_WORK: Final = chunks.c.state == ChunkState.PROCESSING.value
@@ -157,7 +155,7 @@ class JobSweeps:
         found = self.connection.execute(self._sweeps.first_error, values).first()
         return None if found is None else (found[0], read_current(found[1]).error)
 
-    def save_swept(self, swept: Sequence[tuple[Job, SweptRows]]) -> None:
+    def save_swept(self, swept: Sequence[tuple[Job, SweptChunks]]) -> None:
         """Write sweeps."""
         for job, rows in swept:
             sweep, values = rows.sweep, self._values(job.key, rows.sweep, rows.loaded)

@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 from msgspec.structs import replace
 
 from jobledger_service.core.codec import Codec
-from jobledger_service.core.database.rows.writes import SweptRows
 from jobledger_service.core.model.attempts import has_ended_attempt
 from jobledger_service.core.model.bounds.limits import CHUNK_RANGES_FROM
 from jobledger_service.core.model.bounds.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk, ChunkKey, Queue, WorkError
-from jobledger_service.core.model.history.change import SERVICE_ACTOR, Change, ChangeType, Step
+from jobledger_service.core.model.history.change import SERVICE_ACTOR, Change, ChangeType, JobDelta, Step
 from jobledger_service.core.model.job import Inputs, Job, job_key
 from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.errors import ChunkNotFound, JobNotFound, JobUnreadable
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.model.sweep import Sweep
+from jobledger_service.core.model.sweep import Sweep, SweptChunks
 
-from .batch_changes import Touched
 from .loaded_rows import LoadedRows, finalizer_of
 from .picking import ClaimQuery, Picked
-from .row_families import PostponedError, RowFamily
+from .postponed import Postponed
+from .row_families import ArtifactRemover, RowFamily
 from .stored_chunks import StoredChunks
 from .writing import Transaction
 
@@ -53,12 +52,11 @@ class WorkingSet:
         """The time by which dates that people name have come."""
         self.rows = 0
         """About how many rows the commands so far change."""
-        self.row_budget = MAX_BATCH_ROWS
-        """How many rows a command may change that can be carried out in parts."""
-        self.exceeded = False
-        """Whether what the batch changes on one job is larger than one commit allows."""
+        self.max_rows = MAX_BATCH_ROWS
+        """About how many they may change: more when one command, or one item of a command, is larger than a batch."""
         self.undo = loaded.undo
-        self.touched: dict[str, Touched] = {}
+        self.deltas: dict[str, JobDelta] = {}
+        """What the batch does to each job that it changes."""
         self.encoded: dict[str, JobSegments] = {}
         """Jobs as the batch left them, encoded."""
         self.pauses: dict[Queue, int] = {}
@@ -68,6 +66,8 @@ class WorkingSet:
         self._transaction = loaded.transaction
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
+        self._is_first = True
+        """Whether the current command, or item of one, is the first that changes something."""
         self._freed_slots = False
         """Whether slots came free since the last claim."""
 
@@ -88,8 +88,8 @@ class WorkingSet:
 
     def find(self, key: str) -> Job | None:
         """Return a loaded job; None also for one that cannot be read."""
-        touched = self.touched.get(key)
-        return None if touched and touched.deleted else self._jobs.get(key)
+        delta = self.deltas.get(key)
+        return None if delta and delta.deleted else self._jobs.get(key)
 
     def last(self, key: str) -> Job:
         """Return a job as the batch left it, even if it was deleted."""
@@ -109,23 +109,23 @@ class WorkingSet:
         """Return the answers to questions of decisions about all chunks of a job."""
         return StoredChunks(job.key, self._chunks.get(job.key, {}), lambda: self._store_of(job.key))
 
-    def with_artifacts(self, some: Sequence[Job]) -> list[Job]:
-        """Return those of some jobs, which this batch may have deleted, that have artifacts, also by their chunks."""
-        stored = self._transaction.with_versions(job.key for job in some)
+    def with_artifacts(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return the jobs, which this batch may have deleted, that have artifacts, also by their chunks."""
+        stored = self._transaction.with_versions(job.key for job in jobs)
         loaded = {key for key, chunks in self._chunks.items() if any(chunk.artifacts for chunk in chunks.values())}
-        return [job for job in some if job.artifacts or job.key in stored or job.key in loaded]
+        return [job for job in jobs if job.artifacts or job.key in stored or job.key in loaded]
 
     def _store_of(self, key: str) -> Transaction | None:
-        """Return the transaction when the store has chunks of a job that are not loaded; raises PostponedError.
+        """Return the transaction when the store has chunks of a job that are not loaded; raises Postponed.
 
         The store's answers are from before the batch, and invalid after a sweep in the same batch.
         """
-        touched = self.touched.get(key)
-        if touched is None:
+        delta = self.deltas.get(key)
+        if delta is None:
             return self._transaction
-        if touched.swept is not None:
-            raise PostponedError
-        return None if touched.before is None else self._transaction
+        if delta.swept is not None:
+            raise Postponed
+        return None if delta.before is None else self._transaction
 
     def picked(self, query: ClaimQuery) -> Picked:
         """Return the chunks for the next claim with this query, with those that became claimable in this batch."""
@@ -147,7 +147,7 @@ class WorkingSet:
         """Give a job that waits for a slot its slots if they are free, or else let it wait for the one that is not."""
         if not job.parked_for:
             return False
-        after = reduce(lambda kept, family: family.with_slots(kept), self._loaded.families.values(), job)
+        after = reduce(lambda kept, guard: guard.with_slots(kept), self._loaded.guards, job)
         granted = Change(ChangeType.SLOT_GRANTED, SERVICE_ACTOR, job.state, job.state)
         if after is not job:
             self.apply(Step(after, (), None if after.parked_for else granted))
@@ -167,11 +167,14 @@ class WorkingSet:
         """Return a job of which a chunk is about to be claimed; one that is to begin may have to wait after all."""
         if job.state is not JobState.QUEUED:
             return job
-        return reduce(lambda kept, family: family.starting(kept), self._loaded.families.values(), job)
+        return reduce(lambda kept, guard: guard.starting(kept), self._loaded.guards, job)
 
     def has_room_for(self, rows: int) -> bool:
-        """Whether so many rows more may be changed; those of one large job may, while the others are few."""
-        return self.rows + (rows if rows <= MAX_BATCH_ROWS else 0) <= MAX_BATCH_ROWS
+        """Whether the batch has room for a command, or an item of one, that changes about so many rows.
+
+        It has room for one that is larger than a batch, and for MAX_BATCH_ROWS of all others.
+        """
+        return self.max_rows == MAX_BATCH_ROWS if rows > MAX_BATCH_ROWS else self.rows + rows <= self.max_rows
 
     def family(self, family: type[Family]) -> Family:
         """Return the rows of a family."""
@@ -183,115 +186,129 @@ class WorkingSet:
 
     def is_new(self, key: str) -> bool:
         """Whether this batch created the job."""
-        return key in self.touched and self.touched[key].before is None
+        return key in self.deltas and self.deltas[key].before is None
 
     def is_deleted(self, key: str) -> bool:
         """Whether this batch deleted the job."""
-        return key in self.touched and self.touched[key].deleted
+        return key in self.deltas and self.deltas[key].deleted
 
     # What commands do
 
+    def begin(self, rows: int) -> None:
+        """Begin a command, or an item of one, that changes about so many rows; raises Postponed without room for it."""
+        if not self.has_room_for(rows):
+            raise Postponed
+        if rows > MAX_BATCH_ROWS:
+            self.undo.assign(self, "max_rows", MAX_BATCH_ROWS + rows)
+        self._is_first = not self.rows
+
     def create(self, step: Step, inputs: Inputs) -> None:
-        """Add a new job with its chunks; raises PostponedError when this batch deleted one with the same key.
+        """Add a new job with its chunks; raises Postponed when this batch deleted one with the same key.
 
         Raises JobUnreadable when one with the same key exists and cannot be read.
         """
         if self.is_deleted(step.job.key):
-            raise PostponedError
+            raise Postponed
         self.check_readable(step.job.key)
         self.apply(step)
-        self.touched[step.job.key].inputs = inputs
+        self.deltas[step.job.key].inputs = inputs
 
     def apply(self, step: Step) -> None:
-        """Store the outcome of a decision. A job's revision rises once a batch."""
+        """Store the outcome of a decision. A job's revision rises once a batch.
+
+        Raises Postponed when the event of the job becomes larger than one commit allows, unless it is by the first
+        command of the batch.
+        """
         job, change = step.job, step.change
         key = job.key
-        before, touched, rows = self._jobs.get(key), self.touched.get(key), len(step.chunks)
-        if touched is None:
-            touched = Touched(before)
-            self.undo.put(self.touched, key, touched)
+        before, delta, rows = self._jobs.get(key), self.deltas.get(key), len(step.chunks)
+        if delta is None:
+            delta = JobDelta(before, job)
+            self.undo.put(self.deltas, key, delta)
             rows += 1
-        held = touched.size
+        had_size = delta.size
         if before is None or _moved(before) != _moved(job):
             job = self._as_kept(before, job)
         if change is not None:
-            job = self._record_change(touched, change, job)
+            job = self._record_change(delta, change, job)
         job = _with_version(before, job, job.revision)
         self._count(rows + _moved_rows(before, job))
         self.undo.put(self._jobs, key, job)
-        if job.revision == 1 and touched.before is None and not touched.chunks:
+        self.undo.assign(delta, "job", job)
+        if job.revision == 1 and delta.before is None and not delta.chunks:
             # its event lists the chunks as ranges, or they are few and small
-            touched.chunks = {chunk.index: chunk for chunk in step.chunks}
-            self.undo.put(self._chunks, key, dict(touched.chunks))
+            delta.chunks = {chunk.index: chunk for chunk in step.chunks}
+            self.undo.put(self._chunks, key, dict(delta.chunks))
             return
         for chunk in step.chunks:
-            self._put(touched, chunk, job)
+            self._put(delta, chunk, job)
             if change is not None and change.type is ChangeType.CLAIMED:
                 self.mark_claimed((key, chunk.index))
         if step.sweep is not None:
-            self._sweep(touched, job, step.sweep)
+            self._sweep(delta, job, step.sweep)
         if before is not None and job.spec.finalizer_work is not None:
-            self._offer_finalizer(touched, before, job)
-        if held:
-            self._check_size(touched, job)
+            self._offer_finalizer(delta, before, job)
+        if had_size and not self._is_first:
+            self._check_size(delta)
 
-    def _record_change(self, touched: Touched, change: Change, job: Job) -> Job:
+    def _record_change(self, delta: JobDelta, change: Change, job: Job) -> Job:
         """Append a change and return the job that it leaves, whose revision rises with the first.
 
         A commit has progress by one worker on one chunk once.
         """
-        if not touched.changes:
+        if not delta.changes:
             job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
-        elif change.type is ChangeType.PROGRESSED and touched.changes[-1] == change:
+        elif change.type is ChangeType.PROGRESSED and delta.changes[-1] == change:
             return job
-        self.undo.append(touched.changes, change)
-        self.undo.assign(touched, "size", touched.size + bytes_of_change(change))
+        self.undo.append(delta.changes, change)
+        self.undo.assign(delta, "size", delta.size + bytes_of_change(change))
         if change.to_state is JobState.FAILED and change.from_state is not JobState.FAILED:
-            self.undo.append(touched.failures, job.error or NO_ERROR)
+            self.undo.append(delta.failures, job.error or NO_ERROR)
         return job
 
-    def _check_size(self, touched: Touched, job: Job) -> None:
-        """Note when the event of a job may be larger than one commit allows.
+    def _check_size(self, delta: JobDelta) -> None:
+        """Raise Postponed when the event of a job may be larger than one commit allows.
 
         A job without artifacts is less than half of that by the bounds of its fields, and is not measured.
         """
-        if not job.artifacts and touched.size < MAX_EVENT_BYTES // 2:
+        job = delta.job
+        if not job.artifacts and delta.size < MAX_EVENT_BYTES // 2:
             return
-        if touched.size + bytes_of_job(job) > MAX_EVENT_BYTES:
-            self.undo.assign(self, "exceeded", value=True)
+        if delta.size + bytes_of_job(job) > MAX_EVENT_BYTES:
+            raise Postponed
 
-    def _offer_finalizer(self, touched: Touched, before: Job, job: Job) -> None:
+    def _offer_finalizer(self, delta: JobDelta, before: Job, job: Job) -> None:
         """Offer the finalizer of a job to claims when it became claimable."""
         finalizer = finalizer_of(job)
         if before.finalizer_waits and job.finalizer_is_next and self._loaded.is_readable(finalizer):
-            self._put(touched, self.chunk(*finalizer), job)
+            self._put(delta, self.chunk(*finalizer), job)
             self._loaded.offer(finalizer)
 
     def _as_kept(self, before: Job | None, job: Job) -> Job:
         """Return a job as the families that change jobs let it be kept."""
-        for family in self._loaded.changing:
-            job = family.changed(before, job)
+        for guard in self._loaded.changing:
+            job = guard.changed(before, job)
         if self._loaded.parked and before is not None and before.slots and not job.slots:
             self.undo.assign(self, "_freed_slots", value=True)
         return job
 
-    def _put(self, touched: Touched, chunk: Chunk, job: Job) -> None:
+    def _put(self, delta: JobDelta, chunk: Chunk, job: Job) -> None:
         """Set a changed chunk; when another attempt begins, keep what the earlier one left."""
         known, index = self._chunks.setdefault(job.key, {}), chunk.index
         old = known.get(index)
         chunk = _with_version(old, chunk, job.revision)
-        was_put = touched.chunks.get(index)
+        was_put = delta.chunks.get(index)
         grown = bytes_of_chunk(chunk) - (0 if was_put is None else bytes_of_chunk(was_put))
-        self.undo.assign(touched, "size", touched.size + grown)
-        self.undo.put(touched.chunks, index, chunk)
+        self.undo.assign(delta, "size", delta.size + grown)
+        self.undo.put(delta.chunks, index, chunk)
         if old is not None:
-            if index not in touched.earlier:
-                self.undo.put(touched.earlier, index, old)
+            if index not in delta.earlier:
+                self.undo.put(delta.earlier, index, old)
             if chunk.attempt_number > old.attempt_number and has_ended_attempt(old):
-                self.undo.append(touched.attempts, old)
+                self.undo.append(delta.attempts, old)
         self.undo.put(known, index, chunk)
 
-    def _sweep(self, touched: Touched, job: Job, sweep: Sweep) -> None:
+    def _sweep(self, delta: JobDelta, job: Job, sweep: Sweep) -> None:
         """Change the loaded chunks one by one, and the others with one statement; a few are loaded first."""
         self._count(sweep.count)
         key = job.key
@@ -303,25 +320,32 @@ class WorkingSet:
         covered = [chunk for chunk in known.values() if sweep.covers(chunk)]
         if store is not None and len(covered) < sweep.count:
             loaded = list(known)
-            swept = SweptRows(sweep, loaded, store.ranges(key, sweep, loaded))
-            self.undo.assign(touched, "swept", swept)
-            self.undo.assign(touched, "size", touched.size + RANGE * len(swept.ranges))
+            swept = SweptChunks(sweep, loaded, store.ranges(key, sweep, loaded))
+            self.undo.assign(delta, "swept", swept)
+            self.undo.assign(delta, "size", delta.size + RANGE * len(swept.ranges))
         for chunk in covered:
-            self._put(touched, sweep.applied(chunk), job)
+            self._put(delta, sweep.applied(chunk), job)
 
     def _count(self, rows: int) -> None:
         self.undo.assign(self, "rows", self.rows + rows)
 
     def delete(self, job: Job, change: Change) -> None:
-        """Delete a job; raises PostponedError when this batch created it."""
+        """Delete a job; raises Postponed when this batch created it."""
         if self.is_new(job.key):
-            raise PostponedError
+            raise Postponed
         self.apply(Step(job, (), change))
         self._count(job.counts.total + job.kept_attempts)
-        touched = self.touched[job.key]
-        self.undo.assign(touched, "deleted", value=True)
-        for family in self._loaded.families.values():
-            family.deleted(self._jobs[job.key])
+        self.undo.assign(self.deltas[job.key], "deleted", value=True)
+        for guard in self._loaded.guards:
+            guard.deleted(self._jobs[job.key])
+
+    def remove_artifacts(self, deleted: Sequence[Job], actor: str) -> str | None:
+        """Create the job that deletes the artifacts of jobs of one owner that this batch has deleted, for an actor.
+
+        Return its key, None when there are no artifacts.
+        """
+        removers = (family for family in self._loaded.families.values() if isinstance(family, ArtifactRemover))
+        return next(removers).begin(self, deleted, actor)
 
     def record_pause(self, queue: Queue, waiting: int) -> None:
         """Record that a kind was paused, with 0, or resumed, with how many claims may get its chunks."""

@@ -36,7 +36,7 @@ from jobledger_service.core.database.rows.chunk_rows import (
     steady_chunk_row,
     with_artifacts,
 )
-from jobledger_service.core.database.rows.entry import Entry, JobSegments, Positions, Record
+from jobledger_service.core.database.rows.entry import Entry, JobSegments, Positions
 from jobledger_service.core.database.rows.event_terms import INDEXED, EventTerms, term_rows
 from jobledger_service.core.database.rows.job_rows import (
     JOB_COLUMNS,
@@ -65,7 +65,7 @@ from jobledger_service.core.database.tables import events as event_table
 from jobledger_service.core.database.unreadable_rows import SetAside, UnreadableRows
 from jobledger_service.core.model.chunk import Chunk, ChunkKey, Queue
 from jobledger_service.core.model.filters.filter import FilterFields, changed_fields
-from jobledger_service.core.model.history.change import CHANGE_BITS, Change
+from jobledger_service.core.model.history.change import CHANGE_BITS, Change, JobDelta
 from jobledger_service.core.model.history.terms import Term
 from jobledger_service.core.model.holds import HELD_BY_JOB
 from jobledger_service.core.model.job import Inputs, Job, job_key
@@ -310,23 +310,23 @@ class Transaction(JobSweeps):
         """Notify other processes, at the commit, how many chunks wait again without an event."""
         self._dialect.announce_ready(self.connection, ready)
 
-    def take_positions(self, records: Sequence[Record], entries: Sequence[Entry], now: Micros) -> Positions:
-        """Insert the artifacts that these records changed; then take a position for each, as the last lock."""
-        pairs = zip(records, entries, strict=True)
+    def take_positions(self, deltas: Sequence[JobDelta], entries: Sequence[Entry], now: Micros) -> Positions:
+        """Insert the artifacts that these entries changed; then take a position for each, as the last lock."""
+        pairs = zip(deltas, entries, strict=True)
         self._insert(artifact_versions, [row for pair in pairs if pair[1].artifacts for row in version_rows(*pair)])
         taken = {"taken": len(entries), "now": now}
         [(last, commit_time)] = self._statements.take_positions.rows(self.connection, taken)
         self.last_position = last
         return Positions(last - len(entries) + 1, commit_time)
 
-    def insert_events(self, records: Sequence[Record], entries: Sequence[Entry], commit_time: Micros) -> None:
-        """Insert the entries of records at positions that were taken; other replicas learn of them at the commit."""
-        pairs = list(zip(records, entries, strict=True))
-        self._insert(event_table, [_event_row(record, entry, commit_time) for record, entry in pairs])
-        indexed = [_terms_of(record, entry) for record, entry in pairs if not INDEXED.isdisjoint(entry.changes)]
+    def insert_events(self, deltas: Sequence[JobDelta], entries: Sequence[Entry], commit_time: Micros) -> None:
+        """Insert entries at positions that were taken; other replicas learn of them at the commit."""
+        pairs = list(zip(deltas, entries, strict=True))
+        self._insert(event_table, [_event_row(delta, entry, commit_time) for delta, entry in pairs])
+        indexed = [_terms_of(delta, entry) for delta, entry in pairs if not INDEXED.isdisjoint(entry.changes)]
         if indexed:
             self._row_sets.add(self.connection, event_terms, term_rows(indexed))
-        gone = [_tombstone_row(record.job, entry, commit_time) for record, entry in pairs if record.deleted]
+        gone = [_tombstone_row(delta.job, entry, commit_time) for delta, entry in pairs if delta.deleted]
         self._insert(tombstones, gone)
 
 
@@ -334,23 +334,24 @@ def _new_row(job: Job, inputs: Inputs, segments: JobSegments) -> Row:
     return new_job_row(job, inputs.job) | {"fixed": segments.fixed, "moving": segments.moving}
 
 
-def _event_row(record: Record, entry: Entry, commit_time: Micros) -> Row:
-    before = record.before and json_text(changed_fields(record.before, entry.after or FilterFields.of(record.job)))
+def _event_row(delta: JobDelta, entry: Entry, commit_time: Micros) -> Row:
+    before = entry.before and json_text(changed_fields(entry.before, entry.after or FilterFields.of(delta.job)))
     return {
         "position": entry.position,
         "job_key": entry.job_key,
         "commit_time": commit_time,
-        "changes": _bits_of(record.changes),
+        "changes": _bits_of(delta.changes),
         "message": entry.stored,
         "before": before,
         "previous": entry.previous,
-        **references_row(record, entry),
+        **references_row(delta, entry),
     }
 
 
-def _terms_of(record: Record, entry: Entry) -> EventTerms:
-    spec = record.job.spec
-    return EventTerms(entry.position, spec.owner, spec.kind, ((one.type, one.actor) for one in record.changes))
+def _terms_of(delta: JobDelta, entry: Entry) -> EventTerms:
+    spec = delta.job.spec
+    changes = ((change.type, change.actor) for change in delta.changes)
+    return EventTerms(entry.position, spec.owner, spec.kind, changes)
 
 
 def _bits_of(changes: Iterable[Change]) -> int:

@@ -11,8 +11,8 @@ from jobledger_service.core.kernel import Kernel, Turn
 from jobledger_service.core.write.commands import ClaimedChunk, StepLease, StepOutcome
 
 from .commands import ArtifactsStep
+from .family import deleted_job_of
 from .objects import remove
-from .removal import deleted_job_of
 from .roots import roots_of
 from .rules import NotDeletedError
 from .store import DeletedArtifacts

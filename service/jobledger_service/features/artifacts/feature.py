@@ -1,10 +1,14 @@
 """Deletion of what the artifacts of deleted jobs point at."""
 
+from functools import partial
+
+from jobledger_service.core.database.rows.row_sets import RowSets
 from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.service_kinds import ARTIFACTS
 
 from .duty import ArtifactDeletions
+from .family import ArtifactRemovals
 from .probes import StoreProbes
 from .roots import roots_of
 
@@ -15,4 +19,9 @@ def artifacts(kernel: Kernel) -> Feature:
     roots, settings = roots_of(kernel.settings), kernel.settings
     probes = StoreProbes(roots, kernel.components, kernel.clock)
     duties = [Duty("artifact stores", probes.once, settings.health_probe_interval)] if roots.all else []
-    return Feature(chunk_handlers={ARTIFACTS: deletions.work}, duties=duties, close=deletions.close)
+    return Feature(
+        chunk_handlers={ARTIFACTS: deletions.work},
+        duties=duties,
+        families=[partial(ArtifactRemovals, RowSets(kernel.database.dialect), kernel.new_id)],
+        close=deletions.close,
+    )

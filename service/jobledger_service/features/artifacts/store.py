@@ -8,7 +8,7 @@ from jobledger_service.core.database.cells import artifacts_of
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.rows.artifact_versions import last_version
 
-from .removal import DeletedJob
+from .family import DeletedJob
 from .walk import Place
 
 MAX_READ_BYTES = 1024 * 1024

@@ -13,7 +13,7 @@ from jobledger_service.core.model.refusals.errors import InvalidField, JobNotFou
 from jobledger_service.core.model.run import RunCursor, RunState
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.write.commands.callers import CancelJob, DeleteJob, OnDeletion, RetryJob, UpdateJob
+from jobledger_service.core.write.commands.callers import CancelJob, DeleteJob, RetryJob, UpdateJob
 from jobledger_service.core.write.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
 from jobledger_service.core.write.core_families import Runs
 from jobledger_service.core.write.row_families import Needs
@@ -51,7 +51,7 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
     batch: StepBatch
     verb: ForJob
     filter: JobFilter | None = None
-    on_deletion: OnDeletion | None = None
+    delete_artifacts: bool = False
 
     @property
     def weight(self) -> int:
@@ -109,8 +109,8 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
             else:
                 applied.append(after)
         run = run.plus(applied=len(applied), unchanged=unchanged)
-        if self.on_deletion is not None and applied:
-            run = run.plus(artifact_jobs=self.on_deletion(work, applied, self.verb("").actor) is not None)
+        if self.delete_artifacts and applied:
+            run = run.plus(artifact_jobs=work.remove_artifacts(applied, self.verb("").actor) is not None)
         return run
 
     def _do_one(self, work: WorkingSet, key: str, job: Job | None) -> None:

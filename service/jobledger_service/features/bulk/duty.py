@@ -56,7 +56,7 @@ class BulkRuns:
                 batch=batch,
                 verb=order.verb,
                 filter=order.filter,
-                on_deletion=self._kernel.on_deletion if order.delete_artifacts else None,
+                delete_artifacts=order.delete_artifacts,
             )
             outcome = await self._submit(step, claimed.job.spec.owner)
             if outcome is StepOutcome.TOO_LARGE:

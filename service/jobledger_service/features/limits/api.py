@@ -12,20 +12,20 @@ from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import LABEL, LABEL_FORM, Checks
 from jobledger_service.core.api.convert import limit_scope, maker
 from jobledger_service.core.api.owners import owner_of, read_owner
-from jobledger_service.core.database.rows.paused_kinds import PausedKind
+from jobledger_service.core.database.rows.paused_kinds import PausedKind, PausedKindRows
+from jobledger_service.core.duties.failing_rows import submit_rows
 from jobledger_service.core.duties.trimming import trimming
 from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.bounds.slots import MAX_RUNNING, LimitScope
 from jobledger_service.core.write.batch import Commit
-from jobledger_service.core.write.bisection import submit_bisecting
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
 from .commands import GrantSlots, PauseKind, ResumeKind, SetLimit
-from .family import Limits
+from .family import Limits, PausedKinds
 from .rules import Limit
-from .store import SLOTS_DUE, VALUES_DUE, LimitStore
+from .store import SLOTS_DUE, VALUES_DUE, LimitRows, LimitStore
 
 
 def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
@@ -154,15 +154,15 @@ def limits(kernel: Kernel) -> Feature:
         """Grant slots that a cheap read finds free, if they still are; return whether there may be more."""
         granted = 0
 
-        async def grant(some: Sequence[str]) -> int:
+        async def grant(job_keys: Sequence[str]) -> int:
             nonlocal granted
-            count, done = await kernel.committer.submit(GrantSlots(some))
+            count, done = await kernel.committer.submit(GrantSlots(job_keys))
             granted += count
             return done
 
         jobs: Sequence[str] = await kernel.readers.for_server(store.free_slots, JOBS_PER_STEP)
         while jobs:
-            jobs = await submit_bisecting(jobs, grant, "slots", kernel.unreadable)
+            jobs = await submit_rows(jobs, grant, "slots", kernel.unreadable)
         return granted > 0
 
     async def spread_numbers() -> bool:
@@ -182,5 +182,9 @@ def limits(kernel: Kernel) -> Feature:
     return Feature(
         calls=[Calls(METHODS, LimitService(kernel, store))],
         duties=[slots, values, trimming("limit retention", kernel, lambda _, limit: store.trim(limit), kept=0)],
+        families=[
+            partial(Limits, LimitRows(kernel.database.dialect)),
+            partial(PausedKinds, PausedKindRows(kernel.database.dialect)),
+        ],
         on_commit=on_commit,
     )

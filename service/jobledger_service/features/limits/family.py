@@ -4,19 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
-from sqlalchemy import Connection
 
-from jobledger_service.core.database.dialects import Dialect
 from jobledger_service.core.database.rows.paused_kinds import PausedKind, PausedKindRows
 from jobledger_service.core.model.bounds.slots import LimitScope, limit_key
 from jobledger_service.core.model.chunk import Queue
-from jobledger_service.core.model.history.change import JobDelta
 from jobledger_service.core.model.job import Job, owner_of
-from jobledger_service.core.model.micros import Micros
 from jobledger_service.core.model.refusals.limit_errors import TooManyPausedKinds
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.write.row_families import Needs, OpenFamily, PostponedError, RowFamily, keys_of
+from jobledger_service.core.write.postponed import Postponed
+from jobledger_service.core.write.row_families import Guard, Needs, keys_of
 from jobledger_service.core.write.undo import Undo
 from jobledger_service.core.write.writing import Transaction
 
@@ -24,13 +21,7 @@ from .rules import Limit, admitted, counted_limits, in_force, keys_over, release
 from .store import LimitRows
 
 
-def limits_family(dialect: Dialect) -> OpenFamily:
-    """Return the family of concurrency limits."""
-    rows = LimitRows(dialect)
-    return lambda transaction, undo: Limits(rows, transaction.connection, undo)
-
-
-class Limits(RowFamily):
+class Limits(Guard):
     """Limits by key, as the commands so far left them. What they hold is counted as a difference to the rows.
 
     A batch that reads a limit locks all that count one of its jobs at once; any other when it writes the counts.
@@ -38,9 +29,9 @@ class Limits(RowFamily):
 
     rank = 1
 
-    def __init__(self, rows: LimitRows, connection: Connection, undo: Undo) -> None:
+    def __init__(self, rows: LimitRows, transaction: Transaction, undo: Undo) -> None:
         self._rows = rows
-        self._connection = connection
+        self._connection = transaction.connection
         self._undo = undo
         self._known: set[str] = set()
         """The keys that were looked for."""
@@ -110,11 +101,11 @@ class Limits(RowFamily):
     def in_force(self, owner: str, scope: LimitScope) -> Limit | None:
         """Return the limit that holds over a scope, as the earlier commands left it; None when there is none.
 
-        Raises PostponedError when the batch has not loaded it, as an earlier command changed the job's labels.
+        Raises Postponed when the batch has not loaded it, as an earlier command changed the job's labels.
         """
         key, each = limit_key(owner, scope), scope.each
         if key not in self._known:
-            raise PostponedError
+            raise Postponed
         limit = in_force(self.find(key), self.find(limit_key(owner, each)) if each else None, owner, scope)
         if limit is not None and key not in self._limits:
             self._followers[key] = replace(limit, running=0, waiting=0)
@@ -148,18 +139,18 @@ class Limits(RowFamily):
         had = self._counts.get(key, (0, 0))
         self._undo.put(self._counts, key, (had[0] + running, had[1] + waiting))
 
-    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it was called for each change
-        """Write what was set and counted; return whether jobs that wait for a slot may get one."""
+    def save(self) -> None:
+        """Write what was set and counted; it is due when jobs that wait for a slot may get one."""
         counted = {key for key, count in self._counts.items() if any(count)}
         if not (self._new or self._set or counted):
-            return False
+            return
         if unread := counted - self._known:
             self._limits |= self._rows.load(self._connection, unread)
         new = (counted & self._followers.keys()) | self._new.keys()
         changed = (counted & self._limits.keys()) | self._set.keys()
-        found = {key: limit for key in new | changed if (limit := self.find(key))}
-        self._rows.save(self._connection, [found[key] for key in new], [found[key] for key in changed - new])
-        return bool(self._set) or any(running < 0 for running, _ in self._counts.values())
+        limits = {key: limit for key in new | changed if (limit := self.find(key))}
+        self._rows.save(self._connection, [limits[key] for key in new], [limits[key] for key in changed - new])
+        self.is_due = bool(self._set) or any(running < 0 for running, _ in self._counts.values())
 
 
 MAX_PAUSED_KINDS: Final = 1_000
@@ -171,13 +162,7 @@ def pause_key(owner: str, kind: str) -> str:
     return f"{owner}/{kind}"
 
 
-def paused_kinds_family(dialect: Dialect) -> OpenFamily:
-    """Return the family of paused kinds."""
-    rows = PausedKindRows(dialect)
-    return lambda transaction, undo: PausedKinds(rows, transaction, undo)
-
-
-class PausedKinds(RowFamily):
+class PausedKinds(Guard):
     """Paused kinds by queue, as the commands so far left them; None for one that was resumed."""
 
     rank = 7
@@ -189,7 +174,7 @@ class PausedKinds(RowFamily):
         self._before: Mapping[Queue, PausedKind] = {}
         self._now: dict[Queue, PausedKind | None] = {}
 
-    def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:  # noqa: ARG002  it is about no job
+    def load(self, needs: Sequence[Needs], _jobs: Mapping[str, Job]) -> None:
         """Load all paused kinds of the owners that commands name, at most MAX_PAUSED_KINDS each."""
         if owners := {owner_of(key) for key in keys_of(PausedKinds, needs)}:
             self._before = self._rows.lock(self._connection, owners)
@@ -212,7 +197,5 @@ class PausedKinds(RowFamily):
         """Pause a kind, or with None resume it."""
         self._undo.put(self._now, queue, pause)
 
-    def save(self, deltas: Sequence[JobDelta], now: Micros) -> bool:  # noqa: ARG002  it is about no job
-        """Write what changed."""
+    def save(self) -> None:
         self._rows.save(self._connection, self._before, self._now)
-        return False

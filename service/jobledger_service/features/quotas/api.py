@@ -13,7 +13,7 @@ from jobledger_service.core.api import audit
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of, read_owner
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.database.rows.quotas import Quota
+from jobledger_service.core.database.rows.quotas import Quota, QuotaRows
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.bounds.quotas import Bounds
 from jobledger_service.core.model.micros import Micros
@@ -23,6 +23,7 @@ from jobledger_service.core.sharing.readers import OPERATORS
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
+from .family import Quotas
 from .store import SqlQuotaStore
 
 MAX_JOBS: Final = 10**12
@@ -130,7 +131,11 @@ class QuotaCalls(MsgStruct, frozen=True):
 
 
 def quotas(kernel: Kernel) -> Feature:
-    """Return what quotas add to a server, beside their family."""
+    """Return what quotas add to a server."""
     store = SqlQuotaStore(kernel.database)
     watch_bounds = WatchBounds(kernel, store)
-    return Feature(calls=[Calls(METHODS, QuotaCalls(kernel, store, watch_bounds))], max_watches=watch_bounds)
+    return Feature(
+        calls=[Calls(METHODS, QuotaCalls(kernel, store, watch_bounds))],
+        families=[partial(Quotas, QuotaRows(kernel.database.dialect), kernel.quotas.defaults)],
+        max_watches=watch_bounds,
+    )

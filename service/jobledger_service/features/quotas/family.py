@@ -2,23 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from jobledger_service.core.database.dialects import Dialect
 from jobledger_service.core.database.rows.quotas import QuotaRows
 from jobledger_service.core.model.bounds.quotas import Bounds, JobsHeld
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.service_kinds import is_reserved
-from jobledger_service.core.write.row_families import Needs, OpenFamily, PostponedError, RowFamily
+from jobledger_service.core.write.postponed import Postponed
+from jobledger_service.core.write.row_families import Guard, Needs
 from jobledger_service.core.write.undo import Undo
 from jobledger_service.core.write.writing import Transaction
 
 
-def quotas_family(dialect: Dialect, defaults: Bounds) -> OpenFamily:
-    """Return the family of quotas; `defaults` are the bounds of owners without one."""
-    rows = QuotaRows(dialect)
-    return lambda transaction, undo: Quotas(rows, defaults, transaction, undo)
-
-
-class Quotas(RowFamily):
+class Quotas(Guard):
     """How many jobs the bounded owners have, as the commands so far left them.
 
     It has no rows of its own: it reads the counts under a lock for each bounded owner, which all that add jobs take.
@@ -51,13 +45,13 @@ class Quotas(RowFamily):
     def changed(self, before: Job | None, after: Job) -> Job:
         """Count a job that is new, ends or begins again; raises QuotaExceeded when it is one too many.
 
-        Raises PostponedError when the batch does not know the owner's bounds, as an earlier command ended the job.
+        Raises Postponed when the batch does not know the owner's bounds, as an earlier command ended the job.
         """
         owner = after.spec.owner
         if is_reserved(after.spec.kind) or (before is not None and before.ended == after.ended):
             return after
         if owner not in self._owners and (before is None or not after.ended):
-            raise PostponedError
+            raise Postponed
         if owner in self._bounds:
             held = self._held[owner] if before is None else self._held[owner].plus(before.state, -1)
             held = held.plus(after.state, 1)

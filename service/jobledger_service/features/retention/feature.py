@@ -10,11 +10,10 @@ from jobledger_service.core.duties.trimming import ROWS_PER_STEP
 from jobledger_service.core.duty import Duty
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.bounds.limits import SECOND
-from jobledger_service.core.model.job import Job
 from jobledger_service.core.write.commands import RemoveExpired
-from jobledger_service.core.write.row_families import OpenFamily, RowFamily
 from jobledger_service.settings import Settings
 
+from .family import ExpireTimes
 from .rules import Retention
 from .store import SqlHistoryStore
 
@@ -53,26 +52,10 @@ def retention(kernel: Kernel) -> Feature:
         trails = await trim(store.trim_audit, now - round(settings.audit_retention * SECOND), ROWS_PER_STEP)
         return more or outputs or versions or through is not None or requests == ROWS_PER_STEP or trails > 0
 
-    return Feature(duties=[Duty("retention", once, settings.retention_interval)])
-
-
-class ExpireTimes(RowFamily):
-    """The expire times of jobs that end; it has no rows of its own."""
-
-    rank = 0
-
-    def __init__(self, retention: Retention) -> None:
-        self._retention = retention
-
-    def changed(self, before: Job | None, after: Job) -> Job:
-        """Give a job that ends its expire time; take it back when it begins again."""
-        return self._retention.applied(before, after)
-
-
-def expire_times(retention: Retention) -> OpenFamily:
-    """Return what gives ended jobs their expire time."""
-    one = ExpireTimes(retention)  # it keeps nothing of a batch
-    return lambda _transaction, _undo: one
+    return Feature(
+        duties=[Duty("retention", once, settings.retention_interval)],
+        families=[partial(ExpireTimes, retention_of(settings))],
+    )
 
 
 def retention_of(settings: Settings) -> Retention:

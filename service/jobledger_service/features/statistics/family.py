@@ -1,6 +1,5 @@
 """What a batch adds to counts, rollups and failures: rows that all replicas write to, last before the counter row."""
 
-from collections.abc import Iterable
 from typing import Final
 
 from sqlalchemy import Connection
@@ -8,38 +7,35 @@ from sqlalchemy import Connection
 from jobledger_service.core.database.dialects import Dialect
 from jobledger_service.core.database.rows.row_sets import RowSets
 from jobledger_service.core.database.tables import counts, rollups
-from jobledger_service.core.model.history.change import JobDelta
-from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.write.row_families import OpenFamily, RowFamily
+from jobledger_service.core.write.batch_changes import BatchChanges
+from jobledger_service.core.write.row_families import Projection
+from jobledger_service.core.write.undo import Undo
+from jobledger_service.core.write.writing import Transaction
 
 from .failure_rows import add_failures
 from .rollup import StatisticsDelta
 
-_NAMES: Final = {table: [one.name for one in table.columns if one.computed is None] for table in (counts, rollups)}
+_NAMES: Final = {
+    table: [column.name for column in table.columns if column.computed is None] for table in (counts, rollups)
+}
 """The columns that are written."""
 
 
-def statistics_family(dialect: Dialect) -> OpenFamily:
-    """Return the family of counts, rollups and failures."""
-    return lambda transaction, _undo: Statistics(transaction.connection, dialect)
-
-
-class Statistics(RowFamily):
+class Statistics(Projection):
     """Counts, rollups and failures; no command reads them."""
 
     rank = 6
 
-    def __init__(self, connection: Connection, dialect: Dialect) -> None:
-        self._connection = connection
+    def __init__(self, dialect: Dialect, transaction: Transaction, _undo: Undo) -> None:
+        self._connection = transaction.connection
         self._dialect = dialect
 
-    def save(self, deltas: Iterable[JobDelta], now: Micros) -> bool:
+    def save(self, changes: BatchChanges) -> None:
         """Add what the batch did."""
         statistics = StatisticsDelta()
-        for delta in deltas:
-            statistics.add(delta, now)
+        for delta in changes.deltas:
+            statistics.add(delta, changes.now)
         add_statistics(self._connection, self._dialect, statistics)
-        return False
 
 
 def add_statistics(connection: Connection, dialect: Dialect, statistics: StatisticsDelta) -> None:

@@ -216,7 +216,7 @@ def _artifacts(delta: JobDelta) -> Iterator[tuple[Measure, int, int, int]]:
     """Return the bytes of artifacts added to the job and to its chunks, by difference."""
     of_job = delta.before.artifacts if delta.before else NO_ARTIFACTS
     pairs = [(of_job, delta.job.artifacts)]
-    pairs += [(old, delta.chunks[index].artifacts) for index, old in delta.artifacts.items()]
+    pairs += [(old, delta.chunks[index].artifacts) for index, old in delta.earlier_artifacts.items()]
     for old, new in pairs:
         if old is not new and old != new:
             yield Measure.ARTIFACTS, 0, len(new) - len(old), _bytes(new) - _bytes(old)

@@ -24,9 +24,10 @@ from jobledger_service.core.database.cells import Row as Cells
 from jobledger_service.core.database.cells import artifacts_text, json_text
 from jobledger_service.core.database.tables import artifact_versions, deleted_versions, jobs, tombstones
 from jobledger_service.core.model.bounds.sizes import bytes_of_artifacts
+from jobledger_service.core.model.history.change import JobDelta
 from jobledger_service.core.model.job import NO_UID
 
-from .entry import JOB_ITSELF, ArtifactsKey, Entry, Record
+from .entry import JOB_ITSELF, ArtifactsKey, Entry
 from .reads import EventRow
 
 KEYS_AT_ONCE: Final = 200
@@ -62,9 +63,9 @@ class References(MsgStruct, frozen=True, array_like=True):
         return [ArtifactsKey(job_key, self.uid, *one) for one in versions]
 
 
-def references_row(record: Record, entry: Entry) -> Cells:
+def references_row(delta: JobDelta, entry: Entry) -> Cells:
     """Return the columns of an event with what it refers to."""
-    job, before = record.job, record.previous
+    job, before = delta.job, None if entry.previous is None else delta.before
     if not entry.artifacts:
         return {"artifacts": None, "artifacts_bytes": 0}
     previous = None
@@ -75,12 +76,11 @@ def references_row(record: Record, entry: Entry) -> Cells:
     return {"artifacts": text, "artifacts_bytes": sum(map(len, entry.artifacts.values()))}
 
 
-def version_rows(record: Record, entry: Entry) -> Iterator[Cells]:
-    """Yield the rows of the versions that a record brings."""
-    chunks = {chunk.index: chunk for chunk in record.chunks}
+def version_rows(delta: JobDelta, entry: Entry) -> Iterator[Cells]:
+    """Yield the rows of the versions that an entry brings."""
     for key, encoded in entry.artifacts.items():
         if key.revision == entry.revision:
-            holder = record.job if key.chunk_index == JOB_ITSELF else chunks[key.chunk_index]
+            holder = delta.job if key.chunk_index == JOB_ITSELF else delta.chunks[key.chunk_index]
             yield key._asdict() | {"content": artifacts_text(holder.artifacts), "encoded": encoded}
 
 

@@ -5,20 +5,10 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.filters.filter import FilterFields, JobFilter
-from jobledger_service.core.model.history.change import Change, ChangeType
-from jobledger_service.core.model.job import Job, owner_of
+from jobledger_service.core.model.history.change import ChangeType
+from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.model.states import ChunkState
-
-
-class ChunkRange(MsgStruct, frozen=True):
-    """Chunks from one index through another that changed to one state together."""
-
-    first: int
-    last: int
-    state: ChunkState
 
 
 class JobSegments(NamedTuple):
@@ -35,22 +25,6 @@ class JobSegments(NamedTuple):
     def joined(self) -> bytes:
         """The encoded job."""
         return b"".join(self)
-
-
-class Record(MsgStruct, frozen=True):
-    """What a commit did to one job, before it is encoded; `before` is None for a job that it created.
-
-    `chunks` are listed one by one, `ranges` by their state alone. `previous` is the whole job before, when the event
-    with that state may soon be trimmed.
-    """
-
-    before: FilterFields | None
-    job: Job
-    chunks: Sequence[Chunk]
-    changes: Sequence[Change]
-    deleted: bool
-    ranges: Sequence[ChunkRange] = ()
-    previous: Job | None = None
 
 
 class Positions(NamedTuple):

@@ -9,9 +9,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobledger_service.core.model.chunk import Chunk, ChunkKey
 from jobledger_service.core.model.job import Inputs, Job
 from jobledger_service.core.model.micros import Micros
-from jobledger_service.core.model.sweep import Sweep
+from jobledger_service.core.model.sweep import SweptChunks
 
-from .entry import ChunkRange, JobSegments
+from .entry import JobSegments
 
 StatementFailure = SQLAlchemyError
 """A statement of the transaction failed; what that means is known when the transaction ends."""
@@ -39,20 +39,6 @@ class WaitingChunk(NamedTuple):
         return self.job_key, self.chunk_index
 
 
-class SweptRows(MsgStruct, frozen=True):
-    """The chunks of a job that a sweep changes with one statement: all that it covers, except the `loaded` ones."""
-
-    sweep: Sweep
-    loaded: Sequence[int]
-    ranges: Sequence[ChunkRange]
-    """Their ranges."""
-
-    @property
-    def count(self) -> int:
-        """Their number."""
-        return sum(run.last - run.first + 1 for run in self.ranges)
-
-
 class Writes(MsgStruct):
     """The rows of jobs and chunks that one transaction changes."""
 
@@ -68,7 +54,7 @@ class Writes(MsgStruct):
     """Chunks whose steady columns did not change; none of them waits."""
     attempts: list[tuple[Job, Chunk]] = []
     """Chunks as their earlier attempts left them."""
-    swept: list[tuple[Job, SweptRows]] = []
+    swept: list[tuple[Job, SweptChunks]] = []
     new_words: list[tuple[str, str]] = []
     """The full text of new jobs, by key."""
     words: list[tuple[str, str]] = []

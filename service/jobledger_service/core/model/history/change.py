@@ -1,15 +1,15 @@
 """What happened to a job, and its new state: the outcome of every decision."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.job import Inputs, Job
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.model.sweep import Sweep
+from jobledger_service.core.model.sweep import Sweep, SweptChunks
 
 SERVICE_ACTOR: Final = "jobledger"
 """The actor of what the service does by itself."""
@@ -70,18 +70,43 @@ class Step(MsgStruct, frozen=True):
     sweep: Sweep | None = None
 
 
-class JobDelta(MsgStruct, frozen=True):
-    """A batch's changes of one job: `before` is None for a created job; `job` is the last state, also if deleted.
-
-    `artifacts` are the earlier ones of the chunks whose artifacts changed, `attempts` the chunks as attempts left them
-    that were followed by others, and `failures` the errors of the runs that ended FAILED.
-    """
+class JobDelta(MsgStruct):
+    """All that one batch does to one job, as its commands add to it; `before` is None for a job that it creates."""
 
     before: Job | None
     job: Job
-    deleted: bool
-    changes: Sequence[Change]
-    chunks: Mapping[int, Chunk]
-    artifacts: Mapping[int, Artifacts]
-    attempts: Sequence[Chunk] = ()
-    failures: Sequence[WorkError] = ()
+    """The job as the batch leaves it, also when it is deleted."""
+    changes: list[Change] = []
+    chunks: dict[int, Chunk] = {}
+    """The changed chunks that are known one by one."""
+    earlier: dict[int, Chunk] = {}
+    """Those as they were before; those of a new job only when the batch changes them again."""
+    swept: SweptChunks | None = None
+    """The chunks that one statement changes."""
+    attempts: list[Chunk] = []
+    """Chunks as attempts left them that were followed by others."""
+    failures: list[WorkError] = []
+    """Why runs ended FAILED, each at its time: RetryJob may begin another run in the same batch."""
+    inputs: Inputs = Inputs()
+    """Those of a new job."""
+    deleted: bool = False
+    size: int = 0
+    """The approximate bytes of its event, except the job itself."""
+
+    @property
+    def earlier_artifacts(self) -> dict[int, Artifacts]:
+        """The earlier artifacts of the chunks whose artifacts changed, by index."""
+        chunks, earlier = self.chunks, self.earlier
+        return {n: chunk.artifacts for n, chunk in earlier.items() if chunk.artifacts is not chunks[n].artifacts}
+
+    @property
+    def is_progress(self) -> bool:
+        """Whether nothing changed but progress: no state, no hold and no artifacts."""
+        before, job = self.before, self.job
+        return (
+            before is not None
+            and (before.state, before.held, before.counts, before.artifacts)
+            == (job.state, job.held, job.counts, job.artifacts)
+            and all(change.type is ChangeType.PROGRESSED for change in self.changes)
+            and not self.earlier_artifacts
+        )

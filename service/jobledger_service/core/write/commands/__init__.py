@@ -1,13 +1,12 @@
 """The commands of the ledger: each names the rows that it needs and decides over them."""
 
-from .base import Command, PartialResult
+from .base import Command
 from .callers import (
     CancelJob,
     CreateJob,
     CreateJobs,
     DeleteJob,
     FindCreated,
-    OnDeletion,
     RetryJob,
     UpdateJob,
     request_key,
@@ -48,8 +47,6 @@ __all__ = [
     "LeaseStatus",
     "LiftBackoffs",
     "LiftSchedules",
-    "OnDeletion",
-    "PartialResult",
     "ReleaseChunks",
     "ReleaseUnheard",
     "RemoveExpired",

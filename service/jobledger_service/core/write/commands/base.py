@@ -2,13 +2,12 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar
-
-from msgspec import Struct as MsgStruct
+from typing import ClassVar, Generic, TypeVar
 
 from jobledger_service.core.model.job import FailurePolicy
 from jobledger_service.core.model.states import UNFINISHED, ChunkState
 from jobledger_service.core.sharing.current_call import SERVICE_OWNER
+from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.row_families import Needs
 from jobledger_service.core.write.working_set import WorkingSet
 
@@ -21,7 +20,7 @@ Result = TypeVar("Result")
 class Command(Generic[Decided, AnswerT_co]):
     """A request to change the ledger, decided inside a batch.
 
-    `decide` changes the working set, or raises a Refusal and changes nothing. `answer`, called when every command of
+    `decide` changes the working set, or raises and changes nothing. `answer`, called when every command of
     the batch was decided and before any caller is notified, makes the caller's answer from the current rows.
     """
 
@@ -43,10 +42,10 @@ class Command(Generic[Decided, AnswerT_co]):
         """The approximate number of rows that it changes, before any is loaded."""
         return 1
 
-    def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  for commands that override it
+    def rows(self, _work: WorkingSet, /) -> int:
         """Return the approximate number of rows that it changes, when they are loaded: a batch ends by rows.
 
-        For a command that can be done in parts, this is the number of rows of the first part.
+        A command that can be done in parts counts those of each item.
         """
         return self.weight
 
@@ -55,10 +54,10 @@ class Command(Generic[Decided, AnswerT_co]):
         """Return the rows to load."""
 
     @abstractmethod
-    def decide(self, work: WorkingSet) -> Decided:
-        """Decide over the rows as the earlier commands left them."""
+    def decide(self, work: WorkingSet) -> Decided | Postponed:
+        """Decide over the rows as the earlier commands left them; raises Refusal, Postponed."""
 
-    def answer(self, decided: Decided, work: WorkingSet) -> AnswerT_co:  # noqa: ARG002  for commands that override it
+    def answer(self, decided: Decided, _work: WorkingSet, /) -> AnswerT_co:
         """Return the caller's answer: the decision, unless the command makes another one of it."""
         return decided  # type: ignore[return-value] # a command with another answer says how it is made
 
@@ -76,12 +75,6 @@ class ServiceCommand(Command[Decided, AnswerT_co]):
         return SERVICE_OWNER
 
 
-class PartialResult(MsgStruct, frozen=True):
-    """The decision of a command of which a part is done: the command for the rest."""
-
-    rest: Any
-
-
 class PartialCommand(Command[Decided, AnswerT_co], Generic[Decided, AnswerT_co, Item, Result]):
     """A command that does one thing to each of its items, and leaves those without room in a batch to later ones."""
 
@@ -94,11 +87,11 @@ class PartialCommand(Command[Decided, AnswerT_co], Generic[Decided, AnswerT_co, 
         """The number of items."""
         return len(self.items)
 
-    def rows(self, work: WorkingSet) -> int:
-        """Return the approximate number of rows that the first item changes."""
-        return self.rows_of(work, self.items[0]) if self.items else 0
+    def rows(self, _work: WorkingSet, /) -> int:
+        """Return 0: each item has its own."""
+        return 0
 
-    def rows_of(self, work: WorkingSet, item: Item) -> int:  # noqa: ARG002  for commands that override it
+    def rows_of(self, _work: WorkingSet, _item: Item, /) -> int:
         """Return the approximate number of rows that an item changes."""
         return 1
 
@@ -107,24 +100,21 @@ class PartialCommand(Command[Decided, AnswerT_co], Generic[Decided, AnswerT_co, 
         """Do what the command does to an item."""
 
     @abstractmethod
-    def conclude(self, results: list[Result], work: WorkingSet) -> Decided:
+    def conclude(self, results: list[Result], work: WorkingSet) -> Decided | Postponed:
         """Return the decision from the results of the first items: of all, or as many as fit into the batch."""
 
-    def decide(self, work: WorkingSet) -> Decided:
-        """Do one item after the other, the first always, as long as they fit into the batch.
-
-        What would make the event of a job too large is undone.
-        """
+    def decide(self, work: WorkingSet) -> Decided | Postponed:
+        """Do one item after the other, as long as they fit into the batch."""
         results: list[Result] = []
-        begun = work.rows
         for item in self.items:
             savepoint = work.undo.savepoint
-            if results and work.rows - begun + self.rows_of(work, item) > work.row_budget:
-                break
-            results.append(self.do(work, item))
-            if work.exceeded and len(results) > 1:
+            try:
+                work.begin(self.rows_of(work, item))
+                results.append(self.do(work, item))
+            except Postponed:
+                if not results:
+                    raise
                 work.undo.rollback(savepoint)
-                results.pop()
                 break
         return self.conclude(results, work)
 

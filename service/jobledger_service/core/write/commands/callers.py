@@ -1,14 +1,13 @@
 """The commands of JobService."""
 
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.database.rows.batch_rows import Request
 from jobledger_service.core.model import lifecycle
-from jobledger_service.core.model.job import Inputs, Job, job_id_of, job_key
+from jobledger_service.core.model.job import Inputs, job_id_of, job_key
 from jobledger_service.core.model.refusals.errors import (
     InvalidField,
     JobAlreadyExists,
@@ -18,16 +17,11 @@ from jobledger_service.core.model.refusals.errors import (
 )
 from jobledger_service.core.model.states import RETRYABLE, WAITING
 from jobledger_service.core.write.core_families import RequestIds, UniqueKeys, full_key
+from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.row_families import Needs
 from jobledger_service.core.write.working_set import WorkingSet
 
-from .base import Command, PartialCommand, PartialResult, chunks_in, deleted_rows
-
-OnDeletion = Callable[[WorkingSet, Sequence[Job], str], str | None]
-"""Creates the job that deletes the artifacts of jobs of one owner that this batch has deleted, for an actor.
-
-It returns the job's key, None when there are no artifacts. It lists none: the job does that, a few at a time.
-"""
+from .base import Command, PartialCommand, chunks_in, deleted_rows
 
 
 def request_key(owner: str, request_id: str) -> tuple[str, ...]:
@@ -121,7 +115,7 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
             work.undo.rollback(savepoint)
             return Creation(spec.key, is_new=True, encoded=encoded)
         for key in keys:
-            work.family(RequestIds).record(key, Request(spec.fingerprint, spec.key))
+            work.family(RequestIds).record(key, Request(spec.fingerprint, spec.key), work.now)
         return Creation(spec.key, is_new=True)
 
     def answer(self, decided: Creation, work: WorkingSet) -> tuple[bytes, bool]:
@@ -129,9 +123,7 @@ class CreateJob(Command[Creation, tuple[bytes, bool]], MsgStruct, frozen=True):
 
 
 class CreateJobs(
-    PartialCommand[
-        Sequence[Creation | Refusal] | PartialResult, list[tuple[bytes, bool] | Refusal], CreateJob, Creation | Refusal
-    ],
+    PartialCommand[Sequence[Creation | Refusal], list[tuple[bytes, bool] | Refusal], CreateJob, Creation | Refusal],
     MsgStruct,
     frozen=True,
 ):
@@ -149,22 +141,20 @@ class CreateJobs(
 
     @property
     def weight(self) -> int:
-        return sum(one.weight for one in self.items)
+        return sum(item.weight for item in self.items)
 
     def rows_of(self, work: WorkingSet, item: CreateJob) -> int:
         return item.rows(work)
 
     def needs(self) -> Needs:
-        return Needs.of_all([one.needs() for one in self.items])
+        return Needs.of_all([item.needs() for item in self.items])
 
-    def conclude(
-        self, results: list[Creation | Refusal], work: WorkingSet
-    ) -> Sequence[Creation | Refusal] | PartialResult:
+    def conclude(self, results: list[Creation | Refusal], work: WorkingSet) -> Sequence[Creation | Refusal] | Postponed:
         rest = self.items[len(results) :]
         if not rest:
             return [*self.decided, *results]
-        done = [one.kept(work) if isinstance(one, Creation) else one for one in results]
-        return PartialResult(CreateJobs(rest, [*self.decided, *done]))
+        done = [result.kept(work) if isinstance(result, Creation) else result for result in results]
+        return Postponed(CreateJobs(rest, [*self.decided, *done]))
 
     def do(self, work: WorkingSet, item: CreateJob) -> Creation | Refusal:
         savepoint = work.undo.savepoint
@@ -174,11 +164,8 @@ class CreateJobs(
             work.undo.rollback(savepoint)
             return refusal.with_traceback(None)
 
-    def answer(
-        self, decided: Sequence[Creation | Refusal] | PartialResult, work: WorkingSet
-    ) -> list[tuple[bytes, bool] | Refusal]:
-        creations = cast("Sequence[Creation | Refusal]", decided)
-        return [one if isinstance(one, Refusal) else one.answer(work) for one in creations]
+    def answer(self, decided: Sequence[Creation | Refusal], work: WorkingSet) -> list[tuple[bytes, bool] | Refusal]:
+        return [result if isinstance(result, Refusal) else result.answer(work) for result in decided]
 
 
 class FindCreated(Command[str | None, bytes | None], MsgStruct, frozen=True):
@@ -266,7 +253,7 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
                 work.family(UniqueKeys).check_free(job)
             work.apply(step)
             for key in self.request_keys:
-                work.family(RequestIds).record(key, Request(self.fingerprint, job.key))
+                work.family(RequestIds).record(key, Request(self.fingerprint, job.key), work.now)
         return job.key
 
 
@@ -307,8 +294,7 @@ class DeleteJob(Command[str | None, bytes | None], MsgStruct, frozen=True):
     force: bool = False
     etag: str = ""
     reason: str = ""
-    on_deletion: OnDeletion | None = None
-    """Without it the artifacts are kept."""
+    delete_artifacts: bool = False
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
@@ -321,7 +307,7 @@ class DeleteJob(Command[str | None, bytes | None], MsgStruct, frozen=True):
         lifecycle.check_etag(job, self.etag)
         change = lifecycle.delete(job, self.actor, force=self.force, reason=self.reason)
         work.delete(job, change)
-        return None if self.on_deletion is None else self.on_deletion(work, [job], self.actor)
+        return work.remove_artifacts([job], self.actor) if self.delete_artifacts else None
 
     def answer(self, decided: str | None, work: WorkingSet) -> bytes | None:
         return None if decided is None else work.encode(decided)

@@ -1,6 +1,7 @@
 """The commands about held leases: heartbeats, and the ends of attempts that workers report."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Generic, TypeVar, cast
 
@@ -19,10 +20,11 @@ from jobledger_service.core.model.refusals.errors import InvalidField, JobUnread
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.write.core_families import OutputRows
+from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.row_families import Needs
 from jobledger_service.core.write.working_set import WorkingSet
 
-from .base import PartialCommand, PartialResult, ended_rows
+from .base import PartialCommand, ended_rows
 
 Item = TypeVar("Item", bound="tuple[Lease, *tuple[Any, ...]]")
 
@@ -47,7 +49,7 @@ Rule = Callable[[Job, Chunk], Step]
 
 
 class LeaseReports(
-    PartialCommand[list[LeaseAnswer] | PartialResult, list[LeaseAnswer], Item, LeaseAnswer],
+    PartialCommand[list[LeaseAnswer], list[LeaseAnswer], Item, LeaseAnswer],
     MsgStruct,
     Generic[Item],
     frozen=True,
@@ -72,23 +74,25 @@ class LeaseReports(
     def needs(self) -> Needs:
         """Return the chunks that belong to the owners."""
         leases: list[Lease] = [item[0] for item in self.items]
-        return Needs(chunks=tuple([(one.job_key, one.index) for one in leases if self._serves(one.job_key)]))
+        chunks = [(lease.job_key, lease.index) for lease in leases if self._serves(lease.job_key)]
+        return Needs(chunks=tuple(chunks))
 
     def _serves(self, job_key: str) -> bool:
         if self.served is None:
             return job_key.startswith(f"{self.owner}/")
         return owner_of(job_key) in self.served
 
-    def conclude(self, results: list[LeaseAnswer], work: WorkingSet) -> list[LeaseAnswer] | PartialResult:
+    def conclude(self, results: list[LeaseAnswer], work: WorkingSet) -> list[LeaseAnswer] | Postponed:
         """Return the answers; a refusal of one report refuses all, also those left to later commits."""
-        left = self.items[len(results) :]
-        if not left:
+        rest = self.items[len(results) :]
+        if not rest:
             return [*self.answered, *results]
         savepoint = work.undo.savepoint
-        for item in left:
-            self._check(work, item)
+        for item in rest:
+            with suppress(Postponed):
+                self._check(work, item)
         work.undo.rollback(savepoint)
-        return PartialResult(replace(cast("Any", self), items=left, answered=(*self.answered, *results)))
+        return Postponed(replace(cast("Any", self), items=rest, answered=(*self.answered, *results)))
 
     def _check(self, work: WorkingSet, item: Item) -> None:
         """Raise the refusal of a report, if there is one."""

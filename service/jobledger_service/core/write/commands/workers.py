@@ -18,10 +18,11 @@ from jobledger_service.core.model.refusals.errors import ChunkNotClaimable, Chun
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.write.core_families import RequestIds, claim_key
 from jobledger_service.core.write.picking import ClaimQuery
+from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.row_families import Needs, RowFamily
-from jobledger_service.core.write.working_set import WorkingSet
+from jobledger_service.core.write.working_set import MAX_BATCH_ROWS, WorkingSet
 
-from .base import Command, PartialResult
+from .base import Command
 from .reports import EndReports, LeaseAnswer
 
 LOOKS_PER_ROW: Final = 10
@@ -78,6 +79,9 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
         # Each further kind or job is a walk of its own: on PostgreSQL it takes as long as changing a row.
         return self.limit + len(self.kinds) + len(self.job_keys) - 1
 
+    def rows(self, _work: WorkingSet, /) -> int:
+        return min(self.weight, MAX_BATCH_ROWS)
+
     @property
     def rows_needed(self) -> Mapping[type[RowFamily], Sequence[str]]:
         """The keys of the rows that it needs, beside those of chunks."""
@@ -93,7 +97,7 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
         taken = [*self._taken(work, picked.chunks)]
         if self.request_id and taken:
             leases = tuple(lease_of(work.last(key), work.chunk(key, index)) for key, index in taken)
-            work.family(RequestIds).record(claim_key(self.owner, self.request_id), Request(leases=leases))
+            work.family(RequestIds).record(claim_key(self.owner, self.request_id), Request(leases=leases), work.now)
         missed = picked.contended or len(taken) < len(picked.chunks)
         return None if missed and not taken else taken
 
@@ -114,17 +118,21 @@ class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], Msg
         return held
 
     def _taken(self, work: WorkingSet, chunks: Iterable[ChunkKey]) -> Iterator[ChunkKey]:
-        """Lease these chunks until the event of a job would become too large; the first is always leased."""
+        """Lease these chunks until the event of a job would become too large; raises Postponed for the first."""
         taken = 0
         for key in chunks:
             savepoint = work.undo.savepoint
-            if not _claim(work, key, self.by):
-                continue
-            if taken and work.exceeded:
+            try:
+                work.begin(1)
+                is_claimed = _claim(work, key, self.by)
+            except Postponed:
+                if not taken:
+                    raise
                 work.undo.rollback(savepoint)
                 return
-            taken += 1
-            yield key
+            if is_claimed:
+                taken += 1
+                yield key
 
     def answer(self, decided: list[ChunkKey] | None, work: WorkingSet) -> list[ClaimedChunk] | None:
         return None if decided is None else _claimed(decided, work)
@@ -138,6 +146,7 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
     kept = work.starting(job)
     if kept is not job:
         if work.has_room_for(job.counts.pending):
+            work.begin(job.counts.pending)
             work.apply(Step(kept))
         return False
     try:
@@ -148,7 +157,7 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
 
 
 class ReportAndClaim(
-    Command[tuple[list[LeaseAnswer], list[ChunkKey]] | PartialResult, tuple[list[LeaseAnswer], list[ClaimedChunk]]],
+    Command[tuple[list[LeaseAnswer], list[ChunkKey]], tuple[list[LeaseAnswer], list[ClaimedChunk]]],
     MsgStruct,
     frozen=True,
 ):
@@ -167,21 +176,28 @@ class ReportAndClaim(
         return self.report.weight + self.claim.weight
 
     def rows(self, work: WorkingSet) -> int:
-        return self.report.rows(work) + self.claim.weight
+        return self.report.rows(work)
 
     def needs(self) -> Needs:
         return replace(self.report.needs(), claim_query=self.claim.query, starts=True, rows=self.claim.rows_needed)
 
-    def decide(self, work: WorkingSet) -> tuple[list[LeaseAnswer], list[ChunkKey]] | PartialResult:
+    def decide(self, work: WorkingSet) -> tuple[list[LeaseAnswer], list[ChunkKey]] | Postponed:
         answers = self.report.decide(work)
-        if isinstance(answers, PartialResult):
-            return PartialResult(replace(self, report=answers.rest))
-        return answers, [] if work.exceeded else self.claim.decide(work) or []
+        if isinstance(answers, Postponed):
+            return Postponed(replace(self, report=answers.rest))
+        savepoint = work.undo.savepoint
+        try:
+            work.begin(self.claim.rows(work))
+            return answers, self.claim.decide(work) or []
+        except Postponed:
+            if not self.report.items:
+                raise
+            work.undo.rollback(savepoint)
+            return Postponed(replace(self, report=replace(self.report, items=(), answered=tuple(answers))))
 
     def answer(
-        self, decided: tuple[list[LeaseAnswer], list[ChunkKey]] | PartialResult, work: WorkingSet
+        self, decided: tuple[list[LeaseAnswer], list[ChunkKey]], work: WorkingSet
     ) -> tuple[list[LeaseAnswer], list[ClaimedChunk]]:
-        assert not isinstance(decided, PartialResult)  # noqa: S101  a batch answers none of these
         return decided[0], _claimed(decided[1], work)
 
 

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.settings import InvalidSettingError, Settings
-from jobledger_service.transport.grpc_services import CHANNELZ
-from jobledger_service.transport.methods import Kind
-from jobledger_service.transport.server import ListenerConfig
-from jobledger_service.transport.tls import Certificates
+from .core.api.services import ADMIN_SERVICE
+from .settings import InvalidSettingError, Settings
+from .transport.grpc_services import CHANNELZ
+from .transport.methods import Kind
+from .transport.server import ListenerConfig
+from .transport.tls import Certificates
 
 if TYPE_CHECKING:
-    from jobledger_service.transport.rate_limiter import RateLimiter
+    from .transport.rate_limiter import RateLimiter
 
 
 def listeners_of(settings: Settings, services: Sequence[ServiceDescriptor]) -> list[ListenerConfig]:
@@ -56,15 +56,15 @@ def certificates_of(settings: Settings) -> Certificates | None:
 
 def rate_limiter_of(settings: Settings) -> "RateLimiter | None":
     """Return how often keys may call, None when there is no bound; raises InvalidSettingError."""
-    given = {
+    rate_settings = {
         Kind.READ: settings.rate_limit_read,
         Kind.WRITE: settings.rate_limit_write,
         Kind.WATCH: settings.rate_limit_watch,
     }
-    rates = {kind: rate for kind, rate in given.items() if rate is not None}
+    rates = {kind: rate for kind, rate in rate_settings.items() if rate is not None}
     if not rates:
         return None
-    from jobledger_service.transport.rate_limiter import InvalidRateError, RateLimiter  # noqa: PLC0415  most servers start 40 ms earlier without it
+    from .transport.rate_limiter import InvalidRateError, RateLimiter  # noqa: PLC0415  most servers start 40 ms earlier without it
 
     try:
         return RateLimiter(rates, settings.rate_limit_store)
