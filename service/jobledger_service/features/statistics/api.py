@@ -18,6 +18,7 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Calls, Kind, Method
 
 from . import replies
+from .family import Statistics
 from .rules import StatsQuery, numbers
 from .store import SqlStatisticsStore
 
@@ -105,4 +106,5 @@ def statistics(kernel: Kernel) -> Feature:
     return Feature(
         calls=[Calls(METHODS, StatisticsCalls(store, kernel))],
         duties=[Duty("statistics", once, kernel.settings.retention_interval)],
+        families=[partial(Statistics, kernel.database.dialect)],
     )

@@ -9,7 +9,7 @@ from jobledger_service.core.model.states import UNFINISHED, ChunkState
 from jobledger_service.core.sharing.current_call import SERVICE_OWNER
 from jobledger_service.core.write.postponed import Postponed
 from jobledger_service.core.write.row_families import Needs
-from jobledger_service.core.write.working_set import WorkingSet
+from jobledger_service.core.write.working_set import MAX_BATCH_ROWS, WorkingSet
 
 Decided = TypeVar("Decided")
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
@@ -104,12 +104,15 @@ class PartialCommand(Command[Decided, AnswerT_co], Generic[Decided, AnswerT_co, 
         """Return the decision from the results of the first items: of all, or as many as fit into the batch."""
 
     def decide(self, work: WorkingSet) -> Decided | Postponed:
-        """Do one item after the other, as long as they fit into the batch."""
+        """Do one item after the other, as long as they fit into the batch; one larger than a batch is done alone."""
         results: list[Result] = []
+        begun = work.rows
         for item in self.items:
-            savepoint = work.undo.savepoint
+            rows, savepoint = self.rows_of(work, item), work.undo.savepoint
+            if results and work.rows - begun + rows > MAX_BATCH_ROWS:
+                break
             try:
-                work.begin(self.rows_of(work, item))
+                work.begin(rows)
                 results.append(self.do(work, item))
             except Postponed:
                 if not results:
