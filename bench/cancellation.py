@@ -96,8 +96,8 @@ def main() -> int:
     """Run the command line."""
     parser = parser_of("bench.cancellation", __doc__, LATEST, with_store=True)
     parser.add_argument("--rounds", type=int, default=100, help="jobs cancelled for each measure (default: 100)")
-    given = parser.parse_args()
-    return run_benchmark("bench.cancellation", lambda: measure(given.store, given.rounds, given.json))
+    options = parser.parse_args()
+    return run_benchmark("bench.cancellation", lambda: measure(options.store, options.rounds, options.json))
 
 
 if __name__ == "__main__":

@@ -122,8 +122,8 @@ def main() -> int:
     parser.add_argument("--store", choices=STORES, default="sqlite", help="what Jobledger runs on (default: sqlite)")
     parser.add_argument("--events", type=int, default=200_000, help="events to read (default: 200,000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
-    given = parser.parse_args()
-    return run_benchmark("bench.history", lambda: _table(given.store, given.events, given.rounds))
+    options = parser.parse_args()
+    return run_benchmark("bench.history", lambda: _table(options.store, options.events, options.rounds))
 
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=100_000, metavar="N", help="how many (default: 100000)")
     parser.add_argument("--chunks", type=int, default=1, metavar="N", help="chunks of each (default: 1)")
     parser.add_argument("--store", choices=STORES, default="sqlite", help="what they go to (default: sqlite)")
-    given = parser.parse_args()
-    return run_benchmark("bench.imports", lambda: rows(HEADS, measure(given.store, given.jobs, given.chunks)))
+    options = parser.parse_args()
+    return run_benchmark("bench.imports", lambda: rows(HEADS, measure(options.store, options.jobs, options.chunks)))
 
 
 if __name__ == "__main__":

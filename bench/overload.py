@@ -162,13 +162,13 @@ def main() -> int:
     parser.add_argument("--times", type=float, default=4, metavar="X", help="times the capacity (default: 4)")
     parser.add_argument("--seconds", type=float, default=60, metavar="S", help="how long each (default: 60)")
     parser.add_argument("--store", choices=STORES, default="sqlite", help="what Jobledger runs on (default: sqlite)")
-    given = parser.parse_args()
-    runs = [(kind, chunks) for chunks in given.chunks for kind in given.callers]
+    options = parser.parse_args()
+    runs = [(kind, chunks) for chunks in options.chunks for kind in options.callers]
     return run_benchmark(
         "bench.overload",
         lambda: table(
             {
-                f"{chunks:,} chunks, {kind}": measure(given.store, kind, chunks, given.times, given.seconds)
+                f"{chunks:,} chunks, {kind}": measure(options.store, kind, chunks, options.times, options.seconds)
                 for kind, chunks in runs
             }
         ),

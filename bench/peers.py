@@ -158,26 +158,28 @@ def against_etcd(run: Run, store: str, folder: Path) -> Iterator[Measured]:
 def _calls(run: Run, load: Generator, theirs: Generator, case: str, call: str, in_flight: int) -> dict[str, Contender]:
     reply = load.do("prepare", case=case, in_flight=in_flight)["bytes"]
     theirs.do("prepare", case=call, size=reply if call == "Range" else MESSAGE_BYTES, in_flight=in_flight)
-    given = {"in_flight": in_flight, "seconds": run.seconds}
+    options = {"in_flight": in_flight, "seconds": run.seconds}
     return {
-        "floor": lambda: load.do("calls", case=case, side="floor", **given),
-        "jobledger": lambda: load.do("calls", case=case, side="jobledger", **given),
-        "etcd": lambda: theirs.do("calls", case=call, **given),
+        "floor": lambda: load.do("calls", case=case, side="floor", **options),
+        "jobledger": lambda: load.do("calls", case=case, side="jobledger", **options),
+        "etcd": lambda: theirs.do("calls", case=call, **options),
     }
 
 
 def _watches(run: Run, load: Generator, theirs: Generator) -> dict[str, Contender]:
-    given = {"seconds": run.seconds, "warm": WARM}
+    options = {"seconds": run.seconds, "warm": WARM}
     return {
-        "floor": lambda: load.do("deliveries", side="floor", **given),
-        "jobledger": lambda: load.do("deliveries", side="jobledger", **given),
-        "etcd": lambda: theirs.do("deliveries", size=MESSAGE_BYTES, **given),
+        "floor": lambda: load.do("deliveries", side="floor", **options),
+        "jobledger": lambda: load.do("deliveries", side="jobledger", **options),
+        "etcd": lambda: theirs.do("deliveries", size=MESSAGE_BYTES, **options),
     }
 
 
-def _run(given: argparse.Namespace) -> str:
-    run, parts = Run(given.rounds, given.seconds, time.monotonic()), []
-    about = circumstances({"store": given.store, "rounds": given.rounds, "seconds": given.seconds, "workers": WORKERS})
+def _run(options: argparse.Namespace) -> str:
+    run, parts = Run(options.rounds, options.seconds, time.monotonic()), []
+    about = circumstances(
+        {"store": options.store, "rounds": options.rounds, "seconds": options.seconds, "workers": WORKERS}
+    )
     about["versions"] |= {name: version(name) for name, _, _ in QUEUES}
     claims, calls = None, list[Measured]()
     with TemporaryDirectory(prefix="jobledger-peers-") as name:
@@ -186,12 +188,12 @@ def _run(given: argparse.Namespace) -> str:
     try:
         about["versions"]["etcd"] = etcd.version()
         with TemporaryDirectory(prefix="jobledger-peers-") as name:
-            calls += against_etcd(run, given.store, Path(name))
+            calls += against_etcd(run, options.store, Path(name))
         parts.append(etcd_table(calls))
     except StartError as error:
         parts.append(f"etcd is skipped: {error}")
-    write(given.json, about, [claims, *calls])
-    run.print(f"written to {given.json}")
+    write(options.json, about, [claims, *calls])
+    run.print(f"written to {options.json}")
     return "\n\n".join(parts)
 
 
@@ -202,8 +204,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="of every measure (default: 5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each measure lasts (default: 1)")
     parser.add_argument("--json", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
-    given = parser.parse_args()
-    return run_benchmark("bench.peers", lambda: _run(given))
+    options = parser.parse_args()
+    return run_benchmark("bench.peers", lambda: _run(options))
 
 
 if __name__ == "__main__":

@@ -182,8 +182,8 @@ def main() -> int:
     parser.add_argument("--small", type=int, default=10_000, metavar="N", help="the small one (default: 10000)")
     parser.add_argument("--store", choices=STORES, default="sqlite", help="what they are on (default: sqlite)")
     parser.add_argument("--rounds", type=int, default=21, help="calls of every read (default: 21)")
-    given = parser.parse_args()
-    return run_benchmark("bench.reads", lambda: compared(given.store, (given.small, given.jobs), given.rounds))
+    options = parser.parse_args()
+    return run_benchmark("bench.reads", lambda: compared(options.store, (options.small, options.jobs), options.rounds))
 
 
 if __name__ == "__main__":

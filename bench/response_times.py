@@ -83,8 +83,8 @@ class Console:
         """Return a call for a page of a list; a condition may be a function of the known job of a call."""
 
         def call(n: int) -> Any:  # noqa: ANN401  a reply
-            given = {name: value(self.job(n)) if callable(value) else value for name, value in conditions.items()}
-            return self.jobs.ListJobs(ListJobsRequest(filter=JobFilter(**given), order=order, page_size=PAGE))
+            fields = {name: value(self.job(n)) if callable(value) else value for name, value in conditions.items()}
+            return self.jobs.ListJobs(ListJobsRequest(filter=JobFilter(**fields), order=order, page_size=PAGE))
 
         return call
 
@@ -169,8 +169,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=100_000, metavar="N", help="how many there are (default: 100000)")
     parser.add_argument("--store", choices=STORES, default="sqlite", help="what they are on (default: sqlite)")
     parser.add_argument("--calls", type=int, default=300, metavar="N", help="calls of each kind (default: 300)")
-    given = parser.parse_args()
-    return run_benchmark("bench.response_times", lambda: measure(given.store, given.jobs, given.calls))
+    options = parser.parse_args()
+    return run_benchmark("bench.response_times", lambda: measure(options.store, options.jobs, options.calls))
 
 
 if __name__ == "__main__":

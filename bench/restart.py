@@ -107,8 +107,8 @@ def main() -> int:
     """Run the command line."""
     parser = parser_of("bench.restart", __doc__, LATEST, with_store=True)
     parser.add_argument("--streams", type=int, default=10_000, help="watchers (default: 10,000)")
-    given = parser.parse_args()
-    return run_benchmark("bench.restart", lambda: measure(given.store, given.streams, given.json))
+    options = parser.parse_args()
+    return run_benchmark("bench.restart", lambda: measure(options.store, options.streams, options.json))
 
 
 if __name__ == "__main__":

@@ -122,8 +122,8 @@ def main() -> int:
     """Run the command line."""
     parser = parser_of("bench.sdk", __doc__, LATEST, with_store=False)
     parser.add_argument("--rounds", type=int, default=9, help="pairs of each measure (default: 9)")
-    given = parser.parse_args()
-    return run_benchmark("bench.sdk", lambda: measure(given.rounds, given.json))
+    options = parser.parse_args()
+    return run_benchmark("bench.sdk", lambda: measure(options.rounds, options.json))
 
 
 if __name__ == "__main__":

@@ -118,16 +118,16 @@ def main() -> int:
     parser.add_argument("--database", default="sqlite:///seeded.db", metavar="URL", help="default: sqlite:///seeded.db")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="equal numbers make equal jobs (default: 1)")
     parser.add_argument("--end", type=int, metavar="SECONDS", help="when it is, since 1970 (default: now)")
-    given = parser.parse_args()
-    population = JobPopulation(given.jobs, (given.end or int(time.time())) * 1_000_000, given.seed)
+    options = parser.parse_args()
+    population = JobPopulation(options.jobs, (options.end or int(time.time())) * 1_000_000, options.seed)
     began = time.monotonic()
 
     def print_progress(done: int) -> None:
         took = time.monotonic() - began
-        print(f"\r{done:,} of {given.jobs:,} jobs, {took:.0f} s", end="", file=sys.stderr, flush=True)
+        print(f"\r{done:,} of {options.jobs:,} jobs, {took:.0f} s", end="", file=sys.stderr, flush=True)
 
     try:
-        database = open_database(given.database)
+        database = open_database(options.database)
         try:
             upgrade(database)
             fill(database, population, print_progress)
@@ -135,7 +135,7 @@ def main() -> int:
             database.close()
     except (NotEmptyError, UnknownDatabaseError, DatabaseInUseError) as error:
         parser.exit(1, f"bench.seed: {error}\n")
-    print(f"\n{given.jobs:,} jobs in {time.monotonic() - began:.0f} s: {database.display_url}", file=sys.stderr)
+    print(f"\n{options.jobs:,} jobs in {time.monotonic() - began:.0f} s: {database.display_url}", file=sys.stderr)
     return 0
 
 

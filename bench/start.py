@@ -93,9 +93,9 @@ def main() -> int:
     """Run the command line."""
     parser = parser_of("bench.start", __doc__, LATEST, with_store=False)
     parser.add_argument("--rounds", type=int, default=5, help="starts of each (default: 5)")
-    given = parser.parse_args()
+    options = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled, so what is measured is, too
-    return run_benchmark("bench.start", lambda: measure(given.rounds, given.json))
+    return run_benchmark("bench.start", lambda: measure(options.rounds, options.json))
 
 
 if __name__ == "__main__":

@@ -36,19 +36,28 @@ class TermWalk:
     def positions(
         self, connection: Connection, terms: Sequence[str], begin: int, end: int, limit: int, *, newest_first: bool
     ) -> tuple[list[int], int | None]:
-        """Return the first positions after `begin`, up to `end`, at most `limit`, and the last that was looked at.
+        """Return the first positions after `begin`, up to `end`, at most `limit`, and the last that was read.
 
-        The last is None when there are no more. Of each term the first blocks are read. When one may have more of them,
-        the others count as far as its own go, so that nothing is passed over.
+        The last is None when there are no more. The first blocks of each term are read. When a term may have more, the
+        others count up to its last block, so that nothing is skipped.
         """
-        most = min(limit + 1, MAX_ROWS // len(terms))
-        given = {"keys": self._dialect.key_values(terms), "first": begin // BLOCK, "last": end // BLOCK, "most": most}
+        max_blocks = min(limit + 1, MAX_ROWS // len(terms))
+        parameters = {
+            "keys": self._dialect.key_values(terms),
+            "first": begin // BLOCK,
+            "last": end // BLOCK,
+            "most": max_blocks,
+        }
         blocks: defaultdict[int, int] = defaultdict(int)
         of_term: defaultdict[str, list[int]] = defaultdict(list)
-        for one, block, bits in connection.execute(self._walks[newest_first], given):
+        for term, block, bits in connection.execute(self._walks[newest_first], parameters):
             blocks[block] |= bits
-            of_term[one].append(block)
-        cut = [sorted(some, reverse=newest_first)[-1] for some in of_term.values() if len(some) == most]
+            of_term[term].append(block)
+        cut = [
+            sorted(term_blocks, reverse=newest_first)[-1]
+            for term_blocks in of_term.values()
+            if len(term_blocks) == max_blocks
+        ]
         edge = sorted(cut, reverse=newest_first)[0] if cut else None
         positions = sorted(
             (
@@ -78,7 +87,7 @@ def _positions_of(block: int, bits: int) -> Iterator[int]:
 def read_events_at(connection: Connection, positions: Sequence[int], max_bytes: int) -> tuple[list[EventRow], bool]:
     """Return the events at these positions, in their order, and whether some are left out because of their size.
 
-    An event that is neither in the history nor in the audit trail any more is passed over.
+    Events that are no longer in the history or the audit trail are skipped.
     """
     sizes = {
         position: (size, table)
@@ -87,15 +96,15 @@ def read_events_at(connection: Connection, positions: Sequence[int], max_bytes: 
             select(table.c.position, func.length(table.c.message)).where(table.c.position.in_(positions))
         )
     }
-    there = [position for position in positions if position in sizes]
-    before = accumulate((sizes[position][0] for position in there), initial=0)
-    fitting = [position for position, size in zip(there, before, strict=False) if size < max_bytes]
-    found = {
+    existing = [position for position in positions if position in sizes]
+    before = accumulate((sizes[position][0] for position in existing), initial=0)
+    fitting = [position for position, size in zip(existing, before, strict=False) if size < max_bytes]
+    rows = {
         row.position: EventRow(row.position, row.job_key, row.message, None)
         for table in (events, audit)
-        if (some := [position for position in fitting if sizes[position][1] is table])
+        if (table_positions := [position for position in fitting if sizes[position][1] is table])
         for row in connection.execute(
-            select(table.c.position, table.c.job_key, table.c.message).where(table.c.position.in_(some))
+            select(table.c.position, table.c.job_key, table.c.message).where(table.c.position.in_(table_positions))
         )
     }
-    return [found[position] for position in fitting], len(fitting) < len(there)
+    return [rows[position] for position in fitting], len(fitting) < len(existing)

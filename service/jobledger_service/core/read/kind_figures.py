@@ -29,20 +29,20 @@ class KindFiguresReader:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._largest = [_largest(some) for some in (_UNFINISHED, sorted(ENDED))]
+        self._largest = [_largest(states) for states in (_UNFINISHED, sorted(ENDED))]
         numbers = (counts.c.jobs, counts.c.chunks_pending, counts.c.chunks_processing)
         self._numbers = select(counts.c.kind, counts.c.state, *numbers).where(
             counts.c.owner == ALL_OWNERS, counts.c.kind.in_(dialect.keys())
         )
-        wanted = dialect.keys().subquery("wanted")
+        shown_kinds = dialect.keys().subquery("wanted")
         oldest = (
             select(waiting_since)
-            .where(jobs.c.kind == wanted.c[0], waiting_jobs)
+            .where(jobs.c.kind == shown_kinds.c[0], waiting_jobs)
             .order_by(waiting_since)
             .limit(1)
-            .correlate(wanted)
+            .correlate(shown_kinds)
         )
-        self._oldest = select(wanted.c[0], oldest.scalar_subquery())
+        self._oldest = select(shown_kinds.c[0], oldest.scalar_subquery())
 
     def read(self, connection: Connection, limit: int) -> dict[str, KindFigures]:
         """Return the figures of at most `limit` kinds, and those of all kinds together under ALL_KINDS.
@@ -58,10 +58,10 @@ class KindFiguresReader:
         figures = {kind: KindFigures() for kind in (*shown, ALL_KINDS)}
         keys = {"keys": self._dialect.key_values(figures)}
         for kind, state, queued, pending, processing in connection.execute(self._numbers, keys):
-            one = figures[kind]
-            one.jobs_queued += queued if state == JobState.QUEUED else 0
-            one.chunks_pending += pending
-            one.chunks_processing += processing
+            kind_figures = figures[kind]
+            kind_figures.jobs_queued += queued if state == JobState.QUEUED else 0
+            kind_figures.chunks_pending += pending
+            kind_figures.chunks_processing += processing
         for kind, since in connection.execute(self._oldest, {"keys": self._dialect.key_values(shown)}):
             figures[kind].waiting_since = since
         return figures
@@ -79,5 +79,5 @@ def _largest(states: list[JobState]) -> Select[Any]:
         )
         for state in states
     ]
-    found = union_all(*parts).subquery("found")
-    return select(found.c.kind).group_by(found.c.kind).order_by(func.max(found.c.size).desc(), found.c.kind)
+    largest = union_all(*parts).subquery("found")
+    return select(largest.c.kind).group_by(largest.c.kind).order_by(func.max(largest.c.size).desc(), largest.c.kind)

@@ -38,10 +38,10 @@ def _known(
     connection: Connection, dialect: Dialect, periods: Collection[reasons.Period]
 ) -> dict[reasons.Period, set[reasons.Group]]:
     """Return the groups of these periods."""
-    wanted = dialect.chunk_keys()
+    period_keys = dialect.chunk_keys()
     statement = select(*(failures.c[name] for name in _COLUMNS[:5])).where(
-        failures.c.kind_key == wanted.c.job_key,
-        failures.c.hour == wanted.c.chunk_index,
+        failures.c.kind_key == period_keys.c.job_key,
+        failures.c.hour == period_keys.c.chunk_index,
         failures.c.hours.in_(reasons.PERIODS),
     )
     keys = sorted({(key, hour) for key, _, hour in periods})
@@ -77,15 +77,17 @@ class FailureReader:
 
     def read(self, connection: Connection, owner: str, kinds: Collection[str], hours: range) -> reasons.FailureGroups:
         """Return the largest groups of kinds in a span: of its newest hours, then days, first if there are many."""
-        wanted = {"keys": self._dialect.key_values(reasons.kind_key(owner, kind) for kind in kinds)}
+        parameters = {"keys": self._dialect.key_values(reasons.kind_key(owner, kind) for kind in kinds)}
         for place, (_, part) in enumerate(reasons.periods_of(hours)):
-            wanted |= {f"start{place}": part.start, f"stop{place}": part.stop}
-        found = connection.execute(self._largest, wanted).all()
-        if not found:
+            parameters |= {f"start{place}": part.start, f"stop{place}": part.stop}
+        groups = connection.execute(self._largest, parameters).all()
+        if not groups:
             return reasons.FailureGroups()
-        examples = self._examples(connection, owner, [mark for *_, mark, _ in found])
-        shown = tuple(reasons.FailureGroup(code, stage, n, examples.get(mark, "")) for code, stage, n, mark, _ in found)
-        return reasons.FailureGroups(shown, found[0][-1] - len(found))
+        examples = self._examples(connection, owner, [mark for *_, mark, _ in groups])
+        shown = tuple(
+            reasons.FailureGroup(code, stage, n, examples.get(mark, "")) for code, stage, n, mark, _ in groups
+        )
+        return reasons.FailureGroups(shown, groups[0][-1] - len(groups))
 
     def _examples(self, connection: Connection, owner: str, marks: Collection[str]) -> dict[str, str]:
         """Return, by mark, the jobs that still exist. One that was created since under the same id is another."""

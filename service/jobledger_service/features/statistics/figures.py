@@ -79,11 +79,11 @@ class FiguresReader:
 
     def _add_counts(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
         columns = (counts.c.jobs, *chunk_counts)
-        wanted = counts.c.kind.in_(self._dialect.keys())
-        by_kind = select(counts.c.kind, counts.c.state, *columns).where(counts.c.owner == query.owner, wanted)
+        of_kinds = counts.c.kind.in_(self._dialect.keys())
+        by_kind = select(counts.c.kind, counts.c.state, *columns).where(counts.c.owner == query.owner, of_kinds)
         for kind, state, *numbers in connection.execute(by_kind, self._keys(query, figures)):
-            for one, sign in _counted(query, figures, kind):
-                one.put(JobState(state), *(sign * number for number in numbers))
+            for counted, sign in _counted(query, figures, kind):
+                counted.put(JobState(state), *(sign * number for number in numbers))
 
     def _add_paused(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
         """Add the waiting chunks of paused kinds, of which an owner has few: no count of a kind knows of its pause."""
@@ -95,13 +95,17 @@ class FiguresReader:
 
     def _see_oldest(self, connection: Connection, query: StatsQuery, figures: Figures) -> None:
         """Look for the oldest job in the queue, of all kinds and of each: one seek in an index for each kind."""
-        waiting = [kind for kind, one in figures.kinds.items() if one.jobs.get(JobState.QUEUED)]
+        waiting = [kind for kind, kind_figures in figures.kinds.items() if kind_figures.jobs.get(JobState.QUEUED)]
         if waiting:
-            wanted = {"owner": query.owner, "keys": self._dialect.key_values(waiting)}
-            for kind, oldest in connection.execute(self._oldest, wanted):
+            parameters = {"owner": query.owner, "keys": self._dialect.key_values(waiting)}
+            for kind, oldest in connection.execute(self._oldest, parameters):
                 figures.kinds[kind].oldest_queued = oldest
         if query.kinds:
-            times = [one.oldest_queued for one in figures.kinds.values() if one.oldest_queued is not None]
+            times = [
+                kind_figures.oldest_queued
+                for kind_figures in figures.kinds.values()
+                if kind_figures.oldest_queued is not None
+            ]
             figures.total.oldest_queued = min(times, default=None)
         else:
             queued = select(jobs.c.create_time).where(*_asked(jobs, query), jobs.c.state == JobState.QUEUED.value)
@@ -112,14 +116,13 @@ class FiguresReader:
 
         Return the totals before the span.
         """
-        wanted = {*figures.kinds, *query.together, *query.excluded}
+        kinds = {*figures.kinds, *query.together, *query.excluded}
         start, stop = (
-            self._running.before(connection, query.owner, wanted, hour)
-            for hour in (query.hours.start, query.hours.stop)
+            self._running.before(connection, query.owner, kinds, hour) for hour in (query.hours.start, query.hours.stop)
         )
-        for kind in wanted:
-            for one, sign in _counted(query, figures, kind):
-                one.activity.add(stop[kind].since(start[kind]), sign)
+        for kind in kinds:
+            for counted, sign in _counted(query, figures, kind):
+                counted.activity.add(stop[kind].since(start[kind]), sign)
         return start
 
     def _add_unfolded(
@@ -127,11 +130,11 @@ class FiguresReader:
     ) -> Sequence[Rollup]:
         """Add the rollups of the span that are not in the running totals, of its newest hour or two; return them."""
         of_kinds = (rollups.c.hour.in_(hours), rollups.c.kind.in_(self._dialect.keys()))
-        found = _ROLLUPS.where(rollups.c.owner == query.owner, *of_kinds)
-        unfolded = connection.execute(found, self._keys(query, figures)).all()
+        statement = _ROLLUPS.where(rollups.c.owner == query.owner, *of_kinds)
+        unfolded = connection.execute(statement, self._keys(query, figures)).all()
         for _, kind, measure, bucket, count, total in unfolded:
-            for one, sign in _counted(query, figures, kind):
-                one.activity.put(measure, bucket, sign * count, sign * total)
+            for counted, sign in _counted(query, figures, kind):
+                counted.activity.put(measure, bucket, sign * count, sign * total)
         return unfolded
 
     def _add_series(
@@ -144,7 +147,7 @@ class FiguresReader:
     ) -> None:
         """Add the points of all kinds, and those of each kind that did anything, while there is room."""
         if query.series_by_kind:
-            active = sorted(kind for kind, one in figures.kinds.items() if one.activity)
+            active = sorted(kind for kind, kind_figures in figures.kinds.items() if kind_figures.activity)
             shown = active[: MAX_SERIES_POINTS // len(query.numbers)]
             figures.kind_points = {kind: {} for kind in shown}
             figures.omitted_series_count = len(active) - len(shown)
@@ -159,16 +162,16 @@ class FiguresReader:
 
 def _counted(query: StatsQuery, figures: Figures, kind: str) -> Iterator[tuple[KindFigures, int]]:
     """Yield the figures into which a kind counts, each with the sign: its own, and the total."""
-    if (own := figures.kinds.get(kind)) is not None:
-        yield own, 1
+    if (kind_figures := figures.kinds.get(kind)) is not None:
+        yield kind_figures, 1
     if sign := query.sign(kind):
         yield figures.total, sign
 
 
 def _points(query: StatsQuery, figures: Figures, kind: str, number: int) -> Iterator[tuple[Activity, int]]:
     """Yield the points into which a kind counts, each with the sign: its own, and that of all kinds."""
-    if (own := figures.kind_points.get(kind)) is not None:
-        yield own.setdefault(number, Activity()), 1
+    if (kind_points := figures.kind_points.get(kind)) is not None:
+        yield kind_points.setdefault(number, Activity()), 1
     if sign := query.sign(kind):
         yield figures.points.setdefault(number, Activity()), sign
 
@@ -189,9 +192,9 @@ def _unfolded_hours(connection: Connection, query: StatsQuery) -> Iterator[int]:
     following = select(func.min(rollups.c.hour)).where(
         rollups.c.owner == query.owner, rollups.c.hour >= bindparam("hour"), rollups.c.hour < query.hours.stop
     )
-    while (found := connection.execute(following, {"hour": hour}).scalar()) is not None:
-        yield found
-        hour = found + 1
+    while (next_hour := connection.execute(following, {"hour": hour}).scalar()) is not None:
+        yield next_hour
+        hour = next_hour + 1
 
 
 def _kinds(query: StatsQuery, hours: Sequence[int]) -> Select[Any]:
@@ -210,12 +213,12 @@ def _kinds(query: StatsQuery, hours: Sequence[int]) -> Select[Any]:
 
 
 def _oldest(dialect: Dialect) -> Select[Any]:
-    wanted = dialect.keys().subquery("wanted")
-    kind = wanted.c[0]
+    shown_kinds = dialect.keys().subquery("wanted")
+    kind = shown_kinds.c[0]
     oldest = (
         select(func.min(jobs.c.create_time))
         .where(jobs.c.owner == bindparam("owner"), jobs.c.kind == kind, jobs.c.state == JobState.QUEUED.value)
-        .correlate(wanted)
+        .correlate(shown_kinds)
     )
     return select(kind, oldest.scalar_subquery())
 

@@ -31,9 +31,9 @@ def reply(query: StatsQuery, figures: Figures, now: Micros) -> stats_pb2.GetJobS
         ),
         total=total,
         kinds=[
-            stats_pb2.KindStats(kind=kind, stats=_stats(one, query.hours, now))
-            for kind, one in sorted(figures.kinds.items())
-            if one
+            stats_pb2.KindStats(kind=kind, stats=_stats(kind_figures, query.hours, now))
+            for kind, kind_figures in sorted(figures.kinds.items())
+            if kind_figures
         ],
         omitted_kind_count=figures.omitted_kind_count,
         series=_series(query, figures.points, now),

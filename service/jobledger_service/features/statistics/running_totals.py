@@ -110,14 +110,14 @@ class RunningTotals:
 
     def before(self, connection: Connection, owner: str, kinds: Iterable[str], hour: int) -> dict[str, Activity]:
         """Return, by kind, all that was folded of the time before an hour."""
-        wanted = {"owner": owner, "keys": self._dialect.key_values(kinds), "hour": hour}
-        return {kind: activity_of(text) for kind, text in connection.execute(self._before, wanted)}
+        parameters = {"owner": owner, "keys": self._dialect.key_values(kinds), "hour": hour}
+        return {kind: activity_of(text) for kind, text in connection.execute(self._before, parameters)}
 
     def unfolded(self, connection: Connection, before: int) -> tuple[str, int] | None:
         """Return an owner and an hour before `before` whose rollups are to be folded, the oldest; None for none."""
         owner = ""
-        while found := connection.execute(self._first_unfolded, {"after": owner}).first():
-            owner, hour = found
+        while first := connection.execute(self._first_unfolded, {"after": owner}).first():
+            owner, hour = first
             if hour < before:
                 return owner, hour
         return None
@@ -128,9 +128,9 @@ class RunningTotals:
         Of one kind all are folded at once.
         """
         place = {"of": owner, "at": hour}
-        found = connection.execute(self._kinds_of_hour, place).all()
-        through = list(accumulate(count for _, count in found))
-        kinds = [kind for kind, _ in found[: max(1, bisect_right(through, ROLLUPS_PER_STEP))]]
+        kind_counts = connection.execute(self._kinds_of_hour, place).all()
+        through = list(accumulate(count for _, count in kind_counts))
+        kinds = [kind for kind, _ in kind_counts[: max(1, bisect_right(through, ROLLUPS_PER_STEP))]]
         connection.execute(self._lock, place | {"keys": self._dialect.key_values(kinds)}).all()
         taken = connection.execute(self._take, place | {"keys": self._dialect.key_values(kinds)}).all()
         added: dict[str, Activity] = {}
@@ -143,8 +143,8 @@ class RunningTotals:
     def _write(self, connection: Connection, owner: str, hour: int, added: dict[str, Activity]) -> None:
         """Add to the totals of an hour, which may be new, and to those of later hours, which are rarely there."""
         totals = {(kind, hour): total for kind, total in self.before(connection, owner, added, hour).items()}
-        wanted = {"owner": owner, "keys": self._dialect.key_values(added), "hour": hour}
-        later = {(kind, at): activity_of(text) for kind, at, text in connection.execute(self._later, wanted)}
+        parameters = {"owner": owner, "keys": self._dialect.key_values(added), "hour": hour}
+        later = {(kind, at): activity_of(text) for kind, at, text in connection.execute(self._later, parameters)}
         totals |= later
         rows = []
         for (kind, at), total in sorted(totals.items()):
@@ -175,17 +175,17 @@ class RunningTotals:
 
 def _ends(dialect: Dialect, owner: str, hours: range, step: int) -> Select[Any]:
     """Return the statement of the last totals of kinds in each point of a span that has one, in the order of hours."""
-    total, wanted = running_totals.c, dialect.keys().subquery("wanted")
+    total, shown_kinds = running_totals.c, dialect.keys().subquery("wanted")
     last = (
         select(total.kind, func.max(total.hour).label("hour"))
-        .select_from(wanted.join(running_totals, total.kind == wanted.c[0]))
+        .select_from(shown_kinds.join(running_totals, total.kind == shown_kinds.c[0]))
         .where(total.owner == owner, total.hour >= hours.start, total.hour < hours.stop)
         .group_by(total.kind, total.hour.op("/")(step))
         .subquery("last")
     )
     of_point = and_(total.owner == owner, total.kind == last.c.kind, total.hour == last.c.hour)
-    found = select(total.kind, total.hour, total.activity).select_from(last.join(running_totals, of_point))
-    return found.order_by(last.c.kind, last.c.hour)
+    totals = select(total.kind, total.hour, total.activity).select_from(last.join(running_totals, of_point))
+    return totals.order_by(last.c.kind, last.c.hour)
 
 
 _total, _count = running_totals.c, counts.c
@@ -221,12 +221,12 @@ def compact(connection: Connection, before: int, limit: int) -> int:
 
 def forget_kinds(connection: Connection, after: tuple[str, str], limit: int) -> tuple[str, str]:
     """Delete those of at most `limit` kinds after a place that have no other rows; return the next place."""
-    found = connection.execute(_kinds(), {"after_owner": after[0], "after_kind": after[1], "most": limit}).all()
-    unused = [{"of": row.owner, "named": row.kind} for row in found if row.unused]
+    page = connection.execute(_kinds(), {"after_owner": after[0], "after_kind": after[1], "most": limit}).all()
+    unused = [{"of": row.owner, "named": row.kind} for row in page if row.unused]
     if unused:
         connection.execute(_drop_base, unused)
         connection.execute(_drop_counts(), unused)
-    return (found[-1].owner, found[-1].kind) if len(found) == limit else ("", "")
+    return (page[-1].owner, page[-1].kind) if len(page) == limit else ("", "")
 
 
 def _kinds() -> Select[Any]:
@@ -240,12 +240,12 @@ def _kinds() -> Select[Any]:
         .limit(bindparam("most"))
         .subquery("page")
     )
-    left: list[ColumnElement[bool]] = [
+    remaining: list[ColumnElement[bool]] = [
         exists().where(_count.owner == page.c.owner, _count.kind == page.c.kind, ~_empty),
         exists().where(_total.owner == page.c.owner, _total.kind == page.c.kind, _total.hour > BASE_HOUR),
         exists().where(rollups.c.owner == page.c.owner, rollups.c.kind == page.c.kind),
     ]
-    return select(page.c.owner, page.c.kind, (~or_(*left)).label("unused")).order_by(page.c.owner, page.c.kind)
+    return select(page.c.owner, page.c.kind, (~or_(*remaining)).label("unused")).order_by(page.c.owner, page.c.kind)
 
 
 def _drop_counts() -> Any:  # noqa: ANN401  SQLAlchemy's

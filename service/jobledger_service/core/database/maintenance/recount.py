@@ -157,10 +157,10 @@ class Recount:
 
     def _recount_kind(self, connection: Connection, after: tuple[str, str]) -> tuple[str, str] | None:
         """Correct the counts of the next kind of an owner, and return it."""
-        found = connection.execute(_next_kind(after)).first()
-        if found is None:
+        next_kind = connection.execute(_next_kind(after)).first()
+        if next_kind is None:
             return None
-        owner, kind = found
+        owner, kind = next_kind
         self._add_differences(connection, owner, _count_differences(owner, kind))
         return owner, kind
 
@@ -321,7 +321,7 @@ def _differences_of_all(owner: str) -> Select[Any]:
 def _differences_over_owners() -> Select[Any]:
     """Return the statement of how far the counts of owners exceed those of all owners, by kind and state."""
     sums = _excess(counts.c.owner == ALL_OWNERS)
-    differs = or_(*(one != 0 for one in sums))
+    differs = or_(*(excess != 0 for excess in sums))
     return select(counts.c.kind, counts.c.state, *sums).group_by(counts.c.kind, counts.c.state).having(differs)
 
 

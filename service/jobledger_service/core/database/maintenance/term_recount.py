@@ -51,24 +51,24 @@ class TermRecount:
         """Correct the rows of a part, and return how many were wrong."""
         self._dialect.lock(connection, "trim", "trim audit")
         newest: int = connection.execute(_NEWEST).scalar_one()
-        meant = self._bits(connection, part, newest)
+        expected_bits = self._bits(connection, part, newest)
         rows = select(event_terms).where(func.substr(event_terms.c.term, 1, 1).in_(list(part)))
         differ = [
-            (one, block, bits, should)
-            for one, block, bits in connection.execute(rows)
-            if bits != (should := meant.pop((one, block), 0))
+            (term, block, bits, expected)
+            for term, block, bits in connection.execute(rows)
+            if bits != (expected := expected_bits.pop((term, block), 0))
         ]
-        absent = [{"term": one, "block": block, "bits": bits} for (one, block), bits in sorted(meant.items())]
+        absent = [{"term": term, "block": block, "bits": bits} for (term, block), bits in sorted(expected_bits.items())]
         # Commits lock the counter before the rows of the newest block, and so does this.
         live = newest // BLOCK
-        waits = any(row[1] >= live for row in differ) or any(block >= live for _, block in meant)
+        waits = any(row[1] >= live for row in differ) or any(block >= live for _, block in expected_bits)
         last: int = connection.execute(_NEWEST.with_for_update()).scalar_one() if waits else newest
         wrong = []
-        for one, block, bits, should in differ:
+        for term, block, bits, expected in differ:
             committed_meanwhile = _later(block, newest) & ~_later(block, last)
-            extra, missing = bits & ~should & ~committed_meanwhile, should & ~bits
+            extra, missing = bits & ~expected & ~committed_meanwhile, expected & ~bits
             if extra or missing:
-                wrong.append({"of": one, "at": block, "kept": ~extra, "missing": missing})
+                wrong.append({"of": term, "at": block, "kept": ~extra, "missing": missing})
         if wrong:
             connection.execute(_CORRECT, wrong)
             remove_empty(connection, self._row_sets, [{"term": row["of"], "block": row["at"]} for row in wrong])
@@ -78,8 +78,8 @@ class TermRecount:
     def _bits(self, connection: Connection, part: str, newest: int) -> dict[tuple[str, int], int]:
         """Return what the rows of a part should be, as far as there are events."""
         bits: defaultdict[tuple[str, int], int] = defaultdict(int)
-        for some in self._events(connection, newest):
-            for row in term_rows(some):
+        for page in self._events(connection, newest):
+            for row in term_rows(page):
                 if row["term"][0] in part:
                     bits[row["term"], row["block"]] |= row["bits"]
         return bits
@@ -94,9 +94,9 @@ class TermRecount:
                 .limit(EVENTS_PER_READ)
             )
             after = 0
-            while found := connection.execute(page, {"after": after}).all():
-                after = found[-1].position
-                read = (self._terms(row.position, row.message) for row in found)
+            while rows := connection.execute(page, {"after": after}).all():
+                after = rows[-1].position
+                read = (self._terms(row.position, row.message) for row in rows)
                 yield [event for event in read if event is not None]
 
 

@@ -74,10 +74,10 @@ def term_rows(events: Iterable[EventTerms]) -> list[Row]:
             if change in INDEXED:
                 alike[event.owner, change, actor, event.kind, block] |= 1 << bit
     bits: defaultdict[tuple[str, int], int] = defaultdict(int)
-    for (*named, block), some in alike.items():
-        for one in _terms(*named):
-            bits[one, block] |= some
-    return [{"term": one, "block": block, "bits": some} for (one, block), some in sorted(bits.items())]
+    for (*named, block), block_bits in alike.items():
+        for name in _terms(*named):
+            bits[name, block] |= block_bits
+    return [{"term": name, "block": block, "bits": block_bits} for (name, block), block_bits in sorted(bits.items())]
 
 
 def forget_terms(connection: Connection, row_sets: RowSets, forgotten: Iterable[EventTerms]) -> None:
