@@ -30,6 +30,7 @@ MINUTES ?= 2
 JOBS     ?= 100000
 DATABASE ?= sqlite:///seeded.db
 SYNC   ?= client/jobledger_client/_sync
+GENERATED ?= client/jobledger_client/_generated
 # What `buf breaking` compares with: the last release, or what is committed while there is none.
 AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null),HEAD)
 
@@ -99,15 +100,20 @@ examples: $(READY) ## Run all of them, one after another
 console: $(CONSOLE) ## Run a server with living jobs, and the console beside it
 	@$(BIN)/python -m examples.living
 
-gen: $(READY) ## Generate the stubs and the synchronous client
+gen: $(READY) ## Generate the stubs, the SDK's enums and exceptions, and the synchronous client
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(STUBS) --grpc_python_out=$(STUBS) \
 		--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 		--mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
+	$(BIN)/python -m protos.generate_reasons $(STUBS)
+	$(BIN)/python -m client.generate_contract $(GENERATED)
 	$(BIN)/python client/generate_sync.py $(SYNC)
 
 gen-check: $(READY) ## Check that what is generated is up to date
-	@fresh=$$(mktemp -d) && trap 'rm -rf $$fresh' EXIT && $(MAKE) --silent gen STUBS=$$fresh SYNC=$$fresh/_sync && \
+	@fresh=$$(mktemp -d) && trap 'rm -rf $$fresh' EXIT && $(MAKE) --silent gen STUBS=$$fresh SYNC=$$fresh/_sync GENERATED=$$fresh/_generated && \
 		(cd $$fresh && find . -name '*_pb2*' -type f) | while read -r stub; do cmp $$fresh/$$stub protos/$$stub || exit 1; done && \
+		cmp $$fresh/jobledger/v1/reasons.py protos/jobledger/v1/reasons.py && \
+		cmp $$fresh/__init__.py client/jobledger_client/__init__.py && \
+		diff -r -x __pycache__ $$fresh/_generated client/jobledger_client/_generated && \
 		diff -r -x _backend.py -x __pycache__ $$fresh/_sync client/jobledger_client/_sync
 
 fmt: $(READY) ## Format the code and sort the imports

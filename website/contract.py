@@ -2,55 +2,22 @@
 
 import html
 import re
-import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import run
 
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
     FieldDescriptorProto,
     FileDescriptorProto,
-    FileDescriptorSet,
     MethodDescriptorProto,
 )
+
+from protos.comments import Comments, load
 
 PACKAGE = ".jobledger.v1."
 GOOGLE = "https://protobuf.dev/reference/protobuf/google.protobuf/#"
 WORD = re.compile(r"`[^`]*`|\b[A-Z][A-Za-z]+(?:\.[a-z_]+)?\b(?!:)|\b[A-Z]+(?:_[A-Z]+)+\b")
-
-
-@dataclass
-class Comments:
-    """The comments of one proto, by the path of what they are about."""
-
-    by_path: dict[tuple[int, ...], str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, file: FileDescriptorProto) -> "Comments":
-        """Collect the comments that stand before something, or at the end of its line."""
-        return cls(
-            {tuple(one.path): one.leading_comments or one.trailing_comments for one in file.source_code_info.location}
-        )
-
-    def paragraphs(self, *path: int) -> list[str]:
-        """Return the paragraphs of a comment; a list in it is a paragraph with its line breaks."""
-        lines = [line.removeprefix(" ") for line in self.by_path.get(path, "").splitlines()]
-        return [one.strip("\n") for one in re.split(r"\n\s*\n", "\n".join(lines)) if one.strip()]
-
-
-def load(protos: Path) -> list[FileDescriptorProto]:
-    """Return the descriptors of all protos in a folder, with their comments."""
-    files = sorted(str(path.relative_to(protos)) for path in protos.rglob("*.proto"))
-    with tempfile.TemporaryDirectory() as folder:
-        built = Path(folder) / "contract.binpb"
-        options = [f"-I{protos}", f"--descriptor_set_out={built}", "--include_source_info"]
-        run([sys.executable, "-m", "grpc_tools.protoc", *options, *files], check=True)  # noqa: S603 - our own files
-        found = FileDescriptorSet.FromString(built.read_bytes()).file
-    return sorted(found, key=lambda file: (not file.service, file.name))
 
 
 class ContractPages:

@@ -10,8 +10,8 @@ GROUPS = {
     "asynchronous": ("Asynchronous clients and their calls", ("_async",)),
     "workers": ("Workers and engines", ("_worker", "_engines")),
     "values": ("Values, policies and filters", ()),
-    "enums": ("Enums", ("_enums",)),
-    "errors": ("Errors", ("_errors",)),
+    "enums": ("Enums", ("_generated._enums", "_terminal_states")),
+    "errors": ("Errors", ("_error_groups", "_generated._errors")),
 }
 """The pages, each with its title and the modules whose names it has; `values` has those of all others."""
 
@@ -35,5 +35,5 @@ def _grouped() -> dict[str, list[str]]:
     page_of = {module: page for page, (_, modules) in GROUPS.items() for module in modules}
     found: dict[str, list[str]] = {page: [] for page in GROUPS}
     for home, names in HOMES.items():
-        found[page_of.get(home.partition(".")[0], "values")] += names.split()
+        found[(page_of.get(home) or page_of.get(home.partition(".")[0], "values"))] += names.split()
     return found

@@ -27,8 +27,23 @@ if _typing.TYPE_CHECKING:
     from jobledger_client._engines._bridge import CancelBridge, TaskToStop
     from jobledger_client._engines._dispatcher import Dispatcher
     from jobledger_client._engines._runner import EngineRunner
-    from jobledger_client._enums import (
-        TERMINAL_STATES,
+    from jobledger_client._error_groups import (
+        AlreadyExistsError,
+        ClientClosedError,
+        CursorError,
+        DeadlineExceededError,
+        FieldViolation,
+        InternalError,
+        InvalidReplyError,
+        JobledgerError,
+        LimitError,
+        NotFoundError,
+        PermissionDeniedError,
+        PreconditionError,
+        UnauthenticatedError,
+        UnavailableError,
+    )
+    from jobledger_client._generated._enums import (
         AttemptOutcome,
         CancelOutcome,
         ChangeType,
@@ -52,8 +67,7 @@ if _typing.TYPE_CHECKING:
         WebhookEventType,
         WebhookState,
     )
-    from jobledger_client._errors import (
-        AlreadyExistsError,
+    from jobledger_client._generated._errors import (
         ApiKeyEndedError,
         ApiKeyExpiredError,
         ApiKeyMissingError,
@@ -63,34 +77,23 @@ if _typing.TYPE_CHECKING:
         AuthDisabledError,
         ChunkNotClaimableError,
         ChunkNotFoundError,
-        ClientClosedError,
         ConnectionNotFoundError,
-        CursorError,
-        DeadlineExceededError,
         DeliveryNotFoundError,
         DrainingError,
         EtagMismatchError,
-        FieldViolation,
         ForeignCursorError,
         HistoryLostError,
         HistoryTrimmedError,
-        InternalError,
         InvalidFieldError,
-        InvalidReplyError,
         JobAlreadyExistsError,
         JobEndedError,
-        JobledgerError,
         JobNotEndedError,
         JobNotFoundError,
         JobStartedError,
         JobUnreadableError,
-        LimitError,
         MessageTooLargeError,
-        NotFoundError,
         NothingToRetryError,
         PageTokenInvalidError,
-        PermissionDeniedError,
-        PreconditionError,
         QueueFullError,
         QuotaExceededError,
         RateLimitedError,
@@ -104,8 +107,6 @@ if _typing.TYPE_CHECKING:
         TooManyReadsError,
         TooManyWatchesError,
         TooManyWebhooksError,
-        UnauthenticatedError,
-        UnavailableError,
         UniqueKeyTakenError,
         WebhookNotFoundError,
     )
@@ -131,6 +132,7 @@ if _typing.TYPE_CHECKING:
     from jobledger_client._sync._stream import ResumingStream
     from jobledger_client._sync._watch import Watch
     from jobledger_client._sync._webhooks import WebhookCalls
+    from jobledger_client._terminal_states import TERMINAL_STATES
     from jobledger_client._worker._context import ChunkContext, StopReason
     from jobledger_client._worker._handlers import NotRetryable, RetryLater
     from jobledger_client._worker._worker import Worker

@@ -11,8 +11,8 @@ from jobledger.v1.job_pb2 import Job
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
-from jobledger_client._enums import FailurePolicy, OnConflict
-from jobledger_client._errors import JobledgerError
+from jobledger_client._error_groups import JobledgerError
+from jobledger_client._generated._enums import FailurePolicy, OnConflict
 from jobledger_client._status import error_of_job
 from jobledger_client._structs import struct
 

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
 
+from jobledger_client._generated import HOMES as GENERATED
+
 PACKAGE: Final = "jobledger_client"
-HOMES: Final = {
+BY_HAND: Final = {
     "_async._admin": "AsyncAdminCalls",
     "_async._backend": "AsyncClock",
     "_async._bulk": "AsyncBulkCalls",
@@ -26,23 +28,10 @@ HOMES: Final = {
     "_engines._bridge": "CancelBridge TaskToStop",
     "_engines._dispatcher": "Dispatcher",
     "_engines._runner": "EngineRunner",
-    "_enums": """
-        TERMINAL_STATES AttemptOutcome CancelOutcome ChangeType ChunkState ExportFormat FailurePolicy HoldReason
-        JobOrder JobState JobView LabelOperator LeaseStatus OnConflict Role StatsStep SystemStatus
-        UsageDimension WatchMessageType WatchMode WebhookDeliveryState WebhookEventType WebhookState
-    """,
-    "_errors": """
-        AlreadyExistsError ApiKeyEndedError ApiKeyExpiredError ApiKeyMissingError ApiKeyNotFoundError
-        ApiKeyRevokedError ApiKeyUnknownError AuthDisabledError ChunkNotClaimableError ChunkNotFoundError
-        ClientClosedError ConnectionNotFoundError CursorError DeadlineExceededError
-        DeliveryNotFoundError DrainingError EtagMismatchError FieldViolation ForeignCursorError
-        HistoryLostError HistoryTrimmedError InternalError InvalidFieldError InvalidReplyError JobAlreadyExistsError
-        JobEndedError JobledgerError JobNotEndedError JobNotFoundError JobStartedError JobUnreadableError
-        LimitError MessageTooLargeError NotFoundError NothingToRetryError PageTokenInvalidError
-        PermissionDeniedError PreconditionError QueueFullError QuotaExceededError RateLimitedError
-        ReadTooLongError RequestIdReusedError RoleMissingError ServiceNotFoundError StoreUnavailableError
-        TooManyClaimsError TooManyPausedKindsError TooManyReadsError TooManyWatchesError TooManyWebhooksError
-        UnauthenticatedError UnavailableError UniqueKeyTakenError WebhookNotFoundError
+    "_error_groups": """
+        AlreadyExistsError ClientClosedError CursorError DeadlineExceededError FieldViolation InternalError
+        InvalidReplyError JobledgerError LimitError NotFoundError PermissionDeniedError PreconditionError
+        UnauthenticatedError UnavailableError
     """,
     "_job_changes": "JobChanges",
     "_limits": "Limit LimitScope PausedKind for_each for_kind for_label",
@@ -66,10 +55,12 @@ HOMES: Final = {
     "_sync._stream": "ResumingStream",
     "_sync._watch": "Watch",
     "_sync._webhooks": "WebhookCalls",
+    "_terminal_states": "TERMINAL_STATES",
     "_worker._context": "ChunkContext StopReason",
     "_worker._handlers": "NotRetryable RetryLater",
     "_worker._worker": "Worker",
 }
+HOMES: Final = {**BY_HAND, **GENERATED}
 """The public names of each module, which is imported when one of them is asked for: who calls needs no worker."""
 
 

@@ -10,7 +10,7 @@ from jobledger.v1.filter_pb2 import LABEL_OPERATOR_EXISTS, LABEL_OPERATOR_IN, Jo
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkRelease, LeaseReport, ProgressReport
 
 from jobledger_client import _values as values
-from jobledger_client._enums import ExportFormat, JobState
+from jobledger_client._generated._enums import ExportFormat, JobState
 from jobledger_client._policies import ChunkSpec, FinalizerSpec, RetryPolicy, Stage
 from jobledger_client._structs import check_artifacts, struct
 

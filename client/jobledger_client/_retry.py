@@ -7,14 +7,14 @@ from math import inf
 
 import grpc
 
-from jobledger_client._errors import (
+from jobledger_client._error_groups import (
     ClientClosedError,
     DeadlineExceededError,
-    DrainingError,
     InvalidReplyError,
     JobledgerError,
     UnavailableError,
 )
+from jobledger_client._generated._errors import DrainingError
 
 # Codes of resets by proxies and HTTP/2; the service did not set them when there is no reason.
 _RESETS = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})

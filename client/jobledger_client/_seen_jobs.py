@@ -6,8 +6,8 @@ from typing import Final, TypeAlias
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
 
-from jobledger_client._enums import WatchMessageType
-from jobledger_client._errors import CursorError
+from jobledger_client._error_groups import CursorError
+from jobledger_client._generated._enums import WatchMessageType
 
 JobName: TypeAlias = tuple[str, str]
 """The owner of a job and its job_id."""

@@ -11,15 +11,15 @@ from grpc_status import rpc_status
 from jobledger.v1 import job_service_pb2 as rpc
 from jobledger.v1.error_reason_pb2 import ErrorReason
 
-from jobledger_client import _errors as errors
+from jobledger_client import _error_groups as errors
+from jobledger_client._generated import _errors as of_reasons
 
 DOMAIN = "jobledger"
 
 _BY_REASON: dict[str, type[errors.JobledgerError]] = {
-    reason: getattr(errors, "".join(word.capitalize() for word in reason.split("_")) + "Error")
-    for reason in (value.name.removeprefix("ERROR_REASON_") for value in ErrorReason.DESCRIPTOR.values if value.number)
+    **of_reasons.BY_REASON,
+    "INTERNAL": errors.InternalError,
 }
-"""The class of a reason has the reason's name: JOB_NOT_FOUND is JobNotFoundError."""
 
 # Errors of gRPC itself, which Jobledger did not send, have a code and no reason.
 _BY_CODE: dict[grpc.StatusCode, type[errors.JobledgerError]] = {

@@ -7,7 +7,8 @@ from functools import partial
 from math import exp, exp2
 from threading import Lock
 
-from jobledger_client._errors import JobledgerError, QueueFullError, TooManyReadsError
+from jobledger_client._error_groups import JobledgerError
+from jobledger_client._generated._errors import QueueFullError, TooManyReadsError
 
 WINDOW_SECONDS = 5.0
 """The time constant by which the counts fade."""

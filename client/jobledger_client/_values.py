@@ -10,7 +10,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.filter_pb2 import TimeRange
 
-from jobledger_client._enums import ContractEnum
+from jobledger_client._contract_enum import ContractEnum
 
 StructLike: TypeAlias = Struct | Mapping[str, Any]
 TimestampLike: TypeAlias = Timestamp | datetime

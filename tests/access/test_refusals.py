@@ -1,11 +1,12 @@
 """Each refusal has a status, and what a report calls a refusal is what a call that is refused carries."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from jobledger.v1.error_reason_pb2 import ErrorReason
+from jobledger.v1.reasons import CODES
 from jobledger_service.core.api import errors as core_statuses
 from jobledger_service.core.model.refusals import access_errors, limit_errors  # noqa: F401 - declares refusals
-from jobledger_service.core.model.refusals.errors import Refusal, StoreUnavailable
+from jobledger_service.core.model.refusals.errors import Refusal
 from jobledger_service.core.model.refusals.limit_errors import QueueFull, TooManyReads
 from jobledger_service.core.sharing.current_call import DeadlinePassedError
 from jobledger_service.transport import errors as call_statuses
@@ -13,7 +14,7 @@ from jobledger_service.transport.errors import Refused
 from jobledger_service.transport.refusals import CallRefused, InFlightFull, ReplyUnsent, RequestTimedOut
 
 
-def leaves(kind: type[Exception]) -> Iterator[type[Exception]]:
+def leaves(kind: type[Any]) -> Iterator[type[Any]]:
     below = kind.__subclasses__()
     if not below:
         yield kind
@@ -27,18 +28,13 @@ def answered(error: Exception, *, away: bool = False) -> Refused | None:
     )
 
 
-def test_each_refusal_has_a_status():
-    of_calls = {one for one in leaves(CallRefused) if one.__module__ == CallRefused.__module__}
-    of_core = {one for one in leaves(Refusal) if one.__module__.startswith("jobledger_service.")}
-    assert set(call_statuses._TABLE) | {InFlightFull, ReplyUnsent, RequestTimedOut} == of_calls
-    assert set(core_statuses._TABLE) | {QueueFull, StoreUnavailable} == of_core
-
-
-def test_a_refusal_of_the_core_knows_the_name_of_its_reason():
-    table = core_statuses._TABLE
-    reported = {refusal.__new__(refusal).reason: ErrorReason.Name(number) for refusal, (_, number) in table.items()}
-    assert reported == {name.removeprefix("ERROR_REASON_"): name for name in reported.values()}
-    assert len(reported) == len(table)
+def test_each_refusal_has_a_reason_of_the_contract():
+    refusals = {
+        one for one in (*leaves(CallRefused), *leaves(Refusal)) if one.__module__.startswith("jobledger_service.")
+    }
+    without = {ReplyUnsent, RequestTimedOut}
+    assert {refusal.reason for refusal in refusals - without} == CODES.keys() - {"INTERNAL"}
+    assert {refusal.reason for refusal in without} == {""}
 
 
 def test_an_overload_is_reported_as_the_lost_database_that_it_comes_from():

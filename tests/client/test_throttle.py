@@ -12,7 +12,7 @@ from jobledger.v1 import job_service_pb2 as jobs
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.worker_service_pb2 import LeaseReport, LeaseStatus
 from jobledger_client import AsyncClock, AsyncJobClient, Backoff, JobledgerError, JobNotFoundError, QueueFullError
-from jobledger_client._errors import RateLimitedError, TooManyReadsError
+from jobledger_client._generated._errors import RateLimitedError, TooManyReadsError
 from jobledger_client._throttle import MARGIN, NEVER_HELD_BACK, WINDOW_SECONDS, Throttle
 
 from tests.client.controlled import Played

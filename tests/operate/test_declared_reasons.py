@@ -19,16 +19,18 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 from jobledger.v1.job_service_pb2 import BatchCreateJobsRequest, CreateJobRequest, UpdateJobRequest
+from jobledger.v1.reasons import ANY_CALL, ANY_READ
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from jobledger_service.core.api import errors as core_errors
 from jobledger_service.core.cursor import Cursors
 from jobledger_service.core.database.engines import open_database
 from jobledger_service.core.model.history.terms import Terms
-from jobledger_service.transport import errors as transport_errors
-from jobledger_service.transport.methods import ANY_CALL, ANY_READ, Method
+from jobledger_service.core.model.refusals.errors import Refusal
+from jobledger_service.transport.methods import Method
+from jobledger_service.transport.refusals import CallRefused
 from sqlalchemy import text
 
+from tests.access.test_refusals import leaves
 from tests.conftest import QUICK
 from tests.docs.documents import ROOT
 from tests.support.api import Api
@@ -353,18 +355,18 @@ def test_each_reason_of_the_contract_is_declared_or_may_meet_any_call():
     assert not declared & ANY_CALL
 
 
-def test_each_refusal_of_the_tables_is_raised_somewhere():
+def test_each_refusal_is_raised_somewhere():
     """A class that no code names would be a reason that nothing raises."""
-    tables = (core_errors._TABLE, transport_errors._TABLE)
-    places = {Path(core_errors.__file__), Path(transport_errors.__file__)}
     named = {
         getattr(node, "attr", "") or getattr(node, "id", "")
         for file in (ROOT / "service" / "jobledger_service").rglob("*.py")
-        if file not in places
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Name | ast.Attribute)
     }
-    assert {one.__name__ for table in tables for one in table} - named == set()
+    refusals = {
+        one for one in (*leaves(CallRefused), *leaves(Refusal)) if one.__module__.startswith("jobledger_service.")
+    }
+    assert {one.__name__ for one in refusals} - named == set()
 
 
 async def test_each_reason_that_is_held_elsewhere_is_in_the_named_test():

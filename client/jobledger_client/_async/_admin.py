@@ -11,7 +11,7 @@ from jobledger.v1.system_health_pb2 import GetSystemHealthRequest, SystemHealth
 from jobledger_client import _values as values
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._pages import AsyncPages
-from jobledger_client._enums import Role, UsageDimension
+from jobledger_client._generated._enums import Role, UsageDimension
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import Channel

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from jobledger_client._channel import ChannelOptions, channel_options, channel_target
-from jobledger_client._errors import ClientClosedError
+from jobledger_client._error_groups import ClientClosedError
 from jobledger_client._status import invalid_reply
 
 Response = TypeVar("Response")

@@ -10,7 +10,7 @@ from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger_client import _requests as requests
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._stream import AsyncResumingStream
-from jobledger_client._enums import ExportFormat
+from jobledger_client._generated._enums import ExportFormat
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import Channel, StreamCall

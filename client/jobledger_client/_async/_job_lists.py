@@ -13,12 +13,7 @@ from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._async._job_service import AsyncJobService
 from jobledger_client._async._pages import AsyncPages
-from jobledger_client._enums import (
-    ChangeType,
-    ChunkState,
-    JobOrder,
-    JobView,
-)
+from jobledger_client._generated._enums import ChangeType, ChunkState, JobOrder, JobView
 
 
 class AsyncJobLists(AsyncJobService):

@@ -10,11 +10,7 @@ from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._async._job_service import AsyncJobService
 from jobledger_client._async._watch import AsyncWatch
-from jobledger_client._enums import (
-    ChangeType,
-    JobView,
-    WatchMode,
-)
+from jobledger_client._generated._enums import ChangeType, JobView, WatchMode
 from jobledger_client._seen_jobs import Relist
 
 

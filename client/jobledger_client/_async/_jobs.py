@@ -13,17 +13,11 @@ from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._async._job_lists import AsyncJobLists
 from jobledger_client._async._job_watches import AsyncJobWatches
-from jobledger_client._enums import (
-    TERMINAL_STATES,
-    FailurePolicy,
-    JobState,
-    JobView,
-    OnConflict,
-    WatchMessageType,
-)
-from jobledger_client._errors import JobNotFoundError
+from jobledger_client._generated._enums import FailurePolicy, JobState, JobView, OnConflict, WatchMessageType
+from jobledger_client._generated._errors import JobNotFoundError
 from jobledger_client._job_changes import JobChanges
 from jobledger_client._new_jobs import JobOutcome, NewJob, batches, create_request, outcomes
+from jobledger_client._terminal_states import TERMINAL_STATES
 
 
 class AsyncJobCalls(AsyncJobLists, AsyncJobWatches):

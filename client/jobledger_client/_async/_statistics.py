@@ -9,7 +9,7 @@ from jobledger.v1.stats_pb2 import GetJobStatsRequest, GetJobStatsResponse
 
 from jobledger_client import _values as values
 from jobledger_client._async._caller import AsyncCaller
-from jobledger_client._enums import StatsStep
+from jobledger_client._generated._enums import StatsStep
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import Channel

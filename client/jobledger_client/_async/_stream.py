@@ -8,7 +8,7 @@ import grpc
 
 from jobledger_client._async._backend import read
 from jobledger_client._async._caller import AsyncCaller
-from jobledger_client._errors import DeadlineExceededError, JobledgerError, UnavailableError
+from jobledger_client._error_groups import DeadlineExceededError, JobledgerError, UnavailableError
 from jobledger_client._retry import Outage, may_resume
 from jobledger_client._status import error_from_call
 from jobledger_client._values import seconds

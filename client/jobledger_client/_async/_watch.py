@@ -10,9 +10,11 @@ from jobledger.v1.job_service_pb2 import WatchJobRequest, WatchJobResponse, Watc
 
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._stream import AsyncResumingStream
-from jobledger_client._enums import TERMINAL_STATES, WatchMessageType
-from jobledger_client._errors import CursorError, HistoryLostError, HistoryTrimmedError, JobledgerError
+from jobledger_client._error_groups import CursorError, JobledgerError
+from jobledger_client._generated._enums import WatchMessageType
+from jobledger_client._generated._errors import HistoryLostError, HistoryTrimmedError
 from jobledger_client._seen_jobs import Relist, SeenJobs
+from jobledger_client._terminal_states import TERMINAL_STATES
 from jobledger_client._values import number
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._pages import AsyncPages
-from jobledger_client._enums import WebhookDeliveryState, WebhookEventType, WebhookState
-from jobledger_client._errors import WebhookNotFoundError
+from jobledger_client._generated._enums import WebhookDeliveryState, WebhookEventType, WebhookState
+from jobledger_client._generated._errors import WebhookNotFoundError
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import Channel

@@ -8,7 +8,7 @@ from jobledger.v1.chunk_pb2 import Chunk
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 
-from jobledger_client._enums import ChunkState, JobState, WatchMessageType
+from jobledger_client._generated._enums import ChunkState, JobState, WatchMessageType
 
 _REMOVED = (WatchMessageType.DELETED, WatchMessageType.LEFT)
 _CLAIMABLE = (JobState.QUEUED, JobState.RUNNING)

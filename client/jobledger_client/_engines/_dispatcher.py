@@ -18,8 +18,9 @@ from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._backlog import Backlog, Pushed
 from jobledger_client._engines._callbacks import call
 from jobledger_client._engines._server_clock import ServerClock
-from jobledger_client._enums import ChunkState, HoldReason, JobState, WatchMode
-from jobledger_client._errors import JobledgerError, JobNotFoundError
+from jobledger_client._error_groups import JobledgerError
+from jobledger_client._generated._enums import ChunkState, HoldReason, JobState, WatchMode
+from jobledger_client._generated._errors import JobNotFoundError
 from jobledger_client._retry import Backoff
 from jobledger_client._runnable import Runnable
 from jobledger_client._worker._outbox import is_transient

@@ -17,7 +17,8 @@ from jobledger.v1.worker_service_pb2 import ClaimedChunk
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._loop_thread import LoopThread
-from jobledger_client._errors import ChunkNotClaimableError, ClientClosedError
+from jobledger_client._error_groups import ClientClosedError
+from jobledger_client._generated._errors import ChunkNotClaimableError
 from jobledger_client._sync._client import JobClient
 from jobledger_client._values import seconds
 from jobledger_client._worker._attempt import Attempt

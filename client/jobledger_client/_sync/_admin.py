@@ -10,7 +10,7 @@ from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 from jobledger.v1.system_health_pb2 import GetSystemHealthRequest, SystemHealth
 
 from jobledger_client import _values as values
-from jobledger_client._enums import Role, UsageDimension
+from jobledger_client._generated._enums import Role, UsageDimension
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._pages import Pages
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
-from jobledger_client._errors import ClientClosedError, JobledgerError
+from jobledger_client._error_groups import ClientClosedError, JobledgerError
 from jobledger_client._metadata import MetadataSource, metadata_reader
 from jobledger_client._retry import Backoff, is_less_specific, is_reset, may_repeat
 from jobledger_client._status import error_from_call, invalid_reply

@@ -15,8 +15,9 @@ from jobledger.v1.worker_service_pb2 import (
 )
 
 from jobledger_client import _values as values
-from jobledger_client._enums import LeaseStatus
-from jobledger_client._errors import ChunkNotClaimableError, NotFoundError
+from jobledger_client._error_groups import NotFoundError
+from jobledger_client._generated._enums import LeaseStatus
+from jobledger_client._generated._errors import ChunkNotClaimableError
 from jobledger_client._structs import struct
 from jobledger_client._sync._client import JobClient
 from jobledger_client._values import StructLike

@@ -9,7 +9,7 @@ from jobledger.v1.export_pb2 import ExportJobsRequest, ExportJobsResponse
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 
 from jobledger_client import _requests as requests
-from jobledger_client._enums import ExportFormat
+from jobledger_client._generated._enums import ExportFormat
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._stream import ResumingStream
 

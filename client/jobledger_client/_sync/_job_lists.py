@@ -12,12 +12,7 @@ from jobledger.v1.job_pb2 import Job
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
-from jobledger_client._enums import (
-    ChangeType,
-    ChunkState,
-    JobOrder,
-    JobView,
-)
+from jobledger_client._generated._enums import ChangeType, ChunkState, JobOrder, JobView
 from jobledger_client._sync._job_service import JobService
 from jobledger_client._sync._pages import Pages
 

@@ -9,11 +9,7 @@ from jobledger.v1 import job_service_pb2 as rpc
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
-from jobledger_client._enums import (
-    ChangeType,
-    JobView,
-    WatchMode,
-)
+from jobledger_client._generated._enums import ChangeType, JobView, WatchMode
 from jobledger_client._seen_jobs import Relist
 from jobledger_client._sync._job_service import JobService
 from jobledger_client._sync._watch import Watch

@@ -12,19 +12,13 @@ from jobledger.v1.job_pb2 import Job
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
-from jobledger_client._enums import (
-    TERMINAL_STATES,
-    FailurePolicy,
-    JobState,
-    JobView,
-    OnConflict,
-    WatchMessageType,
-)
-from jobledger_client._errors import JobNotFoundError
+from jobledger_client._generated._enums import FailurePolicy, JobState, JobView, OnConflict, WatchMessageType
+from jobledger_client._generated._errors import JobNotFoundError
 from jobledger_client._job_changes import JobChanges
 from jobledger_client._new_jobs import JobOutcome, NewJob, batches, create_request, outcomes
 from jobledger_client._sync._job_lists import JobLists
 from jobledger_client._sync._job_watches import JobWatches
+from jobledger_client._terminal_states import TERMINAL_STATES
 
 
 class JobCalls(JobLists, JobWatches):

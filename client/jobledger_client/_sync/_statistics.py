@@ -9,7 +9,7 @@ from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger.v1.stats_pb2 import GetJobStatsRequest, GetJobStatsResponse
 
 from jobledger_client import _values as values
-from jobledger_client._enums import StatsStep
+from jobledger_client._generated._enums import StatsStep
 from jobledger_client._sync._caller import Caller
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import grpc
 
-from jobledger_client._errors import DeadlineExceededError, JobledgerError, UnavailableError
+from jobledger_client._error_groups import DeadlineExceededError, JobledgerError, UnavailableError
 from jobledger_client._retry import Outage, may_resume
 from jobledger_client._status import error_from_call
 from jobledger_client._sync._backend import read

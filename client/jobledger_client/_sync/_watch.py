@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from jobledger.v1.job_service_pb2 import WatchJobRequest, WatchJobResponse, WatchJobsRequest, WatchJobsResponse
 
-from jobledger_client._enums import TERMINAL_STATES, WatchMessageType
-from jobledger_client._errors import CursorError, HistoryLostError, HistoryTrimmedError, JobledgerError
+from jobledger_client._error_groups import CursorError, JobledgerError
+from jobledger_client._generated._enums import WatchMessageType
+from jobledger_client._generated._errors import HistoryLostError, HistoryTrimmedError
 from jobledger_client._seen_jobs import Relist, SeenJobs
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._stream import ResumingStream
+from jobledger_client._terminal_states import TERMINAL_STATES
 from jobledger_client._values import number
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
-from jobledger_client._enums import WebhookDeliveryState, WebhookEventType, WebhookState
-from jobledger_client._errors import WebhookNotFoundError
+from jobledger_client._generated._enums import WebhookDeliveryState, WebhookEventType, WebhookState
+from jobledger_client._generated._errors import WebhookNotFoundError
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._pages import Pages
 

@@ -16,8 +16,8 @@ from jobledger.v1.worker_service_pb2 import (
     ProgressReport,
 )
 
-from jobledger_client._enums import LeaseStatus
-from jobledger_client._errors import JobledgerError
+from jobledger_client._error_groups import JobledgerError
+from jobledger_client._generated._enums import LeaseStatus
 from jobledger_client._values import duration
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
 from jobledger_client._worker._context import ChunkContext, StopReason

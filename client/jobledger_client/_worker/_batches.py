@@ -5,7 +5,8 @@ from typing import TypeVar
 
 import grpc
 
-from jobledger_client._errors import InvalidFieldError, JobledgerError, MessageTooLargeError
+from jobledger_client._error_groups import JobledgerError
+from jobledger_client._generated._errors import InvalidFieldError, MessageTooLargeError
 
 Item = TypeVar("Item")
 

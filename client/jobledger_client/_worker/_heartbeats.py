@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from jobledger.v1.worker_service_pb2 import HeartbeatResult, LeaseReport
 
-from jobledger_client._enums import LeaseStatus
-from jobledger_client._errors import JobledgerError
+from jobledger_client._error_groups import JobledgerError
+from jobledger_client._generated._enums import LeaseStatus
 from jobledger_client._sync._leases import LeaseCalls
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, batches, is_refusal, is_too_large
 from jobledger_client._worker._leases import HeldLease, HeldLeases

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from jobledger_client._errors import JobledgerError
+from jobledger_client._error_groups import JobledgerError
 from jobledger_client._retry import may_resume
 from jobledger_client._sync._leases import LeaseCalls
 from jobledger_client._worker._leases import HeldLeases

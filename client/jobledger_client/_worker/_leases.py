@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from jobledger_client._errors import JobledgerError
+from jobledger_client._error_groups import JobledgerError
 from jobledger_client._worker._pending import PendingReport
 
 _REMEMBER_SECONDS = 10.0  # for which jobs to check are remembered: the response of a claim may still be in flight

@@ -9,15 +9,8 @@ from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from jobledger_client._errors import (
-    DeadlineExceededError,
-    InternalError,
-    JobledgerError,
-    QueueFullError,
-    RateLimitedError,
-    TooManyClaimsError,
-    UnavailableError,
-)
+from jobledger_client._error_groups import DeadlineExceededError, InternalError, JobledgerError, UnavailableError
+from jobledger_client._generated._errors import QueueFullError, RateLimitedError, TooManyClaimsError
 from jobledger_client._retry import Backoff, is_reset
 from jobledger_client._worker._batches import batches, is_refusal
 

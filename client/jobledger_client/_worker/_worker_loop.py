@@ -13,7 +13,7 @@ from uuid import uuid4
 from jobledger.v1.worker_service_pb2 import ChunkRelease, ClaimChunksRequest, ClaimedChunk
 
 from jobledger_client._async._client import AsyncJobClient
-from jobledger_client._errors import JobledgerError
+from jobledger_client._error_groups import JobledgerError
 from jobledger_client._retry import Backoff
 from jobledger_client._sync._client import JobClient
 from jobledger_client._values import duration

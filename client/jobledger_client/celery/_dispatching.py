@@ -18,7 +18,8 @@ from jobledger.v1.worker_service_pb2 import ChunkFailure
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._dispatcher import Dispatcher
-from jobledger_client._errors import ChunkNotClaimableError, JobledgerError, NotFoundError
+from jobledger_client._error_groups import JobledgerError, NotFoundError
+from jobledger_client._generated._errors import ChunkNotClaimableError
 from jobledger_client._runnable import Runnable
 from jobledger_client.celery._names import chunk_of, task_id_for
 

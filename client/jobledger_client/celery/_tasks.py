@@ -16,7 +16,8 @@ from celery.exceptions import Ignore, Retry
 
 from jobledger_client._connection import ConnectionOptions
 from jobledger_client._engines._runner import EngineRunner
-from jobledger_client._errors import ChunkNotClaimableError, NotFoundError
+from jobledger_client._error_groups import NotFoundError
+from jobledger_client._generated._errors import ChunkNotClaimableError
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._handlers import check_has_run, check_plain
 from jobledger_client.celery._dispatching import CeleryDispatcher

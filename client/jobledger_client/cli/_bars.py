@@ -16,7 +16,7 @@ from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
 
-from jobledger_client._enums import JobState
+from jobledger_client._generated._enums import JobState
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._chunk_map import chunk_map
 from jobledger_client.cli._connection import Notice

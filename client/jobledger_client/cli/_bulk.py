@@ -9,7 +9,7 @@ import typer
 from jobledger.v1 import bulk_pb2 as bulk
 from jobledger.v1.job_pb2 import Job
 
-from jobledger_client._enums import JobView
+from jobledger_client._generated._enums import JobView
 from jobledger_client._structs import plain
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _completion as completion

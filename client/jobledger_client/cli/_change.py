@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from jobledger.v1.job_pb2 import Job
 
-from jobledger_client._enums import CancelOutcome, JobState
+from jobledger_client._generated._enums import CancelOutcome, JobState
 from jobledger_client._job_changes import JobChanges
 from jobledger_client.cli import _json, _parse
 from jobledger_client.cli._bulk import Detach, DryRun, JobIds, JobSelection, Yes, run

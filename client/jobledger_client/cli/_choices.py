@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from jobledger_client._enums import ContractEnum, ExportFormat, JobState, WebhookEventType
+from jobledger_client._contract_enum import ContractEnum
+from jobledger_client._generated._enums import ExportFormat, JobState, WebhookEventType
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _format as formatting
 

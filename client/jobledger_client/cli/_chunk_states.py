@@ -6,7 +6,7 @@ from enum import IntEnum
 from jobledger.v1.chunk_pb2 import Chunk
 from jobledger.v1.job_service_pb2 import ListChunksResponse, WatchJobResponse
 
-from jobledger_client._enums import ChunkState
+from jobledger_client._generated._enums import ChunkState
 
 
 class Shown(IntEnum):

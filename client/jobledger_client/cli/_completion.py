@@ -8,8 +8,8 @@ from typing import Any
 
 import typer
 
-from jobledger_client._enums import JobView
-from jobledger_client._errors import JobledgerError
+from jobledger_client._error_groups import JobledgerError
+from jobledger_client._generated._enums import JobView
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli._session import Options, Session
 

@@ -6,7 +6,7 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Protocol, Self
 
-from jobledger_client._errors import JobledgerError
+from jobledger_client._error_groups import JobledgerError
 from jobledger_client.cli import _format as formatting
 
 _SLOW_SECONDS = 2.0

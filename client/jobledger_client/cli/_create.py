@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from jobledger.v1.job_service_pb2 import CreateJobResponse
 
-from jobledger_client._enums import FailurePolicy, OnConflict
+from jobledger_client._generated._enums import FailurePolicy, OnConflict
 from jobledger_client._policies import RetryPolicy
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _json, _parse

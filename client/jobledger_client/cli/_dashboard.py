@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobledger_client._enums import ChangeType, JobState, WatchMessageType
+from jobledger_client._generated._enums import ChangeType, JobState, WatchMessageType
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._chunk_map import mix
 from jobledger_client.cli._chunk_states import Shown

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from jobledger_client._errors import FieldViolation, JobledgerError, UnavailableError
+from jobledger_client._error_groups import FieldViolation, JobledgerError, UnavailableError
 from jobledger_client.cli import _json
 from jobledger_client.cli._exit_codes import DEFECT, DONE, INPUT_OUTPUT, INTERRUPTED, USAGE, exit_code
 

@@ -2,8 +2,8 @@
 
 import grpc
 
-from jobledger_client._enums import JobState
-from jobledger_client._errors import JobledgerError
+from jobledger_client._error_groups import JobledgerError
+from jobledger_client._generated._enums import JobState
 
 DONE = 0
 USAGE = 2

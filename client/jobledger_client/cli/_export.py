@@ -12,7 +12,7 @@ from jobledger.v1.export_pb2 import ExportJobsRequest
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from jobledger_client._enums import ExportFormat
+from jobledger_client._generated._enums import ExportFormat
 from jobledger_client._requests import export_request
 from jobledger_client._sync._exports import Export
 from jobledger_client.cli import _json

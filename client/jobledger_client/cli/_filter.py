@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from jobledger_client._enums import JobState
+from jobledger_client._generated._enums import JobState
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _parse
 from jobledger_client.cli._choices import JOB_STATES, OWNER, choice, member

@@ -7,7 +7,8 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.webhook_pb2 import WebhookAttempt
 from rich.text import Text
 
-from jobledger_client._enums import ContractEnum, WebhookEventType
+from jobledger_client._contract_enum import ContractEnum
+from jobledger_client._generated._enums import WebhookEventType
 
 _COLOURS = {
     "QUEUED": "cyan",

@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToJson, Parse, SerializeToJsonErr
 from google.protobuf.message import Message
 from grpc import StatusCode
 
-from jobledger_client._errors import InvalidReplyError
+from jobledger_client._error_groups import InvalidReplyError
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 

@@ -5,7 +5,7 @@ from time import monotonic
 
 from jobledger.v1.job_pb2 import Hold, Job
 
-from jobledger_client._enums import HoldReason, JobState
+from jobledger_client._generated._enums import HoldReason, JobState
 from jobledger_client._limits import scope
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._connection import Notice

@@ -6,7 +6,7 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from jobledger_client._enums import ChangeType, ChunkState, JobOrder, JobView
+from jobledger_client._generated._enums import ChangeType, ChunkState, JobOrder, JobView
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _json, _parse, _tables
 from jobledger_client.cli._choices import JobId, Owner, choice, names

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobledger_client._enums import StatsStep
+from jobledger_client._generated._enums import StatsStep
 from jobledger_client.cli import _json, _parse, _stats_tables
 from jobledger_client.cli._choices import Kinds, Owner, ServiceJobs, choice
 from jobledger_client.cli._session import Session, command

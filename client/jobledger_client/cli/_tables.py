@@ -13,7 +13,7 @@ from jobledger.v1.worker_service_pb2 import Worker
 from rich.table import Table
 from rich.text import Text
 
-from jobledger_client._enums import (
+from jobledger_client._generated._enums import (
     AttemptOutcome,
     ChangeType,
     ChunkState,

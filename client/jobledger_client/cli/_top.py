@@ -16,8 +16,8 @@ from rich.live import Live
 from rich.styled import Styled
 from rich.text import Text
 
-from jobledger_client._enums import JobState
-from jobledger_client._errors import DeadlineExceededError, JobledgerError
+from jobledger_client._error_groups import DeadlineExceededError, JobledgerError
+from jobledger_client._generated._enums import JobState
 from jobledger_client._retry import may_resume
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _format as formatting

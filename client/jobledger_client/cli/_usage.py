@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobledger_client._enums import UsageDimension
+from jobledger_client._generated._enums import UsageDimension
 from jobledger_client.cli import _json, _parse, _tables
 from jobledger_client.cli._choices import choice
 from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages

@@ -10,8 +10,9 @@ import typer
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 
-from jobledger_client._enums import ChangeType, JobState, JobView, WatchMessageType, WatchMode
-from jobledger_client._errors import DeadlineExceededError, JobNotFoundError
+from jobledger_client._error_groups import DeadlineExceededError
+from jobledger_client._generated._enums import ChangeType, JobState, JobView, WatchMessageType, WatchMode
+from jobledger_client._generated._errors import JobNotFoundError
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _format as formatting

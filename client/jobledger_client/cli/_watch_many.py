@@ -8,8 +8,9 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from rich.text import Text
 
-from jobledger_client._enums import ChangeType, JobState, JobView, WatchMessageType, WatchMode
-from jobledger_client._errors import DeadlineExceededError, JobNotFoundError
+from jobledger_client._error_groups import DeadlineExceededError
+from jobledger_client._generated._enums import ChangeType, JobState, JobView, WatchMessageType, WatchMode
+from jobledger_client._generated._errors import JobNotFoundError
 from jobledger_client._requests import ReadFilterFields
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _format as formatting

@@ -9,8 +9,8 @@ from typing import Self
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import ListChunksResponse, WatchJobResponse
 
-from jobledger_client._enums import WatchMessageType
-from jobledger_client._errors import JobledgerError
+from jobledger_client._error_groups import JobledgerError
+from jobledger_client._generated._enums import WatchMessageType
 from jobledger_client.cli._chunk_states import ChunkStates
 from jobledger_client.cli._queue_wait import QueueWait
 from jobledger_client.cli._rates import RateHistory

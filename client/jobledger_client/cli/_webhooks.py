@@ -6,7 +6,7 @@ import typer
 from jobledger.v1.webhook_pb2 import Webhook
 from jobledger.v1.webhook_service_pb2 import DeleteWebhookResponse, RedeliverWebhookResponse
 
-from jobledger_client._enums import WebhookDeliveryState, WebhookEventType, WebhookState
+from jobledger_client._generated._enums import WebhookDeliveryState, WebhookEventType, WebhookState
 from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _parse, _tables
 from jobledger_client.cli._choices import EVENT_TYPES, Reason, choice, names

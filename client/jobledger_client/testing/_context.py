@@ -6,7 +6,7 @@ from itertools import groupby
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, ProgressReport
 
-from jobledger_client._enums import ChunkState
+from jobledger_client._generated._enums import ChunkState
 from jobledger_client._requests import StagesLike, stage_plan
 from jobledger_client._structs import struct
 from jobledger_client._values import StructLike, number

@@ -1,4 +1,4 @@
-"""Statuses of gRPC with the details of google.rpc, and the table from the transport's refusals to them."""
+"""Statuses of gRPC with the details of google.rpc, and those of the transport's refusals."""
 
 from functools import lru_cache
 from itertools import accumulate
@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from jobledger.v1.error_reason_pb2 import ErrorReason
+from jobledger.v1.reasons import CODES
 
 from . import refusals
 from .units import MICROS_PER_SECOND
@@ -24,23 +24,6 @@ MAX_MESSAGE: Final = 1_000
 
 PUSHBACK: Final = "grpc-retry-pushback-ms"
 """After how long gRPC's own retries repeat a call, whatever backoff their policy has (gRFC A6)."""
-
-_TABLE: Final[dict[type[refusals.CallRefused], tuple[Any, Any]]] = {
-    refusals.ApiKeyMissing: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_MISSING),
-    refusals.ApiKeyUnknown: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_UNKNOWN),
-    refusals.ApiKeyExpired: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_EXPIRED),
-    refusals.ApiKeyRevoked: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_REVOKED),
-    refusals.RoleMissing: (code_pb2.PERMISSION_DENIED, ErrorReason.ERROR_REASON_ROLE_MISSING),
-    refusals.RateLimited: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_RATE_LIMITED),
-    refusals.TooManyWatches: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_WATCHES),
-    refusals.TooManyClaims: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_CLAIMS),
-    refusals.MessageTooLarge: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE),
-    refusals.MalformedRequest: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
-    refusals.ServiceNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_SERVICE_NOT_FOUND),
-    refusals.ConnectionNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_CONNECTION_NOT_FOUND),
-    refusals.ServerDraining: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_DRAINING),
-}
-"""Beside those for which `refused_by_transport` makes a status of its own."""
 
 
 class Refused(NamedTuple):
@@ -64,13 +47,12 @@ def refused_by_transport(error: Exception) -> Refused | None:
         return Refused(rpc_status.to_status(status_pb2.Status(code=code_pb2.UNAVAILABLE, message=str(error))))
     if isinstance(error, refusals.InFlightFull):
         return overloaded(str(error), error.bound, MICROS_PER_SECOND)
-    code, reason = _TABLE[type(error)]
     details: list[Message] = []
     if isinstance(error, refusals.MalformedRequest):
         details.append(bad_request(((error.field, error.rule),)))
     if isinstance(error, refusals.CallLimitReached):
         details += quota(error.subject, str(error), error.wait)
-    return Refused(make_status(code, str(error), reason, error.metadata, details), reason_name(reason))
+    return Refused(make_status(error.reason, str(error), error.metadata, details), error.reason)
 
 
 def deadline_exceeded(error: Exception) -> Refused:
@@ -81,9 +63,8 @@ def deadline_exceeded(error: Exception) -> Refused:
 @lru_cache(maxsize=1_024)
 def overloaded(message: str, bound: str, wait: int) -> Refused:
     """Return what a caller gets in an overload, which must cost little; `wait` is in microseconds."""
-    reason = ErrorReason.ERROR_REASON_QUEUE_FULL
-    status = make_status(code_pb2.RESOURCE_EXHAUSTED, message, reason, {"bound": bound}, [retry_info(wait)])
-    return Refused(status, reason_name(reason), bound)
+    status = make_status("QUEUE_FULL", message, {"bound": bound}, [retry_info(wait)])
+    return Refused(status, "QUEUE_FULL", bound)
 
 
 def quota(subject: str, description: str, wait: int | None, quota_id: str = "", bound: int = 0) -> list[Message]:
@@ -101,16 +82,15 @@ def retry_info(wait: int) -> error_details_pb2.RetryInfo:
     return error_details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds, nanos=micros * 1_000))
 
 
-def reason_name(reason: Any) -> str:  # noqa: ANN401  an enum value
-    """Return the name of a reason."""
-    return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+def code_of(reason: str) -> Any:  # noqa: ANN401  an enum value
+    """Return the code of a reason, as the contract states it."""
+    return code_pb2.Code.Value(CODES[reason])
 
 
 def internal_status(request_id: str) -> grpc.Status:
     """Return the status of a defect: it reveals nothing; the log has the detail under the request id."""
-    reason = ErrorReason.ERROR_REASON_INTERNAL
     message = f"internal error; the service's log has the details under the request id {request_id}"
-    return make_status(code_pb2.INTERNAL, message, reason, {"request_id": request_id}, [])
+    return make_status("INTERNAL", message, {"request_id": request_id}, [])
 
 
 def bad_request(violations: tuple[tuple[str, str], ...]) -> error_details_pb2.BadRequest:
@@ -132,11 +112,10 @@ def cut(text: str, limit: int) -> str:
     return text if fits == len(text) else text[: fits - 1] + "…"
 
 
-def make_status(code: Any, message: str, reason: Any, metadata: dict[str, str], details: list[Message]) -> grpc.Status:  # noqa: ANN401  enum values
+def make_status(reason: str, message: str, metadata: dict[str, str], details: list[Message]) -> grpc.Status:
     """Return a status with ErrorInfo and further details; RetryInfo is there for the retry policies of gRPC, too."""
-    name = reason_name(reason)
-    status = status_pb2.Status(code=code, message=cut(message, MAX_MESSAGE))
-    for detail in (error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata), *details):
+    status = status_pb2.Status(code=code_of(reason), message=cut(message, MAX_MESSAGE))
+    for detail in (error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata), *details):
         packed = AnyMessage()
         packed.Pack(detail)
         status.details.append(packed)

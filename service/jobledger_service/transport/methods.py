@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf.descriptor import ServiceDescriptor
+from jobledger.v1.reasons import ANY_CALL, ANY_READ, OF_METHODS
 from msgspec import Struct as MsgStruct
 
 from .identity import Role
@@ -25,20 +26,12 @@ class Kind(StrEnum):
     """Stays open: counted when it is opened, and as long as it is open."""
 
 
-ANY_CALL: Final = frozenset({
-    "INVALID_FIELD", "API_KEY_MISSING", "API_KEY_UNKNOWN", "API_KEY_EXPIRED", "API_KEY_REVOKED", "ROLE_MISSING",
-    "RATE_LIMITED", "MESSAGE_TOO_LARGE", "QUEUE_FULL", "DRAINING", "STORE_UNAVAILABLE",
-})  # fmt: skip
-"""The reasons for which any call may be refused. INTERNAL, a defect, is not among them."""
-ANY_READ: Final = frozenset({"TOO_MANY_READS", "READ_TOO_LONG"})
-"""The reasons for which any call of the classes READ and WATCH may be refused."""
-
-
 @dataclass(frozen=True, slots=True)
 class Method:
     """An RPC of the service that `descriptor` describes. One that `waits` stays open long, and ends when its key does.
 
-    `reasons` are why it may be refused, beside what any call of its class may be refused for.
+    `reasons` are why it may be refused, beside what any call of its class may be refused for: what the contract lists,
+    and so given here only for services of other contracts.
     Without a role it needs no key: it is answered to everybody, also while the server drains.
     A `reserved` one is admitted when the owner's other calls are refused: it reports on held leases, or on health.
     """
@@ -64,6 +57,7 @@ class Method:
         described = self.descriptor.methods_by_name[self.name]
         object.__setattr__(self, "full_name", described.full_name)
         object.__setattr__(self, "sends_many", described.client_streaming)
+        object.__setattr__(self, "reasons", self.reasons or OF_METHODS.get(self.full_name, ()))
         of_class = ANY_CALL if self.kind is Kind.WRITE else ANY_CALL | ANY_READ
         object.__setattr__(self, "all_reasons", of_class.union(self.reasons))
 

@@ -20,13 +20,21 @@ CallRefused
 └── ServerDraining        the server is shutting down
 """
 
-from typing import Final, Self
+import re
+from typing import ClassVar, Final, Self
 
 from .units import MICROS_PER_SECOND
 
 
 class CallRefused(Exception):  # noqa: N818  a refusal is an answer, not a fault
     """A call that the transport refuses; nothing was done for it, except before ReplyUnsent."""
+
+    reason: ClassVar[str]
+    """The reason's name, as callers know it: that of the class, unless the class says another."""
+
+    def __init_subclass__(cls) -> None:
+        if "reason" not in vars(cls):
+            cls.reason = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper()
 
     def __init__(self, message: str, **metadata: str) -> None:
         super().__init__(message)
@@ -119,6 +127,8 @@ class MessageTooLarge(CallLimitReached):
 class InFlightFull(CallRefused):
     """As much of an owner is in flight as may: `bound` is one of IN_FLIGHT_BOUNDS."""
 
+    reason = "QUEUE_FULL"
+
     def __init__(self, bound: str) -> None:
         super().__init__(f"{_BOUNDS[bound]}: retry after retry_delay", bound=bound)
         self.bound = bound
@@ -137,6 +147,8 @@ IN_FLIGHT_BOUNDS: Final = tuple(_BOUNDS)
 class MalformedRequest(CallRefused):
     """The request is missing, not encoded as its method's, or has too many entries; `rule` is what `field` breaks."""
 
+    reason = "INVALID_FIELD"
+
     def __init__(self, rule: str, field: str = "request") -> None:
         super().__init__(f"{field}: {rule}")
         self.rule = rule
@@ -146,12 +158,16 @@ class MalformedRequest(CallRefused):
 class ReplyUnsent(CallRefused):
     """The call was carried out, but too many bytes of its owner are not read; as if its connection had broken."""
 
+    reason = ""
+
     def __init__(self) -> None:
         super().__init__("the call was carried out, but this owner's earlier replies are not read: repeat the call")
 
 
 class RequestTimedOut(CallRefused):
     """The request did not arrive in time."""
+
+    reason = ""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the request did not arrive within {seconds:g} s")
@@ -173,6 +189,8 @@ class ConnectionNotFound(CallRefused):
 
 class ServerDraining(CallRefused):
     """The server is shutting down."""
+
+    reason = "DRAINING"
 
     def __init__(self) -> None:
         super().__init__("this server is shutting down: retry on another replica, or later")

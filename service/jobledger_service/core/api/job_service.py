@@ -35,32 +35,22 @@ from .shown_jobs import job_field, reply_with, show_pause, shown_job_field, stat
 from .unreadable import check_chunks, encode_each
 
 METHODS: Final = (
-    Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE,
-        ("JOB_ALREADY_EXISTS", "REQUEST_ID_REUSED", "UNIQUE_KEY_TAKEN", "QUOTA_EXCEEDED", "JOB_UNREADABLE")),
+    Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE),
     Method(JOB_SERVICE, "BatchCreateJobs", Role.CALLER, Kind.WRITE),
-    Method(JOB_SERVICE, "GetJob", Role.CALLER, Kind.READ, ("JOB_NOT_FOUND", "JOB_UNREADABLE")),
+    Method(JOB_SERVICE, "GetJob", Role.CALLER, Kind.READ),
     Method(JOB_SERVICE, "BatchGetJobs", Role.CALLER, Kind.READ),
-    Method(JOB_SERVICE, "ListJobs", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
-    Method(JOB_SERVICE, "ListChunks", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID", "JOB_NOT_FOUND")),
-    Method(JOB_SERVICE, "ListAttempts", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID", "JOB_NOT_FOUND")),
-    Method(JOB_SERVICE, "ListJobEvents", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID", "JOB_NOT_FOUND")),
-    Method(JOB_SERVICE, "ListEvents", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
-    Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE, ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_UNREADABLE")),
-    Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE,
-        ("JOB_NOT_FOUND", "CHUNK_NOT_FOUND", "REQUEST_ID_REUSED", "UNIQUE_KEY_TAKEN", "ETAG_MISMATCH",
-         "JOB_NOT_ENDED", "JOB_ENDED", "NOTHING_TO_RETRY", "QUOTA_EXCEEDED", "JOB_UNREADABLE")),
-    Method(JOB_SERVICE, "UpdateJob", Role.CALLER, Kind.WRITE,
-        ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_ENDED", "JOB_STARTED", "JOB_UNREADABLE")),
-    Method(JOB_SERVICE, "DeleteJob", Role.CALLER, Kind.WRITE,
-        ("JOB_NOT_FOUND", "ETAG_MISMATCH", "JOB_NOT_ENDED", "JOB_UNREADABLE")),
-    Method(JOB_SERVICE, "WatchJob", Role.CALLER, Kind.WATCH,
-        ("FOREIGN_CURSOR", "JOB_NOT_FOUND", "HISTORY_TRIMMED", "HISTORY_LOST", "JOB_UNREADABLE", "TOO_MANY_WATCHES",
-         "QUOTA_EXCEEDED"),
-        waits=True),
-    Method(JOB_SERVICE, "WatchJobs", Role.CALLER, Kind.WATCH,
-        ("FOREIGN_CURSOR", "HISTORY_TRIMMED", "HISTORY_LOST", "JOB_UNREADABLE", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"),
-        waits=True),
-)  # fmt: skip
+    Method(JOB_SERVICE, "ListJobs", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "ListChunks", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "ListAttempts", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "ListJobEvents", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "ListEvents", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "UpdateJob", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "DeleteJob", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "WatchJob", Role.CALLER, Kind.WATCH, waits=True),
+    Method(JOB_SERVICE, "WatchJobs", Role.CALLER, Kind.WATCH, waits=True),
+)
 
 
 class JobService(MsgStruct, frozen=True):

@@ -41,15 +41,14 @@ UNREADABLE: Final = "INPUT_UNREADABLE"
 NO_ROOM: Final = Release("the claim response had no room for it", unheard=True)
 
 METHODS: Final = (
-    Method(WORKER_SERVICE, "ClaimChunks", Role.WORKER, Kind.WRITE, ("TOO_MANY_CLAIMS",), waits=True),
-    Method(WORKER_SERVICE, "ClaimChunk", Role.WORKER, Kind.WRITE,
-        ("JOB_NOT_FOUND", "CHUNK_NOT_FOUND", "CHUNK_NOT_CLAIMABLE", "JOB_UNREADABLE")),
+    Method(WORKER_SERVICE, "ClaimChunks", Role.WORKER, Kind.WRITE, waits=True),
+    Method(WORKER_SERVICE, "ClaimChunk", Role.WORKER, Kind.WRITE),
     Method(WORKER_SERVICE, "Heartbeat", Role.WORKER, Kind.WRITE, reserved=True),
     Method(WORKER_SERVICE, "CompleteChunks", Role.WORKER, Kind.WRITE, reserved=True),
     Method(WORKER_SERVICE, "FailChunks", Role.WORKER, Kind.WRITE, reserved=True),
     Method(WORKER_SERVICE, "ReleaseChunks", Role.WORKER, Kind.WRITE, reserved=True),
-    Method(WORKER_SERVICE, "WatchLeases", Role.WORKER, Kind.WATCH, ("TOO_MANY_WATCHES", "QUOTA_EXCEEDED"), waits=True),
-)  # fmt: skip
+    Method(WORKER_SERVICE, "WatchLeases", Role.WORKER, Kind.WATCH, waits=True),
+)
 
 
 class WorkerService(read.ReportReader, MsgStruct, frozen=True):

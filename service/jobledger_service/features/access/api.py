@@ -103,12 +103,11 @@ def api_key(key: ApiKey) -> api.ApiKey:
 
 
 METHODS: Final = (
-    Method(ADMIN_SERVICE, "CreateApiKey", Role.ADMIN, Kind.WRITE, ("REQUEST_ID_REUSED", "AUTH_DISABLED")),
-    Method(ADMIN_SERVICE, "ListApiKeys", Role.ADMIN, Kind.READ, ("PAGE_TOKEN_INVALID", "AUTH_DISABLED")),
-    Method(ADMIN_SERVICE, "RevokeApiKey", Role.ADMIN, Kind.WRITE, ("API_KEY_NOT_FOUND", "AUTH_DISABLED")),
-    Method(ADMIN_SERVICE, "RotateApiKey", Role.ADMIN, Kind.WRITE,
-        ("API_KEY_NOT_FOUND", "API_KEY_ENDED", "AUTH_DISABLED")),
-)  # fmt: skip
+    Method(ADMIN_SERVICE, "CreateApiKey", Role.ADMIN, Kind.WRITE),
+    Method(ADMIN_SERVICE, "ListApiKeys", Role.ADMIN, Kind.READ),
+    Method(ADMIN_SERVICE, "RevokeApiKey", Role.ADMIN, Kind.WRITE),
+    Method(ADMIN_SERVICE, "RotateApiKey", Role.ADMIN, Kind.WRITE),
+)
 
 
 class NoKeyCalls:

@@ -26,8 +26,7 @@ KEYS_PER_READ: Final = 500
 
 Read = TypeVar("Read")
 
-REASONS: Final = ("REQUEST_ID_REUSED", "JOB_UNREADABLE", "TOO_MANY_READS", "READ_TOO_LONG")
-METHODS: Final = tuple(Method(JOB_SERVICE, name, Role.CALLER, Kind.WRITE, REASONS) for name in read.FORMS)
+METHODS: Final = tuple(Method(JOB_SERVICE, name, Role.CALLER, Kind.WRITE) for name in read.FORMS)
 
 
 class BulkCalls(MsgStruct, frozen=True):

@@ -240,10 +240,7 @@ def _nearest(name: str) -> str:
     return f"the nearest is {near[0]!r}" if near else "columns include job_id, state, create_time"
 
 
-METHODS: Final = (
-    Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH,
-        ("PAGE_TOKEN_INVALID", "HISTORY_TRIMMED", "HISTORY_LOST", "TOO_MANY_WATCHES", "QUOTA_EXCEEDED"), waits=True),
-)  # fmt: skip
+METHODS: Final = (Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH, waits=True),)
 
 
 def exports(kernel: Kernel) -> Feature:

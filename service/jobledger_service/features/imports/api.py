@@ -169,9 +169,7 @@ class _ImportCounts(MsgStruct):
 
 
 IMPORT_SERVICE: Final = api.DESCRIPTOR.services_by_name["ImportService"]
-METHODS: Final = (
-    Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, ("TOO_MANY_WATCHES", "QUOTA_EXCEEDED"), waits=True),
-)
+METHODS: Final = (Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True),)
 
 
 class ImportService(MsgStruct, frozen=True):

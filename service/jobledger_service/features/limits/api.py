@@ -79,11 +79,11 @@ _paused_kind: Final[Callable[[PausedKind], api.PausedKind]] = maker(PausedKind, 
 LIMIT_SERVICE: Final = api.DESCRIPTOR.services_by_name["LimitService"]
 METHODS: Final = (
     Method(LIMIT_SERVICE, "SetLimit", Role.ADMIN, Kind.WRITE),
-    Method(LIMIT_SERVICE, "ListLimits", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
+    Method(LIMIT_SERVICE, "ListLimits", Role.CALLER, Kind.READ),
     Method(LIMIT_SERVICE, "DeleteLimit", Role.ADMIN, Kind.WRITE),
-    Method(LIMIT_SERVICE, "PauseKind", Role.ADMIN, Kind.WRITE, ("TOO_MANY_PAUSED_KINDS",)),
+    Method(LIMIT_SERVICE, "PauseKind", Role.ADMIN, Kind.WRITE),
     Method(LIMIT_SERVICE, "ResumeKind", Role.ADMIN, Kind.WRITE),
-    Method(LIMIT_SERVICE, "ListPausedKinds", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
+    Method(LIMIT_SERVICE, "ListPausedKinds", Role.CALLER, Kind.READ),
 )
 
 

@@ -89,7 +89,7 @@ class WatchBounds:
 METHODS: Final = (
     Method(ADMIN_SERVICE, "SetQuota", Role.ADMIN, Kind.WRITE),
     Method(ADMIN_SERVICE, "GetQuota", Role.ADMIN, Kind.READ),
-    Method(ADMIN_SERVICE, "ListQuotas", Role.ADMIN, Kind.READ, ("PAGE_TOKEN_INVALID",)),
+    Method(ADMIN_SERVICE, "ListQuotas", Role.ADMIN, Kind.READ),
     Method(ADMIN_SERVICE, "DeleteQuota", Role.ADMIN, Kind.WRITE),
 )
 

@@ -73,7 +73,7 @@ def used(row: UsageRow) -> api.Usage:
     return message
 
 
-METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
+METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ),)
 
 
 class UsageCalls(MsgStruct, frozen=True):

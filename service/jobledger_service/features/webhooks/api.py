@@ -35,19 +35,16 @@ log = structlog.get_logger(__name__)
 
 WEBHOOK_SERVICE: Final = api.DESCRIPTOR.services_by_name["WebhookService"]
 METHODS: Final = (
-    Method(WEBHOOK_SERVICE, "CreateWebhook", Role.CALLER, Kind.WRITE, ("REQUEST_ID_REUSED", "TOO_MANY_WEBHOOKS")),
-    Method(WEBHOOK_SERVICE, "GetWebhook", Role.CALLER, Kind.READ, ("WEBHOOK_NOT_FOUND",)),
-    Method(WEBHOOK_SERVICE, "ListWebhooks", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),
-    Method(WEBHOOK_SERVICE, "UpdateWebhook", Role.CALLER, Kind.WRITE, ("WEBHOOK_NOT_FOUND",)),
-    Method(WEBHOOK_SERVICE, "DeleteWebhook", Role.CALLER, Kind.WRITE, ("WEBHOOK_NOT_FOUND",)),
-    Method(WEBHOOK_SERVICE, "RotateWebhookSecret", Role.CALLER, Kind.WRITE, ("WEBHOOK_NOT_FOUND",)),
-    Method(WEBHOOK_SERVICE, "ListWebhookDeliveries", Role.CALLER, Kind.READ,
-        ("PAGE_TOKEN_INVALID", "WEBHOOK_NOT_FOUND")),
-    Method(WEBHOOK_SERVICE, "RedeliverWebhook", Role.CALLER, Kind.WRITE,
-        ("WEBHOOK_NOT_FOUND", "DELIVERY_NOT_FOUND", "TOO_MANY_READS", "READ_TOO_LONG")),
-    Method(WEBHOOK_SERVICE, "PingWebhook", Role.CALLER, Kind.WRITE,
-        ("WEBHOOK_NOT_FOUND", "TOO_MANY_READS", "READ_TOO_LONG")),
-)  # fmt: skip
+    Method(WEBHOOK_SERVICE, "CreateWebhook", Role.CALLER, Kind.WRITE),
+    Method(WEBHOOK_SERVICE, "GetWebhook", Role.CALLER, Kind.READ),
+    Method(WEBHOOK_SERVICE, "ListWebhooks", Role.CALLER, Kind.READ),
+    Method(WEBHOOK_SERVICE, "UpdateWebhook", Role.CALLER, Kind.WRITE),
+    Method(WEBHOOK_SERVICE, "DeleteWebhook", Role.CALLER, Kind.WRITE),
+    Method(WEBHOOK_SERVICE, "RotateWebhookSecret", Role.CALLER, Kind.WRITE),
+    Method(WEBHOOK_SERVICE, "ListWebhookDeliveries", Role.CALLER, Kind.READ),
+    Method(WEBHOOK_SERVICE, "RedeliverWebhook", Role.CALLER, Kind.WRITE),
+    Method(WEBHOOK_SERVICE, "PingWebhook", Role.CALLER, Kind.WRITE),
+)
 DELIVERIES_PER_STEP: Final = 1_000
 """The number of deliveries that one transaction deletes or redelivers."""
 

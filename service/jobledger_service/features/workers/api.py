@@ -20,7 +20,7 @@ from jobledger_service.transport.methods import Calls, Kind, Method
 
 from .store import Place, SqlWorkerStore, StoredWorker, place_of
 
-METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ, ("PAGE_TOKEN_INVALID",)),)
+METHODS: Final = (Method(WORKER_SERVICE, "ListWorkers", Role.CALLER, Kind.READ),)
 
 
 class WorkerCalls(MsgStruct, frozen=True):

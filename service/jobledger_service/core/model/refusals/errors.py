@@ -25,19 +25,21 @@ Refusal
 """
 
 import re
+from typing import ClassVar
 
 
 class Refusal(Exception):  # noqa: N818  a refusal is an answer, not a fault
     """A request that the ledger refuses; it has written nothing."""
 
+    reason: ClassVar[str]
+    """The reason's name, as callers know it: JobNotFound is JOB_NOT_FOUND."""
+
+    def __init_subclass__(cls) -> None:
+        cls.reason = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper()
+
     def __init__(self, message: str, **metadata: str) -> None:
         super().__init__(message)
         self.metadata = metadata
-
-    @property
-    def reason(self) -> str:
-        """The reason's name, as callers know it: JobNotFound is JOB_NOT_FOUND."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).upper()
 
 
 class InvalidField(Refusal):
