@@ -6,7 +6,7 @@ from collections.abc import Callable
 import grpc
 import pytest
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, WatchJobsResponse, WatchMode
+from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMode
 
 from tests.conftest import StartServer
 from tests.support.api import Api, fresh_kind
@@ -82,7 +82,7 @@ async def stored(api: Api, job_ids: list[str]) -> dict[str, Job]:
     """Return the jobs by id, as they are stored."""
     found: dict[str, Job] = {}
     for n in range(0, len(job_ids), 500):
-        answer = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=job_ids[n : n + 500]))
+        answer = await api.batch_get(job_ids=job_ids[n : n + 500])
         found |= {job.job_id: job for job in answer.jobs}
     return found
 

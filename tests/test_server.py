@@ -12,7 +12,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from jobledger.v1.error_reason_pb2 import ErrorReason
-from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest
+from jobledger.v1.job_service_pb2 import ListJobsRequest
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 
 from tests.conftest import StartServer
@@ -107,7 +107,7 @@ async def test_a_drain_finishes_what_it_took_in(start_server: StartServer, conne
     assert set(refusals) <= {grpc.StatusCode.UNAVAILABLE}
 
     api = connect(server.start())
-    answer = await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, page_size=500))
+    answer = await api.list_jobs(filter={"kinds": [kind]}, page_size=500)
     assert {job.job_id for job in answer.jobs} >= {job.job_id for job in created} | {first.job_id}
 
 
@@ -134,7 +134,7 @@ async def test_callers_that_continue_during_a_drain_get_unavailable(
     assert set(await asyncio.gather(*callers)) == {grpc.StatusCode.UNAVAILABLE}
     assert await asyncio.to_thread(server.wait) == 0
     api = connect(server.start())
-    found = (await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=created[-500:]))).missing_job_ids
+    found = (await api.batch_get(job_ids=created[-500:])).missing_job_ids
     assert not found
 
 
@@ -178,7 +178,7 @@ async def test_a_full_queue_refuses_reports_when_to_come_back_and_writes_nothing
     created, refusals = await answers_and_refusals([api.create(kind) for _ in range(300)])
     assert {(result.code, result.reason) for result in refusals} == {(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")}
     assert all(result.retry_delay > 0 for result in refusals)
-    answer = await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, page_size=500))
+    answer = await api.list_jobs(filter={"kinds": [kind]}, page_size=500)
     assert {job.job_id for job in answer.jobs} == {job.job_id for job in created}
 
 

@@ -11,15 +11,7 @@ from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
-from tests.support.states import (
-    CANCEL_REQUESTED,
-    CANCELLED,
-    CANCELLING,
-    COMPLETED,
-    LEASE_LOST,
-    OK,
-    summary,
-)
+from tests.support.states import CANCEL_REQUESTED, CANCELLED, CANCELLING, COMPLETED, LEASE_LOST, OK, summary
 
 WEIGHTS = {
     "validate": 5, "upload": 5, "thumbnail": 5, "transcode_360p": 25, "transcode_720p": 25, "audio": 10,
@@ -100,7 +92,7 @@ async def test_create_job_sent_twice_with_one_request_id_gives_one_job(api: Api,
     first, second = await api.jobs.CreateJob(request), await api.jobs.CreateJob(request)
     assert first.job == second.job
     assert (first.created, second.created) == (True, False)
-    assert (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 1
+    assert (await api.list_jobs(filter={"kinds": [kind]})).total_size == 1
 
 
 async def test_the_same_request_id_with_other_content_is_refused(api: Api, kind: str):
@@ -108,7 +100,7 @@ async def test_the_same_request_id_with_other_content_is_refused(api: Api, kind:
     await api.create(kind, request_id=request_id, item_count=10)
     with refused(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"):
         await api.create(kind, request_id=request_id, item_count=11)
-    assert (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 1
+    assert (await api.list_jobs(filter={"kinds": [kind]})).total_size == 1
 
 
 async def test_cancel_while_two_chunks_are_in_work(api: Api, kind: str):
@@ -141,7 +133,7 @@ async def test_cancel_while_two_chunks_are_in_work(api: Api, kind: str):
 async def test_a_job_that_breaks_a_rule_is_not_created(api: Api, kind: str, field: str, broken: dict[str, object]):
     with invalid(field):
         await api.create(kind, **broken)
-    assert (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 0
+    assert (await api.list_jobs(filter={"kinds": [kind]})).total_size == 0
 
 
 @pytest.mark.parametrize(
@@ -167,7 +159,7 @@ async def test_a_report_that_breaks_a_rule_changes_nothing(api: Api, kind: str, 
 async def test_a_page_token_with_another_filter_is_refused(api: Api, kind: str):
     for _ in range(2):
         await api.create(kind)
-    first = await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, page_size=1))
+    first = await api.list_jobs(filter={"kinds": [kind]}, page_size=1)
     other = ListJobsRequest(filter={"kinds": [kind, "other"]}, page_token=first.next_page_token)
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
         await api.jobs.ListJobs(other)

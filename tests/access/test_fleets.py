@@ -14,7 +14,6 @@ from jobledger.v1.admin_service_pb2 import (
     RotateApiKeyRequest,
 )
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import GetJobRequest, ListJobsRequest
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ClaimChunkRequest,
@@ -173,9 +172,9 @@ async def test_a_fleet_works_the_chunks_of_its_owners_to_their_end(
 async def test_all_else_of_an_owner_is_closed_to_a_fleet(tenants: dict[str, KeyedApi], fleet: KeyedApi, kind: str):
     made = (await jobs(tenants, kind, {ALICE: 1}))[ALICE]
     with refused(StatusCode.PERMISSION_DENIED, "ROLE_MISSING"):
-        await fleet.jobs.GetJob(GetJobRequest(job_id=made.job_id))
+        await fleet.get(made.job_id)
     with refused(StatusCode.PERMISSION_DENIED, "ROLE_MISSING"):
-        await fleet.jobs.ListJobs(ListJobsRequest())
+        await fleet.list_jobs()
     with refused(StatusCode.PERMISSION_DENIED, "ROLE_MISSING"):
         await fleet.admin.ListApiKeys(ListApiKeysRequest())
 

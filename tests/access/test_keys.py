@@ -17,7 +17,6 @@ from jobledger.v1.admin_service_pb2 import (
     RevokeApiKeyRequest,
     RotateApiKeyRequest,
 )
-from jobledger.v1.job_service_pb2 import ListJobsRequest
 from sqlalchemy import make_url
 
 from tests.access.conftest import As, Keyed
@@ -42,7 +41,7 @@ async def keys_of(admin: KeyedApi, owner: str, **fields: object) -> list[ApiKey]
 
 
 async def works(api: KeyedApi) -> bool:
-    await api.jobs.ListJobs(ListJobsRequest(page_size=1))
+    await api.list_jobs(page_size=1)
     return True
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import grpc
 import pytest
 from google.longrunning import operations_pb2 as lro
-from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJobsRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest
 from jobledger_client import JobClient, MessageTooLargeError, RateLimitedError
 from jobledger_service.listeners import rate_limiter_of
 from jobledger_service.settings import InvalidSettingError, Settings
@@ -73,7 +73,7 @@ async def test_a_key_calls_as_often_as_its_rate_and_no_other_is_touched(admin: K
         assert one.subjects == [f"key:{made.api_key.key_id}"]
         assert one.metadata == {"kind": "write", "limit": "30 in 86400 s"}
         assert 0 < one.retry_delay <= 2_880  # until the next of 30 tokens
-    assert (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 30
+    assert (await api.list_jobs(filter={"kinds": [kind]})).total_size == 30
     with refused(EXHAUSTED, "RATE_LIMITED"):
         await api.claim(kind)
     for _ in range(6):

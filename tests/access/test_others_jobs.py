@@ -9,7 +9,6 @@ import grpc
 import pytest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchJobsRequest
-from jobledger.v1.stats_pb2 import GetJobStatsRequest
 from jobledger_client import JobClient, RoleMissingError
 from jobledger_client.cli._main import run
 
@@ -49,12 +48,12 @@ async def test_an_admin_lists_counts_and_exports_the_jobs_of_a_named_owner(
 ):
     made = [await theirs.create(kind) for _ in range(3)]
     await admin.create(kind)
-    listed = await admin.jobs.ListJobs(ListJobsRequest(filter={"owner": owner}))
+    listed = await admin.list_jobs(filter={"owner": owner})
     assert [job.job_id for job in listed.jobs] == [job.job_id for job in reversed(made)]
     assert {job.owner for job in listed.jobs} == {owner}
     assert (listed.total_size, listed.total_is_lower_bound) == (3, False)
-    assert (await admin.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 1
-    stats = await admin.jobs.GetJobStats(GetJobStatsRequest(owner=owner))
+    assert (await admin.list_jobs(filter={"kinds": [kind]})).total_size == 1
+    stats = await admin.stats(owner=owner)
     assert (stats.total.now.queued, [one.kind for one in stats.kinds]) == (3, [kind])
     exported, _ = await lines(admin, filter={"owner": owner})
     assert [job.job_id.encode() in exported for job in made] == [True] * 3
@@ -66,7 +65,7 @@ async def test_an_admin_watches_the_jobs_of_a_named_owner(
 ):
     job = await theirs.create(kind)
     elsewhere = as_holder(keyed.replicas[-1], keyed.token)
-    cursor = (await admin.jobs.ListJobs(ListJobsRequest(filter={"owner": owner}))).cursor
+    cursor = (await admin.list_jobs(filter={"owner": owner})).cursor
     async with elsewhere.watch_jobs(filter={"owner": owner}) as now:
         first = await now.message()
         assert (first.type, first.job.job_id) == (SNAPSHOT, job.job_id)
@@ -80,12 +79,12 @@ async def test_an_admin_watches_the_jobs_of_a_named_owner(
 
 Ask = Callable[[KeyedApi, str], Awaitable[object]]
 ASKED: dict[str, Ask] = {
-    "ListJobs": lambda api, owner: api.jobs.ListJobs(ListJobsRequest(filter={"owner": owner})),
+    "ListJobs": lambda api, owner: api.list_jobs(filter={"owner": owner}),
     "WatchJobs": lambda api, owner: api.jobs.WatchJobs(WatchJobsRequest(filter={"owner": owner})).read(),
     "ExportJobs": lambda api, owner: api.jobs.ExportJobs(
         ExportJobsRequest(filter={"owner": owner}, format=JSON)
     ).read(),
-    "GetJobStats": lambda api, owner: api.jobs.GetJobStats(GetJobStatsRequest(owner=owner)),
+    "GetJobStats": lambda api, owner: api.stats(owner=owner),
 }
 
 
@@ -134,7 +133,7 @@ async def test_an_exports_token_and_a_cursor_are_worth_nothing_without_the_role(
             await lines(api, filter=wanted, resume_token=tokens[0])
     with refused(grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING"):
         await lines(theirs, filter={"owner": "default"}, resume_token=tokens[0])
-    cursor = (await admin.jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    cursor = (await admin.list_jobs(page_size=1)).cursor
     await admin.create(kind)
     async with theirs.watch_jobs(kind, cursor=cursor) as watch:
         assert (await watch.message()).type == BOOKMARK

@@ -9,15 +9,8 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
-from jobledger.v1.job_service_pb2 import (
-    BatchGetJobsRequest,
-    CreateJobRequest,
-    ListJobEventsRequest,
-    ListJobsRequest,
-    WatchJobRequest,
-)
+from jobledger.v1.job_service_pb2 import CreateJobRequest, WatchJobRequest
 from jobledger.v1.limit_service_pb2 import Limit
-from jobledger.v1.stats_pb2 import GetJobStatsRequest
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest, DeleteWebhookRequest, ListWebhooksRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
@@ -71,9 +64,9 @@ async def test_every_method_that_takes_a_job_does_not_find_anothers(
 
 async def test_batches_lists_and_watches_do_not_show_anothers_job(mine: KeyedApi, other: KeyedApi, kind: str):
     job = await mine.create(kind)
-    batch = await other.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job.job_id]))
+    batch = await other.batch_get(job_ids=[job.job_id])
     assert (list(batch.jobs), list(batch.missing_job_ids)) == ([], [job.job_id])
-    listed = await other.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))
+    listed = await other.list_jobs(filter={"kinds": [kind]})
     assert (list(listed.jobs), listed.total_size) == ([], 0)
     async with other.watch_jobs(kind) as now, other.watch_jobs(kind, cursor=listed.cursor) as later:
         assert (await now.message()).type == BOOKMARK
@@ -83,7 +76,7 @@ async def test_batches_lists_and_watches_do_not_show_anothers_job(mine: KeyedApi
 
 
 async def test_a_cursor_does_not_open_anothers_history(mine: KeyedApi, other: KeyedApi, kind: str):
-    cursor = (await mine.jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    cursor = (await mine.list_jobs(page_size=1)).cursor
     job = await mine.create(kind)
     with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
         await other.jobs.WatchJob(WatchJobRequest(job_id=job.job_id, cursor=cursor)).read()
@@ -116,7 +109,7 @@ async def test_the_history_names_the_key_and_the_worker(admin: KeyedApi, keyed: 
     job = await api.create(kind)
     await api.claim(kind, worker="host-7")
     await api.cancel(job.job_id)
-    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id))).events
+    events = (await api.list_events(job.job_id)).events
     actor = f"billing/{made.api_key.key_id}"
     assert [change.actor for event in events for change in event.changes] == [actor, "host-7", actor]
 
@@ -158,16 +151,16 @@ async def test_another_owner_neither_counts_nor_exports_nor_means_a_job(mine: Ke
     await mine.create(kind, job_id=f"failed-{kind}")
     await mine.fail(*await mine.claim(kind), code=kind, not_retryable=True)
     job = await mine.create(kind, display_name=kind)
-    stats = await other.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))
+    stats = await other.stats(kinds=[kind])
     assert (stats.total.now.queued, stats.total.activity.created, len(stats.total.failures)) == (0, 0, 0)
-    every = await other.jobs.GetJobStats(GetJobStatsRequest(series_by_kind=True, step=1))
+    every = await other.stats(series_by_kind=True, step=1)
     assert kind not in str(every), "no group, no example and no series of another's"
     exported = other.jobs.ExportJobs(ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES))
     assert job.job_id.encode() not in b"".join([piece.data async for piece in exported])
     for wanted in ({"filter": {"search": kind}}, {"job_ids": [job.job_id]}):
         meant = await other.jobs.CancelJobs(CancelJobsRequest(dry_run=True, **wanted))
         assert (meant.matched_count, list(meant.sample)) == (0, [])
-    own = (await mine.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))).total
+    own = (await mine.stats(kinds=[kind])).total
     assert (own.now.queued, own.failures[0].error_code, own.failures[0].example_job_id) == (1, kind, f"failed-{kind}")
     mined = mine.jobs.ExportJobs(ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES))
     assert job.job_id.encode() in b"".join([piece.data async for piece in mined])

@@ -19,7 +19,7 @@ from jobledger.v1.admin_service_pb2 import (
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 from jobledger.v1.bulk_pb2 import RetryJobsRequest
 from jobledger.v1.error_reason_pb2 import ErrorReason
-from jobledger.v1.job_service_pb2 import CreateJobRequest, DeleteJobRequest, RetryJobRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest, RetryJobRequest
 from jobledger_client.cli._main import run
 
 from tests.access.conftest import As, Keyed
@@ -98,7 +98,7 @@ async def test_stored_jobs_are_bounded_until_one_is_deleted(tenant: Tenant):
         await api.create(tenant.kind)
     assert (refusal.metadata["quota"], refusal.metadata["value"]) == ("max_stored_jobs", "3")
     assert refusal.retry_delay is None, "no time makes room"
-    await asyncio.gather(*(api.jobs.DeleteJob(DeleteJobRequest(job_id=one.job_id, force=True)) for one in jobs[:2]))
+    await asyncio.gather(*(api.delete(one.job_id, force=True) for one in jobs[:2]))
     await api.create(tenant.kind)
     assert await tenant.used() == (2, 2)
 

@@ -9,7 +9,6 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from jobledger.v1.event_pb2 import Change
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import ListJobEventsRequest
 
 from tests.conftest import QUICK
 from tests.support.api import Api
@@ -46,5 +45,5 @@ def report(job: Job) -> dict[str, Any]:
 
 async def changes(api: Api, job_id: str, kind_of_change: int) -> list[Change]:
     """Return a job's changes of one type."""
-    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job_id, page_size=500))).events
+    events = (await api.list_events(job_id, page_size=500)).events
     return [change for event in events for change in event.changes if change.type == kind_of_change]

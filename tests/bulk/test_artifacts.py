@@ -7,7 +7,6 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from jobledger.v1.bulk_pb2 import DeleteJobsRequest
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, RetryJobRequest
 
 from tests.bulk.runs import deleting_in, ended, report
 from tests.replicas.conftest import Connect
@@ -67,7 +66,7 @@ async def job_with_many(api: Api, kind: str, directory: Path) -> tuple[Job, int]
 
 async def delete(api: Api, job: Job) -> Job:
     """Delete a job with its artifacts; return the job that deletes these."""
-    return (await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))).artifact_job
+    return (await api.delete(job.job_id, delete_artifacts=True)).artifact_job
 
 
 def reported_of(**counts: int) -> dict[str, object]:
@@ -114,7 +113,7 @@ async def test_what_is_named_by_its_download_address_goes_too(keeper: Api, kind:
 
 async def test_without_artifacts_there_is_no_job_and_with_some_it_reports_what_it_keeps(keeper: Api, kind: str):
     bare = await job_with(keeper, kind, [], [])
-    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=bare.job_id, delete_artifacts=True))
+    answer = await keeper.delete(bare.job_id, delete_artifacts=True)
     assert not answer.HasField("artifact_job")
     removal = await delete(keeper, await job_with(keeper, kind, ["s3://bucket/x"], []))
     done = await ended(keeper, removal.job_id)
@@ -123,7 +122,7 @@ async def test_without_artifacts_there_is_no_job_and_with_some_it_reports_what_i
 
 async def test_artifacts_stay_unless_they_are_to_go(keeper: Api, kind: str, media: Path):
     job = await job_with(keeper, kind, [file(media, "a")], [])
-    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+    answer = await keeper.delete(job.job_id)
     assert not answer.HasField("artifact_job")
     assert (media / "a").exists()
 
@@ -138,7 +137,7 @@ async def test_what_cannot_be_deleted_fails_the_job_and_a_retry_tries_that_alone
     (media / "directory").rmdir()
     (media / "directory").write_text("x")
     file(media, "a")
-    await keeper.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id))
+    await keeper.retry(failed.job_id)
     done = await ended(keeper, failed.job_id)
     assert (done.state, report(done)) == (COMPLETED, reported_of(deleted=3))
     assert names(media) == ["a"]

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from jobledger.v1.bulk_pb2 import RetryJobsRequest
 from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_service_pb2 import RetryJobRequest
 from jobledger_service.features.artifacts.duty import URIS_PER_STEP
 
 from tests.bulk.runs import changes, create_many, ended, report
@@ -67,7 +66,7 @@ async def test_a_run_that_is_cancelled_when_its_server_is_killed_reports_what_it
     states = [(await api.get(job_id)).state for job_id in job_ids]
     done = report(stopped)["applied"]
     assert (stopped.state, states.count(QUEUED), states.count(CANCELLED)) == (CANCELLED, done, JOBS - done)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=run))
+    await api.retry(run)
     await hold_exactly_once(api, job_ids, run)
 
 

@@ -4,7 +4,6 @@ import grpc
 import pytest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_service_pb2 import RetryJobRequest
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ChunkFailure,
@@ -104,7 +103,7 @@ async def test_a_run_is_stopped_between_steps_and_continues_with_a_retry(
     assert slow_server.stop() == 0
     slow_server.settings["bulk_rate"] = "10000"
     fast = connect(slow_server.start())
-    await fast.jobs.RetryJob(RetryJobRequest(job_id=run))
+    await fast.retry(run)
     finished = await ended(fast, run)
     assert (finished.state, report(finished)["applied"]) == (COMPLETED, 60)
     assert [len(await changes(fast, job_id, CANCEL_REQUESTED)) for job_id in job_ids] == [1] * 60

@@ -5,15 +5,9 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from jobledger.v1.bulk_pb2 import (
-    CancelJobsRequest,
-    DeleteJobsRequest,
-    RetryJobsRequest,
-    UpdateJobsRequest,
-)
+from jobledger.v1.bulk_pb2 import CancelJobsRequest, DeleteJobsRequest, RetryJobsRequest, UpdateJobsRequest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import ChunksSummary, Job, Progress
-from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest
 
 from tests.bulk.runs import changes, create_many, ended, report
 from tests.support.api import Api
@@ -37,7 +31,7 @@ async def test_a_filter_means_the_jobs_that_match_it_and_no_others(api: Api, kin
     run = await ended(api, answer.job.job_id)
     assert (run.state, run.progress.percent) == (COMPLETED, 100)
     assert report(run) == {"applied": 60, "unchanged": 0, "refused": 0, "refusals": []}
-    assert {job.state for job in (await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=meant))).jobs} == {CANCELLED}
+    assert {job.state for job in (await api.batch_get(job_ids=meant)).jobs} == {CANCELLED}
     assert (await api.get(other)).state == QUEUED
     [change] = await changes(api, meant[7], ChangeType.CHANGE_TYPE_CANCEL_REQUESTED)
     assert (change.actor, change.reason) == ("caller", f"wrong site (by job {run.job_id})")
@@ -74,7 +68,7 @@ async def test_a_dry_run_counts_and_shows_and_does_nothing(api: Api, kind: str):
         status.update_time.CopyFrom(one.update_time)
         assert one == status
         assert one.job_id in job_ids
-    listed = await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, page_size=50))
+    listed = await api.list_jobs(filter={"kinds": [kind]}, page_size=50)
     assert [job.revision for job in listed.jobs] == [1] * 12
 
 
@@ -157,7 +151,7 @@ async def test_deletion_takes_ended_jobs_and_with_force_all(api: Api, kind: str)
         await api.get(over)
     forced = DeleteJobsRequest(filter={"kinds": [kind]}, force=True)
     assert report(await ended(api, (await api.jobs.DeleteJobs(forced)).job.job_id))["applied"] == 1
-    assert not (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).jobs
+    assert not (await api.list_jobs(filter={"kinds": [kind]})).jobs
 
 
 async def test_the_service_own_jobs_are_never_meant(api: Api, kind: str):

@@ -89,6 +89,15 @@ def test_a_stored_event_is_filtered_as_the_job_was_and_is(delta: JobDelta):
 @pytest.mark.guarantee("3a.4")
 @few
 @given(st.lists(deltas(), min_size=1, max_size=4))
+def test_merged_messages_in_view_status_say_how_many_they_are(of_one_job: Sequence[JobDelta]):
+    *earlier, latest = [committed(delta, position) for position, delta in enumerate(of_one_job, 1)]
+    merged = WatchJobResponse.FromString(codec.merge(latest, earlier, CURSOR, status=True))
+    assert (merged.merged_revision_count, merged.cursor) == (len(earlier), CURSOR)
+
+
+@pytest.mark.guarantee("3a.4")
+@few
+@given(st.lists(deltas(), min_size=1, max_size=4))
 def test_merged_messages_report_all_that_the_last_reports_and_how_many_they_are(of_one_job: Sequence[JobDelta]):
     entries = [committed(delta, position) for position, delta in enumerate(of_one_job, 1)]
     *earlier, latest = entries

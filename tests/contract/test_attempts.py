@@ -9,20 +9,8 @@ from jobledger.v1.chunk_pb2 import Attempt, AttemptOutcome
 from jobledger.v1.event_pb2 import Change, ChangeType
 from jobledger.v1.export_pb2 import ExportJobsRequest
 from jobledger.v1.job_pb2 import FailurePolicy, JobView
-from jobledger.v1.job_service_pb2 import (
-    BatchGetJobsRequest,
-    DeleteJobRequest,
-    GetJobRequest,
-    ListAttemptsRequest,
-    ListJobEventsRequest,
-    ListJobsRequest,
-    RetryJobRequest,
-    WatchJobsRequest,
-)
-from jobledger.v1.worker_service_pb2 import (
-    ClaimChunkRequest,
-    ClaimedChunk,
-)
+from jobledger.v1.job_service_pb2 import ListAttemptsRequest, ListJobsRequest, WatchJobsRequest
+from jobledger.v1.worker_service_pb2 import ClaimChunkRequest, ClaimedChunk
 
 from tests.support.api import Api
 from tests.support.bounds import BOUND
@@ -64,7 +52,7 @@ async def claim_one(api: Api, job_id: str, task_id: str, index: int = 0, worker:
 
 async def changes(api: Api, job_id: str) -> list[Change]:
     """Return what happened to a job."""
-    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job_id, page_size=500))).events
+    events = (await api.list_events(job_id, page_size=500)).events
     return [change for event in events for change in event.changes]
 
 
@@ -140,7 +128,7 @@ async def test_the_attempts_that_a_cancellation_stops_are_cancelled(api: Api, ki
     assert [one.end_time for one in found[2:]] == [chunk.end_time for chunk in job.chunks[2:4]]
     assert found[1].end_time.ToNanoseconds() < job.chunks[1].end_time.ToNanoseconds(), "the chunk ended with its job"
 
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    await api.retry(job.job_id)
     await api.complete(*await api.claim(kind, 4))
     again = await attempts(api, job.job_id)
     assert [one for one in again if (one.chunk_index, one.number) in {(0, 1), (1, 1), (2, 1), (3, 1)}] == found
@@ -159,7 +147,7 @@ async def test_a_named_chunk_that_goes_again_keeps_its_attempt(api: Api, kind: s
     job = await api.create(kind, item_count=2, chunk_size=1)
     failed, _ = await api.claim(kind, 2)
     await api.fail(failed, not_retryable=True)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id, chunk_indexes=[0]))
+    await api.retry(job.job_id, chunk_indexes=[0])
     assert await outcomes(api, job.job_id) == [(0, 1, FAILURE), (1, 1, LASTS)]
     await api.claim(kind)
     assert await outcomes(api, job.job_id) == [(0, 1, FAILURE), (0, 2, LASTS), (1, 1, LASTS)]
@@ -214,8 +202,8 @@ async def test_view_full_shows_the_last_attempts_wherever_it_is_asked_for(api: A
     await api.fail(*await api.claim(kind))
     await api.claim(kind)
     for view in (JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_STATUS):
-        assert not (await api.jobs.GetJob(GetJobRequest(job_id=job.job_id, view=view))).job.attempts
-    [batched] = (await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job.job_id]))).jobs
+        assert not (await api.get(job.job_id, view=view)).attempts
+    [batched] = (await api.batch_get(job_ids=[job.job_id])).jobs
     request = ListJobsRequest(filter={"kinds": [kind]}, view=JobView.JOB_VIEW_FULL)
     [listed] = (await api.jobs.ListJobs(request)).jobs
     async with api.watch_job(job.job_id) as watch:
@@ -234,7 +222,7 @@ async def test_a_job_that_is_created_again_does_not_have_the_attempts_of_the_one
         assert await attempts(api, job_id) == []
         for _ in range(3):
             await api.fail(*await api.claim(kind))
-        await api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id, force=True))
+        await api.delete(job_id, force=True)
         with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
             await attempts(api, job_id)
 
@@ -265,7 +253,7 @@ async def test_jobs_and_attempts_are_found_by_their_task(api: Api, kind: str):
     assert await listed(api, uuid4().hex) == []
     assert await outcomes(api, first.job_id, task_id=task) == [(0, 1, FAILURE)]
     assert await outcomes(api, first.job_id, task_id=other, chunk_index=0) == [(0, 2, LASTS)]
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=first.job_id, force=True))
+    await api.delete(first.job_id, force=True)
     assert await listed(api, task) == [second.job_id]
 
 

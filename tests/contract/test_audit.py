@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.event_pb2 import Change, ChangeType, JobEvent
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListEventsRequest, ListJobEventsRequest, RetryJobRequest
+from jobledger.v1.job_service_pb2 import ListEventsRequest, ListJobEventsRequest
 
 from tests.conftest import StartServer
 from tests.support.api import Api
@@ -52,16 +52,11 @@ async def lived(api: Api, kind: str, **fields: object) -> Job:
     [claimed] = await api.claim(kind, worker="anna")
     await api.report(claimed, percent=10)
     await api.fail(claimed, not_retryable=True)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id, reason="fixed the disk"))
+    await api.retry(job.job_id, reason="fixed the disk")
     [claimed] = await api.claim(kind, worker="bob")
     await api.report(claimed, percent=50)
     await api.complete(claimed)
     return job
-
-
-async def delete(api: Api, job_id: str, **fields: object) -> None:
-    """Delete a job."""
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id, **fields))
 
 
 async def test_the_trail_outlives_the_history_and_the_job(start_server: StartServer, connect: Connect, kind: str):
@@ -78,7 +73,7 @@ async def test_the_trail_outlives_the_history_and_the_job(start_server: StartSer
             await clock.bookmark()
         assert kept == [event for event in whole if not is_progress(event)]
         before = (await clock.bookmark()).cursor
-        await delete(api, job.job_id, reason="no longer needed")
+        await api.delete(job.job_id, reason="no longer needed")
         while not await is_trimmed(api, before):
             await clock.bookmark()
     *reported, deleted = await trail(api, job.job_id)
@@ -111,7 +106,7 @@ async def test_the_trail_of_a_deleted_job_ends_after_its_time(start_server: Star
     api = connect(start_server(event_retention="0", audit_retention="0"))
     job = await lived(api, kind, job_id="again")
     stays = await lived(api, kind)
-    await delete(api, job.job_id)
+    await api.delete(job.job_id)
     second = await api.create(kind, job_id="again")
     async with api.watch_jobs(kind) as clock:
         with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
@@ -119,7 +114,7 @@ async def test_the_trail_of_a_deleted_job_ends_after_its_time(start_server: Star
                 await clock.bookmark()
         [created] = await trail(api, "again")
         assert created.commit_time == second.create_time
-        await delete(api, "again", force=True)
+        await api.delete("again", force=True)
         with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
             while await trail(api, "again"):
                 await clock.bookmark()
@@ -178,4 +173,4 @@ async def test_an_expiry_names_its_reason(api: Api, kind: str):
 async def test_a_reason_for_a_deletion_has_a_bound(api: Api, kind: str):
     job = await api.job_in(COMPLETED, kind)
     with invalid("reason"):
-        await delete(api, job.job_id, reason="x" * 1_025)
+        await api.delete(job.job_id, reason="x" * 1_025)

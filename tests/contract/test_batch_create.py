@@ -15,8 +15,6 @@ from jobledger.v1.job_service_pb2 import (
     BatchCreateJobsResponse,
     CreateJobRequest,
     CreateJobResult,
-    GetJobRequest,
-    ListJobsRequest,
     WatchMode,
 )
 from jobledger_service.core.api.created_jobs import encoded_outcomes
@@ -44,7 +42,7 @@ def reasons(results: list[CreateJobResult]) -> list[str]:
 
 
 async def total(api: Api, kind: str) -> int:
-    return (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size
+    return (await api.list_jobs(filter={"kinds": [kind]})).total_size
 
 
 @pytest.mark.guarantee("3d.4")
@@ -64,10 +62,7 @@ async def test_each_job_is_answered_as_by_create_job(api: Api, kind: str):
     assert dict(results[2].error.metadata) == {"job_id": taken.job_id}
     assert (results[3].error.code, results[3].error.message != "") == (INVALID, True)
     assert sorted(one.field for one in results[3].error.field_violations) == ['labels["a b"]', "priority"]
-    assert (
-        results[0].job
-        == (await api.jobs.GetJob(GetJobRequest(job_id=results[0].job.job_id, view=JobView.JOB_VIEW_BASIC))).job
-    )
+    assert results[0].job == await api.get(results[0].job.job_id, view=JobView.JOB_VIEW_BASIC)
     assert [dict(chunk.input) for chunk in (await api.get(results[4].job.job_id)).chunks] == [{"page": 1}]
     assert await total(api, kind) == 3
 

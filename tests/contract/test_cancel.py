@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import CancelOutcome, RetryJobRequest
+from jobledger.v1.job_service_pb2 import CancelOutcome
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksRequest
 
 from tests.support.api import Api
@@ -85,7 +85,7 @@ async def test_a_job_of_which_a_chunk_was_stopped_can_be_retried_and_completed(a
     await api.cancel(job_id)
     await api.complete(held)
     assert (await api.get(job_id)).state == CANCELLED
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job_id))
+    await api.retry(job_id)
     await api.complete(*await api.claim(kind, 2))
     assert (await api.get(job_id)).state == COMPLETED
 

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import ListChunksRequest, ListChunksResponse
+from jobledger.v1.job_service_pb2 import ListChunksResponse
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -13,7 +13,7 @@ from tests.support.states import CHUNK_COMPLETED, CHUNK_FAILED, CHUNK_PENDING, C
 
 async def page(api: Api, job_id: str, **fields: object) -> ListChunksResponse:
     """Return one page of a job's chunks."""
-    return await api.jobs.ListChunks(ListChunksRequest(job_id=job_id, **fields))
+    return await api.list_chunks(job_id, **fields)
 
 
 def indexes(*answers: ListChunksResponse) -> list[int]:

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import RetryJobRequest, UpdateJobRequest
 from jobledger.v1.worker_service_pb2 import ClaimChunksRequest, ClaimedChunk
 
 from tests.support.api import Api, fresh_kind
@@ -103,11 +102,11 @@ async def test_of_several_jobs_the_most_urgent_comes_first(api: Api, kind: str):
 
 async def test_a_job_keeps_its_claims_after_a_new_priority_and_a_retry(api: Api, kind: str):
     job = await api.create(kind, priority=3)
-    await api.jobs.UpdateJob(UpdateJobRequest(job_id=job.job_id, update_mask={"paths": ["priority"]}, priority=7))
+    await api.update(job.job_id, update_mask={"paths": ["priority"]}, priority=7)
     [claimed] = await claim_of(api, job.job_id)
     await api.fail(claimed, not_retryable=True)
     assert await claim_of(api, job.job_id) == []
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    await api.retry(job.job_id)
     [again] = await claim_of(api, job.job_id)
     assert again.chunk.attempt == 2
 
@@ -202,7 +201,7 @@ async def test_a_priority_given_while_it_runs_holds_for_the_rest(api: Api, kind:
     low = await api.create(kind, priority=1, item_count=2, chunk_size=1)
     await api.create(kind, priority=2)
     mask = {"paths": ["priority"]}
-    await api.jobs.UpdateJob(UpdateJobRequest(job_id=low.job_id, update_mask=mask, priority=3))
+    await api.update(low.job_id, update_mask=mask, priority=3)
     assert [one.job_id for one in await api.claim(kind, 2)] == [low.job_id] * 2
 
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import grpc
 import pytest
 from jobledger.v1.job_pb2 import FailurePolicy, JobView
-from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJobsRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest
 
 from tests.support.api import Api
 from tests.support.errors import refused
@@ -177,7 +177,7 @@ async def test_the_same_request_id_with_other_content_is_refused(api: Api, kind:
     with refused(ALREADY_EXISTS, "REQUEST_ID_REUSED") as result:
         await api.create(kind, request_id=request_id, **change)
     assert result.metadata == {"request_id": request_id, "job_id": job.job_id}
-    assert (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 1
+    assert (await api.list_jobs(filter={"kinds": [kind]})).total_size == 1
 
 
 @pytest.mark.guarantee("3d.4")

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1.job_service_pb2 import CreateJobRequest, ListJobsRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid
@@ -89,7 +89,7 @@ async def test_a_broken_rule_is_named_and_nothing_is_written(
 ):
     with invalid(field):
         await api.jobs.CreateJob(CreateJobRequest(**({"kind": kind} | broken)))
-    assert not (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).jobs
+    assert not (await api.list_jobs(filter={"kinds": [kind]})).jobs
 
 
 @pytest.mark.parametrize(

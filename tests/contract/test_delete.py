@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import CreateJobRequest, DeleteJobRequest, ListChunksRequest, ListJobsRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -15,34 +15,29 @@ from tests.support.watching import DELETED
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 
-async def delete(api: Api, job_id: str, **fields: object) -> None:
-    """Delete a job."""
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id, **fields))
-
-
 @pytest.mark.parametrize("state", [COMPLETED, FAILED, CANCELLED])
 async def test_an_ended_job_is_gone_everywhere(api: Api, kind: str, state: int):
     job = await api.job_in(state, kind)
-    await delete(api, job.job_id)
+    await api.delete(job.job_id)
     with refused(NOT_FOUND, "JOB_NOT_FOUND"):
         await api.get(job.job_id)
     with refused(NOT_FOUND, "JOB_NOT_FOUND"):
-        await api.jobs.ListChunks(ListChunksRequest(job_id=job.job_id))
+        await api.list_chunks(job.job_id)
     with refused(NOT_FOUND, "JOB_NOT_FOUND"):
         await api.watch_job(job.job_id).message()
-    assert (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 0
+    assert (await api.list_jobs(filter={"kinds": [kind]})).total_size == 0
     with refused(NOT_FOUND, "JOB_NOT_FOUND"):
-        await delete(api, job.job_id)
+        await api.delete(job.job_id)
 
 
 @pytest.mark.parametrize("state", [QUEUED, RUNNING, CANCELLING])
 async def test_a_job_that_has_not_ended_is_kept_without_force(api: Api, kind: str, state: int):
     job = await api.job_in(state, kind)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "JOB_NOT_ENDED") as result:
-        await delete(api, job.job_id)
+        await api.delete(job.job_id)
     assert result.metadata["job_id"] == job.job_id
     assert await api.get(job.job_id) == job
-    await delete(api, job.job_id, force=True)
+    await api.delete(job.job_id, force=True)
     with refused(NOT_FOUND, "JOB_NOT_FOUND"):
         await api.get(job.job_id)
 
@@ -50,7 +45,7 @@ async def test_a_job_that_has_not_ended_is_kept_without_force(api: Api, kind: st
 async def test_the_leases_and_the_pending_chunks_of_a_deleted_job_are_lost(api: Api, kind: str):
     job = await api.create(kind, item_count=2, chunk_size=1)
     [claimed] = await api.claim(kind)
-    await delete(api, job.job_id, force=True)
+    await api.delete(job.job_id, force=True)
     assert (await api.report(claimed, percent=5)).status == LEASE_LOST
     assert (await api.complete(claimed))[0].status == LEASE_LOST
     assert not await api.claim(kind)
@@ -60,8 +55,8 @@ async def test_an_old_etag_is_refused(api: Api, kind: str):
     created = await api.create(kind)
     await api.cancel(created.job_id)
     with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH"):
-        await delete(api, created.job_id, etag=created.etag)
-    await delete(api, created.job_id, etag=(await api.get(created.job_id)).etag)
+        await api.delete(created.job_id, etag=created.etag)
+    await api.delete(created.job_id, etag=(await api.get(created.job_id)).etag)
     with refused(NOT_FOUND, "JOB_NOT_FOUND"):
         await api.get(created.job_id)
 
@@ -70,7 +65,7 @@ async def test_the_name_of_a_deleted_job_is_free_again(api: Api, kind: str):
     job_id = uuid4().hex
     await api.create(kind, job_id=job_id, item_count=5, chunk_size=1)
     await api.cancel(job_id)
-    await delete(api, job_id)
+    await api.delete(job_id)
     answer = await api.jobs.CreateJob(CreateJobRequest(kind=kind, job_id=job_id, priority=1))
     assert (answer.created, answer.job.state, answer.job.priority) == (True, QUEUED, 1)
     assert len((await api.get(job_id)).chunks) == 1
@@ -92,4 +87,4 @@ async def test_a_job_that_expired_is_deleted_once_it_has_ended(api: Api, kind: s
 
 async def test_a_request_without_job_id_is_refused(api: Api):
     with invalid("job_id"):
-        await delete(api, "")
+        await api.delete("")

@@ -3,12 +3,7 @@
 import grpc
 import pytest
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_service_pb2 import (
-    BatchGetJobsRequest,
-    CreateJobRequest,
-    ListJobsRequest,
-    RetryJobRequest,
-)
+from jobledger.v1.job_service_pb2 import CreateJobRequest, RetryJobRequest
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 
 from tests.support.api import Api
@@ -43,8 +38,8 @@ async def test_many_broken_indexes_names_and_states_are_refused_whole(api: Api, 
     job_id = (await api.create(kind)).job_id
     for call in [
         api.jobs.RetryJob(RetryJobRequest(job_id=job_id, chunk_indexes=[-1] * 10_000)),
-        api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=["no job id"] * 500)),
-        api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(states=[99] * 100))),
+        api.batch_get(job_ids=["no job id"] * 500),
+        api.list_jobs(filter=JobFilter(states=[99] * 100)),
     ]:
         result = await refusal(call)
         assert (result.code, result.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
@@ -69,7 +64,7 @@ async def test_a_stage_that_is_not_in_a_long_plan_is_refused_whole(api: Api, kin
 
 async def test_a_long_job_id_is_refused_whole_in_every_read(api: Api):
     with invalid("filter.search", "filter.search"):
-        await api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(search="…" * 1_000_000)))
+        await api.list_jobs(filter=JobFilter(search="…" * 1_000_000))
     for job_id in ("x" * 100_000, "\x00", "\n", "漢" * 3_000):
         with invalid("job_id"):
             await api.get(job_id)

@@ -5,7 +5,6 @@ from datetime import timedelta
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1.job_service_pb2 import RetryJobRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -91,7 +90,7 @@ async def test_a_failure_and_a_cancellation_are_reported(api: Api, kind: str):
     await api.job_in(FAILED, kind, chunks=[{}, {}], failure_policy="FAILURE_POLICY_FAIL_FAST")
     failed = await one_row(api, kind, CSV)
     assert (failed["state"], failed["error_code"], failed["error_chunk_index"]) == ("FAILED", "BOOM", "0")
-    await api.jobs.RetryJob(RetryJobRequest(job_id=failed["job_id"]))
+    await api.retry(failed["job_id"])
     await api.cancel(failed["job_id"], reason="enough")
     row = await one_row(api, kind, CSV)
     assert (row["state"], row["cancel_reason"], row["retry_count"]) == ("CANCELLED", "enough", "1")

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from jobledger.v1.export_pb2 import ExportJobsResponse
 from jobledger.v1.job_pb2 import Job, JobState
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, RetryJobRequest, UpdateJobRequest, WatchMode
+from jobledger.v1.job_service_pb2 import UpdateJobRequest, WatchMode
 from jobledger_service.core.model.history.epoch import MAC_BYTES
 
 from tests.conftest import StartServer
@@ -88,10 +88,10 @@ class Writers:
             await self._api.fail(*claimed, not_retryable=True)
 
     async def _retry(self, job_id: str) -> None:
-        await self._api.jobs.RetryJob(RetryJobRequest(job_id=job_id))
+        await self._api.retry(job_id)
 
     async def _delete(self, job_id: str) -> None:
-        await self._api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id, force=True))
+        await self._api.delete(job_id, force=True)
 
 
 class Model:

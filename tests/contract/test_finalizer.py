@@ -8,15 +8,8 @@ import pytest
 from grpc import StatusCode
 from jobledger.v1.chunk_pb2 import HOLD_REASON_FINALIZER, Chunk, FinalizerSpec
 from jobledger.v1.job_pb2 import FAILURE_POLICY_FAIL_FAST, FAILURE_POLICY_RUN_ALL, Job
-from jobledger.v1.job_service_pb2 import (
-    BatchCreateJobsRequest,
-    CreateJobRequest,
-    ListJobsRequest,
-    RetryJobRequest,
-    UpdateJobRequest,
-    WatchMode,
-)
-from jobledger.v1.stats_pb2 import GetJobStatsRequest, HeldChunks
+from jobledger.v1.job_service_pb2 import BatchCreateJobsRequest, CreateJobRequest, WatchMode
+from jobledger.v1.stats_pb2 import HeldChunks
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ClaimChunkRequest,
@@ -68,7 +61,7 @@ async def states(api: Api, job: Job) -> list[int]:
 
 
 async def held(api: Api, kind: str) -> list[HeldChunks]:
-    return list((await api.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))).total.now.chunks_held)
+    return list((await api.stats(kinds=[kind])).total.now.chunks_held)
 
 
 async def complete_and_claim(api: Api, *claimed: ClaimedChunk, **claim: object) -> list[ClaimedChunk]:
@@ -181,7 +174,7 @@ async def test_with_run_all_it_is_cancelled_with_the_end_of_the_last_other_chunk
     assert await states(api, job) == [FAILED, CHUNK_FAILED, CHUNK_COMPLETED, CHUNK_CANCELLED]
     found = await api.get(job.job_id)
     assert (found.error.chunk_index, list(found.chunks[-1].holds), await held(api, kind)) == (0, [], [])
-    assert (await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))).job.state == QUEUED
+    assert (await api.retry(job.job_id)).state == QUEUED
     assert (list((await finalizer(api, job.job_id)).holds), await held(api, kind)) == (WAITS, HELD)
     await api.complete(*await api.claim(kind, 9))
     await api.complete(*await api.claim(kind, 9))
@@ -203,7 +196,7 @@ async def test_it_is_cancelled_with_its_job_and_held_again_after_a_retry(api: Ap
     assert (await finalizer(api, job.job_id)).state == CHUNK_CANCELLED
     await api.release(last)
     assert (await api.get(job.job_id)).state == CANCELLED
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    await api.retry(job.job_id)
     assert (list((await finalizer(api, job.job_id)).holds), await held(api, kind)) == (WAITS, HELD)
     [again] = await api.claim(kind, 9)
     await api.complete(again)
@@ -219,7 +212,7 @@ async def test_a_failed_finalizer_follows_the_retry_policy_and_then_a_retry_of_t
     await api.fail(*await api.claim(kind))
     assert await states(api, job) == [FAILED, CHUNK_COMPLETED, CHUNK_COMPLETED, CHUNK_FAILED]
     assert (await api.get(job.job_id)).error.chunk_index == 2
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id, chunk_indexes=[2]))
+    await api.retry(job.job_id, chunk_indexes=[2])
     [claimed] = await api.claim(kind, 9)
     assert (claimed.chunk.finalizer, claimed.chunk.attempt) == (True, 3)
     assert (await api.cancel(job.job_id, force=True)).job.state == CANCELLED
@@ -230,12 +223,12 @@ async def test_a_retry_of_named_chunks_brings_it_back_when_no_other_is_left_out(
     job = await create(api, kind)
     await api.fail(*await api.claim(kind, 9))
     with refused(StatusCode.FAILED_PRECONDITION, "NOTHING_TO_RETRY"):
-        await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id, chunk_indexes=[0, 2]))
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id, chunk_indexes=[1]))
+        await api.retry(job.job_id, chunk_indexes=[0, 2])
+    await api.retry(job.job_id, chunk_indexes=[1])
     assert await states(api, job) == [QUEUED, CHUNK_FAILED, CHUNK_PENDING, CHUNK_CANCELLED]
     await api.complete(*await api.claim(kind, 9))
     assert await states(api, job) == [FAILED, CHUNK_FAILED, CHUNK_COMPLETED, CHUNK_CANCELLED]
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id, chunk_indexes=[0]))
+    await api.retry(job.job_id, chunk_indexes=[0])
     assert await states(api, job) == [QUEUED, CHUNK_PENDING, CHUNK_COMPLETED, CHUNK_PENDING]
     [claimed] = await complete_and_claim(api, *await api.claim(kind, 9), kinds=[kind])
     await api.complete(claimed)
@@ -255,7 +248,7 @@ async def test_it_waits_for_a_slot_too_and_follows_a_new_priority(api: Api, kind
     await set_limit(api, kind_scope(kind), 1)
     running = await api.create(kind)
     job = await create(api, kind, 1)
-    await api.jobs.UpdateJob(UpdateJobRequest(job_id=job.job_id, priority=9, update_mask={"paths": ["priority"]}))
+    await api.update(job.job_id, priority=9, update_mask={"paths": ["priority"]})
     await api.cancel(running.job_id)
     [only] = await api.claim(kind, 9, wait=timedelta(seconds=30))
     assert list((await finalizer(api, job.job_id)).holds) == WAITS
@@ -281,7 +274,7 @@ async def test_it_counts_in_progress_with_its_weight(
     found = await api.get(job.job_id)
     assert (found.progress.percent, found.progress.items_completed) == (pytest.approx(half), 300)
     await api.cancel(job.job_id, force=True)
-    retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))).job
+    retried = await api.retry(job.job_id)
     assert retried.progress.percent == pytest.approx(before)
     await api.complete(*await api.claim(kind))
     assert (await api.get(job.job_id)).progress.percent == 100
@@ -322,20 +315,20 @@ async def test_the_most_chunks_are_a_finalizer_and_9_999_others(api: Api, kind: 
     small = CreateJobRequest(kind=kind, item_count=2, finalizer={})
     [result] = (await api.jobs.BatchCreateJobs(BatchCreateJobsRequest(requests=[small]))).results
     assert result.job.chunks_summary.total == 2
-    listed = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).jobs
+    listed = (await api.list_jobs(filter={"kinds": [kind]})).jobs
     assert [(job.job_id, list(job.holds)) for job in listed] == [(result.job.job_id, [])]
 
 
 async def test_it_is_held_again_when_one_statement_brings_all_chunks_back(api: Api, kind: str):
     job = await create(api, kind, 60)
     await api.cancel(job.job_id)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    await api.retry(job.job_id)
     assert (list((await finalizer(api, job.job_id)).holds), await held(api, kind)) == (WAITS, HELD)
     claimed = await api.claim(kind, 99)
     assert [one.chunk.index for one in claimed] == [*range(60)]
     [last] = await complete_and_claim(api, *claimed, kinds=[kind])
     assert await api.cancel(job.job_id, force=True)
-    retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))).job
+    retried = await api.retry(job.job_id)
     assert (last.chunk.index, summary(retried)) == (60, {"total": 61, "completed": 60, "pending": 1})
     assert [one.chunk.finalizer for one in await api.claim(kind, 9)] == [True]
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import grpc
 from jobledger.v1.chunk_pb2 import WorkError
 from jobledger.v1.job_pb2 import Job, JobView
-from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, ListJobsRequest
+from jobledger.v1.job_service_pb2 import BatchGetJobsRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -17,22 +17,22 @@ BASIC, DETAIL, FULL, STATUS = (JobView.Value(f"JOB_VIEW_{name}") for name in ("B
 
 async def test_the_full_view_has_input_and_chunks_detail_has_the_input_and_basic_neither(api: Api, kind: str):
     job_id = (await api.create(kind, input={"a": 1}, item_count=1_500)).job_id
-    full = (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=FULL))).job
+    full = await api.get(job_id, view=FULL)
     assert full == await api.get(job_id)
     assert dict(full.input) == {"a": 1}
     assert len(full.chunks) == 3
-    basic = (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=BASIC))).job
+    basic = await api.get(job_id, view=BASIC)
     full.ClearField("chunks")
     full.ClearField("attempts")
     large = (await api.create(kind, input={"a": "x" * 20_000})).job_id  # it is not read with small jobs
-    assert (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=DETAIL))).job == full
+    assert await api.get(job_id, view=DETAIL) == full
     for show in (
-        api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[large, job_id], view=DETAIL)),
-        api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, view=DETAIL)),
+        api.batch_get(job_ids=[large, job_id], view=DETAIL),
+        api.list_jobs(filter={"kinds": [kind]}, view=DETAIL),
     ):
         first, second = (await show).jobs
         assert second == full
-        assert first == (await api.jobs.GetJob(GetJobRequest(job_id=large, view=DETAIL))).job
+        assert first == await api.get(large, view=DETAIL)
         assert len(first.input["a"]) == 20_000
         assert not first.chunks
         assert not first.next_chunks_page_token
@@ -81,7 +81,7 @@ async def test_a_request_without_job_id_or_with_an_unknown_view_is_refused(api: 
     with invalid("job_id"):
         await api.get("")
     with invalid("view"):
-        await api.jobs.GetJob(GetJobRequest(job_id="a", view=99))
+        await api.get("a", view=99)
 
 
 async def test_a_batch_has_what_was_found_in_order_and_names_the_rest(api: Api, kind: str):
@@ -96,21 +96,21 @@ async def test_a_batch_has_what_was_found_in_order_and_names_the_rest(api: Api, 
 
 async def test_a_batch_in_view_basic_has_neither_input_nor_chunks(api: Api, kind: str):
     job_id = (await api.create(kind, input={"a": 1})).job_id
-    [job] = (await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job_id], view=BASIC))).jobs
+    [job] = (await api.batch_get(job_ids=[job_id], view=BASIC)).jobs
     assert not job.HasField("input")
     assert not job.chunks
 
 
 async def test_a_batch_of_none_or_of_more_than_500_is_refused(api: Api):
     with invalid("job_ids"):
-        await api.jobs.BatchGetJobs(BatchGetJobsRequest())
+        await api.batch_get()
     with invalid("job_ids"):
-        await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[f"job-{n}" for n in range(501)]))
+        await api.batch_get(job_ids=[f"job-{n}" for n in range(501)])
 
 
 async def test_a_batch_of_500_is_taken(api: Api):
     missing = [f"{uuid4().hex}-{n}" for n in range(500)]
-    answer = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=missing))
+    answer = await api.batch_get(job_ids=missing)
     assert list(answer.missing_job_ids) == missing
 
 
@@ -133,15 +133,15 @@ async def test_the_status_view_has_what_a_screen_shows_of_many_and_no_more(api: 
     )
     if whole.progress.HasField("eta"):
         expected.progress.eta.CopyFrom(whole.progress.eta)
-    batch = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job_id, "no-such", job_id], view=STATUS))
+    batch = await api.batch_get(job_ids=[job_id, "no-such", job_id], view=STATUS)
     assert (list(batch.jobs), list(batch.missing_job_ids)) == ([expected], ["no-such"])
-    assert (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=STATUS))).job == expected
-    listed = await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, view=STATUS))
+    assert await api.get(job_id, view=STATUS) == expected
+    listed = await api.list_jobs(filter={"kinds": [kind]}, view=STATUS)
     assert list(listed.jobs) == [expected]
     await api.complete(claimed)
-    assert (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=STATUS))).job.revision == whole.revision + 1
+    assert (await api.get(job_id, view=STATUS)).revision == whole.revision + 1
     with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
-        await api.jobs.GetJob(GetJobRequest(job_id="no-such", view=STATUS))
+        await api.get("no-such", view=STATUS)
 
 
 async def test_the_status_view_says_how_a_job_ended(api: Api, kind: str):
@@ -151,7 +151,7 @@ async def test_the_status_view_says_how_a_job_ended(api: Api, kind: str):
     code, message = "CUDA_OUT_OF_MEMORY", "tried to allocate 20 GiB " * 20
     await api.fail(*await api.claim(kind), code=code, message=message, not_retryable=True)
     assert (await api.get(broken)).error.message == message
-    shown = (await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[done, broken], view=STATUS))).jobs
+    shown = (await api.batch_get(job_ids=[done, broken], view=STATUS)).jobs
     assert [(job.state, job.result_uri, job.chunks_summary.total) for job in shown] == [
         (COMPLETED, "https://example.com/film.mp4", 1),
         (FAILED, "", 1),

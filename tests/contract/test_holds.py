@@ -6,8 +6,7 @@ from datetime import timedelta
 import pytest
 from jobledger.v1.chunk_pb2 import HOLD_REASON_BACKOFF, HOLD_REASON_LIMIT
 from jobledger.v1.job_pb2 import Hold
-from jobledger.v1.job_service_pb2 import ListChunksRequest, ListJobsRequest, RetryJobRequest
-from jobledger.v1.stats_pb2 import GetJobStatsRequest, HeldChunks
+from jobledger.v1.stats_pb2 import HeldChunks
 
 from tests.support.api import Api
 from tests.support.limits import kind_scope, set_limit
@@ -18,7 +17,7 @@ LATER = {"initial_backoff": timedelta(hours=1)}
 
 async def held_chunks(api: Api, kind: str) -> list[HeldChunks]:
     """Return the chunks of a kind that may not be claimed, by reason."""
-    stats = await api.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))
+    stats = await api.stats(kinds=[kind])
     return list(stats.total.now.chunks_held)
 
 
@@ -37,7 +36,7 @@ async def test_a_chunk_after_a_failed_attempt_is_held_alone(
     assert await held_chunks(api, kind) == [HeldChunks(reason=HOLD_REASON_BACKOFF, chunk_count=1)]
     await api.cancel(job_id, force=True)
     assert await held_chunks(api, kind) == []
-    retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=job_id))).job
+    retried = await api.retry(job_id)
     assert not retried.holds
     assert not any(chunk.holds for chunk in (await api.get(job_id)).chunks)
     assert len(await api.claim(kind, 9)) == 3
@@ -63,9 +62,9 @@ async def test_a_job_without_a_slot_shows_what_holds_it_wherever_it_is_shown(api
     hold = Hold(reason=HOLD_REASON_LIMIT, scope=kind_scope(kind))
     assert (list(parked.holds), list(created.job.holds)) == ([hold], [hold])
     assert [list(chunk.holds) for chunk in created.chunks] == [[HOLD_REASON_LIMIT]] * 2
-    listed = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).jobs
+    listed = (await api.list_jobs(filter={"kinds": [kind]})).jobs
     assert [list(job.holds) for job in listed] == [[hold], []]
-    chunks = (await api.jobs.ListChunks(ListChunksRequest(job_id=parked.job_id))).chunks
+    chunks = (await api.list_chunks(parked.job_id)).chunks
     assert [list(chunk.holds) for chunk in chunks] == [[HOLD_REASON_LIMIT]] * 2
     assert await held_chunks(api, kind) == [HeldChunks(reason=HOLD_REASON_LIMIT, chunk_count=2)]
     await api.cancel(running.job_id)

@@ -46,7 +46,7 @@ async def test_a_text_is_given_back_as_it_was_or_refused_by_name(api: Api, kind:
     assert (stored.display_name, stored.labels["a"], dict(stored.input)) == (text, text[:255], {text: text})
     searched = text[:256] if 0 < len(words(text[:256])) <= MAX_SEARCH_WORDS else ""
     wanted = JobFilter(kinds=[kind], search=searched, labels={"a": text[:255]})
-    found = (await api.jobs.ListJobs(ListJobsRequest(filter=wanted))).jobs
+    found = (await api.list_jobs(filter=wanted)).jobs
     assert [one.job_id for one in found] == [job.job_id]
 
 

@@ -15,11 +15,8 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import (
     BatchCreateJobsRequest,
     CreateJobRequest,
-    DeleteJobRequest,
     JobOrder,
     ListJobsRequest,
-    RetryJobRequest,
-    UpdateJobRequest,
     WatchMessageType,
 )
 from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
@@ -123,7 +120,7 @@ async def check(api: Api, users: Iterable[str]) -> None:
                     order,
                     wanted,
                 )
-    first = await api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(labels={"user": some[0]}), page_size=1))
+    first = await api.list_jobs(filter=JobFilter(labels={"user": some[0]}), page_size=1)
     assert first.total_size == sum(job.labels.get("user") == some[0] for job in everything)
     assert not first.total_is_lower_bound
 
@@ -146,8 +143,8 @@ async def live(api: Api, users: list[str]) -> list[Job]:
     await api.create(fresh_kind(), labels={"env": "test"})
     await api.create(fresh_kind())
     completed, failed, cancelled, running, queued, other, gone = made
-    await api.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id))
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=gone.job_id))
+    await api.retry(failed.job_id)
+    await api.delete(gone.job_id)
     for job, changed in (
         (completed, {"labels": {"user": users[1], "env": "test"}}),
         (cancelled, {"labels": {}}),
@@ -155,7 +152,7 @@ async def live(api: Api, users: list[str]) -> list[Job]:
         (queued, {"priority": 0, "labels": {"user": users[0], "more": "x"}}),
     ):
         mask = FieldMask(paths=[*changed])
-        await api.jobs.UpdateJob(UpdateJobRequest(job_id=job.job_id, update_mask=mask, **changed))
+        await api.update(job.job_id, update_mask=mask, **changed)
     await api.cancel(other.job_id)
     return made
 
@@ -283,7 +280,7 @@ async def test_in_with_many_values_is_bounded_and_finds_a_value_of_each_job(
             assert len(found) == 100
     condition = LabelCondition(name="user", operator=IN, values=[f"u{number}" for number in range(101)])
     with invalid("filter.label_conditions.values"):
-        await api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(label_conditions=[condition])))
+        await api.list_jobs(filter=JobFilter(label_conditions=[condition]))
 
 
 @pytest.mark.guarantee("3b.8")

@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 from jobledger.v1.job_pb2 import Job, JobView
-from jobledger.v1.job_service_pb2 import JobOrder, ListJobsRequest, ListJobsResponse, UpdateJobRequest
+from jobledger.v1.job_service_pb2 import JobOrder, ListJobsRequest, ListJobsResponse
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -20,7 +20,7 @@ PRIORITY = JobOrder.JOB_ORDER_PRIORITY
 
 async def page(api: Api, kind: str, **fields: object) -> ListJobsResponse:
     """Return one page of the jobs of a kind."""
-    return await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, **fields))
+    return await api.list_jobs(filter={"kinds": [kind]}, **fields)
 
 
 async def pages(api: Api, kind: str, **fields: object) -> list[ListJobsResponse]:
@@ -55,7 +55,7 @@ async def twelve_jobs(api: Api, kind: str) -> list[Job]:
         await api.cancel(made[n].job_id)
     for n in (9, 1):
         mask = {"paths": ["display_name"]}
-        await api.jobs.UpdateJob(UpdateJobRequest(job_id=made[n].job_id, update_mask=mask, display_name="x"))
+        await api.update(made[n].job_id, update_mask=mask, display_name="x")
     return [await api.get(job.job_id) for job in made]
 
 
@@ -122,7 +122,7 @@ async def test_a_page_has_500_jobs_at_most_and_all_are_counted_where_counting_is
     assert (found[0].total_size, found[0].total_is_lower_bound) == (1_001, False)
     assert len(set(ids(*found))) == len(ids(*found)) == 1_001
     wanted = {"kinds": [kind], "min_priority": 1}
-    other = await api.jobs.ListJobs(ListJobsRequest(filter=wanted))
+    other = await api.list_jobs(filter=wanted)
     assert (other.total_size, other.total_is_lower_bound) == (1_000, True)
 
 
@@ -163,8 +163,8 @@ async def test_a_damaged_token_is_refused(api: Api, kind: str):
 
 async def test_a_request_that_breaks_a_rule_is_refused(api: Api):
     with invalid("page_size"):
-        await api.jobs.ListJobs(ListJobsRequest(page_size=-1))
+        await api.list_jobs(page_size=-1)
     with invalid("order"):
-        await api.jobs.ListJobs(ListJobsRequest(order=99))
+        await api.list_jobs(order=99)
     with invalid("view"):
-        await api.jobs.ListJobs(ListJobsRequest(view=99))
+        await api.list_jobs(view=99)

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.export_pb2 import ExportJobsRequest
 from jobledger.v1.filter_pb2 import JobFilter, LabelCondition, LabelOperator
-from jobledger.v1.job_service_pb2 import ListJobsRequest, RetryJobRequest, UpdateJobRequest, WatchMessageType
+from jobledger.v1.job_service_pb2 import WatchMessageType
 
 from tests.support.api import Api, fresh_kind
 from tests.support.errors import invalid
@@ -18,7 +18,7 @@ EQ, IN, EXISTS = (LabelOperator.Value(f"LABEL_OPERATOR_{name}") for name in ("EQ
 
 async def matching(api: Api, **fields: object) -> set[str]:
     """Return the ids of the jobs that match, having checked that the total counts them."""
-    answer = await api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(**fields), page_size=500))
+    answer = await api.list_jobs(filter=JobFilter(**fields), page_size=500)
     assert answer.total_size == len(answer.jobs)
     assert not answer.total_is_lower_bound
     return {job.job_id for job in answer.jobs}
@@ -105,7 +105,7 @@ async def test_by_unique_key_and_by_error_code(api: Api, kind: str):
     assert await matching_everywhere(api, kinds=[kind], error_code="CUDA_OUT_OF_MEMORY") == {keyed}
     assert await matching_everywhere(api, kinds=[kind], search="cuda mem") == {keyed}
     assert await matching_everywhere(api, kinds=[kind], search=keyed.upper()) == {keyed}
-    await api.jobs.RetryJob(RetryJobRequest(job_id=keyed))
+    await api.retry(keyed)
     assert await matching_everywhere(api, kinds=[kind], error_code="CUDA_OUT_OF_MEMORY") == set()
     assert await matching_everywhere(api, kinds=[kind], unique_key="crawl:42") == {keyed}
 
@@ -129,7 +129,7 @@ async def test_a_watch_sees_a_job_leave_when_its_error_code_goes(api: Api, kind:
     async with api.watch_jobs(filter=JobFilter(kinds=[kind], error_code="BOOM")) as stream:
         assert (await stream.message()).job.job_id == job_id
         assert (await stream.message()).type == WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
-        await api.jobs.RetryJob(RetryJobRequest(job_id=job_id))
+        await api.retry(job_id)
         assert (await stream.message()).type == WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
 
 
@@ -150,7 +150,7 @@ async def test_a_condition_on_a_label_that_says_nothing_is_refused(api: Api, fie
 
 async def test_a_changed_label_is_found_under_its_new_value_only(api: Api, kind: str):
     job_id = (await api.create(kind, labels={"team": "a"})).job_id
-    await api.jobs.UpdateJob(UpdateJobRequest(job_id=job_id, update_mask={"paths": ["labels"]}, labels={"team": "b"}))
+    await api.update(job_id, update_mask={"paths": ["labels"]}, labels={"team": "b"})
     assert await matching(api, kinds=[kind], labels={"team": "a"}) == set()
     assert await matching(api, kinds=[kind], labels={"team": "b"}) == {job_id}
 
@@ -215,6 +215,6 @@ async def test_a_filter_that_breaks_a_rule_is_refused_in_lists_and_watches(
     api: Api, field: str, broken: dict[str, object]
 ):
     with invalid(field):
-        await api.jobs.ListJobs(ListJobsRequest(filter=JobFilter(**broken)))
+        await api.list_jobs(filter=JobFilter(**broken))
     with invalid(field):
         await api.watch_jobs(filter=JobFilter(**broken)).message()

@@ -13,7 +13,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2
 from jobledger.v1.chunk_pb2 import WorkError
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import RetryJobRequest
 
 from tests.support.api import Api
 from tests.support.bounds import BOUND
@@ -69,7 +68,7 @@ async def test_a_failed_job_has_an_error_that_carries_the_works_own(
 
 async def test_a_retried_job_is_an_operation_that_is_not_done(operations: OperationsAsyncClient, api: Api, kind: str):
     job = await api.job_in(FAILED, kind)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    await api.retry(job.job_id)
     operation = await operations.get_operation(f"operations/{job.job_id}")
     assert not operation.done
     assert operation.WhichOneof("result") is None

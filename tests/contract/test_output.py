@@ -7,15 +7,7 @@ from google.longrunning.operations_pb2_grpc import OperationsStub
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from jobledger.v1.job_pb2 import Job, JobView
-from jobledger.v1.job_service_pb2 import (
-    BatchGetJobsRequest,
-    DeleteJobRequest,
-    GetJobRequest,
-    ListChunksRequest,
-    ListJobsRequest,
-    RetryJobRequest,
-    UpdateJobRequest,
-)
+from jobledger.v1.job_service_pb2 import GetJobRequest, UpdateJobRequest
 from jobledger.v1.worker_service_pb2 import CompleteChunksRequest
 
 from tests.support.api import Api
@@ -42,7 +34,7 @@ def of_bytes(size: int) -> Struct:
 
 
 async def shown(api: Api, job_id: str, view: int = FULL) -> Job:
-    return (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=view))).job
+    return await api.get(job_id, view=view)
 
 
 async def completed(api: Api, kind: str, *outputs: Struct, **fields: object) -> Job:
@@ -64,9 +56,9 @@ async def test_a_job_and_its_chunks_show_what_was_declared(api: Api, kind: str):
     assert all(chunk.HasField("output") for chunk in job.chunks)
     assert (await shown(api, job.job_id, BASIC)).output == whole
     assert not (await shown(api, job.job_id, STATUS)).HasField("output")
-    batch = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job.job_id]))
+    batch = await api.batch_get(job_ids=[job.job_id])
     assert batch.jobs[0] == job
-    page = await api.jobs.ListChunks(ListChunksRequest(job_id=job.job_id))
+    page = await api.list_chunks(job.job_id)
     assert page.chunks == job.chunks
 
 
@@ -92,7 +84,7 @@ async def test_lists_and_watches_show_no_output(api: Api, kind: str):
         assert not message.job.HasField("output")
         assert not any(chunk.HasField("output") for chunk in (*message.chunks, *message.job.chunks))
     for view in (BASIC, FULL, STATUS):
-        [listed] = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, view=view))).jobs
+        [listed] = (await api.list_jobs(filter={"kinds": [kind]}, view=view)).jobs
         assert not listed.HasField("output")
         assert not any(chunk.HasField("output") for chunk in listed.chunks)
     assert (await shown(api, job.job_id)).output == struct(y=1)
@@ -157,7 +149,7 @@ async def test_a_retry_keeps_what_completed_chunks_declared_for_themselves_and_f
     await api.fail(second, not_retryable=True)
     failed = await shown(api, job.job_id)
     assert (failed.state, failed.HasField("output")) == (FAILED, False)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    await api.retry(job.job_id)
     [second] = await api.claim(kind)
     await api.complete(second)
     ended = await shown(api, job.job_id)
@@ -171,7 +163,7 @@ async def test_a_retried_job_may_declare_another_output_and_the_chunks_keep_thei
     first, second = await api.claim(kind, 2)
     await api.complete(first, output=struct(mine=1), job_output=struct(run=1))
     await api.fail(second, not_retryable=True)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    await api.retry(job.job_id)
     [second] = await api.claim(kind)
     await api.complete(second, output=struct(mine=2), job_output=struct(run=2))
     ended = await shown(api, job.job_id)
@@ -186,7 +178,7 @@ async def test_a_later_job_of_the_same_id_has_none_of_it(api: Api, kind: str):
         await api.complete(claimed, output=output, job_output=output)
         ended = await shown(api, job.job_id)
         assert (ended.HasField("output"), ended.chunks[0].HasField("output")) == (output is not None,) * 2
-        await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+        await api.delete(job.job_id)
 
 
 async def test_a_change_of_an_ended_job_keeps_its_output(api: Api, kind: str):
@@ -248,14 +240,14 @@ async def test_large_outputs_end_pages_and_leave_no_room_unused(api: Api, kind: 
     assert 2 * MIB < raw.ByteSize() <= 3 * MIB
     seen, token = list(raw.job.chunks), raw.job.next_chunks_page_token
     while token:
-        page = await api.jobs.ListChunks(ListChunksRequest(job_id=job.job_id, page_size=1_000, page_token=token))
+        page = await api.list_chunks(job.job_id, page_size=1_000, page_token=token)
         assert page.ByteSize() <= 3 * MIB
         seen, token = [*seen, *page.chunks], page.next_page_token
     assert [(chunk.index, chunk.output == large) for chunk in seen] == [(index, True) for index in range(count)]
     async with api.watch_job(job.job_id) as watch:
         [snapshot] = await watch.rest()
     assert (len(snapshot.job.chunks), snapshot.chunks_omitted) == (count, False)
-    [listed] = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, view=FULL))).jobs
+    [listed] = (await api.list_jobs(filter={"kinds": [kind]}, view=FULL)).jobs
     assert (len(listed.chunks), listed.next_chunks_page_token) == (count, "")
 
 
@@ -264,7 +256,7 @@ async def test_a_batch_of_jobs_with_outputs_stays_within_an_answer(api: Api, kin
     large, ids = of_bytes(64 * 1024), [(await api.create(kind)).job_id for _ in range(50)]
     for one in await api.claim(kind, 50):
         await api.complete(one, job_output=large)
-    batch = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=ids, view=BASIC))
+    batch = await api.batch_get(job_ids=ids, view=BASIC)
     assert batch.ByteSize() <= 3 * MIB
     assert all(job.output == large for job in batch.jobs)
     assert len(batch.jobs) > 40

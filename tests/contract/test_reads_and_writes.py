@@ -6,7 +6,6 @@ import pytest
 from jobledger.v1.job_pb2 import Job, JobView
 from jobledger.v1.job_service_pb2 import (
     BatchGetJobsRequest,
-    DeleteJobRequest,
     GetJobRequest,
     ListJobsRequest,
     ListJobsResponse,
@@ -38,7 +37,7 @@ async def test_all_reads_see_each_acknowledged_write_while_others_read(api: Api,
     async def read_on() -> None:
         while not is_over.is_set():
             await shown(api, job.job_id, kind, view)
-            await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job.job_id, *beside], view=view))
+            await api.batch_get(job_ids=[job.job_id, *beside], view=view)
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(3):
@@ -73,9 +72,9 @@ async def test_a_job_that_was_deleted_and_made_anew_is_not_taken_for_the_first(a
         assert [one.display_name for one in await shown(api, job_id, kind, BASIC)] == [name] * 3
         await api.cancel(job_id)
         assert len(await shown(api, job_id, kind, BASIC)) == 3
-        await api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id))
-        assert not (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).jobs
-        batch = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job_id]))
+        await api.delete(job_id)
+        assert not (await api.list_jobs(filter={"kinds": [kind]})).jobs
+        batch = await api.batch_get(job_ids=[job_id])
         assert list(batch.missing_job_ids) == [job_id]
 
 
@@ -86,7 +85,7 @@ async def test_a_list_beside_writes_is_as_of_its_cursor(api: Api, kind: str):
 
     async def list_on() -> None:
         while len(pages) < 100:
-            pages.append(await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, page_size=100)))
+            pages.append(await api.list_jobs(filter={"kinds": [kind]}, page_size=100))
 
     async def write_on() -> None:
         percent = 0
@@ -94,7 +93,7 @@ async def test_a_list_beside_writes_is_as_of_its_cursor(api: Api, kind: str):
             percent = percent % 90 + 1
             await asyncio.gather(*(api.report(one, percent=percent, message=str(percent)) for one in claimed))
 
-    start = await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))
+    start = await api.list_jobs(filter={"kinds": [kind]})
     await asyncio.gather(list_on(), write_on())
     wanted = {page.cursor: {one.job_id: one.revision for one in page.jobs} for page in pages}
     last = {job_id: max(page[job_id] for page in wanted.values()) for job_id in ids}

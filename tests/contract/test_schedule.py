@@ -10,15 +10,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from jobledger.v1.chunk_pb2 import HOLD_REASON_LIMIT, HOLD_REASON_SCHEDULE
 from jobledger.v1.event_pb2 import CHANGE_TYPE_SCHEDULE_REACHED
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import (
-    BatchCreateJobsRequest,
-    CreateJobRequest,
-    ListJobEventsRequest,
-    RetryJobRequest,
-    UpdateJobRequest,
-)
+from jobledger.v1.job_service_pb2 import BatchCreateJobsRequest, CreateJobRequest, UpdateJobRequest
 from jobledger.v1.limit_service_pb2 import Limit
-from jobledger.v1.stats_pb2 import GetJobStatsRequest, HeldChunks
+from jobledger.v1.stats_pb2 import HeldChunks
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -58,7 +52,7 @@ async def test_a_job_is_not_claimed_before_its_time_and_says_so(
     assert shown.state == QUEUED
     assert [(hold.reason, hold.end_time) for hold in shown.holds] == [(HOLD_REASON_SCHEDULE, job.schedule_time)]
     assert [list(chunk.holds) for chunk in shown.chunks] == [[HOLD_REASON_SCHEDULE]] * 2
-    stats = await other.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))
+    stats = await other.stats(kinds=[kind])
     assert list(stats.total.now.chunks_held) == [HeldChunks(reason=HOLD_REASON_SCHEDULE, chunk_count=2)]
 
 
@@ -73,7 +67,7 @@ async def test_a_waiting_claim_gets_the_job_when_its_time_comes(
     assert claimed.job_id == job.job_id
     assert claimed.chunk.start_time.ToNanoseconds() >= job.schedule_time.ToNanoseconds()
     assert (shown.state, list(shown.holds), shown.schedule_time) == (RUNNING, [], job.schedule_time)
-    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id))).events
+    events = (await api.list_events(job.job_id)).events
     assert CHANGE_TYPE_SCHEDULE_REACHED in [change.type for event in events for change in event.changes]
 
 
@@ -125,7 +119,7 @@ async def test_a_retry_begins_at_once(api: Api, kind: str):
     job = await scheduled(api, kind)
     cancelled = (await api.cancel(job.job_id)).job
     assert (cancelled.state, list(cancelled.holds)) == (CANCELLED, [])
-    retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))).job
+    retried = await api.retry(job.job_id)
     assert list(retried.holds) == []
     assert len(await api.claim(kind)) == 1
 

@@ -2,13 +2,7 @@
 
 import pytest
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_service_pb2 import (
-    DeleteJobRequest,
-    ListJobsRequest,
-    RetryJobRequest,
-    UpdateJobRequest,
-    WatchMessageType,
-)
+from jobledger.v1.job_service_pb2 import WatchMessageType
 from jobledger.v1.worker_service_pb2 import ChunkFailure, FailChunksRequest
 
 from tests.support.api import Api, fresh_kind
@@ -19,7 +13,7 @@ NAMES = ["Holiday photos", "50% off", "ÄrgerÄ", "x'; DROP TABLE --", 'say "hi"
 async def found(api: Api, kinds: list[str], search: str) -> set[str]:
     """Return the ids of the jobs of some kinds that a search finds in a list, and no other in a watch."""
     wanted = JobFilter(kinds=kinds, search=search)
-    answer = await api.jobs.ListJobs(ListJobsRequest(filter=wanted, page_size=500))
+    answer = await api.list_jobs(filter=wanted, page_size=500)
     assert (answer.total_size, answer.total_is_lower_bound) == (len(answer.jobs), False)
     watched = set()
     async with api.watch_jobs(filter=wanted) as stream:
@@ -70,7 +64,7 @@ async def test_kinds_label_values_and_errors_are_searched(api: Api):
     assert await found(api, kinds, "grun") == {labelled}
     assert await found(api, kinds, "team") == set()
     assert await found(api, kinds, "overflow") == {failed}
-    await api.jobs.RetryJob(RetryJobRequest(job_id=failed))
+    await api.retry(failed)
     assert await found(api, kinds, "overflow") == set()
 
 
@@ -87,12 +81,12 @@ async def test_a_job_id_is_searched_and_of_a_uuid_its_beginning(api: Api, kind: 
 async def test_a_changed_name_is_found_under_its_new_words_only(api: Api, kind: str):
     job_id = (await api.create(kind, display_name="before")).job_id
     mask = {"paths": ["display_name"]}
-    await api.jobs.UpdateJob(UpdateJobRequest(job_id=job_id, update_mask=mask, display_name="after"))
+    await api.update(job_id, update_mask=mask, display_name="after")
     assert await found(api, [kind], "before") == set()
     assert await found(api, [kind], "after") == {job_id}
 
 
 async def test_a_deleted_job_is_not_found(api: Api, kind: str):
     job_id = (await api.create(kind, display_name="going")).job_id
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id, force=True))
+    await api.delete(job_id, force=True)
     assert await found(api, [kind], "going") == set()

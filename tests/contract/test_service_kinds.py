@@ -7,8 +7,8 @@ import pytest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest, DeleteJobsRequest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_service_pb2 import JOB_ORDER_PRIORITY, ListJobsRequest, WatchJobsRequest, WatchMessageType
-from jobledger.v1.stats_pb2 import STATS_STEP_HOUR, GetJobStatsRequest
+from jobledger.v1.job_service_pb2 import JOB_ORDER_PRIORITY, WatchJobsRequest, WatchMessageType
+from jobledger.v1.stats_pb2 import STATS_STEP_HOUR
 
 from tests.bulk.runs import ended
 from tests.conftest import StartServer
@@ -36,7 +36,7 @@ async def with_a_run(api: Api) -> tuple[list[str], str]:
 
 
 async def listed(api: Api, wanted: JobFilter, **fields: object) -> tuple[set[str], int]:
-    answer = await api.jobs.ListJobs(ListJobsRequest(filter=wanted, **fields))
+    answer = await api.list_jobs(filter=wanted, **fields)
     return {job.job_id for job in answer.jobs}, answer.total_size
 
 
@@ -70,7 +70,7 @@ async def test_jobs_of_the_service_are_left_out_unless_they_are_asked_for_or_nam
 
 
 async def test_a_watch_without_service_jobs_follows_their_events(fresh: Api):
-    cursor = (await fresh.jobs.ListJobs(ListJobsRequest())).cursor
+    cursor = (await fresh.list_jobs()).cursor
     ids, run = await with_a_run(fresh)
     last = (await fresh.create("a.kind")).job_id
     reported = {}
@@ -86,9 +86,9 @@ async def test_a_watch_without_service_jobs_follows_their_events(fresh: Api):
 
 async def test_statistics_leave_out_the_kinds_of_the_service(fresh: Api):
     await with_a_run(fresh)
-    plain = await fresh.jobs.GetJobStats(GetJobStatsRequest(step=STATS_STEP_HOUR))
-    every = await fresh.jobs.GetJobStats(GetJobStatsRequest(step=STATS_STEP_HOUR, include_service_jobs=True))
-    named = await fresh.jobs.GetJobStats(GetJobStatsRequest(kinds=[BULK]))
+    plain = await fresh.stats(step=STATS_STEP_HOUR)
+    every = await fresh.stats(step=STATS_STEP_HOUR, include_service_jobs=True)
+    named = await fresh.stats(kinds=[BULK])
     assert [one.kind for one in plain.kinds] == ["a.kind"]
     assert [one.kind for one in every.kinds] == ["a.kind", BULK]
     assert [one.kind for one in named.kinds] == [BULK]

@@ -7,19 +7,11 @@ from google.protobuf.duration_pb2 import Duration
 from grpc.aio import AioRpcError
 from jobledger.v1.chunk_pb2 import AttemptOutcome, Chunk
 from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_service_pb2 import CreateJobRequest, RetryJobRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest
 from jobledger.v1.worker_service_pb2 import WatchLeasesRequest
 
 from tests.support.api import Api
-from tests.support.states import (
-    CHUNK_CANCELLED,
-    CHUNK_FAILED,
-    CHUNK_PENDING,
-    FAILED,
-    LEASE_LOST,
-    OK,
-    QUEUED,
-)
+from tests.support.states import CHUNK_CANCELLED, CHUNK_FAILED, CHUNK_PENDING, FAILED, LEASE_LOST, OK, QUEUED
 
 ATTEMPT = ChangeType.CHANGE_TYPE_ATTEMPT_TIMED_OUT
 RUN = ChangeType.CHANGE_TYPE_RUN_TIMED_OUT
@@ -109,7 +101,7 @@ async def test_a_run_that_takes_too_long_fails_its_job_and_its_workers_are_told(
 async def test_a_retry_starts_the_clock_of_the_run_anew(api: Api, kind: str):
     job_id = (await api.create(kind, run_timeout=SECOND, retry_policy={"max_attempts": 1})).job_id
     await until(api, job_id, kind, RUN)
-    retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=job_id))).job
+    retried = await api.retry(job_id)
     assert (retried.state, retried.HasField("error")) == (QUEUED, False)
     await until(api, job_id, kind, RUN)
     job = await api.get(job_id)

@@ -5,13 +5,7 @@ from uuid import UUID
 import grpc
 import pytest
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import (
-    CreateJobRequest,
-    DeleteJobRequest,
-    ListJobEventsRequest,
-    ListJobsRequest,
-    UpdateJobRequest,
-)
+from jobledger.v1.job_service_pb2 import CreateJobRequest, ListJobEventsRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -20,7 +14,7 @@ from tests.support.watching import CHANGED, DELETED, SNAPSHOT
 
 
 async def delete(api: Api, job_id: str, **fields: object) -> None:
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id, force=True, **fields))
+    await api.delete(job_id, force=True, **fields)
 
 
 async def types(api: Api, job_id: str, uid: str = "", page_size: int = 2) -> list[tuple[str, int]]:
@@ -41,7 +35,7 @@ async def lived(api: Api, kind: str) -> list[Job]:
         job = await api.create(kind, job_id=kind)
         for priority in range(number + 1):
             mask = {"paths": ["priority"]}
-            await api.jobs.UpdateJob(UpdateJobRequest(job_id=kind, update_mask=mask, priority=priority))
+            await api.update(kind, update_mask=mask, priority=priority)
         if number < 2:
             await delete(api, kind)
         jobs.append(job)
@@ -53,7 +47,7 @@ async def test_each_job_has_a_uid_of_its_own_everywhere(api: Api, kind: str):
     uid = UUID(job.uid)
     assert (uid.version, str(uid)) == (7, job.uid)
     assert (await api.get(job.job_id)).uid == job.uid
-    [listed] = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).jobs
+    [listed] = (await api.list_jobs(filter={"kinds": [kind]})).jobs
     assert listed.uid == job.uid
     async with api.watch_job(job.job_id) as watch:
         snapshot = await watch.message()
@@ -88,10 +82,10 @@ async def test_trails_of_jobs_of_one_id_are_not_mixed(api: Api, kind: str):
 @pytest.mark.guarantee("3d.8")
 async def test_all_pages_are_of_one_job_also_when_its_id_is_used_again_meanwhile(api: Api, kind: str):
     *_, present = await lived(api, kind)
-    first = await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=kind, page_size=2))
+    first = await api.list_events(kind, page_size=2)
     await delete(api, kind)
     await api.create(kind, job_id=kind)
-    rest = await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=kind, page_token=first.next_page_token))
+    rest = await api.list_events(kind, page_token=first.next_page_token)
     assert [event.uid for event in (*first.events, *rest.events)] == [present.uid] * 5
     assert not rest.next_page_token
 

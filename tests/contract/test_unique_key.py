@@ -10,8 +10,6 @@ from jobledger.v1.job_service_pb2 import (
     BatchCreateJobsRequest,
     CreateJobRequest,
     CreateJobResponse,
-    DeleteJobRequest,
-    ListJobsRequest,
     OnConflict,
     RetryJobRequest,
 )
@@ -31,7 +29,7 @@ async def create(api: Api, kind: str, key: str = "nightly", **fields: object) ->
 
 
 async def jobs_of(api: Api, kind: str) -> list[Job]:
-    return list((await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, page_size=500))).jobs)
+    return list((await api.list_jobs(filter={"kinds": [kind]}, page_size=500)).jobs)
 
 
 async def test_a_second_job_is_the_first_or_is_refused(api: Api, kind: str):
@@ -57,16 +55,16 @@ async def test_the_key_is_free_when_its_job_has_ended_and_a_retry_takes_it_again
     if state == COMPLETED:
         return
     with refused(ALREADY_EXISTS, "UNIQUE_KEY_TAKEN") as result:
-        await api.jobs.RetryJob(RetryJobRequest(job_id=first.job_id))
+        await api.retry(first.job_id)
     assert result.metadata == {"unique_key": "nightly", "job_id": second.job_id}
     await api.cancel(second.job_id)
-    retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=first.job_id))).job
+    retried = await api.retry(first.job_id)
     assert (retried.state, (await create(api, kind)).job) == (QUEUED, retried)
 
 
 async def test_the_key_is_free_when_its_job_is_deleted(api: Api, kind: str):
     first = (await create(api, kind)).job
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=first.job_id, force=True))
+    await api.delete(first.job_id, force=True)
     assert (await create(api, kind)).created
 
 

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import ListJobEventsRequest, ListJobsRequest, UpdateJobRequest
+from jobledger.v1.job_service_pb2 import UpdateJobRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -63,10 +63,10 @@ async def test_single_labels_are_set_and_removed_and_others_stay(api: Api, kind:
     assert dict(changed.labels) == {"kept": "1", "changed": "5", "kept.too": "4", odd: "6"}
     assert (await api.get(job.job_id)).labels == changed.labels
     assert changed.priority == 9
-    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id))).events
+    events = (await api.list_events(job.job_id)).events
     assert events[-1].changes[0].reason == f"{', '.join(sorted([*paths, 'priority']))}; moved"
     assert (await update(api, job.job_id, *paths, labels=given)).revision == changed.revision
-    found = await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind], "labels": {odd: "6"}}))
+    found = await api.list_jobs(filter={"kinds": [kind], "labels": {odd: "6"}})
     assert [one.job_id for one in found.jobs] == [job.job_id]
 
 

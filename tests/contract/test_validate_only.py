@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJobEventsRequest, ListJobsRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJobEventsRequest
 
 from tests.conftest import StartServer
 from tests.support.api import Api
@@ -23,7 +23,7 @@ async def test_the_answer_is_the_job_as_it_would_be_and_nothing_is_written(api: 
     )
     checked = CreateJobRequest(validate_only=True)
     checked.MergeFrom(request)
-    before = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).cursor
+    before = (await api.list_jobs(filter={"kinds": [kind]})).cursor
     preview = await api.jobs.CreateJob(checked)
     again = await api.jobs.CreateJob(checked)
     for name, call in {"GetJob": GetJobRequest, "ListJobEvents": ListJobEventsRequest}.items():

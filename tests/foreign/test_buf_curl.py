@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, UpdateJobRequest
 
 from tests.support.api import Api
 from tests.support.foreign import Refusal, buf_curl
@@ -57,8 +56,8 @@ async def test_it_resumes_a_watch_from_the_cursor_of_a_list(server: Server, api:
     job = await api.create(kind)
     [listed] = await called(server, "ListJobs", {"filter": {"kinds": [kind]}})
     mask = {"paths": ["priority"]}
-    await api.jobs.UpdateJob(UpdateJobRequest(job_id=job.job_id, update_mask=mask, priority=9))
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, force=True))
+    await api.update(job.job_id, update_mask=mask, priority=9)
+    await api.delete(job.job_id, force=True)
     request = {"job_id": job.job_id, "cursor": listed["cursor"], "mode": "WATCH_MODE_EVERY"}
     messages = [one for one in await called(server, "WatchJob", request) if "event" in one]
     assert [one["type"] for one in messages] == ["WATCH_MESSAGE_TYPE_CHANGED", "WATCH_MESSAGE_TYPE_DELETED"]

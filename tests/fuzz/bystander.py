@@ -13,18 +13,7 @@ from google.protobuf.message import Message
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import (
-    BatchGetJobsRequest,
-    CancelOutcome,
-    DeleteJobRequest,
-    GetJobRequest,
-    ListChunksRequest,
-    ListJobEventsRequest,
-    ListJobsRequest,
-    RetryJobRequest,
-    UpdateJobRequest,
-    WatchMode,
-)
+from jobledger.v1.job_service_pb2 import CancelOutcome, ListJobEventsRequest, UpdateJobRequest, WatchMode
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
@@ -178,7 +167,7 @@ class Bystander:
             "BOOM",
             {"total": CHUNKS, "completed": CHUNKS - 1, "failed": 1},
         )
-        retried = (await self._api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id, reason=self._mark))).job
+        retried = await self._api.retry(job.job_id, reason=self._mark)
         assert (retried.state, retried.retry_count) == (QUEUED, 1)
         await self._api.complete(*await self._claim(job, 1))
         assert (await self._api.get(job.job_id)).state == COMPLETED
@@ -203,8 +192,8 @@ class Bystander:
         result = await self._api.cancel(job.job_id, force=True)
         assert (result.outcome, result.job.state) == (CancelOutcome.CANCEL_OUTCOME_CANCELLED, CANCELLED)
         assert result.job.cancel_reason == self._mark
-        await self._api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
-        found = await self._api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job.job_id]))
+        await self._api.delete(job.job_id)
+        found = await self._api.batch_get(job_ids=[job.job_id])
         assert (list(found.jobs), list(found.missing_job_ids)) == ([], [job.job_id])
 
     async def _update(self) -> None:
@@ -215,7 +204,7 @@ class Bystander:
         )
         assert (await self._api.jobs.UpdateJob(request)).job.revision == 2
         await self._api.complete(*await self._claim(job))
-        shown = (await self._api.jobs.GetJob(GetJobRequest(job_id=job.job_id))).job
+        shown = await self._api.get(job.job_id)
         assert (shown.state, shown.priority, dict(shown.labels)) == (COMPLETED, 9, {"mark": self._mark})
         pages = await self._chunks(job.job_id)
         assert [chunk.index for chunk in pages] == list(range(CHUNKS))
@@ -224,7 +213,7 @@ class Bystander:
     async def _chunks(self, job_id: str) -> list[Any]:
         chunks, token = [], ""
         while True:
-            page = await self._api.jobs.ListChunks(ListChunksRequest(job_id=job_id, page_size=2, page_token=token))
+            page = await self._api.list_chunks(job_id, page_size=2, page_token=token)
             chunks += page.chunks
             if not (token := page.next_page_token):
                 return chunks
@@ -241,7 +230,7 @@ class Bystander:
         wanted = {"labels": {"list": label}, "states": [CANCELLED], "search": "part"}
         listed, token = [], ""
         while True:
-            page = await self._api.jobs.ListJobs(ListJobsRequest(filter=wanted, page_size=2, page_token=token))
+            page = await self._api.list_jobs(filter=wanted, page_size=2, page_token=token)
             listed += [job.job_id for job in page.jobs]
             self._hand_out(cursor=page.cursor)
             if not (token := page.next_page_token):

@@ -10,7 +10,7 @@ from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.event_pb2 import CHANGE_TYPE_IMPORTED
 from jobledger.v1.import_service_pb2 import ImportedChunk, ImportedJob, ImportJobsRequest, ImportJobsResponse
 from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
-from jobledger.v1.job_service_pb2 import CreateJobRequest, ListJobEventsRequest, ListJobsRequest, RetryJobRequest
+from jobledger.v1.job_service_pb2 import CreateJobRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid
@@ -54,7 +54,7 @@ async def test_a_completed_job_is_there_as_it_ended(api: Api, kind: str):
     assert {chunk.end_time.ToDatetime(UTC) for chunk in job.chunks} == {ENDED}
     done = [(chunk.progress.percent, chunk.progress.items_completed) for chunk in job.chunks]
     assert done == [(100, 500), (100, 500), (100, 200)]
-    [event] = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=kind))).events
+    [event] = (await api.list_events(kind)).events
     assert [change.type for change in event.changes] == [CHANGE_TYPE_IMPORTED]
 
 
@@ -79,7 +79,7 @@ async def test_outputs_come_with_it_as_get_job_shows_them(api: Api, kind: str):
     assert await send(api, [one]) == ImportJobsResponse(unchanged=1)
     one.output["last"] = 3
     assert (await send(api, [one])).refusals[0].reason == ALREADY_EXISTS
-    [listed] = (await api.jobs.ListJobs(ListJobsRequest(filter={"job_ids": [copy]}))).jobs
+    [listed] = (await api.list_jobs(filter={"job_ids": [copy]})).jobs
     assert not listed.HasField("output")
 
 
@@ -95,7 +95,7 @@ async def test_a_failed_job_keeps_what_was_done_and_can_be_retried(api: Api, kin
     assert (job.state, job.error.code, job.progress.percent) == (FAILED, "BOOM", 50.0)
     ended = [(chunk.task_id, chunk.error.code, chunk.attempt) for chunk in job.chunks]
     assert ended == [("celery-0", "", 1), ("", "OOM", 4)]
-    await api.jobs.RetryJob(RetryJobRequest(job_id=kind))
+    await api.retry(kind)
     [claimed] = await api.claim(kind, 10)
     assert claimed.chunk.index == 1
     await api.complete(claimed)
@@ -179,7 +179,7 @@ async def test_a_job_whose_run_took_too_long_has_no_failed_chunk_and_can_be_retr
     assert await send(api, [timed_out]) == ImportJobsResponse(imported=1)
     job = await api.get(kind)
     assert (job.error.code, job.error.HasField("chunk_index"), summary(job)["cancelled"]) == ("TIMED_OUT", False, 1)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=kind))
+    await api.retry(kind)
     await api.complete(*await api.claim(kind, 10))
     assert (await api.get(kind)).state == COMPLETED
 
@@ -218,7 +218,7 @@ async def test_a_finalizer_ended_as_it_can_have_ended(api: Api, kind: str, state
     assert await send(api, [past(kind, kind, state, job=job, chunks=chunks)]) == ImportJobsResponse(imported=1)
     assert (await api.get(kind)).chunks[-1].state == last
     if state in (FAILED, CANCELLED):
-        await api.jobs.RetryJob(RetryJobRequest(job_id=kind))
+        await api.retry(kind)
     if state != COMPLETED:
         while claimed := await api.claim(kind, 9):
             await api.complete(*claimed)

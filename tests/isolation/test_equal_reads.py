@@ -7,7 +7,7 @@ from contextlib import closing
 from itertools import count
 
 import pytest
-from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest, UpdateJobRequest
+from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest
 from jobledger_service.core.model.refusals.limit_errors import TooManyReads
 from jobledger_service.core.sharing.readers import MAX_SHARING, SharedReaders
 
@@ -128,7 +128,7 @@ async def test_equal_lists_in_flight_each_show_what_their_caller_has_written(api
     async def write_and_read(job_id: str) -> None:
         for number in range(12):
             change = {"job_id": job_id, "display_name": f"{number}", "update_mask": {"paths": ["display_name"]}}
-            await api.jobs.UpdateJob(UpdateJobRequest(**change))
+            await api.update(**change)
             for page in await asyncio.gather(api.jobs.ListJobs(lists), api.jobs.BatchGetJobs(batch)):
                 assert [job.display_name for job in page.jobs if job.job_id == job_id] == [f"{number}"]
                 assert len(page.jobs) == len(job_ids)

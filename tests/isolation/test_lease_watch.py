@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger.v1.worker_service_pb2 import WatchLeasesRequest, WatchLeasesResponse
 from jobledger_service.core.watch.stops import MAX_JOBS, StopSubscription
 
@@ -83,7 +82,7 @@ async def test_jobs_that_are_to_stop_are_reported_and_others_are_not(api: Api, k
         await api.cancel(forced, force=True)
         assert await stream.jobs() == [forced]
         deleted = await running(api, kind)
-        await api.jobs.DeleteJob(DeleteJobRequest(job_id=deleted, force=True))
+        await api.delete(deleted, force=True)
         assert await stream.jobs() == [deleted]
 
 

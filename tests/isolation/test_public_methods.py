@@ -10,7 +10,6 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
-from jobledger.v1.job_service_pb2 import ListJobsRequest
 from jobledger_service.core.sharing.current_call import begin_call
 from jobledger_service.transport.grpc_services import HEALTH_METHODS
 from jobledger_service.transport.in_flight import MAX_PUBLIC_BYTES, MAX_PUBLIC_CALLS, MAX_PUBLIC_RECEIVING, InFlight
@@ -198,7 +197,7 @@ async def test_strangers_fill_no_log_and_cost_nobody_a_call(
     async def owner() -> int:
         for _ in range(20):
             await bystander.create(kind)
-        return len((await bystander.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, page_size=50))).jobs)
+        return len((await bystander.list_jobs(filter={"kinds": [kind]}, page_size=50)).jobs)
 
     before, refused_before = len(told()), len(lines(shared.server, "refused"))
     *reasons, jobs = await asyncio.gather(*map(stranger, range(STRANGERS)), owner())

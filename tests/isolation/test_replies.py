@@ -121,7 +121,7 @@ async def test_a_full_job_reports_where_its_chunks_continue(api: KeyedApi, large
 async def test_a_job_that_is_whole_names_no_page(api: KeyedApi, kind: str):
     job = await api.create(kind, item_count=3, chunk_size=1)
     for view in (FULL, BASIC):
-        shown = (await api.jobs.GetJob(GetJobRequest(job_id=job.job_id, view=view))).job
+        shown = await api.get(job.job_id, view=view)
         assert (len(shown.chunks), shown.next_chunks_page_token) == (3 if view == FULL else 0, "")
 
 
@@ -144,7 +144,7 @@ async def test_characters_of_many_bytes_count_as_many(api: KeyedApi, kind: str):
         reports = [LeaseReport(lease_token=one.lease.token, progress=progress) for one in part]
         await api.work.Heartbeat(HeartbeatRequest(reports=reports))
     answer = await api.jobs.GetJob(GetJobRequest(job_id=job.job_id))
-    page = await api.jobs.ListChunks(ListChunksRequest(job_id=job.job_id, page_size=1_000))
+    page = await api.list_chunks(job.job_id, page_size=1_000)
     assert fits(answer)
     assert fits(page)
     assert 0 < len(answer.job.chunks) < 900

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
-from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger_service.core.database.engines import OWNER_THREADS, Database, open_database
 from jobledger_service.core.database.maintenance.migrate import upgrade
 from jobledger_service.core.database.time_limits import TimeLimits
@@ -83,7 +83,7 @@ def test_a_read_that_is_ended_while_the_database_fails_is_not_refused_as_too_lon
 
 def search(api: KeyedApi, kind: str) -> "asyncio.Task[object]":
     """List what full text finds."""
-    return asyncio.ensure_future(api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind], "search": "word"})))
+    return asyncio.ensure_future(api.list_jobs(filter={"kinds": [kind], "search": "word"}))
 
 
 @contextmanager
@@ -136,7 +136,7 @@ async def test_lists_that_are_stuck_delay_nobody_else(tmp_path: Path, opened: As
                 lists = [search(alice, kind) for _ in range(10)]
                 await asyncio.to_thread(stuck, database, OWNER_THREADS - 1)
                 # Of bob, at the same server: a list and a job; a lease that ends; a change that another server makes.
-                listed = await bob.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))
+                listed = await bob.list_jobs(filter={"kinds": [kind]})
                 assert [one.job_id for one in listed.jobs] == [job.job_id]
                 assert chunk_states(await bob.get(job.job_id)) == [CHUNK_PENDING]
                 await bob.claim(kind, lease_duration={"seconds": 1})
@@ -149,6 +149,6 @@ async def test_lists_that_are_stuck_delay_nobody_else(tmp_path: Path, opened: As
                 await admin.admin.RevokeApiKey(RevokeApiKeyRequest(key_id=made["carol"].api_key.key_id))
                 with refused(grpc.StatusCode.UNAUTHENTICATED, "API_KEY_REVOKED"):
                     while True:
-                        await carol.jobs.ListJobs(ListJobsRequest(page_size=1))
+                        await carol.list_jobs(page_size=1)
                 assert not any(one.done() for one in lists)
             assert [list(page.jobs) for page in await asyncio.gather(*lists)] == [[]] * len(lists)

@@ -12,7 +12,6 @@ from uuid import uuid4
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest, SetQuotaRequest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
@@ -108,7 +107,7 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
         job = await api.create(kind, request_id=f"r{n}", labels={"user": str(n)}, limited_labels=["user"])
         artifacts = {"job_artifacts": {"file": {"uri": "s3://bucket/x"}}}
         await api.complete(*await api.claim(kind), output={"x": n}, job_output={"x": n}, progress=artifacts)
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
+    await api.delete(job.job_id, delete_artifacts=True)
     await api.create(kind, unique_key="one")
     run = await api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": [kind]}))
     assert (await ended(api, run.job.job_id)).state == COMPLETED

@@ -5,7 +5,6 @@ from contextlib import closing
 from pathlib import Path
 
 from jobledger.v1.job_pb2 import JOB_VIEW_BASIC
-from jobledger.v1.job_service_pb2 import GetJobRequest
 from jobledger_service.core.database.engines import open_database
 from sqlalchemy import text
 
@@ -29,7 +28,7 @@ async def test_the_last_other_chunk_completes(
         connection.execute(text("UPDATE chunks SET current = :bad WHERE chunk_index = 1"), {"bad": b"\xc1"})
     api = connect(start_server(url))
     [result] = await api.complete(only)
-    job = (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=JOB_VIEW_BASIC))).job
+    job = await api.get(job_id, view=JOB_VIEW_BASIC)
     assert (result.status, job.state, summary(job)) == (OK, RUNNING, {"total": 2, "completed": 1, "pending": 1})
     assert await api.claim(kind) == []
     assert (await api.cancel(job_id)).job.state == CANCELLED

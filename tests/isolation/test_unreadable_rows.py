@@ -22,7 +22,7 @@ from jobledger.v1 import webhook_pb2 as hooks
 from jobledger.v1 import webhook_service_pb2 as hook_rpc
 from jobledger.v1.bulk_pb2 import UpdateJobsRequest
 from jobledger.v1.job_pb2 import Job, JobState, JobView
-from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, ListChunksRequest, ListJobsRequest
+from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, ListJobsRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseStatus
 from jobledger_service.core.database.engines import open_database
@@ -75,7 +75,7 @@ async def _fill(server: Server, admin: str) -> tuple[str, str, bytes, dict[str, 
     for owner in ("alice", "bob"):
         key = await maker.make(CALLER, WORKER, ADMIN, owner=owner, name=owner)
         api = KeyedApi(server.target, key.token)
-        cursor = cursor or (await api.jobs.ListJobs(ListJobsRequest())).cursor
+        cursor = cursor or (await api.list_jobs()).cursor
         created = await WebhookServiceStub(api.channel).CreateWebhook(
             hook_rpc.CreateWebhookRequest(url="http://127.0.0.1:1024/")
         )
@@ -212,7 +212,7 @@ async def test_lists_continue(alice: KeyedApi, bob: KeyedApi, page_size: int):
 
 async def test_a_batch_of_jobs_continues(alice: KeyedApi):
     ids = [*NAMES, "none"]
-    batch = await alice.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=ids))
+    batch = await alice.batch_get(job_ids=ids)
     MessageToJson(batch)
     assert [job.job_id for job in batch.jobs] == ["event", "told", "good"]
     assert list(batch.unreadable_job_ids) == ["nan", "policy", "deep", "chunk"]
@@ -239,10 +239,10 @@ async def test_labels_that_are_no_labels_keep_no_other_row_from_being_fetched(al
     for api, bad in ((alice, ["labelled"]), (bob, [])):
         good = [job_id for job_id in ("labelled", "plain") if job_id not in bad]
         for view in (JobView.JOB_VIEW_STATUS, JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
-            page = await api.jobs.ListJobs(ListJobsRequest(filter=filtered, view=view))
+            page = await api.list_jobs(filter=filtered, view=view)
             assert sorted(job.job_id for job in page.jobs) == good
             assert list(page.unreadable_job_ids) == bad
-        batch = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=["labelled", "plain"]))
+        batch = await api.batch_get(job_ids=["labelled", "plain"])
         assert ([job.job_id for job in batch.jobs], list(batch.unreadable_job_ids)) == (good, bad)
     with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE"):
         await alice.cancel("labelled")
@@ -263,7 +263,7 @@ async def test_operations_continue(alice: KeyedApi):
 
 
 async def test_chunks_and_events_continue(alice: KeyedApi):
-    page = await alice.jobs.ListChunks(ListChunksRequest(job_id="chunk"))
+    page = await alice.list_chunks("chunk")
     assert (list(page.chunks), list(page.unreadable_chunk_indexes)) == ([], [0])
     events = await alice.jobs.ListJobEvents(rpc.ListJobEventsRequest(job_id="event"))
     assert len(events.events) + len(events.unreadable_positions) >= 1
@@ -344,7 +344,7 @@ async def test_retention_continues(alice: KeyedApi, bob: KeyedApi):
         request = BatchGetJobsRequest(job_ids=job_ids)
         while (await api.jobs.BatchGetJobs(request)).jobs:
             pass
-    assert (await alice.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=["kept"]))).unreadable_job_ids == ["kept"]
+    assert (await alice.batch_get(job_ids=["kept"])).unreadable_job_ids == ["kept"]
 
 
 async def test_a_run_over_many_jobs_continues_and_reports(alice: KeyedApi):

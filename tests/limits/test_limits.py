@@ -8,12 +8,7 @@ import grpc
 import pytest
 from jobledger.v1.event_pb2 import CHANGE_TYPE_SLOT_GRANTED
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import (
-    DeleteJobRequest,
-    ListJobEventsRequest,
-    RetryJobRequest,
-    UpdateJobRequest,
-)
+from jobledger.v1.job_service_pb2 import UpdateJobRequest
 from jobledger.v1.limit_service_pb2 import Limit
 from jobledger.v1.worker_service_pb2 import ClaimChunkRequest
 
@@ -60,7 +55,7 @@ async def test_the_most_urgent_goes_first_also_when_its_priority_changes_while_i
     await set_limit(api, kind_scope(kind), 1)
     first, low, high, late = [await api.create(kind, priority=p) for p in (5, 1, 9, 2)]
     assert await places(api, low, high, late) == [3, 1, 2]
-    await api.jobs.UpdateJob(UpdateJobRequest(job_id=low.job_id, update_mask={"paths": ["priority"]}, priority=10))
+    await api.update(low.job_id, update_mask={"paths": ["priority"]}, priority=10)
     assert await places(api, low, high, late) == [1, 2, 3]
     order = []
     for job in (first, low, high, late):
@@ -93,7 +88,7 @@ async def test_however_a_job_ends_its_slot_comes_free(api: Api, kind: str, end: 
         case "cancel":
             await api.cancel(first.job_id, force=True)
         case "delete":
-            await api.jobs.DeleteJob(DeleteJobRequest(job_id=first.job_id, force=True))
+            await api.delete(first.job_id, force=True)
     await granted(api, second.job_id)
     assert await limit(api, kind_scope(kind)) == Limit(scope=kind_scope(kind), max_running=1, running=1)
 
@@ -102,7 +97,7 @@ async def test_a_job_that_stops_waiting_is_counted_no_more(api: Api, kind: str):
     await set_limit(api, kind_scope(kind), 1)
     _, cancelled, deleted, last = [await api.create(kind) for _ in range(4)]
     await api.cancel(cancelled.job_id)
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=deleted.job_id, force=True))
+    await api.delete(deleted.job_id, force=True)
     assert await places(api, last) == [1]
     assert (await limit(api, kind_scope(kind))).waiting == 1
     assert not bool((await api.get(cancelled.job_id)).holds)
@@ -113,7 +108,7 @@ async def test_a_retried_job_waits_like_a_new_one(api: Api, kind: str):
     failed = await api.create(kind, item_count=3, chunk_size=1)
     await api.fail(*await api.claim(kind, 10), not_retryable=True)
     other = await api.create(kind)
-    retried = (await api.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id))).job
+    retried = await api.retry(failed.job_id)
     assert retried.holds[0].scope == kind_scope(kind)
     assert [one.job_id for one in await api.claim(kind, 10)] == [other.job_id]
     await api.cancel(other.job_id, force=True)
@@ -152,11 +147,7 @@ async def test_a_limit_counts_the_jobs_that_came_while_it_was_there(api: Api, ki
     before = await api.create(kind, **gpu)
     await set_limit(api, scope, 1)
     first, second = await api.create(kind, **gpu), await api.create(kind, **gpu)
-    assert [bool((await api.get(one.job_id)).holds) for one in (before, first, second)] == [
-        False,
-        False,
-        True,
-    ]
+    assert [bool((await api.get(one.job_id)).holds) for one in (before, first, second)] == [False, False, True]
     assert (await limit(api, scope)).running == 1
     await api.cancel(before.job_id)
     assert (await limit(api, scope)).running == 1, "it held no slot"
@@ -268,7 +259,7 @@ async def test_the_history_reports_the_slot(api: Api, kind: str):
     first, second = await api.create(kind), await api.create(kind)
     await api.cancel(first.job_id)
     await granted(api, second.job_id)
-    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=second.job_id))).events
+    events = (await api.list_events(second.job_id)).events
     assert [(one.type, one.actor) for event in events[1:] for one in event.changes] == [
         (CHANGE_TYPE_SLOT_GRANTED, "jobledger")
     ]

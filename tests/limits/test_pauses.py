@@ -8,10 +8,10 @@ import grpc
 import pytest
 from jobledger.v1.chunk_pb2 import HOLD_REASON_PAUSED
 from jobledger.v1.job_pb2 import Hold, Job, JobView
-from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, ListChunksRequest, ListJobsRequest
+from jobledger.v1.job_service_pb2 import GetJobRequest
 from jobledger.v1.limit_service_pb2 import ListPausedKindsRequest
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
-from jobledger.v1.stats_pb2 import GetJobStatsRequest, HeldChunks
+from jobledger.v1.stats_pb2 import HeldChunks
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ClaimChunkRequest,
@@ -49,8 +49,8 @@ async def shown(api: Api, job: Job) -> list[Job]:
     """Return a job as the reads show it that show holds."""
     views = JobView.JOB_VIEW_UNSPECIFIED, JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL
     gets = [await api.jobs.GetJob(GetJobRequest(job_id=job.job_id, view=view)) for view in views]
-    batch = (await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job.job_id]))).jobs
-    listed = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [job.kind]}))).jobs
+    batch = (await api.batch_get(job_ids=[job.job_id])).jobs
+    listed = (await api.list_jobs(filter={"kinds": [job.kind]})).jobs
     return [*(one.job for one in gets), *batch, *(one for one in listed if one.job_id == job.job_id)]
 
 
@@ -106,13 +106,13 @@ async def test_what_waits_for_a_paused_kind_says_so_wherever_it_is_read(
     for one in api, other:
         assert all(list(job.holds) == PAUSED for job in [*await shown(one, running), *await shown(one, queued)])
         assert not any(job.holds for job in await shown(one, done))
-        chunks = (await one.jobs.ListChunks(ListChunksRequest(job_id=running.job_id))).chunks
+        chunks = (await one.list_chunks(running.job_id)).chunks
         assert [list(chunk.holds) for chunk in chunks] == [[HOLD_REASON_PAUSED], []]
         assert [list(chunk.holds) for chunk in (await one.get(running.job_id)).chunks] == [[HOLD_REASON_PAUSED], []]
-        stats = await one.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))
+        stats = await one.stats(kinds=[kind])
         held = [HeldChunks(reason=HOLD_REASON_PAUSED, chunk_count=3)]
         assert list(stats.total.now.chunks_held) == list(stats.kinds[0].stats.now.chunks_held) == held
-        of_all = await one.jobs.GetJobStats(GetJobStatsRequest())
+        of_all = await one.stats()
         assert sum(one.chunk_count for one in of_all.total.now.chunks_held if one.reason == HOLD_REASON_PAUSED) >= 3
     revision = (await api.get(queued.job_id)).revision
     await resume(other, kind)
@@ -133,7 +133,7 @@ async def test_a_watch_begins_with_why_a_job_waits_and_a_pause_is_no_event(api: 
             assert all(list(chunk.holds) == [HOLD_REASON_PAUSED] for chunk in shown[0].job.chunks)
             await api.cancel(job.job_id)
             assert [(await one.change()).job.state for one in (before, watch)] == [CANCELLED] * 2
-    listed = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, view=JobView.JOB_VIEW_STATUS))).jobs
+    listed = (await api.list_jobs(filter={"kinds": [kind]}, view=JobView.JOB_VIEW_STATUS)).jobs
     assert {one.job_id: list(one.holds) for one in listed} == {job.job_id: [], other.job_id: PAUSED}
 
 

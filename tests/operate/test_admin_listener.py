@@ -11,7 +11,6 @@ from grpc_channelz.v1.channelz_pb2_grpc import ChannelzStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from jobledger.v1.job_service_pb2 import ListJobsRequest
 from jobledger_service.cli.startup_checks import check_settings
 from jobledger_service.settings import InvalidSettingError, Settings
 
@@ -124,7 +123,7 @@ async def streams_of(requested: ChannelzStub, socket_id: int) -> int:
 
 async def test_channelz_lists_the_connections_of_callers(moved: tuple[Server, str], as_holder: As):
     server, token = moved
-    await as_holder(server.target, token).jobs.ListJobs(ListJobsRequest())
+    await as_holder(server.target, token).list_jobs()
     requested = ChannelzStub(as_holder(admin_target(server), token).channel)
     served = (await requested.GetServers(channelz.GetServersRequest())).server
     counts = []
@@ -142,7 +141,7 @@ async def test_keys_and_roles_are_those_of_the_main_listener(moved: tuple[Server
     server, token = moved
     target, admin = admin_target(server), as_holder(admin_target(server), token)
     made = await admin.make(CALLER)
-    await as_holder(server.target, made.token).jobs.ListJobs(ListJobsRequest())
+    await as_holder(server.target, made.token).list_jobs()
     caller = as_holder(target, made.token)
     with refused(grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING"):
         await ChannelzStub(caller.channel).GetServers(channelz.GetServersRequest())

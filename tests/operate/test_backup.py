@@ -8,7 +8,6 @@ from pathlib import Path
 import grpc
 import pytest
 from click.testing import Result
-from jobledger.v1.job_service_pb2 import BatchGetJobsRequest
 from jobledger_service.cli import main as cli
 from jobledger_service.core.database.engines import open_database
 from jobledger_service.core.database.maintenance import backup
@@ -75,7 +74,7 @@ async def test_a_restored_back_up_has_what_was_acknowledged_before_it(
 
     restored = Server(f"sqlite:///{copy}", tmp_path, QUICK).start()
     api = connect(restored)
-    found = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=before))
+    found = await api.batch_get(job_ids=before)
     assert {job.job_id for job in found.jobs} == set(before)
     with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
         await api.get(writers.acknowledged[-1])

@@ -18,7 +18,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
-from jobledger.v1.job_service_pb2 import BatchCreateJobsRequest, CreateJobRequest, UpdateJobRequest
+from jobledger.v1.job_service_pb2 import BatchCreateJobsRequest, CreateJobRequest
 from jobledger.v1.reasons import ANY_CALL, ANY_READ
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
@@ -246,7 +246,7 @@ async def _fill(server: Server, token: str) -> tuple[str, str, str]:
     await api.cancel("cancelled")
     await api.create("k", job_id="unique", unique_key="one")
     queued = await api.create("k", job_id="queued")
-    await api.jobs.UpdateJob(UpdateJobRequest(job_id="queued", update_mask={"paths": ["priority"]}, priority=3))
+    await api.update("queued", update_mask={"paths": ["priority"]}, priority=3)
     for job_id in ("unreadable", "bulk"):
         await api.create("k", job_id=job_id)
     await api.create("k", request_id=USED)

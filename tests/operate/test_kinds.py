@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger_service.core.database.engines import Database
 from jobledger_service.core.database.vitals import read_vitals
 from jobledger_service.core.model.service_kinds import ALL_KINDS
@@ -54,7 +53,7 @@ async def test_the_largest_kinds_have_metrics_and_the_others_are_one(start_serve
     await api.claim(small)
     seen = scrape_when(server, lambda seen: seen.value(CLAIMS, kind=OTHER) == 1)
     assert (seen.value(CLAIMS, kind=large), seen.value(FAILED, kind=large)) == (2, 1)
-    deletions = [api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id, force=True)) for job_id in others]
+    deletions = [api.delete(job_id, force=True) for job_id in others]
     await asyncio.gather(*deletions)
     seen = scrape_when(server, lambda seen: middle not in kinds(seen))
     assert kinds(seen) == kinds(seen, CLAIMS) == {large, small, OTHER}, "a kind that has gone has no metrics"

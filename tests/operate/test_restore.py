@@ -11,7 +11,6 @@ import grpc
 import pytest
 from click.testing import Result
 from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_service_pb2 import ListChunksRequest
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
 from jobledger_service.cli import main as cli
 from typer.testing import CliRunner
@@ -70,7 +69,7 @@ class Carried:
         """Create a job of two chunks, claim one, and remember all tokens."""
         job = await api.create(kind, item_count=2, chunk_size=1, retry_policy=AT_ONCE)
         [claimed] = await api.claim(kind, worker="before", lease_duration=timedelta(seconds=1))
-        listed = await api.jobs.ListChunks(ListChunksRequest(job_id=job.job_id, page_size=1))
+        listed = await api.list_chunks(job.job_id, page_size=1)
         async with api.watch_job(job.job_id) as watch:
             cursor = (await watch.message()).cursor
         return cls(job.job_id, claimed, listed.next_page_token, cursor)
@@ -81,7 +80,7 @@ class Carried:
             async with api.watch_jobs(cursor=self.cursor) as watch:
                 await watch.message()
         with refused(INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
-            await api.jobs.ListChunks(ListChunksRequest(job_id=self.job_id, page_token=self.page_token, page_size=1))
+            await api.list_chunks(self.job_id, page_token=self.page_token, page_size=1)
         assert (await api.report(self.claimed, percent=50)).status == LEASE_LOST
         assert (await api.complete(self.claimed))[0].status == LEASE_LOST
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest
 
 from tests.bulk.runs import deleting_in, ended, report
 from tests.bulk.test_artifacts import job_with, reported_of
@@ -47,7 +46,7 @@ def keeper(connect: Connect, deleting: Server) -> Api:
 async def delete(api: Api, kind: str, *uris: str) -> str:
     """Delete a job with these artifacts; return the job that deletes them."""
     job = await job_with(api, kind, list(uris), [])
-    answer = await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
+    answer = await api.delete(job.job_id, delete_artifacts=True)
     return answer.artifact_job.job_id
 
 

@@ -9,7 +9,6 @@ import grpc
 import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import ListJobEventsRequest
 from jobledger.v1.worker_service_pb2 import ClaimChunkRequest, ClaimedChunk
 
 from tests.support.api import Api, fresh_kind
@@ -29,7 +28,7 @@ async def chunks_by(api: Api, job: Job, type_: ChangeType) -> Counter[int]:
     counts: Counter[int] = Counter()
     token = ""
     while True:
-        page = await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id, page_size=500, page_token=token))
+        page = await api.list_events(job.job_id, page_size=500, page_token=token)
         changes = [change for event in page.events for change in event.changes]
         counts.update(change.chunk_index for change in changes if change.type == type_)
         if not (token := page.next_page_token):

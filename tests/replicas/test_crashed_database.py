@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger_service.core.database.engines import open_database
 from jobledger_service.core.database.maintenance.migrate import upgrade
 
@@ -99,7 +99,7 @@ async def test_acknowledged_writes_survive_a_crash_and_the_server_continues_with
         await asyncio.gather(*writers)
         await asyncio.to_thread(own.recover)
         await write(api, kind, created, until_refused=False)
-    found = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=created[-500:]))
+    found = await api.batch_get(job_ids=created[-500:])
     assert not found.missing_job_ids
     async with connect(server).watch_jobs(kind, mode=EVERY, cursor=cursor) as resumed:
         seen = await resumed.through(lambda message: message.job.job_id == created[-1])

@@ -5,7 +5,7 @@ import random
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
+from jobledger.v1.job_service_pb2 import ListJobsRequest, UpdateJobRequest, WatchMode
 
 from tests.support.api import Api, fresh_kind
 from tests.support.bounds import BOUND
@@ -30,7 +30,7 @@ async def test_a_read_after_an_acknowledged_write_sees_it_at_every_replica(apis:
             written = (await writer.jobs.UpdateJob(request)).job
             read = await reader.get(job.job_id)
             assert (read.revision, read.display_name) == (written.revision, f"{round_}")
-        await apis[n % 3].jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, force=True))
+        await apis[n % 3].delete(job.job_id, force=True)
         try:
             await apis[(n + 1) % 3].get(job.job_id)
         except grpc.aio.AioRpcError as error:
@@ -44,7 +44,7 @@ async def test_a_read_after_an_acknowledged_write_sees_it_at_every_replica(apis:
 async def test_a_list_after_an_acknowledged_write_sees_it_and_its_cursor_is_past_it(apis: list[Api], kind: str):
     for n in range(30):
         job = await apis[n % 3].create(kind)
-        listed = await apis[(n + 1) % 3].jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, page_size=1))
+        listed = await apis[(n + 1) % 3].list_jobs(filter={"kinds": [kind]}, page_size=1)
         assert [one.job_id for one in listed.jobs] == [job.job_id]
         async with apis[(n + 2) % 3].watch_jobs(kind, cursor=listed.cursor, mode=EVERY) as watch:
             await apis[n % 3].cancel(job.job_id)
@@ -79,7 +79,7 @@ async def test_lists_and_watches_at_different_replicas_fit_together_while_all_wr
             job = await api.create(fresh_kind(), labels=labels)
             await apis[n % 3].cancel(job.job_id)
             for gone in (job, lived) if round_ > n + KEPT else (job,):
-                await apis[(n + 1) % 3].jobs.DeleteJob(DeleteJobRequest(job_id=gone.job_id))
+                await apis[(n + 1) % 3].delete(gone.job_id)
 
     async def observe(n: int) -> dict[str, int]:
         listed = await apis[n % 3].jobs.ListJobs(listing)

@@ -10,13 +10,7 @@ import grpc
 import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job, JobState
-from jobledger.v1.job_service_pb2 import (
-    ListJobEventsRequest,
-    ListJobsRequest,
-    RetryJobRequest,
-    WatchJobsResponse,
-    WatchMode,
-)
+from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMode
 
 from tests.replicas.conftest import Connect, serving
 from tests.support.api import Api
@@ -61,7 +55,7 @@ def apis(eager: list[Server], connect: Connect) -> list[Api]:
 
 async def changes_of(api: Api, job_id: str) -> Counter[int]:
     """Count, from a job's history, how often each kind of change happened."""
-    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job_id, page_size=500))).events
+    events = (await api.list_events(job_id, page_size=500)).events
     return Counter(change.type for event in events for change in event.changes)
 
 
@@ -110,7 +104,7 @@ async def test_what_takes_too_long_ends_once(apis: list[Api], kind: str):
 async def test_a_grace_period_that_ends_stops_each_job_once(apis: list[Api], kind: str):
     jobs = [await apis[n % 3].create(kind) for n in range(JOBS)]
     await apis[0].claim(kind, JOBS)
-    cursor = (await apis[0].jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    cursor = (await apis[0].list_jobs(page_size=1)).cursor
     await asyncio.gather(*(apis[1].cancel(job.job_id, grace_period=SECOND) for job in jobs))
     async with apis[2].watch_jobs(kind, mode=EVERY, cursor=cursor) as watch:
         messages = await watch.changes(3 * JOBS)  # asked, stopped, and deleted when `cancelled_retention` is over
@@ -129,7 +123,7 @@ async def retried_in_time(apis: list[Api], kind: str) -> Job:
         job = await apis[0].create(kind)
         await apis[2].cancel(job.job_id)
         try:
-            return (await apis[1].jobs.RetryJob(RetryJobRequest(job_id=job.job_id))).job
+            return await apis[1].retry(job.job_id)
         except grpc.aio.AioRpcError as error:
             assert error.code() == grpc.StatusCode.NOT_FOUND  # noqa: PT017 - it need not be raised
 
@@ -138,7 +132,7 @@ async def test_an_ended_job_reports_when_it_goes_and_goes_once_unless_it_is_retr
     kept = await retried_in_time(apis, f"{kind}.kept")
     assert (kept.state, kept.HasField("expire_time")) == (QUEUED, False)
     jobs = [await apis[n % 3].create(kind) for n in range(JOBS)]
-    cursor = (await apis[0].jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    cursor = (await apis[0].list_jobs(page_size=1)).cursor
     ended = [(await apis[n % 3].cancel(job.job_id)).job for n, job in enumerate(jobs)]
     for job in ended:
         assert job.expire_time.ToDatetime() - job.end_time.ToDatetime() == SECOND
@@ -165,7 +159,7 @@ async def test_history_is_trimmed_by_one_at_a_time_and_what_is_left_is_gapless(
         apis = [connect(server) for server in servers]
         job = await apis[0].create(kind)
         [claimed] = await apis[0].claim(kind)
-        trimmed, begun = 0, (await apis[0].jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+        trimmed, begun = 0, (await apis[0].list_jobs(page_size=1)).cursor
         with connect_to_database(database) as connection:
             for n in range(10_000):
                 await apis[n % 2].report(claimed, message=f"{n}")

@@ -10,7 +10,7 @@ import pytest
 from grpc.aio import AioRpcError
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import ListJobsRequest, UpdateJobRequest, WatchJobsResponse, WatchMode
+from jobledger.v1.job_service_pb2 import UpdateJobRequest, WatchJobsResponse, WatchMode
 from jobledger.v1.system_health_pb2 import GetSystemHealthRequest, SystemHealth
 from jobledger.v1.worker_service_pb2 import ClaimChunkRequest, LeaseStatus
 
@@ -104,7 +104,7 @@ async def test_a_lost_tail_ends_streams_and_nothing_that_it_gave_is_taken_again(
 
     [claimed] = await api.claim(kind, worker="of the lost tail")
     updated = await api.jobs.UpdateJob(raised(job, 7))
-    lost_page = await api.jobs.ListJobs(ListJobsRequest(page_size=2))
+    lost_page = await api.list_jobs(page_size=2)
     lost = await create(api, kind, 9)
     await watch.changes(11)
     of_job = api.watch_job(lost[0], mode=EVERY)
@@ -121,7 +121,7 @@ async def test_a_lost_tail_ends_streams_and_nothing_that_it_gave_is_taken_again(
     first_new = seen[0].event.position
     assert faults([one.event.position for one in seen], first_new, first_new + 36) == Faults()
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
-        await api.jobs.ListJobs(ListJobsRequest(page_size=2, page_token=lost_page.next_page_token))
+        await api.list_jobs(page_size=2, page_token=lost_page.next_page_token)
     again = await api.jobs.UpdateJob(raised(job, 8))
     assert again.job.revision == updated.job.revision
     with refused(grpc.StatusCode.ABORTED, "ETAG_MISMATCH"):
@@ -161,7 +161,7 @@ async def test_a_synchronous_fail_over_loses_nothing_and_nobody_lists_again(
     await watch.changes(3)
     await watch.bookmark()
     [claimed] = await api.claim(kind)
-    page = await api.jobs.ListJobs(ListJobsRequest(page_size=2))
+    page = await api.list_jobs(page_size=2)
     before = await watch.change()
     fail_over(two)
     created = await create(api, kind, 10)
@@ -171,7 +171,7 @@ async def test_a_synchronous_fail_over_loses_nothing_and_nobody_lists_again(
     assert faults(positions, positions[0], positions[0] + 10) == Faults()
     assert [one.job.job_id for one in after] == created
     assert (await api.report(claimed)).status == LeaseStatus.LEASE_STATUS_OK
-    following = await api.jobs.ListJobs(ListJobsRequest(page_size=2, page_token=page.next_page_token))
+    following = await api.list_jobs(page_size=2, page_token=page.next_page_token)
     assert len(following.jobs) == 1
     resumed = await api.watch_jobs(kind, mode=EVERY, cursor=before.cursor).changes(10)
     assert [one.job.job_id for one in resumed] == created

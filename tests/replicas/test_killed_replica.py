@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchJobsResponse, WatchMode
+from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMode
 
 from tests.replicas.conftest import Connect, serving
 from tests.support.api import Api, fresh_kind
@@ -58,7 +58,7 @@ async def write(first: Api, second: Api, enough: asyncio.Event, acknowledged: di
 
 async def test_watchers_of_a_killed_replica_miss_and_repeat_nothing_at_another(two: list[Server], connect: Connect):
     doomed, other = connect(two[0]), connect(two[1])
-    begin = (await doomed.jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    begin = (await doomed.list_jobs(page_size=1)).cursor
     watches = [doomed.watch_jobs(filter=None, cursor=begin, mode=EVERY) for _ in range(10)]
     seen: list[list[WatchJobsResponse]] = [[] for _ in watches]
     reading = [asyncio.create_task(read_on(*each)) for each in zip(watches, seen, strict=True)]

@@ -9,7 +9,7 @@ from typing import TypeVar
 import grpc
 import psycopg
 import pytest
-from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchMode
 from sqlalchemy import make_url
 
 from tests.replicas.conftest import SETTINGS, Connect
@@ -62,7 +62,7 @@ class Callers:
     async def read(self) -> None:
         """List, and get what was written."""
         while True:
-            await self._heard(self._api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [self._kind]}, page_size=5)))
+            await self._heard(self._api.list_jobs(filter={"kinds": [self._kind]}, page_size=5))
             if self.acknowledged:
                 await self._heard(self._api.get(self.acknowledged[-1]))
 

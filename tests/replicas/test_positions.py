@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, HeartbeatRequest, LeaseReport
 
 from tests.support.api import Api, fresh_kind
@@ -119,7 +119,7 @@ async def test_readers_that_follow_throughout_see_every_position_once_and_in_ord
     three: list[Server], apis: list[Api], record_property: Callable[[str, object], None]
 ):
     database, written = three[0].database, threading.Event()
-    cursor = (await apis[0].jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    cursor = (await apis[0].list_jobs(page_size=1)).cursor
     first = newest(database) + 1
     in_table = asyncio.create_task(asyncio.to_thread(poll, database, written))
     stalling = asyncio.create_task(asyncio.to_thread(stall, database, written))

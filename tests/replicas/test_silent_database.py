@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from grpc.aio import AioRpcError
-from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchMode
 
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.replicas.test_lost_database import AWAY, assert_kept, blocked, calling
@@ -153,7 +153,7 @@ async def test_no_call_waits_longer_than_the_one_bound_and_a_drain_does_not_wait
         calls = [
             api.create(kind),  # a commit
             api.get(job.job_id),  # a small read, of many callers together
-            api.jobs.ListJobs(ListJobsRequest()),  # a read in the owner's turn
+            api.list_jobs(),  # a read in the owner's turn
             api.claim(kind),
             api.watch_job(job.job_id).message(),
             api.watch_jobs(kind).message(),

@@ -11,16 +11,7 @@ from typing import Any
 import grpc
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import (
-    DeleteJobRequest,
-    ListChunksRequest,
-    ListEventsRequest,
-    ListJobsRequest,
-    RetryJobRequest,
-    UpdateJobRequest,
-    WatchMode,
-)
-from jobledger.v1.stats_pb2 import GetJobStatsRequest
+from jobledger.v1.job_service_pb2 import ListEventsRequest, UpdateJobRequest, WatchMode
 from jobledger.v1.webhook_pb2 import WebhookEventType
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
@@ -153,22 +144,22 @@ class Tenant:
                 request = UpdateJobRequest(job_id=job_id, update_mask=mask, priority=self._rng.randrange(11))
                 await api.jobs.UpdateJob(request)
             case 1 if job.state == FAILED:
-                await api.jobs.RetryJob(RetryJobRequest(job_id=job_id, reason="once more"))
+                await api.retry(job_id, reason="once more")
             case 2:
                 await api.cancel(job_id)
             case 3 if job.HasField("end_time"):
-                await api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id))
+                await api.delete(job_id)
 
     async def _read(self) -> None:
         """Read lists, a search, statistics, events, chunks or an export; everything must be the owner's."""
         api = self._api
         fields = self._rng.choice([{}, {"labels": {"user": "u1"}}, {"search": "part"}, {"kinds": KINDS[:1]}])
-        page = await api.jobs.ListJobs(ListJobsRequest(filter=fields, page_size=50))
+        page = await api.list_jobs(filter=fields, page_size=50)
         self._check_owner(page.jobs)
         if page.jobs:
-            await api.jobs.ListChunks(ListChunksRequest(job_id=page.jobs[0].job_id))
+            await api.list_chunks(page.jobs[0].job_id)
         await api.jobs.ListEvents(ListEventsRequest(page_size=20))
-        await api.jobs.GetJobStats(GetJobStatsRequest())
+        await api.stats()
         if self._rng.random() < 0.1:
             export = ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES, filter={"kinds": KINDS[:1]})
             async for _ in api.jobs.ExportJobs(export):
@@ -181,7 +172,7 @@ class Tenant:
     async def _watch(self) -> None:
         """Watch all jobs from a list on, leave without reading the rest, and check what was read."""
         api = self._api
-        cursor = (await api.jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+        cursor = (await api.list_jobs(page_size=1)).cursor
         messages = []
         async with api.watch_jobs(cursor=cursor, mode=EVERY, filter=None) as watch:
             for _ in range(self._rng.randrange(100)):

@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, RetryJobRequest
-from jobledger.v1.stats_pb2 import GetJobStatsRequest, GetJobStatsResponse, StatsStep
+from jobledger.v1.stats_pb2 import GetJobStatsResponse, StatsStep
 
 from tests.support.api import Api, fresh_kind
 from tests.support.states import FAILED
@@ -19,7 +18,7 @@ AGAIN = {"max_attempts": 2, "initial_backoff": timedelta(milliseconds=1)}
 
 
 async def stats(api: Api, *kinds: str, **fields: object) -> GetJobStatsResponse:
-    return await api.jobs.GetJobStats(GetJobStatsRequest(kinds=kinds, **fields))
+    return await api.stats(kinds=kinds, **fields)
 
 
 async def groups(api: Api, *kinds: str) -> list[tuple[str, str, int, str]]:
@@ -49,7 +48,7 @@ async def test_failed_runs_are_grouped_by_code_and_stage_the_most_frequent_first
     await fails(api, kind, "BAD_INPUT", "fetch")
     last = [await fails(api, kind, "OUT_OF_MEMORY", "resize") for _ in range(3)][-1]
     retried = await fails(api, kind, "BAD_INPUT", "fetch")
-    await api.jobs.RetryJob(RetryJobRequest(job_id=retried))
+    await api.retry(retried)
     await api.fail(*await api.claim(kind), code="DENIED", not_retryable=True)
     await api.complete(*[(await api.claim(kind))[0] for _ in [await api.create(kind)]])
     await api.cancel((await api.create(kind)).job_id)
@@ -91,7 +90,7 @@ async def test_an_attempt_that_fails_is_no_failed_run(api: Api, kind: str):
 async def test_an_example_that_was_deleted_is_not_shown_nor_another_job_of_its_id(api: Api, kind: str):
     job_id = await fails(api, kind, "BOOM", job_id=f"example-{kind}")
     assert await groups(api, kind) == [("BOOM", "", 1, job_id)]
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job_id))
+    await api.delete(job_id)
     assert await groups(api, kind) == [("BOOM", "", 1, "")]
     await api.create(kind, job_id=job_id)
     assert await groups(api, kind) == [("BOOM", "", 1, "")]

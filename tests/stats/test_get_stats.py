@@ -7,8 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, RetryJobRequest
-from jobledger.v1.stats_pb2 import GetJobStatsRequest, GetJobStatsResponse, JobCounts, JobStats, StatsStep
+from jobledger.v1.stats_pb2 import GetJobStatsResponse, JobCounts, JobStats, StatsStep
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksRequest
 
 from tests.support.api import Api, fresh_kind
@@ -21,7 +20,7 @@ NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def stats(api: Api, *kinds: str, **fields: object) -> GetJobStatsResponse:
-    return await api.jobs.GetJobStats(GetJobStatsRequest(kinds=kinds, **fields))
+    return await api.stats(kinds=kinds, **fields)
 
 
 def span(start: datetime, **length: float) -> dict[str, datetime]:
@@ -35,14 +34,14 @@ async def test_the_figures_of_one_kind(api: Api, kind: str, connect: Callable[[S
     completions = [ChunkCompletion(lease_token=chunk.lease.token, progress={"artifacts": made}) for chunk in claimed]
     await api.work.CompleteChunks(CompleteChunksRequest(completions=completions))
     failed = await api.job_in(FAILED, kind)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id))
+    await api.retry(failed.job_id)
     await api.complete(*await api.claim(kind))
     cancelled = await api.create(kind)
     await api.cancel(cancelled.job_id)
     await api.job_in(FAILED, kind)
     await api.job_in(RUNNING, kind, item_count=3, chunk_size=1)
     waiting = [await api.create(kind, item_count=4, chunk_size=2) for _ in range(2)]
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=done.job_id))
+    await api.delete(done.job_id)
 
     found = await stats(connect(replicas[-1]), kind)
     assert [one.kind for one in found.kinds] == [kind]
@@ -70,7 +69,7 @@ async def test_a_chunk_that_goes_again_within_its_run_is_no_new_run(api: Api, ki
     job = await api.create(kind, item_count=2, chunk_size=1)
     failed, _ = await api.claim(kind, 2)
     await api.fail(failed, not_retryable=True)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id, chunk_indexes=[0]))
+    await api.retry(job.job_id, chunk_indexes=[0])
     found = (await stats(api, kind)).total
     assert (found.now.running, found.now.chunks_pending, found.now.chunks_processing) == (1, 1, 1)
     assert (found.activity.job_retries, found.activity.failed_attempts) == (0, 1)
@@ -168,7 +167,7 @@ async def test_a_span_before_or_after_all_jobs_is_empty_and_now_is_not(api: Api,
 )
 async def test_what_is_wrong_is_refused_by_name(api: Api, fields: dict[str, Any], names: list[str]):
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await api.jobs.GetJobStats(GetJobStatsRequest(**fields))
+        await api.stats(**fields)
     result = read(refused.value)
     assert (result.code, result.reason, result.fields) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", names)
 
@@ -182,5 +181,5 @@ async def test_what_is_wrong_is_refused_by_name(api: Api, fields: dict[str, Any]
     ],
 )
 async def test_the_largest_spans_are_taken(api: Api, fields: dict[str, Any]):
-    found = await api.jobs.GetJobStats(GetJobStatsRequest(**fields))
+    found = await api.stats(**fields)
     assert len(found.series) == (2_000 if "step" in fields else 0)

@@ -11,14 +11,7 @@ import grpc
 import pytest
 from jobledger.v1.event_pb2 import Change, ChangeType
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import (
-    DeleteJobRequest,
-    ListJobsRequest,
-    RetryJobRequest,
-    UpdateJobRequest,
-    WatchJobsResponse,
-    WatchMode,
-)
+from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMode
 from jobledger.v1.stats_pb2 import GetJobStatsRequest, JobActivity, JobCounts
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksRequest, HeartbeatRequest, LeaseReport
 from sqlalchemy import create_engine, text
@@ -96,19 +89,19 @@ class Caller:
 
     async def retry(self) -> None:
         if self.jobs:
-            await self.api.jobs.RetryJob(RetryJobRequest(job_id=self.one()))
+            await self.api.retry(self.one())
 
     async def update(self) -> None:
         if self.jobs:
             expire = datetime.now(UTC) + timedelta(milliseconds=self.rng.choice([100, 10**9]))
             new = {"priority": self.rng.randint(0, 10), "expire_time": expire}
             mask = {"paths": self.rng.choice([["expire_time"], ["priority"]])}
-            await self.api.jobs.UpdateJob(UpdateJobRequest(job_id=self.one(), update_mask=mask, **new))
+            await self.api.update(self.one(), update_mask=mask, **new)
 
     async def delete(self) -> None:
         if self.jobs:
             force = self.rng.random() < 0.5
-            await self.api.jobs.DeleteJob(DeleteJobRequest(job_id=self.one(), force=force))
+            await self.api.delete(self.one(), force=force)
 
     def one(self) -> str:
         return self.rng.choice(self.jobs).job_id
@@ -263,7 +256,7 @@ def counted(server: Server, kind: str) -> tuple[list[tuple], list[tuple]]:
 @pytest.mark.guarantee("3e.6")
 async def test_counts_and_sums_are_what_the_ledger_reports(replicas: list[Server], connect: Connect):
     apis, kinds = [connect(server) for server in replicas], [fresh_kind(), fresh_kind()]
-    before = (await apis[0].jobs.ListJobs(ListJobsRequest(filter={"kinds": kinds}))).cursor
+    before = (await apis[0].list_jobs(filter={"kinds": kinds})).cursor
     jobs: list[Job] = []
     callers = [Caller(apis, kinds, jobs, random.Random(n)) for n in range(TASKS)]
 
@@ -286,7 +279,7 @@ async def test_counts_and_sums_are_what_the_ledger_reports(replicas: list[Server
     assert all(sum(model.seen[name] for model in models.values()) for name in told(JobActivity()))
     hours = {"start_time": datetime.now(UTC) - timedelta(hours=1)}
     for api in apis:
-        stats = await api.jobs.GetJobStats(GetJobStatsRequest(kinds=kinds, time_range=hours))
+        stats = await api.stats(kinds=kinds, time_range=hours)
         assert {one.kind for one in stats.kinds} == set(kinds)
         assert sum(one.count for one in stats.total.failures) == stats.total.activity.failed
         for one in stats.kinds:

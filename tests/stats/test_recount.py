@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.database.engines import Database, open_database
 from jobledger_service.core.database.maintenance.recount import Recount, Recounted
@@ -78,7 +77,7 @@ async def lives(api: Api, rng: random.Random) -> None:
             item = {"item_count": rng.randint(1, 6), "chunk_size": 2, "display_name": name, "labels": labels}
             job = await api.job_in(state, kind, **item)
             if state in (COMPLETED, CANCELLED) and rng.random() < 0.5:
-                await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+                await api.delete(job.job_id)
             if state == RUNNING:
                 await api.cancel(job.job_id, grace_period={"seconds": 3600})
     for count in range(3):

@@ -6,16 +6,29 @@ from uuid import uuid4
 import grpc
 from jobledger.v1.job_pb2 import Job, JobState
 from jobledger.v1.job_service_pb2 import (
+    BatchGetJobsRequest,
+    BatchGetJobsResponse,
     CancelJobRequest,
     CancelJobResponse,
     CreateJobRequest,
+    DeleteJobRequest,
+    DeleteJobResponse,
     GetJobRequest,
+    ListChunksRequest,
+    ListChunksResponse,
+    ListJobEventsRequest,
+    ListJobEventsResponse,
+    ListJobsRequest,
+    ListJobsResponse,
+    RetryJobRequest,
+    UpdateJobRequest,
     WatchJobRequest,
     WatchJobResponse,
     WatchJobsRequest,
     WatchJobsResponse,
 )
 from jobledger.v1.job_service_pb2_grpc import JobServiceStub
+from jobledger.v1.stats_pb2 import GetJobStatsRequest, GetJobStatsResponse
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ChunkFailure,
@@ -53,9 +66,41 @@ class Api:
         """Create a job."""
         return (await self.jobs.CreateJob(CreateJobRequest(kind=kind, **fields))).job
 
-    async def get(self, job_id: str) -> Job:
-        """Return a job with its input and chunks."""
-        return (await self.jobs.GetJob(GetJobRequest(job_id=job_id))).job
+    async def get(self, job_id: str, **fields: object) -> Job:
+        """Return a job, with its input and chunks unless another view is asked for."""
+        return (await self.jobs.GetJob(GetJobRequest(job_id=job_id, **fields))).job
+
+    async def batch_get(self, **fields: object) -> BatchGetJobsResponse:
+        """Get several jobs."""
+        return await self.jobs.BatchGetJobs(BatchGetJobsRequest(**fields))
+
+    async def list_jobs(self, **fields: object) -> ListJobsResponse:
+        """Return a page of jobs."""
+        return await self.jobs.ListJobs(ListJobsRequest(**fields))
+
+    async def list_chunks(self, job_id: str, **fields: object) -> ListChunksResponse:
+        """Return a page of the chunks of a job."""
+        return await self.jobs.ListChunks(ListChunksRequest(job_id=job_id, **fields))
+
+    async def list_events(self, job_id: str, **fields: object) -> ListJobEventsResponse:
+        """Return a page of the events of a job."""
+        return await self.jobs.ListJobEvents(ListJobEventsRequest(job_id=job_id, **fields))
+
+    async def stats(self, **fields: object) -> GetJobStatsResponse:
+        """Return statistics of jobs."""
+        return await self.jobs.GetJobStats(GetJobStatsRequest(**fields))
+
+    async def update(self, job_id: str, **fields: object) -> Job:
+        """Change fields of a job."""
+        return (await self.jobs.UpdateJob(UpdateJobRequest(job_id=job_id, **fields))).job
+
+    async def retry(self, job_id: str, **fields: object) -> Job:
+        """Retry a job, or chunks of it."""
+        return (await self.jobs.RetryJob(RetryJobRequest(job_id=job_id, **fields))).job
+
+    async def delete(self, job_id: str, **fields: object) -> DeleteJobResponse:
+        """Delete a job."""
+        return await self.jobs.DeleteJob(DeleteJobRequest(job_id=job_id, **fields))
 
     async def cancel(self, job_id: str, **fields: object) -> CancelJobResponse:
         """Cancel a job."""

@@ -11,14 +11,7 @@ from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest, SetQuotaRequest
 from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.import_service_pb2 import ImportedJob, ImportJobsRequest
 from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
-from jobledger.v1.job_service_pb2 import (
-    CreateJobRequest,
-    DeleteJobRequest,
-    ListJobsRequest,
-    RetryJobRequest,
-    UpdateJobRequest,
-    WatchMode,
-)
+from jobledger.v1.job_service_pb2 import CreateJobRequest, ListJobsRequest, WatchMode
 from jobledger.v1.webhook_pb2 import WEBHOOK_DELIVERY_STATE_DELIVERED, WebhookEventType
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest, ListWebhookDeliveriesRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
@@ -105,7 +98,7 @@ async def fill(target: str, admin_token: str, version: str, commit: str) -> Reco
 
 
 async def _fill_owner(api: KeyedApi, owned: Owned) -> Owned:
-    begin = (await api.jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    begin = (await api.list_jobs(page_size=1)).cursor
     with Receiver() as receiver:
         owned.webhook_ids = [await _webhook(api, url) for url in (receiver.url, "http://127.0.0.1:1024/")]
         await _ended(api)
@@ -160,13 +153,11 @@ async def _changed(api: KeyedApi) -> None:
     """Change jobs, retry one, delete one, and cancel many at once."""
     job = await api.create("clip.changed", request_id="req-1", labels={"user": "u1"})
     mask = FieldMask(paths=["priority", "labels"])
-    await api.jobs.UpdateJob(
-        UpdateJobRequest(job_id=job.job_id, update_mask=mask, priority=9, labels={"user": "u2"}, reason="more urgent")
-    )
+    await api.update(job.job_id, update_mask=mask, priority=9, labels={"user": "u2"}, reason="more urgent")
     failed = await api.job_in(FAILED, "clip.retried", item_count=2, chunk_size=1)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id, reason="once more"))
+    await api.retry(failed.job_id, reason="once more")
     gone = await api.job_in(COMPLETED, "clip.deleted")
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=gone.job_id, reason="not needed"))
+    await api.delete(gone.job_id, reason="not needed")
     for _ in range(4):
         await api.create("clip.bulk")
     run = await api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": ["clip.bulk"]}, reason="all of them"))

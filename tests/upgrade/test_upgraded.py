@@ -8,7 +8,7 @@ import grpc
 import pytest
 from jobledger.v1.admin_service_pb2 import GetUsageRequest, ListApiKeysRequest
 from jobledger.v1.job_pb2 import Job
-from jobledger.v1.job_service_pb2 import ListJobEventsRequest, ListJobsRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger.v1.webhook_service_pb2 import ListWebhooksRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksRequest
@@ -66,7 +66,7 @@ async def check_jobs(api: KeyedApi, owned: Owned) -> None:
         assert shown.revision == before.revision or (shown.revision > before.revision and before.state not in ENDED)
         if shown.revision == before.revision:
             assert timeless(shown) == timeless(before)
-        events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job_id, page_size=500))).events
+        events = (await api.list_events(job_id, page_size=500)).events
         assert [event.revision for event in events] == list(range(1, len(events) + 1))
         assert len(events) >= shown.revision
 
@@ -79,7 +79,7 @@ async def check_lists(api: KeyedApi, owned: Owned) -> None:
         ({"labels": {"user": "u1"}}, [job for job in jobs if job.labels.get("user") == "u1"]),
         ({"search": "whole"}, [job for job in jobs if job.kind == "clip.whole"]),
     ):
-        listed = await api.jobs.ListJobs(ListJobsRequest(page_size=1_000, filter=fields))
+        listed = await api.list_jobs(page_size=1_000, filter=fields)
         assert {job.job_id for job in listed.jobs} == {job.job_id for job in matching}
         assert listed.total_size == len(matching)
     assert len(jobs) > len([job for job in jobs if job.labels]) > 0
@@ -123,7 +123,7 @@ async def test_cursors_are_good_and_lists_begin_again(
             message = await watch.until(lambda message: message.job.display_name == "new")
             assert message.event.revision == 1
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
-            await api.jobs.ListJobs(ListJobsRequest(page_size=1, page_token=owned.page_token))
+            await api.list_jobs(page_size=1, page_token=owned.page_token)
 
 
 @pytest.mark.guarantee("3d.12")
@@ -205,7 +205,7 @@ async def test_a_back_up_of_the_version_is_restored(
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "FOREIGN_CURSOR", "cursor"):
             await rest(api, owned.list_cursor)
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
-            await api.jobs.ListJobs(ListJobsRequest(page_size=1, page_token=owned.page_token))
+            await api.list_jobs(page_size=1, page_token=owned.page_token)
 
 
 def _restored(backup: str, directory: Path) -> str:

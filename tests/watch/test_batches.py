@@ -3,13 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from jobledger.v1.job_service_pb2 import (
-    BatchCreateJobsRequest,
-    CreateJobRequest,
-    ListJobsRequest,
-    WatchJobsResponse,
-    WatchMode,
-)
+from jobledger.v1.job_service_pb2 import BatchCreateJobsRequest, CreateJobRequest, WatchJobsResponse, WatchMode
 from jobledger_service.core.api.codec import MAX_BATCH_BYTES, ProtoCodec
 
 from tests.support.api import Api
@@ -41,7 +35,7 @@ async def all_of(api: Api, kind: str, **fields: object) -> list[WatchJobsRespons
 @pytest.mark.guarantee("3e.4")
 @pytest.mark.parametrize("mode", [EVERY, LATEST], ids=["EVERY", "LATEST"])
 async def test_they_hold_the_same_messages(api: Api, kind: str, mode: int):
-    begin = (await api.jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    begin = (await api.list_jobs(page_size=1)).cursor
     new = [CreateJobRequest(kind=kind) for _ in range(JOBS)]
     await api.jobs.BatchCreateJobs(BatchCreateJobsRequest(requests=new))
     for claimed in await api.claim(kind, JOBS):
@@ -67,7 +61,7 @@ async def test_snapshots_come_in_batches_too(api: Api, kind: str):
 
 @pytest.mark.guarantee("3e.4")
 async def test_a_watch_goes_on_after_any_message_of_a_batch(api: Api, kind: str):
-    begin = (await api.jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    begin = (await api.list_jobs(page_size=1)).cursor
     for _ in range(5):
         await api.create(kind)
     whole = list(each(await all_of(api, kind, mode=EVERY, cursor=begin, batches=True)))[:-1]

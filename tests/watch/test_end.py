@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, RetryJobRequest, WatchJobsRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchJobsRequest, WatchMode
 
 from tests.conftest import StartServer
 from tests.support.api import Api
@@ -45,7 +45,7 @@ async def test_a_watch_of_many_continues_after_a_job_has_ended(api: Api, kind: s
         for _ in range(3):
             job = await api.job_in(COMPLETED, kind)
             await watch.until(lambda message: message.job.state == COMPLETED)
-        await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+        await api.delete(job.job_id)
         assert (await watch.change()).type == DELETED
         later = await api.create(kind)
         assert (await watch.change()).job.job_id == later.job_id
@@ -53,7 +53,7 @@ async def test_a_watch_of_many_continues_after_a_job_has_ended(api: Api, kind: s
 
 async def test_a_job_that_is_retried_is_watched_in_its_new_run(api: Api, kind: str):
     job = await api.job_in(FAILED, kind)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    await api.retry(job.job_id)
     async with api.watch_job(job.job_id) as watch:
         assert (await watch.message()).job.state == QUEUED
         await api.complete(*await api.claim(kind))
@@ -122,7 +122,7 @@ async def test_ten_watches_of_a_draining_server_all_end(start_server: StartServe
 
 async def test_a_list_of_none_gives_a_cursor_to_watch_from(start_server: StartServer, connect: Connect, kind: str):
     api = connect(start_server())
-    cursor = (await api.jobs.ListJobs(ListJobsRequest())).cursor
+    cursor = (await api.list_jobs()).cursor
     async with api.watch_jobs(cursor=cursor) as watch:
         assert (await watch.message()).type == BOOKMARK
         await api.create(kind)

@@ -1,7 +1,7 @@
 """What a filtered watch tells: jobs that come to match, change while they match, and leave - and nothing of others."""
 
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, RetryJobRequest, UpdateJobRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchMode
 
 from tests.support.api import Api
 from tests.support.states import CANCELLED, QUEUED, RUNNING
@@ -13,7 +13,7 @@ modes = pytest.mark.parametrize("mode", [LATEST, EVERY], ids=["LATEST", "EVERY"]
 
 async def update(api: Api, job_id: str, **fields: object) -> None:
     """Change fields of a job."""
-    await api.jobs.UpdateJob(UpdateJobRequest(job_id=job_id, update_mask={"paths": list(fields)}, **fields))
+    await api.update(job_id, update_mask={"paths": list(fields)}, **fields)
 
 
 @modes
@@ -26,7 +26,7 @@ async def test_a_job_comes_leaves_and_comes_again(api: Api, kind: str, mode: int
         left = await watch.change()
         assert (left.type, left.job.state, left.job.revision) == (LEFT, RUNNING, 2)
         await api.fail(claimed, not_retryable=True)
-        await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+        await api.retry(job.job_id)
         back = await watch.change()
         assert (back.type, back.job.state, back.job.revision) == (CHANGED, QUEUED, 4)
 
@@ -61,7 +61,7 @@ async def test_by_end_time_a_job_comes_as_it_ends(api: Api, kind: str):
         await update(api, job.job_id, priority=1)
         await api.cancel(job.job_id)
         came = await watch.change()
-        await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+        await api.retry(job.job_id)
         left = await watch.change()
     assert (came.type, came.job.state) == (CHANGED, CANCELLED)
     assert (left.type, left.job.state) == (LEFT, QUEUED)
@@ -71,7 +71,7 @@ async def test_by_update_time_a_job_leaves_with_its_next_change(api: Api, kind: 
     await api.create(kind)
     job = await api.create(kind)
     until_then = {"end_time": job.update_time}
-    first = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind], "update_time": until_then}))).jobs
+    first = (await api.list_jobs(filter={"kinds": [kind], "update_time": until_then})).jobs
     async with api.watch_jobs(filter={"kinds": [kind], "update_time": until_then}) as watch:
         assert [message.job.job_id for message in await watch.changes(1)] == [one.job_id for one in first]
         await api.cancel(first[0].job_id)
@@ -86,7 +86,7 @@ async def test_a_resume_before_the_leaving_learns_of_it_and_one_after_does_not(a
         [claimed] = await api.claim(kind)
         after = (await watch.change()).cursor
     await api.fail(claimed, not_retryable=True)
-    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    await api.retry(job.job_id)
     async with api.watch_jobs(filter=wanted, mode=EVERY, cursor=before) as watch:
         assert [(one.type, one.job.revision) for one in await watch.changes(2)] == [(LEFT, 2), (CHANGED, 4)]
     async with api.watch_jobs(filter=wanted, mode=EVERY, cursor=after) as watch:
@@ -100,7 +100,7 @@ async def test_the_deletion_of_a_job_that_matches_is_reported_and_of_one_that_le
         await api.cancel(gone.job_id)
         assert (await watch.change()).type == LEFT
         for job in (gone, matching):
-            await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, force=True))
+            await api.delete(job.job_id, force=True)
         deleted = await watch.change()
         await update(api, last.job_id, priority=9)
         changed = await watch.change()

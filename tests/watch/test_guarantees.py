@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 from jobledger_service.core.watch.pages import MAX_PAGE_BYTES
 
@@ -34,7 +34,7 @@ def other(connect: Connect, replicas: list[Server]) -> Api:
 @modes
 async def test_01_current_first(api: Api, other: Api, kind: str, in_view: Watching, mode: int):
     job = await api.job_in(RUNNING, kind, item_count=2, chunk_size=1)
-    before = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).cursor
+    before = (await api.list_jobs(filter={"kinds": [kind]})).cursor
     async with in_view(other, job, mode=mode) as watch:
         first = await watch.message()
     assert (first.type, first.job.revision, first.job.state) == (SNAPSHOT, job.revision, RUNNING)
@@ -155,12 +155,12 @@ async def test_08_race_free_with_lists(api: Api, other: Api, kind: str):
         milestone.set()
         job = await api.create(fresh_kind(), labels={"run": kind})
         await api.cancel(job.job_id)
-        await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+        await api.delete(job.job_id)
 
     async def observe(milestone: asyncio.Event, has_list: asyncio.Event) -> dict[str, int]:
         await milestone.wait()
         filter_ = {"labels": {"run": kind}}
-        listed = await other.jobs.ListJobs(ListJobsRequest(filter=filter_, page_size=500))
+        listed = await other.list_jobs(filter=filter_, page_size=500)
         has_list.set()
         known = {job.job_id: job.revision for job in listed.jobs}
         async with other.watch_jobs(filter=filter_, cursor=listed.cursor, mode=EVERY) as watch:
@@ -175,16 +175,14 @@ async def test_08_race_free_with_lists(api: Api, other: Api, kind: str):
     async with asyncio.timeout(BOUND):
         await asyncio.gather(*(has_list.wait() for has_list in lists))  # the last is in no list
     await api.create(kind, labels={"run": kind}, display_name="the last")
-    stored = (await api.jobs.ListJobs(ListJobsRequest(filter={"labels": {"run": kind}}, page_size=500))).jobs
+    stored = (await api.list_jobs(filter={"labels": {"run": kind}}, page_size=500)).jobs
     for seen in await asyncio.gather(*observers):
         assert seen == {job.job_id: job.revision for job in stored}
 
     queued = await api.create(kind)
     async with other.watch_jobs(filter={"kinds": [kind], "states": [QUEUED]}) as watch:
         await watch.bookmark()
-        await api.jobs.UpdateJob(
-            UpdateJobRequest(job_id=queued.job_id, update_mask={"paths": ["priority"]}, priority=9)
-        )
+        await api.update(queued.job_id, update_mask={"paths": ["priority"]}, priority=9)
         stays = await watch.change()
         await api.cancel(queued.job_id)
         leaves = await watch.change()
@@ -205,7 +203,7 @@ async def test_09_ends_well(api: Api, other: Api, kind: str, mode: int, end: int
             COMPLETED: lambda: api.complete(claimed),
             FAILED: lambda: api.fail(claimed, not_retryable=True),
             CANCELLED: lambda: api.cancel(job.job_id, force=True),
-            DELETED: lambda: api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, force=True)),
+            DELETED: lambda: api.delete(job.job_id, force=True),
         }[end]()
         last = await watch.until(lambda message: message.type != BOOKMARK)
         with pytest.raises(Ended):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchMode
 
 from tests.conftest import StartServer
 from tests.support.api import Api
@@ -26,7 +26,7 @@ Connect = Callable[..., Api]
 
 async def cursor_now(api: Api) -> bytes:
     """Return the cursor of the end of the ledger."""
-    return (await api.jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    return (await api.list_jobs(page_size=1)).cursor
 
 
 async def refusal(watch: Watch) -> Refusal | None:
@@ -74,7 +74,7 @@ async def test_a_resume_reports_a_job_that_was_deleted_in_between(api: Api, kind
     job = await api.create(kind)
     cursor = await cursor_now(api)
     await api.cancel(job.job_id)
-    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+    await api.delete(job.job_id)
     async with api.watch_jobs(kind, cursor=cursor, mode=EVERY) as watch:
         cancelled, deleted = await watch.changes(2)
     assert (cancelled.job.state, deleted.type, deleted.event.job_id) == (CANCELLED, DELETED, job.job_id)

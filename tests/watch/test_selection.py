@@ -8,7 +8,7 @@ import grpc
 import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job, JobView
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger_service.core.watch.snapshots import SNAPSHOT_PAGE_SIZE
 
 from tests.isolation.conftest import Tenants
@@ -27,9 +27,7 @@ UPDATED, CLAIMED = ChangeType.CHANGE_TYPE_UPDATED, ChangeType.CHANGE_TYPE_CLAIME
 
 async def rename(api: Api, job_id: str, name: str) -> None:
     """Change the name of a job."""
-    await api.jobs.UpdateJob(
-        UpdateJobRequest(job_id=job_id, update_mask={"paths": ["display_name"]}, display_name=name)
-    )
+    await api.update(job_id, update_mask={"paths": ["display_name"]}, display_name=name)
 
 
 async def test_state_changes_only_are_the_first_message_the_states_and_the_end(api: Api, kind: str, watching: Watching):
@@ -63,7 +61,7 @@ async def test_the_wanted_changes_come_and_a_resume_begins_with_the_first_of_eac
         first, second = await watch.changes(2)
         await api.report(claimed, percent=40)
         await watch.until(lambda message: message.type == BOOKMARK and message.cursor > second.cursor)
-        await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, force=True))
+        await api.delete(job.job_id, force=True)
         last = await watch.change()
     assert (round(first.job.progress.percent), second.job.display_name, last.type) == (20, "two", DELETED)
 
@@ -74,9 +72,7 @@ async def test_a_job_that_leaves_is_announced_whatever_is_asked_for(api: Api, ki
     async with api.watch_jobs(filter=wanted, change_types=[CLAIMED]) as watch:
         await watch.bookmark()
         for priority in (6, 1, 7):
-            await api.jobs.UpdateJob(
-                UpdateJobRequest(job_id=job.job_id, update_mask={"paths": ["priority"]}, priority=priority)
-            )
+            await api.update(job.job_id, update_mask={"paths": ["priority"]}, priority=priority)
             if priority == 6:
                 await watch.bookmark()
         left, back = await watch.changes(2)
@@ -103,8 +99,8 @@ async def test_named_jobs_are_watched_and_listed_and_the_others_cost_nothing(api
     jobs = [await api.create(kind, priority=number % 2) for number in range(6)]
     named = [jobs[0].job_id, jobs[1].job_id, jobs[4].job_id, "no-such"]
     wanted = {"job_ids": named, "max_priority": 0}
-    listed = await api.jobs.ListJobs(ListJobsRequest(filter=wanted, page_size=1))
-    rest = await api.jobs.ListJobs(ListJobsRequest(filter=wanted, page_size=1, page_token=listed.next_page_token))
+    listed = await api.list_jobs(filter=wanted, page_size=1)
+    rest = await api.list_jobs(filter=wanted, page_size=1, page_token=listed.next_page_token)
     assert [job.job_id for job in (*listed.jobs, *rest.jobs)] == [jobs[4].job_id, jobs[0].job_id]
     assert (listed.total_size, rest.next_page_token) == (2, "")
     async with api.watch_jobs(filter=wanted) as watch:
@@ -199,7 +195,7 @@ async def test_an_admin_watches_the_jobs_of_all_owners(store: str, tmp_path: Pat
     with refused(grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING"):
         await alice.watch_jobs(filter=everyone).message()
     with invalid("filter.all_owners"):
-        await tenants.admin.jobs.ListJobs(ListJobsRequest(filter=everyone))
+        await tenants.admin.list_jobs(filter=everyone)
     await tenants.close()
 
 
@@ -207,7 +203,7 @@ async def pages(api: Api, kind: str) -> AsyncIterator[Job]:
     """Yield all jobs of a kind."""
     token = ""
     while True:
-        page = await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, page_size=500, page_token=token))
+        page = await api.list_jobs(filter={"kinds": [kind]}, page_size=500, page_token=token)
         for job in page.jobs:
             yield job
         token = page.next_page_token

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
+from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
 
 from tests.support.api import Api
 from tests.support.lives import FAT, assert_gapless, assert_ordered, ended, live
@@ -31,7 +31,7 @@ async def change_often(api: Api, job_id: str, **last: object) -> None:
     for n in range(MANY):
         fields = {"display_name": f"name {n}"} | (last if n == MANY - 1 else {})
         mask = {"paths": list(fields)}
-        await api.jobs.UpdateJob(UpdateJobRequest(job_id=job_id, update_mask=mask, **fields))
+        await api.update(job_id, update_mask=mask, **fields)
 
 
 async def test_latest_merges_reports_how_many_and_ends_with_the_last(
@@ -100,7 +100,7 @@ async def test_the_deletion_arrives(api: Api, slow: Api, kind: str, watching: Wa
     async with watching(slow, job) as watch:
         await watch.change()
         await change_often(api, job.job_id)
-        await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, force=True))
+        await api.delete(job.job_id, force=True)
         assert (await watch.until(lambda message: message.type == DELETED)).job.job_id == job.job_id
 
 
@@ -121,9 +121,9 @@ async def test_changes_while_a_snapshot_is_read_are_neither_missed_nor_sent_twic
     async with slow.watch_jobs(kind, mode=EVERY) as watch:
         messages = [await watch.message()]
         for job in jobs[::60]:
-            await api.jobs.UpdateJob(UpdateJobRequest(job_id=job.job_id, update_mask={"paths": ["labels"]}))
+            await api.update(job.job_id, update_mask={"paths": ["labels"]})
         for job in jobs[7::60]:
-            await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, force=True))
+            await api.delete(job.job_id, force=True)
         await api.create(kind, display_name="the last")
         while (message := await watch.message()).type != BOOKMARK:
             assert message.cursor

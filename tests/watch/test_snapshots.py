@@ -7,14 +7,7 @@ import pytest
 from jobledger.v1.chunk_pb2 import ChunkRange
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import FailurePolicy, Job, JobView
-from jobledger.v1.job_service_pb2 import (
-    GetJobRequest,
-    RetryJobRequest,
-    UpdateJobRequest,
-    WatchJobResponse,
-    WatchJobsResponse,
-    WatchMode,
-)
+from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse, WatchMode
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
@@ -37,7 +30,7 @@ FAIL_FAST = FailurePolicy.FAILURE_POLICY_FAIL_FAST
 
 async def basic(api: Api, job: Job) -> Job:
     """Return a job in view BASIC."""
-    return (await api.jobs.GetJob(GetJobRequest(job_id=job.job_id, view=JobView.JOB_VIEW_BASIC))).job
+    return await api.get(job.job_id, view=JobView.JOB_VIEW_BASIC)
 
 
 def chunks_told(message: WatchJobResponse | WatchJobsResponse) -> dict[int, int]:
@@ -132,7 +125,7 @@ async def test_a_retry_and_a_claim_of_many_are_one_message_each(api: Api, kind: 
     job = await api.job_in(CANCELLED, kind, item_count=5, chunk_size=1)
     async with api.watch_jobs(kind) as watch:
         await watch.bookmark()
-        await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+        await api.retry(job.job_id)
         retried = await watch.change()
         await api.claim(kind, 5)
         claimed = await watch.change()
@@ -156,7 +149,7 @@ async def test_the_messages_of_both_watches_are_the_same(api: Api, kind: str):
         await one.message()
         await many.bookmark()
         mask = {"paths": ["priority"]}
-        await api.jobs.UpdateJob(UpdateJobRequest(job_id=job.job_id, update_mask=mask, priority=9))
+        await api.update(job.job_id, update_mask=mask, priority=9)
         await api.cancel(job.job_id)
         for _ in range(2):
             left, right = await one.change(), await many.change()

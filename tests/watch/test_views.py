@@ -2,7 +2,7 @@
 
 import pytest
 from jobledger.v1.job_pb2 import Job, JobView
-from jobledger.v1.job_service_pb2 import GetJobRequest, WatchMode
+from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger_service.core.database.tables import events
 from sqlalchemy import NullPool, create_engine, func, select
 
@@ -23,7 +23,7 @@ TABLE = {"plain": (250, 500, 500), "rich": (300, 14_000, 1_300)}
 
 async def status_of(api: Api, job: Job) -> Job:
     """Return a job in view STATUS."""
-    return (await api.jobs.GetJob(GetJobRequest(job_id=job.job_id, view=STATUS))).job
+    return await api.get(job.job_id, view=STATUS)
 
 
 @pytest.mark.parametrize("form", TABLE)
